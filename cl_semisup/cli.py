@@ -1,0 +1,194 @@
+"""The command line: parse, call, print; errors of the user become a message and an exit code, never a traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_semisup import __version__
+from cl_semisup.errors import InputError, ResultsError
+
+if TYPE_CHECKING:
+    from cl_semisup.selection import Selection
+    from cl_semisup.suite import Suite
+
+OK, SOME_FAILED, BAD_INPUT, NO_RESULTS, INTERRUPTED = 0, 1, 2, 3, 130
+COMMANDS = ("run", "check", "report", "list", "schema")
+EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be read or written; 130 interrupted.
+Finished runs are never repeated: stop with Ctrl-C at any time, and start the same command again to go on."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; `benchmark.py SUITE` means `benchmark.py run SUITE`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+        words.insert(0, "run")
+    options = _parser().parse_args(words)
+    try:
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except ResultsError as error:
+        print(error, file=sys.stderr)
+        return NO_RESULTS
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished runs are kept; start the same command again to go on.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py",
+        description="Benchmark contrastive losses with few labels: a suite asks, runs answer, a leaderboard compares.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cl_semisup {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def add(name: str, does: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
+        command.formatter_class = argparse.RawDescriptionHelpFormatter
+        command.set_defaults(command=does)
+        return command
+
+    run = add("run", _run, "run what a suite asks and make its leaderboard (the default: `benchmark.py SUITE`)")
+    _suite_options(run)
+    run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default the fastest there is")
+    run.add_argument("--workers", type=_positive, help="processes; by default one a core on a CPU, one on a GPU")
+    run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
+    run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
+    redo = "do again those runs that failed, whose code has changed (stale), or all"
+    run.add_argument("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
+
+    check = add("check", _check, "check a suite: its runs, how many are done, the time left; nothing is run")
+    _suite_options(check)
+    check.add_argument("--device", default="auto", help="device that the time is estimated for")
+    check.add_argument("--workers", type=_positive, help="processes that the time is estimated for")
+
+    report = add("report", _report, "make leaderboard and report again from the records, without running anything")
+    _suite_options(report)
+
+    listing = add("list", _list, "what a suite can name: losses, datasets, encoders, optimizers, probes")
+    listing.add_argument("what", nargs="?", choices=("losses", "datasets", "encoders", "optimizers", "evaluation"))
+    listing.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help="a loss of your own")
+
+    add("schema", _schema, "print the JSON Schema of suite files, for editors")
+    return parser
+
+
+def _suite_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("suite", type=Path, help="a suite's YAML file")
+    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    command.add_argument("--data-dir", metavar="DIR", help="folder of data sets; overrides the suite's data_dir")
+    plugin = "a loss of your own, one file; the suite names it by the file's stem. Its code is run"
+    command.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help=plugin)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Got {text!r}.")
+    return int(text)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from cl_semisup import records
+    from cl_semisup.execution import conduct
+
+    suite = _read_suite(options)
+    records.writable(options.results)
+    suite.selection().save(options.results)
+    todo = conduct.missing(options.results, suite.runs, options.redo)
+    print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done.", flush=True)
+    failed = 0
+    if todo:
+        failed = _execute(options, suite, todo)
+    return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)
+
+
+def _execute(options: argparse.Namespace, suite: "Suite", todo: list) -> int:  # type: ignore[type-arg]
+    from cl_semisup.execution import conduct, prepare
+    from cl_semisup.execution.execute import Machine, choose_device
+    from cl_semisup.execution.local import Local, default_workers
+
+    prepare.datasets(suite, todo)
+    device = choose_device(options.device)
+    workers = min(len(todo), options.workers or default_workers(device))
+    machine = Machine(device, suite.data_dir, not options.no_channels_last, options.compile)
+    print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
+    return conduct.conduct(options.results, todo, Local(machine, workers, options.plugin)).failed
+
+
+def _check(options: argparse.Namespace) -> int:
+    from cl_semisup.execution import conduct, estimate
+
+    suite = _read_suite(options)
+    todo = conduct.missing(options.results, suite.runs)
+    print(f"{suite.file}: no fault found.")
+    print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
+    print(estimate.sentence(options.results, suite, todo, options.device, options.workers))
+    return OK
+
+
+def _report(options: argparse.Namespace) -> int:
+    from cl_semisup import selection
+
+    _add_plugins(options)
+    chosen = selection.current(options.results, options.suite)
+    if chosen is None and not options.suite.suffix:
+        chosen = selection.load(options.results, str(options.suite))
+    if chosen is None:
+        chosen = _read_suite(options).selection()
+    return _make_report(options.results, chosen)
+
+
+def _make_report(results: Path, chosen: "Selection") -> int:
+    from cl_semisup import report
+
+    made = report.make(results, chosen)
+    print(made.text)
+    for path in made.files:
+        print(path)
+    return OK
+
+
+def _list(options: argparse.Namespace) -> int:
+    from cl_semisup import plugins
+
+    _add_plugins(options)
+    for folder in [options.what] if options.what else plugins.FOLDERS:
+        print(f"{folder}:")
+        width = max(map(len, plugins.names(folder)), default=0)
+        for name in plugins.names(folder):
+            print(f"  {name:{width}}  {plugins.summary(folder, name)}")
+    return OK
+
+
+def _schema(options: argparse.Namespace) -> int:
+    import json
+
+    from cl_semisup import suite
+
+    print(json.dumps(suite.schema(), indent=1))
+    return OK
+
+
+def _read_suite(options: argparse.Namespace) -> "Suite":
+    from cl_semisup import suite
+
+    _add_plugins(options)
+    return suite.read(options.suite, options.data_dir)
+
+
+def _add_plugins(options: argparse.Namespace) -> None:
+    from cl_semisup import plugins
+
+    for path in options.plugin:
+        plugins.add(path)

@@ -1,0 +1,67 @@
+"""The words that contrastive losses share: unit rows, identities, pairs of views, sums in log space.
+
+Shapes: N inputs, D embedding; Z stacks both views as (2N, D), row i and row i + N being the same image.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPS = 1e-12  # a zero row stays a zero row: it is similar to nothing
+
+
+def unit(z: Tensor) -> Tensor:
+    """Rows scaled to length 1, in float32 or better: similarities lose their meaning in half precision."""
+    return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=-1, eps=EPS)
+
+
+def both(z1: Tensor, z2: Tensor) -> Tensor:
+    """(2N, D) unit rows of both views."""
+    return unit(torch.cat([z1, z2]))
+
+
+def identities(labels: Tensor | None, count: int, device: torch.device) -> Tensor:
+    """(N,) what each image is: its class, or itself when unlabelled. Unlabelled is not a class.
+
+    Classes keep their label >= 0; image i without a label gets -1 - i, so no two unlabelled images are the same.
+    """
+    own = -1 - torch.arange(count, device=device)
+    return own if labels is None else torch.where(labels >= 0, labels, own)
+
+
+def same(ids: Tensor) -> Tensor:
+    """(N, N) bool: is image j the same class as image i, or the same image?"""
+    return ids[:, None] == ids[None, :]
+
+
+def others(count: int, device: torch.device) -> Tensor:
+    """(n, n) bool: every pair but a row with itself."""
+    return ~torch.eye(count, dtype=torch.bool, device=device)
+
+
+def partners(similarity: Tensor) -> Tensor:
+    """(2N,) the entry of each row of a (2N, 2N) matrix that belongs to the other view of the same image."""
+    half = similarity.shape[0] // 2
+    return torch.cat([similarity.diagonal(half), similarity.diagonal(-half)])
+
+
+def logsumexp(logits: Tensor, among: Tensor) -> Tensor:
+    """(n,) log of the sum of exp over the entries that `among` admits; a row without any gets -inf and no gradient."""
+    some = among.any(dim=1, keepdim=True)
+    total = logits.masked_fill(~among & some, -torch.inf).logsumexp(dim=1)  # an empty row is summed whole, then dropped
+    return total.masked_fill(~some.squeeze(1), -torch.inf)
+
+
+def mean(values: Tensor, of: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
+    """Mean over the anchors that count; without any, zero with a graph (finite, differentiable).
+
+    `torch.where` keeps what an anchor that does not count would be (inf, NaN) out of value and gradient.
+    """
+    count = of.sum()
+    total = torch.where(of, values, torch.zeros_like(values)).sum() / count.clamp(min=1)
+    return total + nothing(z1, z2)
+
+
+def nothing(z1: Tensor, z2: Tensor) -> Tensor:
+    """Zero that depends on both inputs, so that backward works when no anchor is left."""
+    return (z1.sum() + z2.sum()) * 0.0

@@ -1,0 +1,198 @@
+"""What the data sets share: arrays in one `.npz`, torchvision's own files, paths that stay inside data_dir."""
+
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from cl_semisup.errors import DataError
+from cl_semisup.images import Facts, Images
+
+PIXELS = ("train_images", "test_images")
+LABELS = ("train_labels", "test_labels")
+CONTENTS = "train_images, train_labels, test_images, test_labels and, if you like, classes"
+
+# SimCLR's views for natural images, with its colour strength for CIFAR (0.5) and no blur at 32 pixels. One difference:
+# crops keep 0.2 of the area or more, as in HobbitLong/SupContrast@8d0963a main_supcon.py, whose views these are. SimCLR
+# itself (and solo-learn's CIFAR settings) go down to 0.08, which is 9 by 9 of 32 by 32 pixels.
+NATURAL: dict[str, Any] = {
+    "crop_area": 0.2,
+    "flip": 0.5,
+    "jitter": 0.8,
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.4,
+    "hue": 0.1,
+    "grayscale": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A published data set: `<data_dir>/<name>.npz` if that is there, else torchvision's own files under data_dir.
+
+    Args:
+        name: the data set's name here
+        published: its sizes
+        files: torchvision's files, relative to data_dir; all are there, or it is missing
+        fetch: lets torchvision fetch what is missing or damaged (it compares MD5 sums)
+        read: reads torchvision's files
+    """
+
+    name: str
+    published: Facts
+    files: tuple[str, ...]
+    fetch: Callable[[Path], object]
+    read: Callable[[Path], Images]
+
+    def archive(self, data_dir: Path) -> Path:
+        """The user's own copy, which goes before torchvision's."""
+        return data_dir / f"{self.name}.npz"
+
+    def facts(self, data_dir: Path) -> Facts:
+        archive = self.archive(data_dir)
+        return read_archive(archive, pixels=False).facts() if archive.exists() else self.published
+
+    def prepare(self, data_dir: Path, download: bool) -> None:
+        """Make sure it is there. Only one process may do so at a time: torchvision writes without a lock."""
+        if self.archive(data_dir).exists():
+            self.facts(data_dir)
+        elif download:
+            with _told(f"{self.name}: download to {data_dir} failed", f"Try again, or put {self.name}.npz there."):
+                self.fetch(data_dir)
+        else:
+            self._must_be_there(data_dir)
+
+    def load(self, data_dir: Path) -> Images:
+        if self.archive(data_dir).exists():
+            return read_archive(self.archive(data_dir))
+        self._must_be_there(data_dir)
+        rule = f"{self.name}: torchvision's files in {data_dir} cannot be read"
+        remedy = "Delete them and set `download: true` in the suite."
+        with _told(rule, remedy):
+            images = self.read(data_dir)
+        if images.facts() != self.published:
+            raise DataError(f"{rule}: must be {self.published}. Got {images.facts()}. {remedy}")
+        return images
+
+    def _must_be_there(self, data_dir: Path) -> None:
+        missing = [name for name in self.files if not (data_dir / name).exists()]
+        if missing:
+            looked = f"neither {self.archive(data_dir)} nor torchvision's {data_dir / missing[0]}"
+            remedy = f"Set `download: true` in the suite, or put {self.name}.npz there with arrays {CONTENTS}."
+            raise DataError(f"{self.name}: must be in {data_dir}. Got {looked}. {remedy}")
+
+
+def inside(data_dir: Path, path: str, what: str) -> Path:
+    """`data_dir / path`; a path that could lead elsewhere is refused, since a suite may come from a stranger."""
+    for flavour in (PurePosixPath(path), PureWindowsPath(path)):
+        if not path or "\0" in path or flavour.anchor or ".." in flavour.parts:
+            remedy = "Name it relative to data_dir, without '..'."
+            raise DataError(f"{what}: must be a path inside data_dir. Got {path!r}. {remedy}")
+    return data_dir / path
+
+
+def read_archive(path: Path, pixels: bool = True) -> Images:
+    """The arrays of an `.npz`; without `pixels`, images stand in that have the right shape and take no memory.
+
+    Images: uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side), 1 or 3 channels; where the
+    last two are possible (3x3 pixels), channels come first. Labels: integers (M,) or (M, 1). Classes: names (C,).
+    """
+    rule = f"{path}: must be an .npz archive that can be read"
+    with _told(rule, "Write it again with numpy.savez.", _BROKEN), zipfile.ZipFile(path) as archive:
+        held = {name.removesuffix(".npy") for name in archive.namelist()}
+        missing = [name for name in (*PIXELS, *LABELS) if name not in held]
+        if missing:
+            raise DataError(f"{path}: must hold arrays {CONTENTS}. Got no {', '.join(missing)}. Add them.")
+        wanted = [*PIXELS, *LABELS, *({"classes"} & held)]
+        arrays = {name: _array(archive, name, path, whole=pixels or name not in PIXELS) for name in wanted}
+    train_labels, test_labels = (_integers(arrays[name], f"{path}: {name}") for name in LABELS)
+    classes = _class_names(arrays.get("classes"), train_labels, test_labels, path)
+    train_images, test_images = (_channels_first(arrays[name], f"{path}: {name}") for name in PIXELS)
+    if pixels:  # the zeros that stand in for pixels would grow to their full size here
+        train_images, test_images = np.ascontiguousarray(train_images), np.ascontiguousarray(test_images)
+    try:
+        return Images(train_images, train_labels, test_images, test_labels, classes)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _channels_first(images: NDArray[Any], what: str) -> NDArray[np.uint8]:
+    """(M, channels, side, side), a view."""
+    shape = images.shape
+    if images.dtype == np.uint8 and len(shape) == 3 and shape[1] == shape[2]:
+        return images[:, None]
+    if images.dtype == np.uint8 and len(shape) == 4:
+        if shape[1] in (1, 3) and shape[2] == shape[3]:
+            return images
+        if shape[3] in (1, 3) and shape[1] == shape[2]:
+            return images.transpose(0, 3, 1, 2)
+    rule = "must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with 1 or 3 channels"
+    raise DataError(f"{what}: {rule}. Got {images.dtype} {shape}. Convert them.")
+
+
+# what numpy and zipfile raise for archives that are damaged, encrypted or of an exotic kind
+_BROKEN = (OSError, ValueError, OverflowError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+@contextmanager
+def _told(rule: str, remedy: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """What goes wrong inside is told as a DataError; torchvision raises nearly anything, assertions included."""
+    try:
+        yield
+    except (DataError, MemoryError):  # told already; not a fault of the data
+        raise
+    except errors as error:
+        reason = str(error).strip().rstrip(".") or "no reason given"
+        raise DataError(f"{rule}. Got {type(error).__name__}: {reason}. {remedy}") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str, path: Path, whole: bool) -> NDArray[Any]:
+    """One array, or (not `whole`) zeros of its shape with strides of 0, made from its header alone."""
+    member = f"{name}.npy"
+    with archive.open(member) as file:
+        read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(file)
+        if dtype.hasobject:
+            rule = "must be plain data, not pickled objects, which could run code when read"
+            raise DataError(f"{path}: {name}: {rule}. Got dtype {dtype}. Save numbers or strings.")
+        promised = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        held = archive.getinfo(member).file_size - file.tell()
+        if promised != held:  # a damaged header must not ask for memory that no data will fill
+            rule = f"must hold {promised} bytes, as its header says"
+            raise DataError(f"{path}: {name}: {rule}. Got {held}. Write it again.")
+    if not whole:
+        return np.broadcast_to(np.zeros((), dtype), shape)
+    with archive.open(member) as file:
+        return np.asarray(npy.read_array(file, allow_pickle=False))
+
+
+def _integers(labels: NDArray[Any], what: str) -> NDArray[np.int64]:
+    """(M,) int64 from (M,) or (M, 1) integers of any width."""
+    column = labels.ndim == 2 and labels.shape[1] == 1
+    if labels.dtype.kind not in "iu" or not (labels.ndim == 1 or column):
+        raise DataError(f"{what}: must be integers (M,). Got {labels.dtype} {labels.shape}. Convert them.")
+    return labels.reshape(len(labels)).astype(np.int64)
+
+
+def _class_names(
+    given: NDArray[Any] | None, train: NDArray[np.int64], test: NDArray[np.int64], path: Path
+) -> tuple[str, ...]:
+    """The names given, else one number for every label up to the largest."""
+    if given is None:
+        largest = max(int(labels.max(initial=-1)) for labels in (train, test))
+        if largest >= len(train):  # a stray label would ask for a million classes
+            rule = f"train_labels, test_labels: must count classes from 0, fewer than the {len(train)} training images"
+            raise DataError(f"{path}: {rule}. Got {largest}. Renumber them, or name the classes in an array `classes`.")
+        return tuple(str(number) for number in range(largest + 1))
+    if given.ndim != 1 or given.dtype.kind not in "USiu":
+        got = f"{given.dtype} {given.shape}"
+        raise DataError(f"{path}: classes: must be names (C,). Got {got}. Save a list of strings.")
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in given.tolist())

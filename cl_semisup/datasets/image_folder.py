@@ -1,0 +1,218 @@
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from annotated_types import Interval, MinLen
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image
+
+from cl_semisup.datasets import _sources
+from cl_semisup.errors import DataError
+from cl_semisup.images import Facts, Images
+
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
+CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
+DECODING = 1  # raise it when the same file gives other pixels, so that caches are made anew
+
+
+@dataclass(frozen=True)
+class ImageFolder:
+    """Your own images, a folder a class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*` (or `val`).
+
+    The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones must
+    be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency dropped, EXIF orientation ignored) and its
+    centre square is resized to the side, bilinear and antialiased. That is done once: the pixels are kept beside
+    `train` as `.cl_semisup-<side>-<hash>.npy`, M * 3 * side * side bytes, read from disk as needed; they may be deleted
+    at any time. In a folder that cannot be written to, images are decoded into memory at every start. The views are
+    those of natural images (crops down to a fifth of the area, mirroring, colour changes, no blur): change them if they
+    would change an image's class.
+
+    Source: None
+
+    Args:
+        folder: the folder that holds `train`, relative to data_dir
+        side: pixels of a side after resizing
+    """
+
+    folder: Annotated[str, MinLen(1)]
+    side: Annotated[int, Interval(ge=4, le=1024)] = 64
+    views: ClassVar[dict[str, Any]] = _sources.NATURAL
+
+    def facts(self, data_dir: Path) -> Facts:
+        classes, train, test = self._parts(data_dir)
+        smallest = int(np.bincount(train.labels).min())
+        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, smallest)
+
+    def prepare(self, data_dir: Path, download: bool) -> None:
+        """Decode now, so that a broken file is found before anything runs, and only once."""
+        _, *parts = self._parts(data_dir)
+        for part in parts:
+            target = part.cache(self.side)
+            if _opened(target, part, self.side) is None:
+                _written(target, part, self.side)
+
+    def load(self, data_dir: Path) -> Images:
+        classes, train, test = self._parts(data_dir)
+        return Images(_pixels(train, self.side), train.labels, _pixels(test, self.side), test.labels, classes)
+
+    def _parts(self, data_dir: Path) -> tuple[tuple[str, ...], "_Part", "_Part"]:
+        root = _sources.inside(data_dir, self.folder, "image_folder: folder")
+        train = root / "train"
+        test = root / "test" if (root / "test").is_dir() else root / "val"
+        for path, names in ((train, "train"), (test, "test or val")):
+            if not path.is_dir():
+                rule = "must hold train/<class>/* and test/<class>/* (or val)"
+                remedy = "Add it, or mend folder or data_dir."
+                raise DataError(f"image_folder: {root} {rule}. Got no folder {names}. {remedy}")
+        classes = tuple(entry.name for entry in _entries(train))
+        strange = {entry.name for entry in _entries(test)} - set(classes)
+        if strange:
+            rule = "must hold no class that train lacks"
+            raise DataError(f"image_folder: {test} {rule}. Got {min(strange)!r}. Remove it, or add it to {train}.")
+        return classes, _listed(root, train, classes), _listed(root, test, classes, may_lack=True)
+
+
+class _Part(NamedTuple):
+    """Train or test: M files relative to the root, in order, and their labels (M,) int64."""
+
+    root: Path
+    files: list[str]
+    labels: NDArray[np.int64]
+
+    def shape(self, side: int) -> tuple[int, int, int, int]:
+        return len(self.files), 3, side, side
+
+    def cache(self, side: int) -> Path:
+        """Where its pixels are kept; the name changes with any file's name, size or time of change."""
+        digest = hashlib.sha256(f"{DECODING}".encode())
+        for name in self.files:
+            try:
+                stat = (self.root / name).stat()
+            except OSError as error:
+                rule = "must be a file that can be read"
+                raise DataError(f"{self.root / name}: {rule}. Got {error.strerror}. Mend or remove it.") from None
+            digest.update(os.fsencode(name) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+        return self.root / f".cl_semisup-{side}-{digest.hexdigest()[:16]}.npy"
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a folder holds but hidden files, in the order of names: the same on any file system."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+    except OSError as error:
+        raise DataError(f"image_folder: {folder} must be a folder of images. Got {error.strerror}. Mend it.") from None
+
+
+def _listed(root: Path, folder: Path, classes: tuple[str, ...], may_lack: bool = False) -> _Part:
+    """Every file of every class; `may_lack`: classes may have no image, or no folder."""
+    files: list[str] = []
+    counts = []
+    for name in classes:
+        inside = folder / name
+        entries = [] if may_lack and not inside.exists() else _entries(inside)
+        folders = [entry.name for entry in entries if entry.is_dir()]
+        if folders:
+            raise DataError(f"image_folder: {inside} must hold images only. Got a folder {folders[0]!r}. Move it.")
+        if not entries and not may_lack:
+            raise DataError(f"image_folder: {inside} must hold an image. Got none. Add some, or remove the folder.")
+        files += [f"{folder.name}/{name}/{entry.name}" for entry in entries]
+        counts.append(len(entries))
+    if not files:
+        raise DataError(f"image_folder: {folder} must hold <class>/<image>. Got none. Add some.")
+    return _Part(root, files, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
+
+
+# pixels, decoded once -------------------------------------------------------------------------------------------------
+
+
+def _pixels(part: _Part, side: int) -> NDArray[np.uint8]:
+    """(M, 3, side, side): the file that is kept, mapped and not read; in memory where none can be written."""
+    target = part.cache(side)
+    found = _opened(target, part, side)
+    if found is None and _written(target, part, side):
+        found = _opened(target, part, side)
+    return found if found is not None else np.concatenate(list(_chunks(part, side)))
+
+
+def _opened(target: Path, part: _Part, side: int) -> NDArray[np.uint8] | None:
+    try:
+        found = npy.open_memmap(target, mode="r")
+    except (OSError, ValueError, EOFError):  # not there, or cut short: made anew
+        return None
+    return found if found.dtype == np.uint8 and found.shape == part.shape(side) else None
+
+
+def _written(target: Path, part: _Part, side: int) -> bool:
+    """Whether the pixels could be kept. Chunks are written, not mapped: a full disk is then an error and no crash."""
+    temporary = target.with_suffix(f".{secrets.token_hex(4)}.tmp")  # several processes may be at it; the last one wins
+    try:
+        try:
+            with open(temporary, "xb") as file:
+                npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": part.shape(side)})
+                file.writelines(chunk.data for chunk in _chunks(part, side))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError:  # read-only or full; faults of an image are DataErrors
+        return False
+    return True
+
+
+def _chunks(part: _Part, side: int) -> Iterator[NDArray[np.uint8]]:
+    """(n, 3, side, side) for every CHUNK files in turn. Threads do: PIL decodes and resizes outside Python's lock."""
+    Image.init()  # PIL loads its decoders here, and not in several threads at a time
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(part.files), CHUNK):
+            paths = [part.root / name for name in part.files[start : start + CHUNK]]
+            yield np.stack(list(pool.map(_decoded, paths, [side] * len(paths))))
+
+
+def _decoded(path: Path, side: int) -> NDArray[np.uint8]:
+    """(3, side, side) of one file."""
+    limit = Image.MAX_IMAGE_PIXELS
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            raise OSError("not a file")
+        with Image.open(path, formats=FORMATS) as image:
+            if limit is not None and image.width * image.height > limit:
+                raise Image.DecompressionBombError
+            pixels = np.asarray(_centre_square(_rgb(image), side))  # (side, side, 3)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        rule = f"must have at most {limit} pixels, PIL's limit against decompression bombs"
+        raise DataError(f"{path}: {rule}. Got more. Shrink or remove it.") from None
+    except MemoryError:
+        raise
+    except Exception as error:  # PIL's decoders raise nearly anything on broken files
+        reason = f"{type(error).__name__}: {error}".rstrip(".")
+        raise DataError(f"{path}: must be a whole image file. Got {reason}. Mend or remove it.") from error
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise ValueError("floating-point pixels, whose white is unknown")
+    if image.mode.startswith("I"):  # 16 bit; PIL's own conversion would clip at 255 and not scale
+        grey = np.asarray(image)
+        if grey.min() < 0 or grey.max() > 65535:
+            raise ValueError("32-bit pixels, whose white is unknown")
+        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
+    elif "transparency" in image.info:
+        image = image.convert("RGBA")  # PIL warns when a palette's transparency is dropped in one step
+    return image.convert("RGB")
+
+
+def _centre_square(image: Image.Image, side: int) -> Image.Image:
+    """As resizing the shorter side and cropping the centre, but a ribbon of 1 x 10,000 pixels never grows."""
+    short = min(image.size)
+    left, top = (image.width - short) / 2, (image.height - short) / 2
+    return image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))

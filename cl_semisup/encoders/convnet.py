@@ -1,0 +1,41 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
+from torch import nn
+
+
+@dataclass(frozen=True)
+class ConvNet:
+    """A small convolutional network for images of 8 to 32 pixels: blocks of convolution, BatchNorm, ReLU and pooling.
+
+    Each block doubles the width and, while the side is above 2 pixels, halves the side; features are the spatial mean.
+
+    Args:
+        width: channels of the first block
+        blocks: number of blocks
+    """
+
+    width: Annotated[int, Interval(ge=1, le=1024)] = 16
+    blocks: Annotated[int, Interval(ge=1, le=6)] = 3
+
+    def build(self, channels: int, side: int) -> nn.Module:
+        """(N, channels, side, side) -> (N, dim)."""
+        layers: list[nn.Module] = []
+        width = self.width
+        for block in range(self.blocks):
+            width = self.width * 2**block
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            if side > 2:
+                layers.append(nn.MaxPool2d(2))
+                side //= 2
+            channels = width
+        return _WithDim(width, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+class _WithDim(nn.Sequential):
+    """Layers that know the width of their output."""
+
+    def __init__(self, dim: int, *layers: nn.Module):
+        super().__init__(*layers)
+        self.dim = dim

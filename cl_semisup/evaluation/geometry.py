@@ -1,0 +1,34 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch.nn.functional as F
+
+from cl_semisup import geometry
+from cl_semisup.evaluation import Embedded, Measured
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Effective rank, alignment, uniformity and spread of the test images' embeddings, on the unit sphere.
+
+    `effective_rank` and `uniformity` are of backbone features, `projection_effective_rank` of projections; neither is
+    centred. `alignment` is between two random views. `spread` is the mean standard deviation of a unit feature's
+    coordinates times sqrt(F): 1 for uniform points, 0 for a single point.
+
+    Source: Roy & Vetterli 2007; arXiv 2005.10242; spread as in arXiv 2011.10566, section 4.1
+    """
+
+    scores: ClassVar[tuple[str, ...]] = ()
+
+    def measure(self, embedded: Embedded) -> Measured:
+        u, w = F.normalize(embedded.test, dim=1), F.normalize(embedded.test_projections, dim=1)
+        first, second = (F.normalize(view, dim=1) for view in embedded.test_views)
+        return Measured(
+            diagnostics={
+                "effective_rank": float(geometry.effective_rank(u)),
+                "projection_effective_rank": float(geometry.effective_rank(w)),
+                "alignment": float(geometry.alignment(first, second)),
+                "uniformity": float(geometry.uniformity(u)),
+                "spread": float(u.std(dim=0, correction=0).mean() * u.shape[1] ** 0.5),
+            }
+        )

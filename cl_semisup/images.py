@@ -1,0 +1,74 @@
+"""Labelled images as a data set hands them over: two uint8 arrays, checked once, hashed by content."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_semisup.errors import DataError
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a suite must know of a data set before loading it: images in train and test, classes, channels, side.
+
+    `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
+    """
+
+    train: int
+    test: int
+    classes: int
+    channels: int
+    side: int
+    smallest_class: int
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown."""
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        classes = len(self.class_names)
+        for part in ("train", "test"):
+            images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
+            square = images.ndim == 4 and images.shape[2] == images.shape[3]
+            if images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3):
+                rule = "images must be uint8 (M, 1 or 3, side, side)"
+                raise DataError(f"{part}: {rule}. Got {images.dtype} {images.shape}. Convert them.")
+            if labels.shape != images.shape[:1]:
+                raise DataError(f"{part}: one label an image. Got {labels.shape} labels, {len(images)} images.")
+            if len(images) == 0:
+                raise DataError(f"{part}: must hold at least one image. Got none.")
+            lowest = -1 if part == "train" else 0
+            if labels.min() < lowest or labels.max() >= classes:
+                got = f"{labels.min()}..{labels.max()}"
+                raise DataError(f"{part}: labels must lie in {lowest}..{classes - 1}. Got {got}. Renumber them.")
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}.")
+
+    @property
+    def classes(self) -> int:
+        return len(self.class_names)
+
+    @cached_property
+    def content_hash(self) -> str:
+        """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
+        digest = hashlib.sha256()
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:12]
+
+    def facts(self) -> Facts:
+        known = self.train_labels[self.train_labels >= 0]
+        smallest = int(np.bincount(known, minlength=self.classes).min()) if len(known) else 0
+        _, channels, side, _ = self.train_images.shape
+        return Facts(len(self.train_images), len(self.test_images), self.classes, channels, side, smallest)

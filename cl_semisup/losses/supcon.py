@@ -1,0 +1,36 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
+from torch import Tensor
+
+from cl_semisup.contrast import both, identities, logsumexp, others, same
+
+
+@dataclass(frozen=True)
+class SupCon:
+    """Supervised contrastive loss (L_out), semi-supervised: known classmates are positives too.
+
+        L = mean_a  -1/|P(a)| sum_{b in P(a)} [ s_ab / t - log sum_{c != a} exp(s_ac / t) ]
+
+    P(a): all views but a of images of the same identity; an unlabelled image is an identity of its own. So with all
+    labels this is SupCon, with none it is NT-Xent, exactly.
+
+    Source: arXiv 2004.11362, eq. 2; HobbitLong/SupContrast losses.py
+    Difference: without the factor temperature / base_temperature (1 by default there); unlabelled images keep their view
+    pair as positives
+    Degenerate: P(a) holds at least the other view; one image or one class stays finite.
+
+    Args:
+        temperature: t, > 0
+    """
+
+    temperature: Annotated[float, Gt(0)] = 0.1
+
+    def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        z = both(z1, z2)  # (2N, D)
+        logits = z @ z.T / self.temperature  # (2N, 2N)
+        other = others(len(z), z.device)
+        positive = same(identities(labels, len(z1), z.device).repeat(2)) & other
+        attraction = (logits * positive).sum(dim=1) / positive.sum(dim=1)
+        return (logsumexp(logits, other) - attraction).mean()

@@ -1,0 +1,1 @@
+"""One optimizer a file: `build(weights, others)`; weight decay is for `weights` alone; `lr` is set before every step."""

@@ -1,0 +1,152 @@
+"""A file is a plug-in: a folder's public modules are its choices, and each holds one public frozen dataclass.
+
+Listing and versions read the files only; nothing is imported, so records can be judged without torch.
+"""
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cl_semisup.errors import InputError, unknown
+
+PACKAGE = Path(__file__).parent
+FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
+_outside: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Marks a field whose value is a plug-in: a name, or one name with its parameters.
+
+    `base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"`; optional admits the word `none`.
+    """
+
+    folder: str
+    optional: bool = False
+
+
+def paths(folder: str) -> dict[str, Path]:
+    """Every plug-in of a folder: name -> file, the user's own files included."""
+    inside = {p.stem: p for p in sorted((PACKAGE / folder).glob("*.py")) if not p.stem.startswith("_")}
+    return inside | {name: path for (where, name), path in _outside.items() if where == folder}
+
+
+def names(folder: str) -> list[str]:
+    """The names a suite may use for this folder."""
+    return sorted(paths(folder))
+
+
+def kind(folder: str) -> str:
+    """The word for one plug-in of a folder: 'loss' for 'losses'."""
+    return {"losses": "loss", "evaluation": "probe"}.get(folder, folder.removesuffix("s"))
+
+
+def add(path: Path, folder: str = "losses") -> str:
+    """Make a user's own file a plug-in under its stem. Its code runs when it is loaded, so only the command line may."""
+    path = Path(path)
+    if not path.is_file() or path.suffix != ".py":
+        raise InputError(f"{path}: a plug-in is one Python file. Got {'a folder' if path.is_dir() else 'no such file'}.")
+    name = path.stem
+    if not name.isidentifier() or name.startswith("_"):
+        raise InputError(f"{path}: the file's stem is the plug-in's name. Got {name!r}. Use letters, digits and _.")
+    if name in paths(folder) and _outside.get((folder, name)) != path.resolve():
+        raise InputError(f"{path}: the {kind(folder)} {name!r} exists already. Rename the file.")
+    _outside[folder, name] = path.resolve()
+    try:
+        load(folder, name)
+    except BaseException:
+        del _outside[folder, name]
+        raise
+    return name
+
+
+@cache
+def load(folder: str, name: str) -> type:
+    """The one public dataclass defined in the plug-in's file."""
+    path = paths(folder).get(name)
+    if path is None:
+        raise InputError(unknown(kind(folder), name, names(folder)))
+    if (folder, name) in _outside:
+        module = _import_file(path, f"cl_semisup_plugin_{folder}_{name}")
+    else:
+        module = importlib.import_module(f"cl_semisup.{folder}.{name}")
+    found = [
+        c
+        for c in vars(module).values()
+        if inspect.isclass(c) and is_dataclass(c) and c.__module__ == module.__name__ and not c.__name__.startswith("_")
+    ]
+    if len(found) != 1:
+        raise InputError(f"{path}: a plug-in holds one public dataclass. Got {len(found)}: {[c.__name__ for c in found]}.")
+    return found[0]
+
+
+def _import_file(path: Path, module_name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module  # dataclasses look their module up there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        line = getattr(error, "lineno", None) or _line_in(error, path)
+        raise InputError(f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {error}") from error
+    return module
+
+
+def _line_in(error: BaseException, path: Path) -> int | None:
+    """The last line of the user's own file on the way to the error."""
+    lines, trace = [], error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            lines.append(trace.tb_lineno)
+        trace = trace.tb_next
+    return lines[-1] if lines else None
+
+
+@cache
+def version(folder: str, name: str) -> str:
+    """10 hex digits of the file's syntax tree without docstrings and comments: rewording keeps it, a default does not."""
+    path = paths(folder).get(name)
+    if path is None:
+        return "missing"
+    return hashlib.sha256(ast.dump(_without_docstrings(ast.parse(path.read_text("utf-8")))).encode()).hexdigest()[:10]
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def meanings(plugin: type) -> dict[str, str]:
+    """What each field means, from the `Args:` section of the docstring: the one place where it is written."""
+    wanted = {f.name for f in fields(plugin)}
+    found: dict[str, str] = {}
+    last = None
+    for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
+        word, colon, text = line.strip().partition(":")
+        if colon and word in wanted:
+            last, found[word] = word, text.strip()
+        elif last and line.strip():
+            found[last] += " " + line.strip()
+        else:
+            last = None
+    return found
+
+
+def summary(folder: str, name: str) -> str:
+    """The first line of the plug-in's docstring, read without importing it."""
+    for node in ast.parse(paths(folder)[name].read_text("utf-8")).body:
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
+            return (ast.get_docstring(node) or "").splitlines()[0]
+    return ""

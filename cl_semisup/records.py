@@ -1,0 +1,152 @@
+"""One run, one fact, one file: written atomically, read with its schema checked. A file there means the run is over.
+
+    <results>/records/<data set>/<loss>/<id>.json           the record: what was asked, what came out, at what cost
+    <results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum and picture, for reports
+"""
+
+import contextlib
+import errno
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from cl_semisup.errors import ResultsError
+from cl_semisup.run import Run
+
+SCHEMA = 1
+STATUSES = ("ok", "collapsed", "diverged", "failed")
+Record = dict[str, Any]
+
+
+def path_of(results: Path, run: Run) -> Path:
+    """Where the record of a run lies or will lie."""
+    dataset, loss = run.cell
+    return results / "records" / dataset / loss / f"{run.id}.json"
+
+
+def curves_path(record: Path) -> Path:
+    return record.with_suffix(".curves.json")
+
+
+def write(results: Path, run: Run, record: Record, curves: dict[str, Any]) -> Path:
+    """Write the curves, then the record; a crash at any instant leaves either no record or a whole one."""
+    path = path_of(results, run)
+    write_json(curves_path(path), curves, indent=None)
+    write_json(path, record)
+    return path
+
+
+def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
+    """JSON with sorted keys, atomically; NaN and infinity are refused, since they are not JSON."""
+    write_text(path, json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Temporary file in the same folder, flushed to disk, renamed over the target, the folder flushed too."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-", suffix=path.suffix)
+        try:
+            with open(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise ResultsError(_explain(path, error)) from error
+
+
+def read(path: Path) -> Record:
+    """A record, or ResultsError that says what is wrong with the file."""
+    try:
+        record = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultsError(f"{path}: must be a record in JSON: {error}. Delete it; the run is then done again.") from None
+    wrong = _fault(record, path)
+    if wrong:
+        raise ResultsError(f"{path}: {wrong} Delete it; the run is then done again.")
+    return record
+
+
+def read_curves(path: Path) -> dict[str, Any]:
+    """The curves beside a record; {} where there are none."""
+    try:
+        curves = json.loads(curves_path(path).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return curves if isinstance(curves, dict) else {}
+
+
+def find(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
+    """Run id -> record, of those runs that have one."""
+    found = {}
+    for run in runs:
+        path = path_of(results, run)
+        if path.exists():
+            found[run.id] = read(path)
+    return found
+
+
+def every(results: Path) -> Iterator[Path]:
+    """The files of all records in a results folder, sorted."""
+    files = sorted((results / "records").glob("*/*/*.json"))
+    return (path for path in files if not path.name.endswith(".curves.json") and not path.name.startswith("."))
+
+
+def writable(results: Path) -> None:
+    """Make the folder and try to write in it, before anything is computed."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=results) as file:
+            file.write(b"x" * 65536)
+            file.flush()
+    except OSError as error:
+        raise ResultsError(_explain(results, error)) from error
+
+
+def _fault(record: Any, path: Path) -> str:
+    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+        return "must be a record with a schema number."
+    if record["schema"] > SCHEMA:
+        return f"has schema {record['schema']}, made by a newer version; this one reads up to {SCHEMA}."
+    wanted = {"id": str, "status": str, "run": dict, "scores": dict, "diagnostics": dict, "cost": dict, "versions": dict}
+    for key, kind in (wanted | {"protocol": dict, "resolved": dict}).items():
+        if not isinstance(record.get(key), kind):
+            return f"needs {key!r} as {kind.__name__}. Got {type(record.get(key)).__name__}."
+    if record["status"] not in STATUSES:
+        return f"needs a status of {', '.join(STATUSES)}. Got {record['status']!r}."
+    if record["id"] != path.stem:
+        return f"holds the record {record['id']!r}, which belongs in another file."
+    return ""
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make the rename itself durable; some file systems do not know how, which costs durability and not atomicity."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _explain(path: Path, error: OSError) -> str:
+    remedy = {
+        errno.ENOSPC: "Free some space and start again; finished runs are kept.",
+        errno.EDQUOT: "Free some of your quota and start again; finished runs are kept.",
+        errno.EROFS: "Name a writable folder with --results.",
+        errno.EACCES: "Name a writable folder with --results.",
+        errno.EPERM: "Name a writable folder with --results.",
+        errno.ENOTDIR: "Name a folder, not a file, with --results.",
+        errno.EEXIST: "Name a folder, not a file, with --results.",
+    }.get(error.errno or 0, "Start again; finished runs are kept.")
+    return f"{path}: results cannot be written: {error.strerror or error}. {remedy}"

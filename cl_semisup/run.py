@@ -1,0 +1,67 @@
+"""A run is one cell of a suite's question, in plain data; its id is the hash of what was asked."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+UNTRAINED = "untrained"  # the loss of a floor run; nothing is trained, so it is no plug-in
+Named = dict[str, dict[str, Any]]  # a plug-in as asked: {"clop": {"weight": 1.0, ...}}, every default filled in
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is asked, with defaults filled in: the same question has the same id on any machine.
+
+    `None` means "not asked"; such fields leave no trace in the id, so a later version can add axes without moving ids.
+    An untrained run (the floor) has no learning rate, batch size, optimizer or schedule.
+    """
+
+    dataset: Named
+    encoder: Named
+    loss: Named
+    label_fraction: float | None
+    labels_per_class: int | None
+    learning_rate: float | None
+    batch_size: int | None
+    epochs: int
+    repetition: int
+    optimizer: Named | None
+    schedule: dict[str, Any] | None
+    projector: dict[str, Any]
+    views: dict[str, Any]
+    evaluation: Named
+    precision: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for a record, without what was not asked."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, asked: dict[str, Any]) -> "Run":
+        """The run of a record."""
+        return cls(**{name: asked.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+
+    @cached_property
+    def id(self) -> str:
+        """12 hex digits of the SHA-256 of the canonical JSON of what was asked."""
+        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def cell(self) -> tuple[str, str]:
+        """The folder of its record: (data set, loss)."""
+        return next(iter(self.dataset)), next(iter(self.loss))
+
+    def floor(self) -> "Run":
+        """The same cell with nothing trained: what the architecture gives for free."""
+        return replace(
+            self,
+            loss={UNTRAINED: {}},
+            learning_rate=None,
+            batch_size=None,
+            epochs=0,
+            optimizer=None,
+            schedule=None,
+        )

@@ -1,0 +1,68 @@
+"""What a report needs of a suite: its question and its runs, kept beside the results so that reading needs no torch."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cl_semisup import records
+from cl_semisup.errors import InputError
+from cl_semisup.run import Run
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A checked suite in plain data; `text_hash` tells whether the suite file has changed since."""
+
+    name: str
+    file: str
+    question: str
+    baseline: str
+    score: str
+    text_hash: str
+    runs: tuple[Run, ...]
+
+    def save(self, results: Path) -> None:
+        """Write `<results>/<name>/suite.json`, atomically."""
+        plain = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
+        records.write_json(_path(results, self.name), plain, indent=None)
+
+    def folder(self, results: Path) -> Path:
+        """Where the suite's leaderboard and report go."""
+        return results / self.name
+
+
+def load(results: Path, name: str) -> Selection:
+    """The selection of a suite that has run in this results folder."""
+    path = _path(results, name)
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        return Selection(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
+    except FileNotFoundError:
+        raise InputError(f"{path}: the suite {name!r} has not run here. Run it first, or name another --results.") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
+
+
+def current(results: Path, suite_file: Path) -> Selection | None:
+    """The stored selection of a suite file, if the file has not changed since it was stored."""
+    if not suite_file.is_file():
+        return None
+    wanted = text_hash(suite_file)
+    for path in sorted(results.glob("*/suite.json")):
+        try:
+            found = load(results, path.parent.name)
+        except InputError:
+            continue
+        if found.text_hash == wanted:
+            return found
+    return None
+
+
+def text_hash(suite_file: Path) -> str:
+    return hashlib.sha256(suite_file.read_bytes()).hexdigest()[:16]
+
+
+def _path(results: Path, name: str) -> Path:
+    return results / name / "suite.json"

@@ -1,0 +1,79 @@
+"""The settings of a run that are not a plug-in's own: each field is a YAML key, a record key and a report column."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, Le
+
+Probability = Annotated[float, Interval(ge=0, le=1)]
+Strength = Annotated[float, Interval(ge=0, le=10)]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate is scaled and moves; it is set before every step.
+
+    Args:
+        scaling: effective rate = learning_rate * (batch_size / 256) ** (0, 1 or 1/2) for none, linear, sqrt
+        warmup_epochs: epochs of linear growth from 0; at most half of all steps
+        decay: shape after the warm-up, to 0 at the last step (cosine) or flat (constant)
+    """
+
+    scaling: Literal["none", "linear", "sqrt"] = "linear"
+    warmup_epochs: Annotated[float, Ge(0)] = 0.0
+    decay: Literal["cosine", "constant"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Projector:
+    """The head between backbone features and loss: Linear-BatchNorm-ReLU blocks and a last Linear (SimCLR).
+
+    Args:
+        layers: linear layers; 0 leaves the features as they are
+        hidden: width of the hidden layers; 0 means as wide as the encoder's features
+        dim: width of the output, D
+    """
+
+    layers: Annotated[int, Interval(ge=0, le=8)] = 2
+    hidden: Annotated[int, Ge(0)] = 0
+    dim: Annotated[int, Ge(1)] = 128
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a random view is drawn from an image; every parameter is drawn for every image and view on its own.
+
+    Args:
+        crop_area: smallest share of the area that a random resized crop keeps; 1 means no crop
+        crop_ratio: largest aspect ratio of the crop (its inverse is the smallest)
+        flip: probability of a horizontal mirror
+        rotation: degrees to either side, uniform
+        shift: share of the side to either direction, uniform, on both axes
+        zoom: relative change of scale to either direction, uniform
+        jitter: probability of the four colour changes below, in a random order
+        brightness: factor in [1-b, 1+b]
+        contrast: factor in [1-c, 1+c] about the mean grey
+        saturation: factor in [1-s, 1+s] about the pixel's grey
+        hue: turn of the colour circle in [-h, h]
+        grayscale: probability of losing the colour
+        blur: probability of a Gaussian blur with sigma uniform in [0.1, 2] pixels
+    """
+
+    crop_area: Annotated[float, Interval(gt=0, le=1)] = 1.0
+    crop_ratio: Annotated[float, Interval(ge=1, le=10)] = 4 / 3
+    flip: Probability = 0.0
+    rotation: Annotated[float, Interval(ge=0, le=180)] = 0.0
+    shift: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    zoom: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    jitter: Probability = 0.8
+    brightness: Strength = 0.0
+    contrast: Strength = 0.0
+    saturation: Strength = 0.0
+    hue: Annotated[float, Interval(ge=0, le=0.5)] = 0.0
+    grayscale: Probability = 0.0
+    blur: Probability = 0.0
+
+
+Repetitions = Annotated[int, Interval(ge=1, le=1000)]
+LabelFraction = Annotated[float, Interval(gt=0, le=1)]
+LearningRate = Annotated[float, Gt(0), Le(1e12)]
