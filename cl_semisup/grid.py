@@ -99,7 +99,9 @@ def _single(node: Any, annotation: Any, place: Place, faults: list[Fault], meani
     return _leaf(node, annotation, place, faults, meaning)
 
 
-def mapping(node: Any, kind: type, place: Place, faults: list[Fault], filled: Mapping[str, Any]) -> list[dict[str, Any]]:
+def mapping(
+    node: Any, kind: type, place: Place, faults: list[Fault], filled: Mapping[str, Any]
+) -> list[dict[str, Any]]:
     """Every combination of the fields of a mapping node, over `filled` for the fields not given."""
     if node is None:
         node = {}

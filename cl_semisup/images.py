@@ -52,7 +52,9 @@ class Images:
                 got = f"{labels.min()}..{labels.max()}"
                 raise DataError(f"{part}: labels must lie in {lowest}..{classes - 1}. Got {got}. Renumber them.")
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}.")
+            raise DataError(
+                f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}."
+            )
 
     @property
     def classes(self) -> int:

@@ -3,15 +3,17 @@
     task     what losses are compared on: data set, label budget, and whatever else a suite varies
     config   what a loss is tuned over: learning rate, batch size, optimizer, schedule
     cell     one (task, loss, config), with one run a repetition
+    board    the table of a task: a line a loss, in its tuned config
 
 A loss is tuned by the mean validation score of its configs (images held out of the training part) and reported by the
 test scores of the config so chosen. A diverged run counts with chance level, 1 / classes; a failed or missing run leaves
-its cell without a mean.
+its cell without a mean. Runs under different protocols (see `protocol`) are never on one board.
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +24,19 @@ from scipy import stats
 from cl_semisup import protocol, records
 from cl_semisup.run import UNTRAINED, Run
 
-CONFIG = ("learning_rate", "batch_size", "optimizer", "schedule")
 VALIDATION = "linear_top1_validation"
 CONFIDENCE = 0.95
+UNFINISHED = ("missing", "stale", "other protocol")  # runs still to do before the suite's question is answered
+ENDINGS = ("ok", "collapsed", "diverged", "failed", *UNFINISHED)
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean over repetitions with the half-width of its 95 % t-interval (NaN for a single one)."""
 
-    mean: float
-    half: float
-    n: int
+    mean: float = math.nan
+    half: float = math.nan
+    n: int = 0
 
 
 def estimate(values: Iterable[float]) -> Estimate:
@@ -41,38 +44,50 @@ def estimate(values: Iterable[float]) -> Estimate:
     x = np.asarray(list(values), dtype=float)
     n = len(x)
     if n == 0:
-        return Estimate(math.nan, math.nan, 0)
-    half = stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1) * x.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
+        return Estimate()
+    half = _quantile(n) * x.std(ddof=1) / math.sqrt(n) if n > 1 else math.nan
     return Estimate(float(x.mean()), float(half), n)
 
 
-def gather(results: Path, runs: Iterable[Run]) -> pd.DataFrame:
-    """One row a run asked for, with or without a record; sorted by what was asked, so files' order cannot matter.
+@cache
+def _quantile(n: int) -> float:
+    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
 
-    Columns: id, task, dataset, labels, loss, the config's keys, config, repetition, status (missing and stale
-    included), reason, fingerprint, every score, diagnostic and cost, and the record's path.
+
+@dataclass(frozen=True)
+class Gathered:
+    """One row a (task, run asked for), with or without a record, in an order that files and suites cannot move.
+
+    Columns of `frame`: id, task, dataset, labels, budget, loss, config, learning_rate, batch_size, repetition, epochs,
+    status (missing, stale and other protocol included), reason, path (below the results folder), protocol, chance,
+    device, machine, torch, commit, every score, diagnostic and cost. `protocols` holds the settings behind a protocol.
     """
+
+    frame: pd.DataFrame
+    scores: tuple[str, ...]
+    protocols: dict[str, dict[str, Any]]
+
+
+def gather(results: Path, runs: Iterable[Run]) -> Gathered:
+    """Read the records of these runs and name what they have in common and what not."""
     runs = sorted(runs, key=lambda run: run.id)
-    names, flat = loss_names(runs), [_flat(run) for run in runs]
-    shown_config = [key for key in ("optimizer", "schedule") if len({f.get(key) for f in flat if key in f}) > 1]
-    varied = _varied([f for run, f in zip(runs, flat, strict=True) if run.epochs])
-    rows, scores = [], set[str]()
-    for run, asked in zip(runs, flat, strict=True):
-        row = {key: asked[key] for key in CONFIG if key in asked}
-        row |= {"id": run.id, "dataset": run.cell[0], "labels": budget(run), "loss": names[run.id]}
-        row["task"] = ", ".join([run.cell[0], f"labels {row['labels']}", *(f"{k}={asked.get(k)}" for k in varied)])
-        row["config"] = _config(run, asked, shown_config)
-        row |= {"repetition": run.repetition, "epochs": run.epochs}
+    naming = _Naming(runs)
+    rows, scores, protocols = [], set[str](), dict[str, dict[str, Any]]()
+    for run in runs:
         record, found = _found(results, run)
         scores |= record.get("scores", {}).keys()
-        rows.append(row | found)
-    order = ["dataset", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id"]
-    frame = pd.DataFrame(rows)
-    for column in (c for c in ("learning_rate", "batch_size") if c not in frame):
-        frame[column] = math.nan
-    frame = frame.sort_values(order, ignore_index=True)
-    frame.attrs["scores"] = sorted(scores)
-    return frame
+        if "protocol" in found:
+            protocols[found["protocol"]] = _comparable(record)
+        rows += [naming.row(run) | {"task": task} | found for task in naming.tasks(run)]
+    frame = pd.DataFrame(rows, columns=None if rows else list(_SORTED))
+    frame = frame.sort_values(list(_SORTED), ignore_index=True)
+    for column in ("protocol", "chance", "device", "machine", "torch", "commit"):
+        if column not in frame:
+            frame[column] = math.nan
+    return Gathered(_split_protocols(frame, protocols), tuple(sorted(scores)), protocols)
+
+
+_SORTED = ("dataset", "budget", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id")
 
 
 def budget(run: Run) -> str:
@@ -80,149 +95,72 @@ def budget(run: Run) -> str:
     return f"{100 * run.label_fraction:g}%" if run.label_fraction is not None else f"{run.labels_per_class}/class"
 
 
-def loss_names(runs: Iterable[Run]) -> dict[str, str]:
-    """Run id -> its loss, with those settings that tell it from the suite's other losses of the same name."""
-    runs = list(runs)
-    flat = {run.id: _flatten(run.loss[run.cell[1]]) for run in runs}
-    by_name: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        by_name.setdefault(run.cell[1], []).append(flat[run.id])
-    differing = {name: _varied(settings) for name, settings in by_name.items()}
-    found = {}
-    for run in runs:
-        name, settings = run.cell[1], flat[run.id]
-        shown = ", ".join(f"{key}={settings[key]}" for key in differing[name] if key in settings)
-        found[run.id] = f"{name}({shown})" if shown else name
-    return found
+class _Naming:
+    """What to call the data sets, losses, tasks and configs of a set of runs: only what differs is said."""
 
+    def __init__(self, runs: Sequence[Run]):
+        self.flat = {run.id: _flatten(_rest(run)) for run in runs}
+        trained = [run for run in runs if run.epochs]
+        self.varied = _varied([self.flat[run.id] for run in trained])
+        self.names = {key: _names(runs, key) for key in ("dataset", "loss")}
+        self.names["optimizer"] = _names(trained, "optimizer")
+        self.schedule = _varied([run.schedule or {} for run in trained])
+        self.of_floor: dict[str, dict[str, None]] = {}
+        for run in trained:
+            self.of_floor.setdefault(self._task(run, but="epochs"), {})[self._task(run)] = None
 
-def cells(frame: pd.DataFrame, score: str) -> pd.DataFrame:
-    """One row a cell: estimates of the score, the mean validation score that tunes, and how its runs ended."""
-    rows = []
-    for (task, loss, config), group in frame.groupby(["task", "loss", "config"], sort=False):
-        first = group.iloc[0]
-        values = counted(group, score)
-        complete = values.notna().all()
-        found = estimate(values.dropna())
-        row = {"task": task, "loss": loss, "config": config, "learning_rate": first.learning_rate}
-        row |= {"batch_size": first.batch_size, "mean": found.mean if complete else math.nan}
-        row |= {"half": found.half if complete else math.nan, "n": found.n, "of": len(group)}
-        validation = counted(group, VALIDATION) if VALIDATION in group else values * math.nan
-        row |= {"validation": validation.mean() if validation.notna().all() else math.nan}
-        rows.append(row | {"verdicts": verdicts(group.status)})
-    return pd.DataFrame(rows)
+    def tasks(self, run: Run) -> list[str]:
+        """The task of a run; a floor run stands on the boards of all epochs."""
+        return [self._task(run)] if run.epochs else sorted(self.of_floor.get(self._task(run, but="epochs"), {}))
 
-
-def counted(group: pd.DataFrame, score: str) -> pd.Series:
-    """The score of every run by repetition: chance for a diverged one, NaN for one that failed or is missing."""
-    values = group[score].where(group.status.isin(["ok", "collapsed"])) if score in group else group.repetition * math.nan
-    values = values.where(group.status != "diverged", group.chance) if "chance" in group else values
-    return values.set_axis(group.repetition)
-
-
-def leaderboard(frame: pd.DataFrame, score: str, baseline: str = "") -> pd.DataFrame:
-    """One row a (task, loss), tuned on validation, best first; the untrained floor last.
-
-    Columns: task, loss, config, every score's mean and half-width, n, of, difference to the baseline (paired by
-    repetition) with half-width, verdict of the tuned cell, verdicts of all cells, worst cell's mean, cost.
-    """
-    rows = []
-    for task, of_task in frame.groupby("task", sort=False):
-        grid = cells(of_task, score)
-        tuned = {loss: _tune(group) for loss, group in grid.groupby("loss", sort=False)}
-        chosen = {
-            loss: of_task[(of_task.loss == loss) & (of_task.config == cell.config)] for loss, cell in tuned.items()
+    def row(self, run: Run) -> dict[str, Any]:
+        return {
+            "id": run.id,
+            "dataset": self.names["dataset"][run.id],
+            "labels": budget(run),
+            "budget": float(run.label_fraction if run.label_fraction is not None else run.labels_per_class or 0),
+            "loss": self.names["loss"][run.id],
+            "config": self._config(run),
+            "learning_rate": run.learning_rate if run.learning_rate is not None else math.nan,
+            "batch_size": run.batch_size if run.batch_size is not None else math.nan,
+            "repetition": run.repetition,
+            "epochs": run.epochs,
         }
-        reference = next((counted(g, score) for loss, g in chosen.items() if _plain(loss) == baseline), None)
-        floor = next((counted(g, score) for loss, g in chosen.items() if loss == UNTRAINED), None)
-        of_losses = []
-        for loss, cell in tuned.items():
-            group, all_cells = chosen[loss], grid[grid.loss == loss]
-            row = {"task": task, "loss": loss, "config": cell.config, "n": cell.n, "of": cell.of}
-            for name in score_names(frame):
-                found = estimate(counted(group, name).dropna())
-                full = found.n == cell.of
-                row |= {name: found.mean if full else math.nan, f"{name}_half": found.half if full else math.nan}
-            row |= _difference(counted(group, score), None if _plain(loss) == baseline else reference)
-            row["verdict"] = _verdict(group, counted(group, score), floor)
-            row["verdicts"] = verdicts(of_task[of_task.loss == loss].status)
-            row["worst"] = all_cells["mean"].min() if all_cells["mean"].notna().all() else math.nan
-            row["effective_rank"] = group["effective_rank"].mean() if "effective_rank" in group else math.nan
-            row["train_seconds"] = group["train_seconds"].mean() if "train_seconds" in group else math.nan
-            of_losses.append(row)
-        of_losses.sort(key=lambda r: (r["loss"] == UNTRAINED, -np.nan_to_num(r[score], nan=-1.0), r["loss"]))
-        rows += of_losses
-    return pd.DataFrame(rows)
+
+    def _task(self, run: Run, but: str = "") -> str:
+        settings = [f"{key}={self.flat[run.id].get(key)}" for key in self.varied if key != but]
+        return ", ".join([self.names["dataset"][run.id], f"labels {budget(run)}", *settings])
+
+    def _config(self, run: Run) -> str:
+        """What a loss is tuned over, without what the whole suite shares."""
+        if not run.epochs:
+            return UNTRAINED
+        words = [f"lr {run.learning_rate:g}", f"batch {run.batch_size}"]
+        if len(set(self.names["optimizer"].values())) > 1:
+            words.append(self.names["optimizer"][run.id])
+        return ", ".join(words + [f"{key} {(run.schedule or {})[key]}" for key in self.schedule])
 
 
-def score_names(frame: pd.DataFrame) -> list[str]:
-    """The scores that the records hold, the validation score apart: it tunes and does not compare."""
-    return sorted(set(frame.attrs["scores"]) - {VALIDATION})
+def _rest(run: Run) -> dict[str, Any]:
+    """What is neither a task's data and labels, nor the loss, nor what the loss is tuned over."""
+    named = ("dataset", "label_fraction", "labels_per_class", "loss", "repetition")
+    tuned = ("learning_rate", "batch_size", "optimizer", "schedule")
+    return {key: value for key, value in run.as_dict().items() if key not in named + tuned}
 
 
-def verdicts(statuses: Iterable[str]) -> str:
-    """`ok 10, diverged 2`: how many runs ended how."""
-    counts = pd.Series(list(statuses)).value_counts()
-    known = ["ok", "collapsed", "diverged", "failed", "stale", "missing"]
-    return ", ".join(f"{status} {counts[status]}" for status in known if status in counts)
-
-
-def _tune(group: pd.DataFrame) -> Any:
-    """The cell with the best mean validation score; without validation scores, the first of the suite's grid."""
-    best = group["validation"].idxmax() if group["validation"].notna().any() else group.index[0]
-    return group.loc[best]
-
-
-def _difference(values: pd.Series, reference: pd.Series | None) -> dict[str, float]:
-    """Mean and half-width of the difference to the baseline, repetition by repetition."""
-    if reference is None:
-        return {"difference": math.nan, "difference_half": math.nan, "pairs": 0}
-    found = estimate((values - reference).dropna())
-    return {"difference": found.mean, "difference_half": found.half, "pairs": found.n}
-
-
-def _verdict(group: pd.DataFrame, values: pd.Series, floor: pd.Series | None) -> str:
-    """The worst ending of the tuned cell's runs; `weak` if all is well but it is not above the untrained floor."""
-    for status in ("missing", "stale", "failed", "diverged", "collapsed"):
-        if (group.status == status).any():
-            return {"missing": "unfinished", "stale": "unfinished"}.get(status, status)
-    if group.loss.iloc[0] == UNTRAINED:
-        return "floor"
-    if floor is not None:
-        gain = estimate((values - floor).dropna())
-        if gain.n and gain.mean - np.nan_to_num(gain.half) <= 0:
-            return "weak"
-    return "ok"
-
-
-def _found(results: Path, run: Run) -> tuple[records.Record, dict[str, Any]]:
-    """A run's record ({} without one) and what it adds to the run's row."""
-    path = records.path_of(results, run)
-    if not path.exists():
-        return {}, {"status": "missing", "reason": "", "path": str(path)}
-    record = records.read(path)
-    row = {"status": record["status"], "reason": record["reason"], "path": str(path)}
-    row |= {"fingerprint": record["protocol"]["fingerprint"], "classes": record["resolved"].get("classes")}
-    if changed := protocol.stale(record):
-        return record, row | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
-    row["chance"] = 1 / row["classes"] if row["classes"] else math.nan
-    return record, row | record["scores"] | record["diagnostics"] | record["cost"]
-
-
-def _plain(loss: str) -> str:
-    return loss.partition("(")[0]
-
-
-def _flat(run: Run) -> dict[str, Any]:
-    """What was asked, one level deep: `optimizer` and `schedule` as text, the rest dotted."""
-    asked = run.as_dict()
-    flat = {key: asked.pop(key) for key in ("learning_rate", "batch_size") if key in asked}
-    for key in ("optimizer", "schedule"):
-        if key in asked:
-            flat[key] = ", ".join(f"{k}={v}" for k, v in sorted(_flatten(asked.pop(key)).items()))
-    for key in ("loss", "dataset", "label_fraction", "labels_per_class", "repetition"):
-        asked.pop(key, None)
-    return flat | _flatten(asked)
+def _names(runs: Iterable[Run], key: str) -> dict[str, str]:
+    """Run id -> the plug-in's name, with those settings that tell it from the others of the same name."""
+    settings: dict[str, dict[str, dict[str, Any]]] = {}
+    for run in runs:
+        (name, params) = next(iter(getattr(run, key).items()))
+        settings.setdefault(name, {})[run.id] = _flatten(params)
+    found = {}
+    for name, of_runs in settings.items():
+        varied = _varied(list(of_runs.values()))
+        for run_id, flat in of_runs.items():
+            shown = ", ".join(f"{word}={flat[word]}" for word in varied if word in flat)
+            found[run_id] = f"{name}({shown})" if shown else name
+    return found
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -240,14 +178,220 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _varied(settings: list[dict[str, Any]]) -> list[str]:
+def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     """The keys whose value is not the same everywhere."""
     keys = dict.fromkeys(key for one in settings for key in one)
-    return sorted(key for key in keys if len({repr(one.get(key)) for one in settings}) > 1 and key not in CONFIG)
+    return sorted(key for key in keys if len({repr(one.get(key)) for one in settings}) > 1)
 
 
-def _config(run: Run, asked: Mapping[str, Any], shown: Iterable[str]) -> str:
-    """What a loss is tuned over, without what the whole suite shares."""
-    if not run.epochs:
-        return UNTRAINED
-    return ", ".join([f"lr {run.learning_rate:g}", f"batch {run.batch_size}", *(str(asked[key]) for key in shown)])
+def _found(results: Path, run: Run) -> tuple[records.Record, dict[str, Any]]:
+    """A run's record ({} without one) and what it adds to the run's row."""
+    path = records.path_of(results, run)
+    row: dict[str, Any] = {"status": "missing", "reason": "", "path": path.relative_to(results).as_posix()}
+    if not path.exists():
+        return {}, row
+    record = records.read(path)
+    if changed := protocol.stale(record):
+        return record, row | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
+    resolved, versions = record["resolved"], record["versions"]
+    row |= {"status": record["status"], "reason": record["reason"], "started_at": record.get("started_at", "")}
+    row["chance"] = 1 / resolved["classes"] if resolved.get("classes") else math.nan
+    row |= {"device": resolved.get("device", ""), "precision": resolved.get("precision", "")}
+    row |= {key: str(versions.get(key, "")) for key in ("machine", "torch", "python", "package")}
+    row["commit"] = str(versions.get("commit", "")) + ("" if versions.get("clean") else "+changes")
+    if record["status"] != "failed":  # a run may fail before it knows its data; it counts for nothing anyway
+        row["protocol"] = protocol.fingerprint(_comparable(record))
+    return record, row | record["scores"] | record["diagnostics"] | record["cost"]
+
+
+def _comparable(record: records.Record) -> dict[str, Any]:
+    """The protocol without the epochs: they are part of the task, and a floor run has none."""
+    return {key: value for key, value in record["protocol"]["settings"].items() if key != "epochs"}
+
+
+def _split_protocols(frame: pd.DataFrame, protocols: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
+    """A board of its own for every protocol met in a task; what was done under another one is open there."""
+    parts = []
+    for task, group in frame.groupby("task", sort=False):
+        found = group["protocol"].value_counts()
+        ordered = sorted(found.index, key=lambda name: (-found[name], name))
+        if len(ordered) < 2:
+            parts.append(group)
+            continue
+        for number, name in enumerate(ordered):
+            part = group.copy()
+            away = part["protocol"].notna() & (part["protocol"] != name)
+            part.loc[away, "reason"] = "made under another protocol"
+            part.loc[away, "status"] = "other protocol"
+            here = set(part.loc[part["protocol"] == name, "loss"])
+            if number:  # the most common protocol keeps every loss, the others those that they have runs of
+                part = part[part["loss"].isin(here)].copy()
+            part["task"] = f"{task} [{differing(protocols, ordered, name)}]"
+            parts.append(part)
+    return pd.concat(parts, ignore_index=True) if parts else frame
+
+
+def differing(protocols: Mapping[str, Mapping[str, Any]], among: Sequence[str], name: str) -> str:
+    """`precision=bfloat16`: the settings of one protocol that are not those of the others."""
+    flat = {key: _flatten(protocols[key]) for key in among}
+    return ", ".join(f"{key}={flat[name].get(key)}" for key in _varied(list(flat.values())))
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One (loss, config) of a task: its runs, and its mean scores by repetition."""
+
+    loss: str
+    config: str
+    learning_rate: float
+    batch_size: float
+    rows: pd.DataFrame = field(repr=False)
+
+    def counted(self, score: str) -> np.ndarray:
+        """(R,) the score of every run: chance for a diverged one, NaN for one that failed or is missing."""
+        status = self.rows["status"].to_numpy()
+        values = np.full(len(status), math.nan)
+        if score in self.rows:
+            scored = (status == "ok") | (status == "collapsed")
+            values[scored] = self.rows[score].to_numpy(dtype=float)[scored]
+        values[status == "diverged"] = self.rows["chance"].to_numpy(dtype=float)[status == "diverged"]
+        return values
+
+    def estimate(self, score: str) -> Estimate:
+        """Over all repetitions; without a mean as long as one lacks, `n` says how many there are."""
+        values = self.counted(score)
+        there = values[~np.isnan(values)]
+        return estimate(there) if len(there) == len(values) else Estimate(n=len(there))
+
+    def mean_of(self, column: str) -> float:
+        """Mean of a diagnostic or cost over the runs that have it."""
+        values = self.rows[column].dropna() if column in self.rows else []
+        return float(np.mean(values)) if len(values) else math.nan
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """A loss on the board of a task, in its tuned config.
+
+    `difference` is to the baseline, paired by repetition. `ended` counts the endings of all runs of the loss here,
+    `worst` is the mean score of its worst config, `values` holds the tuned config's score by repetition.
+    """
+
+    loss: str
+    cell: Cell = field(repr=False)
+    cells: tuple[Cell, ...] = field(repr=False)
+    values: np.ndarray = field(repr=False)
+    scores: dict[str, Estimate]
+    difference: Estimate
+    verdict: str
+    ended: dict[str, int]
+    worst: float
+
+    @property
+    def complete(self) -> bool:
+        """Is nothing left to run that could change this line?"""
+        return not np.isnan(self.values).any() and not any(ending in self.ended for ending in UNFINISHED)
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """A task's lines, best first, those without a mean after them, the untrained floor last."""
+
+    task: str
+    dataset: str
+    budget: float
+    labels: str
+    score: str
+    baseline: str
+    lines: tuple[Line, ...]
+
+    @property
+    def trained(self) -> tuple[Line, ...]:
+        return tuple(line for line in self.lines if line.loss != UNTRAINED)
+
+    @property
+    def repetitions(self) -> int:
+        return max((len(line.values) for line in self.lines), default=0)
+
+
+def boards(gathered: Gathered, score: str, baseline: str = "") -> list[Board]:
+    """The board of every task, in the order of data sets and label budgets."""
+    shown = [name for name in gathered.scores if name != VALIDATION]
+    shown = [score, *(name for name in shown if name != score)]
+    return [_board(task, group, shown, baseline) for task, group in gathered.frame.groupby("task", sort=False)]
+
+
+def _board(task: str, group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
+    of_loss = {loss: _cells(loss, rows) for loss, rows in group.groupby("loss", sort=True)}
+    tuned = {loss: tune(cells) for loss, cells in of_loss.items()}
+    score = shown[0]
+    base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
+    floor = tuned[UNTRAINED].counted(score) if UNTRAINED in tuned else None
+    lines = []
+    for loss, cell in tuned.items():
+        values = cell.counted(score)
+        ended = endings(group.loc[group["loss"] == loss, "status"])
+        means = [one.estimate(score).mean for one in of_loss[loss]]
+        line = Line(
+            loss=loss,
+            cell=cell,
+            cells=of_loss[loss],
+            values=values,
+            scores={name: cell.estimate(name) for name in shown},
+            difference=paired(values, tuned[base].counted(score)) if base and loss != base else Estimate(),
+            verdict=_verdict(cell, ended, values, floor),
+            ended=ended,
+            worst=float(min(means)) if not np.isnan(means).any() else math.nan,
+        )
+        lines.append(line)
+    lines.sort(key=lambda line: (line.loss == UNTRAINED, -np.nan_to_num(line.scores[score].mean, nan=-1.0), line.loss))
+    first = group.iloc[0]
+    return Board(task, first.dataset, first.budget, first["labels"], score, base, tuple(lines))
+
+
+def _cells(loss: str, rows: pd.DataFrame) -> tuple[Cell, ...]:
+    found = []
+    for config, of_config in rows.groupby("config", sort=False):
+        first = of_config.iloc[0]
+        found.append(Cell(loss, config, float(first.learning_rate), float(first.batch_size), of_config))
+    return tuple(found)
+
+
+def tune(cells: Sequence[Cell]) -> Cell:
+    """The cell with the best mean validation score; without validation scores, the first of the suite's grid."""
+    validation = [cell.estimate(VALIDATION).mean for cell in cells]
+    return cells[0] if np.isnan(validation).all() else cells[int(np.nanargmax(validation))]
+
+
+def paired(values: np.ndarray, reference: np.ndarray) -> Estimate:
+    """The difference of two losses, repetition by repetition; no mean while a pair lacks."""
+    if len(values) != len(reference):
+        return Estimate()
+    differences = values - reference
+    there = differences[~np.isnan(differences)]
+    return estimate(there) if len(there) == len(differences) else Estimate(n=len(there))
+
+
+def endings(statuses: Iterable[str]) -> dict[str, int]:
+    """`{"ok": 10, "diverged": 2}`: how many runs ended how, best endings first."""
+    counts: dict[str, int] = {}
+    for status in statuses:
+        counts[status] = counts.get(status, 0) + 1
+    return {ending: counts[ending] for ending in ENDINGS if ending in counts}
+
+
+def _verdict(cell: Cell, ended: Mapping[str, int], values: np.ndarray, floor: np.ndarray | None) -> str:
+    """The worst ending of the tuned cell's runs; `weak` if all is well but it is not above the untrained floor."""
+    if any(ending in ended for ending in UNFINISHED):
+        return "unfinished"
+    statuses = set(cell.rows["status"])
+    for status in ("failed", "diverged", "collapsed"):
+        if status in statuses:
+            return status
+    if cell.loss == UNTRAINED:
+        return "floor"
+    if floor is not None:
+        gain = paired(values, floor)
+        if gain.mean - np.nan_to_num(gain.half) <= 0:
+            return "weak"
+    return "ok"

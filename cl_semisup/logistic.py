@@ -58,7 +58,7 @@ class SoftmaxRegression:
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
         """Share of rows whose largest logit is their label."""
-        return float((self.logits(x).argmax(dim=1) == y).float().mean())
+        return float((self.logits(x).argmax(dim=1) == y).double().mean())
 
 
 def hold_out(labels: np.ndarray, share: float, name: int) -> np.ndarray | None:

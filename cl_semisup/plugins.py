@@ -52,7 +52,9 @@ def add(path: Path, folder: str = "losses") -> str:
     """Make a user's own file a plug-in under its stem. Its code runs when it is loaded, so only the command line may."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
-        raise InputError(f"{path}: a plug-in is one Python file. Got {'a folder' if path.is_dir() else 'no such file'}.")
+        raise InputError(
+            f"{path}: a plug-in is one Python file. Got {'a folder' if path.is_dir() else 'no such file'}."
+        )
     name = path.stem
     if not name.isidentifier() or name.startswith("_"):
         raise InputError(f"{path}: the file's stem is the plug-in's name. Got {name!r}. Use letters, digits and _.")
@@ -83,7 +85,9 @@ def load(folder: str, name: str) -> type:
         if inspect.isclass(c) and is_dataclass(c) and c.__module__ == module.__name__ and not c.__name__.startswith("_")
     ]
     if len(found) != 1:
-        raise InputError(f"{path}: a plug-in holds one public dataclass. Got {len(found)}: {[c.__name__ for c in found]}.")
+        raise InputError(
+            f"{path}: a plug-in holds one public dataclass. Got {len(found)}: {[c.__name__ for c in found]}."
+        )
     return found[0]
 
 
@@ -96,7 +100,9 @@ def _import_file(path: Path, module_name: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         line = getattr(error, "lineno", None) or _line_in(error, path)
-        raise InputError(f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {error}") from error
+        raise InputError(
+            f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {error}"
+        ) from error
     return module
 
 
@@ -123,7 +129,11 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
             first = node.body[0]
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
 

@@ -1,7 +1,7 @@
 """One run, one fact, one file: written atomically, read with its schema checked. A file there means the run is over.
 
-    <results>/records/<data set>/<loss>/<id>.json           the record: what was asked, what came out, at what cost
-    <results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum and picture, for reports
+<results>/records/<data set>/<loss>/<id>.json           the record: what was asked, what came out, at what cost
+<results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum and picture, for reports
 """
 
 import contextlib
@@ -70,7 +70,9 @@ def read(path: Path) -> Record:
     try:
         record = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: must be a record in JSON: {error}. Delete it; the run is then done again.") from None
+        raise ResultsError(
+            f"{path}: must be a record in JSON: {error}. Delete it; the run is then done again."
+        ) from None
     wrong = _fault(record, path)
     if wrong:
         raise ResultsError(f"{path}: {wrong} Delete it; the run is then done again.")
@@ -118,7 +120,15 @@ def _fault(record: Any, path: Path) -> str:
         return "must be a record with a schema number."
     if record["schema"] > SCHEMA:
         return f"has schema {record['schema']}, made by a newer version; this one reads up to {SCHEMA}."
-    wanted = {"id": str, "status": str, "run": dict, "scores": dict, "diagnostics": dict, "cost": dict, "versions": dict}
+    wanted = {
+        "id": str,
+        "status": str,
+        "run": dict,
+        "scores": dict,
+        "diagnostics": dict,
+        "cost": dict,
+        "versions": dict,
+    }
     for key, kind in (wanted | {"protocol": dict, "resolved": dict}).items():
         if not isinstance(record.get(key), kind):
             return f"needs {key!r} as {kind.__name__}. Got {type(record.get(key)).__name__}."

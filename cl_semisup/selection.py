@@ -40,7 +40,9 @@ def load(results: Path, name: str) -> Selection:
         plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
         return Selection(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
     except FileNotFoundError:
-        raise InputError(f"{path}: the suite {name!r} has not run here. Run it first, or name another --results.") from None
+        raise InputError(
+            f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
 

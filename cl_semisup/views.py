@@ -16,8 +16,13 @@ from cl_semisup.settings import Views
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601 luma, as torchvision uses it
 
 
+def weak(settings: Views) -> Views:
+    """The weak recipe of semi-supervised methods (FixMatch): a mirror where the data allow it, a shift of 1/8 side."""
+    return Views(flip=settings.flip, shift=0.125, jitter=0.0)
+
+
 class ViewMaker:
-    """`maker(images, seed)` draws one view of every image, `maker.two(images, seed)` two; same seed, same views.
+    """`maker(images, seed)` draws a view of every image; same seed, same views.
 
     Args:
         settings: strengths and probabilities
@@ -34,25 +39,14 @@ class ViewMaker:
         """(N, C, H, W) uint8 -> float32, normalised, not augmented: what evaluation sees."""
         return (images.float() / 255 - self.mean) / self.std
 
-    def two(self, images: Tensor, seed: int) -> Tensor:
-        """(2N, C, H, W): a first view of every image, then a second."""
-        self._reseed(seed)
-        x = self._geometry(images.repeat(2, 1, 1, 1).float() / 255)
-        if self._changes_colour(x):
-            x = torch.cat([self._colour(view) for view in x.chunk(2)])  # each view has its own order of changes
-        return (x - self.mean) / self.std
-
     def __call__(self, images: Tensor, seed: int) -> Tensor:
         """(N, C, H, W): one view of every image."""
-        self._reseed(seed)
+        self.random.manual_seed(seed)
+        self.orders.manual_seed(seed)
         x = self._geometry(images.float() / 255)
         if self._changes_colour(x):
             x = self._colour(x)
         return (x - self.mean) / self.std
-
-    def _reseed(self, seed: int) -> None:
-        self.random.manual_seed(seed)
-        self.orders.manual_seed(seed)
 
     # geometry: where each output pixel looks ------------------------------------------------------------------------
 
@@ -116,7 +110,9 @@ def _resize(start: Tensor, length: Tensor, side: int) -> Tensor:
     """(N, side, side) bilinear weights that stretch `length` pixels from `start` over the whole side."""
     pixel = torch.arange(side, device=start.device, dtype=torch.float32)
     at = start[:, None] + (pixel + 0.5) * (length / side)[:, None] - 0.5
-    at = torch.minimum(torch.maximum(at, start[:, None]), (start + length - 1)[:, None])  # stay in the box, as resize does
+    at = torch.minimum(
+        torch.maximum(at, start[:, None]), (start + length - 1)[:, None]
+    )  # stay in the box, as resize does
     return (1 - (at[:, :, None] - pixel).abs()).relu()
 
 
@@ -202,4 +198,3 @@ def _factor(x: Tensor, strength: float, on: Tensor, generator: Generator) -> Ten
 
 def _chance(count: int, probability: float, device: torch.device, generator: Generator) -> Tensor:
     return torch.rand(count, device=device, generator=generator) < probability
-

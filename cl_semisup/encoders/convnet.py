@@ -25,7 +25,11 @@ class ConvNet:
         width = self.width
         for block in range(self.blocks):
             width = self.width * 2**block
-            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(channels, width, 3, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(inplace=True),
+            ]
             if side > 2:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2

@@ -39,7 +39,7 @@ class KNN:
         for name, labels in (("knn_top1", embedded.train_labels), ("knn_top1_labelled", embedded.shown)):
             bank = labels >= 0
             found = self.predict(test, train[bank], labels[bank], embedded.classes)
-            scores[name] = float((found == embedded.test_labels).float().mean())
+            scores[name] = float((found == embedded.test_labels).double().mean())
         return Measured(scores=scores)
 
     def predict(self, queries: Tensor, bank: Tensor, labels: Tensor, classes: int) -> Tensor:

@@ -35,7 +35,9 @@ class Claims:
                     return True
                 os.close(descriptor)  # its last holder removed the file after we had opened it
         except OSError as error:
-            raise ResultsError(f"{path}: a run cannot be claimed: {error.strerror}. Check the results folder.") from error
+            raise ResultsError(
+                f"{path}: a run cannot be claimed: {error.strerror}. Check the results folder."
+            ) from error
 
     def release(self, run_id: str) -> None:
         """Give a run back; its file goes while the lock is still held, so no two processes can hold one claim."""

@@ -37,7 +37,9 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
             measured += 1
         total += known[key]
     source = f"{measured} kind(s) of run measured for a few steps" if measured else "from finished runs like these"
-    return f"Time left: about {_words(total / workers + START_SECONDS)} in {workers} process(es) on {device} ({source})."
+    return (
+        f"Time left: about {_words(total / workers + START_SECONDS)} in {workers} process(es) on {device} ({source})."
+    )
 
 
 def _like(run: Run) -> str:
@@ -73,7 +75,9 @@ def _measure(run: Run, suite: Suite, device: str) -> float:
     cost = record["cost"]
     if "train_seconds" not in cost:
         return seconds * run.epochs
-    return cost["train_seconds"] * run.epochs + cost.get("evaluation_seconds", PROBE_SECONDS) * len(data.train_images) ** 0
+    return (
+        cost["train_seconds"] * run.epochs + cost.get("evaluation_seconds", PROBE_SECONDS) * len(data.train_images) ** 0
+    )
 
 
 def _words(seconds: float) -> str:

@@ -23,10 +23,11 @@ from cl_semisup.run import Run
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
 from cl_semisup.training import loop
+from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.loop import Diverged, History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective
-from cl_semisup.views import ViewMaker
+from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
 PICTURE_POINTS = 300  # test images in the two-dimensional picture
@@ -41,12 +42,16 @@ class Machine:
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
         compile: compile the encoder with torch.compile
+        checkpoints: folder for the states of unfinished runs; "" keeps none
+        checkpoint_seconds: time between two states of a run
     """
 
     device: str
     data_dir: str
     channels_last: bool = True
     compile: bool = False
+    checkpoints: str = ""
+    checkpoint_seconds: float = 60.0
 
 
 def choose_device(asked: str = "auto") -> str:
@@ -198,10 +203,11 @@ class _Attempt:
         if run.epochs:
             prototypes = seed("prototypes", *names)
             dim = projector.dim if projector.layers else built.build(channels, side).dim
-            loss = losses.build(loss_name, dim=dim, classes=data.classes, seed=prototypes, **loss_settings)
+            known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
+            loss = losses.build(loss_name, **known, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        needs = getattr(loss, "needs", ())
+        needs = losses.asks(loss).needs
         model = Model(lambda: built.build(channels, side), projector, data.classes, needs, names).to(self.device)
         if self.machine.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -225,7 +231,7 @@ class _Attempt:
         parts = Parts(
             model=model,
             loss=loss,
-            views=views,
+            views={"full": views, "weak": ViewMaker(weak(views.settings), data.mean, data.std)},
             optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
             images=data.train_images,
             shown=shown,
@@ -234,13 +240,17 @@ class _Attempt:
         )
         autocast = torch.bfloat16 if self.resolved["precision"] == "bfloat16" else None
         loop.train(
-            parts, epochs=run.epochs, batch_size=run.batch_size, peak=peak, schedule=schedule, autocast=autocast
+            parts,
+            epochs=run.epochs,
+            batch_size=run.batch_size,
+            peak=peak,
+            schedule=schedule,
+            autocast=autocast,
+            checkpoint=self._checkpoint(),
         )
 
     @torch.no_grad()
-    def _embed(
-        self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]
-    ) -> Embedded:
+    def _embed(self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]) -> Embedded:
         model.eval()
 
         def outputs(images: Tensor, look: Any) -> tuple[Tensor, Tensor]:
@@ -290,6 +300,10 @@ class _Attempt:
             "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **_environment()},
             "started_at": started.isoformat(timespec="seconds"),
         }
+
+    def _checkpoint(self) -> Checkpoint | None:
+        folder = self.machine.checkpoints
+        return Checkpoint(Path(folder) / f"{self.run.id}.pt", self.machine.checkpoint_seconds) if folder else None
 
     def _precision(self) -> str:
         if self.run.precision != "auto":
@@ -375,7 +389,9 @@ def _commit() -> tuple[str, bool]:
     folder = Path(cl_semisup.__file__).parent
 
     def git(*words: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
+        )
         return done.stdout.strip()
 
     try:

@@ -6,12 +6,11 @@
 A loss file holds one frozen dataclass whose fields are its hyperparameters. A loss without state is its own callable
 (`__call__`); one with parameters, buffers or another loss inside has `build(setting)`, which returns a module.
 
-What a loss needs beyond projections it declares in `needs`, a tuple of names from `cl_semisup.training.needs`; the
-trainer hands each over as a keyword argument. `trains_on = "labelled"` draws its batches from labelled images only.
+What a loss asks for beyond projections it declares in `asks`, an `Asks`; the trainer provides it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -23,6 +22,37 @@ Loss = Callable[..., Tensor]
 
 
 @dataclass(frozen=True)
+class Asks:
+    """What a loss asks of the trainer: `asks: ClassVar[Asks] = Asks(needs=("logits",))`, or set on a module.
+
+    Args:
+        labels: whether the labels change the loss
+        needs: names from `cl_semisup.training.needs`, each handed over as a keyword argument of that name
+        views: the recipe of every view: `full` (the suite's views) or `weak` (a mirror where allowed and a small shift);
+            z1 and z2 are the projections of the first two
+        trains_on: `all` images, or `labelled` ones only
+        momentum: decay of the momentum copy of the network at the first and the last step, cosine between
+        bound: labelled images of each class, the same in every step, that join every batch as rows of their own
+        support: labelled images of each class drawn anew for every step, for the need `support`
+        exempt: clause of the contract (`cl_semisup.contract`) -> why it does not hold for this loss
+    """
+
+    labels: bool = False
+    needs: tuple[str, ...] = ()
+    views: tuple[str, ...] = ("full", "full")
+    trains_on: str = "all"
+    momentum: tuple[float, float] = (0.99, 1.0)
+    bound: int = 0
+    support: int = 0
+    exempt: Mapping[str, str] = field(default_factory=dict)
+
+
+def asks(loss: Any) -> Asks:
+    """What a built loss asks for; nothing unless it says so."""
+    return getattr(loss, "asks", Asks())
+
+
+@dataclass(frozen=True)
 class Setting:
     """What a loss may know when it is built.
 
@@ -30,11 +60,13 @@ class Setting:
         dim: width of the projections, D
         classes: number of classes, C
         seed: names the draw of anything random, e.g. fixed prototypes
+        images: number of training images, M, for losses that remember something of each
     """
 
     dim: int | None
     classes: int | None
     seed: int
+    images: int | None = None
 
     def require(self, what: str) -> tuple[int, int]:
         """(D, C), for a loss that cannot be built without them."""
@@ -45,10 +77,18 @@ class Setting:
     def loss(self, named: str | dict[str, Any]) -> Loss:
         """Another loss in the same setting: a name, or {name: parameters}. For losses that wrap or extend a base."""
         name, params = (named, {}) if isinstance(named, str) else next(iter(named.items()))
-        return build(name, dim=self.dim, classes=self.classes, seed=self.seed, **params)
+        return build(name, dim=self.dim, classes=self.classes, seed=self.seed, images=self.images, **params)
 
 
-def build(name: str, *, dim: int | None = None, classes: int | None = None, seed: int = 0, **params: Any) -> Loss:
+def build(
+    name: str,
+    *,
+    dim: int | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    images: int | None = None,
+    **params: Any,
+) -> Loss:
     """The loss of that name as a callable `loss(z1, z2, labels=None)`; a bad parameter raises InputError."""
     plugin = grid.build("losses", name, params)
-    return plugin.build(Setting(dim, classes, seed)) if hasattr(plugin, "build") else plugin
+    return plugin.build(Setting(dim, classes, seed, images)) if hasattr(plugin, "build") else plugin

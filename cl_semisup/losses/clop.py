@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Loss, Setting
+from cl_semisup.losses import Loss, Setting, asks
 from cl_semisup.plugins import Choice
+
+
+FIXED = "the prototypes are fixed directions"
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,7 @@ class _WithPrototypes(nn.Module):
     def __init__(self, base: Loss | None, prototypes: Tensor, weight: float, distance: str):
         super().__init__()
         self.base, self.weight, self.distance = base, weight, distance
-        self.needs: tuple[str, ...] = getattr(base, "needs", ())
-        self.trains_on: str = getattr(base, "trains_on", "all")
+        self.asks = replace(asks(base), labels=True, exempt={**asks(base).exempt, "rotation": FIXED})
         self.register_buffer("prototypes", prototypes)
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:

@@ -6,6 +6,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from cl_semisup.contrast import mean
+from cl_semisup.losses import Asks
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,12 @@ class CrossEntropy:
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
-    needs: ClassVar[tuple[str, ...]] = ("logits",)
-    trains_on: ClassVar[str] = "labelled"
+    asks: ClassVar[Asks] = Asks(
+        labels=True,
+        needs=("logits",),
+        trains_on="labelled",
+        exempt={"rotation": "the classifier's rows are directions of their own"},
+    )
 
     def __call__(
         self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, Tensor] | None = None

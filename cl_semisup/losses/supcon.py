@@ -1,10 +1,11 @@
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import both, identities, logsumexp, others, same
+from cl_semisup.losses import Asks
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class SupCon:
     """
 
     temperature: Annotated[float, Gt(0)] = 0.1
+
+    asks: ClassVar[Asks] = Asks(labels=True)
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         z = both(z1, z2)  # (2N, D)

@@ -1,11 +1,12 @@
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import identities, logsumexp, same, unit
+from cl_semisup.losses import Asks
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class SupConIn:
     """
 
     temperature: Annotated[float, Gt(0)] = 0.2
+
+    asks: ClassVar[Asks] = Asks(labels=True, exempt={"view_swap": "view-1 anchors meet view-2 keys only"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         logits = unit(z1) @ unit(z2).T / self.temperature  # (N, N)

@@ -1,8 +1,10 @@
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt
 from torch import Tensor
+
+from cl_semisup.losses import Asks
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class VICReg:
     variance: Annotated[float, Ge(0)] = 25.0
     covariance: Annotated[float, Ge(0)] = 1.0
     eps: Annotated[float, Gt(0)] = 1e-4
+
+    asks: ClassVar[Asks] = Asks(exempt={"rotation": "variance and covariance are of single dimensions"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         if z1.dtype.itemsize < 4:

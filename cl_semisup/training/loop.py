@@ -1,15 +1,18 @@
 """One run's training, from top to bottom."""
 
 import contextlib
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from cl_semisup.geometry import effective_rank
-from cl_semisup.losses import Loss
+from cl_semisup.losses import Loss, asks
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Schedule
+from cl_semisup.training import momentum
+from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, Step
 from cl_semisup.training.schedule import factor
@@ -39,14 +42,16 @@ class History:
 
 @dataclass(frozen=True, eq=False)
 class Parts:
-    """What a run trains with. Images are uint8 (M, C, side, side); `shown` (M,) holds the labels the run may see.
+    """What a run trains with.
 
-    `names` name every draw: data set and repetition, never the loss, so that differences between losses are paired.
+    `views` has a maker for every recipe (full, weak); images are uint8 (M, channels, side, side); `shown` (M,) holds
+    the labels the run may see. `names` name every draw: data set and repetition, never the loss, so that differences
+    between losses are paired.
     """
 
     model: Model
     loss: Loss
-    views: ViewMaker
+    views: dict[str, ViewMaker]
     optimizer: torch.optim.Optimizer
     images: Tensor
     shown: Tensor
@@ -55,47 +60,80 @@ class Parts:
 
 
 def train(
-    parts: Parts, *, epochs: int, batch_size: int, peak: float, schedule: Schedule, autocast: torch.dtype | None
+    parts: Parts,
+    *,
+    epochs: int,
+    batch_size: int,
+    peak: float,
+    schedule: Schedule,
+    autocast: torch.dtype | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> None:
-    """Train in place; the curves grow in `parts.history`. `peak` is the effective learning rate; `autocast` the network's arithmetic, None for float32."""
-    model, device = parts.model, parts.shown.device
-    needs: tuple[str, ...] = getattr(parts.loss, "needs", ())
+    """Train in place; the curves grow in `parts.history`.
+
+    `peak` is the effective learning rate; `autocast` the network's arithmetic, None for float32.
+    """
+    model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
     losses = torch.zeros(steps, device=device)
+    teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
+    first = _resume(checkpoint, parts, teacher, losses) if checkpoint else 0
+    bound = _per_class(parts.shown, asked.bound, seed("bound", *parts.names)) if asked.bound else None
     model.train()
-    for step in range(steps):
+    for step in range(first, steps):
         epoch, batch = divmod(step, steps_per_epoch)
-        if batch == 0:
+        if batch == 0 or step == first:
             order = epoch_order(parts, epoch, steps_per_epoch * batch_size).to(device)
         index = order[batch * batch_size : (batch + 1) * batch_size]  # (N,)
+        if bound is not None:
+            index = torch.cat([index, bound])
         rate = peak * factor(step, steps, steps_per_epoch, schedule)
         for group in parts.optimizer.param_groups:
             group["lr"] = rate
 
         images = _gather(parts.images, index)
-        views = parts.views.two(images, seed("views", *parts.names, step))  # (2N, C, side, side)
+        inputs = [
+            parts.views[recipe](images, seed("views", *parts.names, step, view))
+            for view, recipe in enumerate(asked.views)
+        ]
+        supported = None
+        if asked.support:
+            supported = _per_class(parts.shown, asked.support, seed("support", *parts.names, step))
+            inputs.append(
+                parts.views["full"](_gather(parts.images, supported), seed("support views", *parts.names, step))
+            )
         with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
-            features = model.encoder(views)  # (2N, F)
-            projections = model.projector(features)  # (2N, D)
-        z1, z2 = projections.float().chunk(2)
-        at_hand = Step(model, features.float(), projections.float(), index, epoch)
-        extras = {need: NEEDS[need].value(at_hand) for need in needs}
-        loss = parts.loss(z1, z2, parts.shown[index], **extras)
+            features = model.encoder(torch.cat(inputs))  # (V N + S, F)
+            projections = model.projector(features)  # (V N + S, D)
+
+        sizes = [len(part) for part in inputs]
+        h, z = features.float().split(sizes), projections.float().split(sizes)
+        support = None
+        if supported is not None:
+            support, h, z = (z[-1], parts.shown[supported]), h[:-1], z[:-1]
+            inputs.pop()
+        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support)
+        extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
+        loss = parts.loss(z[0], z[1], parts.shown[index], **extras)
 
         parts.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parts.optimizer.step()
+        if teacher is not None:
+            momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
         losses[step] = loss.detach()
 
         if (step + 1) % log_every == 0 or step == steps - 1:
-            _log(parts.history, step, losses, rate, model, z1)
+            _log(parts.history, step, losses, rate, model, z[0])
+        if checkpoint and checkpoint.due():
+            checkpoint.save(_state(step + 1, parts, teacher, losses))
 
 
 def epoch_order(parts: Parts, epoch: int, length: int) -> Tensor:
     """(length,) image indices of an epoch: whole random passes over the images the loss trains on, cut to length."""
-    if getattr(parts.loss, "trains_on", "all") == "labelled":
+    if asks(parts.loss).trains_on == "labelled":
         pool = torch.nonzero(parts.shown.cpu() >= 0).squeeze(1)
     else:
         pool = torch.arange(len(parts.images))
@@ -105,10 +143,21 @@ def epoch_order(parts: Parts, epoch: int, length: int) -> Tensor:
 
 
 def parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(weights, others): matrices and kernels of the model; its vectors, and all that the loss itself learns."""
-    weights = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    return weights, others + (list(loss.parameters()) if isinstance(loss, nn.Module) else [])
+    """(weights, others) of model and loss: matrices and kernels, which decay; vectors and scalars, which do not."""
+    learned = [*model.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else [])]
+    return [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
+
+
+def _per_class(shown: Tensor, count: int, name: int) -> Tensor:
+    """(C' * count,) indices of random labelled images, `count` of each class that has any, with repeats if it must."""
+    generator, labels = torch.Generator().manual_seed(name), shown.cpu()
+    drawn = []
+    for label in labels[labels >= 0].unique().tolist():
+        members = torch.nonzero(labels == label).squeeze(1)
+        passes = -(-count // len(members))
+        order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(passes)])
+        drawn.append(members[order[:count]])
+    return torch.cat(drawn).to(shown.device) if drawn else torch.empty(0, dtype=torch.long, device=shown.device)
 
 
 def _gather(images: Tensor, index: Tensor) -> Tensor:
@@ -125,12 +174,41 @@ def _log(history: History, step: int, losses: Tensor, rate: float, model: Model,
     bad = torch.nonzero(~torch.isfinite(recent))
     if len(bad):
         raise Diverged(first + int(bad[0]), "the loss")
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients))
-    if not torch.isfinite(torch.tensor(norm)):
+    norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
+    if not math.isfinite(norm):
         raise Diverged(step, "the gradient")
     history.step.append(step)
     history.loss.append(float(recent.mean()))
     history.learning_rate.append(rate)
     history.gradient_norm.append(norm)
     history.effective_rank.append(float(effective_rank(nn.functional.normalize(z1.detach(), dim=1))))
+
+
+def _state(step: int, parts: Parts, teacher: Model | None, losses: Tensor) -> dict[str, object]:
+    """All that training changes. Draws are functions of names and the step, so no generator is saved."""
+    return {
+        "step": step,
+        "model": parts.model.state_dict(),
+        "teacher": teacher.state_dict() if teacher else {},
+        "loss": parts.loss.state_dict() if isinstance(parts.loss, nn.Module) else {},
+        "optimizer": parts.optimizer.state_dict(),
+        "losses": losses,
+        "history": asdict(parts.history),
+    }
+
+
+def _resume(checkpoint: Checkpoint, parts: Parts, teacher: Model | None, losses: Tensor) -> int:
+    """Restore a saved state, if there is one, and say which step comes next."""
+    state = checkpoint.load(parts.shown.device)
+    if state is None:
+        return 0
+    parts.model.load_state_dict(state["model"])
+    if teacher is not None:
+        teacher.load_state_dict(state["teacher"])
+    if isinstance(parts.loss, nn.Module):
+        parts.loss.load_state_dict(state["loss"])
+    parts.optimizer.load_state_dict(state["optimizer"])
+    losses.copy_(state["losses"])
+    for name, values in state["history"].items():
+        getattr(parts.history, name)[:] = values
+    return int(state["step"])

@@ -15,7 +15,7 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 class Model(nn.Module):
-    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `parts[name]`: what the loss needs beside them.
+    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `parts[name]`: what the loss needs beside.
 
     `names` name the first weights: every loss of a repetition starts from the same ones.
     """
@@ -34,10 +34,8 @@ class Model(nn.Module):
         self.dim = projector.dim if projector.layers else self.feature_dim
         self.projector = seeded(lambda: build_projector(self.feature_dim, projector), "projector", *names)
         self.parts = nn.ModuleDict()
-        for need in sorted(needs):
-            make = NEEDS[need].part
-            if make is not None:
-                self.parts[need] = seeded(lambda make=make: make(self, classes), need, *names)  # type: ignore[misc]
+        for part in {part.__name__: part for part in (NEEDS[need].part for need in needs) if part}.values():
+            self.parts[part.__name__] = seeded(lambda part=part: part(self, classes), part.__name__, *names)  # type: ignore[misc]
 
 
 def build_projector(features: int, settings: Projector) -> nn.Module:

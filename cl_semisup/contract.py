@@ -1,0 +1,319 @@
+"""What every loss promises, as clauses that any loss can be held to: `benchmark.py check-loss FILE`, and the tests.
+
+A loss is built anew for every evaluation, so state cannot leak from one to the next. What it needs beyond projections
+is made here from z1 and z2, row by row, so that an image keeps its own features, logits and extra views.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_semisup import grid, losses, plugins
+from cl_semisup.losses import Asks, Loss, asks
+
+IMAGES, DIM, CLASSES = 12, 16, 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One clause for one loss: `ok`, `broken` or `exempt` (declared by the loss, with its reason)."""
+
+    clause: str
+    outcome: str
+    text: str
+
+
+class Broken(AssertionError):
+    """A clause does not hold; the message says what was seen."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A batch of synthetic embeddings: two views that resemble each other, and partial labels."""
+
+    z1: Tensor
+    z2: Tensor
+    labels: Tensor | None
+
+    @classmethod
+    def draw(cls, images: int = IMAGES, dim: int = DIM, classes: int = CLASSES, seed: int = 0) -> "Batch":
+        generator = torch.Generator().manual_seed(seed)
+        z1 = torch.randn(images, dim, generator=generator, dtype=torch.float64)
+        z2 = z1 + 0.5 * torch.randn(images, dim, generator=generator, dtype=torch.float64)
+        labels = torch.arange(images) % classes
+        labels[1::3] = -1  # a third is unlabelled
+        return cls(z1, z2, labels)
+
+    def rows(self, order: Tensor) -> "Batch":
+        return Batch(self.z1[order], self.z2[order], None if self.labels is None else self.labels[order])
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A loss under test: its name, parameters and setting."""
+
+    name: str
+    params: dict[str, Any]
+    dim: int = DIM
+    classes: int = CLASSES
+
+    def build(self, **changed: Any) -> Loss:
+        known = {"dim": self.dim, "classes": self.classes, "seed": 0, "images": IMAGES}
+        return losses.build(self.name, **known, **{**self.params, **changed})
+
+    def value(self, batch: Batch, index: Tensor | None = None, **changed: Any) -> Tensor:
+        """The loss of a batch, by a newly built loss."""
+        loss = self.build(**changed)
+        if isinstance(loss, torch.nn.Module):
+            loss.to(batch.z1.dtype)
+        index = torch.arange(len(batch.z1)) if index is None else index
+        return loss(batch.z1, batch.z2, batch.labels, **provide(asks(loss), batch, index, self.classes))
+
+    def gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """(value, gradient to z1, gradient to z2)."""
+        z1, z2 = batch.z1.clone().requires_grad_(), batch.z2.clone().requires_grad_()
+        value = self.value(Batch(z1, z2, batch.labels))
+        if not value.requires_grad:
+            raise Broken("the value has no graph, so backward fails. Add `nothing(z1, z2)` where no anchor is left.")
+        found = torch.autograd.grad(value, (z1, z2), allow_unused=True)
+        return value.detach(), *(torch.zeros_like(z1) if g is None else g for g in found)
+
+
+def provide(asked: Asks, batch: Batch, index: Tensor, classes: int) -> dict[str, Any]:
+    """What a loss needs, made from z1 and z2: fixed linear maps of each row, so that rows stay images."""
+    z1, z2 = batch.z1, batch.z2
+    dim = z1.shape[1]
+
+    def fixed(name: int, rows: int, columns: int) -> Tensor:
+        return torch.randn(rows, columns, generator=torch.Generator().manual_seed(name), dtype=torch.float64).to(z1)
+
+    turned = [z1 @ fixed(100 + v, dim, dim) / dim**0.5 + z2 for v in range(len(asked.views) - 2)]
+    views = (z1, z2, *turned)
+    head = fixed(1, dim, classes)
+    pixels = fixed(2, dim, 64)
+    support_labels = torch.arange(classes).repeat_interleave(max(asked.support, 1))
+    values: dict[str, Callable[[], Any]] = {
+        "features": lambda: views,
+        "projections": lambda: views,
+        "logits": lambda: tuple(view @ head for view in views),
+        "index": lambda: index,
+        "epoch": lambda: 0,
+        "progress": lambda: 0.5,
+        "inputs": lambda: tuple((view @ pixels).reshape(-1, 1, 8, 8) for view in views),
+        "encode": lambda: lambda inputs: inputs.flatten(1) @ pixels.T / 64,
+        "support": lambda: (fixed(3, len(support_labels), dim), support_labels),
+        "momentum_features": lambda: tuple(view.detach() for view in views),
+        "momentum_projections": lambda: tuple(view.detach() for view in views),
+        "momentum_logits": lambda: tuple(view.detach() @ head for view in views),
+    }
+    return {need: values[need]() for need in asked.needs}
+
+
+Clause = Callable[[Subject], None]
+CLAUSES: dict[str, Clause] = {}
+
+
+def clause(check: Clause) -> Clause:
+    """Registers a clause under its function's name; its docstring is what the loss promises."""
+    CLAUSES[check.__name__] = check
+    return check
+
+
+@clause
+def documented(subject: Subject) -> None:
+    """The docstring has a formula, `Source:`, `Difference:` and, where there are parameters, each in `Args:`."""
+    plugin = plugins.load("losses", subject.name)
+    text = inspect.getdoc(plugin) or ""
+    absent = [word for word in ("Source:", "Difference:") if word not in text]
+    absent += [f"Args: {name}" for name in grid.annotations(plugin) if name not in plugins.meanings(plugin)]
+    if absent:
+        raise Broken(f"the docstring lacks {', '.join(absent)}.")
+
+
+@clause
+def scalar(subject: Subject) -> None:
+    """The value is one finite number of the input's kind."""
+    for dtype in (torch.float32, torch.float64):
+        value = subject.value(_cast(Batch.draw(), dtype))
+        if value.shape != () or value.dtype != dtype:
+            raise Broken(f"for {dtype} input the value is {value.dtype} of shape {tuple(value.shape)}.")
+        _finite(value, "value")
+
+
+@clause
+def gradient(subject: Subject) -> None:
+    """The gradient is finite, not zero everywhere, and what finite differences say (float64)."""
+    batch = Batch.draw()
+    _, g1, g2 = subject.gradient(batch)
+    _finite(torch.cat([g1, g2]), "gradient")
+    if not (g1.abs().max() + g2.abs().max()) > 0:
+        raise Broken("the gradient is zero everywhere.")
+    generator, step = torch.Generator().manual_seed(1), 1e-6
+    for _ in range(3):
+        d1, d2 = (torch.randn(g.shape, generator=generator, dtype=g.dtype) for g in (g1, g2))
+        ahead = subject.value(Batch(batch.z1 + step * d1, batch.z2 + step * d2, batch.labels))
+        behind = subject.value(Batch(batch.z1 - step * d1, batch.z2 - step * d2, batch.labels))
+        numeric, exact = float(ahead - behind) / (2 * step), float((g1 * d1).sum() + (g2 * d2).sum())
+        if abs(numeric - exact) > 1e-4 * (1 + abs(exact)):
+            raise Broken(f"along a random direction the gradient is {exact:.6g}, finite differences say {numeric:.6g}.")
+
+
+@clause
+def repeatable(subject: Subject) -> None:
+    """The same input gives the same value: a loss draws nothing that its seed does not fix."""
+    _equal(subject.value(Batch.draw()), subject.value(Batch.draw()), "built twice")
+
+
+@clause
+def batch_order(subject: Subject) -> None:
+    """The order of the images does not matter."""
+    order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(2))
+    batch = Batch.draw()
+    _equal(subject.value(batch), subject.value(batch.rows(order), index=order), "images in another order")
+
+
+@clause
+def view_swap(subject: Subject) -> None:
+    """The two views may be exchanged."""
+    batch = Batch.draw()
+    _equal(subject.value(batch), subject.value(Batch(batch.z2, batch.z1, batch.labels)), "views exchanged")
+
+
+@clause
+def rotation(subject: Subject) -> None:
+    """Turning all embeddings together does not matter."""
+    batch = Batch.draw()
+    generator = torch.Generator().manual_seed(3)
+    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator, dtype=torch.float64)).Q
+    _equal(subject.value(batch), subject.value(Batch(batch.z1 @ turn, batch.z2 @ turn, batch.labels)), "turned")
+
+
+@clause
+def labels(subject: Subject) -> None:
+    """Labels matter exactly if the loss declares it."""
+    batch = Batch.draw()
+    assert batch.labels is not None
+    other = batch.labels.roll(1)
+    moved = not torch.equal(subject.value(batch), subject.value(replace(batch, labels=other)))
+    declared = asks(subject.build()).labels
+    if moved != declared:
+        raise Broken(f"other labels {'change' if moved else 'do not change'} the value, but it declares {declared}.")
+
+
+@clause
+def unlabelled(subject: Subject) -> None:
+    """Unlabelled images are not one class: all -1 equals no labels, and differs from one class for all."""
+    batch = Batch.draw()
+    none, minus = (subject.value(replace(batch, labels=y)) for y in (None, torch.full((IMAGES,), -1)))
+    _equal(none, minus, "labels of -1 instead of None")
+    one = subject.value(replace(batch, labels=torch.zeros(IMAGES, dtype=torch.long)))
+    if asks(subject.build()).labels and torch.equal(minus, one):
+        raise Broken("all unlabelled gives the same value as all in one class.")
+
+
+@clause
+def small_temperature(subject: Subject) -> None:
+    """A temperature of 0.005 stays finite in float32."""
+    if "temperature" in grid.annotations(plugins.load("losses", subject.name)):
+        changed = Subject(subject.name, {**subject.params, "temperature": 0.005}, subject.dim, subject.classes)
+        _all_finite(changed, _cast(Batch.draw(), torch.float32), "temperature 0.005")
+
+
+@clause
+def half_precision(subject: Subject) -> None:
+    """Under bfloat16 and float16 autocast, with projections in half precision, value and gradient are finite."""
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype):
+            _all_finite(subject, _cast(Batch.draw(), torch.float32), f"autocast {dtype}")
+
+
+@clause
+def degenerate(subject: Subject) -> None:
+    """One image, one class, a missing class, nothing labelled, all rows equal, views equal: finite, with a graph."""
+    for what, batch in _degenerate_batches():
+        _all_finite(subject, batch, what)
+
+
+@clause
+def state(subject: Subject) -> None:
+    """Whatever the loss remembers is in its state_dict: a restored copy goes on with the same values."""
+    first, second = subject.build(), subject.build()
+    if not isinstance(first, torch.nn.Module):
+        return
+    for module in (first, second):
+        module.double()
+    extras = lambda batch: provide(asks(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
+    for seed in range(3):
+        batch = Batch.draw(seed=seed)
+        first(batch.z1, batch.z2, batch.labels, **extras(batch))
+    second.load_state_dict(first.state_dict())
+    batch = Batch.draw(seed=9)
+    values = [module(batch.z1, batch.z2, batch.labels, **extras(batch)) for module in (first, second)]
+    _equal(values[0], values[1], "restored from its state")
+
+
+def check(name: str, **params: Any) -> list[Verdict]:
+    """Hold one loss to every clause."""
+    subject = Subject(name, params)
+    declared = asks(subject.build()).exempt
+    unknown = set(declared) - set(CLAUSES)
+    if unknown:
+        raise Broken(f"{name} declares exemptions from unknown clauses: {', '.join(sorted(unknown))}.")
+    return list(_verdicts(subject, dict(declared)))
+
+
+def _verdicts(subject: Subject, exempt: dict[str, str]) -> Iterator[Verdict]:
+    for name, holds in CLAUSES.items():
+        promise = (holds.__doc__ or "").splitlines()[0]
+        try:
+            holds(subject)
+        except Exception as error:
+            text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+            yield Verdict(name, "exempt", exempt[name]) if name in exempt else Verdict(name, "broken", text)
+        else:
+            if name in exempt:
+                text = f"declared as not holding ({exempt[name]}), but it holds. Remove the exemption."
+                yield Verdict(name, "broken", text)
+            else:
+                yield Verdict(name, "ok", promise)
+
+
+def _degenerate_batches() -> Iterator[tuple[str, Batch]]:
+    batch = Batch.draw()
+    assert batch.labels is not None
+    first, some = torch.arange(1), torch.arange(IMAGES)
+    one = torch.zeros(IMAGES, dtype=torch.long)
+    row = batch.z1[:1].expand(IMAGES, -1).clone()
+    yield "one labelled image", batch.rows(first)
+    yield "one unlabelled image", replace(batch.rows(first), labels=torch.tensor([-1]))
+    yield "two images", batch.rows(torch.arange(2))
+    yield "no label", replace(batch, labels=None)
+    yield "one class", replace(batch, labels=one)
+    yield "a missing class", replace(batch, labels=some % (CLASSES - 1))
+    yield "all rows equal", Batch(row, row.clone(), batch.labels)
+    yield "views equal", Batch(batch.z1, batch.z1.clone(), batch.labels)
+    yield "all rows zero", Batch(torch.zeros_like(row), torch.zeros_like(row), batch.labels)
+
+
+def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
+    return Batch(batch.z1.to(dtype), batch.z2.to(dtype), batch.labels)
+
+
+def _all_finite(subject: Subject, batch: Batch, what: str) -> None:
+    value, g1, g2 = subject.gradient(batch)
+    _finite(value, f"value with {what}")
+    _finite(torch.cat([g1, g2]), f"gradient with {what}")
+
+
+def _finite(tensor: Tensor, what: str) -> None:
+    if not bool(torch.isfinite(tensor).all()):
+        raise Broken(f"the {what} is not finite.")
+
+
+def _equal(one: Tensor, other: Tensor, what: str) -> None:
+    if not torch.allclose(one, other, rtol=1e-8, atol=1e-10):
+        raise Broken(f"{what}: {float(one):.10g} becomes {float(other):.10g}.")
