@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace) -> int:
     records.writable(options.results)
     suite.selection().save(options.results)
     todo = conduct.missing(options.results, suite.runs, options.redo)
-    print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done.", flush=True)
+    print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
     failed = 0
     if todo:
         failed = _execute(options, suite, todo)
@@ -121,7 +121,8 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list) -> int:  #
     prepare.datasets(suite, todo)
     device = choose_device(options.device)
     workers = min(len(todo), options.workers or default_workers(device))
-    machine = Machine(device, suite.data_dir, not options.no_channels_last, options.compile)
+    checkpoints = str(options.results / "checkpoints")
+    machine = Machine(device, suite.data_dir, not options.no_channels_last, options.compile, checkpoints)
     print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
     return conduct.conduct(options.results, todo, Local(machine, workers, options.plugin)).failed
 

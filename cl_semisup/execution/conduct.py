@@ -83,6 +83,7 @@ def conduct(results: Path, todo: list[Run], engine: Engine) -> Outcome:
                 run, record, curves = engine.next()
                 flying -= 1
                 records.write(results, run, record, curves)
+                (results / "checkpoints" / f"{run.id}.pt").unlink(missing_ok=True)
                 claims.release(run.id)
                 outcome.statuses[record["status"]] += 1
                 number += 1

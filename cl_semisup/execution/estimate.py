@@ -12,7 +12,8 @@ from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 
 START_SECONDS = 8.0  # a worker's imports and its first data set
-PROBE_SECONDS = 0.5  # evaluation of one run where nothing is known of it
+PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
+MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
 
 
 def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers: int | None) -> str:
@@ -49,35 +50,37 @@ def _like(run: Run) -> str:
 
 def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, float]:
     costs = defaultdict(list)
-    for run_id, record in records.find(results, runs).items():
-        cost = record["cost"]
-        if record["status"] in ("ok", "collapsed"):
-            run = next(run for run in runs if run.id == run_id)
+    found = records.find(results, runs)
+    for run in runs:
+        record = found.get(run.id)
+        if record and record["status"] in ("ok", "collapsed"):
+            cost = record["cost"]
             costs[_like(run)].append(cost.get("train_seconds", 0.0) + cost.get("evaluation_seconds", 0.0))
     return {key: median(seconds) for key, seconds in costs.items()}
 
 
 def _measure(run: Run, suite: Suite, device: str) -> float:
-    """Seconds of a whole run, from two epochs' worth of at most a few steps on the real data."""
+    """Seconds of a whole run, from a few small steps on the real data and the images still to be seen."""
     import torch
 
     from cl_semisup.execution.execute import Executor, Machine
 
-    if not run.epochs:
-        return PROBE_SECONDS
-    torch.set_num_threads(1)
+    torch.set_num_threads(1)  # as in a worker
     executor = Executor(Machine(device, suite.data_dir))
     data = executor.data(run)
-    short = replace(run, epochs=1)
-    began = time.perf_counter()
-    record, _ = executor(short)
-    seconds = time.perf_counter() - began
-    cost = record["cost"]
-    if "train_seconds" not in cost:
-        return seconds * run.epochs
-    return (
-        cost["train_seconds"] * run.epochs + cost.get("evaluation_seconds", PROBE_SECONDS) * len(data.train_images) ** 0
-    )
+    images, tests = len(data.train_images), len(data.test_images)
+    if not run.epochs or not run.batch_size:
+        return PROBE_SECONDS
+    batch = min(run.batch_size, MEASURED_BATCH)
+    few = replace(data, train_images=data.train_images[: 4 * batch], train_labels=data.train_labels[: 4 * batch])
+    short = replace(run, epochs=1, batch_size=batch, evaluation={})
+    for _ in range(2):  # the first run also pays for warming up
+        record, _ = executor(short, few)
+    rate = record["cost"].get("images_per_second")
+    if rate is None:
+        raise InputError(f"a short run of {run.cell[1]} ended as {record['status']}: {record['reason']}")
+    # A step is forward and backward (about 3 forwards) of two views; evaluation is one forward of train and 3 of test.
+    return (run.epochs * images + (images + 3 * tests) / 6) / rate + PROBE_SECONDS
 
 
 def _words(seconds: float) -> str:

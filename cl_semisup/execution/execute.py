@@ -90,12 +90,15 @@ class Executor:
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
 
-    def __call__(self, run: Run) -> tuple[Record, dict[str, Any]]:
-        """The record and the curves of a run; any failure of the run itself is a record too."""
+    def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
+        """The record and the curves of a run; any failure of the run itself is a record too.
+
+        `data` replaces the data set, for a trial on a part of it.
+        """
         started = datetime.now(UTC)
         attempt = _Attempt(run, self.machine)
         try:
-            attempt.go(self.data(run))
+            attempt.go(data or self.data(run))
         except Diverged as error:
             attempt.status, attempt.reason = "diverged", str(error)
         except (torch.OutOfMemoryError, OutOfMemory, MemoryError) as error:

@@ -1,0 +1,20 @@
+# make quickstart   install what is needed, train CLOP and its baselines on real images, print a leaderboard
+# make test         install what is needed and run the tests
+# make check        lint and type-check
+PYTHON ?= python3
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: quickstart test check clean
+
+quickstart:
+	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
+
+test:
+	@python=$$($(PYTHON) tools/environment.py test) && $$python -m pytest -n auto
+
+check:
+	@python=$$($(PYTHON) tools/environment.py test dev) && \
+	$$python -m ruff check . && $$python -m ruff format --check . && $$python -m mypy
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

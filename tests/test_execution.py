@@ -1,0 +1,216 @@
+"""From runs to records: nothing twice, nothing lost, every failure a record."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup import records
+from cl_semisup.errors import ResultsError
+from cl_semisup.execution import conduct
+from cl_semisup.execution.claims import Claims
+from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.run import Run
+from cl_semisup.suite import Suite
+
+ROOT = Path(__file__).parents[1]
+MACHINE = Machine("cpu", "data")
+
+
+@pytest.fixture
+def runs(parse: Callable[[str], Suite], text: str) -> list[Run]:
+    return list(parse(text).runs)
+
+
+class InProcess:
+    """An engine that executes in this process."""
+
+    slots = 1
+
+    def __init__(self, before: Callable[[Run], None] = lambda run: None):
+        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[Run](), before, False
+
+    def submit(self, run: Run) -> None:
+        self.queue.append(run)
+
+    def next(self) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+        run = self.queue.pop(0)
+        self.before(run)
+        return run, *self.executor(run)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+def test_a_finished_run_is_never_repeated(tmp_path: Path, runs: list[Run]) -> None:
+    outcome = conduct.conduct(tmp_path, runs, InProcess())
+    assert outcome.statuses == {"ok": 3}
+    assert conduct.missing(tmp_path, runs) == []
+    assert conduct.missing(tmp_path, runs, "all") == runs
+
+
+def test_a_repeated_run_gives_an_identical_record_but_for_its_cost(runs: list[Run]) -> None:
+    first, curves = Executor(MACHINE)(runs[-1])
+    again, same_curves = Executor(MACHINE)(runs[-1])
+    for record in (first, again):
+        record.pop("cost")
+        record.pop("started_at")
+    assert first == again
+    assert curves == same_curves
+
+
+def test_an_interrupted_suite_goes_on_where_it_was(tmp_path: Path, runs: list[Run]) -> None:
+    def stop(run: Run) -> None:
+        if run == runs[2]:
+            raise KeyboardInterrupt
+
+    engine = InProcess(stop)
+    with pytest.raises(KeyboardInterrupt):
+        conduct.conduct(tmp_path, runs, engine)
+    assert engine.cancelled
+    assert conduct.missing(tmp_path, runs) == [runs[2]]
+    assert not list((tmp_path / "claims").glob("*")) if (tmp_path / "claims").exists() else True
+    assert conduct.conduct(tmp_path, [runs[2]], InProcess()).statuses == {"ok": 1}
+
+
+def test_a_failure_is_a_record_and_the_others_go_on(
+    tmp_path: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cl_semisup import losses
+
+    build = losses.build
+
+    def broken(name: str, **rest: Any) -> Any:
+        if name == "clop":
+            raise RuntimeError("a bug in the loss")
+        return build(name, **rest)
+
+    monkeypatch.setattr(losses, "build", broken)
+    outcome = conduct.conduct(tmp_path, runs, InProcess())
+    assert outcome.failed == 1
+    assert outcome.statuses["ok"] == 2
+    record = records.read(records.path_of(tmp_path, runs[-1]))
+    assert (record["status"], record["reason"]) == ("failed", "RuntimeError: a bug in the loss")
+    assert "a bug in the loss" in records.read_curves(records.path_of(tmp_path, runs[-1]))["traceback"]
+    assert conduct.missing(tmp_path, runs, "failed") == [runs[-1]]
+
+
+def test_a_diverged_run_is_a_result_with_its_step_and_its_curves(parse: Callable[[str], Suite], text: str) -> None:
+    hot = text.replace("learning_rate: 0.1", "learning_rate: 1e6").replace("nt_xent, clop", "vicreg")
+    record, curves = Executor(MACHINE)(parse(hot.replace("epochs: 1", "epochs: 8")).runs[-1])
+    assert record["status"] == "diverged"
+    assert "is not finite at step" in record["reason"]
+    assert record["scores"] == {}
+    json.dumps([record, curves], allow_nan=False)
+
+
+def test_a_run_claimed_elsewhere_is_left_alone_until_it_is_free(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from cl_semisup.execution.claims import Claims\n"
+    code += "c = Claims(Path(sys.argv[1])); assert c.take('x'); print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert other.stdout is not None
+    assert other.stdout.readline() == "held\n"
+    claims = Claims(tmp_path)
+    assert not claims.take("x")
+    assert claims.take("y")
+    other.kill()  # as hard as it gets: the lock goes with the process
+    other.communicate()
+    assert claims.take("x")
+    claims.release_all()
+    assert not (tmp_path / "claims").exists()
+
+
+def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Run]) -> None:
+    """While this command trains, another holds one run and then finishes it: it is waited for and not done twice."""
+    foreign, other = Claims(tmp_path), Executor(MACHINE)
+    assert foreign.take(runs[0].id)
+
+    def finish_elsewhere(run: Run) -> None:
+        if run == runs[-1]:
+            records.write(tmp_path, runs[0], *other(runs[0]))
+            foreign.release(runs[0].id)
+
+    outcome = conduct.conduct(tmp_path, runs, InProcess(finish_elsewhere))
+    assert outcome.found == 1
+    assert outcome.statuses["ok"] == len(runs) - 1
+    assert conduct.missing(tmp_path, runs) == []
+
+
+def test_an_unwritable_results_folder_is_told_before_anything_runs(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="Name a folder, not a file, with --results"):
+        records.writable(tmp_path / "file")
+
+
+def command(*words: str, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "benchmark.py", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path, text: str) -> None:
+    suite_file = tmp_path / "s.yaml"
+    suite_file.write_text(text.replace("repetitions: 1", "repetitions: 3").replace("epochs: 1", "epochs: 3"))
+    process = command(str(suite_file), "--results", str(tmp_path / "results"), "--workers", "1")
+    killed, deadline = 0, time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        done = len(list(records.every(tmp_path / "results")))
+        for child in _children(process.pid):
+            if killed < 2 and done > killed:
+                os.kill(child, signal.SIGKILL)
+                killed += 1
+        time.sleep(0.05)
+    output = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, output
+    assert killed == 2
+    assert len(list(records.every(tmp_path / "results"))) == 9
+    assert {records.read(path)["status"] for path in records.every(tmp_path / "results")} == {"ok"}
+
+
+def test_ctrl_c_keeps_finished_runs_and_leaves_no_worker_behind(tmp_path: Path, text: str) -> None:
+    suite_file = tmp_path / "s.yaml"
+    suite_file.write_text(text.replace("repetitions: 1", "repetitions: 50").replace("epochs: 1", "epochs: 5"))
+    process = command(str(suite_file), "--results", str(tmp_path / "results"), start_new_session=True)
+    deadline = time.monotonic() + 120
+    while len(list(records.every(tmp_path / "results"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    children = _children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 130, output
+    assert "Finished runs are kept" in output
+    assert "Traceback" not in output
+    for path in records.every(tmp_path / "results"):
+        records.read(path)
+    time.sleep(0.2)
+    assert not [child for child in children if Path(f"/proc/{child}").exists() and _is_running(child)]
+
+
+def _children(pid: int) -> list[int]:
+    """The spawned workers of a process (its resource tracker aside)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+            line = (path.parent / "cmdline").read_text()
+        except OSError:
+            continue
+        if int(fields[1]) == pid and "spawn_main" in line and fields[0] != "Z":
+            found.append(int(path.parent.name))
+    return found
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

@@ -1,0 +1,96 @@
+"""A file is a plug-in."""
+
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import plugins
+from cl_semisup.errors import InputError
+
+LOSS = '''
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Mine:
+    """A loss of one's own.
+
+    Args:
+        scale: factor, > 0
+            over two lines
+    """
+
+    scale: float = 1.0
+
+    def __call__(self, z1, z2, labels=None):
+        return (z1 - z2).square().mean() * self.scale
+'''
+
+
+@pytest.fixture(autouse=True)
+def forget() -> object:
+    before = dict(plugins._outside)
+    yield None
+    plugins._outside.clear()
+    plugins._outside.update(before)
+    plugins.load.cache_clear()
+    plugins.version.cache_clear()
+
+
+def test_a_users_file_becomes_a_loss_under_its_stem(tmp_path: Path) -> None:
+    from cl_semisup import losses
+
+    (tmp_path / "mine.py").write_text(LOSS)
+    assert plugins.add(tmp_path / "mine.py") == "mine"
+    assert "mine" in plugins.names("losses")
+    assert plugins.summary("losses", "mine") == "A loss of one's own."
+    assert plugins.meanings(plugins.load("losses", "mine")) == {"scale": "factor, > 0 over two lines"}
+    assert callable(losses.build("mine", scale=2.0))
+    with pytest.raises(InputError, match="loss.mine.scale: must be a valid number"):
+        losses.build("mine", scale="2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("broken.py", "def (:\n", "broken.py:1: the plug-in cannot be loaded. SyntaxError"),
+        ("failing.py", "x = 1\ny = x / 0\n", "failing.py:2: the plug-in cannot be loaded. ZeroDivisionError"),
+        ("empty.py", "", "a plug-in holds one public dataclass. Got 0"),
+        ("clop.py", LOSS, "the loss 'clop' exists already. Rename the file."),
+        ("not-a-name.py", LOSS, "the file's stem is the plug-in's name. Got 'not-a-name'"),
+    ],
+)
+def test_a_bad_plug_in_file_is_told_with_its_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError) as caught:
+        plugins.add(tmp_path / name)
+    assert message in str(caught.value)
+    assert Path(name).stem not in plugins.names("losses") or name == "clop.py"
+
+
+def test_a_missing_plug_in_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a plug-in is one Python file. Got no such file"):
+        plugins.add(tmp_path / "none.py")
+
+
+def test_rewording_keeps_a_version_and_a_changed_default_does_not(tmp_path: Path) -> None:
+    def version(content: str) -> str:
+        (tmp_path / "mine.py").write_text(content)
+        plugins.version.cache_clear()
+        plugins.load.cache_clear()
+        plugins.add(tmp_path / "mine.py")
+        return plugins.version("losses", "mine")
+
+    first = version(LOSS)
+    assert version(LOSS.replace("A loss of one's own.", "Reworded.") + "\n# a comment\n") == first
+    assert version(LOSS.replace("1.0", "2.0")) != first
+
+
+@pytest.mark.parametrize("folder", plugins.FOLDERS)
+def test_every_plug_in_says_what_it_is_and_what_its_settings_mean(folder: str) -> None:
+    from cl_semisup import grid
+
+    for name in plugins.names(folder):
+        plugin = plugins.load(folder, name)
+        assert plugins.summary(folder, name), name
+        assert set(plugins.meanings(plugin)) == set(grid.annotations(plugin)), name
+        grid.defaults(plugin)  # a default that breaks its own rule raises
