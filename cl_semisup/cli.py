@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cl_semisup.suite import Suite
 
 OK, SOME_FAILED, BAD_INPUT, NO_RESULTS, INTERRUPTED = 0, 1, 2, 3, 130
-COMMANDS = ("run", "check", "report", "list", "schema")
+COMMANDS = ("run", "check", "report", "list", "check-loss", "schema")
 EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be read or written; 130 interrupted.
 Finished runs are never repeated: stop with Ctrl-C at any time, and start the same command again to go on."""
 
@@ -79,6 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     listing = add("list", _list, "what a suite can name: losses, datasets, encoders, optimizers, probes")
     listing.add_argument("what", nargs="?", choices=("losses", "datasets", "encoders", "optimizers", "evaluation"))
     listing.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help="a loss of your own")
+
+    holds = add("check-loss", _check_loss, "hold a loss of your own to the contract that every loss here keeps")
+    holds.add_argument("file", type=Path, help="the loss's file; its code is run")
 
     add("schema", _schema, "print the JSON Schema of suite files, for editors")
     return parser
@@ -170,6 +173,18 @@ def _list(options: argparse.Namespace) -> int:
         for name in plugins.names(folder):
             print(f"  {name:{width}}  {plugins.summary(folder, name)}")
     return OK
+
+
+def _check_loss(options: argparse.Namespace) -> int:
+    from cl_semisup import contract, plugins
+
+    verdicts = contract.check(plugins.add(options.file))
+    width = max(len(verdict.clause) for verdict in verdicts)
+    for verdict in verdicts:
+        print(f"{verdict.outcome:7} {verdict.clause.replace('_', ' '):{width}}  {verdict.text}")
+    broken = sum(verdict.outcome == "broken" for verdict in verdicts)
+    print(f"{len(verdicts)} clauses, {broken} broken." if broken else f"All {len(verdicts)} clauses hold.")
+    return SOME_FAILED if broken else OK
 
 
 def _schema(options: argparse.Namespace) -> int:

@@ -61,7 +61,9 @@ def test_a_full_disk_leaves_the_old_record_and_no_litter(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(ResultsError, match="No space left on device. Free some space and start again; finished runs are kept"):
+    with pytest.raises(
+        ResultsError, match="No space left on device. Free some space and start again; finished runs are kept"
+    ):
         records.write(tmp_path, run, record_of(run) | {"reason": "new"}, {})
     assert records.read(path)["reason"] == ""
     assert not list(tmp_path.rglob(".tmp-*"))

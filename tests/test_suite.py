@@ -38,7 +38,9 @@ def test_nested_settings_are_grids_too(parse: Parse, text: str) -> None:
 
 
 def test_a_run_id_is_what_was_asked_with_defaults_filled_in(parse: Parse, text: str) -> None:
-    spelled = text.replace("nt_xent, clop", "{nt_xent: {temperature: 0.5}}, clop") + "optimizer: {sgd: {momentum: 0.9}}\n"
+    spelled = (
+        text.replace("nt_xent, clop", "{nt_xent: {temperature: 0.5}}, clop") + "optimizer: {sgd: {momentum: 0.9}}\n"
+    )
     assert [run.id for run in parse(spelled).runs] == [run.id for run in parse(text).runs]
     other = parse(text.replace("nt_xent, clop", "{nt_xent: {temperature: 0.4}}, clop"))
     assert [run.id for run in other.runs] != [run.id for run in parse(text).runs]
@@ -71,7 +73,11 @@ def test_evaluation_changes_and_drops_probes(parse: Parse, text: str) -> None:
 
 
 MESSAGES = [
-    ("losses: [nt_xent, clop]", "losses: [nt_xent, dhell]", "s.yaml:4:19: losses[1]: unknown loss 'dhell'. Did you mean 'dhel'?"),
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [nt_xent, dhell]",
+        "s.yaml:4:19: losses[1]: unknown loss 'dhell'. Did you mean 'dhel'?",
+    ),
     ("epochs: 1", "epocs: 1", "s.yaml:9:1: epocs: unknown key 'epocs'. Did you mean 'epochs'?"),
     ("learning_rate: 0.1", "learning_rate: [0.1, -1]", "s.yaml:6:22: learning_rate[1]: must be greater than 0"),
     ("learning_rate: 0.1", "learning_rate: fast", "s.yaml:6:16: learning_rate: must be a valid number"),
@@ -88,8 +94,16 @@ MESSAGES = [
         "s.yaml:7:18: batch_size[1]: must not exceed the data: digits has 1437 training images. Got 2000. Lower it.",
     ),
     ("batch_size: 128", "batch_size: [64, 64]", "s.yaml:7:18: batch_size[1]: must name each value once. Got 64 again"),
-    ("losses: [nt_xent, clop]", "losses: [nt_xent, {nt_xent: {temperature: 0.5}}]", "s.yaml:4:19: losses[1]: must name each"),
-    ("losses: [nt_xent, clop]", "losses: [{nt_xent: {temprature: 1}}]", "s.yaml:4:21: losses[0].nt_xent.temprature: unknown key"),
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [nt_xent, {nt_xent: {temperature: 0.5}}]",
+        "s.yaml:4:19: losses[1]: must name each",
+    ),
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [{nt_xent: {temprature: 1}}]",
+        "s.yaml:4:21: losses[0].nt_xent.temprature: unknown key",
+    ),
     ("losses: [nt_xent, clop]", "losses: {nt_xent: {}, clop: {}}", "s.yaml:4:9: losses: must be a loss's name"),
     ("losses: [nt_xent, clop]", "losses: []", "s.yaml:4:9: losses: must not be an empty list"),
     ("epochs: 1", "label: 3\nepochs: 1", "s.yaml:9:1: label: unknown key 'label'."),
@@ -97,11 +111,19 @@ MESSAGES = [
     ("question: Is it checked?", "question: [a, b]", "s.yaml:1:11: question: must be one value, not a grid."),
     ("epochs: 1", "epochs: 1\nname: ../../etc", "s.yaml:10:7: name: must be 1 to 64 letters"),
     ("epochs: 1", "epochs: 1\nlabels_per_class: 2", "s.yaml:10:1: labels_per_class: must stand alone"),
-    ("label_fraction: 0.1", "labels_per_class: 500", "s.yaml:5:19: labels_per_class: must fit every class: the smallest has 139"),
+    (
+        "label_fraction: 0.1",
+        "labels_per_class: 500",
+        "s.yaml:5:19: labels_per_class: must fit every class: the smallest has 139",
+    ),
     ("epochs: 1", "epochs: 1\nbaseline: dhel", "s.yaml:10:11: baseline: unknown loss of this suite 'dhel'."),
     ("epochs: 1", "epochs: 1\nscore: knn", "s.yaml:10:8: score: unknown score 'knn'."),
     ("epochs: 1", "epochs: 1\nevaluation: {kmn: {}}", "s.yaml:10:14: evaluation: unknown probe 'kmn'."),
-    ("epochs: 1", "epochs: 1\nprojector: {dim: 4}", "s.yaml:4:19: losses[1]: clop: orthonormal prototypes need at least"),
+    (
+        "epochs: 1",
+        "epochs: 1\nprojector: {dim: 4}",
+        "s.yaml:4:19: losses[1]: clop: orthonormal prototypes need at least",
+    ),
 ]
 
 
@@ -113,9 +135,13 @@ def test_a_fault_says_where_rule_value_and_remedy(parse: Parse, text: str, old: 
     )
 
 
-def test_orthonormal_prototypes_for_more_classes_than_dimensions_point_to_the_alternatives(parse: Parse, text: str) -> None:
+def test_orthonormal_prototypes_for_more_classes_than_dimensions_point_to_the_alternatives(
+    parse: Parse, text: str
+) -> None:
     (fault,) = faults(parse, text + "projector: {dim: 4}\n")
-    assert "Got classes=10, dim=4. Set projector dim >= 10, or prototypes: simplex_etf (dim >= 9) or random_unit." in fault
+    assert (
+        "Got classes=10, dim=4. Set projector dim >= 10, or prototypes: simplex_etf (dim >= 9) or random_unit." in fault
+    )
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_the_file(parse: Parse, text: str) -> None:
@@ -126,7 +152,9 @@ def test_all_faults_are_told_at_once_in_the_order_of_the_file(parse: Parse, text
 
 
 def test_numbers_are_those_of_yaml_1_2(parse: Parse, text: str) -> None:
-    runs = parse(text.replace("learning_rate: 0.1", "learning_rate: 1e-3").replace("batch_size: 128", "batch_size: 064")).runs
+    runs = parse(
+        text.replace("learning_rate: 0.1", "learning_rate: 1e-3").replace("batch_size: 128", "batch_size: 064")
+    ).runs
     assert runs[-1].learning_rate == 0.001
     assert runs[-1].batch_size == 64
 

@@ -1,0 +1,138 @@
+"""The command line: what a user does wrong becomes a message and an exit code, never a traceback."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import cli, plugins
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def forget_plugins() -> object:
+    before = dict(plugins._outside)
+    yield None
+    plugins._outside.clear()
+    plugins._outside.update(before)
+    plugins.load.cache_clear()
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    try:
+        code = cli.main(words)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    return code, out, err
+
+
+def suite_file(folder: Path, text: str) -> str:
+    path = folder / "s.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["suites/none.yaml"], "suites/none.yaml: no such file. Suites that come along: suites/cifar10.yaml"),
+        (["suites"], "suites: a suite is a YAML file. Got a folder."),
+        (["suites/quickstart.yaml", "--device", "cuda:99"], "--device: 'cuda:99' is not on this machine. Known:"),
+        (["suites/quickstart.yaml", "--plugin", "none.py"], "none.py: a plug-in is one Python file. Got no such file."),
+        (["suites/quickstart.yaml", "--workers", "0"], "must be a whole number of at least 1. Got '0'."),
+        (["report", "never_run"], "the suite 'never_run' has not run here."),
+    ],
+)
+def test_bad_words_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    monkeypatch.chdir(ROOT)
+    code, _, err = run(capsys, *words, "--results", str(tmp_path / "results"))
+    assert code == cli.BAD_INPUT
+    assert message in err
+
+
+def test_a_bad_suite_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    broken = suite_file(tmp_path, text.replace("learning_rate: 0.1", "learning_rate: -1"))
+    code, _, err = run(capsys, broken, "--results", str(tmp_path / "results"))
+    assert code == cli.BAD_INPUT
+    assert f"{broken}:6:16: learning_rate: must be greater than 0" in err
+    assert "1 problem(s); nothing was run." in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_missing_data_set_says_where_it_looked_and_how_to_get_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    suite = suite_file(tmp_path, text.replace("datasets: digits", "datasets: cifar10"))
+    words = [suite, "--results", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
+    code, _, err = run(capsys, *words)
+    assert code == cli.BAD_INPUT
+    assert str(tmp_path / "data") in err
+    assert "download: true" in err
+
+
+def test_a_read_only_results_folder_is_told(capsys: pytest.CaptureFixture[str], text: str, tmp_path: Path) -> None:
+    code, _, err = run(capsys, suite_file(tmp_path, text), "--results", "/proc/results")
+    assert code == cli.NO_RESULTS
+    assert "results cannot be written" in err
+
+
+def test_check_counts_and_estimates_and_runs_nothing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    suite = suite_file(tmp_path, text)
+    code, out, _ = run(capsys, "check", suite, "--results", str(tmp_path / "results"))
+    assert code == 0
+    assert "3 runs, 0 with a record, 3 to do." in out
+    assert "Time left: about" in out
+    assert not (tmp_path / "results").exists()
+
+
+def test_list_names_every_plug_in_with_its_summary(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "list")
+    assert code == 0
+    for folder in plugins.FOLDERS:
+        for name in plugins.names(folder):
+            assert any(line.startswith(f"  {name} ") for line in out.splitlines()), name
+
+
+def test_a_suite_runs_and_its_second_run_trains_nothing(tmp_path: Path) -> None:
+    outputs = []
+    for _ in range(2):
+        words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path)]
+        outputs.append(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+    assert "tiny: 3 runs, 0 done, 3 to run." in outputs[0]
+    assert "[3/3]" in outputs[0]
+    assert "tiny: 3 runs, 3 done, 0 to run." in outputs[1]
+    assert "[3/3]" not in outputs[1]
+    for name in ("leaderboard.md", "leaderboard.csv", "report.html"):
+        assert (tmp_path / "tiny" / name).stat().st_size > 100
+    report = [sys.executable, "benchmark.py", "report", "tests/tiny.yaml", "--results", str(tmp_path)]
+    before = (tmp_path / "tiny" / "leaderboard.md").read_bytes()
+    subprocess.run(report, cwd=ROOT, capture_output=True, check=True)
+    assert (tmp_path / "tiny" / "leaderboard.md").read_bytes() == before
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path), "--workers", "1"]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    code = "import sys\nclass NoTorch:\n  def find_spec(self, name, *_):\n    assert name.split('.')[0] != 'torch'\n"
+    code += "sys.meta_path.insert(0, NoTorch())\nfrom cl_semisup.cli import main\nsys.exit(main(sys.argv[1:]))"
+    report = [sys.executable, "-c", code, "report", "tests/tiny.yaml", "--results", str(tmp_path)]
+    done = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    began = time.perf_counter()
+    code = "import sys; from cl_semisup.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print([m for m in ('torch', 'pandas', 'sklearn', 'pydantic') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - began < 10  # 0.06 s on a quiet machine

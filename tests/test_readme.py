@@ -1,0 +1,68 @@
+"""What the README says can be done is done here."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import cli, suite
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
+        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text("utf-8")):
+            assert link.startswith("http") or (ROOT / link).exists(), f"{page}: {link}"
+
+
+def test_every_command_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    for line in "".join(blocks("sh")).splitlines():
+        words = line.partition("#")[0].split()
+        if words[:1] == ["make"]:
+            assert f"\n{words[1]}:" in makefile, line
+        elif words[:2] == ["python", "benchmark.py"]:
+            arguments = words[2:] if words[2] in cli.COMMANDS else ["run", *words[2:]]
+            cli._parser().parse_args(arguments)
+        else:
+            pytest.fail(f"unknown command: {line}")
+
+
+def test_the_example_suite_is_valid() -> None:
+    (text,) = blocks("yaml")
+    runs = suite.parse(text, "my.yaml").runs
+    assert len([run for run in runs if run.epochs]) == (1 + 2 * 3) * 3 * 2 * 5
+
+
+def test_the_example_loss_keeps_the_contract_and_trains(tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    assert len(code.strip().splitlines()) <= 25
+    (tmp_path / "my_loss.py").write_text(code)
+    tiny = (ROOT / "tests" / "tiny.yaml").read_text("utf-8")
+    (tmp_path / "my.yaml").write_text(tiny.replace("[nt_xent, clop]", "[nt_xent, my_loss]"))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+
+    def run(*words: str) -> str:
+        command = [sys.executable, str(ROOT / "benchmark.py"), *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    assert "All " in run("check-loss", "my_loss.py")
+    assert "my_loss" in run("my.yaml", "--plugin", "my_loss.py")
+
+
+def test_the_result_on_the_first_screen_names_its_command() -> None:
+    result = README.partition("<!-- result: make quickstart -->")[2].partition("<!-- end of result -->")[0]
+    assert "clop" in result
+    assert "nt_xent" in result
+    assert "±" in result
