@@ -118,11 +118,32 @@ def _line_in(error: BaseException, path: Path) -> int | None:
 
 @cache
 def version(folder: str, name: str) -> str:
-    """10 hex digits of the file's syntax tree without docstrings and comments: rewording keeps it, a default does not."""
+    """10 hex digits of the file's syntax tree without docstrings and comments: rewording keeps it, a default does not.
+
+    The folder's private modules that the file imports count as part of it.
+    """
     path = paths(folder).get(name)
     if path is None:
         return "missing"
-    return hashlib.sha256(ast.dump(_without_docstrings(ast.parse(path.read_text("utf-8")))).encode()).hexdigest()[:10]
+    trees = [_without_docstrings(tree) for tree in _own_code(path, folder)]
+    return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:10]
+
+
+def _own_code(path: Path, folder: str) -> list[ast.Module]:
+    """The file's tree, then those of the private modules beside it that it imports, directly or through another."""
+    found, waiting, seen = [], [path], set()
+    while waiting:
+        file = waiting.pop(0)
+        if file in seen or not file.exists():
+            continue
+        seen.add(file)
+        found.append(tree := ast.parse(file.read_text("utf-8")))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"cl_semisup.{folder}"):
+                modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                private = [str(module).rpartition(".")[2] for module in modules]
+                waiting += [PACKAGE / folder / f"{word}.py" for word in private if word.startswith("_")]
+    return found
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -94,3 +94,16 @@ def test_every_plug_in_says_what_it_is_and_what_its_settings_mean(folder: str) -
         assert plugins.summary(folder, name), name
         assert set(plugins.meanings(plugin)) == set(grid.annotations(plugin)), name
         grid.defaults(plugin)  # a default that breaks its own rule raises
+
+
+def test_a_private_module_beside_a_plug_in_counts_in_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "losses"
+    folder.mkdir()
+    (folder / "mine.py").write_text("from cl_semisup.losses._shared import f\n" + LOSS)
+    versions = []
+    monkeypatch.setattr(plugins, "PACKAGE", tmp_path)
+    for content in ("f = 1", "f = 1  # reworded", "f = 2"):
+        (folder / "_shared.py").write_text(content)
+        plugins.version.cache_clear()
+        versions.append(plugins.version("losses", "mine"))
+    assert versions[0] == versions[1] != versions[2]

@@ -5,7 +5,7 @@ import resource
 import subprocess
 import time
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import Tensor
 import cl_semisup
 from cl_semisup import evaluation, geometry, labels, losses, plugins, protocol, verdict
 from cl_semisup.errors import InputError, OutOfMemory
-from cl_semisup.evaluation import Embedded
+from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.records import SCHEMA, Record
 from cl_semisup.run import Run
 from cl_semisup.seeds import seed
@@ -161,16 +161,14 @@ class _Attempt:
         """Train and evaluate; every finding is kept as soon as it is known."""
         run, dataset = self.run, next(iter(self.run.dataset))
         names = (dataset, run.repetition)
-        shown = labels.draw(
-            data.train_labels.cpu().numpy(),
-            dataset,
-            run.repetition,
-            fraction=run.label_fraction,
-            per_class=run.labels_per_class,
-        )
+        drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
+        shown, data = drawn.shown, _part(data, drawn.kept)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
-        self.resolved |= {"label_set": labels.fingerprint(shown), "labelled_images": int((shown >= 0).sum())}
+        self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((shown >= 0).sum())}
+        if run.epochs and (run.batch_size or 0) > len(shown):
+            rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(shown)}"
+            raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
         views = ViewMaker(Views(**run.views), data.mean, data.std)
         loss, model = self._build(data, names)
         labels_shown = torch.from_numpy(shown).to(self.device)
@@ -189,7 +187,7 @@ class _Attempt:
         embedded = self._embed(model, views, data, labels_shown, names)
         measured = evaluation.measure(embedded, run.evaluation)
         self.scores, self.diagnostics = measured.scores, measured.diagnostics
-        self.curves |= _picture(embedded)
+        self.curves |= _picture(embedded) | measured.curves
         self._synchronize()
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs and (why := verdict.collapse(measured.diagnostics)):
@@ -256,6 +254,7 @@ class _Attempt:
     def _embed(self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]) -> Embedded:
         model.eval()
 
+        @torch.no_grad()
         def outputs(images: Tensor, look: Any) -> tuple[Tensor, Tensor]:
             chunks = []
             for number, chunk in enumerate(images.split(EVALUATION_CHUNK)):
@@ -282,6 +281,12 @@ class _Attempt:
             test_views=(random_view(1), random_view(2)),
             classes=data.classes,
             names=names,
+            network=Network(
+                encoder=model.encoder,
+                test_images=data.test_images,
+                features=lambda images: outputs(images, lambda x, _: views.plain(x))[0],
+                view=random_view,
+            ),
         )
 
     def record(self, started: datetime) -> Record:
@@ -306,7 +311,10 @@ class _Attempt:
 
     def _checkpoint(self) -> Checkpoint | None:
         folder = self.machine.checkpoints
-        return Checkpoint(Path(folder) / f"{self.run.id}.pt", self.machine.checkpoint_seconds) if folder else None
+        if not folder:
+            return None
+        made_by = f"{protocol.VERSION} {protocol.versions(self.run)} {self.machine.device}"
+        return Checkpoint(Path(folder) / f"{self.run.id}.pt", self.machine.checkpoint_seconds, made_by)
 
     def _precision(self) -> str:
         if self.run.precision != "auto":
@@ -319,6 +327,15 @@ class _Attempt:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def _part(data: Data, kept: Any) -> Data:
+    """The training images that a run draws; all of them are not copied."""
+    if len(kept) == len(data.train_images):
+        return data
+    rows = torch.from_numpy(kept)
+    images, true = data.train_images, data.train_labels
+    return replace(data, train_images=images[rows.to(images.device)], train_labels=true[rows.to(true.device)])
 
 
 def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:

@@ -13,10 +13,13 @@ import torch
 
 
 class Checkpoint:
-    """One file, replaced atomically, at most every `every` seconds."""
+    """One file, replaced atomically, at most every `every` seconds.
 
-    def __init__(self, path: Path, every: float):
-        self.path, self.every = path, every
+    `made_by` names the code that makes the state; a state made by other code is not continued.
+    """
+
+    def __init__(self, path: Path, every: float, made_by: str = ""):
+        self.path, self.every, self.made_by = path, every, made_by
         self._last = time.monotonic()
 
     def due(self) -> bool:
@@ -28,7 +31,7 @@ class Checkpoint:
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
-                torch.save(state, file)
+                torch.save({"made_by": self.made_by, **state}, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
@@ -38,11 +41,12 @@ class Checkpoint:
         self._last = time.monotonic()
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None if there is none. Tensors and plain values only: no code can hide in it."""
+        """The saved state; None if there is none to go on from. Tensors and plain values only: no code can hide in it."""
         try:
-            return torch.load(self.path, map_location=device, weights_only=True)
+            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
         except FileNotFoundError:
             return None
+        return state if state["made_by"] == self.made_by else None
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
