@@ -1,6 +1,7 @@
 """The command line: parse, call, print; errors of the user become a message and an exit code, never a traceback."""
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,16 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_semisup import __version__
-from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.errors import EngineError, InputError, ResultsError
+from cl_semisup.execution import stop
 
 if TYPE_CHECKING:
     from cl_semisup.selection import Selection
     from cl_semisup.suite import Suite
 
-OK, SOME_FAILED, BAD_INPUT, NO_RESULTS, INTERRUPTED = 0, 1, 2, 3, 130
-COMMANDS = ("run", "check", "report", "list", "check-loss", "schema")
-EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be read or written; 130 interrupted.
-Finished runs are never repeated: stop with Ctrl-C at any time, and start the same command again to go on."""
+OK, SOME_FAILED, BAD_INPUT, NO_RESULTS = 0, 1, 2, 3
+COMMANDS = ("run", "check", "report", "compare", "list", "check-loss", "gate", "schema")
+EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be read or written, or no
+worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's pre-emption: put the job back in the queue).
+Finished runs are never repeated: stop with Ctrl-C at any time, and start the same command again to go on. Unfinished
+runs save their state and go on from it; a second Ctrl-C leaves at once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,21 +30,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         words.insert(0, "run")
     options = _parser().parse_args(words)
+    command: Callable[[argparse.Namespace], int] = options.command
     try:
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        with stop.at_once():
+            return command(options)
     except InputError as error:
         print(error, file=sys.stderr)
         return BAD_INPUT
-    except ResultsError as error:
+    except (ResultsError, EngineError) as error:
         print(error, file=sys.stderr)
         return NO_RESULTS
-    except KeyboardInterrupt:
-        print("\nInterrupted. Finished runs are kept; start the same command again to go on.", file=sys.stderr)
-        return INTERRUPTED
+    except stop.Stopped as error:
+        print(f"\nStopped by {error}. Finished runs are kept; start the same command again to go on.", file=sys.stderr)
+        return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:  # of the machine and not of a run: a full disk, a folder that is gone
+        print(f"{error.filename or 'output'}: {error.strerror or error}. Finished runs are kept.", file=sys.stderr)
+        return NO_RESULTS
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -65,6 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, help="processes; by default one a core on a CPU, one on a GPU")
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
+    run.add_argument("--threads", type=_positive, help="of a worker; by default 1 on a CPU. Others move last digits")
+    limit = "a run that takes longer since its start has failed; by default there is no limit"
+    run.add_argument("--run-timeout", type=_seconds, default=math.inf, metavar="SECONDS", help=limit)
+    every = "time between two saved states of a run that takes long; default: 60"
+    run.add_argument("--checkpoint-seconds", type=_seconds, default=60.0, metavar="SECONDS", help=every)
     redo = "do again those runs that failed, whose code has changed (stale), or all"
     run.add_argument("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
 
@@ -76,12 +89,36 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "make leaderboard and report again from the records, without running anything")
     _suite_options(report)
 
+    compare = add("compare", _compare, "two results folders, or two losses of a suite, side by side")
+    compare.add_argument("a", help="a results folder, or a loss as its leaderboard names it")
+    compare.add_argument("b", help="what it is compared with")
+    compare.add_argument("--suite", type=Path, help="the suite that the two losses are in")
+    compare.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    compare.add_argument(
+        "--score", default="linear_top1", help="what two folders are compared by; default: linear_top1"
+    )
+    compare.set_defaults(plugin=[], data_dir=None)
+
     listing = add("list", _list, "what a suite can name: losses, datasets, encoders, optimizers, probes")
     listing.add_argument("what", nargs="?", choices=("losses", "datasets", "encoders", "optimizers", "evaluation"))
     listing.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help="a loss of your own")
 
     holds = add("check-loss", _check_loss, "hold a loss of your own to the contract that every loss here keeps")
     holds.add_argument("file", type=Path, help="the loss's file; its code is run")
+
+    gate = add("gate", _gate, "compare losses, training and outcomes with a stored reference; see docs/gate.md")
+    gate.add_argument("suite", type=Path, help="the gate's suite; its reference lies beside it")
+    gate.add_argument("--reference", type=Path, metavar="FILE", help="default: SUITE with .reference.json")
+    gate.add_argument("--update", action="store_true", help="measure the reference anew; needs --reason")
+    gate.add_argument("--reason", metavar="TEXT", help="why the reference moves; kept in its history")
+    gate.add_argument("--history", action="store_true", help="how figures moved over updates, and where they stepped")
+    gate.add_argument("--tiers", nargs="+", choices=("function", "trajectory", "outcome"), help="these only")
+    gate.add_argument("--json", type=Path, metavar="FILE", help="every finding as JSON")
+    gate.add_argument("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
+    gate.add_argument("--html", type=Path, metavar="FILE", help="the verdict or the history with its curves")
+    gate.add_argument("--workers", type=_positive, help="processes for whole runs; by default one a core")
+    gate.add_argument("--data-dir", metavar="DIR", help="folder of data sets; overrides the suite's data_dir")
+    gate.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help="a loss of your own")
 
     add("schema", _schema, "print the JSON Schema of suite files, for editors")
     return parser
@@ -101,12 +138,23 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0. Got {text!r}.")
+    return seconds
+
+
 def _run(options: argparse.Namespace) -> int:
     from cl_semisup import records
-    from cl_semisup.execution import conduct
+    from cl_semisup.execution import conduct, sweep
 
     suite = _read_suite(options)
     records.writable(options.results)
+    sweep.results(options.results, suite.runs)
     suite.selection().save(options.results)
     todo = conduct.missing(options.results, suite.runs, options.redo)
     print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
@@ -118,16 +166,25 @@ def _run(options: argparse.Namespace) -> int:
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list) -> int:  # type: ignore[type-arg]
     from cl_semisup.execution import conduct, prepare
-    from cl_semisup.execution.execute import Machine, choose_device
-    from cl_semisup.execution.local import Local, default_workers
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.local import Local, default_threads, default_workers
+    from cl_semisup.execution.machine import Machine
 
     prepare.datasets(suite, todo)
     device = choose_device(options.device)
     workers = min(len(todo), options.workers or default_workers(device))
-    checkpoints = str(options.results / "checkpoints")
-    machine = Machine(device, suite.data_dir, not options.no_channels_last, options.compile, checkpoints)
+    machine = Machine(
+        device=device,
+        data_dir=suite.data_dir,
+        channels_last=not options.no_channels_last,
+        compile=options.compile,
+        checkpoints=str(options.results / "checkpoints"),
+        checkpoint_seconds=options.checkpoint_seconds,
+        threads=options.threads or default_threads(device),
+    )
+    engine = Local(machine, workers, options.plugin, options.run_timeout)
     print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
-    return conduct.conduct(options.results, todo, Local(machine, workers, options.plugin)).failed
+    return conduct.conduct(options.results, todo, engine).failed
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -142,6 +199,21 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    return _make_report(options.results, _selection(options))
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from cl_semisup.report import comparison
+
+    if options.suite:
+        print(comparison.methods(options.results, _selection(options), options.a, options.b))
+    else:
+        print(comparison.folders(Path(options.a), Path(options.b), options.score))
+    return OK
+
+
+def _selection(options: argparse.Namespace) -> "Selection":
+    """What a suite asks for: as stored beside the results while its file is the same, else from the file."""
     from cl_semisup import selection
 
     _add_plugins(options)
@@ -150,7 +222,7 @@ def _report(options: argparse.Namespace) -> int:
         chosen = selection.load(options.results, str(options.suite))
     if chosen is None:
         chosen = _read_suite(options).selection()
-    return _make_report(options.results, chosen)
+    return chosen
 
 
 def _make_report(results: Path, chosen: "Selection") -> int:
@@ -185,6 +257,13 @@ def _check_loss(options: argparse.Namespace) -> int:
     broken = sum(verdict.outcome == "broken" for verdict in verdicts)
     print(f"{len(verdicts)} clauses, {broken} broken." if broken else f"All {len(verdicts)} clauses hold.")
     return SOME_FAILED if broken else OK
+
+
+def _gate(options: argparse.Namespace) -> int:
+    from cl_semisup.gate import command
+
+    _add_plugins(options)
+    return command.run(options)
 
 
 def _schema(options: argparse.Namespace) -> int:

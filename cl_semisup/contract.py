@@ -65,13 +65,13 @@ class Subject:
         known = {"dim": self.dim, "classes": self.classes, "seed": 0, "images": IMAGES}
         return losses.build(self.name, **known, **{**self.params, **changed})
 
-    def value(self, batch: Batch, index: Tensor | None = None, **changed: Any) -> Tensor:
-        """The loss of a batch, by a newly built loss."""
+    def value(self, batch: Batch, index: Tensor | None = None, teacher: Batch | None = None, **changed: Any) -> Tensor:
+        """The loss of a batch, by a newly built loss. The momentum copy sees `teacher`, else the same batch."""
         loss = self.build(**changed)
         if isinstance(loss, torch.nn.Module):
             loss.to(batch.z1.dtype)
         index = torch.arange(len(batch.z1)) if index is None else index
-        return loss(batch.z1, batch.z2, batch.labels, **provide(asks(loss), batch, index, self.classes))
+        return loss(batch.z1, batch.z2, batch.labels, **provide(asks(loss), batch, index, self.classes, teacher))
 
     def gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(value, gradient to z1, gradient to z2)."""
@@ -83,16 +83,19 @@ class Subject:
         return value.detach(), *(torch.zeros_like(z1) if g is None else g for g in found)
 
 
-def provide(asked: Asks, batch: Batch, index: Tensor, classes: int) -> dict[str, Any]:
+def provide(asked: Asks, batch: Batch, index: Tensor, classes: int, teacher: Batch | None = None) -> dict[str, Any]:
     """What a loss needs, made from z1 and z2: fixed linear maps of each row, so that rows stay images."""
-    z1, z2 = batch.z1, batch.z2
-    dim = z1.shape[1]
+    dim = batch.z1.shape[1]
 
     def fixed(name: int, rows: int, columns: int) -> Tensor:
-        return torch.randn(rows, columns, generator=torch.Generator().manual_seed(name), dtype=torch.float64).to(z1)
+        drawn = torch.randn(rows, columns, generator=torch.Generator().manual_seed(name), dtype=torch.float64)
+        return drawn.to(batch.z1)
 
-    turned = [z1 @ fixed(100 + v, dim, dim) / dim**0.5 + z2 for v in range(len(asked.views) - 2)]
-    views = (z1, z2, *turned)
+    def all_views(seen: Batch) -> tuple[Tensor, ...]:
+        turned = [seen.z1 @ fixed(100 + v, dim, dim) / dim**0.5 + seen.z2 for v in range(len(asked.views) - 2)]
+        return (seen.z1, seen.z2, *turned)
+
+    views, slow = all_views(batch), tuple(view.detach() for view in all_views(teacher or batch))
     head = fixed(1, dim, classes)
     pixels = fixed(2, dim, 64)
     support_labels = torch.arange(classes).repeat_interleave(max(asked.support, 1))
@@ -105,10 +108,11 @@ def provide(asked: Asks, batch: Batch, index: Tensor, classes: int) -> dict[str,
         "progress": lambda: 0.5,
         "inputs": lambda: tuple((view @ pixels).reshape(-1, 1, 8, 8) for view in views),
         "encode": lambda: lambda inputs: inputs.flatten(1) @ pixels.T / 64,
+        "pixels": lambda: (torch.full_like(pixels[:1, :1, None], -20), torch.full_like(pixels[:1, :1, None], 20)),
         "support": lambda: (fixed(3, len(support_labels), dim), support_labels),
-        "momentum_features": lambda: tuple(view.detach() for view in views),
-        "momentum_projections": lambda: tuple(view.detach() for view in views),
-        "momentum_logits": lambda: tuple(view.detach() @ head for view in views),
+        "momentum_features": lambda: slow,
+        "momentum_projections": lambda: slow,
+        "momentum_logits": lambda: tuple(view @ head for view in slow),
     }
     return {need: values[need]() for need in asked.needs}
 
@@ -155,9 +159,9 @@ def gradient(subject: Subject) -> None:
     generator, step = torch.Generator().manual_seed(1), 1e-6
     for _ in range(3):
         d1, d2 = (torch.randn(g.shape, generator=generator, dtype=g.dtype) for g in (g1, g2))
-        ahead = subject.value(Batch(batch.z1 + step * d1, batch.z2 + step * d2, batch.labels))
-        behind = subject.value(Batch(batch.z1 - step * d1, batch.z2 - step * d2, batch.labels))
-        numeric, exact = float(ahead - behind) / (2 * step), float((g1 * d1).sum() + (g2 * d2).sum())
+        ahead = subject.value(Batch(batch.z1 + step * d1, batch.z2 + step * d2, batch.labels), teacher=batch)
+        behind = subject.value(Batch(batch.z1 - step * d1, batch.z2 - step * d2, batch.labels), teacher=batch)
+        numeric, exact = float((ahead - behind).detach()) / (2 * step), float((g1 * d1).sum() + (g2 * d2).sum())
         if abs(numeric - exact) > 1e-4 * (1 + abs(exact)):
             raise Broken(f"along a random direction the gradient is {exact:.6g}, finite differences say {numeric:.6g}.")
 
@@ -316,4 +320,4 @@ def _finite(tensor: Tensor, what: str) -> None:
 
 def _equal(one: Tensor, other: Tensor, what: str) -> None:
     if not torch.allclose(one, other, rtol=1e-8, atol=1e-10):
-        raise Broken(f"{what}: {float(one):.10g} becomes {float(other):.10g}.")
+        raise Broken(f"{what}: {float(one.detach()):.10g} becomes {float(other.detach()):.10g}.")

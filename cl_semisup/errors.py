@@ -24,6 +24,10 @@ class ResultsError(Exception):
     """The results folder cannot be used: read-only, full, or not a folder. Finished records are untouched."""
 
 
+class EngineError(Exception):
+    """Nothing can be executed here: no worker lives long enough to be given a run. Finished records are untouched."""
+
+
 class OutOfMemory(RuntimeError):
     """A device has no memory left for what was asked; the batch size is never lowered to make it fit."""
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import product
-from typing import Annotated, Any, ClassVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -90,6 +91,10 @@ def options(node: Any, annotation: Any, place: Place, faults: list[Fault], meani
 
 
 def _single(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str) -> list[Option]:
+    if (asked := _if_asked(annotation)) is not None:
+        if node in (None, "none"):
+            return [Option(None, place)]
+        annotation = asked
     choice = choice_of(annotation)
     if choice is not None:
         return _choice(node, choice, place, faults)
@@ -160,6 +165,12 @@ def _leaf(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning
         return []
 
 
+def _if_asked(annotation: Any) -> Any:
+    """X of `X | None`, an axis that may be left out (`none`); None for any other annotation."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    return next((kind for kind in kinds if kind is not NoneType), None) if NoneType in kinds else None
+
+
 def _means(meaning: str) -> str:
     return f" ({meaning})" if meaning else ""
 
@@ -218,6 +229,8 @@ class Schema:
         return schema | ({"required": required} if required else {})
 
     def _single(self, annotation: Any) -> dict[str, Any]:
+        if (asked := _if_asked(annotation)) is not None:
+            return {"anyOf": [self._single(asked), {"enum": ["none", None]}]}
         choice = choice_of(annotation)
         if choice is not None:
             return self._choice(choice)

@@ -6,8 +6,8 @@
     board    the table of a task: a line a loss, in its tuned config
 
 A loss is tuned by the mean validation score of its configs (images held out of the training part) and reported by the
-test scores of the config so chosen. A diverged run counts with chance level, 1 / classes; a failed or missing run leaves
-its cell without a mean. Runs under different protocols (see `protocol`) are never on one board.
+test scores of the config so chosen. A diverged run counts with chance level, 1 / classes; a failed or missing run
+leaves its cell without a mean. Runs under different protocols (see `protocol`) are never on one board.
 """
 
 import math
@@ -58,9 +58,10 @@ def _quantile(n: int) -> float:
 class Gathered:
     """One row a (task, run asked for), with or without a record, in an order that files and suites cannot move.
 
-    Columns of `frame`: id, task, dataset, labels, budget, loss, config, learning_rate, batch_size, repetition, epochs,
-    status (missing, stale and other protocol included), reason, path (below the results folder), protocol, chance,
-    device, machine, torch, commit, every score, diagnostic and cost. `protocols` holds the settings behind a protocol.
+    Columns of `frame`: id, task (with its protocol where there are several), asked_task (without), dataset, labels,
+    budget, loss, config, learning_rate, batch_size, repetition, epochs, status (missing, stale and other protocol
+    included), reason, path (below the results folder), protocol, chance, device, machine, torch, commit, every score,
+    diagnostic and cost. `protocols` holds the settings behind a protocol.
     """
 
     frame: pd.DataFrame
@@ -68,23 +69,28 @@ class Gathered:
     protocols: dict[str, dict[str, Any]]
 
 
-def gather(results: Path, runs: Iterable[Run]) -> Gathered:
-    """Read the records of these runs and name what they have in common and what not."""
+def gather(results: Path, runs: Iterable[Run], as_they_are: bool = False) -> Gathered:
+    """Read the records of these runs and name what they have in common and what not.
+
+    A record whose code has changed since counts as not done, and a task's protocols are kept apart; with
+    `as_they_are` neither is.
+    """
     runs = sorted(runs, key=lambda run: run.id)
     naming = _Naming(runs)
     rows, scores, protocols = [], set[str](), dict[str, dict[str, Any]]()
     for run in runs:
-        record, found = _found(results, run)
+        record, found = _found(results, run, as_they_are)
         scores |= record.get("scores", {}).keys()
         if "protocol" in found:
             protocols[found["protocol"]] = _comparable(record)
-        rows += [naming.row(run) | {"task": task} | found for task in naming.tasks(run)]
+        rows += [naming.row(run) | {"task": task, "asked_task": task} | found for task in naming.tasks(run)]
     frame = pd.DataFrame(rows, columns=None if rows else list(_SORTED))
     frame = frame.sort_values(list(_SORTED), ignore_index=True)
     for column in ("protocol", "chance", "device", "machine", "torch", "commit"):
         if column not in frame:
             frame[column] = math.nan
-    return Gathered(_split_protocols(frame, protocols), tuple(sorted(scores)), protocols)
+    frame = frame if as_they_are else _split_protocols(frame, protocols)
+    return Gathered(frame, tuple(sorted(scores)), protocols)
 
 
 _SORTED = ("dataset", "budget", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id")
@@ -103,7 +109,8 @@ class _Naming:
         trained = [run for run in runs if run.epochs]
         self.varied = _varied([self.flat[run.id] for run in trained])
         self.names = {key: _names(runs, key) for key in ("dataset", "loss")}
-        self.names["optimizer"] = _names(trained, "optimizer")
+        self.optimizers = _names(trained, "optimizer")
+        self.many_optimizers = len(set(self.optimizers.values())) > 1
         self.schedule = _varied([run.schedule or {} for run in trained])
         self.of_floor: dict[str, dict[str, None]] = {}
         for run in trained:
@@ -136,16 +143,17 @@ class _Naming:
         if not run.epochs:
             return UNTRAINED
         words = [f"lr {run.learning_rate:g}", f"batch {run.batch_size}"]
-        if len(set(self.names["optimizer"].values())) > 1:
-            words.append(self.names["optimizer"][run.id])
+        if self.many_optimizers:
+            words.append(self.optimizers[run.id])
         return ", ".join(words + [f"{key} {(run.schedule or {})[key]}" for key in self.schedule])
 
 
 def _rest(run: Run) -> dict[str, Any]:
     """What is neither a task's data and labels, nor the loss, nor what the loss is tuned over."""
-    named = ("dataset", "label_fraction", "labels_per_class", "loss", "repetition")
-    tuned = ("learning_rate", "batch_size", "optimizer", "schedule")
-    return {key: value for key, value in run.as_dict().items() if key not in named + tuned}
+    named = {"dataset", "label_fraction", "labels_per_class", "loss", "repetition"}
+    tuned = {"learning_rate", "batch_size", "optimizer", "schedule"}
+    asked = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in named | tuned}
+    return {key: value for key, value in asked.items() if value is not None}
 
 
 def _names(runs: Iterable[Run], key: str) -> dict[str, str]:
@@ -184,14 +192,14 @@ def _varied(settings: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted(key for key in keys if len({repr(one.get(key)) for one in settings}) > 1)
 
 
-def _found(results: Path, run: Run) -> tuple[records.Record, dict[str, Any]]:
+def _found(results: Path, run: Run, as_they_are: bool) -> tuple[records.Record, dict[str, Any]]:
     """A run's record ({} without one) and what it adds to the run's row."""
     path = records.path_of(results, run)
     row: dict[str, Any] = {"status": "missing", "reason": "", "path": path.relative_to(results).as_posix()}
     if not path.exists():
         return {}, row
     record = records.read(path)
-    if changed := protocol.stale(record):
+    if not as_they_are and (changed := protocol.stale(record)):
         return record, row | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
     resolved, versions = record["resolved"], record["versions"]
     row |= {"status": record["status"], "reason": record["reason"], "started_at": record.get("started_at", "")}
@@ -239,23 +247,20 @@ def differing(protocols: Mapping[str, Mapping[str, Any]], among: Sequence[str], 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """One (loss, config) of a task: its runs, and its mean scores by repetition."""
+    """One (loss, config) of a task; `runs` holds the columns of `Gathered.frame` for its runs, by repetition."""
 
     loss: str
     config: str
     learning_rate: float
     batch_size: float
-    rows: pd.DataFrame = field(repr=False)
+    runs: Mapping[str, np.ndarray] = field(repr=False)
 
     def counted(self, score: str) -> np.ndarray:
         """(R,) the score of every run: chance for a diverged one, NaN for one that failed or is missing."""
-        status = self.rows["status"].to_numpy()
-        values = np.full(len(status), math.nan)
-        if score in self.rows:
-            scored = (status == "ok") | (status == "collapsed")
-            values[scored] = self.rows[score].to_numpy(dtype=float)[scored]
-        values[status == "diverged"] = self.rows["chance"].to_numpy(dtype=float)[status == "diverged"]
-        return values
+        status = self.runs["status"]
+        scores = self.runs[score].astype(float) if score in self.runs else np.full(len(status), math.nan)
+        values = np.where((status == "ok") | (status == "collapsed"), scores, math.nan)
+        return np.where(status == "diverged", self.runs["chance"].astype(float), values)
 
     def estimate(self, score: str) -> Estimate:
         """Over all repetitions; without a mean as long as one lacks, `n` says how many there are."""
@@ -265,8 +270,9 @@ class Cell:
 
     def mean_of(self, column: str) -> float:
         """Mean of a diagnostic or cost over the runs that have it."""
-        values = self.rows[column].dropna() if column in self.rows else []
-        return float(np.mean(values)) if len(values) else math.nan
+        values = self.runs[column].astype(float) if column in self.runs else np.array([])
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else math.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -295,9 +301,13 @@ class Line:
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """A task's lines, best first, those without a mean after them, the untrained floor last."""
+    """A task's lines, best first, those without a mean after them, the untrained floor last.
+
+    `task` names the protocol too where a task has several; `asked_task` does not.
+    """
 
     task: str
+    asked_task: str
     dataset: str
     budget: float
     labels: str
@@ -318,11 +328,11 @@ def boards(gathered: Gathered, score: str, baseline: str = "") -> list[Board]:
     """The board of every task, in the order of data sets and label budgets."""
     shown = [name for name in gathered.scores if name != VALIDATION]
     shown = [score, *(name for name in shown if name != score)]
-    return [_board(task, group, shown, baseline) for task, group in gathered.frame.groupby("task", sort=False)]
+    return [_board(group, shown, baseline) for _, group in gathered.frame.groupby("task", sort=False)]
 
 
-def _board(task: str, group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
-    of_loss = {loss: _cells(loss, rows) for loss, rows in group.groupby("loss", sort=True)}
+def _board(group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
+    of_loss = _cells(group)
     tuned = {loss: tune(cells) for loss, cells in of_loss.items()}
     score = shown[0]
     base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
@@ -330,7 +340,7 @@ def _board(task: str, group: pd.DataFrame, shown: Sequence[str], baseline: str) 
     lines = []
     for loss, cell in tuned.items():
         values = cell.counted(score)
-        ended = endings(group.loc[group["loss"] == loss, "status"])
+        ended = endings(status for one in of_loss[loss] for status in one.runs["status"])
         means = [one.estimate(score).mean for one in of_loss[loss]]
         line = Line(
             loss=loss,
@@ -339,22 +349,30 @@ def _board(task: str, group: pd.DataFrame, shown: Sequence[str], baseline: str) 
             values=values,
             scores={name: cell.estimate(name) for name in shown},
             difference=paired(values, tuned[base].counted(score)) if base and loss != base else Estimate(),
-            verdict=_verdict(cell, ended, values, floor),
+            verdict="unfinished" if any(e in ended for e in UNFINISHED) else verdict(cell, score, floor),
             ended=ended,
             worst=float(min(means)) if not np.isnan(means).any() else math.nan,
         )
         lines.append(line)
     lines.sort(key=lambda line: (line.loss == UNTRAINED, -np.nan_to_num(line.scores[score].mean, nan=-1.0), line.loss))
     first = group.iloc[0]
-    return Board(task, first.dataset, first.budget, first["labels"], score, base, tuple(lines))
+    return Board(
+        str(first.task), first.asked_task, first.dataset, first.budget, first["labels"], score, base, tuple(lines)
+    )
 
 
-def _cells(loss: str, rows: pd.DataFrame) -> tuple[Cell, ...]:
-    found = []
-    for config, of_config in rows.groupby("config", sort=False):
-        first = of_config.iloc[0]
-        found.append(Cell(loss, config, float(first.learning_rate), float(first.batch_size), of_config))
-    return tuple(found)
+def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
+    """Loss -> its cells, in the frame's order; NumPy from here on, since pandas is slow in small pieces."""
+    columns: dict[str, np.ndarray] = {str(name): group[name].to_numpy() for name in group}
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, key in enumerate(zip(columns["loss"], columns["config"], strict=True)):
+        places.setdefault(key, []).append(place)
+    found: dict[str, tuple[Cell, ...]] = {}
+    for (loss, config), at in places.items():
+        runs = {name: values[at] for name, values in columns.items()}
+        cell = Cell(loss, config, float(runs["learning_rate"][0]), float(runs["batch_size"][0]), runs)
+        found[loss] = (*found.get(loss, ()), cell)
+    return found
 
 
 def tune(cells: Sequence[Cell]) -> Cell:
@@ -380,18 +398,18 @@ def endings(statuses: Iterable[str]) -> dict[str, int]:
     return {ending: counts[ending] for ending in ENDINGS if ending in counts}
 
 
-def _verdict(cell: Cell, ended: Mapping[str, int], values: np.ndarray, floor: np.ndarray | None) -> str:
-    """The worst ending of the tuned cell's runs; `weak` if all is well but it is not above the untrained floor."""
-    if any(ending in ended for ending in UNFINISHED):
+def verdict(cell: Cell, score: str, floor: np.ndarray | None) -> str:
+    """The worst ending of the cell's runs; `weak` if all is well but it is not above the untrained floor (by pairs)."""
+    statuses = set(cell.runs["status"])
+    if not statuses.isdisjoint(UNFINISHED):
         return "unfinished"
-    statuses = set(cell.rows["status"])
     for status in ("failed", "diverged", "collapsed"):
         if status in statuses:
             return status
     if cell.loss == UNTRAINED:
         return "floor"
     if floor is not None:
-        gain = paired(values, floor)
+        gain = paired(cell.counted(score), floor)
         if gain.mean - np.nan_to_num(gain.half) <= 0:
             return "weak"
     return "ok"

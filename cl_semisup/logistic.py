@@ -1,23 +1,36 @@
 """Multinomial logistic regression, converged: exact loss and gradient on the features' device, L-BFGS from scipy."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
+STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # weight penalties tried, strongest first
+DEFAULT_STRENGTH = 1e-2  # where labels are too few to choose
+SEARCH_TOLERANCE = (
+    1e-6  # relative change of the loss (or of 1, if it is less) that ends a fit whose penalty is on trial
+)
+
 
 @dataclass(frozen=True, eq=False)
 class SoftmaxRegression:
-    """A fitted softmax classifier on standardised features; `flat` holds W (C, F) and b (C,) in one vector."""
+    """A fitted softmax classifier on standardised features.
+
+        min over W, b of  mean_i -log softmax(W x_i + b)_{y_i} + s/2 |W|^2
+
+    `weight` (C, F) and `bias` (C,) act on standardised features, `mean` and `scale` (F,); `start` is where a fit with
+    another penalty may begin.
+    """
 
     mean: Tensor
     scale: Tensor
     weight: Tensor
     bias: Tensor
     converged: bool
-    flat: np.ndarray
+    start: Tensor
 
     @classmethod
     def fit(
@@ -26,31 +39,49 @@ class SoftmaxRegression:
         y: Tensor,
         classes: int,
         strength: float,
+        *,
         max_iterations: int = 1000,
-        start: np.ndarray | None = None,
+        start: Tensor | None = None,
+        tolerance: float = 1e-7,
     ) -> "SoftmaxRegression":
-        """L-BFGS on the exact loss and gradient, computed on the features' device; constant features are left at 0."""
+        """L-BFGS on the exact loss and gradient until a step changes the loss (1 if it is less) by `tolerance` of it.
+
+        Constant features are left at 0. `start` is that of another fit to as many features and classes.
+
+        The weights are searched in coordinates that even out the curvature of correlated features; the minimum is the
+        same. That took half as many steps to within 1e-4 of the minimum on digits, and more than half on synthetic
+        features (256 dimensions, 50 classes) at weak penalties; evening it out in full took more steps on digits.
+        """
         mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
         scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
         x = (x - mean) / scale
-        target = torch.nn.functional.one_hot(y, classes).to(x.dtype)  # (M, C)
         count, width = x.shape
+        turn = _even_curvature(x, strength)  # (F, F)
+        x = x @ turn
+        penalty = strength * turn.T @ turn  # s |V turn^T|^2 = s V (turn^T turn) V^T
+        rows = torch.arange(count, device=x.device)
 
         def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            values = torch.from_numpy(flat).to(x)
-            weight, bias = values[: classes * width].view(classes, width), values[classes * width :]
-            log_p = (x @ weight.T + bias).log_softmax(dim=1)  # (M, C)
-            loss = -(target * log_p).sum() / count + strength / 2 * weight.square().sum()
-            slope = (log_p.exp() - target) / count  # (M, C)
-            gradient = torch.cat([(slope.T @ x + strength * weight).flatten(), slope.sum(dim=0)])
-            return float(loss), gradient.double().cpu().numpy()
+            values = torch.from_numpy(flat).to(x).view(classes, width + 1)
+            weight, bias = values[:, :width], values[:, width]
+            log_p = torch.addmm(bias, x, weight.T).log_softmax(dim=1)  # (M, C)
+            pulled = weight @ penalty  # (C, F)
+            loss = -log_p[rows, y].double().mean() + (weight * pulled).double().sum() / 2
+            slope = log_p.exp_()
+            slope[rows, y] -= 1
+            slope /= count  # (M, C)
+            gradient = torch.cat([slope.T @ x + pulled, slope.sum(dim=0)[:, None]], dim=1)
+            return float(loss), gradient.flatten().double().cpu().numpy()
 
-        first = np.zeros(classes * (width + 1)) if start is None else start
-        limits = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-4, "ftol": 1e-7}
+        first = np.zeros(classes * (width + 1))
+        if start is not None:
+            weight = torch.linalg.solve(turn, start[:, :width].T).T
+            first = torch.cat([weight, start[:, width:]], dim=1).flatten().double().cpu().numpy()
+        limits = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-5, "ftol": tolerance}
         found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
-        values = torch.from_numpy(found.x).to(x)
-        weight, bias = values[: classes * width].view(classes, width), values[classes * width :]
-        return cls(mean, scale, weight, bias, bool(found.success), found.x)
+        values = torch.from_numpy(found.x).to(x).view(classes, width + 1)
+        weight, bias = values[:, :width] @ turn.T, values[:, width]
+        return cls(mean, scale, weight, bias, bool(found.success), torch.cat([weight, bias[:, None]], dim=1))
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, C) for raw features."""
@@ -61,6 +92,42 @@ class SoftmaxRegression:
         return float((self.logits(x).argmax(dim=1) == y).double().mean())
 
 
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A softmax regression whose penalty was chosen on held-out rows, then fitted on all.
+
+    `validation` is the accuracy behind the choice, None where nothing could be held out.
+    """
+
+    probe: SoftmaxRegression
+    strength: float
+    validation: float | None
+
+
+def tune(x: Tensor, y: Tensor, classes: int, *, share: float, name: int, max_iterations: int = 1000) -> Tuned:
+    """The best of `STRENGTHS` on a stratified part of the rows (the strongest of equals), fitted again on all of them.
+
+    Args:
+        x, y: (M, F) features and (M,) labels, none of them -1
+        share: of each class held out; where a class has a single row nothing can be, and the strength is 0.01
+        name: seed of the part
+    """
+    held_out = hold_out(y.cpu().numpy(), share, name)
+    best, best_score, best_start, start = DEFAULT_STRENGTH, None, None, None
+    options: dict[str, Any] = {"max_iterations": max_iterations}
+    if held_out is not None:
+        held = torch.from_numpy(held_out).to(y.device)
+        for strength in STRENGTHS:
+            probe = SoftmaxRegression.fit(
+                x[~held], y[~held], classes, strength, start=start, tolerance=SEARCH_TOLERANCE, **options
+            )
+            score = probe.accuracy(x[held], y[held])
+            start = probe.start  # the next, weaker penalty starts where this one ended
+            if best_score is None or score > best_score:
+                best, best_score, best_start = strength, score, start
+    return Tuned(SoftmaxRegression.fit(x, y, classes, best, start=best_start, **options), best, best_score)
+
+
 def hold_out(labels: np.ndarray, share: float, name: int) -> np.ndarray | None:
     """(M,) bool: a stratified random part of the rows, at least one and not all of each class; None if impossible."""
     random = np.random.default_rng(name)
@@ -69,5 +136,14 @@ def hold_out(labels: np.ndarray, share: float, name: int) -> np.ndarray | None:
         members = random.permutation(np.flatnonzero(labels == label))
         if len(members) < 2:
             return None
-        held[members[: max(1, round(share * len(members)))]] = True
+        held[members[: min(len(members) - 1, max(1, round(share * len(members))))]] = True
     return held
+
+
+def _even_curvature(x: Tensor, strength: float) -> Tensor:
+    """(F, F) V / v^(1/4), with V and v of X^T X / 2M + s I, which bounds the softmax's curvature (Boehning 1992)."""
+    home = x.device if x.device.type != "mps" else torch.device("cpu")
+    covariance = (x.T @ x / (2 * len(x))).to(home, torch.float64)
+    values, directions = torch.linalg.eigh(covariance)
+    values = values.clamp(min=0) + max(strength, 1e-6)
+    return (directions / values**0.25).to(x.device, x.dtype)

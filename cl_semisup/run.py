@@ -10,6 +10,12 @@ UNTRAINED = "untrained"  # the loss of a floor run; nothing is trained, so it is
 Named = dict[str, dict[str, Any]]  # a plug-in as asked: {"clop": {"weight": 1.0, ...}}, every default filled in
 
 
+def digest(asked: dict[str, Any]) -> str:
+    """12 hex digits of the SHA-256 of the canonical JSON of what was asked."""
+    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True)
 class Run:
     """What is asked, with defaults filled in: the same question has the same id on any machine.
@@ -33,6 +39,11 @@ class Run:
     views: dict[str, Any]
     evaluation: Named
     precision: str
+    imbalance: dict[str, Any] | None = None
+    unlabelled_imbalance: dict[str, Any] | None = None
+    unlabelled_ratio: float | None = None
+    unseen_classes: int | None = None
+    label_noise: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a record, without what was not asked."""
@@ -45,9 +56,8 @@ class Run:
 
     @cached_property
     def id(self) -> str:
-        """12 hex digits of the SHA-256 of the canonical JSON of what was asked."""
-        text = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        """The same question has the same id on any machine, and in a record of any age."""
+        return digest(self.as_dict())
 
     @property
     def cell(self) -> tuple[str, str]:

@@ -38,13 +38,26 @@ def load(results: Path, name: str) -> Selection:
     path = _path(results, name)
     try:
         plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return Selection(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
+        found = Selection(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
+        _check(found, path)
+        return found
     except FileNotFoundError:
         raise InputError(
             f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
         ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
+
+
+def _check(found: Selection, path: Path) -> None:
+    """The file may be a stranger's: its name must be that of its folder, or reports would be written elsewhere."""
+    if found.name != path.parent.name:
+        raise ValueError(f"it is of the suite {found.name!r}")
+    words = (found.file, found.question, found.baseline, found.score, found.text_hash)
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("its name, file, question, baseline and score must be text")
+    for run in found.runs:
+        records.path_of(path.parent, run)
 
 
 def current(results: Path, suite_file: Path) -> Selection | None:

@@ -17,10 +17,21 @@ from cl_semisup.images import Facts
 from cl_semisup.plugins import Choice
 from cl_semisup.run import Run
 from cl_semisup.selection import Selection
-from cl_semisup.settings import LabelFraction, LearningRate, Projector, Repetitions, Schedule, Views
+from cl_semisup.settings import (
+    Imbalance,
+    LabelFraction,
+    LabelNoise,
+    LearningRate,
+    Projector,
+    Repetitions,
+    Schedule,
+    UnlabelledRatio,
+    Views,
+)
 from cl_semisup.yaml_source import Source
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # a folder of results: no path, no hidden file
+TAKEN = ("records", "checkpoints", "claims")  # folders of results that are no suite's
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,11 @@ class Cells:
         encoder: the network before the projector
         label_fraction: share of each class that has labels, at least one image a class
         labels_per_class: labelled images of each class; instead of label_fraction
+        imbalance: long tail of the classes, in labels and images, or none
+        unlabelled_imbalance: the same of the images alone; imbalance then shapes the labels
+        unlabelled_ratio: at most so many unlabelled images for each labelled one, or none to keep all
+        unseen_classes: classes without any label, drawn for each repetition
+        label_noise: wrong labels, or none
         learning_rate: before the scaling rule of `schedule`
         batch_size: images a step, each in two views
         epochs: passes over the training images
@@ -73,6 +89,11 @@ class Cells:
     encoder: Annotated[Any, Choice("encoders")] = "convnet"
     label_fraction: LabelFraction = 1.0
     labels_per_class: Annotated[int, Interval(ge=1)] = 1
+    imbalance: Imbalance | None = None
+    unlabelled_imbalance: Imbalance | None = None
+    unlabelled_ratio: UnlabelledRatio | None = None
+    unseen_classes: Annotated[int, Interval(ge=1)] | None = None
+    label_noise: LabelNoise | None = None
     optimizer: Annotated[Any, Choice("optimizers")] = "sgd"
     schedule: Schedule = Schedule()
     projector: Projector = Projector()
@@ -188,16 +209,26 @@ def _about(data: Mapping[str, Any], stem: str, faults: list[Fault]) -> dict[str,
     if isinstance(found["name"], str) and not NAME.fullmatch(found["name"]):
         rule = "must be 1 to 64 letters, digits, '.', '_' or '-', the first a letter or digit"
         faults.append(Fault(("name",), f"name: {rule} (it names a folder). Got {found['name']!r}. Rename it."))
+    elif isinstance(found["name"], str) and found["name"].lower() in TAKEN:
+        rule = f"must not be {', '.join(TAKEN)}, which are taken"
+        faults.append(Fault(("name",), f"name: {rule}. Got {found['name']!r}. Rename it."))
+    if isinstance(found.get("data_dir"), str) and (Path(found["data_dir"]).is_absolute() or ".." in found["data_dir"]):
+        rule = "must be a folder inside the one where the command runs, since a suite may come from a stranger"
+        faults.append(
+            Fault(("data_dir",), f"data_dir: {rule}. Got {found['data_dir']!r}. Name any other with --data-dir.")
+        )
     return found
 
 
 def _check_names(about: Mapping[str, Any], runs: list[Run], faults: list[Fault]) -> None:
     """The baseline must be among the losses, the score among what the probes of every cell give."""
+    from cl_semisup import evaluation
+
     losses = {run.cell[1] for run in runs if run.epochs}
     if about["baseline"] and about["baseline"] not in losses:
         faults.append(Fault(("baseline",), f"baseline: {unknown('loss of this suite', about['baseline'], losses)}."))
     for run in runs:
-        scores = {score for name in run.evaluation for score in plugins.load("evaluation", name).scores}
+        scores = {score for name, settings in run.evaluation.items() for score in evaluation.given(name, settings)}
         if about["score"] not in scores:
             faults.append(Fault(("score",), f"score: {unknown('score', about['score'], scores)}."))
             return
@@ -232,6 +263,8 @@ def _columns(data: Mapping[str, Any], faults: list[Fault]) -> dict[str, list[Opt
 def _views(node: Any, faults: list[Fault]) -> list[Option]:
     """Only what the suite says; the data set's own views fill the rest, cell by cell."""
     members = list(enumerate(node)) if isinstance(node, list) else [(None, node)]
+    if not members:
+        faults.append(Fault(("views",), "views: must not be an empty list. Got []. Give at least one value."))
     found = []
     for index, member in members:
         place: Place = ("views",) if index is None else ("views", index)
@@ -271,11 +304,13 @@ def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, fau
         if check.passes(cell):
             values = {key: option.value for key, option in cell.items()}
             dataset, loss = values.pop("datasets"), values.pop("losses")
-            own_views = grid.defaults(Views) | _plugin("datasets", dataset).views
-            cells.append({**values, "dataset": dataset, "loss": loss, "views": own_views | values["views"]})
+            wanted, off = _plugin("datasets", dataset).views | values["views"], grid.defaults(Views)
+            views = {key: value for key, value in sorted(wanted.items()) if value != off[key]}  # off leaves no trace
+            cells.append({**values, "dataset": dataset, "loss": loss, "views": views})
     runs = [Run(**cell, repetition=repetition) for repetition in range(repetitions) for cell in cells]
     floors = {floor.id: floor for floor in (run.floor() for run in runs)}
-    return [*floors.values(), *runs]
+    unique = {run.id: run for run in runs}  # two ways to write the same views are one question
+    return [*floors.values(), *unique.values()]
 
 
 class _CellCheck:
@@ -300,7 +335,13 @@ class _CellCheck:
             text = f"must fit every class: the smallest has {facts.smallest_class} training images"
             self._fault(per_class, f"{text}. Got {per_class.value}. Lower it.")
             return False
-        return self._loss(cell["losses"], cell["projector"].value["dim"], facts.classes)
+        unseen = cell["unseen_classes"]
+        seen = facts.classes - (unseen.value or 0)
+        if seen < (2 if cell["label_noise"].value else 1):
+            rule = "leave two classes to confuse" if cell["label_noise"].value else "leave a class with labels"
+            self._fault(unseen, f"must {rule}: the data have {facts.classes}. Got {unseen.value}. Lower it.")
+            return False
+        return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
 
     def _facts(self, option: Option) -> Facts | None:
         key = repr(option.value)
@@ -312,14 +353,14 @@ class _CellCheck:
                 self._fault(option, str(error))
         return self.facts[key]
 
-    def _loss(self, option: Option, dim: int, classes: int) -> bool:
+    def _loss(self, option: Option, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses
 
-        key = repr((option.value, dim, classes))
+        key = repr((option.value, dim, facts.classes))
         if key not in self.losses:
             (name, params) = next(iter(option.value.items()))
             try:
-                losses.build(name, dim=dim, classes=classes, **params)
+                losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **params)
                 self.losses[key] = True
             except InputError as error:
                 self.losses[key] = False

@@ -46,7 +46,16 @@ class ViewMaker:
         x = self._geometry(images.float() / 255)
         if self._changes_colour(x):
             x = self._colour(x)
-        return (x - self.mean) / self.std
+        return (self._corrupt(x) - self.mean) / self.std
+
+    def _corrupt(self, x: Tensor) -> Tensor:
+        s = self.settings
+        if s.negate:
+            negative = _chance(len(x), s.negate, x.device, self.random)[:, None, None, None]
+            x = torch.where(negative, 1 - x, x)
+        if s.noise:
+            x = x + s.noise * torch.randn(x.shape, device=x.device, generator=self.random)
+        return x
 
     # geometry: where each output pixel looks ------------------------------------------------------------------------
 

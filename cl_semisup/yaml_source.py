@@ -18,6 +18,9 @@ class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalar rules of YAML 1.2: no sexagesimals, no octal 010, no `no` for false."""
 
 
+_TEXT = "tag:yaml.org,2002:str"
+_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # would steer a terminal, or cannot be encoded
+_FORMS: dict[str, re.Pattern[str]] = {}  # tag -> what its scalars look like
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -29,7 +32,15 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+    _FORMS[f"tag:yaml.org,2002:{_tag}"] = re.compile(f"^(?:{_pattern})$")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _FORMS[f"tag:yaml.org,2002:{_tag}"], list(_first))
+
+
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.rpartition(":")[2] in ("bool", "null", "int", "float", "str", "seq", "map")
+}
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -104,7 +115,9 @@ class _Walk:
             raise SuiteError([f"{at}: must not contain itself or nest over 50 levels. Remove the alias."])
         self.values[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
         above = (*above, id(node))
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            self._scalar(node)
+        elif isinstance(node, yaml.SequenceNode):
             for index, member in enumerate(node.value):
                 self.visit(member, (*place, index), above)
         elif isinstance(node, yaml.MappingNode):
@@ -117,4 +130,14 @@ class _Walk:
                     self.faults.append(f"{self.file}:{line}:{column}: {text}.")
                 seen.setdefault(name, line)
                 self.keys[(*place, name)] = (line, column)
+                if isinstance(key, yaml.ScalarNode):
+                    self._scalar(key)
                 self.visit(value, (*place, name), above)
+
+    def _scalar(self, node: yaml.ScalarNode) -> None:
+        """A scalar must look like its tag, and text must be fit to be printed and written to a file."""
+        at = f"{self.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+        if node.tag in _FORMS and not _FORMS[node.tag].match(node.value):
+            self.faults.append(f"{at}: must look like its tag {node.tag}. Got {node.value[:40]!r}. Remove the tag.")
+        elif node.tag == _TEXT and (found := _UNFIT.search(node.value)):
+            self.faults.append(f"{at}: must be text without control characters. Got {found[0]!r}. Remove it.")

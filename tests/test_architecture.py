@@ -32,14 +32,14 @@ MAY_IMPORT = {
     "logistic": {"geometry", "seeds", "errors"},
     "labels": {"errors", "seeds", "settings"},
     "views": {"settings"},
-    "datasets": {"errors", "images", "settings", "datasets"},
+    "datasets": {"errors", "images", "settings", "datasets", "seeds"},
     "encoders": set(),
     "optimizers": set(),
     "losses": {"errors", "grid", "contrast", "plugins", "losses", "seeds"},
     "evaluation": {"errors", "plugins", "evaluation", "geometry", "logistic", "seeds", "contrast", "labels"},
     "contract": {"grid", "losses", "plugins", "errors"},
     "training": {"geometry", "losses", "seeds", "settings", "training", "views", "errors"},
-    "suite": {"errors", "grid", "images", "losses", "plugins", "run", "selection", "settings", "yaml_source"},
+    "suite": {"errors", "evaluation", "grid", "images", "losses", "plugins", "run", "selection", "settings", "yaml_source"},
 }
 FREE = {"execution", "cli"}  # they join everything
 TORCH_FREE = {"errors", "seeds", "settings", "run", "plugins", "images", "yaml_source", "grid", "protocol", "records"}

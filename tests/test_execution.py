@@ -40,10 +40,13 @@ class InProcess:
     def submit(self, run: Run) -> None:
         self.queue.append(run)
 
-    def next(self) -> tuple[Run, dict[str, Any], dict[str, Any]]:
+    def poll(self, seconds: float) -> tuple[Run, dict[str, Any], dict[str, Any]]:
         run = self.queue.pop(0)
         self.before(run)
         return run, *self.executor(run)
+
+    def leave(self, seconds: float) -> list[Any]:
+        return []
 
     def cancel(self) -> None:
         self.cancelled = True

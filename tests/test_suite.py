@@ -67,7 +67,7 @@ def test_the_data_sets_own_views_are_the_default_and_can_be_changed(parse: Parse
 
 def test_evaluation_changes_and_drops_probes(parse: Parse, text: str) -> None:
     run = parse(text + "score: knn_top1\nevaluation: {knn: {k: 20}, linear: false}\n").runs[-1]
-    assert run.evaluation["knn"] == {"k": 20, "temperature": 0.1}
+    assert run.evaluation["knn"] == {"k": 20, "temperature": 0.1, "of": "features"}
     assert "linear" not in run.evaluation
     assert "geometry" in run.evaluation
 

@@ -171,3 +171,13 @@ def test_grey_images_keep_their_only_channel() -> None:
 def test_weak_views_mirror_and_shift_only() -> None:
     weak = views.weak(Views(crop_area=0.2, flip=0.5, rotation=10, brightness=0.4, grayscale=0.2))
     assert weak == Views(flip=0.5, shift=0.125, jitter=0.0)
+
+
+def test_negatives_and_noise_come_as_asked() -> None:
+    x = images(2000, channels=1, side=4)
+    negated = maker(1, negate=0.3)(x, 1)
+    changed = ~(negated == x.float() / 255).flatten(1).all(dim=1)
+    assert stats.binomtest(int(changed.sum()), 2000, 0.3).pvalue > 1e-3
+    torch.testing.assert_close(negated[changed], 1 - x[changed].float() / 255)
+    added = (maker(1, noise=0.1)(x, 1) - x.float() / 255).flatten()
+    assert stats.kstest(added[:5000].numpy() / 0.1, "norm").pvalue > 1e-3

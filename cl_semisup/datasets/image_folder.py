@@ -144,7 +144,7 @@ def _pixels(part: _Part, side: int) -> NDArray[np.uint8]:
 
 def _opened(target: Path, part: _Part, side: int) -> NDArray[np.uint8] | None:
     try:
-        found = npy.open_memmap(target, mode="r")
+        found = npy.open_memmap(target, mode="c")
     except (OSError, ValueError, EOFError):  # not there, or cut short: made anew
         return None
     return found if found.dtype == np.uint8 and found.shape == part.shape(side) else None

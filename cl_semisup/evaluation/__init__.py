@@ -1,15 +1,46 @@
 """One probe a file: `measure(embedded)` -> scores (fractions in [0, 1]) and diagnostics, on frozen embeddings.
 
-`default = False` keeps a probe out of suites that do not name it.
+`default = False` keeps a probe out of suites that do not name it. `scores` names what a probe can give. A probe with a
+setting `of` looks at backbone features, at projections or at both; whatever it finds of projections starts with
+`projection_`, so that a name never changes its meaning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from cl_semisup import plugins
+
+Of = Literal["features", "projections", "both"]
+PROJECTION = "projection_"
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """The frozen network and the test images, for probes that look again.
+
+    Args:
+        encoder: in evaluation mode; a probe that changes its weights puts them back
+        test_images: (T, channels, side, side) uint8
+        features: uint8 images (N, channels, side, side) -> (N, F), not augmented
+        view: number -> (T, F), features of a random view of each test image
+    """
+
+    encoder: nn.Module
+    test_images: Tensor
+    features: Callable[[Tensor], Tensor]
+    view: Callable[[int], Tensor]
+
+
+class Cloud(NamedTuple):
+    """One output of the network, (M, W) and (T, W), and what starts the names of all that is found of it."""
+
+    prefix: str
+    train: Tensor
+    test: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,13 +48,15 @@ class Embedded:
     """What probes see: the frozen network's outputs without augmentation, float32, on the run's device.
 
     Args:
-        train, test: (M, F) and (T, F) backbone features, before the projector
+        train, test: (M, F) and (T, F) backbone features, before the projector; M images that the run trained on
         train_projections, test_projections: (M, D) and (T, D)
         train_labels, test_labels: (M,) and (T,) true labels; -1 in train where the data set itself has none
-        shown: (M,) the labels that the run was allowed to see, -1 elsewhere
+        shown: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
         test_views: two (T, F), features of two random views of each test image
         classes: C
         names: name the probe's own draws (data set and repetition)
+        network: for probes that embed more images
+        memo: what one probe has computed and another may use
     """
 
     train: Tensor
@@ -36,21 +69,56 @@ class Embedded:
     test_views: tuple[Tensor, Tensor]
     classes: int
     names: tuple[object, ...]
+    network: Network | None = None
+    memo: dict[Any, Any] = field(default_factory=dict)
+
+    def clouds(self, of: Of) -> list[Cloud]:
+        """The outputs that a probe was asked to look at."""
+        features = Cloud("", self.train, self.test)
+        projections = Cloud(PROJECTION, self.train_projections, self.test_projections)
+        return {"features": [features], "projections": [projections], "both": [features, projections]}[of]
+
+    def labellings(self) -> tuple[tuple[str, Tensor], ...]:
+        """What a classifier may learn from: every true label, and `_labelled` those that the run could see."""
+        return ("", self.train_labels), ("_labelled", self.shown)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a probe found: scores rank losses, diagnostics describe them; names are unique over all probes."""
+    """What a probe found: scores rank losses, diagnostics describe them, curves are for reports.
+
+    Names are unique over all probes. A score that is not defined is left out.
+    """
 
     scores: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, Any] = field(default_factory=dict)
 
 
 def measure(embedded: Embedded, evaluation: Mapping[str, Mapping[str, Any]]) -> Measured:
-    """All probes that a run asks for."""
+    """All probes that a run asks for. The features must be finite."""
     found = Measured()
     for name, settings in sorted(evaluation.items()):
         probe = plugins.load("evaluation", name)(**settings).measure(embedded)
         found.scores.update(probe.scores)
         found.diagnostics.update(probe.diagnostics)
+        found.curves.update(probe.curves)
     return found
+
+
+def given(name: str, settings: Mapping[str, Any]) -> set[str]:
+    """The scores that a probe gives with these settings."""
+    probe: Any = plugins.load("evaluation", name)
+    of = settings.get("of", "both")
+    return {score for score in probe.scores if of == "both" or score.startswith(PROJECTION) == (of == "projections")}
+
+
+def accuracy(found: Tensor, labels: Tensor) -> float:
+    """Share of (T,) predictions that are right."""
+    return float((found == labels).double().mean())
+
+
+def class_accuracy(found: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(C,) accuracy on the test images of each class, float64; NaN for a class without any."""
+    right = torch.bincount(labels[found == labels], minlength=classes).double()
+    return right / torch.bincount(labels, minlength=classes)

@@ -11,9 +11,9 @@ from cl_semisup.evaluation import Embedded, Measured
 class Geometry:
     """Effective rank, alignment, uniformity and spread of the test images' embeddings, on the unit sphere.
 
-    `effective_rank` and `uniformity` are of backbone features, `projection_effective_rank` of projections; neither is
-    centred. `alignment` is between two random views. `spread` is the mean standard deviation of a unit feature's
-    coordinates times sqrt(F): 1 for uniform points, 0 for a single point.
+    `effective_rank`, `uniformity` and `spread` are of backbone features, `projection_effective_rank` and
+    `projection_spread` of projections; no rank is centred. `alignment` is between two random views. `spread` is the
+    mean standard deviation of a unit feature's coordinates times sqrt(F): 1 for uniform points, 0 for a single point.
 
     Source: Roy & Vetterli 2007; arXiv 2005.10242; spread as in arXiv 2011.10566, section 4.1
     """
@@ -29,6 +29,7 @@ class Geometry:
                 "projection_effective_rank": float(geometry.effective_rank(w)),
                 "alignment": float(geometry.alignment(first, second)),
                 "uniformity": float(geometry.uniformity(u)),
-                "spread": float(u.std(dim=0, correction=0).mean() * u.shape[1] ** 0.5),
+                "spread": float(geometry.spread(u)),
+                "projection_spread": float(geometry.spread(w)),
             }
         )

@@ -1,24 +1,19 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
-import torch.nn.functional as F
 from annotated_types import Gt, Interval
-from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured
-
-CHUNK = 1024  # queries at once: bounds memory to CHUNK x bank similarities (200 MB at 50,000 images)
+from cl_semisup.evaluation import Embedded, Measured, Of, _neighbours, accuracy
 
 
 @dataclass(frozen=True)
 class KNN:
-    """Weighted k-nearest-neighbour accuracy on frozen backbone features, cosine similarity.
+    """Weighted k-nearest-neighbour accuracy on frozen embeddings, cosine similarity.
 
         class of q = argmax_c  sum over the k most similar bank images i of class c of exp(s_qi / t)
 
-    `knn_top1`: the bank is every labelled training image of the data set; `knn_top1_labelled`: only those whose label
-    the run could see.
+    `knn_top1`: the bank is every labelled training image of the run; `knn_top1_labelled`: only those whose label the
+    run could see. Without any label there is no score.
 
     Source: arXiv 1805.01978, section 3.4; k and t as in lightly's benchmarks
     Difference: None
@@ -26,29 +21,30 @@ class KNN:
     Args:
         k: neighbours, capped by the size of the bank
         temperature: t, > 0
+        of: backbone features, projections (scores start with projection_), or both
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 200
     temperature: Annotated[float, Gt(0)] = 0.1
+    of: Of = "features"
 
-    scores: ClassVar[tuple[str, ...]] = ("knn_top1", "knn_top1_labelled")
+    scores: ClassVar[tuple[str, ...]] = (
+        "knn_top1",
+        "knn_top1_labelled",
+        "projection_knn_top1",
+        "projection_knn_top1_labelled",
+    )
 
     def measure(self, embedded: Embedded) -> Measured:
-        train, test = F.normalize(embedded.train, dim=1), F.normalize(embedded.test, dim=1)
-        scores = {}
-        for name, labels in (("knn_top1", embedded.train_labels), ("knn_top1_labelled", embedded.shown)):
-            bank = labels >= 0
-            found = self.predict(test, train[bank], labels[bank], embedded.classes)
-            scores[name] = float((found == embedded.test_labels).double().mean())
-        return Measured(scores=scores)
-
-    def predict(self, queries: Tensor, bank: Tensor, labels: Tensor, classes: int) -> Tensor:
-        """(Q,) predicted classes for unit rows; of equal votes the lowest class wins."""
-        k = min(self.k, len(bank))
-        found = []
-        for chunk in queries.split(CHUNK):
-            similar, nearest = (chunk @ bank.T).topk(k, dim=1)  # (q, k)
-            weights = ((similar - similar[:, :1]) / self.temperature).exp()  # scaled by the nearest: cannot overflow
-            votes = torch.zeros(len(chunk), classes, device=chunk.device, dtype=weights.dtype)
-            found.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
-        return torch.cat(found)
+        found = Measured()
+        for cloud in embedded.clouds(self.of):
+            for suffix, labels in embedded.labellings():
+                known = labels >= 0
+                if not bool(known.any()):
+                    continue
+                bank, of_bank = cloud.train[known], labels[known]
+                said = _neighbours.predict(
+                    cloud.test, bank, of_bank, embedded.classes, k=self.k, temperature=self.temperature
+                )
+                found.scores[f"{cloud.prefix}knn_top1{suffix}"] = accuracy(said, embedded.test_labels)
+        return found

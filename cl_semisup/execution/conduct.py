@@ -11,11 +11,14 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from cl_semisup import protocol, records
+from cl_semisup.execution import stop
 from cl_semisup.execution.claims import Claims
 from cl_semisup.records import Record
 from cl_semisup.run import Run
 
-POLL_SECONDS = 1.0  # how often the runs of another command on the same folder are looked for
+POLL_SECONDS = 0.5  # how often a signal, and the runs of another command on the same folder, are looked for
+GRACE_SECONDS = 8.0  # what workers have to save their state in when the command is stopped; schedulers give 10 and more
+Finished = tuple[Run, Record, dict[str, Any]]
 
 
 class Engine(Protocol):
@@ -24,7 +27,8 @@ class Engine(Protocol):
     slots: int
 
     def submit(self, run: Run) -> None: ...
-    def next(self) -> tuple[Run, Record, dict[str, Any]]: ...
+    def poll(self, seconds: float) -> Finished | None: ...
+    def leave(self, seconds: float) -> Iterable[Finished]: ...
     def cancel(self) -> None: ...
 
 
@@ -39,66 +43,96 @@ class Outcome:
     def failed(self) -> int:
         return self.statuses["failed"]
 
+    @property
+    def done(self) -> int:
+        return self.statuses.total() + self.found
+
 
 def missing(results: Path, runs: Iterable[Run], redo: str = "none") -> list[Run]:
     """Runs without a record, and those whose record is to be redone: none, failed, stale or all."""
-    wanted = []
-    for run in runs:
-        path = records.path_of(results, run)
-        if redo == "all" or not path.exists():
-            wanted.append(run)
-        elif redo == "failed" and records.read(path)["status"] == "failed":
-            wanted.append(run)
-        elif redo == "stale" and protocol.stale(records.read(path)):
-            wanted.append(run)
-    return wanted
+    return [run for run in runs if _wanted(records.path_of(results, run), redo)]
+
+
+def _wanted(path: Path, redo: str) -> bool:
+    if redo == "all" or not path.exists():
+        return True
+    if redo == "failed":
+        return bool(records.read(path)["status"] == "failed")
+    return redo == "stale" and bool(protocol.stale(records.read(path)))
 
 
 def conduct(results: Path, todo: list[Run], engine: Engine) -> Outcome:
     """Execute the runs; records are written here and nowhere else, so an engine needs no shared folder.
 
-    A run that another command has claimed is left to it and waited for. Any exception stops the engine; finished
-    records stay.
+    A run that another command has claimed is left to it and waited for. The first SIGINT or SIGTERM lets the engine
+    save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Finished
+    records stay in any case.
     """
-    outcome, claims = Outcome(), Claims(results)
-    before = {run.id: _stamp(records.path_of(results, run)) for run in todo}
-    waiting, elsewhere, flying = deque(todo), deque[Run](), 0
-    bar = tqdm(total=len(todo), unit="run", disable=None, dynamic_ncols=True, mininterval=0.5)
-    number, width = 0, len(str(len(todo)))
-    try:
-        while waiting or elsewhere or flying:
-            while waiting and flying < engine.slots:
-                run = waiting.popleft()
-                if not claims.take(run.id):
-                    elsewhere.append(run)
-                elif _stamp(records.path_of(results, run)) != before[run.id]:
-                    claims.release(run.id)  # another command has finished it since
-                    outcome.found += 1
-                    number += 1
-                    bar.update()
-                else:
-                    engine.submit(run)
-                    flying += 1
-            if flying:
-                run, record, curves = engine.next()
-                flying -= 1
-                records.write(results, run, record, curves)
-                (results / "checkpoints" / f"{run.id}.pt").unlink(missing_ok=True)
-                claims.release(run.id)
-                outcome.statuses[record["status"]] += 1
-                number += 1
-                bar.update()
-                with bar.external_write_mode(file=sys.stdout):
-                    print(f"[{number:{width}}/{len(todo)}] {line(record)}", flush=True)
-            elif elsewhere:
-                time.sleep(POLL_SECONDS)
-            waiting.extend(elsewhere)
-            elsewhere.clear()
-    finally:
-        bar.close()
-        engine.cancel()
-        claims.release_all()
-    return outcome
+    with stop.Request() as request:
+        work = _Work(results, todo, engine)
+        try:
+            while work.left() and not request:
+                work.submit()
+                work.wait()
+            if request:
+                work.keep(engine.leave(GRACE_SECONDS))
+                raise stop.Stopped(request.number)
+        finally:
+            work.bar.close()
+            engine.cancel()
+            work.claims.release_all()
+    return work.outcome
+
+
+class _Work:
+    """The runs of a command: waiting, claimed elsewhere, or in the engine."""
+
+    def __init__(self, results: Path, todo: list[Run], engine: Engine):
+        self.results, self.engine, self.total = results, engine, len(todo)
+        self.outcome, self.claims = Outcome(), Claims(results)
+        self.before = {run.id: _stamp(records.path_of(results, run)) for run in todo}
+        self.waiting, self.elsewhere, self.flying = deque(todo), deque[Run](), 0
+        self.bar = tqdm(total=len(todo), unit="run", disable=None, dynamic_ncols=True, mininterval=0.5)
+
+    def left(self) -> bool:
+        return bool(self.waiting or self.elsewhere or self.flying)
+
+    def submit(self) -> None:
+        """Fill the engine's slots with runs that nobody else works on."""
+        while self.waiting and self.flying < self.engine.slots:
+            run = self.waiting.popleft()
+            if not self.claims.take(run.id):
+                self.elsewhere.append(run)
+            elif _stamp(records.path_of(self.results, run)) != self.before[run.id]:
+                self.claims.release(run.id)  # another command has finished it since
+                self.outcome.found += 1
+                self.bar.update()
+            else:
+                self.engine.submit(run)
+                self.flying += 1
+
+    def wait(self) -> None:
+        """For a run to finish, or a moment."""
+        if self.flying:
+            finished = self.engine.poll(POLL_SECONDS)
+            self.keep([finished] if finished else [])
+        elif self.elsewhere:
+            time.sleep(POLL_SECONDS)
+        self.waiting.extend(self.elsewhere)
+        self.elsewhere.clear()
+
+    def keep(self, finished: Iterable[Finished]) -> None:
+        """Write the records of finished runs, and only then forget their states."""
+        width = len(str(self.total))
+        for run, record, curves in finished:
+            records.write(self.results, run, record, curves)
+            (self.results / "checkpoints" / f"{run.id}.pt").unlink(missing_ok=True)
+            self.claims.release(run.id)
+            self.flying -= 1
+            self.outcome.statuses[record["status"]] += 1
+            self.bar.update()
+            with self.bar.external_write_mode(file=sys.stdout):
+                print(f"[{self.outcome.done:{width}}/{self.total}] {line(record)}", flush=True)
 
 
 def line(record: Record) -> str:

@@ -1,6 +1,5 @@
 """How long the runs left will take: from the cost of records that resemble them, else from a few measured steps."""
 
-import time
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +62,8 @@ def _measure(run: Run, suite: Suite, device: str) -> float:
     """Seconds of a whole run, from a few small steps on the real data and the images still to be seen."""
     import torch
 
-    from cl_semisup.execution.execute import Executor, Machine
+    from cl_semisup.execution.execute import Executor
+    from cl_semisup.execution.machine import Machine
 
     torch.set_num_threads(1)  # as in a worker
     executor = Executor(Machine(device, suite.data_dir))

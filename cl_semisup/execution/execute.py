@@ -1,10 +1,12 @@
 """Run -> Record: build the parts, train, evaluate. The only place where a failure becomes data."""
 
+import math
 import platform
 import resource
 import subprocess
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -18,6 +20,8 @@ import cl_semisup
 from cl_semisup import evaluation, geometry, labels, losses, plugins, protocol, verdict
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
+from cl_semisup.execution import chance
+from cl_semisup.execution.machine import Machine
 from cl_semisup.records import SCHEMA, Record
 from cl_semisup.run import Run
 from cl_semisup.seeds import seed
@@ -30,28 +34,8 @@ from cl_semisup.training.schedule import effective
 from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
+MOST_WORDS = 1000  # characters of an error's message in a record
 PICTURE_POINTS = 300  # test images in the two-dimensional picture
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Where and how runs execute; none of it is part of the question.
-
-    Args:
-        device: cpu, cuda, cuda:1, mps
-        data_dir: folder of data sets
-        channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
-        compile: compile the encoder with torch.compile
-        checkpoints: folder for the states of unfinished runs; "" keeps none
-        checkpoint_seconds: time between two states of a run
-    """
-
-    device: str
-    data_dir: str
-    channels_last: bool = True
-    compile: bool = False
-    checkpoints: str = ""
-    checkpoint_seconds: float = 60.0
 
 
 def choose_device(asked: str = "auto") -> str:
@@ -83,10 +67,13 @@ class Data:
 
 
 class Executor:
-    """Executes runs one after the other on one machine, keeping the last data set loaded."""
+    """Executes runs one after the other on one machine, keeping the last data set loaded.
 
-    def __init__(self, machine: Machine):
-        self.machine = machine
+    `leave` says whether this process has been asked to go; training then saves its state and raises Left.
+    """
+
+    def __init__(self, machine: Machine, leave: Callable[[], bool] = lambda: False):
+        self.machine, self.leave = machine, leave
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
 
@@ -96,16 +83,13 @@ class Executor:
         `data` replaces the data set, for a trial on a part of it.
         """
         started = datetime.now(UTC)
-        attempt = _Attempt(run, self.machine)
+        attempt = _Attempt(run, self.machine, self.leave)
         try:
             attempt.go(data or self.data(run))
         except Diverged as error:
-            attempt.status, attempt.reason = "diverged", str(error)
-        except (torch.OutOfMemoryError, OutOfMemory, MemoryError) as error:
-            attempt.status, attempt.reason = "failed", f"out of memory: {str(error).splitlines()[0]}"
-        except Exception as error:
-            attempt.status, attempt.reason = "failed", f"{type(error).__name__}: {error}"
-            attempt.curves["traceback"] = traceback.format_exc()
+            attempt.diverged(error)
+        except (Exception, SystemExit) as error:  # a stranger's loss may want to leave; the run ends, not the worker
+            attempt.failed(error)
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return attempt.record(started), attempt.curves
@@ -146,8 +130,8 @@ def load(run: Run, machine: Machine, device: torch.device) -> Data:
 class _Attempt:
     """What is known of a run so far; a record can be made of it at any point."""
 
-    def __init__(self, run: Run, machine: Machine):
-        self.run, self.machine, self.device = run, machine, torch.device(machine.device)
+    def __init__(self, run: Run, machine: Machine, leave: Callable[[], bool] = lambda: False):
+        self.run, self.machine, self.device, self.leave = run, machine, torch.device(machine.device), leave
         self.status, self.reason = "ok", ""
         self.resolved: dict[str, Any] = {"device": self._device_name(), "precision": self._precision()}
         self.scores: dict[str, float] = {}
@@ -177,20 +161,38 @@ class _Attempt:
 
         began = time.perf_counter()
         if run.epochs:
-            self._train(model, loss, views, data, labels_shown, names)
+            before = self._train(model, loss, views, data, labels_shown, names)
             self._synchronize()
-            seconds = time.perf_counter() - began
+            seconds = before + time.perf_counter() - began
             trained = self.resolved["steps"] * (run.batch_size or 0)
             self.cost |= {"train_seconds": seconds, "images_per_second": trained / seconds}
 
         began = time.perf_counter()
         embedded = self._embed(model, views, data, labels_shown, names)
         measured = evaluation.measure(embedded, run.evaluation)
-        self.scores, self.diagnostics = measured.scores, measured.diagnostics
-        self.curves |= _picture(embedded) | measured.curves
+        self.scores = {name: float(value) for name, value in measured.scores.items()}
+        self.diagnostics = _plain(measured.diagnostics)
+        self.curves |= _plain(_picture(embedded) | measured.curves)
         self._synchronize()
         self.cost["evaluation_seconds"] = time.perf_counter() - began
-        if run.epochs and (why := verdict.collapse(measured.diagnostics)):
+        if run.epochs:
+            self._judge(embedded, loss, model.dim)
+
+    def _judge(self, embedded: Embedded, loss: Any, dim: int) -> None:
+        """Say so if what was trained is no representation; scores are kept beside the verdict."""
+        counts = torch.bincount(embedded.test_labels, minlength=embedded.classes)
+        images, width = embedded.test.shape
+        of_a_point = chance.loss_of_a_point(loss, embedded.shown, self.run.batch_size or 0, dim, embedded.classes)
+        if why := verdict.divergence(self.history.loss):
+            self.status, self.reason = "diverged", why
+        elif why := verdict.collapse(
+            self.diagnostics,
+            self.scores,
+            classes=embedded.classes,
+            images=images,
+            dim=width,
+            chance=float(counts.max()) / images,
+        ) or verdict.stuck(self.history.loss, of_a_point):
             self.status, self.reason = "collapsed", why
 
     def _build(self, data: Data, names: tuple[object, ...]) -> tuple[losses.Loss | None, Model]:
@@ -216,7 +218,8 @@ class _Attempt:
 
     def _train(
         self, model: Model, loss: Any, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]
-    ) -> None:
+    ) -> float:
+        """Train, and say how many seconds of training lay behind the state that it began with."""
         run = self.run
         assert run.batch_size and run.learning_rate and run.optimizer and run.schedule is not None
         schedule = Schedule(**run.schedule)
@@ -240,6 +243,7 @@ class _Attempt:
             history=self.history,
         )
         autocast = torch.bfloat16 if self.resolved["precision"] == "bfloat16" else None
+        checkpoint = self._checkpoint()
         loop.train(
             parts,
             epochs=run.epochs,
@@ -247,8 +251,9 @@ class _Attempt:
             peak=peak,
             schedule=schedule,
             autocast=autocast,
-            checkpoint=self._checkpoint(),
+            checkpoint=checkpoint,
         )
+        return checkpoint.seconds if checkpoint else 0.0
 
     @torch.no_grad()
     def _embed(self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]) -> Embedded:
@@ -267,7 +272,7 @@ class _Attempt:
 
         train, train_projections = outputs(data.train_images, lambda x, _: views.plain(x))
         test, test_projections = outputs(data.test_images, lambda x, _: views.plain(x))
-        for part in (train, test):
+        for part in (train, test, train_projections, test_projections):
             if not bool(torch.isfinite(part).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Embedded(
@@ -291,9 +296,8 @@ class _Attempt:
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run, in the schema of `records`."""
-        peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else _process_peak()
         kept = protocol.settings(self.run, self.data_hash, self.resolved["precision"])
-        self.curves["history"] = {name: _finite(values) for name, values in asdict(self.history).items()}
+        self.curves["history"] = _plain(asdict(self.history))
         return {
             "schema": SCHEMA,
             "id": self.run.id,
@@ -301,20 +305,40 @@ class _Attempt:
             "reason": self.reason,
             "run": self.run.as_dict(),
             "resolved": self.resolved,
-            "scores": {k: v for k, v in self.scores.items() if v == v},
-            "diagnostics": dict(zip(self.diagnostics, _finite(list(self.diagnostics.values())), strict=True)),
-            "cost": {**self.cost, "peak_memory_bytes": peak},
+            "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
+            "diagnostics": self.diagnostics,
+            "cost": {**self.cost, "peak_memory_bytes": self._peak()},
             "protocol": {"fingerprint": protocol.fingerprint(kept), "settings": kept},
             "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **_environment()},
             "started_at": started.isoformat(timespec="seconds"),
         }
 
+    def diverged(self, error: Diverged) -> None:
+        """The network's numbers are no longer numbers: where, and what was last known to be well."""
+        self.status, self.reason = "diverged", str(error)
+        self.resolved["diverged_at_step"] = error.step
+        if self.history.step:
+            self.resolved["last_good"] = _plain({name: values[-1] for name, values in asdict(self.history).items()})
+
+    def failed(self, error: BaseException) -> None:
+        """Anything else that ends a run; what it has found so far counts for nothing."""
+        words = _words(error)
+        self.status, self.reason = "failed", f"{type(error).__name__}: {words}"
+        if _out_of_memory(error):
+            self.reason = f"out of memory (peak {self._peak() / 2**30:.2f} GiB): {words.splitlines()[0]}"
+        self.scores, self.diagnostics = {}, {}
+        self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MOST_WORDS :]}
+
+    def _peak(self) -> int:
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else _process_peak()
+
     def _checkpoint(self) -> Checkpoint | None:
-        folder = self.machine.checkpoints
-        if not folder:
+        if not self.machine.checkpoints:
             return None
-        made_by = f"{protocol.VERSION} {protocol.versions(self.run)} {self.machine.device}"
-        return Checkpoint(Path(folder) / f"{self.run.id}.pt", self.machine.checkpoint_seconds, made_by)
+        code = f"{protocol.VERSION} {protocol.versions(self.run)} {torch.__version__}"
+        made_by = f"{code} {self.machine.device} {self.machine.threads}"
+        path, every = self.machine.checkpoint_path(self.run), self.machine.checkpoint_seconds
+        return Checkpoint(path, every, made_by, self.leave)
 
     def _precision(self) -> str:
         if self.run.precision != "auto":
@@ -327,6 +351,13 @@ class _Attempt:
     def _synchronize(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Is it that? torch has a class for it on a GPU and words alone on a CPU and in cuBLAS."""
+    words = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    known = isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
 
 
 def _part(data: Data, kept: Any) -> Data:
@@ -380,9 +411,26 @@ def _rounded(values: Tensor) -> list[float]:
     return [float(f"{v:.4g}") for v in values.tolist()]
 
 
-def _finite(values: list[Any]) -> list[Any]:
-    """JSON has no NaN: what is not finite becomes null."""
-    return [v if not isinstance(v, float) or abs(v) < float("inf") else None for v in values]
+def _plain(value: Any) -> Any:
+    """As JSON has it, which has no NaN: what is not finite becomes null. Anything else that JSON lacks is refused."""
+    if isinstance(value, dict):
+        return {str(key): _plain(inside) for key, inside in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inside) for inside in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, fit for a record: a stranger's code may say anything, at any length."""
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
+    return (text or type(error).__name__)[:MOST_WORDS].encode("utf-8", "replace").decode()
 
 
 def _process_peak() -> int:

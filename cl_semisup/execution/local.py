@@ -1,24 +1,25 @@
 """Runs on this machine: a small pool of long-lived spawned workers. Importing torch takes seconds, so a worker serves
-many runs; a worker that dies is replaced and its run tried again."""
+many runs; one that dies or takes too long is replaced, and the run of a dead one is tried again."""
 
-import ctypes
-import multiprocessing
+import math
 import os
-import platform
-import signal
+import time
 from collections import deque
-from collections.abc import Sequence
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import plugins
-from cl_semisup.execution.execute import Executor, Machine, failed
+from cl_semisup.errors import EngineError, InputError
+from cl_semisup.execution.execute import failed
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.worker import Worker
 from cl_semisup.records import Record
 from cl_semisup.run import Run
 
-ATTEMPTS = 3  # a run whose worker dies is tried this often before it is a failure
+ATTEMPTS = 5  # workers that may die in a row over one run, without its state on disk having moved, until it has failed
+STARTS = 10  # workers that may die in a row before they are ready for a run
+PATIENCE = 60.0  # seconds, of no consequence
 Finished = tuple[Run, Record, dict[str, Any]]
 
 
@@ -27,13 +28,19 @@ def default_workers(device: str) -> int:
     return len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
 
 
-class Local:
-    """An engine: `submit(run)`, `next()` -> (run, record, curves), `cancel()`; `slots` runs at once."""
+def default_threads(device: str) -> int:
+    """Of a worker. On a CPU always 1, since the number moves the last digits and must not follow that of workers."""
+    return 1 if device == "cpu" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
-    def __init__(self, machine: Machine, workers: int, plugin_files: Sequence[Path] = ()):
-        self.machine, self.slots, self.plugin_files = machine, workers, tuple(plugin_files)
+
+class Local:
+    """An engine (see `conduct.Engine`): `slots` runs at once, each for at most `limit` seconds since its last start."""
+
+    def __init__(self, machine: Machine, workers: int, plugin_files: Sequence[Path] = (), limit: float = math.inf):
+        self.machine, self.slots, self.plugin_files, self.limit = machine, workers, tuple(plugin_files), limit
         self._waiting: deque[tuple[Run, int]] = deque()
-        self._workers: list[_Worker] = []
+        self._workers: list[Worker] = []
+        self._stillborn = 0
 
     def submit(self, run: Run) -> None:
         """Queue a run; it starts as soon as a worker is free."""
@@ -41,103 +48,101 @@ class Local:
         self._assign()
 
     def next(self) -> Finished:
-        """Wait for a run to finish; a run whose workers keep dying finishes as a failure."""
+        """Wait for a run to finish, as long as it takes."""
+        while (finished := self.poll(PATIENCE)) is None:
+            pass
+        return finished
+
+    def poll(self, seconds: float) -> Finished | None:
+        """Wait for a run to finish; None if none has by then. A run whose workers keep dying finishes as a failure."""
+        end = time.monotonic() + seconds
         while True:
-            busy = {worker.pipe: worker for worker in self._workers if worker.run is not None}
-            for pipe in wait(list(busy)):
-                finished = self._hear(busy[pipe])  # type: ignore[index]
-                self._assign()
-                if finished is not None:
+            self._assign()
+            for worker in self._heard(max(0.0, min([end, *self._limits()]) - time.monotonic())):
+                if finished := self._hear(worker):
                     return finished
+            for worker in self._workers:
+                if worker.run and time.monotonic() >= worker.began + self.limit:
+                    return self._cut(worker)
+            if time.monotonic() >= end:
+                return None
+
+    def leave(self, seconds: float) -> Iterator[Finished]:
+        """Ask the workers to save their runs' states and go; runs that finish meanwhile are given."""
+        self._waiting.clear()
+        end = time.monotonic() + seconds
+        for worker in list(self._workers):
+            if worker.run is None:
+                self._drop(worker)
+            else:
+                worker.process.terminate()
+        while self._workers and time.monotonic() < end:
+            for worker in self._heard(end - time.monotonic()):
+                run, message = worker.run, worker.hear()
+                self._drop(worker)
+                if run is not None and isinstance(message, tuple):
+                    yield run, *message
 
     def cancel(self) -> None:
-        """Stop all workers at once; unfinished runs leave no trace."""
-        for worker in self._workers:
-            worker.process.kill()
-        for worker in self._workers:
-            worker.process.join()
-            worker.pipe.close()
-        self._workers.clear()
+        """Stop all workers at once; of an unfinished run the last state on disk stays."""
+        for worker in list(self._workers):
+            self._drop(worker)
         self._waiting.clear()
 
     def _assign(self) -> None:
-        while self._waiting:
-            worker = next((w for w in self._workers if w.run is None), None)
-            if worker is None:
-                if len(self._workers) == self.slots:
-                    return
-                worker = _Worker(self.machine, self.slots, self.plugin_files)
-                self._workers.append(worker)
-            worker.give(*self._waiting.popleft())
+        """Give runs to idle workers, and start as many workers as the runs that wait can use."""
+        for worker in self._workers:
+            if self._waiting and worker.ready and worker.run is None:
+                worker.give(*self._waiting.popleft())
+        coming = sum(not worker.ready for worker in self._workers)
+        while coming < len(self._waiting) and len(self._workers) < self.slots:
+            self._workers.append(Worker(self.machine, self.plugin_files))
+            coming += 1
 
-    def _hear(self, worker: "_Worker") -> Finished | None:
-        """A worker's result; None when it died and its run goes back to the queue."""
-        run, attempt = worker.run, worker.attempt
-        assert run is not None  # only busy workers are listened to
-        try:
-            record, curves = worker.pipe.recv()
-        except (EOFError, OSError):
-            worker.process.join()
-            self._workers.remove(worker)
-            worker.pipe.close()
-            if attempt < ATTEMPTS:
-                self._waiting.appendleft((run, attempt + 1))
-                return None
-            reason = f"the worker process died {attempt} times, the last time by {_death(worker.process.exitcode)}"
-            return run, *failed(run, self.machine, reason)
-        worker.run = None
-        return run, record, curves
+    def _limits(self) -> list[float]:
+        return [worker.began + self.limit for worker in self._workers if worker.run]
 
+    def _heard(self, seconds: float) -> list[Worker]:
+        """The workers that have something to say, be it that they are gone."""
+        ready = wait([worker.pipe for worker in self._workers], seconds)
+        return [worker for worker in self._workers if worker.pipe in ready]
 
-class _Worker:
-    """The parent's end of one worker process."""
+    def _hear(self, worker: Worker) -> Finished | None:
+        """A worker's result; None when it is ready, or died and its run goes back to the queue."""
+        message = worker.hear()
+        if isinstance(message, tuple):
+            run, worker.run = worker.run, None
+            assert run is not None  # a worker answers what it was given
+            return run, *message
+        if isinstance(message, InputError):
+            raise message
+        if message is not None:
+            worker.ready, self._stillborn = True, 0
+            return None
+        self._drop(worker)
+        return self._mourn(worker)
 
-    def __init__(self, machine: Machine, slots: int, plugin_files: tuple[Path, ...]):
-        context = multiprocessing.get_context("spawn")  # a fork after torch has started threads can deadlock
-        self.pipe, theirs = context.Pipe()
-        threads = max(1, default_workers("cpu") // slots)
-        arguments = (theirs, machine, threads, plugin_files, os.getpid())
-        self.process: BaseProcess = context.Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
-        theirs.close()
-        self.run: Run | None = None
-        self.attempt = 0
+    def _mourn(self, worker: Worker) -> Finished | None:
+        """A worker has died: its run is tried again, unless that never gets anywhere."""
+        if not worker.ready:
+            self._stillborn += 1
+            if self._stillborn >= STARTS:
+                raise EngineError(f"no worker process can be started: {STARTS} died, the last by {worker.death()}.")
+        if worker.run is None:
+            return None
+        attempt = 1 if worker.progressed() else worker.attempt + 1
+        if attempt <= ATTEMPTS:
+            self._waiting.append((worker.run, attempt))
+            return None
+        reason = f"the worker process died {ATTEMPTS} times, the last time by {worker.death()}"
+        return worker.run, *failed(worker.run, self.machine, reason)
 
-    def give(self, run: Run, attempt: int) -> None:
-        self.run, self.attempt = run, attempt
-        try:
-            self.pipe.send(run)
-        except (BrokenPipeError, OSError):
-            pass  # it died while idle: `next` hears that and tries the run again
+    def _cut(self, worker: Worker) -> Finished:
+        """Put an end to a run that takes too long, and to its worker, which may hang."""
+        self._drop(worker)
+        assert worker.run is not None  # only a busy worker is late
+        return worker.run, *failed(worker.run, self.machine, f"took longer than the limit of {self.limit:g} s")
 
-
-def serve(pipe: Connection, machine: Machine, threads: int, plugin_files: tuple[Path, ...], parent: int) -> None:
-    """A worker's life: execute the runs that come through the pipe, until it closes."""
-    import torch
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what happens
-    _die_with(parent)
-    torch.set_num_threads(threads)
-    for path in plugin_files:
-        plugins.add(path)
-    execute = Executor(machine)
-    while True:
-        try:
-            run = pipe.recv()
-        except (EOFError, OSError):
-            return
-        pipe.send(execute(run))
-
-
-def _die_with(parent: int) -> None:
-    """Ask Linux to end this process with its parent, so that a killed command leaves no orphans."""
-    if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it was gone before we asked
-            os._exit(1)
-
-
-def _death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        return f"signal {signal.Signals(-exit_code).name}"
-    return f"exit code {exit_code}"
+    def _drop(self, worker: Worker) -> None:
+        worker.end()
+        self._workers.remove(worker)

@@ -74,6 +74,12 @@ class Setting:
             raise InputError(f"{what}: needs dim and classes. Got dim={self.dim}, classes={self.classes}. Give both.")
         return self.dim, self.classes
 
+    def width(self, what: str) -> int:
+        """D, for a loss with matrices of that size."""
+        if self.dim is None:
+            raise InputError(f"{what}: needs dim, the width of the projections. Got dim=None. Give it.")
+        return self.dim
+
     def loss(self, named: str | dict[str, Any]) -> Loss:
         """Another loss in the same setting: a name, or {name: parameters}. For losses that wrap or extend a base."""
         name, params = (named, {}) if isinstance(named, str) else next(iter(named.items()))

@@ -39,11 +39,20 @@ class CrossEntropy:
         self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, Tensor] | None = None
     ) -> Tensor:
         """`logits`: two (N, C) outputs of the classifier, one a view; without them z1 and z2 are taken as such."""
-        logits1, logits2 = logits if logits is not None else (z1, z2)
-        labelled = labels >= 0 if labels is not None else torch.zeros(len(z1), dtype=torch.bool, device=z1.device)
-        target = labels.clamp(min=0) if labels is not None else labelled.long()
-        per_image = (self._of_view(logits1, target) + self._of_view(logits2, target)) / 2
-        return mean(per_image, labelled, logits1, logits2)
+        logits = logits or (z1, z2)
+        return mean(self.per_image(z1, z2, labels, logits), self.counts(z1, labels), *logits)
+
+    def per_image(
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(N,) mean over both views; of an image that does not count, anything finite."""
+        target = labels.clamp(min=0) if labels is not None else self.counts(z1, labels).long()
+        logits1, logits2 = logits or (z1, z2)
+        return (self._of_view(logits1, target) + self._of_view(logits2, target)) / 2
+
+    def counts(self, z1: Tensor, labels: Tensor | None) -> Tensor:
+        """(N,) bool: has the image a value, that is, a label?"""
+        return labels >= 0 if labels is not None else torch.zeros(len(z1), dtype=torch.bool, device=z1.device)
 
     def _of_view(self, logits: Tensor, target: Tensor) -> Tensor:
         wide = logits if logits.dtype == torch.float64 else logits.float()

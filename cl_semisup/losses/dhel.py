@@ -28,11 +28,15 @@ class DHEL:
     both_views: bool = True
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.per_image(z1, z2, labels).mean()
+
+    def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N,) value of each image."""
         if len(z1) < 2:
-            return nothing(z1, z2)
+            return nothing(z1, z2).expand(len(z1))
         u, v = unit(z1), unit(z2)  # (N, D)
         other = others(len(u), u.device)
         loss = -(u * v).sum(dim=1) / self.temperature + logsumexp(u @ u.T / self.temperature, other)
         if self.both_views:
             loss = loss + logsumexp(v @ v.T / self.temperature, other)
-        return loss.mean()
+        return loss

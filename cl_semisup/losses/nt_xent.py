@@ -26,6 +26,10 @@ class NTXent:
     temperature: Annotated[float, Gt(0)] = 0.5
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.per_image(z1, z2, labels).mean()
+
+    def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N,) mean over each image's two anchors."""
         z = both(z1, z2)  # (2N, D)
         logits = z @ z.T / self.temperature  # (2N, 2N)
-        return (logsumexp(logits, others(len(z), z.device)) - partners(logits)).mean()
+        return (logsumexp(logits, others(len(z), z.device)) - partners(logits)).view(2, -1).mean(dim=0)

@@ -18,8 +18,8 @@ class SupCon:
     labels this is SupCon, with none it is NT-Xent, exactly.
 
     Source: arXiv 2004.11362, eq. 2; HobbitLong/SupContrast losses.py
-    Difference: without the factor temperature / base_temperature (1 by default there); unlabelled images keep their view
-    pair as positives
+    Difference: without the factor temperature / base_temperature (1 by default there); unlabelled images keep their
+    view pair as positives
     Degenerate: P(a) holds at least the other view; one image or one class stays finite.
 
     Args:
@@ -31,9 +31,13 @@ class SupCon:
     asks: ClassVar[Asks] = Asks(labels=True)
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.per_image(z1, z2, labels).mean()
+
+    def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N,) mean over each image's two anchors."""
         z = both(z1, z2)  # (2N, D)
         logits = z @ z.T / self.temperature  # (2N, 2N)
         other = others(len(z), z.device)
         positive = same(identities(labels, len(z1), z.device).repeat(2)) & other
         attraction = (logits * positive).sum(dim=1) / positive.sum(dim=1)
-        return (logsumexp(logits, other) - attraction).mean()
+        return (logsumexp(logits, other) - attraction).view(2, -1).mean(dim=0)

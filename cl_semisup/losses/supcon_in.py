@@ -31,6 +31,10 @@ class SupConIn:
     asks: ClassVar[Asks] = Asks(labels=True, exempt={"view_swap": "view-1 anchors meet view-2 keys only"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        return self.per_image(z1, z2, labels).mean()
+
+    def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        """(N,) value of each image's one anchor."""
         logits = unit(z1) @ unit(z2).T / self.temperature  # (N, N)
         positive = same(identities(labels, len(z1), z1.device))
-        return (torch.logsumexp(logits, dim=1) - logsumexp(logits, positive)).mean()
+        return torch.logsumexp(logits, dim=1) - logsumexp(logits, positive)

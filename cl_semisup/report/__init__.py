@@ -1,10 +1,11 @@
-"""Records -> leaderboard and report, for people: terminal, Markdown, CSV, HTML. Needs no torch."""
+"""Records -> leaderboard and report, for people: terminal, Markdown, CSV, LaTeX, HTML. Needs no torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup import leaderboard, records
-from cl_semisup.report import markdown
+from cl_semisup import records
+from cl_semisup.report import export, html, latex, markdown, terminal
+from cl_semisup.report.findings import Findings
 from cl_semisup.selection import Selection
 
 
@@ -17,9 +18,18 @@ class Made:
 
 
 def make(results: Path, chosen: Selection) -> Made:
-    """Write leaderboard.md, leaderboard.csv and report.html into the suite's folder. Same records, same bytes."""
-    frame = leaderboard.gather(results, chosen.runs)
+    """Write leaderboard.{md,csv,tex} and report.html into the suite's folder. Same records, same bytes.
+
+    leaderboard.parquet too, where pyarrow is installed.
+    """
+    findings = Findings.of(results, chosen)
     folder = chosen.folder(results)
-    text = markdown.page(frame, chosen)
-    records.write_text(folder / "leaderboard.md", text)
-    return Made(text, (folder / "leaderboard.md",))
+    texts = {"leaderboard.md": markdown.page(findings), "leaderboard.csv": export.csv(findings)}
+    texts["leaderboard.tex"] = latex.document(findings)
+    texts["report.html"] = html.page(findings)
+    for name, text in texts.items():
+        records.write_text(folder / name, text)
+    files = [folder / name for name in texts]
+    if export.parquet(findings, folder / "leaderboard.parquet"):
+        files.append(folder / "leaderboard.parquet")
+    return Made(terminal.text(findings), tuple(files))

@@ -1,52 +1,90 @@
 """A training run's state on disk, so that it goes on bit for bit on a CPU.
 
 Randomness is a function of names and the step, so the state is the tensors that training changes and the step alone.
+The file is a SHA-256 and what it is of: a state that is cut short or damaged is not continued, the run begins anew.
 """
 
 import contextlib
+import hashlib
+import io
 import os
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
+DIGEST = 32  # bytes of a SHA-256
+
+
+class Left(BaseException):
+    """Training has stopped with its state saved, because its process was asked to leave."""
+
 
 class Checkpoint:
     """One file, replaced atomically, at most every `every` seconds.
 
-    `made_by` names the code that makes the state; a state made by other code is not continued.
+    `made_by` names the code that makes the state; a state made by other code is not continued. `leave` says whether
+    the process has been asked to go. `seconds` is the training time behind the state that was loaded.
     """
 
-    def __init__(self, path: Path, every: float, made_by: str = ""):
-        self.path, self.every, self.made_by = path, every, made_by
-        self._last = time.monotonic()
+    def __init__(self, path: Path, every: float, made_by: str = "", leave: Callable[[], bool] = lambda: False):
+        self.path, self.every, self.made_by, self.leave = path, every, made_by, leave
+        self.seconds = 0.0
+        self._began = self._last = time.monotonic()
+        self._kept = False
 
-    def due(self) -> bool:
-        return time.monotonic() - self._last >= self.every
+    def due(self, last: bool = False) -> bool:
+        """Is it time? The `last` step of a run that was ever saved is too, so that evaluation may be cut short."""
+        return self.leave() or time.monotonic() - self._last >= self.every or (last and self._kept)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write beside, flush, rename: a crash leaves the old state or the new one."""
+        """Write beside, flush, rename: a crash leaves the old state or the new one. Raises Left if asked to leave.
+
+        A disk that is full costs the state and not the run.
+        """
+        payload = io.BytesIO()
+        seconds = self.seconds + time.monotonic() - self._began
+        torch.save({"made_by": self.made_by, "seconds": seconds, **state}, payload)
+        try:
+            self._replace(payload.getbuffer())
+            self._kept = True
+        except OSError as error:
+            print(f"{self.path}: no state is kept: {error.strerror}. The run goes on.", file=sys.stderr, flush=True)
+        self._last = time.monotonic()
+        if self.leave():
+            raise Left
+
+    def load(self, device: torch.device) -> dict[str, Any] | None:
+        """The saved state; None if there is none to go on from. Tensors and plain values: no code can hide in it."""
+        try:
+            content = self.path.read_bytes()
+        except OSError:
+            return None
+        digest, payload = content[:DIGEST], content[DIGEST:]
+        if hashlib.sha256(payload).digest() != digest:
+            return None
+        try:
+            state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
+            if state["made_by"] != self.made_by:
+                return None
+            self.seconds, self._kept = float(state["seconds"]), True
+        except Exception:  # whatever a file raises that is none of ours
+            return None
+        return state
+
+    def _replace(self, payload: memoryview) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
         try:
             with open(temporary, "wb") as file:
-                torch.save({"made_by": self.made_by, **state}, file)
+                file.write(hashlib.sha256(payload).digest())
+                file.write(payload)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 temporary.unlink()
-        self._last = time.monotonic()
-
-    def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None if there is none to go on from. Tensors and plain values only: no code can hide in it."""
-        try:
-            state: dict[str, Any] = torch.load(self.path, map_location=device, weights_only=True)
-        except FileNotFoundError:
-            return None
-        return state if state["made_by"] == self.made_by else None
-
-    def remove(self) -> None:
-        self.path.unlink(missing_ok=True)

@@ -22,11 +22,11 @@ LOGGED_POINTS = 40  # points of a run's curves
 
 
 class Diverged(ArithmeticError):
-    """The loss or a gradient is no longer a number; the curves up to there are kept."""
+    """The loss, a gradient or a feature is no longer a number; the curves up to there are kept."""
 
-    def __init__(self, step: int, what: str):
+    def __init__(self, step: int, what: str, why: str = ""):
         self.step = step
-        super().__init__(f"{what} is not finite at step {step}")
+        super().__init__(f"{what} is not finite at step {step}{why}")
 
 
 @dataclass
@@ -77,10 +77,12 @@ def train(
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
-    losses = torch.zeros(steps, device=device)
+    trace = torch.zeros(2, steps, device=device)  # the loss, and the largest absolute projection
     teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
-    first = _resume(checkpoint, parts, teacher, losses) if checkpoint else 0
+    first = _resume(checkpoint, parts, teacher, trace) if checkpoint else 0
     bound = _per_class(parts.shown, asked.bound, seed("bound", *parts.names)) if asked.bound else None
+    look = parts.views["full"]
+    pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
     model.train()
     for step in range(first, steps):
         epoch, batch = divmod(step, steps_per_epoch)
@@ -114,7 +116,7 @@ def train(
         if supported is not None:
             support, h, z = (z[-1], parts.shown[supported]), h[:-1], z[:-1]
             inputs.pop()
-        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support)
+        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels)
         extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
         loss = parts.loss(z[0], z[1], parts.shown[index], **extras)
 
@@ -123,12 +125,12 @@ def train(
         parts.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
-        losses[step] = loss.detach()
+        trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
 
         if (step + 1) % log_every == 0 or step == steps - 1:
-            _log(parts.history, step, losses, rate, model, z[0])
-        if checkpoint and checkpoint.due():
-            checkpoint.save(_state(step + 1, parts, teacher, losses))
+            _log(parts.history, step, trace, rate, model, z[0])
+        if checkpoint and checkpoint.due(last=step == steps - 1):
+            checkpoint.save(_state(step + 1, parts, teacher, trace))  # the way out, if the process has to leave
 
 
 def epoch_order(parts: Parts, epoch: int, length: int) -> Tensor:
@@ -167,13 +169,15 @@ def _gather(images: Tensor, index: Tensor) -> Tensor:
     return images[index.to(images.device)].to(index.device, non_blocking=True)
 
 
-def _log(history: History, step: int, losses: Tensor, rate: float, model: Model, z1: Tensor) -> None:
+def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, z1: Tensor) -> None:
     """One point of every curve; the only place where the host waits for the device."""
     first = history.step[-1] + 1 if history.step else 0
-    recent = losses[first : step + 1]
+    recent, widest = trace[:, first : step + 1]
     bad = torch.nonzero(~torch.isfinite(recent))
     if len(bad):
-        raise Diverged(first + int(bad[0]), "the loss")
+        itself = bool(torch.isfinite(widest[bad[0]]))
+        why = ", though the projections are" if itself else ", and neither are the projections: the weights blew up"
+        raise Diverged(first + int(bad[0]), "the loss", why)
     norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     if not math.isfinite(norm):
         raise Diverged(step, "the gradient")
@@ -184,7 +188,7 @@ def _log(history: History, step: int, losses: Tensor, rate: float, model: Model,
     history.effective_rank.append(float(effective_rank(nn.functional.normalize(z1.detach(), dim=1))))
 
 
-def _state(step: int, parts: Parts, teacher: Model | None, losses: Tensor) -> dict[str, object]:
+def _state(step: int, parts: Parts, teacher: Model | None, trace: Tensor) -> dict[str, object]:
     """All that training changes. Draws are functions of names and the step, so no generator is saved."""
     return {
         "step": step,
@@ -192,12 +196,12 @@ def _state(step: int, parts: Parts, teacher: Model | None, losses: Tensor) -> di
         "teacher": teacher.state_dict() if teacher else {},
         "loss": parts.loss.state_dict() if isinstance(parts.loss, nn.Module) else {},
         "optimizer": parts.optimizer.state_dict(),
-        "losses": losses,
+        "trace": trace,
         "history": asdict(parts.history),
     }
 
 
-def _resume(checkpoint: Checkpoint, parts: Parts, teacher: Model | None, losses: Tensor) -> int:
+def _resume(checkpoint: Checkpoint, parts: Parts, teacher: Model | None, trace: Tensor) -> int:
     """Restore a saved state, if there is one, and say which step comes next."""
     state = checkpoint.load(parts.shown.device)
     if state is None:
@@ -208,7 +212,7 @@ def _resume(checkpoint: Checkpoint, parts: Parts, teacher: Model | None, losses:
     if isinstance(parts.loss, nn.Module):
         parts.loss.load_state_dict(state["loss"])
     parts.optimizer.load_state_dict(state["optimizer"])
-    losses.copy_(state["losses"])
+    trace.copy_(state["trace"])
     for name, values in state["history"].items():
         getattr(parts.history, name)[:] = values
     return int(state["step"])

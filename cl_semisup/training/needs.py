@@ -4,8 +4,10 @@ A need is a value computed in every step and, where it has weights, a part of th
 Tuples hold one tensor a view, in the order of the views that the loss asks for.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +24,8 @@ class Step:
     """What is at hand in a step of N images in V views.
 
     `inputs`, `features`, `projections`: V tensors (N, ...) each; `index` (N,) positions in the training set; `progress`
-    share of all steps done, in [0, 1); `teacher` the momentum copy, if asked for; `support` (z (S, D), labels (S,)).
+    share of all steps done, in [0, 1); `teacher` the momentum copy, if asked for; `support` (z (S, D), labels (S,));
+    `pixels` two (channels, 1, 1): what black and white, 0 and 1, are among the inputs.
     """
 
     model: "Model"
@@ -34,6 +37,14 @@ class Step:
     epoch: int
     progress: float
     support: tuple[Tensor, Tensor] | None
+    pixels: tuple[Tensor, Tensor]
+
+    @cached_property
+    def teacher_features(self) -> PerView:
+        """The momentum copy's features of the same views, once a step; its batch norm sees the batch too."""
+        assert self.teacher is not None  # the loop makes one for every need with `momentum`
+        with torch.no_grad():
+            return self.teacher.encoder(torch.cat(self.inputs)).float().chunk(len(self.inputs))
 
 
 @dataclass(frozen=True)
@@ -56,21 +67,38 @@ def _logits(model: "Model", features: PerView) -> PerView:
 
 @torch.no_grad()
 def _of_teacher(step: Step, what: str) -> PerView:
-    """The momentum copy's outputs on the same views, without a gradient; its batch norm sees the batch too."""
-    teacher = step.teacher
-    assert teacher is not None  # the loop makes one for every need with `momentum`
-    features = teacher.encoder(torch.cat(step.inputs)).float()
-    per_view = features.chunk(len(step.inputs))
+    """The momentum copy's outputs, without a gradient."""
+    teacher, features = step.teacher, step.teacher_features
+    assert teacher is not None
     if what == "features":
-        return per_view
+        return features
     if what == "logits":
-        return _logits(teacher, per_view)
-    return teacher.projector(features).float().chunk(len(step.inputs))
+        return _logits(teacher, features)
+    return teacher.projector(torch.cat(features)).float().chunk(len(features))
+
+
+@contextmanager
+def _statistics_kept(model: nn.Module) -> Iterator[None]:
+    """Batch norm uses the batch and leaves its running statistics as they are."""
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.track_running_stats for norm in norms]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm, tracked in zip(norms, before, strict=True):
+            norm.track_running_stats = tracked
 
 
 def _encode(step: Step) -> Callable[[Tensor], Tensor]:
     """Inputs (n, channels, side, side) -> projections (n, D), with a gradient to the inputs."""
-    return lambda inputs: step.model.projector(step.model.encoder(inputs)).float()
+
+    def encode(inputs: Tensor) -> Tensor:
+        with _statistics_kept(step.model):
+            return step.model.projector(step.model.encoder(inputs)).float()
+
+    return encode
 
 
 NEEDS: dict[str, Need] = {
@@ -81,7 +109,8 @@ NEEDS: dict[str, Need] = {
     "epoch": Need(lambda step: step.epoch),  # int, epochs done
     "progress": Need(lambda step: step.progress),  # float in [0, 1), share of all steps done
     "inputs": Need(lambda step: step.inputs),  # V x (N, channels, side, side), normalised
-    "encode": Need(_encode),  # inputs -> projections, differentiable
+    "encode": Need(_encode),  # inputs -> projections, differentiable; running statistics stay as they are
+    "pixels": Need(lambda step: step.pixels),  # 2 x (channels, 1, 1), a black and a white pixel as inputs
     "support": Need(lambda step: step.support),  # (z (S, D), labels (S,)) of labelled images, the same number a class
     "momentum_features": Need(lambda step: _of_teacher(step, "features"), momentum=True),  # V x (N, F)
     "momentum_projections": Need(lambda step: _of_teacher(step, "projections"), momentum=True),  # V x (N, D)

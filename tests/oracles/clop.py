@@ -10,6 +10,8 @@ CASES = [
     {"base": "none", "distance": "euclidean", "weight": 0.7},
     {"base": "none", "distance": "manhattan", "prototypes": "simplex_etf"},
     {"base": {"supcon": {"temperature": 0.5}}, "prototypes": "random_unit"},
+    {"base": "none", "prototypes": "learned"},
+    {"base": "none", "prototypes": "learned", "distance": "euclidean"},
 ]
 
 
@@ -29,7 +31,9 @@ def oracle(
     for view in (z1, z2):
         for i, label in enumerate(labels or []):
             if label >= 0:
-                terms.append(_away(view[i], loss.prototypes[label].double(), distance))
+                prototype = loss.prototypes[label].detach().double()
+                length = norm(prototype) if prototypes == "learned" else 1
+                terms.append(_away(view[i], prototype / length, distance))
     pull = weight * mean(terms) if terms else total(z1[0]) * 0
     if base == "none":
         return pull

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""How long a report takes and how much memory it needs, over the number of records; cost should grow linearly.
+
+    python benchmarks/report.py 500 2000 10000
+
+Records are made up, in a temporary folder, in a process of their own; curves lie beside every record as in a real run.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+REPETITIONS, RATES, BUDGETS, LOSSES = 5, (0.03, 0.1, 0.3, 1.0, 3.0), (0.01, 0.02, 0.1, 0.2, 1.0), 8
+
+
+def fill(results: Path, wanted: int) -> int:
+    """Write about `wanted` records and the selection that asks for them; how many they are."""
+    from tests.record_maker import curves, grid, select, write
+
+    datasets = max(1, round(wanted / (REPETITIONS * len(RATES) * len(BUDGETS) * LOSSES)))
+    budgets = BUDGETS if wanted >= 1000 else BUDGETS[:2]
+    losses = [f"loss_{i}" for i in range(LOSSES)]
+    named = [{f"set_{i}": {}} for i in range(datasets)]
+    runs = grid(["nt_xent", *losses[1:]], REPETITIONS, learning_rate=RATES, label_fraction=budgets, dataset=named)
+    for one in runs:
+        score = 0.5 + int(one.id[:2], 16) / 1000
+        write(results, one, score, "diverged" if one.learning_rate == RATES[-1] else "ok", curves=curves())
+    select(runs).save(results)
+    return len(runs)
+
+
+def measure(results: Path) -> None:
+    """Make the report and print seconds (imports included), the process's peak and the page's size."""
+    began = time.perf_counter()
+    from cl_semisup import report, selection
+
+    made = report.make(results, selection.load(results, "made"))
+    seconds, busy = time.perf_counter() - began, time.process_time()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    size = next(path for path in made.files if path.suffix == ".html").stat().st_size / 1e6
+    print(f"{seconds:8.1f} s {busy:8.1f} s of CPU {peak:8.0f} MiB {size:8.2f} MB report.html")
+
+
+def main() -> None:
+    for wanted in [int(word) for word in sys.argv[1:]] or [500, 2000, 10_000]:
+        with tempfile.TemporaryDirectory() as folder:
+            count = fill(Path(folder), wanted)
+            print(f"{count:6d} records", end="", flush=True)
+            subprocess.run([sys.executable, __file__], env=os.environ | {"REPORT_RESULTS": folder}, check=True)
+
+
+if __name__ == "__main__":
+    if "REPORT_RESULTS" in os.environ:
+        measure(Path(os.environ["REPORT_RESULTS"]))
+    else:
+        main()

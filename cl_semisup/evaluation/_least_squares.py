@@ -1,0 +1,63 @@
+"""Least squares to one-hot labels, in float64: ridge with its strength chosen on held-out rows, and truncated SVD."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from cl_semisup.logistic import DEFAULT_STRENGTH, STRENGTHS, hold_out
+
+VALIDATION = 0.2  # share of the training images held out to choose a strength
+Scores = Callable[[Tensor], Tensor]  # (Q, F) -> (Q, C)
+
+
+def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
+    """Both by the mean and standard deviation of the training rows; constant ones become 0."""
+    train, test = exact(train), exact(test)
+    mean, scale = train.mean(dim=0), train.std(dim=0, correction=0)
+    scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
+    return (train - mean) / scale, (test - mean) / scale
+
+
+def exact(z: Tensor) -> Tensor:
+    """In float64; devices without it (MPS) hand over to the CPU."""
+    return z.cpu().double() if z.device.type == "mps" else z.double()
+
+
+def ridge(x: Tensor, y: Tensor, classes: int, strengths: tuple[float, ...]) -> list[Scores]:
+    """The solution for every strength, from one eigendecomposition of the smaller of X^T X and X X^T."""
+    target = torch.nn.functional.one_hot(y.to(x.device), classes).to(x.dtype)
+    offset = target.mean(dim=0)
+    target = target - offset
+    wide = x.shape[1] > len(x)
+    values, directions = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    turned = directions.T @ (target if wide else x.T @ target)
+
+    def solve(strength: float) -> Scores:
+        weight = directions @ (turned / (values.clamp(min=0) + strength * len(x))[:, None])
+        weight = x.T @ weight if wide else weight  # (F, C)
+        return lambda q: q @ weight + offset
+
+    return [solve(strength) for strength in strengths]
+
+
+def tuned_ridge(x: Tensor, y: Tensor, classes: int, name: int) -> tuple[Scores, float]:
+    """The strength that is best on a stratified part of the rows (the largest of equals), solved again on all."""
+    y, best = y.to(x.device), DEFAULT_STRENGTH
+    held_out = hold_out(y.cpu().numpy(), VALIDATION, name)
+    if held_out is not None:
+        held = torch.from_numpy(held_out).to(x.device)
+        solved = ridge(x[~held], y[~held], classes, STRENGTHS)
+        right = [int((one(x[held]).argmax(dim=1) == y[held]).sum()) for one in solved]
+        best = STRENGTHS[right.index(max(right))]
+    return ridge(x, y, classes, (best,))[0], best
+
+
+def truncated(x: Tensor, y: Tensor, classes: int, share: float) -> Scores:
+    """Least squares in the `share` of all min(M, E) singular directions that are strongest: W = V_k S_k^-1 U_k^T Y."""
+    target = torch.nn.functional.one_hot(y.to(x.device), classes).to(x.dtype)
+    left, values, right = torch.linalg.svd(x, full_matrices=False)
+    keep = max(1, round(share * len(values)))
+    keep = min(keep, max(1, int((values > 1e-10 * values[0]).sum())))  # what is rounding error is no direction
+    weight = right[:keep].T @ ((left[:, :keep].T @ target) / values[:keep, None].clamp(min=1e-300))
+    return lambda q: q @ weight

@@ -1,0 +1,70 @@
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch.nn.functional as F
+from annotated_types import Interval
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from cl_semisup.evaluation import Embedded, Measured, Of
+from cl_semisup.seeds import seed
+
+
+@dataclass(frozen=True)
+class KMeans:
+    """k-means on the test images' unit rows with as many clusters as classes, matched to the classes afterwards.
+
+    `kmeans_accuracy` is the accuracy under the one-to-one matching of clusters and classes that is best (Hungarian
+    method), `kmeans_nmi` the normalised mutual information, I / mean(H(clusters), H(classes)). Labels play no part in
+    the clustering. With fewer test images than classes every image is its own cluster.
+
+    Source: clustering by scikit-learn's KMeans (k-means++, Lloyd); accuracy as in arXiv 1511.06335, eq. 10
+    Difference: None
+
+    Args:
+        starts: k-means runs from so many first centres; the tightest clustering counts
+        of: backbone features, projections (scores start with projection_), or both
+    """
+
+    starts: Annotated[int, Interval(ge=1, le=1000)] = 10
+    of: Of = "features"
+
+    default: ClassVar[bool] = False
+    scores: ClassVar[tuple[str, ...]] = (
+        "kmeans_accuracy",
+        "kmeans_nmi",
+        "projection_kmeans_accuracy",
+        "projection_kmeans_nmi",
+    )
+
+    def measure(self, embedded: Embedded) -> Measured:
+        from sklearn.metrics import normalized_mutual_info_score
+
+        truth = embedded.test_labels.cpu().numpy()
+        found = Measured()
+        for cloud in embedded.clouds(self.of):
+            clusters = self._clusters(F.normalize(cloud.test, dim=1).cpu().numpy(), embedded.classes, embedded.names)
+            found.scores[f"{cloud.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
+            found.scores[f"{cloud.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
+        return found
+
+    def _clusters(self, u: NDArray[np.float32], classes: int, names: tuple[object, ...]) -> NDArray[np.int64]:
+        import warnings
+
+        from sklearn.cluster import KMeans as Clustering
+        from sklearn.exceptions import ConvergenceWarning
+
+        name = seed("kmeans", *names) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is a finding
+            return Clustering(min(classes, len(u)), n_init=self.starts, random_state=name).fit_predict(u)
+
+
+def matched_accuracy(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
+    """Share of images whose cluster is matched to their class, under the best one-to-one matching."""
+    size = max(clusters.max(), labels.max()) + 1
+    met = np.zeros((size, size), dtype=np.int64)
+    np.add.at(met, (clusters, labels), 1)
+    rows, columns = linear_sum_assignment(met, maximize=True)
+    return float(met[rows, columns].sum() / len(labels))

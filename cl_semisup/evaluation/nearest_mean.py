@@ -1,0 +1,55 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cl_semisup.evaluation import Embedded, Measured, Of, accuracy
+
+
+@dataclass(frozen=True)
+class NearestMean:
+    """Nearest-class-mean accuracy on the unit sphere: the simplest probe that works from one label a class.
+
+        class of q = argmin_c |u_q - m_c|,   m_c the mean of the unit rows of class c
+
+    `nearest_mean_top1`: means over every labelled training image of the run; `nearest_mean_top1_labelled`: over those
+    whose label the run could see. A class without a label is never predicted.
+
+    Source: NCCC of arXiv 2112.15121, on unit rows
+    Difference: None
+
+    Args:
+        of: backbone features, projections (scores start with projection_), or both
+    """
+
+    of: Of = "features"
+
+    default: ClassVar[bool] = False
+    scores: ClassVar[tuple[str, ...]] = (
+        "nearest_mean_top1",
+        "nearest_mean_top1_labelled",
+        "projection_nearest_mean_top1",
+        "projection_nearest_mean_top1_labelled",
+    )
+
+    def measure(self, embedded: Embedded) -> Measured:
+        found = Measured()
+        for cloud in embedded.clouds(self.of):
+            for suffix, labels in embedded.labellings():
+                known = labels >= 0
+                if bool(known.any()):
+                    said = _nearest(cloud.test, cloud.train[known], labels[known])
+                    found.scores[f"{cloud.prefix}nearest_mean_top1{suffix}"] = accuracy(said, embedded.test_labels)
+        return found
+
+
+def _nearest(queries: Tensor, bank: Tensor, labels: Tensor) -> Tensor:
+    """(Q,) the class of the nearest mean; of equal distances the lowest class wins."""
+    present, members = labels.unique(return_inverse=True)
+    sums = bank.new_zeros(len(present), bank.shape[1]).index_add_(0, members, F.normalize(bank, dim=1))
+    means = sums / torch.bincount(members)[:, None]  # (C', F)
+    u = F.normalize(queries, dim=1)
+    distances = means.square().sum(dim=1) - 2 * u @ means.T  # |u - m|^2 less the constant |u|^2
+    return present[distances.argmin(dim=1)]

@@ -1,0 +1,67 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.seeds import seed
+
+SHAPES = ("gaussian", "uniform", "sign")
+CORRELATIONS = ("none", "positive", "negative")
+DECIBELS = (20, 10, 5, 0)
+
+
+@dataclass(frozen=True)
+class Perturbation:
+    """Accuracy of the linear probe when noise is added to the test features, over signal-to-noise ratios.
+
+        z' = z + e r w(z),   e such that the mean |z' - z|^2 is the mean |z|^2 / SNR
+
+    Shapes of r: gaussian, uniform, sign (each coordinate -1 or 1). Correlation with the size of a feature's coordinate:
+    none (w = 1), positive (w = |z| / mean|z|), negative (w = 1 / (1 + |z| / mean|z|)). All are matched in energy, so
+    that only their shape differs. SNR: 20, 10, 5 and 0 decibels. The probe is the tuned one on clean features.
+    `linear_top1_perturbed` is the mean over all 36 settings; each is a diagnostic, such as `linear_noise_sign_10db`.
+
+    Source: after arXiv 2403.06408, which perturbs a language model's weights and activations
+    Difference: features of a frozen encoder; an evaluation of ours, not the paper's
+    """
+
+    default: ClassVar[bool] = False
+    scores: ClassVar[tuple[str, ...]] = ("linear_top1_perturbed",)
+
+    def measure(self, embedded: Embedded) -> Measured:
+        (cloud,) = embedded.clouds("features")
+        tuned = _linear.tuned(embedded, cloud, "")
+        if tuned is None:
+            return Measured()
+        found = Measured()
+        for shape in SHAPES:
+            for correlation in CORRELATIONS:
+                noise = _noise(cloud.test, shape, correlation, seed("perturbation", shape, *embedded.names))
+                for decibels in DECIBELS:
+                    moved = cloud.test + _matched(noise, cloud.test, decibels)
+                    word = shape if correlation == "none" else f"{shape}_{correlation}"
+                    top1 = tuned.probe.accuracy(moved, embedded.test_labels)
+                    found.diagnostics[f"linear_noise_{word}_{decibels}db"] = top1
+        found.scores["linear_top1_perturbed"] = sum(found.diagnostics.values()) / len(found.diagnostics)
+        return found
+
+
+def _noise(z: Tensor, shape: str, correlation: str, name: int) -> Tensor:
+    """(N, F) noise of a shape, weighed by the size of z; its energy is still arbitrary."""
+    generator = torch.Generator().manual_seed(name)
+    if shape == "gaussian":
+        r = torch.randn(z.shape, generator=generator)
+    else:
+        r = 2 * torch.rand(z.shape, generator=generator) - 1
+        r = torch.where(r < 0, -1.0, 1.0) if shape == "sign" else r
+    size = z.abs() / z.abs().mean().clamp(min=1e-12)
+    weight = {"none": torch.ones_like(z), "positive": size, "negative": 1 / (1 + size)}[correlation]
+    return r.to(z) * weight
+
+
+def _matched(noise: Tensor, z: Tensor, decibels: float) -> Tensor:
+    """The noise scaled to the energy that the signal-to-noise ratio leaves it."""
+    wanted = z.square().sum() / 10 ** (decibels / 10)
+    return noise * (wanted / noise.square().sum().clamp(min=1e-30)).sqrt()

@@ -1,0 +1,79 @@
+"""The parent's end of one worker process."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from multiprocessing import resource_tracker
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.serve import serve
+from cl_semisup.run import Run
+
+LAST_SECONDS = 5.0  # between a worker's pipe and its process
+
+
+class Worker:
+    """The parent's end. It is `ready` once its process has started up; `run` is what it is busy with."""
+
+    def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
+        context = multiprocessing.get_context("spawn")  # a fork after torch has started threads can deadlock
+        self.machine = machine
+        self.pipe, theirs = context.Pipe()
+        arguments = (theirs, machine, plugin_files, os.getpid())
+        self.process: BaseProcess = context.Process(target=serve, args=arguments, daemon=True)
+        _start_deaf(self.process)
+        theirs.close()
+        self.ready, self.attempt, self.began = False, 0, 0.0
+        self.run: Run | None = None
+        self._state: int | None = None  # the stamp of the run's state on disk when it was given
+
+    def give(self, run: Run, attempt: int) -> None:
+        self.run, self.attempt, self.began, self._state = run, attempt, time.monotonic(), self._stamp(run)
+        with contextlib.suppress(OSError):  # it died while idle: `hear` will tell
+            self.pipe.send(run)
+
+    def hear(self) -> Any:
+        """serve.READY, (record, curves), or the InputError that kept it from starting; None if the process is gone."""
+        try:
+            return self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join(LAST_SECONDS)  # or we would kill it ourselves, and not learn what it died of
+            return None
+
+    def progressed(self) -> bool:
+        """Has the run's state on disk moved since it was given? Then a death was not for nothing."""
+        return self.run is not None and self._stamp(self.run) != self._state
+
+    def end(self) -> None:
+        """Kill the process if it lives, and forget it."""
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+
+    def death(self) -> str:
+        """What ended the process, in words."""
+        code = self.process.exitcode
+        if code == -signal.SIGKILL:
+            return "signal SIGKILL, which is also what the system sends when memory runs out"
+        return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
+
+    def _stamp(self, run: Run) -> int | None:
+        try:
+            return self.machine.checkpoint_path(run).stat().st_mtime_ns
+        except OSError:
+            return None
+
+
+def _start_deaf(process: BaseProcess) -> None:
+    """Start a process that Ctrl-C cannot interrupt while it imports: it inherits the blocked signal."""
+    resource_tracker.ensure_running()  # else it would be started on the way, and unblock the signal
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

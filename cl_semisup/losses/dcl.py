@@ -1,0 +1,35 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Gt
+from torch import Tensor
+
+from cl_semisup.contrast import both, logsumexp, nothing, partners, same
+
+
+@dataclass(frozen=True)
+class DCL:
+    """Decoupled contrastive learning: NT-Xent whose positive is not in the denominator.
+
+        L = mean_a [ log sum_{b not in {a, p(a)}} exp(s_ab / t) - s_{a,p(a)} / t ]
+
+    over the 2N anchors a with partner p(a). A pair that is already close no longer weakens its own gradient.
+
+    Source: arXiv 2110.06848, eq. 6; raminnakhli/Decoupled-Contrastive-Learning loss/dcl.py
+    Difference: rows are normalised here and not in that code; its mask is a large finite number, this one is exact
+    Degenerate: one image has no negatives: 0 with a graph. Unbounded below as t goes to 0. Labels are ignored.
+
+    Args:
+        temperature: t, > 0
+    """
+
+    temperature: Annotated[float, Gt(0)] = 0.1
+
+    def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        if len(z1) < 2:
+            return nothing(z1, z2)
+        z = both(z1, z2)  # (2N, D)
+        logits = z @ z.T / self.temperature  # (2N, 2N)
+        images = torch.arange(len(z1), device=z.device).repeat(2)
+        return (logsumexp(logits, ~same(images)) - partners(logits)).mean()

@@ -1,0 +1,102 @@
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+
+from cl_semisup.contrast import unit
+from cl_semisup.losses import Asks, Setting
+
+
+@dataclass(frozen=True)
+class DINO:
+    """DINO: match the momentum encoder's distribution over prototypes, centred and sharpened, of the other view.
+
+        L = -1/2 mean_i sum_k [ P2_ik log softmax_k(s1_i / t) + P1_ik log softmax_k(s2_i / t) ]
+        P = softmax((r - c) / t'),   c <- m c + (1 - m) mean(r) after the loss
+
+    s and r are cosines of network and momentum encoder with K prototypes each; the momentum encoder's prototypes follow
+    the learned ones as its weights follow the network's. P takes no gradient.
+
+    Source: arXiv 2104.14294, eq. 2 and 4, algorithm 1; facebookresearch/dino main_dino.py
+    Difference: two views, no small crops; t' is constant; no clipping of gradients
+    Degenerate: one image is finite. With equal rows P is constant or uniform: collapse shows in its entropy. Labels are
+    ignored.
+
+    Args:
+        prototypes: K, >= 2; 65536 in the paper, about 1000 on small data
+        temperature: t, of the network, > 0
+        teacher_temperature: t', of the momentum encoder, > 0; less than t
+        centre_momentum: m, memory of the centre, in [0, 1]
+        frozen_epochs: epochs in which the prototypes are not trained
+        momentum: decay of the momentum encoder at the first step, cosine to 1; 0.996 in the paper, less in short runs
+    """
+
+    prototypes: Annotated[int, Ge(2)] = 1024
+    temperature: Annotated[float, Gt(0)] = 0.1
+    teacher_temperature: Annotated[float, Gt(0)] = 0.04
+    centre_momentum: Annotated[float, Interval(ge=0, le=1)] = 0.9
+    frozen_epochs: Annotated[int, Ge(0)] = 1
+    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+
+    def build(self, setting: Setting) -> nn.Module:
+        return _DINO(setting.width("dino"), self, setting.seed)
+
+
+class _DINO(nn.Module):
+    """`prototypes` (K, D) are learned, `slow_prototypes` (K, D) follow them, `centre` (K,) is c."""
+
+    slow_prototypes: Tensor
+    centre: Tensor
+
+    def __init__(self, dim: int, settings: DINO, seed: int):
+        super().__init__()
+        self.settings = settings
+        self.asks = Asks(
+            needs=("momentum_projections", "epoch", "progress"),
+            momentum=(settings.momentum, 1.0),
+            exempt={"rotation": "the prototypes are directions of their own"},
+        )
+        generator = torch.Generator().manual_seed(seed)
+        first = unit(torch.randn(settings.prototypes, dim, generator=generator))
+        self.prototypes = nn.Parameter(first)
+        self.register_buffer("slow_prototypes", first.clone())
+        self.register_buffer("centre", torch.zeros(settings.prototypes))
+
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        labels: Tensor | None = None,
+        *,
+        momentum_projections: tuple[Tensor, ...] | None = None,
+        epoch: int = 0,
+        progress: float = 0.0,
+    ) -> Tensor:
+        settings = self.settings
+        learning = self.training and torch.is_grad_enabled()
+        if learning:
+            self._follow(progress)
+        with torch.no_grad():
+            slow = unit(self.slow_prototypes)
+            answers = [unit(z) @ slow.T for z in momentum_projections or (z1, z2)]  # (N, K) each
+            centred = [(r.to(self.centre.dtype) - self.centre) / settings.teacher_temperature for r in answers]
+            target1, target2 = (r.softmax(dim=1) for r in centred)
+            if learning:
+                self.centre = torch.lerp(
+                    torch.cat(answers).to(self.centre.dtype).mean(dim=0), self.centre, settings.centre_momentum
+                )
+        prototypes = unit(self.prototypes.detach() if epoch < settings.frozen_epochs else self.prototypes)
+        guess1, guess2 = (
+            nn.functional.log_softmax((unit(z) @ prototypes.T).to(target1.dtype) / settings.temperature, dim=1)
+            for z in (z1, z2)
+        )
+        return -((target2 * guess1).sum(dim=1) + (target1 * guess2).sum(dim=1)).mean() / 2
+
+    @torch.no_grad()
+    def _follow(self, progress: float) -> None:
+        """The prototypes learned since the last step, along the momentum encoder's own schedule."""
+        decay = 1 - (1 - self.settings.momentum) * (math.cos(math.pi * progress) + 1) / 2
+        self.slow_prototypes = torch.lerp(self.prototypes, self.slow_prototypes, decay)

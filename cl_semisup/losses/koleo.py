@@ -1,0 +1,70 @@
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from cl_semisup.contrast import nothing, others, unit
+from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.plugins import Choice
+
+EPS = 1e-8  # keeps the logarithm of a distance of 0 finite
+
+
+@dataclass(frozen=True)
+class KoLeo:
+    """KoLeo: any loss, plus the entropy of the batch: push every image away from its nearest neighbour.
+
+        L = L_base(z1, z2, labels) + w sum over views of 1/N sum_i -log( min_{j != i} |x_i - x_j| + 1e-8 )
+
+    with unit rows x, of the backbone's features (as in DINOv2) or of the projections, neighbours within one view.
+
+    Source: arXiv 1806.03198, eq. 2; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
+    Difference: the distance without 1e-8 added to every coordinate
+    Degenerate: one image has no neighbour: the base alone. Equal rows are not pushed apart (no direction to choose).
+
+    Args:
+        base: the loss it is added to: a name, {name: settings}, or none for the term alone
+        weight: w, >= 0; 0.1 in DINOv2
+        of: what is spread: the backbone's features or the projections
+    """
+
+    base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"
+    weight: Annotated[float, Ge(0)] = 0.1
+    of: Literal["features", "projections"] = "features"
+
+    def build(self, setting: Setting) -> nn.Module:
+        base = None if self.base == "none" else setting.loss(self.base)
+        return _WithEntropy(base, self.weight, self.of == "features")
+
+
+class _WithEntropy(nn.Module):
+    """The base loss and the entropy term."""
+
+    def __init__(self, base: Loss | None, weight: float, of_features: bool):
+        super().__init__()
+        self.base, self.weight = base, weight
+        self.of_base = asks(base).needs
+        extra = ("features",) if of_features and "features" not in self.of_base else ()
+        self.of_features = of_features
+        self.asks = replace(asks(base), needs=(*self.of_base, *extra))
+
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
+        base = nothing(z1, z2)
+        if self.base is not None:
+            base = self.base(z1, z2, labels, **{name: needed[name] for name in self.of_base if name in needed})
+        views = needed["features"][:2] if self.of_features and "features" in needed else (z1, z2)
+        return base + self.weight * sum((_crowding(view) for view in views), start=nothing(*views))
+
+
+def _crowding(z: Tensor) -> Tensor:
+    """Mean negative log distance of the rows to their nearest neighbours."""
+    if len(z) < 2:
+        return nothing(z, z)
+    rows = unit(z)
+    with torch.no_grad():
+        similarity = (rows @ rows.T).masked_fill(~others(len(rows), rows.device), -torch.inf)
+        nearest = similarity.argmax(dim=1)  # (N,)
+    distance = torch.linalg.vector_norm(rows - rows[nearest], dim=1)  # its gradient at 0 is 0
+    return -(distance + EPS).log().mean()

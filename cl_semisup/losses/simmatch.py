@@ -1,0 +1,123 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Gt, Interval
+from torch import Tensor, nn
+
+from cl_semisup.contrast import mean, unit
+from cl_semisup.errors import InputError
+from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses._pseudo_labels import TINY, Alignment, against, known, masked, one_hot, supervised, wide
+
+Share = Annotated[float, Interval(ge=0, le=1)]
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class SimMatch:
+    """SimMatch: a strong view agrees with a weak one on the class and on which labelled images it resembles.
+
+        L = mean over labelled i of CE(weak_i, y_i) + w mean_i 1[max_c p'_ic >= T] H(p'_i, softmax(strong_i))
+            + v mean_i H(r'_i, softmax_k(z2_i.m_k / t_s))
+        r_ik = softmax_k(k_i.m_k / t_t),  r'_ik prop. to r_ik p_{i,y_k},  p'_ic = a p_ic + (1 - a) sum_{k: y_k = c} r_ik
+
+    p: the momentum copy's class probabilities of the weak view, divided by their mean over the last batches and
+    normalised; k_i its unit projection of the weak view; m_k the last one of every labelled image k met so far.
+
+    Source: arXiv 2203.06915; KyleZheng1997/simmatch models/simmatch.py
+    Difference: labelled and unlabelled images come in the same batches and labelled ones are among the guessed too, an
+    image never being compared with its own entry; the batch's labelled images enter the memory before it is used, so
+    there is no idle first epoch; the momentum moves along half a cosine
+    Degenerate: without a labelled image so far only the second term is left, with p' = p.
+
+    Args:
+        threshold: T, in [0, 1]; 0.95 on CIFAR, 0.7 on ImageNet there
+        weight: w, >= 0; 10 on ImageNet there
+        instance_weight: v, >= 0; 1 or 5 there
+        temperature: t_s, > 0, of the strong view
+        teacher_temperature: t_t, > 0, of the weak view
+        smoothing: a, in [0, 1]; 1 takes the class from the classifier alone
+        alignment: batches whose mean guess is divided out
+        momentum: decay of the momentum copy at the first step
+        last_momentum: decay of the momentum copy at the last step
+    """
+
+    threshold: Share = 0.95
+    weight: Annotated[float, Ge(0)] = 1.0
+    instance_weight: Annotated[float, Ge(0)] = 1.0
+    temperature: Annotated[float, Gt(0)] = 0.1
+    teacher_temperature: Annotated[float, Gt(0)] = 0.1
+    smoothing: Share = 0.9
+    alignment: Annotated[int, Interval(ge=1, le=65536)] = 256
+    momentum: Share = 0.99
+    last_momentum: Share = 0.999
+
+    def build(self, setting: Setting) -> nn.Module:
+        dim, classes = setting.require("simmatch")
+        if setting.images is None:
+            raise InputError("simmatch: needs the number of training images. Got images=None. Give it.")
+        return _SimMatch(self, dim, classes, setting.images)
+
+
+class _SimMatch(nn.Module):
+    """`bank` (M, D) and `bank_labels` (M,) have a row for every training image; only labelled ones are ever filled."""
+
+    bank: Tensor
+    bank_labels: Tensor
+
+    def __init__(self, settings: SimMatch, dim: int, classes: int, images: int):
+        super().__init__()
+        self.settings, self.classes = settings, classes
+        self.alignment = Alignment(settings.alignment, classes)
+        self.register_buffer("bank", torch.zeros(images, dim))
+        self.register_buffer("bank_labels", torch.full((images,), -1))
+        self.asks = Asks(
+            labels=True,
+            needs=("logits", "index", "momentum_logits", "momentum_projections"),
+            views=("weak", "full"),
+            momentum=(settings.momentum, settings.last_momentum),
+            exempt={
+                "rotation": "the classifier's rows are directions of their own",
+                "view_swap": "the weak view teaches the strong one",
+            },
+        )
+
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        labels: Tensor | None = None,
+        *,
+        logits: Pair,
+        index: Tensor,
+        momentum_logits: Pair,
+        momentum_projections: Pair,
+    ) -> Tensor:
+        settings, learn = self.settings, self.training and torch.is_grad_enabled()
+        key = unit(momentum_projections[0].detach())  # (N, D)
+        if learn:
+            self._remember(key, known(labels, z1), index)
+        guess = self.alignment(wide(momentum_logits[0]).detach().softmax(dim=1), learn)  # (N, C)
+
+        bank, of = self.bank.to(key.dtype), self.bank_labels
+        among = (of >= 0) & (torch.arange(len(of), device=of.device) != index[:, None])  # (N, M)
+        some = among.any(dim=1)
+        likeness = key @ bank.T / settings.teacher_temperature
+        by_memory = masked(likeness, among).softmax(dim=1) @ one_hot(of, self.classes, likeness)  # (N, C)
+        smoothed = settings.smoothing * guess + (1 - settings.smoothing) * by_memory
+        target = torch.where(some[:, None], smoothed, guess)
+
+        calibrated = masked(likeness + guess.clamp(min=TINY).log()[:, of.clamp(min=0)], among).softmax(dim=1)
+        answer = masked(unit(z2) @ bank.T / settings.temperature, among).log_softmax(dim=1)  # (N, M)
+        instances = -(calibrated * answer.masked_fill(~among, 0.0)).sum(dim=1)
+
+        errors = against(target, logits[1]) * (target.amax(dim=1) >= settings.threshold)
+        classes = supervised(logits[0], labels) + settings.weight * errors.mean()
+        return classes + settings.instance_weight * mean(instances, some, z1, z2)
+
+    @torch.no_grad()
+    def _remember(self, key: Tensor, labels: Tensor, index: Tensor) -> None:
+        labelled = labels >= 0
+        self.bank[index] = torch.where(labelled[:, None], key.to(self.bank.dtype), self.bank[index])
+        self.bank_labels[index] = torch.where(labelled, labels, self.bank_labels[index])

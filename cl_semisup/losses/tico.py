@@ -1,0 +1,68 @@
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+from annotated_types import Ge, Interval
+from torch import Tensor, nn
+
+from cl_semisup.contrast import unit
+from cl_semisup.losses import Asks, Setting
+
+
+@dataclass(frozen=True)
+class TiCo:
+    """TiCo: align the views, and keep off the directions that embeddings have taken so far.
+
+        C_t = b C_{t-1} + (1 - b) 1/N sum_i u_i u_i^T
+        L = 1 - mean_i u_i.v_i + r mean_i u_i^T C_t u_i
+
+    with unit rows u of view 1 and v of view 2, the latter through the momentum encoder. C_{t-1} takes no gradient.
+
+    Source: arXiv 2206.10698, eq. 6 and algorithm 1; sayannag/TiCo-pytorch TiCo/main.py
+    Difference: the constant 1, so that the value is not negative (lightly); the momentum encoder follows every step and
+    not every epoch
+    Degenerate: equal rows end at L = r. Labels are ignored.
+
+    Args:
+        rho: r, weight of the covariance term, >= 0; 8 in the paper, 20 in code
+        beta: b, memory of the covariance, in [0, 1)
+        momentum_encoder: take view 2 from the momentum encoder rather than from the network itself
+        momentum: decay of the momentum encoder at the first step, cosine to 1
+    """
+
+    rho: Annotated[float, Ge(0)] = 8.0
+    beta: Annotated[float, Interval(ge=0, lt=1)] = 0.9
+    momentum_encoder: bool = True
+    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+
+    def build(self, setting: Setting) -> nn.Module:
+        return _TiCo(setting.width("tico"), self)
+
+
+class _TiCo(nn.Module):
+    """`covariance` (D, D) is C."""
+
+    covariance: Tensor
+
+    def __init__(self, dim: int, settings: TiCo):
+        super().__init__()
+        self.rho, self.beta = settings.rho, settings.beta
+        self.asks = Asks(
+            needs=("momentum_projections",) if settings.momentum_encoder else (),
+            momentum=(settings.momentum, 1.0),
+            exempt={"view_swap": "the covariance is of the first view"},
+        )
+        self.register_buffer("covariance", torch.zeros(dim, dim))
+
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        labels: Tensor | None = None,
+        momentum_projections: tuple[Tensor, ...] | None = None,
+    ) -> Tensor:
+        u, v = unit(z1), unit(z2 if momentum_projections is None else momentum_projections[1])
+        covariance = self.beta * self.covariance + (1 - self.beta) * (u.T @ u) / len(u)  # (D, D)
+        if self.training and torch.is_grad_enabled():
+            self.covariance = covariance.detach().to(self.covariance.dtype)
+        return 1 - (u * v).sum(dim=1).mean() + self.rho * ((u @ covariance) * u).sum(dim=1).mean()

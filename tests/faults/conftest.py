@@ -1,0 +1,67 @@
+"""Runs of a loss that goes wrong as the test asks, and an engine with one worker to execute them."""
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import plugins, suite
+from cl_semisup.execution.local import Local
+from cl_semisup.execution.machine import Machine
+from cl_semisup.run import Run
+
+FAULTY = Path(__file__).with_name("faulty.py")
+SUITE = """\
+question: What can a benchmark bear?
+datasets: digits
+encoder: {mlp: {width: 16, layers: 1}}
+losses: {faulty: {fault: FAULT, at: AT, times: TIMES}}
+label_fraction: 0.1
+learning_rate: 0.1
+batch_size: 128
+repetitions: 1
+epochs: 8
+score: knn_top1
+evaluation: {linear: false}
+"""  # 88 steps, every other one logged
+
+Asked = Callable[..., Run]
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
+    """`asked("kill", at=20, times=1)`: the trained run of a suite whose loss does that."""
+    (tmp_path / "faults").mkdir()
+    monkeypatch.setenv("FAULTS", str(tmp_path / "faults"))
+    outside = dict(plugins._outside)
+    plugins.add(FAULTY)
+
+    def ask(fault: str, at: int = 0, times: int = 1) -> Run:
+        text = SUITE.replace("FAULT", fault).replace("AT", str(at)).replace("TIMES", str(times))
+        return suite.parse(text, "s.yaml").runs[-1]
+
+    yield ask
+    plugins._outside.clear()
+    plugins._outside.update(outside)
+    plugins.load.cache_clear()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """States are saved after every step."""
+    return Machine("cpu", "data", checkpoints=str(tmp_path / "results" / "checkpoints"), checkpoint_seconds=0.0)
+
+
+@pytest.fixture
+def engine(machine: Machine) -> Iterator[Callable[..., Local]]:
+    """`engine(limit)`: one worker, that knows the faulty loss."""
+    made = []
+
+    def make(limit: float = math.inf, workers: int = 1) -> Local:
+        made.append(Local(machine, workers, [FAULTY], limit))
+        return made[-1]
+
+    yield make
+    for local in made:
+        local.cancel()

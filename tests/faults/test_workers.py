@@ -1,0 +1,135 @@
+"""Workers die, hang and are asked to leave: runs go on where they were, to the bit, or fail in words."""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup import records
+from cl_semisup.errors import EngineError
+from cl_semisup.execution import conduct, local, stop
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.local import Local
+from cl_semisup.execution.machine import Machine
+from cl_semisup.run import Run
+
+Engine = Callable[..., Local]
+Asked = Callable[..., Run]
+STEPS = 88
+
+
+def outcome(record: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
+    """All of a run that must be the same to the last bit, whatever happened on the way."""
+    kept = ("status", "reason", "resolved", "scores", "diagnostics")
+    return {key: record[key] for key in kept} | curves
+
+
+def undisturbed(run: Run, folder: Path) -> dict[str, Any]:
+    (folder / "faults" / "faults").write_bytes(b"." * 1000)  # no fault is left to happen
+    return outcome(*Executor(Machine("cpu", "data"))(run))
+
+
+def calls(folder: Path) -> int:
+    return (folder / "faults" / "calls").stat().st_size
+
+
+def test_a_run_goes_on_to_the_bit_after_kill_9_of_its_worker(tmp_path: Path, asked: Asked, engine: Engine) -> None:
+    run, results = asked("kill", at=30), tmp_path / "results"
+    assert conduct.conduct(results, [run], engine()).statuses == {"ok": 1}
+    assert STEPS < calls(tmp_path) < STEPS + 10  # the killed step again, and not those before it
+    path = records.path_of(results, run)
+    found = outcome(records.read(path), records.read_curves(path))
+    assert found == undisturbed(run, tmp_path)
+    assert not list((results / "checkpoints").iterdir())
+
+
+def test_sigterm_saves_states_and_the_next_start_goes_on_to_the_bit(
+    tmp_path: Path, asked: Asked, engine: Engine, machine: Machine
+) -> None:
+    run, results = asked("sigterm", at=30), tmp_path / "results"
+    object.__setattr__(machine, "checkpoint_seconds", 1e9)  # nothing is saved but for the signal
+    began = time.monotonic()
+    with pytest.raises(stop.Stopped) as stopped:
+        conduct.conduct(results, [run], engine())
+    assert stopped.value.exit_code == 143
+    assert [path.name for path in (results / "checkpoints").iterdir()] == [f"{run.id}.pt"]
+    assert conduct.missing(results, [run]) == [run]
+    assert time.monotonic() - began < 60
+    conduct.conduct(results, [run], engine())
+    path = records.path_of(results, run)
+    assert STEPS <= calls(tmp_path) < STEPS + 10
+    assert outcome(records.read(path), records.read_curves(path)) == undisturbed(run, tmp_path)
+
+
+def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, asked: Asked, engine: Engine) -> None:
+    run, left = asked("hang"), []
+
+    def press() -> None:
+        while not (tmp_path / "faults" / "faults").exists():
+            time.sleep(0.05)
+        for _ in range(2):
+            left.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(stop.ECHO_SECONDS + 0.3)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(stop.Stopped) as stopped:
+        conduct.conduct(tmp_path / "results", [run], engine())
+    assert stopped.value.exit_code == 130
+    assert time.monotonic() - left[1] < conduct.GRACE_SECONDS / 2
+
+
+def test_the_same_ctrl_c_passed_on_by_a_wrapper_is_one() -> None:
+    with stop.Request() as request:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert request.number == signal.SIGINT
+
+
+def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: Asked, engine: Engine) -> None:
+    slow = engine(limit=3)
+    slow.submit(asked("hang"))
+    _, record, _ = slow.next()
+    assert (record["status"], record["reason"]) == ("failed", "took longer than the limit of 3 s")
+    slow.limit = math.inf
+    slow.submit(asked("none"))
+    assert slow.next()[1]["status"] == "ok"
+
+
+def test_a_run_that_kills_every_worker_fails_with_the_signal(
+    tmp_path: Path, asked: Asked, engine: Engine, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "ATTEMPTS", 2)
+    object.__setattr__(machine, "checkpoint_seconds", 1e9)
+    run, results = asked("kill", times=1000), tmp_path / "results"
+    assert conduct.conduct(results, [run], engine()).statuses == {"failed": 1}
+    reason = records.read(records.path_of(results, run))["reason"]
+    assert reason.startswith("the worker process died 2 times, the last time by signal SIGKILL")
+
+
+def test_workers_that_never_start_stop_the_command_and_fail_no_run(
+    tmp_path: Path, asked: Asked, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STARTS", 2)
+    run, results, plugin = asked("none"), tmp_path / "results", tmp_path / "deadly.py"
+    plugin.write_text("import os\nos._exit(7)\n")
+    with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 7"):
+        conduct.conduct(results, [run], Local(machine, 1, [plugin]))
+    assert conduct.missing(results, [run]) == [run]
+
+
+def test_records_do_not_depend_on_the_number_of_workers(tmp_path: Path, asked: Asked, engine: Engine) -> None:
+    runs = [asked("none", at=at) for at in range(4)]
+    found = []
+    for workers in (1, 2):
+        results = tmp_path / str(workers)
+        conduct.conduct(results, runs, engine(workers=workers))
+        paths = [records.path_of(results, run) for run in runs]
+        found.append([(outcome(records.read(path), {}), records.read(path)["versions"]) for path in paths])
+    assert found[0] == found[1]

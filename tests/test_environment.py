@@ -1,0 +1,59 @@
+"""The environment that `make` uses: an interpreter that has everything, or a virtual environment made whole."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def environment() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("environment", ROOT / "tools" / "environment.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_ranges_are_read_as_pip_reads_them(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment.metadata, "version", lambda name: "2.14.1+cu130")
+    assert environment.satisfied("torch>=2.11,<3")
+    assert environment.satisfied("torch")
+    assert environment.satisfied("torch >= 2.14.1")
+    assert not environment.satisfied("torch>=2.15")
+    assert not environment.satisfied("torch>=2.0,<2.14")
+
+
+def test_a_missing_package_is_not_satisfied(environment: ModuleType) -> None:
+    assert not environment.satisfied("no-such-package-at-all>=1")
+
+
+def test_this_interpreter_has_what_the_project_needs(environment: ModuleType) -> None:
+    assert all(map(environment.satisfied, environment.requirements(["test"])))
+
+
+def test_an_interrupted_installation_does_not_count(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "STAMP", tmp_path / "complete")
+    monkeypatch.setattr(environment, "INTERPRETER", tmp_path / "python")
+    (tmp_path / "python").write_text("")
+    assert not environment.complete([])  # an interpreter without a stamp
+    (tmp_path / "complete").write_text(environment.fingerprint([]))
+    assert environment.complete([])
+    assert not environment.complete(["test"])  # made for less than is asked
+    (tmp_path / "complete").write_text("made from another pyproject.toml")
+    assert not environment.complete([])
+
+
+def test_pins_lie_in_the_ranges_that_are_declared(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    monkeypatch.setattr(environment.metadata, "version", lambda name: pins[name.lower()])
+    for requirement in environment.requirements(["test"]):
+        if requirement.lower().startswith(tuple(pins)):
+            assert environment.satisfied(requirement), requirement
