@@ -15,7 +15,6 @@ when they began, and with these two set alike the leaderboards and reports are e
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import signal
@@ -33,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 from cl_semisup import records  # noqa: E402
 
 KINDS = {"worker": 6, "parent": 2, "everything": 2, "preemption": 2}  # how often each is drawn
+TINY = ROOT / "tests" / "faults" / "tiny.yaml"
 GONE_SECONDS = 10.0  # what a command and its workers have to leave in
 
 
@@ -46,6 +46,7 @@ class Tally:
     torn: int = 0  # files that could not be read as the record they are named after
     continued: int = 0  # starts that found states of unfinished runs
     slowest_leave: float = 0.0
+    rounds: int = 0
 
     def table(self) -> str:
         rows = [f"| {kind} | {n} | {self.survived[kind]} | {n - self.survived[kind]} |" for kind, n in self.rows()]
@@ -58,6 +59,7 @@ class Tally:
 def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Popen[bytes]:
     """The command in a session of its own, its output appended to a log."""
     words = [sys.executable, "benchmark.py", str(suite), "--results", str(results), "--workers", str(workers)]
+    log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as output:
         return subprocess.Popen(
             [*words, "--checkpoint-seconds", "0.1"],
@@ -204,9 +206,9 @@ def differences(undisturbed: Path, disturbed: Path) -> list[str]:
 
 def unequal_reports(suite: Path, undisturbed: Path, disturbed: Path) -> list[str]:
     """The files of the suite's report that are not the same bytes, both made from records made alike."""
-    for folder in (undisturbed, disturbed):
-        words = [sys.executable, "benchmark.py", "report", str(suite), "--results", str(folder)]
-        subprocess.run(words, cwd=ROOT, check=True, capture_output=True)
+    for folder in (undisturbed, disturbed):  # of one name in two places, since a report tells its command
+        words = [sys.executable, str(ROOT / "benchmark.py"), "report", str(suite), "--results", folder.name]
+        subprocess.run(words, cwd=folder.parent, check=True, capture_output=True)
     folders = [folder / suite.stem for folder in (undisturbed, disturbed)]
     names = {path.name for folder in folders for path in folder.iterdir()}
     same = [name for name in names if len({(folder / name).read_bytes() for folder in folders}) == 1]
@@ -219,38 +221,49 @@ def litter(results: Path) -> list[str]:
     return sorted(str(path.relative_to(results)) for kind in kinds for path in results.glob(kind))
 
 
+def trial(text: str, folder: Path, faults: int, spread: float, seed: int) -> tuple[Tally, list[str]]:
+    """Benchmarks of a suite, one after the other, until so many faults have been injected; what came out different."""
+    rng, tally, wrong, rounds = random.Random(seed), Tally(), list[str](), 0
+    suite, undisturbed, log = folder / "tiny.yaml", folder / "undisturbed" / "results", folder / "undisturbed" / "log"
+    suite.write_text(text)
+    if start(suite, undisturbed, 2, log).wait() != 0:
+        raise AssertionError(log.read_text())
+    while (left := faults - tally.injected.total()) > 0:
+        rounds += 1
+        results = folder / f"round{rounds}" / "results"
+        disturb(suite, results, left, rng, tally, spread=spread)
+        wrong += differences(undisturbed, results) + unequal_reports(suite, undisturbed, results) + litter(results)
+        print(f"round {rounds}: {tally.injected.total()} faults, {len(wrong)} differences", flush=True)
+    tally.rounds = rounds
+    return tally, wrong
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faults", type=int, default=200)
     parser.add_argument("--repetitions", type=int, default=20, help="of the suite; three runs each")
     parser.add_argument("--spread", type=float, default=8.0, help="seconds between two faults, at most")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "faults.json")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "faults.md")
     options = parser.parse_args()
-    rng, tally, rounds, began = random.Random(options.seed), Tally(), 0, time.monotonic()
-    wrong: list[str] = []
+    began = time.monotonic()
+    text = TINY.read_text().replace("repetitions: 8", f"repetitions: {options.repetitions}")
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        suite = folder / "tiny.yaml"
-        text = (ROOT / "tests" / "faults" / "tiny.yaml").read_text()
-        suite.write_text(text.replace("repetitions: 4", f"repetitions: {options.repetitions}"))
-        if start(suite, folder / "undisturbed", 2, folder / "undisturbed.log").wait() != 0:
-            raise SystemExit((folder / "undisturbed.log").read_text())
-        while (left := options.faults - tally.injected.total()) > 0:
-            rounds += 1
-            results = folder / f"round{rounds}"
-            disturb(suite, results, left, rng, tally, options.spread)
-            wrong += differences(folder / "undisturbed", results)
-            wrong += unequal_reports(suite, folder / "undisturbed", results) + litter(results)
-            print(f"round {rounds}: {tally.injected.total()} faults, {len(wrong)} differences", flush=True)
+        tally, wrong = trial(text, Path(name), options.faults, options.spread, options.seed)
     minutes = (time.monotonic() - began) / 60
-    print(tally.table())
-    print(f"{rounds} round(s) of {3 * options.repetitions} runs in {minutes:.0f} minutes")
-    print(f"{tally.continued} starts went on from saved states; slowest leave {tally.slowest_leave:.1f} s")
-    print(f"finished records lost: {tally.lost}; torn: {tally.torn}; differences: {len(wrong)}", *wrong[:20], sep="\n")
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    found = {**vars(tally), "rounds": rounds, "runs_a_round": 3 * options.repetitions, "differences": wrong}
-    options.out.write_text(json.dumps(found | {"minutes": round(minutes), "seed": options.seed}, indent=1) + "\n")
+    words = f"--faults {options.faults} --repetitions {options.repetitions} --seed {options.seed}"
+    told = f"""# Faults
+
+`python benchmarks/faults.py {words}`, {minutes:.0f} minutes on {os.cpu_count()} cores.
+
+{tally.table()}
+
+Benchmarks of {3 * options.repetitions} runs that ended complete: {tally.rounds}. Finished records lost: {tally.lost}.
+Torn files: {tally.torn}. Differences from the undisturbed benchmark, in records, curves and reports: {len(wrong)}.
+Starts that went on from saved states: {tally.continued}. Slowest leave after a signal: {tally.slowest_leave:.1f} s.
+"""
+    print(told, *wrong[:20], sep="\n")
+    records.write_text(options.out, told)
     return 1 if wrong or tally.lost or tally.torn or tally.survived != tally.injected else 0
 
 

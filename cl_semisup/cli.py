@@ -13,6 +13,7 @@ from cl_semisup.errors import EngineError, InputError, ResultsError
 from cl_semisup.execution import stop
 
 if TYPE_CHECKING:
+    from cl_semisup.run import Run
     from cl_semisup.selection import Selection
     from cl_semisup.suite import Suite
 
@@ -164,7 +165,7 @@ def _run(options: argparse.Namespace) -> int:
     return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)
 
 
-def _execute(options: argparse.Namespace, suite: "Suite", todo: list) -> int:  # type: ignore[type-arg]
+def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
     from cl_semisup.execution import conduct, prepare
     from cl_semisup.execution.execute import choose_device
     from cl_semisup.execution.local import Local, default_threads, default_workers
@@ -226,8 +227,9 @@ def _selection(options: argparse.Namespace) -> "Selection":
 
 
 def _make_report(results: Path, chosen: "Selection") -> int:
-    from cl_semisup import report
+    from cl_semisup import records, report
 
+    records.stay_inside(results, chosen.folder(results) / "leaderboard.md")
     made = report.make(results, chosen)
     print(made.text)
     for path in made.files:

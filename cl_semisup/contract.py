@@ -80,7 +80,8 @@ class Subject:
         if not value.requires_grad:
             raise Broken("the value has no graph, so backward fails. Add `nothing(z1, z2)` where no anchor is left.")
         found = torch.autograd.grad(value, (z1, z2), allow_unused=True)
-        return value.detach(), *(torch.zeros_like(z1) if g is None else g for g in found)
+        g1, g2 = (torch.zeros_like(z1) if g is None else g for g in found)
+        return value.detach(), g1, g2
 
 
 def provide(asked: Asks, batch: Batch, index: Tensor, classes: int, teacher: Batch | None = None) -> dict[str, Any]:
@@ -246,10 +247,9 @@ def degenerate(subject: Subject) -> None:
 def state(subject: Subject) -> None:
     """Whatever the loss remembers is in its state_dict: a restored copy goes on with the same values."""
     first, second = subject.build(), subject.build()
-    if not isinstance(first, torch.nn.Module):
+    if not isinstance(first, torch.nn.Module) or not isinstance(second, torch.nn.Module):
         return
-    for module in (first, second):
-        module.double()
+    first, second = first.double(), second.double()
     extras = lambda batch: provide(asks(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
     for seed in range(3):
         batch = Batch.draw(seed=seed)

@@ -10,7 +10,7 @@ and row i + N / 2 being the same image; w_ab is the softmax of s_ab / t over b !
 
 with L the sum over anchors of NT-Xent. Under nearly uniform softmax the simplified map gives
 z_mean' = (1 - 2 eta / t) z_mean: the mean dies out for eta < t and grows for eta > t until all points lie on one line.
-CLOP's prototype term adds N w (1 - z_a . A_{y_a}) / N, its gradient -w A_{y_a} in the convention of a summed base loss.
+CLOP's prototype term adds w sum_a (1 - z_a . A_{y_a}) to the summed loss, so it pulls every known z_a by eta w A_{y_a}.
 
 Source: the linearisation of arXiv 2403.18699 and 2512.07880 as their reviews describe it; a reconstruction, since the
 bound is not printed in what is public
@@ -30,6 +30,7 @@ from cl_semisup import losses, prototypes
 from cl_semisup.geometry import effective_rank
 from cl_semisup.seeds import seed
 
+STILL = 1e-9  # a map that moves nothing by more has arrived; going on would only make numbers denormal
 Update = Callable[[Tensor, "Descent"], Tensor]
 
 
@@ -87,11 +88,14 @@ def descend(asked: Descent, points: int = 50) -> Course:
     every = max(1, asked.steps // points)
     ranks = [float(effective_rank(F.normalize(z, dim=1)))]
     for step in range(asked.steps):
-        z = update(z, asked) + asked.rate * asked.temperature * pull
+        before, z = z, update(z, asked) + asked.rate * asked.temperature * pull
         if asked.dynamics != "free":
             z = F.normalize(z, dim=1)
         if (step + 1) % every == 0 or step == asked.steps - 1:
             ranks.append(float(effective_rank(F.normalize(z, dim=1))))
+            if float((z.abs() - before.abs()).abs().max()) < STILL:  # but for its sign, which may alternate
+                ranks += [ranks[-1]] * (asked.steps // every - len(ranks) + 1)
+                break
     u = F.normalize(z, dim=1)
     cosines = (u @ u.T).abs()
     off = (cosines.sum() - cosines.diagonal().sum()) / (len(u) * (len(u) - 1))

@@ -4,12 +4,13 @@ The kind of a node is a type annotation: a leaf type that pydantic checks, a dat
 `Annotated[Any, Choice(folder)]` (a plug-in: a name, or one name with its parameters).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from itertools import product
+from math import prod
 from types import NoneType, UnionType
-from typing import Annotated, Any, ClassVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -18,6 +19,8 @@ from cl_semisup.errors import InputError, unknown
 from cl_semisup.plugins import Choice
 
 Place = tuple[str | int, ...]
+T = TypeVar("T")
+MOST = 100_000  # runs of one suite
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # "5" is not 5, and no learning rate is infinite
 
 
@@ -54,7 +57,10 @@ def choice_of(annotation: Any) -> Choice | None:
 @cache
 def annotations(kind: type) -> dict[str, Any]:
     """Field name -> annotation with its metadata."""
-    hints = get_type_hints(kind, include_extras=True)
+    try:
+        hints = get_type_hints(kind, include_extras=True)
+    except Exception as error:  # a user's own plug-in may hold anything
+        raise InputError(f"{kind.__name__}: annotations must be names that its file knows. Got {error}.") from error
     return {f.name: hints[f.name] for f in fields(kind) if get_origin(hints[f.name]) is not ClassVar}
 
 
@@ -64,30 +70,40 @@ def defaults(kind: type) -> dict[str, Any]:
     plain = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
     faults: list[Fault] = []
     for name, value in plain.items():
-        value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        found = options(value, annotations(kind)[name], (name,), faults)
-        plain[name] = found[0].value if found else value
+        node = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+        found = options(node, annotations(kind)[name], (name,), faults)
+        plain[name] = found[0].value if found else node
     if faults:
         raise InputError(f"{kind.__name__}: a default breaks its own rule. " + "; ".join(f.text for f in faults))
     return plain
 
 
 def options(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str = "") -> list[Option]:
-    """All values a node stands for. A list is a grid; equal members are a fault, since the same cell would run twice."""
+    """All values a node stands for. A list is a grid; equal members are a fault: a cell would run twice."""
     if not isinstance(node, list):
         return _single(node, annotation, place, faults, meaning)
     if not node:
         faults.append(Fault(place, f"{written(place)}: must not be an empty list. Got []. Give at least one value."))
-    found: list[Option] = []
+    found: dict[str, Option] = {}  # values are checked, so equal ones are written alike
     for index, member in enumerate(node):
         for option in _single(member, annotation, (*place, index), faults, meaning):
-            twin = next((o for o in found if o.value == option.value), None)
-            if twin is None:
-                found.append(option)
-            else:
+            twin = found.setdefault(repr(option.value), option)
+            if twin is not option:
                 text = f"must name each value once. Got {_short(option.value)} again (first at {written(twin.place)})."
                 faults.append(Fault(option.place, f"{written(option.place)}: {text} Remove one."))
-    return found
+    return list(found.values())
+
+
+def combinations(
+    columns: Sequence[Sequence[T]], place: Place, faults: list[Fault], times: int = 1
+) -> Iterable[tuple[T, ...]]:
+    """Every combination. More than anybody can mean are a fault, or a few lines would stand for billions."""
+    number = prod(map(len, columns)) * times
+    if number > MOST:
+        text = f"must stand for at most {MOST:,} combinations. Got {number:,}. Split the suite."
+        faults.append(Fault(place, f"{written(place)}: {text}"))
+        return ()
+    return product(*columns)
 
 
 def _single(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str) -> list[Option]:
@@ -127,14 +143,17 @@ def mapping(
             return []
     given = [key for key in known if key in node]
     columns = [options(node[key], known[key], (*place, key), faults, means.get(key, "")) for key in given]
-    return [{**filled, **dict(zip(given, (o.value for o in row), strict=True))} for row in product(*columns)]
+    rows = combinations(columns, place, faults)
+    return [{**filled, **dict(zip(given, (o.value for o in row), strict=True))} for row in rows]
 
 
 def _choice(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> list[Option]:
     kind = plugins.kind(choice.folder)
     if choice.optional and node in ("none", None):
         return [Option("none", place)]
-    name, params, at = node, {}, place
+    name: Any = node
+    params: Any = {}
+    at = place
     if isinstance(node, dict) and len(node) == 1:
         (name, params), at = next(iter(node.items())), (*place, next(iter(node)))
     if not isinstance(name, str):
@@ -153,7 +172,11 @@ def _choice(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> lis
 
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation, config=STRICT)
+    try:
+        return TypeAdapter(annotation, config=STRICT)
+    except Exception as error:  # a user's own plug-in may hold anything
+        rule = "an annotation must say what can be checked: int, float, str, bool, Literal, or Annotated of these"
+        raise InputError(f"{rule}. Got {annotation}: {_short(str(error))}. Change it.") from error
 
 
 def _leaf(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str) -> list[Option]:
@@ -239,24 +262,25 @@ class Schema:
         return _adapter(annotation).json_schema()
 
     def _choice(self, choice: Choice) -> dict[str, Any]:
-        names = plugins.names(choice.folder)
-        plain = [name for name in names if self._all_default(choice.folder, name)]
-        forms: list[dict[str, Any]] = [{"enum": plain + (["none"] if choice.optional else [])}]
-        for name in names:
-            key = f"{choice.folder}.{name}"
-            if key not in self.definitions:
-                self.definitions[key] = {}  # holds the place: a loss may have a loss as its base
-                inside = self.mapping(plugins.load(choice.folder, name))
-                self.definitions[key] = {"description": plugins.summary(choice.folder, name), **inside}
-            forms.append(
-                {
-                    "type": "object",
-                    "properties": {name: {"$ref": f"#/$defs/{key}"}},
-                    "required": [name],
-                    "additionalProperties": False,
-                }
-            )
-        return {"anyOf": forms}
+        """A reference to the choice, which is written once under `$defs` and may contain itself (a loss's base)."""
+        key = f"{choice.folder}_or_none" if choice.optional else choice.folder
+        if key not in self.definitions:
+            self.definitions[key] = {}  # holds the place while its parts refer to it
+            names = plugins.names(choice.folder)
+            plain = [name for name in names if self._all_default(choice.folder, name)]
+            forms: list[dict[str, Any]] = [{"enum": plain + (["none"] if choice.optional else [])}]
+            self.definitions[key] = {"anyOf": forms + [self._named(choice.folder, name) for name in names]}
+        return {"$ref": f"#/$defs/{key}"}
+
+    def _named(self, folder: str, name: str) -> dict[str, Any]:
+        """One plug-in with settings: `{name: {...}}`."""
+        key = f"{folder}.{name}"
+        if key not in self.definitions:
+            self.definitions[key] = {}
+            inside = self.mapping(plugins.load(folder, name))
+            self.definitions[key] = {"description": plugins.summary(folder, name), **inside}
+        one = {"type": "object", "properties": {name: {"$ref": f"#/$defs/{key}"}}}
+        return {**one, "required": [name], "additionalProperties": False}
 
     @staticmethod
     def _all_default(folder: str, name: str) -> bool:

@@ -103,7 +103,7 @@ def draw(
     for label, members in orders.items():
         budget = _budget(label, len(members), fraction, per_class)
         shown_count = max(1, _round(of_labels[label] * budget))
-        kept_count = max(shown_count, _round(of_images[label] * len(members)))
+        kept_count = max(1, _round(of_images[label] * len(members)))
         seen = 0 if label in unseen else shown_count
         labelled.append(members[:seen])
         unlabelled.append(members[seen:kept_count])

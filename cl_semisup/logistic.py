@@ -10,9 +10,7 @@ from torch import Tensor
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # weight penalties tried, strongest first
 DEFAULT_STRENGTH = 1e-2  # where labels are too few to choose
-SEARCH_TOLERANCE = (
-    1e-6  # relative change of the loss (or of 1, if it is less) that ends a fit whose penalty is on trial
-)
+SEARCH_TOLERANCE = 1e-5  # of a fit whose penalty is on trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +40,7 @@ class SoftmaxRegression:
         *,
         max_iterations: int = 1000,
         start: Tensor | None = None,
-        tolerance: float = 1e-7,
+        tolerance: float = 1e-6,
     ) -> "SoftmaxRegression":
         """L-BFGS on the exact loss and gradient until a step changes the loss (1 if it is less) by `tolerance` of it.
 

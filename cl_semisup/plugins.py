@@ -18,6 +18,7 @@ from cl_semisup.errors import InputError, unknown
 
 PACKAGE = Path(__file__).parent
 FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
+MISSING = "missing"  # the version of a plug-in whose file is not here
 _outside: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 
 
@@ -49,7 +50,7 @@ def kind(folder: str) -> str:
 
 
 def add(path: Path, folder: str = "losses") -> str:
-    """Make a user's own file a plug-in under its stem. Its code runs when it is loaded, so only the command line may."""
+    """Make a user's own file a plug-in under its stem. Its code runs here, so only the command line may ask."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(
@@ -93,12 +94,13 @@ def load(folder: str, name: str) -> type:
 
 def _import_file(path: Path, module_name: str) -> Any:
     spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None and spec.loader is not None  # a path that ends in .py always has a loader
+    assert spec is not None  # a path that ends in .py always has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise InputError(
             f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {error}"
@@ -124,7 +126,7 @@ def version(folder: str, name: str) -> str:
     """
     path = paths(folder).get(name)
     if path is None:
-        return "missing"
+        return MISSING
     trees = [_without_docstrings(tree) for tree in _own_code(path, folder)]
     return hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:10]
 

@@ -46,9 +46,12 @@ def fingerprint(settings: dict[str, Any]) -> str:
 
 
 def stale(record: dict[str, Any]) -> list[str]:
-    """The plug-in files that changed since a record was made, and `protocol` if the rest did; [] while it is current."""
+    """Plug-in files that changed since a record was made, and `protocol` if the rest did; [] while it is current.
+
+    A user's own file that is not at hand cannot be judged and counts as unchanged.
+    """
     then, now = record["versions"]["plugins"], versions(Run.from_dict(record["run"]))
-    moved = [key for key in now if then.get(key) != now[key]]
+    moved = [key for key in now if now[key] != plugins.MISSING and then.get(key) != now[key]]
     return moved + (["protocol"] if record["protocol"]["settings"]["version"] != VERSION else [])
 
 

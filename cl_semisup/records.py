@@ -145,6 +145,8 @@ def writable(results: Path) -> None:
         with tempfile.TemporaryFile(dir=results) as file:
             file.write(b"x" * 65536)
             file.flush()
+        for path in results.iterdir():  # records, states, claims, reports of suites
+            stay_inside(results, path / "file")
     except OSError as error:
         raise ResultsError(_explain(results, error)) from error
 

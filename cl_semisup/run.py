@@ -57,7 +57,8 @@ class Run:
     @cached_property
     def id(self) -> str:
         """The same question has the same id on any machine, and in a record of any age."""
-        return digest(self.as_dict())
+        asked = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return digest({key: value for key, value in asked.items() if value is not None})  # as_dict without its copies
 
     @property
     def cell(self) -> tuple[str, str]:

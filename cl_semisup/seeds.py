@@ -1,4 +1,4 @@
-"""Randomness is a function of names, never of order: nothing random needs saving, and paired draws are paired by name."""
+"""Randomness is a function of names, never of order: nothing random needs saving; pairs share names."""
 
 import hashlib
 

@@ -4,7 +4,6 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -291,7 +290,7 @@ def _evaluation(node: Any, faults: list[Fault]) -> list[Option]:
             settings = {} if settings is True else settings
             rows = grid.mapping(settings, plugin, ("evaluation", name), faults, grid.defaults(plugin))
             axes.append([(name, row) for row in rows])
-    return [Option(dict(row), ("evaluation",)) for row in product(*axes)]
+    return [Option(dict(row), ("evaluation",)) for row in grid.combinations(axes, ("evaluation",), faults)]
 
 
 def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, faults: list[Fault]) -> list[Run]:
@@ -299,7 +298,7 @@ def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, fau
     check = _CellCheck(data_dir, faults)
     keys = list(columns)
     cells: list[dict[str, Any]] = []
-    for row in product(*columns.values()):
+    for row in grid.combinations(list(columns.values()), (), faults, times=repetitions):
         cell = dict(zip(keys, row, strict=True))
         if check.passes(cell):
             values = {key: option.value for key, option in cell.items()}

@@ -9,8 +9,8 @@
     ok          none of these; `weak` (not above the untrained floor) needs other runs and is told on leaderboards
 
 Where the thresholds come from: arXiv 2011.10566 calls a spread of 0 collapsed and of 1 healthy; a threshold of 0.1
-would condemn a freshly made ResNet-50 (0.08 on digits), whose features a linear probe reads well. The cap on the rank keeps
-neural collapse out: a perfect classifier's C classes span C - 1 directions, and that is no fault.
+would condemn a freshly made ResNet-50 (0.08 on digits), whose features a linear probe reads well. The cap on the rank
+keeps neural collapse out: a perfect classifier's C classes span C - 1 directions, and that is no fault.
 """
 
 import math

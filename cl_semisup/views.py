@@ -181,7 +181,7 @@ def turn_hue(x: Tensor, turn: Tensor) -> Tensor:
 
 
 def random_blur(x: Tensor, probability: float, generator: Generator) -> Tensor:
-    """Gaussian blur with sigma in [0.1, 2] pixels; the kernel spans a tenth of the side (odd, at least 3), as SimCLR's."""
+    """Gaussian blur with sigma in [0.1, 2] pixels; the kernel spans a tenth of the side (odd, >= 3), as SimCLR's."""
     side = x.shape[-1]
     radius = max(1, side // 20)
     sigma = 0.1 + 1.9 * torch.rand(len(x), 1, device=x.device, generator=generator)

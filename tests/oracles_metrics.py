@@ -62,10 +62,13 @@ def wasserstein_uniformity(u: Rows, points: int = 200_001) -> float:
     return float(np.abs(empirical - law).mean() * 2)
 
 
-def alpha_req(z: Rows) -> float:
+def alpha_req(z: Rows, last: int = 100) -> float:
+    """Over ranks 4 to the smallest of 100, `last` and the dimensions."""
     rows = z - mean_row(z)
     eigenvalues = sorted(np.linalg.eigvalsh(rows.T @ rows), reverse=True)
-    points = [(math.log(j), math.log(eigenvalues[j - 1]), 1 / j) for j in range(4, min(100, len(eigenvalues)) + 1)]
+    points = [
+        (math.log(j), math.log(eigenvalues[j - 1]), 1 / j) for j in range(4, min(100, last, len(eigenvalues)) + 1)
+    ]
     total = sum(w for _, _, w in points)
     x0, y0 = sum(w * x for x, _, w in points) / total, sum(w * y for _, y, w in points) / total
     return -sum(w * (x - x0) * (y - y0) for x, y, w in points) / sum(w * (x - x0) ** 2 for x, _, w in points)

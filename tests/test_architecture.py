@@ -35,13 +35,26 @@ MAY_IMPORT = {
     "datasets": {"errors", "images", "settings", "datasets", "seeds"},
     "encoders": set(),
     "optimizers": set(),
-    "losses": {"errors", "grid", "contrast", "plugins", "losses", "seeds"},
+    "prototypes": {"errors", "contrast"},
+    "losses": {"errors", "grid", "contrast", "plugins", "losses", "seeds", "prototypes"},
+    "dynamics": {"losses", "prototypes", "geometry", "seeds"},
     "evaluation": {"errors", "plugins", "evaluation", "geometry", "logistic", "seeds", "contrast", "labels"},
     "contract": {"grid", "losses", "plugins", "errors"},
     "training": {"geometry", "losses", "seeds", "settings", "training", "views", "errors"},
-    "suite": {"errors", "evaluation", "grid", "images", "losses", "plugins", "run", "selection", "settings", "yaml_source"},
+    "suite": {
+        "errors",
+        "evaluation",
+        "grid",
+        "images",
+        "losses",
+        "plugins",
+        "run",
+        "selection",
+        "settings",
+        "yaml_source",
+    },
 }
-FREE = {"execution", "cli"}  # they join everything
+FREE = {"execution", "gate", "pytest_plugin", "cli"}  # they join everything
 TORCH_FREE = {"errors", "seeds", "settings", "run", "plugins", "images", "yaml_source", "grid", "protocol", "records"}
 TORCH_FREE |= {"selection", "verdict", "leaderboard", "report", "labels", "suite"}
 

@@ -280,6 +280,16 @@ def test_shown_labels_are_the_bank_of_the_labelled_score() -> None:
         assert measure(name, about).scores[f"{score}_labelled"] == measure(name, alone).scores[score]
 
 
+@pytest.mark.parametrize("name", ["knn", "linear", "nearest_mean", "ridge"])
+def test_a_wrong_label_that_the_run_saw_is_learned_as_it_was_shown(name: str) -> None:
+    """Every shown label is that of the next class: the labelled score falls to nothing, the other stays."""
+    about = embedded(train=200, test=200)
+    wrong = replace(about, shown=(about.train_labels + 1) % CLASSES, memo={})
+    right, found = measure(name, about).scores, measure(name, wrong).scores
+    assert found[f"{name}_top1"] == right[f"{name}_top1"] > 0.9
+    assert found[f"{name}_top1_labelled"] < 0.05
+
+
 def test_presets_are_knn_with_their_settings() -> None:
     about = embedded()
     presets = measure("knn_presets", about).scores
@@ -296,7 +306,7 @@ def test_presets_are_knn_with_their_settings() -> None:
 def test_softmax_regression_finds_scikit_learns_minimum(strength: float) -> None:
     x, y = blobs(400, noise=5)
     x = x.double() @ torch.randn(12, 12, generator=torch.Generator().manual_seed(1)).double()  # correlated
-    ours = SoftmaxRegression.fit(x, y, CLASSES, strength)
+    ours = SoftmaxRegression.fit(x, y, CLASSES, strength, tolerance=1e-9)
     scaled = ((x - x.mean(dim=0)) / x.std(dim=0, correction=0)).numpy()
     theirs = LogisticRegression(C=1 / (strength * len(x)), tol=1e-8, max_iter=10_000).fit(scaled, y.numpy())
     weight, offset = ours.weight.numpy(), ours.bias.numpy()
@@ -384,6 +394,30 @@ def test_sgd_reaches_what_a_converged_probe_reaches() -> None:
     assert measure("linear_sgd", about).scores["linear_sgd_top1"] == pytest.approx(
         measure("linear", about).scores["linear_top1"], abs=0.03
     )
+
+
+def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
+    """A softmax head, momentum 0.9, weight decay on weights and not on biases, cosine to 0 over all steps."""
+    from cl_semisup.evaluation.linear_sgd import LinearSGD
+    from cl_semisup.seeds import seed
+
+    x, y = blobs(90, noise=4)
+    heads = LinearSGD(epochs=5, batch_size=32, weight_decay=0.01)._train(x, y, CLASSES, (0.3, 0.03), ("a", 0))
+    for number, rate in enumerate((0.3, 0.03)):
+        head = nn.Linear(12, CLASSES)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        groups = [{"params": [head.weight], "weight_decay": 0.01}, {"params": [head.bias], "weight_decay": 0.0}]
+        optimizer = torch.optim.SGD(groups, lr=rate, momentum=0.9)
+        cosine = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: (1 + math.cos(math.pi * step / 10)) / 2)
+        for epoch in range(5):
+            generator = torch.Generator().manual_seed(seed("linear_sgd order", "a", 0, epoch))
+            for rows in torch.randperm(90, generator=generator)[:64].split(32):
+                optimizer.zero_grad()
+                F.cross_entropy(head(x[rows]), y[rows]).backward()
+                optimizer.step()
+                cosine.step()
+        assert torch.allclose(heads(x)[number], head(x), atol=1e-4)
 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 10.0])
@@ -490,7 +524,7 @@ def test_calibration_error_is_what_a_loop_counts() -> None:
 
     p = torch.randn(200, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).softmax(dim=1)
     y = torch.randint(0, 4, (200,), generator=torch.Generator().manual_seed(1))
-    for bins in (1, 10, 15):
+    for bins in (1, 2, 3, 10, 15):
         assert calibration_error(p, y, bins) == pytest.approx(oracles.calibration_error(p.numpy(), y.numpy(), bins))
 
 

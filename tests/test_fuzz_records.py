@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cl_semisup import leaderboard, protocol, records, report, selection, suite
+from cl_semisup import leaderboard, records, report, selection, suite
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import conduct
 from cl_semisup.execution.execute import failed
@@ -63,7 +63,9 @@ odd = st.one_of(
 @st.composite
 def tampered(draw: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
     """Something odd at a random place, at any depth, or a place gone."""
-    moves = draw(st.lists(st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.booleans(), odd), max_size=3))
+    moves = draw(
+        st.lists(st.tuples(st.lists(st.integers(0, 30), min_size=1, max_size=4), st.booleans(), odd), max_size=3)
+    )
 
     def tamper(record: dict[str, Any]) -> None:
         for path, gone, value in moves:
@@ -193,9 +195,16 @@ def test_a_record_about_another_run_is_refused(tmp_path: Path, asked: Suite) -> 
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("name", "../../elsewhere"), ("name", "other"), ("runs", [{"dataset": {"../..": {}}, "loss": {"x": {}}}]), ("score", 1)],
+    [
+        ("name", "../../elsewhere"),
+        ("name", "other"),
+        ("runs", [{"dataset": {"../..": {}}, "loss": {"x": {}}}]),
+        ("score", 1),
+    ],
 )
-def test_a_strangers_selection_cannot_send_a_report_elsewhere(tmp_path: Path, asked: Suite, key: str, value: Any) -> None:
+def test_a_strangers_selection_cannot_send_a_report_elsewhere(
+    tmp_path: Path, asked: Suite, key: str, value: Any
+) -> None:
     asked.selection().save(tmp_path)
     path = tmp_path / "fuzz" / "suite.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
@@ -208,3 +217,17 @@ def test_numbers_stay_what_they_are(tmp_path: Path, asked: Suite) -> None:
     record = sound(run)
     record["scores"]["knn_top1"] = math.nextafter(0.5, 1)
     assert records.read(records.write(tmp_path, run, record, {})) == record
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "claims", "records", "fuzz"])
+def test_a_results_folder_with_a_link_that_leads_out_is_refused(tmp_path: Path, asked: Suite, name: str) -> None:
+    results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
+    for folder in (results, elsewhere):
+        folder.mkdir()
+    (results / name).symlink_to(elsewhere)
+    with pytest.raises(ResultsError, match="must lie in .* Got a link to .* Remove the link"):
+        records.writable(results)
+    assert not list(elsewhere.iterdir())
+    (tmp_path / "link").symlink_to(results)  # a results folder that is itself a link is its user's choice
+    (results / name).unlink()
+    records.writable(tmp_path / "link")

@@ -14,8 +14,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cl_semisup import cli, plugins, suite
+from cl_semisup import cli, grid, plugins, suite
 from cl_semisup.errors import SuiteError
+from cl_semisup.settings import LearningRate
 from cl_semisup.suite import Suite
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))
@@ -41,7 +42,8 @@ leaves = st.one_of(
 nodes = st.recursive(
     leaves,
     lambda inside: st.one_of(
-        st.lists(inside, max_size=3), st.dictionaries(st.one_of(st.sampled_from(NAMES + KEYS), leaves), inside, max_size=3)
+        st.lists(inside, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES + KEYS), leaves), inside, max_size=3),
     ),
     max_leaves=6,
 )
@@ -152,3 +154,29 @@ def test_what_fuzzing_found_stays_mended(text: str, line: str, message: str) -> 
     with pytest.raises(SuiteError) as caught:
         suite.parse(text + line + "\n", "s.yaml")
     assert message in str(caught.value)
+
+
+def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:
+    many = ", ".join(str(i / 1000) for i in range(1, 1001))
+    clop = f"{{clop: {{weight: [{many}], base: {{nt_xent: {{temperature: [{many}]}}}}}}}}"
+    began = time.perf_counter()
+    for old, new in (
+        ("losses: [nt_xent, clop]", f"losses: {clop}"),
+        ("label_fraction: 0.1\nlearning_rate: 0.1", f"label_fraction: [{many}]\nlearning_rate: [{many}]"),
+        ("repetitions: 1", f"repetitions: 1000\nprojector: {{dim: [{', '.join(map(str, range(100, 300)))}]}}"),
+    ):
+        assert old in text
+        with pytest.raises(
+            SuiteError, match="must stand for at most 100,000 combinations. Got [0-9,]+. Split the suite."
+        ):
+            suite.parse(text.replace(old, new), "s.yaml")
+    assert time.perf_counter() - began < SOON
+
+
+def test_a_long_list_takes_no_longer_a_value_than_a_short_one() -> None:
+    faults: list[grid.Fault] = []
+    began = time.perf_counter()
+    found = grid.options([*range(1, 20_001), 1], LearningRate, ("learning_rate",), faults)
+    assert time.perf_counter() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
+    assert len(found) == 20_000
+    assert [fault.place for fault in faults] == [("learning_rate", 20_000)]

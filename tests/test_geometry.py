@@ -138,6 +138,14 @@ def test_rank_counts_directions_whatever_their_length_and_turn() -> None:
     assert float(geometry.rankme(z)) == pytest.approx(5, abs=1e-3)
 
 
+def test_rankme_counts_every_empty_direction_a_little() -> None:
+    """A line in 400 dimensions: one share of 1 + e and 399 of e = 1e-7."""
+    line = cloud(400, 1) @ cloud(1, 400, 1)
+    expected = math.exp(-(1 + 1e-7) * math.log(1 + 1e-7) - 399 * 1e-7 * math.log(1e-7))
+    assert expected > 1.0006
+    assert float(geometry.rankme(line)) == pytest.approx(expected, abs=1e-6)
+
+
 def test_alpha_req_finds_the_exponent_of_a_power_law() -> None:
     for alpha in (0.5, 1.0, 2.0):
         left = torch.linalg.qr(cloud(400, 150) - cloud(400, 150).mean(dim=0))[0]
@@ -147,6 +155,13 @@ def test_alpha_req_finds_the_exponent_of_a_power_law() -> None:
         assert found == pytest.approx(alpha, abs=0.02)
         assert found == pytest.approx(oracles.alpha_req(z.numpy()), abs=1e-6)
         assert fit > 0.99
+
+
+@pytest.mark.parametrize(("count", "dim"), [(300, 60), (50, 300), (400, 150)])
+def test_alpha_req_weighs_the_first_ranks_most(count: int, dim: int) -> None:
+    """Where no power law holds, only the weighted fit over the same ranks gives the same slope."""
+    z = cloud(count, dim)
+    assert geometry.alpha_req(z)[0] == pytest.approx(oracles.alpha_req(z.numpy(), count - 1))
 
 
 def test_alpha_req_needs_six_directions() -> None:

@@ -118,6 +118,12 @@ def test_the_unlabelled_part_may_have_a_tail_of_its_own() -> None:
     assert counts(both.kept)[0] == 20, "a labelled image is kept whatever the unlabelled part looks like"
 
 
+def test_a_class_whose_tail_rounds_to_nothing_keeps_one_image() -> None:
+    drawn = draw(per_class=1, imbalance=LONG_TAIL | {"factor": 1e4}, unseen_classes=9)
+    assert counts(drawn.kept)[-1] == 1
+    assert min(counts(drawn.kept)) == 1
+
+
 def test_an_imbalance_keeps_the_same_images_under_every_budget() -> None:
     small, large = draw(fraction=0.05, imbalance=LONG_TAIL), draw(fraction=1.0, imbalance=LONG_TAIL)
     assert small.kept.tolist() == large.kept.tolist()

@@ -96,7 +96,9 @@ def test_every_plug_in_says_what_it_is_and_what_its_settings_mean(folder: str) -
         grid.defaults(plugin)  # a default that breaks its own rule raises
 
 
-def test_a_private_module_beside_a_plug_in_counts_in_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_private_module_beside_a_plug_in_counts_in_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "losses"
     folder.mkdir()
     (folder / "mine.py").write_text("from cl_semisup.losses._shared import f\n" + LOSS)

@@ -102,3 +102,10 @@ def test_a_changed_plug_in_makes_a_record_stale(run: Run) -> None:
     assert protocol.stale(record) == ["losses.nt_xent"]  # clop's base: nested plug-ins count
     record["protocol"]["settings"]["version"] = 0
     assert "protocol" in protocol.stale(record)
+
+
+def test_a_users_loss_that_is_not_at_hand_is_not_stale(run: Run) -> None:
+    record = record_of(run)
+    record["run"]["loss"] = {"someones_own": {}}
+    record["versions"]["plugins"]["losses.someones_own"] = "abc"
+    assert protocol.stale(record) == []

@@ -38,20 +38,18 @@ class InterruptedRunError(RuntimeError):
     """Stands for a crash."""
 
 
-class Crashing(torch.optim.SGD):
-    """Dies in the middle of a step, after some steps."""
+def _crash_after(steps: int, optimizer: torch.optim.Optimizer) -> None:
+    """Die in the middle of a step, before the weights move."""
+    done = iter(range(steps))
 
-    left: int | None = None
+    def crash(*_: Any) -> None:
+        if next(done, None) is None:
+            raise InterruptedRunError
 
-    def step(self, closure: Any = None) -> Any:
-        if self.left is not None:
-            if self.left == 0:
-                raise InterruptedRunError
-            self.left -= 1
-        return super().step(closure)
+    optimizer.register_step_pre_hook(crash)
 
 
-def _parts(name: str, params: dict[str, Any]) -> Parts:
+def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Parts:
     data = plugins.load("datasets", "digits")().load(Path())
     loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
@@ -61,12 +59,11 @@ def _parts(name: str, params: dict[str, Any]) -> Parts:
     mean, std = torch.tensor([0.3]), torch.tensor([0.35])
     settings = Views(rotation=15.0, shift=0.1)
     weights, others = loop.parameters(model, loss)
-    groups = [{"params": weights, "weight_decay": 1e-4}, {"params": others, "weight_decay": 0.0}]
     return Parts(
         model=model,
         loss=loss,
         views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
-        optimizer=Crashing(groups, lr=1.0, momentum=0.9),
+        optimizer=plugins.load("optimizers", optimizer)().build(weights, others),
         images=torch.as_tensor(data.train_images[:IMAGES]),
         shown=shown,
         names=NAMES,
@@ -90,17 +87,20 @@ def _tensors(parts: Parts) -> dict[str, Tensor]:
     return found
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
 @pytest.mark.parametrize(("name", "params"), CASES, ids=[name for name, _ in CASES])
-def test_a_resumed_training_is_the_same_bit_for_bit(name: str, params: dict[str, Any], tmp_path: Path) -> None:
-    whole = _parts(name, params)
+def test_a_resumed_training_is_the_same_bit_for_bit(
+    name: str, params: dict[str, Any], optimizer: str, tmp_path: Path
+) -> None:
+    whole = _parts(name, params, optimizer)
     _train(whole)
 
-    broken = _parts(name, params)
-    broken.optimizer.left = STOP  # type: ignore[attr-defined]
+    broken = _parts(name, params, optimizer)
+    _crash_after(STOP, broken.optimizer)
     with pytest.raises(InterruptedRunError):
         _train(broken, Checkpoint(tmp_path / "run.pt", every=0))
 
-    resumed = _parts(name, params)
+    resumed = _parts(name, params, optimizer)
     saved = Checkpoint(tmp_path / "run.pt", every=0)
     state = saved.load(torch.device("cpu"))  # tensors and plain values only
     assert state is not None
@@ -125,7 +125,7 @@ def test_the_memory_of_a_loss_changes_and_matters(name: str, tmp_path: Path) -> 
     assert any(not torch.equal(first[key], value) for key, value in whole.loss.state_dict().items())
 
     broken = _parts(name, params)
-    broken.optimizer.left = STOP  # type: ignore[attr-defined]
+    _crash_after(STOP, broken.optimizer)
     checkpoint = Checkpoint(tmp_path / "run.pt", every=0)
     with pytest.raises(InterruptedRunError):
         _train(broken, checkpoint)

@@ -4,9 +4,10 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from cl_semisup import suite
+from cl_semisup import suite, yaml_source
 from cl_semisup.errors import SuiteError
 from cl_semisup.run import UNTRAINED, Run
 from cl_semisup.suite import Suite
@@ -203,3 +204,17 @@ def test_suites_that_come_along_are_valid_and_name_the_schema() -> None:
 def test_the_committed_schema_is_current() -> None:
     committed = json.loads((ROOT / "suites" / "suite.schema.json").read_text())
     assert committed == json.loads(json.dumps(suite.schema())), "python benchmark.py schema > suites/suite.schema.json"
+
+
+def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> None:
+    checks = jsonschema.Draft202012Validator(suite.schema())
+    checks.check_schema(checks.schema)
+    for path in [*sorted((ROOT / "suites").glob("*.yaml")), ROOT / "tests" / "tiny.yaml"]:
+        assert checks.is_valid(yaml_source.parse(path.read_text(), str(path)).data), path
+    for old, new in (
+        ("nt_xent, clop", "dhell"),
+        ("epochs: 1", "epocs: 1"),
+        ("128", "1"),
+        ("fraction: 0.1", "fraction: 2"),
+    ):
+        assert not checks.is_valid(yaml_source.parse(text.replace(old, new), "s.yaml").data), new

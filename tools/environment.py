@@ -1,7 +1,7 @@
 """Find or make a Python environment for this checkout and print its interpreter: `python tools/environment.py test`.
 
-An interpreter that already has everything is used as it is (a machine without downloads needs nothing more). Else `.venv`
-is made, with uv where it can be had and with pip otherwise. A stamp is written last, so an interrupted installation
+An interpreter that already has everything is used as it is (that serves a machine without downloads). Else `.venv` is
+made, with uv where it can be had and with pip otherwise. A stamp is written last, so an interrupted installation
 is started again from nothing. Standard library only: it runs before anything is installed.
 """
 

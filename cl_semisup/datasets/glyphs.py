@@ -54,12 +54,14 @@ class Glyphs:
         random = np.random.default_rng(seed("glyphs", self.classes, self.strokes, self.draw))
         figures = 0.7 * (2 * random.random((self.classes, self.strokes + 1, 2)) - 1)  # corners of each class's path
         random = np.random.default_rng(seed("glyph images", self.classes, self.strokes, self.difficulty, self.draw))
-        parts = []
+        parts: list[Any] = []
         for count in (self.per_class, self.per_class // 5):
             labels = np.arange(count * self.classes, dtype=np.int64) % self.classes
             chunks = [self._draw(figures[labels[i : i + CHUNK]], random) for i in range(0, len(labels), CHUNK)]
             parts += [np.concatenate(chunks), labels]
-        return Images(*parts, tuple(f"glyph {c}" for c in range(self.classes)))  # type: ignore[arg-type]
+        train_images, train_labels, test_images, test_labels = parts
+        names = tuple(f"glyph {c}" for c in range(self.classes))
+        return Images(train_images, train_labels, test_images, test_labels, names)
 
     def _draw(self, paths: Reals, random: np.random.Generator) -> NDArray[np.uint8]:
         """(N, strokes + 1, 2) corners in [-1, 1] -> (N, 1, side, side) grey images."""

@@ -15,7 +15,7 @@ SCALE = 100.0  # pixel steps of one unit of length: a point's coordinate x is st
 
 @dataclass(frozen=True)
 class Subspaces:
-    """A union of linear subspaces: each class is a random subspace of a space, its points fill the unit ball with noise.
+    """A union of linear subspaces: each class is a random subspace, its points fill the unit ball with noise.
 
     A point of n coordinates is an image of ceil(sqrt(n))^2 grey pixels, zero at mid-grey, in steps of 0.01. A point and
     its opposite belong to the same class, so a view may be the negative. The default is three lines in space; the
@@ -60,13 +60,15 @@ class Subspaces:
         self._check()
         random = np.random.default_rng(seed("subspaces", self.classes, self.ambient, self.dimension, self.draw))
         bases = [np.linalg.qr(random.standard_normal((self.ambient, self.dimension)))[0] for _ in range(self.classes)]
-        parts = []
+        parts: list[Any] = []
         for count in (self.points, self.points // 4):
             labels = np.arange(count * self.classes, dtype=np.int64) % self.classes
             points = np.stack([bases[label] @ _in_ball(self.dimension, random) for label in labels])
             points += self.noise * random.standard_normal(points.shape)
             parts += [self._pixels(points), labels]
-        return Images(*parts, tuple(f"subspace {c}" for c in range(self.classes)))  # type: ignore[arg-type]
+        train_images, train_labels, test_images, test_labels = parts
+        names = tuple(f"subspace {c}" for c in range(self.classes))
+        return Images(train_images, train_labels, test_images, test_labels, names)
 
     def _pixels(self, points: NDArray[np.float64]) -> NDArray[np.uint8]:
         """(M, n) coordinates -> (M, 1, side, side); pixels beyond n are mid-grey."""

@@ -213,7 +213,7 @@ class _Attempt:
         needs = losses.asks(loss).needs
         model = Model(lambda: built.build(channels, side), projector, data.classes, needs, names).to(self.device)
         if self.machine.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         return loss, model
 
     def _train(
@@ -221,7 +221,10 @@ class _Attempt:
     ) -> float:
         """Train, and say how many seconds of training lay behind the state that it began with."""
         run = self.run
-        assert run.batch_size and run.learning_rate and run.optimizer and run.schedule is not None
+        assert run.batch_size is not None
+        assert run.learning_rate is not None
+        assert run.optimizer is not None
+        assert run.schedule is not None
         schedule = Schedule(**run.schedule)
         peak = effective(run.learning_rate, run.batch_size, schedule)
         (optimizer, optimizer_settings) = next(iter(run.optimizer.items()))

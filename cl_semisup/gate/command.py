@@ -4,12 +4,15 @@ import json
 import os
 import sys
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
+
+import torch
 
 from cl_semisup import records
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.local import default_workers
-from cl_semisup.gate import check, ci, execute, history, page, plan, reference
+from cl_semisup.gate import check, ci, collapse, execute, history, page, plan, reference
 from cl_semisup.gate.finding import TIERS
 from cl_semisup.gate.outcome import Execute
 
@@ -20,6 +23,9 @@ def run(options: Namespace) -> int:
         raise InputError('--update: needs --reason "...", which is kept in the reference. Got none. Say why it moves.')
     if options.reason and not options.update:
         raise InputError("--reason: goes with --update. Got it alone. Add --update, or leave it out.")
+    torch.set_num_threads(1)  # what is trained here is so small that a second thread costs more than it gives
+    if collapse.is_one(options.suite):
+        return _collapse(options)
     path = options.reference or reference.path_of(options.suite)
     if options.history:
         return _history(path, options)
@@ -40,18 +46,35 @@ def run(options: Namespace) -> int:
     return verdict.exit_code
 
 
+def _collapse(options: Namespace) -> int:
+    """A suite of descents: its claims are its reference."""
+    if options.update or options.history or options.reference or options.tiers:
+        rule = "a suite of descents has claims and no reference"
+        raise InputError(f"{options.suite}: {rule}. Got --update, --history, --reference or --tiers. Leave them out.")
+    result = collapse.run(collapse.read(options.suite))
+    print(result.text())
+    if options.json:
+        claims = [asdict(claim) for claim in result.claims]
+        records.write_text(options.json, json.dumps({"schema": 1, "claims": claims}, indent=1, allow_nan=False) + "\n")
+    if options.junit:
+        records.write_text(options.junit, ci.junit(result.verdict()))
+    if options.html:
+        records.write_text(options.html, result.html())
+    return result.verdict().exit_code
+
+
 def _update(asked: plan.Plan, path: Path, options: Namespace) -> int:
     """Measure everything anew; how much moved since the reference before goes into the history with the reason."""
     if options.tiers:
         raise InputError("--tiers: a reference holds every tier. Got it with --update. Leave it out.")
-    history = reference.history(path)
+    carried = reference.history(path)
     measured = check.measure(asked, _execute(options, asked), tell=_tell)
     try:
         moved = check.moved(reference.of(asked, path).measured, measured)
         said = f"{moved} checks moved since the one before"
     except ResultsError:
         moved, said = 0, "nothing comparable before it"
-    reference.write(path, reference.now(asked, measured, history, reason=options.reason.strip(), moved=moved))
+    reference.write(path, reference.now(asked, measured, carried, reason=options.reason.strip(), moved=moved))
     print(f"{path}: {len(asked.cells)} losses, {len(asked.runs)} runs; {said}.")
     return 0
 

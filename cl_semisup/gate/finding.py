@@ -64,5 +64,5 @@ def exact(names: Sequence[str], then: Numbers, now: Numbers, **place: Any) -> Fi
 
 
 def rounded(value: float | None) -> float | None:
-    """12 digits: four more than are compared. JSON has no NaN, so what is not finite is none."""
-    return float(f"{value:.12g}") if value is not None and math.isfinite(value) else None
+    """11 digits: three more than are compared. JSON has no NaN, so what is not finite is none."""
+    return float(f"{value:.11g}") if value is not None and math.isfinite(value) else None

@@ -1,5 +1,6 @@
 """The verdict as one small HTML page: the table, and reference and new curves over each other."""
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -14,9 +15,10 @@ body{margin:2em auto;max-width:72em;padding:0 1em;font:15px/1.5 system-ui,sans-s
 pre{background:#f4f6f8;padding:1em;overflow-x:auto;font-size:13px}h2{font-size:1.1em;margin:1.6em 0 .4em}
 .row{display:flex;flex-wrap:wrap;gap:1em}figure{margin:0;width:22em}figcaption{font-size:.85em;color:#5b6570}
 svg{width:100%;height:auto;font:12px system-ui,sans-serif;stroke-width:1.8}svg text{fill:#5b6570;stroke:none}
-svg .grid{stroke:#d9dee3;stroke-width:1;fill:none}.k0{color:#6b747d;stroke-width:5;opacity:.5}.k1{color:#c25200}
+svg .grid{stroke:#d9dee3;stroke-width:1;fill:none}.k{color:#c25200}.k0{color:#6b747d;stroke-width:5;opacity:.5}
+.k2{color:#0067a3}.k3{color:#00835f}.k4{color:#a8478a}
 @media(prefers-color-scheme:dark){body{color:#e6e9ec;background:#14181c}pre{background:#1c2228}svg .grid{stroke:#333b43}
-.k1{color:#ff9a57}.k0{color:#9aa5af}}"""
+.k{color:#ff9a57}.k0{color:#9aa5af}.k2{color:#5fb3f0}.k3{color:#3fd0a0}.k4{color:#ea9fcf}}"""
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -34,7 +36,7 @@ def of_verdict(verdict: Verdict, then: Measured, now: Measured) -> str:
             for quantity in (0, 1, 3) if (loss, cell) in moved else (0,):
                 parts.append(_curves(before.steps if before else [], trajectory.steps, quantity, cell, loss))
         parts.append("</div>")
-    return _page(f"Gate: {verdict.suite}", parts)
+    return whole(f"Gate: {verdict.suite}", parts)
 
 
 def of_history(title: str, series: Iterable[Series]) -> str:
@@ -51,13 +53,29 @@ def of_history(title: str, series: Iterable[Series]) -> str:
         )
         image = svg.picture(axes.frame() + svg.series(1, svg.line(drawn) + marks), f"{one.loss}, {one.figure}")
         parts.append(f"<figure>{image}<figcaption>{said}</figcaption></figure>")
-    return _page(title, [*parts, "</div>"])
+    return whole(title, [*parts, "</div>"])
+
+
+def figure(axes: svg.Axes, lines: Sequence[tuple[str, Sequence[svg.Point]]], caption: str) -> str:
+    """Lines of different dash, each with its name at its end."""
+    drawn = []
+    for i, (name, points) in enumerate(lines):
+        label = svg.text(points[-1][0] - 4, points[-1][1] - 5, name, "end") if points else ""
+        drawn.append(svg.series(i + 1, svg.line(points, dash=i) + label))
+    image = svg.picture(axes.frame() + "".join(drawn), caption)
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def whole(title: str, parts: Sequence[str]) -> str:
+    """A page that asks for nothing: no scripts, no fonts, no network."""
+    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
+    head += f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
 def _curves(then: Sequence[Row], now: Sequence[Row], quantity: int, where: str, loss: str) -> str:
-    old, new = (
-        [float("nan") if row[quantity] is None else float(row[quantity] or 0) for row in s] for s in (then, now)
-    )
+    """The broad line of the reference under the thin one of this run."""
+    old, new = ([math.nan if (value := row[quantity]) is None else value for row in s] for s in (then, now))
     axes = svg.Axes((0, max(len(old), len(new), 2) - 1), svg.span([*old, *new]), "step", QUANTITIES[quantity])
     lines = "".join(
         svg.series(i, svg.line([(axes.x(step), axes.y(value)) for step, value in enumerate(values)]))
@@ -65,9 +83,3 @@ def _curves(then: Sequence[Row], now: Sequence[Row], quantity: int, where: str, 
     )
     image = svg.picture(axes.frame() + lines, f"{loss}, {where}: {QUANTITIES[quantity]}")
     return f"<figure>{image}<figcaption>{escape(where)}</figcaption></figure>"
-
-
-def _page(title: str, parts: Sequence[str]) -> str:
-    head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-    head += f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"

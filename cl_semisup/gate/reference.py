@@ -103,7 +103,7 @@ def made_with() -> dict[str, Any]:
 
 
 def write(path: Path, reference: Reference) -> None:
-    """Atomically, rows of numbers on one line each."""
+    """The whole reference, atomically."""
     measured = reference.measured
     stored = {
         "schema": SCHEMA,
@@ -121,6 +121,11 @@ def write(path: Path, reference: Reference) -> None:
         },
         "outcome": {loss: {cell: columns(runs) for cell, runs in of.items()} for loss, of in measured.outcome.items()},
     }
+    write_rows(path, stored)
+
+
+def write_rows(path: Path, stored: dict[str, Any]) -> None:
+    """JSON with every innermost list on one line, so that a diff shows the row that moved."""
     text = json.dumps(stored, indent=1, allow_nan=False, ensure_ascii=False)
     records.write_text(path, ROW.sub(lambda row: "[" + " ".join(row[1].split()) + "]", text) + "\n")
 

@@ -39,7 +39,7 @@ class Verdict:
 
     @property
     def tiers(self) -> list[str]:
-        return [tier for tier in TIERS if any(finding.tier == tier for finding in self.findings)]
+        return list(dict.fromkeys(finding.tier for finding in self.findings))
 
     def count(self, tier: str, verdict: str) -> int:
         return sum(f.tier == tier and f.verdict == verdict for f in self.findings)

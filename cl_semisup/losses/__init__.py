@@ -6,7 +6,8 @@
 A loss file holds one frozen dataclass whose fields are its hyperparameters. A loss without state is its own callable
 (`__call__`); one with parameters, buffers or another loss inside has `build(setting)`, which returns a module.
 
-What a loss asks for beyond projections it declares in `asks`, an `Asks`; the trainer provides it.
+What a loss asks for beyond projections it declares in `asks`, an `Asks`; the trainer provides it. A loss that is a mean
+over images may offer `per_image(z1, z2, labels, ...) -> (N,)` for losses that weigh images.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class Asks:
     Args:
         labels: whether the labels change the loss
         needs: names from `cl_semisup.training.needs`, each handed over as a keyword argument of that name
-        views: the recipe of every view: `full` (the suite's views) or `weak` (a mirror where allowed and a small shift);
+        views: the recipe of every view: `full` (the suite's views) or `weak` (a mirror if allowed, a small shift);
             z1 and z2 are the projections of the first two
         trains_on: `all` images, or `labelled` ones only
         momentum: decay of the momentum copy of the network at the first and the last step, cosine between

@@ -33,10 +33,10 @@ class AntiCollapse:
         base: the loss it is added to: a name, {name: settings}, or none
         weight: w, >= 0
         kind: what is spread: the rows, or the proxies
-        form: f; linear -R has the stronger gradient where the rate is large
+        form: f; for pairs exp(-R) is next to nothing once R is in the tens: take linear, or a small gamma
         eps: squared distortion of the code, > 0; 0.5 in the code
         rate: gamma, > 0
-        alignment: w_a of ProxyAnchor, >= 0; only for kind: proxy
+        alignment: w_a of ProxyAnchor, >= 0; 1 in the code, which has no base loss beside it
         sharpness: a of ProxyAnchor, > 0; 64 in the code
     """
 
@@ -46,8 +46,8 @@ class AntiCollapse:
     form: Literal["exp", "linear"] = "exp"
     eps: Annotated[float, Gt(0)] = 0.5
     rate: Annotated[float, Gt(0)] = 1.0
-    alignment: Annotated[float, Ge(0)] = 1.0
-    sharpness: Annotated[float, Gt(0)] = 64.0
+    alignment: Annotated[float, Ge(0)] = 0.1
+    sharpness: Annotated[float, Gt(0)] = 32.0
 
     def build(self, setting: Setting) -> nn.Module:
         base = None if self.base == "none" else setting.loss(self.base)

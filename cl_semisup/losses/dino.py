@@ -88,7 +88,9 @@ class _DINO(nn.Module):
                 self.centre = torch.lerp(
                     torch.cat(answers).to(self.centre.dtype).mean(dim=0), self.centre, settings.centre_momentum
                 )
-        prototypes = unit(self.prototypes.detach() if epoch < settings.frozen_epochs else self.prototypes)
+        prototypes = unit(self.prototypes)
+        if epoch < settings.frozen_epochs:
+            prototypes = prototypes.detach() + 0.0 * self.prototypes  # a zero gradient: optimizers trip over none
         guess1, guess2 = (
             nn.functional.log_softmax((unit(z) @ prototypes.T).to(target1.dtype) / settings.temperature, dim=1)
             for z in (z1, z2)

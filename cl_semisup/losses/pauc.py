@@ -97,11 +97,11 @@ class _Prototypical(nn.Module):
         self.register_buffer("remembered", torch.zeros(len(memory), dtype=torch.bool))
         self.clusterings = nn.ModuleList(clusterings)
 
-    def get_extra_state(self) -> int:
-        return self.clustered
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.clustered)
 
-    def set_extra_state(self, state: int) -> None:
-        self.clustered = state
+    def set_extra_state(self, state: Tensor) -> None:
+        self.clustered = int(state)
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         index, epoch = needed["index"], needed["epoch"]

@@ -67,7 +67,9 @@ class _SwAV(nn.Module):
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, epoch: int = 0) -> Tensor:
         settings = self.settings
-        prototypes = unit(self.prototypes.detach() if epoch < settings.frozen_epochs else self.prototypes)
+        prototypes = unit(self.prototypes)
+        if epoch < settings.frozen_epochs:
+            prototypes = prototypes.detach() + 0.0 * self.prototypes  # a zero gradient: optimizers trip over none
         rows = unit(z1), unit(z2)
         scores = [(view @ prototypes.T).to(view.dtype) for view in rows]  # (N, K) each
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""One optimizer a file: `build(weights, others)`; weight decay is for `weights` alone; `lr` is set before every step."""
+"""One optimizer a file: `build(weights, others)`; only `weights` decay; `lr` is set before every step."""

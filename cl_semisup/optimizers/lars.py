@@ -9,7 +9,8 @@ from annotated_types import Ge, Gt, Interval
 class LARS:
     """Layer-wise adaptive rate scaling: every weight tensor moves in proportion to its own norm.
 
-        g <- g + decay * w;   ratio = trust * |w| / |g| (1 if either is 0);   m <- momentum * m + ratio * g;   w <- w - lr * m
+        g <- g + decay * w;    ratio = trust * |w| / |g|, 1 if either is 0
+        m <- momentum * m + ratio * g;    w <- w - lr * m
 
     Biases and normalisation layers take plain momentum steps, as in SimCLR and Barlow Twins.
 

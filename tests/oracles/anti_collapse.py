@@ -26,8 +26,8 @@ def oracle(
     form: str = "exp",
     eps: float = 0.5,
     rate: float = 1.0,
-    alignment: float = 1.0,
-    sharpness: float = 64.0,
+    alignment: float = 0.1,
+    sharpness: float = 32.0,
 ) -> Number:
     """`loss` is the built loss, whose proxies are read."""
     value = nt_xent.oracle(z1, z2, labels) if base == "nt_xent" else total(z1[0]) * 0

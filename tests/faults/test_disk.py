@@ -1,0 +1,83 @@
+"""A disk that is full stops a benchmark in words: nothing is torn, and with space it goes on."""
+
+import hashlib
+import os
+import pickle
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from cl_semisup import records
+from cl_semisup.errors import ResultsError
+from cl_semisup.execution import conduct
+from cl_semisup.run import Run
+from cl_semisup.training.checkpoint import Checkpoint
+from tests.test_execution import InProcess
+
+Asked = Callable[..., Run]
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB, where the system lets us have one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a small disk; test_records.py pretends to have one")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, asked: Asked) -> None:
+    runs = [asked("none", at=at) for at in range(6)]
+    with pytest.raises(ResultsError, match=r"No space left on device\. (Free some space|Check the results folder)"):
+        conduct.conduct(small, runs, InProcess())
+    done = [records.read(path) for path in records.every(small)]
+    assert 0 < len(done) < len(runs)
+    assert not list(small.rglob(".tmp-*"))
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
+    outcome = conduct.conduct(small, conduct.missing(small, runs), InProcess())
+    assert outcome.statuses == {"ok": len(runs) - len(done)}
+    assert conduct.missing(small, runs) == []
+
+
+def test_a_state_that_finds_no_space_costs_the_state_and_not_the_run(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = Checkpoint(small / "states" / "run.pt", every=0)
+    checkpoint.save({"step": 1, "weights": torch.zeros(10)})
+    checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
+    assert "no state is kept: No space left on device. The run goes on." in capsys.readouterr().err
+    state = checkpoint.load(torch.device("cpu"))
+    assert state is not None
+    assert state["step"] == 1
+    assert [path.name for path in (small / "states").iterdir()] == ["run.pt"]
+
+
+def test_a_state_that_is_damaged_or_a_strangers_is_not_continued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "run.pt"
+    checkpoint = Checkpoint(path, every=0, made_by="me")
+    checkpoint.save({"step": 1})
+    whole = path.read_bytes()
+    evil = pickle.dumps(_Evil())
+    forged = hashlib.sha256(evil).digest() + evil
+    flipped = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
+    for content in (b"", whole[:20], whole[:-1], flipped, forged):
+        path.write_bytes(content)
+        assert checkpoint.load(torch.device("cpu")) is None
+    assert not (tmp_path / "ran").exists()
+    path.write_bytes(whole)
+    assert checkpoint.load(torch.device("cpu")) is not None
+    assert Checkpoint(path, every=0, made_by="another").load(torch.device("cpu")) is None
+
+
+class _Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran",)

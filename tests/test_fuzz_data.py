@@ -1,0 +1,103 @@
+"""Data that is damaged anywhere is read whole or refused in words, never half and never as code.
+
+The long form: FUZZ=10000 python -m pytest tests/test_fuzz_data.py
+"""
+
+import io
+import os
+import pickle
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from cl_semisup.datasets import _sources, image_folder
+from cl_semisup.errors import DataError
+
+EXAMPLES = int(os.environ.get("FUZZ", "200"))
+fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+SIDE = 8
+
+
+def archive() -> bytes:
+    held = io.BytesIO()
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (12, 4, 4), dtype=np.uint8)
+    labels = np.arange(12) % 3
+    np.savez_compressed(held, train_images=pixels, train_labels=labels, test_images=pixels, test_labels=labels)
+    return held.getvalue()
+
+
+def image(kind: str) -> bytes:
+    held = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(held, kind)
+    return held.getvalue()
+
+
+ARCHIVE = archive()
+IMAGES = [image(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    content = bytearray(whole)
+    for at, piece in draw(
+        st.lists(st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=4)), max_size=4)
+    ):
+        content[at : at + len(piece)] = piece
+    return bytes(content[: draw(st.one_of(st.none(), st.integers(0, len(whole))))])
+
+
+@fuzz
+@given(content=damaged(ARCHIVE))
+def test_a_damaged_archive_is_read_whole_or_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(content)
+    try:
+        facts, images = _sources.read_archive(path, pixels=False).facts(), _sources.read_archive(path)
+    except DataError as error:
+        assert str(path) in str(error)
+    else:
+        assert images.facts() == facts
+
+
+@fuzz
+@given(content=st.sampled_from(IMAGES).flatmap(damaged))
+def test_a_damaged_image_is_decoded_to_its_size_or_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL's, of odd metadata
+        try:
+            pixels = image_folder._decoded(path, SIDE)
+        except DataError as error:
+            assert str(path) in str(error)
+        else:
+            assert (pixels.shape, pixels.dtype) == ((3, SIDE, SIDE), np.uint8)
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch ran",)
+
+
+@pytest.mark.parametrize("name", ["train_images", "train_labels", "classes"])
+def test_a_pickle_in_an_archive_is_refused_and_does_not_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arrays = {"train_images": np.zeros((4, 4, 4), np.uint8), "train_labels": np.zeros(4, int)}
+    arrays |= {"test_images": arrays["train_images"], "test_labels": arrays["train_labels"]}
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **(arrays | {name: np.array([Evil()], dtype=object)}))
+    for pixels in (False, True):
+        with pytest.raises(DataError, match="must be plain data, not pickled objects"):
+            _sources.read_archive(tmp_path / "a.npz", pixels=pixels)
+    (tmp_path / "b.npz").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(DataError, match="must be an .npz archive"):
+        _sources.read_archive(tmp_path / "b.npz")
+    assert not (tmp_path / "ran").exists()
