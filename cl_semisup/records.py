@@ -12,7 +12,6 @@ import errno
 import json
 import os
 import stat
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from cl_semisup.errors import ResultsError
 from cl_semisup.run import Run, digest
 
 SCHEMA = 1
+LARGEST = 1e100  # of any figure in a record: its square is still a number, so statistics cannot overflow
 MAX_BYTES = 16_000_000  # of a file that is read; a record has some 5,000, curves some 50,000
 STATUSES = ("ok", "collapsed", "diverged", "failed")
 Record = dict[str, Any]
@@ -178,7 +178,7 @@ def _fault_inside(record: Record) -> str:
     for part in ("scores", "diagnostics", "cost"):
         for name, value in record[part].items():
             missing = value is None and part == "diagnostics"
-            if not missing and not (type(value) in (int, float) and abs(value) <= sys.float_info.max):
+            if not missing and not (type(value) in (int, float) and abs(value) <= LARGEST):
                 return f"needs a number as {part}.{name}. Got {value!r:.40}."
     if not isinstance(record["versions"].get("plugins"), dict):
         return "needs the versions of its plug-ins."

@@ -433,12 +433,15 @@ def test_the_history_finds_the_update_at_which_a_figure_stepped() -> None:
 EXAMPLE = """\
 import torch
 
+
 def margin_loss(z1, z2, labels=None, margin=0.1):
     u, v = (torch.nn.functional.normalize(z, dim=1) for z in (z1, z2))
     return ((u - v).square().sum(dim=1) - margin).relu().mean()
 
+
 def test_margin_loss_is_what_it_was(gate):
     gate(margin_loss)
+
 
 def test_something_else():
     pass

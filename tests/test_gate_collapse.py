@@ -82,7 +82,7 @@ def test_all_claims_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pyte
     assert result.verdict().exit_code == 0
     assert "All 9 claims hold." in result.text()
     assert "<svg" in result.html()
-    assert ci.junit(result.verdict()).count("<testcase") == 10
+    assert ci.junit(result.verdict()).count("<testcase") == 9
 
     monkeypatch.setitem(dynamics.UPDATES, "repulsion", dynamics.UPDATES["gradient"])
     broken = collapse.run(replace(experiment, minimisers=()))
