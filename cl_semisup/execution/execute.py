@@ -22,7 +22,7 @@ from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.execution import chance
 from cl_semisup.execution.machine import Machine
-from cl_semisup.records import SCHEMA, Record
+from cl_semisup.records import LARGEST, SCHEMA, Record
 from cl_semisup.run import Run
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
@@ -415,13 +415,13 @@ def _rounded(values: Tensor) -> list[float]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it, which has no NaN: what is not finite becomes null. Anything else that JSON lacks is refused."""
+    """As JSON has it: what is not finite, or absurd, becomes null. Anything else that JSON lacks is refused."""
     if isinstance(value, dict):
         return {str(key): _plain(inside) for key, inside in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inside) for inside in value]
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return float(value) if abs(value) <= LARGEST else None
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")
