@@ -510,6 +510,7 @@ HOSTILE_CURVES: list[dict[str, Any]] = [
     {"singular_values": [math.nan], "picture": {"x": [0.1], "y": [0.1], "label": ["%s<script>"]}},
     {"picture": {"x": [0.1, 0.2], "y": [0.1], "label": [1, 2]}},
     {"picture": {"x": [], "y": [], "label": []}},
+    {"projection_picture": {"x": [0.1], "y": [], "label": [1], "prototypes": {"x": "<script>"}}},
 ]
 
 
@@ -520,6 +521,28 @@ def test_curves_that_are_no_numbers_are_left_out(tmp_path: Path, curves: dict[st
     page = path.read_text("utf-8")
     assert page.count("<script>") == 1
     assert "No pictures are stored beside the records." in page
+
+
+def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
+    seen = curves()
+    ring = {"x": [0.2, 2.0, 0.0], "y": [-0.3, 0.0, 0.0], "label": [1, 13, -1]}
+    seen["projection_picture"] = seen["picture"] | {"prototypes": ring}
+    hostile = seen["picture"] | {"prototypes": {"x": [0.1], "y": [0.1], "label": ["<script>"]}}
+    write(tmp_path, run("clop"), 0.5, curves=seen)
+    write(tmp_path, run("supcon"), 0.5, curves=curves() | {"projection_picture": hostile})
+    (path,) = (
+        path for path in report.make(tmp_path, select([run("clop"), run("supcon")])).files if path.suffix == ".html"
+    )
+    page = path.read_text("utf-8")
+    assert page.count("projections and prototypes</figcaption>") == 2
+    assert re.findall(r'class="ring ([^"]*)"', page) == ["c1", "c3", ""]
+    assert re.findall(r"<title>(prototype[^<]*)</title>", page) == [
+        "prototype of class 1",
+        "prototype of class 13",
+        "prototype",
+    ]
+    ends = [float(x) for x in re.findall(r'class="ring[^>]*><circle cx="([^"]+)"', page)]
+    assert ends == [109.2, 192.0, 100.0]  # the farthest is at the edge, with equal scales
 
 
 # Side by side ----------------------------------------------------------------------------------------------------

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 import cl_semisup
-from cl_semisup import evaluation, geometry, labels, losses, plugins, protocol, verdict
+from cl_semisup import evaluation, labels, losses, plugins, protocol, verdict
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
-from cl_semisup.execution import chance
+from cl_semisup.execution import chance, picture
 from cl_semisup.execution.machine import Machine
 from cl_semisup.records import LARGEST, SCHEMA, Record
 from cl_semisup.run import Run
@@ -35,7 +35,6 @@ from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
 MOST_WORDS = 1000  # characters of an error's message in a record
-PICTURE_POINTS = 300  # test images in the two-dimensional picture
 
 
 def choose_device(asked: str = "auto") -> str:
@@ -172,7 +171,7 @@ class _Attempt:
         measured = evaluation.measure(embedded, run.evaluation)
         self.scores = {name: float(value) for name, value in measured.scores.items()}
         self.diagnostics = _plain(measured.diagnostics)
-        self.curves |= _plain(_picture(embedded) | measured.curves)
+        self.curves |= _plain(picture.of(embedded, loss) | measured.curves)
         self._synchronize()
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs:
@@ -391,27 +390,6 @@ def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:
 def _fits(size: int, device: torch.device) -> bool:
     """May the data live on the device? Half of its free memory is left to training."""
     return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2
-
-
-def _picture(embedded: Embedded) -> dict[str, Any]:
-    """The test features' singular values and their two principal directions, rounded, for reports."""
-    unit = torch.nn.functional.normalize(embedded.test, dim=1)
-    values = geometry.singular_values(unit)
-    centred = unit - unit.mean(dim=0)
-    _, _, directions = torch.linalg.svd(centred, full_matrices=False)
-    flat = centred[:PICTURE_POINTS] @ directions[:2].T  # (n, 2)
-    return {
-        "singular_values": _rounded(values),
-        "picture": {
-            "x": _rounded(flat[:, 0]),
-            "y": _rounded(flat[:, 1]) if flat.shape[1] > 1 else [],
-            "label": embedded.test_labels[:PICTURE_POINTS].tolist(),
-        },
-    }
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [float(f"{v:.4g}") for v in values.tolist()]
 
 
 def _plain(value: Any) -> Any:

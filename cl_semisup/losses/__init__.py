@@ -7,7 +7,8 @@ A loss file holds one frozen dataclass whose fields are its hyperparameters. A l
 (`__call__`); one with parameters, buffers or another loss inside has `build(setting)`, which returns a module.
 
 What a loss asks for beyond projections it declares in `asks`, an `Asks`; the trainer provides it. A loss that is a mean
-over images may offer `per_image(z1, z2, labels, ...) -> (N,)` for losses that weigh images.
+over images may offer `per_image(z1, z2, labels, ...) -> (N,)` for losses that weigh images. One with directions of its
+own among the projections may offer them as `prototypes` (K, D), row c for class c, and reports draw them.
 """
 
 from collections.abc import Callable, Mapping

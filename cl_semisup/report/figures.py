@@ -167,13 +167,16 @@ class Figures:
         return Figure(board.task, svg.picture("".join(parts), f"singular values on {board.task}"))
 
     def embeddings(self, board: Board, curves: Curves) -> list[Figure]:
-        """Test features on their two principal directions, a panel a loss, coloured by class."""
+        """Test features on their two principal directions, a panel a loss, coloured by class.
+
+        A loss with prototypes has a second panel: its projections, among which the prototypes are.
+        """
         found = []
         for line in board.lines:
-            picture = next((c["picture"] for c in curves[line.loss] if c.get("picture")), None)
-            if picture:
-                image = _cloud(picture["x"], picture["y"], picture["label"], f"{line.loss} on {board.task}")
-                found.append(Figure(line.loss, image))
+            for key, caption in (("picture", ""), ("projection_picture", "projections and prototypes")):
+                picture = next((c[key] for c in curves[line.loss] if c.get(key)), None)
+                if picture:
+                    found.append(Figure(line.loss, _cloud(picture, f"{line.loss} on {board.task}"), caption))
         return found
 
     def critical_difference(self, found: Friedman) -> Figure:
@@ -231,17 +234,24 @@ def read_curves(board: Board, results: Path) -> Curves:
 
 def _sound(curves: Mapping[str, Any]) -> dict[str, Any]:
     """Those parts of a curves file that are lists of numbers as long as they should be; it may come from a stranger."""
-    history, picture = curves.get("history"), curves.get("picture")
-    found: dict[str, Any] = {"history": {}, "singular_values": [], "picture": None}
+    history = curves.get("history")
+    found: dict[str, Any] = {"history": {}, "singular_values": []}
     if isinstance(history, dict):
         found["history"] = {key: values for key, values in history.items() if _numbers(values, gaps=True)}
     if _numbers(curves.get("singular_values")):
         found["singular_values"] = curves["singular_values"]
-    if isinstance(picture, dict) and all(_numbers(picture.get(key)) for key in ("x", "y", "label")):
-        x, y, label = picture["x"], picture["y"], [int(label) for label in picture["label"]]
-        if x and len(x) == len(y) == len(label):
-            found["picture"] = {"x": x, "y": y, "label": label}
+    for key in ("picture", "projection_picture"):
+        if points := _points(curves.get(key)):
+            found[key] = points | {"prototypes": _points(curves[key].get("prototypes"))}
     return found
+
+
+def _points(picture: Any) -> dict[str, list[Any]]:
+    """Coordinates and whole labels of as many points each; {} for anything else."""
+    if not isinstance(picture, dict) or not all(_numbers(picture.get(key)) for key in ("x", "y", "label")):
+        return {}
+    x, y, label = picture["x"], picture["y"], [int(label) for label in picture["label"]]
+    return {"x": x, "y": y, "label": label} if x and len(x) == len(y) == len(label) else {}
 
 
 def _numbers(values: Any, gaps: bool = False) -> bool:
@@ -257,17 +267,25 @@ def _finite_points(history: Mapping[str, Any], key: str) -> list[tuple[float, fl
     return [(x, y) for x, y in pairs if x is not None and y is not None and math.isfinite(y)]
 
 
-def _cloud(x: Sequence[float], y: Sequence[float], labels: Sequence[int], title: str) -> str:
-    """A square scatter with equal scales."""
+def _cloud(picture: Mapping[str, Any], title: str) -> str:
+    """A square scatter with equal scales; prototypes as rings, in the colour of their class if they have one."""
     side, margin = 200.0, 8.0
-    reach = float(np.max(np.abs([*x, *y]))) or 1.0
+    prototypes = picture["prototypes"] or {"x": [], "y": [], "label": []}
+    both = [*picture["x"], *picture["y"], *prototypes["x"], *prototypes["y"]]
+    unit = (side - 2 * margin) / (2 * (float(np.max(np.abs(both))) or 1.0))
 
     def at(a: float, b: float) -> tuple[float, float]:
-        unit = (side - 2 * margin) / (2 * reach)
         return side / 2 + a * unit, side / 2 - b * unit
 
+    labels = picture["label"]
     parts = [f'<rect class="box" x="0.5" y="0.5" width="{side - 1:g}" height="{side - 1:g}"/>']
     for label in sorted(set(labels)):
-        points = [at(a, b) for a, b, k in zip(x, y, labels, strict=True) if k == label]
+        points = [at(a, b) for a, b, k in zip(picture["x"], picture["y"], labels, strict=True) if k == label]
         parts.append(svg.dots(points, f"c{label % CLASSES}"))
+    for a, b, k in zip(prototypes["x"], prototypes["y"], prototypes["label"], strict=True):
+        parts.append(
+            svg.ring(
+                *at(a, b), f"c{k % CLASSES}" if k >= 0 else "", f"prototype of class {k}" if k >= 0 else "prototype"
+            )
+        )
     return svg.picture("".join(parts), title, side, side)

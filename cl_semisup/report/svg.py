@@ -172,6 +172,12 @@ def dots(points: Iterable[Point], kind: str) -> str:
     return f'<path class="dots {kind}" d="{path}"/>' if path else ""
 
 
+def ring(x: float, y: float, kind: str, title: str) -> str:
+    """An open circle around a place, seen on top of dots of its own colour."""
+    circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
+    return f'<g class="ring {kind}">{circle}{circle}<title>{escape(title)}</title></g>'
+
+
 def text(x: float, y: float, words: str, anchor: str = "start") -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
