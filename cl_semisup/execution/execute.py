@@ -28,6 +28,7 @@ from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
 from cl_semisup.training import loop
 from cl_semisup.training.checkpoint import Checkpoint
+from cl_semisup.training.chunks import divisible
 from cl_semisup.training.loop import Diverged, History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective
@@ -35,6 +36,7 @@ from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
 MOST_WORDS = 1000  # characters of an error's message in a record
+TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
 
 
 def choose_device(asked: str = "auto") -> str:
@@ -153,18 +155,8 @@ class _Attempt:
             rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(shown)}"
             raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
         views = ViewMaker(Views(**run.views), data.mean, data.std)
-        loss, model = self._build(data, names)
         labels_shown = torch.from_numpy(shown).to(self.device)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-
-        began = time.perf_counter()
-        if run.epochs:
-            before = self._train(model, loss, views, data, labels_shown, names)
-            self._synchronize()
-            seconds = before + time.perf_counter() - began
-            trained = self.resolved["steps"] * (run.batch_size or 0)
-            self.cost |= {"train_seconds": seconds, "images_per_second": trained / seconds}
+        loss, model = self._trained(views, data, labels_shown, names)
 
         began = time.perf_counter()
         embedded = self._embed(model, views, data, labels_shown, names)
@@ -215,11 +207,45 @@ class _Attempt:
             model = model.to(memory_format=torch.channels_last)
         return loss, model
 
+    def _trained(
+        self, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]
+    ) -> tuple[losses.Loss | None, Model]:
+        """The loss and the network after training, if there is any.
+
+        Where memory runs out the run begins anew with its batch in twice as many chunks, down to one image in all its
+        views, if that leaves the gradient what it is. The batch size stays what was asked.
+        """
+        chunks = 1
+        while True:
+            loss, model = self._build(data, names)
+            if not self.run.epochs:
+                return loss, model
+            try:
+                self._train(model, loss, views, data, shown, names, chunks)
+                return loss, model
+            except Exception as error:
+                if not _out_of_memory(error) or 2 * chunks > (self.run.batch_size or 0):
+                    raise
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
+                if not divisible(model.encoder, views.plain(data.train_images[:TRIAL_IMAGES].to(self.device))):
+                    raise
+            chunks *= 2
+            self.resolved["chunks"] = chunks
+
     def _train(
-        self, model: Model, loss: Any, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]
-    ) -> float:
-        """Train, and say how many seconds of training lay behind the state that it began with."""
-        run = self.run
+        self,
+        model: Model,
+        loss: Any,
+        views: ViewMaker,
+        data: Data,
+        shown: Tensor,
+        names: tuple[object, ...],
+        chunks: int,
+    ) -> None:
+        run, began, self.history = self.run, time.perf_counter(), History()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
         assert run.batch_size is not None
         assert run.learning_rate is not None
         assert run.optimizer is not None
@@ -254,8 +280,11 @@ class _Attempt:
             schedule=schedule,
             autocast=autocast,
             checkpoint=checkpoint,
+            chunks=chunks,
         )
-        return checkpoint.seconds if checkpoint else 0.0
+        self._synchronize()
+        seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
+        self.cost |= {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
 
     @torch.no_grad()
     def _embed(self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]) -> Embedded:
@@ -327,7 +356,8 @@ class _Attempt:
         words = _words(error)
         self.status, self.reason = "failed", f"{type(error).__name__}: {words}"
         if _out_of_memory(error):
-            self.reason = f"out of memory (peak {self._peak() / 2**30:.2f} GiB): {words.splitlines()[0]}"
+            tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
+            self.reason = f"out of memory{tried} (peak {self._peak() / 2**30:.2f} GiB): {words.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
         self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MOST_WORDS :]}
 

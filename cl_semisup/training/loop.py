@@ -13,6 +13,7 @@ from cl_semisup.seeds import seed
 from cl_semisup.settings import Schedule
 from cl_semisup.training import momentum
 from cl_semisup.training.checkpoint import Checkpoint
+from cl_semisup.training.chunks import Chunks
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, Step
 from cl_semisup.training.schedule import factor
@@ -68,12 +69,15 @@ def train(
     schedule: Schedule,
     autocast: torch.dtype | None = None,
     checkpoint: Checkpoint | None = None,
+    chunks: int = 1,
 ) -> None:
     """Train in place; the curves grow in `parts.history`.
 
-    `peak` is the effective learning rate; `autocast` the network's arithmetic, None for float32.
+    `peak` is the effective learning rate; `autocast` the network's arithmetic, None for float32; `chunks` in how many
+    parts a batch goes through the encoder.
     """
     model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
+    encode = Chunks(model.encoder, chunks, autocast)
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
@@ -107,7 +111,7 @@ def train(
                 parts.views["full"](_gather(parts.images, supported), seed("support views", *parts.names, step))
             )
         with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
-            features = model.encoder(torch.cat(inputs))  # (V N + S, F)
+            features = encode(torch.cat(inputs))  # (V N + S, F)
             projections = model.projector(features)  # (V N + S, D)
 
         sizes = [len(part) for part in inputs]
@@ -116,12 +120,13 @@ def train(
         if supported is not None:
             support, h, z = (z[-1], parts.shown[supported]), h[:-1], z[:-1]
             inputs.pop()
-        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels)
+        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels, chunks)
         extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
         loss = parts.loss(z[0], z[1], parts.shown[index], **extras)
 
         parts.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        encode.backward()
         parts.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))

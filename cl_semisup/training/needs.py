@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from cl_semisup.training.chunks import apart
+
 if TYPE_CHECKING:
     from cl_semisup.training.model import Model
 
@@ -25,7 +27,8 @@ class Step:
 
     `inputs`, `features`, `projections`: V tensors (N, ...) each; `index` (N,) positions in the training set; `progress`
     share of all steps done, in [0, 1); `teacher` the momentum copy, if asked for; `support` (z (S, D), labels (S,));
-    `pixels` two (channels, 1, 1): what black and white, 0 and 1, are among the inputs.
+    `pixels` two (channels, 1, 1): what black and white, 0 and 1, are among the inputs; `chunks` in how many parts a
+    batch goes through an encoder.
     """
 
     model: "Model"
@@ -38,13 +41,14 @@ class Step:
     progress: float
     support: tuple[Tensor, Tensor] | None
     pixels: tuple[Tensor, Tensor]
+    chunks: int = 1
 
     @cached_property
     def teacher_features(self) -> PerView:
         """The momentum copy's features of the same views, once a step; its batch norm sees the batch too."""
         assert self.teacher is not None  # the loop makes one for every need with `momentum`
-        with torch.no_grad():
-            return self.teacher.encoder(torch.cat(self.inputs)).float().chunk(len(self.inputs))
+        features = apart(self.teacher.encoder, torch.cat(self.inputs), self.chunks)
+        return features.float().chunk(len(self.inputs))
 
 
 @dataclass(frozen=True)
