@@ -41,7 +41,7 @@ def rankme(z: Tensor) -> Tensor:
     """Effective rank of raw features, neither centred nor normalised, with 1e-7 on every share; in [1, min(N, D)].
 
     The paper takes N = 25,600 rows; compare values of equal N and D only.
-    Source: arXiv 2210.02885, eq. 1
+    Source: arXiv 2210.02885
     """
     values = singular_values(z)
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny) + RANKME_EPSILON
@@ -108,7 +108,7 @@ def spread(u: Tensor) -> Tensor:
 
 
 def alignment(u: Tensor, v: Tensor) -> Tensor:
-    """Mean squared distance of paired unit rows; in [0, 4]. Source: arXiv 2005.10242, eq. 4 (alpha = 2)"""
+    """Mean squared distance of paired unit rows; in [0, 4]. Source: arXiv 2005.10242 (alpha = 2)"""
     return (u - v).square().sum(dim=1).mean()
 
 
@@ -116,7 +116,7 @@ def uniformity(u: Tensor) -> Tensor:
     """log mean over pairs i < j of exp(-2 |u_i - u_j|^2) for unit rows; in [-8, 0], lower is more uniform.
 
     Uniform points in D dimensions give about -4 + 8 / D. One row has no pair and gives 0.
-    Source: arXiv 2005.10242, eq. 5 (t = 2)
+    Source: arXiv 2005.10242 (t = 2)
     """
     if len(u) < 2:
         return u.new_zeros(())
@@ -174,7 +174,7 @@ def cka(x: Tensor, y: Tensor, unbiased: bool = False) -> float:
     With N < 10 D this is biased towards 1: `unbiased` takes HSIC_1 instead, which may fall below 0 and needs N >= 4.
     A constant cloud has no direction to compare and gives NaN.
 
-    Source: arXiv 1905.00414, eq. 4; unbiased: arXiv 2010.15327, eq. 3
+    Source: arXiv 1905.00414; unbiased: arXiv 2010.15327
     """
     x, y = _exact(x), _exact(y)
     product = _hsic_unbiased if unbiased else _hsic

@@ -23,7 +23,7 @@ class Calibration:
     on a held-out fifth of the training images. ECE is biased upwards where N is small: compare equal N only. All are
     errors, lower is better, so none of them is a score.
 
-    Source: arXiv 1706.04599, eqs. 3 and 9
+    Source: arXiv 1706.04599
     Difference: None
 
     Args:

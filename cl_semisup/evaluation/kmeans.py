@@ -19,7 +19,7 @@ class KMeans:
     method), `kmeans_nmi` the normalised mutual information, I / mean(H(clusters), H(classes)). Labels play no part in
     the clustering. With fewer test images than classes every image is its own cluster.
 
-    Source: clustering by scikit-learn's KMeans (k-means++, Lloyd); accuracy as in arXiv 1511.06335, eq. 10
+    Source: clustering by scikit-learn's KMeans (k-means++, Lloyd); accuracy as in arXiv 1511.06335
     Difference: None
 
     Args:

@@ -16,7 +16,7 @@ class DCL:
 
     over the 2N anchors a with partner p(a). A pair that is already close no longer weakens its own gradient.
 
-    Source: arXiv 2110.06848, eq. 6; raminnakhli/Decoupled-Contrastive-Learning loss/dcl.py
+    Source: arXiv 2110.06848; raminnakhli/Decoupled-Contrastive-Learning loss/dcl.py
     Difference: rows are normalised here and not in that code; its mask is a large finite number, this one is exact
     Degenerate: one image has no negatives: 0 with a graph. Unbounded below as t goes to 0. Labels are ignored.
 

@@ -20,7 +20,7 @@ class DINO:
     s and r are cosines of network and momentum encoder with K prototypes each; the momentum encoder's prototypes follow
     the learned ones as its weights follow the network's. P takes no gradient.
 
-    Source: arXiv 2104.14294, eq. 2 and 4, algorithm 1; facebookresearch/dino main_dino.py
+    Source: arXiv 2104.14294; facebookresearch/dino main_dino.py
     Difference: two views, no small crops; t' is constant; no clipping of gradients
     Degenerate: one image is finite. With equal rows P is constant or uniform: collapse shows in its entropy. Labels are
     ignored.
@@ -90,7 +90,7 @@ class _DINO(nn.Module):
                 )
         prototypes = unit(self.prototypes)
         if epoch < settings.frozen_epochs:
-            prototypes = prototypes.detach() + 0.0 * self.prototypes  # a zero gradient: optimizers trip over none
+            prototypes = prototypes.detach()
         guess1, guess2 = (
             nn.functional.log_softmax((unit(z) @ prototypes.T).to(target1.dtype) / settings.temperature, dim=1)
             for z in (z1, z2)

@@ -20,7 +20,7 @@ class DSCL:
     1/(1+beta) for both. An unlabelled image has no classmates. With a queue, keys of the momentum encoder from earlier
     steps, with their labels, are further rows c and classmates b.
 
-    Source: arXiv 2403.06151, section 3; SY-Xuan/DSCL dscl/DSCL.py (DSCLLoss)
+    Source: arXiv 2403.06151; SY-Xuan/DSCL dscl/DSCL.py (DSCLLoss)
     Difference: both views are anchors and carry gradients, queue or not (there: one view against momentum keys); the
     queue starts empty, not with random rows of random labels; the momentum goes to 1 along a cosine (constant there).
     The paper's second part, patch-based self-distillation (PBSD), is left out: this is its first term alone

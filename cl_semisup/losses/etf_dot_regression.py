@@ -18,7 +18,7 @@ class ETFDotRegression:
     The gradient -(1 - cos) w only pulls, and fades as the image arrives; nothing pushes classes apart but the corners.
     Batches are drawn from the labelled images only.
 
-    Source: arXiv 2203.09081, eq. 8; arXiv 2302.03004; NeuralCollapseApplications/FSCIL ETFHead.py (DRLoss)
+    Source: arXiv 2203.09081; arXiv 2302.03004; NeuralCollapseApplications/FSCIL ETFHead.py (DRLoss)
     Difference: on the projections of two views, averaged, where the code has one view; no per-class lengths for
     imbalanced data; without the factor loss_weight (10 in the few-shot code), which is the learning rate's
     Degenerate: without a labelled image it is 0 with a graph. C > D + 1 has no simplex and is refused.

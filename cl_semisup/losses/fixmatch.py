@@ -18,7 +18,7 @@ class FixMatch:
     p = softmax(weak), without a gradient; `weak` and `strong` are a linear classifier's outputs on the backbone's
     features of the two views. The second mean is over all images, sure or not.
 
-    Source: arXiv 2001.07685, section 2.1; google-research/fixmatch fixmatch.py
+    Source: arXiv 2001.07685; google-research/fixmatch fixmatch.py
     Difference: labelled and unlabelled images come in the same batches, so their ratio is the label fraction's (there
     64 to 448), and labelled images are among the guessed ones too; the strong view is the suite's view (there CTAugment
     or RandAugment with Cutout); no averaged weights are evaluated

@@ -20,7 +20,7 @@ class KoLeo:
 
     with unit rows x, of the backbone's features (as in DINOv2) or of the projections, neighbours within one view.
 
-    Source: arXiv 1806.03198, eq. 2; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
+    Source: arXiv 1806.03198; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
     Difference: the distance without 1e-8 added to every coordinate
     Degenerate: one image has no neighbour: the base alone. Equal rows are not pushed apart (no direction to choose).
 

@@ -20,7 +20,7 @@ class MeanTeacher:
 
     s: logits of the network, t: of its momentum copy, each on the other's view; both ways and both views' CE averaged.
 
-    Source: arXiv 1703.01780, section 2; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
+    Source: arXiv 1703.01780; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
     Difference: both views are the suite's (there: shift, mirror, noise and dropout) and both are taught; labelled and
     unlabelled images come in the same batches; the momentum moves along half a cosine (there a step); no second head;
     the network is evaluated, not its average

@@ -32,7 +32,7 @@ class PAUC:
     memory carry no gradient, so A, U and C use those of the batch. During the warm-up there is only the base loss.
 
     Source: arXiv 2210.10194, which names A, U and C and their purposes, and whose exact forms and weights we could not
-    read; ProtoNCE: arXiv 2005.04966, eq. 10 to 12; salesforce/PCL pcl/builder.py, main_pcl.py
+    read; ProtoNCE: arXiv 2005.04966; salesforce/PCL pcl/builder.py, main_pcl.py
     Difference: no momentum encoder or queue: the memory holds what the network itself gave, up to an epoch old; all
     prototypes are negatives, not a sample of them
     Degenerate: fewer images seen than clusters make fewer clusters; an image not seen before has none. A single cluster

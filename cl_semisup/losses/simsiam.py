@@ -17,7 +17,7 @@ class SimSiam:
 
     p is a predictor of two layers on the projections, trained with the network.
 
-    Source: arXiv 2011.10566, eq. 2; facebookresearch/simsiam simsiam/builder.py
+    Source: arXiv 2011.10566; facebookresearch/simsiam simsiam/builder.py
     Difference: the predictor follows the learning rate's schedule (constant there); the projector is the suite's,
     without batch norm on its output
     Degenerate: L lies in [-1, 1]; -1 alone may be collapse, all rows equal. Labels are ignored.

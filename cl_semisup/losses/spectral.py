@@ -15,7 +15,7 @@ class Spectral:
 
     x, y: the projections, rows longer than sqrt(m) cut to that length. Negatives are across the views only.
 
-    Source: arXiv 2106.04156, eq. 6; jhaochenz96/spectral_contrastive_learning models/spectral.py
+    Source: arXiv 2106.04156; jhaochenz96/spectral_contrastive_learning models/spectral.py
     Difference: None
     Degenerate: one image has no negatives: 0 with a graph. Labels are ignored.
 

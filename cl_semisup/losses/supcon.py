@@ -17,7 +17,7 @@ class SupCon:
     P(a): all views but a of images of the same identity; an unlabelled image is an identity of its own. So with all
     labels this is SupCon, with none it is NT-Xent, exactly.
 
-    Source: arXiv 2004.11362, eq. 2; HobbitLong/SupContrast losses.py
+    Source: arXiv 2004.11362 (L_out); HobbitLong/SupContrast losses.py
     Difference: without the factor temperature / base_temperature (1 by default there); unlabelled images keep their
     view pair as positives
     Degenerate: P(a) holds at least the other view; one image or one class stays finite.

@@ -19,7 +19,7 @@ class SwAV:
     mass for every prototype; they take no gradient. Against batches smaller than K, earlier projections of a queue join
     the transport.
 
-    Source: arXiv 2006.09882, eq. 1 to 5 and appendix A; facebookresearch/swav main_swav.py
+    Source: arXiv 2006.09882; facebookresearch/swav main_swav.py
     Difference: two views, no small crops; Sinkhorn in log space; the prototypes are normalised in the graph (there:
     once before every step); the queue fills from the first step on, rows not yet filled being of no preference
     Degenerate: one image, or equal rows, have uniform codes. Labels are ignored.
@@ -69,7 +69,7 @@ class _SwAV(nn.Module):
         settings = self.settings
         prototypes = unit(self.prototypes)
         if epoch < settings.frozen_epochs:
-            prototypes = prototypes.detach() + 0.0 * self.prototypes  # a zero gradient: optimizers trip over none
+            prototypes = prototypes.detach()
         rows = unit(z1), unit(z2)
         scores = [(view @ prototypes.T).to(view.dtype) for view in rows]  # (N, K) each
         with torch.no_grad():

@@ -16,11 +16,11 @@ class TiCo:
         C_t = b C_{t-1} + (1 - b) 1/N sum_i u_i u_i^T
         L = 1 - mean_i u_i.v_i + r mean_i u_i^T C_t u_i
 
-    with unit rows u of view 1 and v of view 2, the latter through the momentum encoder. C_{t-1} takes no gradient.
+    with unit rows u of view 1 and v of view 2, the latter through the momentum encoder. C_t takes no gradient.
 
-    Source: arXiv 2206.10698, eq. 6 and algorithm 1; sayannag/TiCo-pytorch TiCo/main.py
-    Difference: the constant 1, so that the value is not negative (lightly); the momentum encoder follows every step and
-    not every epoch
+    Source: arXiv 2206.10698; sayannag/TiCo-pytorch TiCo/main.py
+    Difference: the constant 1, so that the value is not negative, and C_t without a gradient, both as in lightly (in
+    that code its part of this batch, 1 - b of it, has one); the momentum encoder follows every step, not every epoch
     Degenerate: equal rows end at L = r. Labels are ignored.
 
     Args:
@@ -50,7 +50,7 @@ class _TiCo(nn.Module):
         self.asks = Asks(
             needs=("momentum_projections",) if settings.momentum_encoder else (),
             momentum=(settings.momentum, 1.0),
-            exempt={"view_swap": "the covariance is of the first view"},
+            exempt={"view_swap": "the covariance is of the first view", "gradient": "the covariance is held fixed"},
         )
         self.register_buffer("covariance", torch.zeros(dim, dim))
 
@@ -62,7 +62,8 @@ class _TiCo(nn.Module):
         momentum_projections: tuple[Tensor, ...] | None = None,
     ) -> Tensor:
         u, v = unit(z1), unit(z2 if momentum_projections is None else momentum_projections[1])
-        covariance = self.beta * self.covariance + (1 - self.beta) * (u.T @ u) / len(u)  # (D, D)
+        rows = u.detach()
+        covariance = self.beta * self.covariance + (1 - self.beta) * (rows.T @ rows) / len(rows)  # (D, D)
         if self.training and torch.is_grad_enabled():
-            self.covariance = covariance.detach().to(self.covariance.dtype)
+            self.covariance = covariance.to(self.covariance.dtype)
         return 1 - (u * v).sum(dim=1).mean() + self.rho * ((u @ covariance) * u).sum(dim=1).mean()

@@ -15,7 +15,7 @@ class VICReg:
 
     on raw projections (not normalised), with unbiased variance and covariance.
 
-    Source: arXiv 2105.04906, eq. 6; facebookresearch/vicreg main_vicreg.py
+    Source: arXiv 2105.04906; facebookresearch/vicreg main_vicreg.py
     Difference: covariance divides by this batch's N - 1 (there: by the global batch's)
     Degenerate: one image has no variance; only the invariance term is left. Labels are ignored.
 

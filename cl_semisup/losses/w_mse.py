@@ -18,7 +18,7 @@ class WMSE:
 
     Each view and each group of images is whitened on its own; groups are neighbours in the batch, in random order.
 
-    Source: arXiv 2007.06346, eq. 3 to 5; htdt/self-supervised methods/w_mse.py, whitening.py
+    Source: arXiv 2007.06346; htdt/self-supervised methods/w_mse.py, whitening.py
     Difference: one grouping a step (w_iter = 1), and a batch that is no multiple of the group is split nearly evenly;
     e is not 0 by default; the whitening is done in float64
     Degenerate: one image gives 0. A group of no more than D images has a singular covariance: finite thanks to e, but

@@ -23,4 +23,8 @@ class SGD:
         groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
         fused = all(w.device.type in ("cpu", "cuda") for w in weights)
         nesterov = self.nesterov and self.momentum > 0
-        return torch.optim.SGD(groups, lr=1.0, momentum=self.momentum, nesterov=nesterov, fused=fused)
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=self.momentum, nesterov=nesterov, fused=fused)
+        if self.momentum:  # from zeros the first step is the same; the fused one refuses a first gradient that is late
+            for parameter in (*weights, *others):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer

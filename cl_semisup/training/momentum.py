@@ -16,7 +16,7 @@ def make(model: Model) -> Model:
 
 
 def decay(between: tuple[float, float], progress: float) -> float:
-    """From the first to the last value along half a cosine (BYOL, eq. in section 3.2)."""
+    """From the first to the last value along half a cosine, as in BYOL."""
     first, last = between
     return last - (last - first) * (math.cos(math.pi * progress) + 1) / 2
 
