@@ -1,0 +1,75 @@
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+
+from cl_semisup.errors import InputError
+from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.plugins import Choice
+from cl_semisup.seeds import seed
+
+LOW_34, LOW_37, LOW_33, LOW_53 = 2**34 - 1, 2**37 - 1, 2**33 - 1, 2**53 - 1
+
+
+@dataclass(frozen=True)
+class LabelRedraw:
+    """Label redraw: any loss that sees a fresh random share of the labels in every epoch, as in CLOP's early code.
+
+        L = L_base(z1, z2, labels'),  labels'_i = labels_i with probability q, else -1; drawn anew for image and epoch
+
+    Not a protocol with few labels: after n epochs the network has felt the share 1 - (1 - q)^n of all labels that the
+    run sees. It is here to measure how much that moves published scores against labels that are drawn once.
+
+    Source: manhbeo/CLOP CLOPLoss.py @bed310f, where a fresh share of every batch counts as labelled
+    Difference: images are drawn one by one (there int(q N) of each batch), so that batches and their order do not
+    matter; both terms of CLOP see the same draw (there each has its own)
+    Degenerate: where no image of a batch is drawn, all are unlabelled.
+
+    Args:
+        base: the loss that sees the labels: a name or {name: settings}
+        share: q
+    """
+
+    base: Annotated[Any, Choice("losses")] = "clop"
+    share: Annotated[float, Interval(gt=0, le=1)] = 0.5
+
+    def build(self, setting: Setting) -> nn.Module:
+        base = setting.loss(self.base)
+        if not asks(base).labels or asks(base).trains_on == "labelled":
+            rule = "the base must use labels, and train on unlabelled images too"
+            name = next(iter(self.base))
+            raise InputError(f"label_redraw: {rule}. Got {name}. Use one such as clop or supcon.")
+        return _LabelRedraw(base, self.share, setting.seed)
+
+
+class _LabelRedraw(nn.Module):
+    def __init__(self, base: Loss, share: float, name: int):
+        super().__init__()
+        self.base, self.share, self.name, asked = base, share, name, asks(base)
+        self.passed_on = asked.needs
+        self.asks = replace(asked, needs=tuple(dict.fromkeys((*asked.needs, "index", "epoch"))))
+
+    def forward(
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, index: Tensor, epoch: int, **needed: Any
+    ) -> Tensor:
+        own = {"index": index, "epoch": epoch}
+        needed |= {need: own[need] for need in own if need in self.passed_on}
+        if labels is not None:
+            labels = torch.where(self.drawn(index, epoch), labels, -1)
+        return self.base(z1, z2, labels, **needed)
+
+    def drawn(self, index: Tensor, epoch: int) -> Tensor:
+        """(N,) bool: whose labels are seen in this epoch."""
+        return _uniform(index, seed("label redraw", self.name, epoch)) < self.share
+
+
+def _uniform(index: Tensor, name: int) -> Tensor:
+    """(N,) float64 in [0, 1): a hash of each image's position (splitmix64), so that no table of all images is needed
+    and the device is never waited for. Products wrap around at 64 bits, as they should."""
+    x = index + name
+    x = (x ^ (x >> 30 & LOW_34)) * -0x40A7B892E31B1A47
+    x = (x ^ (x >> 27 & LOW_37)) * -0x6B2FB644ECCEEE15
+    x = x ^ (x >> 31 & LOW_33)
+    return (x & LOW_53).double() / 2**53
