@@ -390,4 +390,4 @@ def _lines(source: Source, faults: list[Fault]) -> list[str]:
 
 def _shipped() -> str:
     folder = Path(__file__).parent.parent / "suites"
-    return ", ".join(f"suites/{path.name}" for path in sorted(folder.glob("*.yaml"))) or "none"
+    return ", ".join(f"suites/{path.relative_to(folder)}" for path in sorted(folder.rglob("*.yaml"))) or "none"

@@ -193,8 +193,13 @@ def test_ten_thousand_cells_expand_in_seconds(parse: Parse, text: str) -> None:
     assert time.perf_counter() - began < 30  # about 1 s; a quadratic step would take minutes
 
 
+# collapse.yaml trains no network and has keys of its own; the gate's tests read it
+SHIPPED = [p for p in sorted((ROOT / "suites").rglob("*.yaml")) if p.name != "collapse.yaml"]
+SHIPPED.append(ROOT / "tests" / "tiny.yaml")
+
+
 def test_suites_that_come_along_are_valid_and_name_the_schema() -> None:
-    for path in [*sorted((ROOT / "suites").glob("*.yaml")), ROOT / "tests" / "tiny.yaml"]:
+    for path in SHIPPED:
         first = path.read_text().splitlines()[0]
         named = path.parent / first.removeprefix("# yaml-language-server: $schema=")
         assert named.resolve() == (ROOT / "suites" / "suite.schema.json").resolve(), path
@@ -209,7 +214,7 @@ def test_the_committed_schema_is_current() -> None:
 def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> None:
     checks = jsonschema.Draft202012Validator(suite.schema())
     checks.check_schema(checks.schema)
-    for path in [*sorted((ROOT / "suites").glob("*.yaml")), ROOT / "tests" / "tiny.yaml"]:
+    for path in SHIPPED:
         assert checks.is_valid(yaml_source.parse(path.read_text(), str(path)).data), path
     for old, new in (
         ("nt_xent, clop", "dhell"),
