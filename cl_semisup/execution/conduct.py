@@ -118,6 +118,7 @@ class _Work:
             self.keep([finished] if finished else [])
         elif self.elsewhere:
             time.sleep(POLL_SECONDS)
+        self.claims.beat()
         self.waiting.extend(self.elsewhere)
         self.elsewhere.clear()
 
