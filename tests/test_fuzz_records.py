@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cl_semisup import leaderboard, records, report, selection, suite
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.execution import conduct
+from cl_semisup.execution import conduct, progress
 from cl_semisup.execution.execute import failed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.run import Run
@@ -86,7 +86,7 @@ def read_all(results: Path, chosen: Suite) -> None:
     """What reads records anywhere in the package, but for drawing."""
     conduct.missing(results, chosen.runs, "stale")
     for record in records.find(results, chosen.runs).values():
-        conduct.line(record)
+        progress.line(record)
     gathered = leaderboard.gather(results, chosen.runs)
     leaderboard.boards(gathered, "linear_top1", "nt_xent")
 

@@ -1,6 +1,5 @@
 """A suite's runs through an engine: what is done is left alone, what is missing is claimed, run and written."""
 
-import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -8,11 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from tqdm import tqdm
-
 from cl_semisup import protocol, records
 from cl_semisup.execution import stop
 from cl_semisup.execution.claims import Claims
+from cl_semisup.execution.progress import Progress
 from cl_semisup.records import Record
 from cl_semisup.run import Run
 
@@ -78,7 +76,7 @@ def conduct(results: Path, todo: list[Run], engine: Engine) -> Outcome:
                 work.keep(engine.leave(GRACE_SECONDS))
                 raise stop.Stopped(request.number)
         finally:
-            work.bar.close()
+            work.progress.close()
             engine.cancel()
             work.claims.release_all()
     return work.outcome
@@ -88,11 +86,10 @@ class _Work:
     """The runs of a command: waiting, claimed elsewhere, or in the engine."""
 
     def __init__(self, results: Path, todo: list[Run], engine: Engine):
-        self.results, self.engine, self.total = results, engine, len(todo)
+        self.results, self.engine, self.progress = results, engine, Progress(todo)
         self.outcome, self.claims = Outcome(), Claims(results)
         self.before = {run.id: _stamp(records.path_of(results, run)) for run in todo}
         self.waiting, self.elsewhere, self.flying = deque(todo), deque[Run](), 0
-        self.bar = tqdm(total=len(todo), unit="run", disable=None, dynamic_ncols=True, mininterval=0.5)
 
     def left(self) -> bool:
         return bool(self.waiting or self.elsewhere or self.flying)
@@ -106,9 +103,10 @@ class _Work:
             elif _stamp(records.path_of(self.results, run)) != self.before[run.id]:
                 self.claims.release(run.id)  # another command has finished it since
                 self.outcome.found += 1
-                self.bar.update()
+                self.progress.found(run)
             else:
                 self.engine.submit(run)
+                self.progress.started(run)
                 self.flying += 1
 
     def wait(self) -> None:
@@ -121,33 +119,17 @@ class _Work:
         self.claims.beat()
         self.waiting.extend(self.elsewhere)
         self.elsewhere.clear()
+        self.progress.tick()
 
     def keep(self, finished: Iterable[Finished]) -> None:
         """Write the records of finished runs, and only then forget their states."""
-        width = len(str(self.total))
         for run, record, curves in finished:
             records.write(self.results, run, record, curves)
             (self.results / "checkpoints" / f"{run.id}.pt").unlink(missing_ok=True)
             self.claims.release(run.id)
             self.flying -= 1
             self.outcome.statuses[record["status"]] += 1
-            self.bar.update()
-            with self.bar.external_write_mode(file=sys.stdout):
-                print(f"[{self.outcome.done:{width}}/{self.total}] {line(record)}", flush=True)
-
-
-def line(record: Record) -> str:
-    """One finished run in a line."""
-    run, scores, cost = Run.from_dict(record["run"]), record["scores"], record["cost"]
-    dataset, loss = run.cell
-    budget = f"{run.label_fraction:g}" if run.label_fraction is not None else f"{run.labels_per_class}/class"
-    asked = f"{dataset} {loss} labels={budget} r={run.repetition}"
-    if run.epochs:
-        asked += f" lr={run.learning_rate:g} bs={run.batch_size}"
-    found = "  ".join(f"{name} {100 * scores[name]:.1f}" for name in ("knn_top1", "linear_top1") if name in scores)
-    seconds = cost.get("train_seconds", 0.0) + cost.get("evaluation_seconds", 0.0)
-    reason = f": {record['reason']}" if record["reason"] else ""
-    return f"{asked}  {found or '-'}  {seconds:.1f} s  {record['status']}{reason}"
+            self.progress.finished(run, record)
 
 
 def _stamp(path: Path) -> int | None:

@@ -7,6 +7,7 @@ from statistics import median
 
 from cl_semisup import records
 from cl_semisup.errors import InputError
+from cl_semisup.execution.progress import words
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 
@@ -37,9 +38,7 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
             measured += 1
         total += known[key]
     source = f"{measured} kind(s) of run measured for a few steps" if measured else "from finished runs like these"
-    return (
-        f"Time left: about {_words(total / workers + START_SECONDS)} in {workers} process(es) on {device} ({source})."
-    )
+    return f"Time left: about {words(total / workers + START_SECONDS)} in {workers} process(es) on {device} ({source})."
 
 
 def _like(run: Run) -> str:
@@ -81,11 +80,3 @@ def _measure(run: Run, suite: Suite, device: str) -> float:
         raise InputError(f"a short run of {run.cell[1]} ended as {record['status']}: {record['reason']}")
     # A step is forward and backward (about 3 forwards) of two views; evaluation is one forward of train and 3 of test.
     return (run.epochs * images + (images + 3 * tests) / 6) / rate + PROBE_SECONDS
-
-
-def _words(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} minutes"
-    return f"{seconds / 3600:.1f} hours"
