@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return NO_RESULTS
     except stop.Stopped as error:
-        print(f"\nStopped by {error}. Finished runs are kept; start the same command again to go on.", file=sys.stderr)
+        kept = " Finished runs are kept; start the same command again to go on." if command is _run else ""
+        print(f"\nStopped by {error}.{kept}", file=sys.stderr)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -48,7 +48,7 @@ class Descent:
         label_fraction: share of the images that the prototype term sees
         weight: of the prototype term
         steps: of the map
-        start: rank that the points start with: full, or one direction of either sign with a little noise
+        start: rank that the points start with: full, or that of one point with a little noise
         repetition: names the first points
     """
 

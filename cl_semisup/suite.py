@@ -145,6 +145,9 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         raise SuiteError([f"{file}:1:1: must not be empty. Got no keys. Start from suites/quickstart.yaml."])
     if not isinstance(source.data, dict):
         raise SuiteError([f"{file}:1:1: must be a mapping of keys. Got {type(source.data).__name__}."])
+    if "descents" in source.data:
+        rule = "belongs to the gate: nothing is trained here"
+        raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
     faults: list[Fault] = []
     about = _about(source.data, Path(file).stem, faults)
     columns = _columns(source.data, faults)

@@ -241,9 +241,9 @@ def test_the_second_look_is_for_losses_in_doubt_only() -> None:
 
 
 def test_false_alarms_stay_below_one_in_a_hundred_gates() -> None:
-    size, found = power.simulated_alarms(200)
-    assert size <= 0.01
-    assert found > 0.5  # and a change of one and a half margins is seen
+    found = power.simulated_alarms(200)
+    assert found["alarms"] <= 2
+    assert found["found"] > 100  # and a change of one and a half margins is seen
 
 
 def test_repetitions_without_a_common_seed_raise_no_alarm_either() -> None:
@@ -252,9 +252,30 @@ def test_repetitions_without_a_common_seed_raise_no_alarm_either() -> None:
         loss: {"lr 1, batch 64": _runs(list(0.8 + 0.02 * random.standard_normal(24)), list(1 + 0.02 * random.rand(24)))}
         for loss in "abcd"
     }
-    alarms, open_ = power.outcome_alarms(pool, 100)
-    assert alarms <= 1
-    assert open_ > 0
+    found = power.outcome_alarms(pool, pool, 100, paired=False)
+    assert found["alarms"] <= 1
+    assert found["inconclusive"] > 0
+    assert power.outcome_alarms(pool, pool, 10)["inconclusive"] == 0  # nor do the same repetitions, without a doubt
+
+
+def test_a_count_of_no_false_alarms_bounds_their_rate_and_does_not_make_it_nothing() -> None:
+    assert power.upper_bound(0, 200) == pytest.approx(1 - 0.05 ** (1 / 200))  # 1.5 %
+    assert power.upper_bound(2, 200) > power.upper_bound(0, 200)
+
+
+def test_unchanged_code_is_rerun_against_references_of_its_own(tmp_path: Path, asked: plan.Plan) -> None:
+    gates = power.exact_gates(asked, 2)
+    power.store(gates, tmp_path)
+    runs = {run.id for gate in gates for run in gate.runs}
+    assert len(runs) == 2 * len(power.RERUN_LOSSES)
+    with pytest.MonkeyPatch.context() as without:
+        without.setattr(power, "outcome_pool", lambda asked: {})
+        found = power.rerun(asked, tmp_path)
+        assert (found["gates"], found["moved"]) == (2, [])
+        assert found["largest"] < 1e-11
+        supcon = next(f for f in power.FAULTS if f.name == "sum instead of mean")
+        with power.planted(supcon):
+            assert len(power.rerun(asked, tmp_path)["moved"]) == 2
 
 
 # plan and reference -------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ question: Does it collapse?
 descents:
   - {dynamics: [repulsion, gradient], rate: [0.5, 1.1]}
   - {dynamics: repulsion, rate: [0.5, 1.1], weight: [0.1, 1, 5]}
+  - {dynamics: repulsion, rate: 0.5, start: collapsed}
 minimisers: [{nt_xent: {temperature: 0.3}}, {dhel: {temperature: 0.3}}]
 repetitions: 1
 """
@@ -80,9 +81,9 @@ def test_all_claims_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pyte
     experiment = collapse.parse(SMALL, "s.yaml")
     result = collapse.run(experiment)
     assert result.verdict().exit_code == 0
-    assert "All 9 claims hold." in result.text()
+    assert "All 10 claims hold." in result.text()
     assert "<svg" in result.html()
-    assert ci.junit(result.verdict()).count("<testcase") == 9
+    assert ci.junit(result.verdict()).count("<testcase") == 10
 
     monkeypatch.setitem(dynamics.UPDATES, "repulsion", dynamics.UPDATES["gradient"])
     broken = collapse.run(replace(experiment, minimisers=()))
@@ -96,10 +97,10 @@ def test_all_claims_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pyte
         ("rate: [0.5, 1.1]}", "rate: [-1]}", "s.yaml:3:46: descents[0].rate[0]: must be greater than 0"),
         ("gradient]", "gradent]", "s.yaml:3:28: descents[0].dynamics[1]: must be"),
         ("weight:", "wieght:", "s.yaml:4:45: descents[1].wieght: unknown key 'wieght'. Did you mean 'weight'?"),
-        ("repetitions: 1", "repetitions: 0", "s.yaml:6:14: repetitions: must be greater than or equal to 1"),
+        ("repetitions: 1", "repetitions: 0", "s.yaml:7:14: repetitions: must be greater than or equal to 1"),
         ("question: Does it collapse?\n", "", "s.yaml:1:1: suite: needs 'question'"),
         ("nt_xent:", "nt_xnt:", "unknown loss 'nt_xnt'"),
-        ("repetitions: 1", "rate: 1", "s.yaml:6:1: rate: unknown key 'rate'."),
+        ("repetitions: 1", "rate: 1", "s.yaml:7:1: rate: unknown key 'rate'."),
     ],
 )
 def test_a_fault_of_a_collapse_suite_is_told_with_its_place(old: str, new: str, message: str) -> None:
@@ -110,7 +111,7 @@ def test_a_fault_of_a_collapse_suite_is_told_with_its_place(old: str, new: str, 
 
 
 def test_the_shipped_experiment_is_valid() -> None:
-    experiment = collapse.read(ROOT / "suites" / "gate" / "collapse.yaml")
+    experiment = collapse.read(ROOT / "suites" / "collapse.yaml")
     assert {asked.dynamics for asked in experiment.descents} == set(dynamics.UPDATES)
-    assert collapse.is_one(ROOT / "suites" / "gate" / "collapse.yaml")
+    assert collapse.is_one(ROOT / "suites" / "collapse.yaml")
     assert not collapse.is_one(ROOT / "suites" / "gate.yaml")

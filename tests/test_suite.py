@@ -14,6 +14,8 @@ from cl_semisup.suite import Suite
 
 Parse = Callable[[str], Suite]
 ROOT = Path(__file__).parents[1]
+DESCENTS = ROOT / "suites" / "collapse.yaml"  # the gate's, with keys of its own
+SHIPPED = [*sorted(set((ROOT / "suites").glob("*.yaml")) - {DESCENTS}), ROOT / "tests" / "tiny.yaml"]
 
 
 def faults(parse: Parse, text: str) -> list[str]:
@@ -204,6 +206,11 @@ def test_suites_that_come_along_are_valid_and_name_the_schema() -> None:
         named = path.parent / first.removeprefix("# yaml-language-server: $schema=")
         assert named.resolve() == (ROOT / "suites" / "suite.schema.json").resolve(), path
         assert suite.read(path).runs
+
+
+def test_an_experiment_on_free_embeddings_is_sent_to_the_gate() -> None:
+    with pytest.raises(SuiteError, match=r"collapse.yaml:2:1: descents: belongs to the gate.* Do `benchmark.py gate "):
+        suite.read(DESCENTS)
 
 
 def test_the_committed_schema_is_current() -> None:

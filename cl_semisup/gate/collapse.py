@@ -172,6 +172,10 @@ def _threshold(_: Experiment, courses: Courses) -> list[Claim]:
     if beyond:
         text = "repulsion alone loses it at rates beyond the temperature: one line is left"
         found.append(Claim(text, max(beyond), f"rank <= {LINE}", max(beyond) <= LINE))
+    back = _ranks(courses, lambda a: a.start == "collapsed" and not a.weight and a.rate <= BELOW)
+    if back:
+        text = "below the temperature points that start as one spread out again"
+        found.append(Claim(text, min(back), f"share of D >= {FULL}", min(back) >= FULL))
     if honest := chosen(0, HONEST, "gradient", "free"):
         text = "the full gradient keeps it at the same rates, up to twice the temperature"
         found.append(Claim(text, min(honest), f"share of D >= {FULL}", min(honest) >= FULL))

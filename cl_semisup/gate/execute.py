@@ -1,19 +1,15 @@
 """Runs of the outcome tier, one thread each wherever they execute, so that every machine's cores give the same."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 
-from cl_semisup import plugins
 from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate.outcome import Ended, Execute, ended
 from cl_semisup.run import Run
-
-_executor: Executor | None = None  # of a worker process
 
 
 def here(data_dir: str) -> Execute:
@@ -32,24 +28,16 @@ def here(data_dir: str) -> Execute:
 
 
 def workers(data_dir: str, count: int, plugin_files: Sequence[Path]) -> Execute:
-    """Executes runs in `count` processes, one or more: a gate that cannot finish fails, so nothing is tried again."""
+    """Executes runs in `count` worker processes, which end with the call, however it ends."""
 
     def execute(runs: Sequence[Run]) -> Mapping[str, Ended]:
-        start = (data_dir, tuple(plugin_files))
-        with ProcessPoolExecutor(count, get_context("spawn"), _begin, start) as pool:
-            return dict(zip((run.id for run in runs), pool.map(_one, runs, chunksize=4), strict=True))
+        engine = Local(Machine("cpu", data_dir), count, plugin_files)
+        try:
+            for run in runs:
+                engine.submit(run)
+            finished = [engine.next() for _ in runs]
+        finally:
+            engine.cancel()
+        return {run.id: ended(record, curves) for run, record, curves in finished}
 
     return execute
-
-
-def _begin(data_dir: str, plugin_files: Sequence[Path]) -> None:
-    global _executor
-    torch.set_num_threads(1)
-    for path in plugin_files:
-        plugins.add(path)
-    _executor = Executor(Machine("cpu", data_dir))
-
-
-def _one(run: Run) -> Ended:
-    assert _executor is not None  # `_begin` ran first
-    return ended(*_executor(run))

@@ -19,6 +19,7 @@ svg .grid{stroke:#d9dee3;stroke-width:1;fill:none}.k{color:#c25200}.k0{color:#6b
 .k2{color:#0067a3}.k3{color:#00835f}.k4{color:#a8478a}
 @media(prefers-color-scheme:dark){body{color:#e6e9ec;background:#14181c}pre{background:#1c2228}svg .grid{stroke:#333b43}
 .k{color:#ff9a57}.k0{color:#9aa5af}.k2{color:#5fb3f0}.k3{color:#3fd0a0}.k4{color:#ea9fcf}}"""
+STROKES = ("───", "╌╌╌", "┈┈┈", "─·─")  # as svg.line dashes them
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
@@ -57,13 +58,14 @@ def of_history(title: str, series: Iterable[Series]) -> str:
 
 
 def figure(axes: svg.Axes, lines: Sequence[tuple[str, Sequence[svg.Point]]], caption: str) -> str:
-    """Lines of different dash, each with its name at its end."""
-    drawn = []
-    for i, (name, points) in enumerate(lines):
-        label = svg.text(points[-1][0] - 4, points[-1][1] - 5, name, "end") if points else ""
-        drawn.append(svg.series(i + 1, svg.line(points, dash=i) + label))
-    image = svg.picture(axes.frame() + "".join(drawn), caption)
-    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
+    """Lines of different colour and dash, and below them what each stands for."""
+    drawn = "".join(svg.series(i + 1, svg.line(points, dash=i)) for i, (_, points) in enumerate(lines))
+    names = "".join(
+        f"<br><span class='k k{i + 1}'>{STROKES[i % len(STROKES)]}</span> {escape(name)}"
+        for i, (name, _) in enumerate(lines)
+    )
+    image = svg.picture(axes.frame() + drawn, caption)
+    return f"<figure>{image}<figcaption>{escape(caption)}{names}</figcaption></figure>"
 
 
 def whole(title: str, parts: Sequence[str]) -> str:

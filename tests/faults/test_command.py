@@ -16,11 +16,17 @@ Capture = pytest.CaptureFixture[str]
 def test_a_signal_before_anything_runs_leaves_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture, number: signal.Signals, code: int
 ) -> None:
-    monkeypatch.setattr(cli, "_list", lambda _: os.kill(os.getpid(), number))
+    monkeypatch.setattr(cli, "_run", lambda _: os.kill(os.getpid(), number))
     before = signal.getsignal(number)
-    assert cli.main(["list"]) == code
+    assert cli.main(["run", "s.yaml"]) == code
     assert f"Stopped by {number.name}. Finished runs are kept" in capsys.readouterr().err
     assert signal.getsignal(number) == before
+
+
+def test_a_command_that_keeps_nothing_does_not_say_so(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr(cli, "_gate", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    assert cli.main(["gate", "s.yaml"]) == 143
+    assert capsys.readouterr().err == "\nStopped by SIGTERM.\n"
 
 
 @pytest.mark.parametrize(

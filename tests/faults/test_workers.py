@@ -1,6 +1,7 @@
 """Workers die, hang and are asked to leave: runs go on where they were, to the bit, or fail in words."""
 
 import math
+import multiprocessing
 import os
 import signal
 import threading
@@ -17,7 +18,9 @@ from cl_semisup.execution import conduct, local, stop
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
+from cl_semisup.gate import execute as gate_execute
 from cl_semisup.run import Run
+from tests.faults.conftest import FAULTY
 
 Engine = Callable[..., Local]
 Asked = Callable[..., Run]
@@ -133,3 +136,10 @@ def test_records_do_not_depend_on_the_number_of_workers(tmp_path: Path, asked: A
         paths = [records.path_of(results, run) for run in runs]
         found.append([(outcome(records.read(path), {}), records.read(path)["versions"]) for path in paths])
     assert found[0] == found[1]
+
+
+def test_a_signal_ends_the_workers_of_a_gate(asked: Asked) -> None:
+    execute_ = gate_execute.workers("data", 1, [FAULTY])
+    with stop.at_once(), pytest.raises(stop.Stopped, match="SIGTERM"):
+        execute_([asked("sigterm", at=5)])
+    assert not multiprocessing.active_children()
