@@ -4,10 +4,12 @@
         gate(my_loss)                   # any loss(z1, z2, labels) -> scalar, or a module of that kind
 
     pytest --cl-gate                            only the tests that use the fixture
-    pytest --cl-gate-update "why it moves"      measure anew and keep the reason
+    pytest --cl-gate-update "why it moves"      measure the losses of these tests anew and keep the reason
 
 References lie in one file, `cl_gate.json` beside pytest's settings, or where `cl_gate_reference` in them says. Checked
 are the function tier and a descent of free embeddings, in float64, to 1e-8: tenths of a second a loss and no data.
+
+pytest loads this file in every project of an environment, so what is heavy is imported where a loss is measured.
 """
 
 import copy
@@ -15,12 +17,9 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
-
-if TYPE_CHECKING:
-    from cl_semisup.gate.finding import Finding
 
 SCHEMA = 1
 
@@ -32,8 +31,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("cl_gate_reference", "file of the gate's references", default="cl_gate.json")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    reason = config.getoption("--cl-gate-update")
+    if reason is not None and not reason.strip():
+        raise pytest.UsageError("--cl-gate-update: needs a reason, which is kept. Got none. Say why the loss moves.")
+    if reason and getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError("--cl-gate-update: writes one file from one process. Got several. Add -n 0.")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--cl-gate"):
+    if config.getoption("--cl-gate") or config.getoption("--cl-gate-update"):
         chosen = [item for item in items if "gate" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
@@ -67,51 +74,47 @@ class Gate:
             return copy.deepcopy(loss)  # a loss with state starts every measurement from the same one
 
         key = f"{self.test} {name}".strip()
-        one = trajectory.free(build, classes)
-        measured = {"function": function.measure(build, classes), "free": one.steps}
-        if self.reason is not None:
+        values, descent = function.measure(build, classes), trajectory.free(build, classes)
+        if self.reason is None:
+            self._check(key, values, descent.steps)
+        else:
             nudged = trajectory.free(build, classes, trajectory.FREE_RATE * (1 + trajectory.NUDGE))
-            self._write(key, {**measured, "free": trajectory.within_horizon(one, nudged).steps})
-            return
-        moved = [finding for finding in self._compare(key, measured) if finding.verdict == "moved"]
-        if moved:
-            from cl_semisup.gate.ci import sentence
+            self._write(key, values, trajectory.within_horizon(descent, nudged).steps)
 
-            lines = "\n".join(f"  {finding.tier}: {sentence(finding)}" for finding in moved)
-            pytest.fail(
-                f'the loss has changed:\n{lines}\nIf that is meant: pytest --cl-gate-update "why"', pytrace=False
-            )
-
-    def _compare(self, key: str, measured: dict[str, Any]) -> "list[Finding]":
-        from cl_semisup.gate import function, trajectory
+    def _check(self, key: str, values: Any, steps: Any) -> None:
+        from cl_semisup.gate import ci, function, trajectory
+        from cl_semisup.gate.finding import MOVED
         from cl_semisup.gate.trajectory import FREE, Trajectory
 
-        stored = self._read()["losses"].get(key)
+        stored = self._read().get(key)
         if stored is None:
-            pytest.fail(
-                f'{self.path}: no reference of {key!r}. Make one: pytest --cl-gate-update "first"', pytrace=False
-            )
-        found = function.compare(key, stored["function"], measured["function"])
-        return [*found, trajectory.compare(key, FREE, Trajectory(stored["free"]), Trajectory(measured["free"]))]
+            _fail(f'{self.path}: has no reference of {key!r}. Make one: pytest --cl-gate-update "first"')
+        found = function.compare(key, stored["function"], values)
+        found.append(trajectory.compare(key, FREE, Trajectory(stored["free"]), Trajectory(steps)))
+        if moved := [f"  {finding.tier}: {ci.sentence(finding)}" for finding in found if finding.verdict == MOVED]:
+            lines = "\n".join(moved)
+            _fail(f'the loss has changed:\n{lines}\nIf that is meant: pytest --cl-gate-update "why"')
 
     def _read(self) -> dict[str, Any]:
+        """The references of all tests by name."""
         if not self.path.exists():
-            return {"schema": SCHEMA, "losses": {}}
-        stored: dict[str, Any] = json.loads(self.path.read_text("utf-8"))
-        if stored.get("schema") != SCHEMA:
-            pytest.fail(
-                f"{self.path}: must have schema {SCHEMA}. Got {stored.get('schema')}. Make it anew.", pytrace=False
-            )
-        return stored
+            return {}
+        try:
+            stored = json.loads(self.path.read_text("utf-8"))
+            if stored["schema"] == SCHEMA:
+                return dict(stored["losses"])
+        except (ValueError, KeyError, TypeError):
+            pass  # told below
+        return _fail(f"{self.path}: must be a file of references of schema {SCHEMA}. Delete it and make it anew.")
 
-    def _write(self, key: str, measured: dict[str, Any]) -> None:
+    def _write(self, key: str, values: Any, steps: Any) -> None:
         from cl_semisup.gate import reference
 
-        stored = self._read()
-        history = stored["losses"].get(key, {}).get("history", [])
+        losses = self._read()
         entry = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": self.reason}
-        stored["losses"][key] = {"history": [*history, entry], **measured}
-        reference.write_rows(self.path, stored)
+        history = [*losses.get(key, {}).get("history", []), entry]
+        losses[key] = {"history": history, "function": values, "free": steps}
+        reference.write_rows(self.path, {"schema": SCHEMA, "losses": losses})
 
 
 def _fail(text: str) -> NoReturn:

@@ -3,9 +3,12 @@
 import argparse
 import importlib.util
 import json
+import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -207,6 +210,9 @@ def test_stable_learning_rates_are_counted_from_the_smallest_up() -> None:
     ok, bad = _runs([0.5, 0.5]), _runs([None, 0.5])
     cells = {"lr 0.1, batch 64": ok, "lr 10, batch 64": ok, "lr 1, batch 64": bad, "lr 0.1, batch 256": ok}
     assert list(outcome.stable(cells, 2)) == [(1 + 1) / 2, (3 + 1) / 2]
+    assert outcome.largest_stable(cells) == 0.1
+    assert outcome.largest_stable({**cells, "lr 1, batch 64": ok, "lr 1, batch 256": ok}) == 1
+    assert outcome.largest_stable({"lr 0.1, batch 64": bad}) == 0
 
 
 def test_a_run_that_fails_needs_no_statistics() -> None:
@@ -264,12 +270,12 @@ def test_a_count_of_no_false_alarms_bounds_their_rate_and_does_not_make_it_nothi
 
 
 def test_unchanged_code_is_rerun_against_references_of_its_own(tmp_path: Path, asked: plan.Plan) -> None:
-    gates = power.exact_gates(asked, 2)
-    power.store(gates, tmp_path)
-    runs = {run.id for gate in gates for run in gate.runs}
-    assert len(runs) == 2 * len(power.RERUN_LOSSES)
-    with pytest.MonkeyPatch.context() as without:
-        without.setattr(power, "outcome_pool", lambda asked: {})
+    with pytest.MonkeyPatch.context() as fewer:
+        fewer.setattr(power, "outcome_pool", lambda asked: {})
+        fewer.setattr(power, "RERUN_LOSSES", ("supcon",))
+        gates = power.exact_gates(asked, 2)
+        power.store(gates, tmp_path)
+        assert len({run.id for gate in gates for run in gate.runs}) == 2
         found = power.rerun(asked, tmp_path)
         assert (found["gates"], found["moved"]) == (2, [])
         assert found["largest"] < 1e-11
@@ -374,7 +380,7 @@ def test_from_no_reference_to_a_regression_and_its_reason(
         assert code == 1
         assert "MOVED" in out
         assert "Likely cause, nt_xent: the loss itself" in out
-        assert "::error title=gate%2C function%3A nt_xent::" in out
+        assert f"::error file={tiny},title=gate%2C function%3A nt_xent::" in out
         found = json.loads(files["json"].read_text())
         assert found["exit_code"] == 1
         assert {f["tier"] for f in found["findings"]} == {"function", "trajectory", "outcome"}
@@ -467,13 +473,15 @@ def test_margin_loss_is_what_it_was(gate):
 def test_something_else():
     pass
 """
+INSTALLED = any(entry.name == "cl_gate" for entry in metadata.entry_points(group="pytest11"))
+LOADED = () if INSTALLED else ("-p", "cl_semisup.pytest_plugin")  # pytest finds an installed one by itself
 
 
 def test_a_project_s_own_tests_hold_its_losses_to_their_references(pytester: pytest.Pytester) -> None:
-    words = ("-p", "cl_semisup.pytest_plugin", "-p", "no:cacheprovider", "-p", "no:randomly")
+    words = ("-p", "no:cacheprovider", *LOADED)
     pytester.makepyfile(test_margin=EXAMPLE)
     assert pytester.runpytest_inprocess(*words).ret == 1
-    assert pytester.runpytest_inprocess(*words, "--cl-gate-update", "first").ret == 0
+    pytester.runpytest_inprocess(*words, "--cl-gate-update", "first").assert_outcomes(passed=1, deselected=1)
     result = pytester.runpytest_inprocess(*words, "--cl-gate")
     result.assert_outcomes(passed=1, deselected=1)
     stored = json.loads((pytester.path / "cl_gate.json").read_text())
@@ -485,6 +493,20 @@ def test_a_project_s_own_tests_hold_its_losses_to_their_references(pytester: pyt
     result = pytester.runpytest_inprocess(*words, "--cl-gate")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*the loss has changed:*", "*--cl-gate-update*"])
+
+    (pytester.path / "cl_gate.json").write_text("{}")
+    result = pytester.runpytest_inprocess(*words, "--cl-gate")
+    result.stdout.fnmatch_lines(["*must be a file of references of schema 1. Delete it and make it anew.*"])
+    result = pytester.runpytest_inprocess(*words, "--cl-gate-update", " ")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--cl-gate-update: needs a reason, which is kept. Got none.*"])
+
+
+def test_the_plug_in_that_pytest_loads_everywhere_brings_nothing_heavy() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    name = project["entry-points"]["pytest11"]["cl_gate"]
+    code = f"import sys, {name}; sys.exit(any(m in sys.modules for m in ('torch', 'numpy', 'scipy', 'yaml')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_the_example_of_the_manual_is_the_one_that_is_tested() -> None:

@@ -340,7 +340,7 @@ class _Attempt:
             "diagnostics": self.diagnostics,
             "cost": {**self.cost, "peak_memory_bytes": self._peak()},
             "protocol": {"fingerprint": protocol.fingerprint(kept), "settings": kept},
-            "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **_environment()},
+            "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **environment()},
             "started_at": started.isoformat(timespec="seconds"),
         }
 
@@ -451,7 +451,8 @@ def _process_peak() -> int:
 
 
 @cache
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Versions, machine and commit: where a number comes from."""
     commit, clean = _commit()
     return {
         "package": cl_semisup.__version__,

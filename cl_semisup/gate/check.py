@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from cl_semisup import protocol
 from cl_semisup.gate import function, outcome, trajectory
@@ -65,8 +66,6 @@ def _free(plan: Plan, nudged: bool = False) -> dict[str, Trajectory]:
 
 def _trajectories(plan: Plan, nudged: bool = False) -> dict[str, dict[str, Trajectory]]:
     """The first repetition of every cell."""
-    from dataclasses import replace
-
     train = Trainer(plan.suite.data_dir)
     found: dict[str, dict[str, Trajectory]] = {}
     for loss, cells in plan.cells.items():

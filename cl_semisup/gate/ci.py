@@ -1,4 +1,4 @@
-"""The verdict as machines read it: JUnit XML, and annotations that GitHub shows beside the changed lines."""
+"""The verdict as machines read it: JUnit XML, and annotations that GitHub shows with the suite's file."""
 
 from xml.etree import ElementTree
 
@@ -42,7 +42,7 @@ def annotations(verdict: Verdict) -> str:
         level = "error" if finding.verdict == MOVED else "notice"
         why = f" Likely cause: {causes[finding.loss]}." if finding.loss in causes else ""
         title = _property(f"gate, {finding.tier}: {finding.loss}")
-        lines.append(f"::{level} title={title}::{_data(sentence(finding) + why)}")
+        lines.append(f"::{level} file={_property(verdict.suite)},title={title}::{_data(sentence(finding) + why)}")
     return "\n".join(lines)
 
 

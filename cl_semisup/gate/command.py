@@ -48,9 +48,10 @@ def run(options: Namespace) -> int:
 
 def _collapse(options: Namespace) -> int:
     """A suite of descents: its claims are its reference."""
-    if options.update or options.history or options.reference or options.tiers:
+    given = [f"--{name}" for name in ("update", "history", "reference", "tiers") if getattr(options, name)]
+    if given:
         rule = "a suite of descents has claims and no reference"
-        raise InputError(f"{options.suite}: {rule}. Got --update, --history, --reference or --tiers. Leave them out.")
+        raise InputError(f"{options.suite}: {rule}. Got {given[0]}. Leave it out.")
     result = collapse.run(collapse.read(options.suite))
     print(result.text())
     if options.json:

@@ -40,6 +40,11 @@ class Finding:
     note: str = ""
 
     @property
+    def steps(self) -> float:
+        """Training steps before it shows; infinite for the end of training and for what has no steps."""
+        return math.inf if self.step is None or self.step < 0 else self.step
+
+    @property
     def change(self) -> float:
         """Relative change; infinite where a number appears or disappears."""
         if self.then is None or self.now is None:

@@ -15,16 +15,20 @@ SPARKS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Series:
-    """A figure of a loss over the updates that have it: values, steps (indices), and what was said at each update."""
+    """A figure of a loss over the updates that have it: values, steps (indices), what was said, commits."""
 
     loss: str
     figure: str
     values: tuple[float, ...]
     steps: tuple[int, ...]
     updates: tuple[str, ...]
+    commits: tuple[str, ...]
 
     def told(self, index: int) -> str:
-        return f"{self.values[index]:.5g} at {self.updates[index]}"
+        """An update in words, and the commits that lie between it and the one before."""
+        before, here = self.commits[max(index - 1, 0)], self.commits[index]
+        between = f"; git log {before}..{here}" if before and here and before != here else ""
+        return f"{self.values[index]:.5g} at {self.updates[index]}{between}"
 
 
 def series(history: Sequence[dict[str, Any]]) -> list[Series]:
@@ -37,7 +41,8 @@ def series(history: Sequence[dict[str, Any]]) -> list[Series]:
         values = [value for value, _ in pairs]
         noise = max(max(error, EXACT * abs(value)) for value, error in pairs)
         updates = tuple(f"{e['at'][:10]} {e['commit'] or 'no commit'} ({e['reason']})" for e in having)
-        found.append(Series(loss, figure, tuple(values), tuple(steps(values, noise)), updates))
+        commits = tuple(entry["commit"] for entry in having)
+        found.append(Series(loss, figure, tuple(values), tuple(steps(values, noise)), updates, commits))
     return found
 
 

@@ -154,15 +154,25 @@ def _differences(then: Mapping[str, list[Ended]], now: Mapping[str, list[Ended]]
 
 def stable(cells: Mapping[str, list[Ended]], n: int) -> np.ndarray:
     """(n,) how many learning rates in a row, from the smallest up, end sound; mean over the other axes of the grid."""
+    return np.mean([sound.sum(axis=0) for _, sound in _sound(cells, n)], axis=0)
+
+
+def largest_stable(cells: Mapping[str, list[Ended]]) -> float:
+    """The largest learning rate up to which every run of a loss ends sound; 0 if there is none."""
+    n = min(map(len, cells.values()))
+    return min(max([0.0, *rates[sound.all(axis=1)]]) for rates, sound in _sound(cells, n))
+
+
+def _sound(cells: Mapping[str, list[Ended]], n: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """For each setting of the other axes: (rates,) ascending; (rates, n) are the runs up to there all sound?"""
     groups: dict[str, list[tuple[float, list[Ended]]]] = {}
     for cell, runs in cells.items():
         rate, _, rest = cell.partition(", ")
         groups.setdefault(rest, []).append((float(rate.removeprefix("lr ")), runs))
-    counts = []
     for group in groups.values():
-        sound = np.array([[run["status"] == "ok" for run in runs[:n]] for _, runs in sorted(group, key=lambda g: g[0])])
-        counts.append(np.cumprod(sound, axis=0).sum(axis=0))  # (n,)
-    return np.mean(counts, axis=0)
+        ordered = sorted(group, key=lambda g: g[0])
+        sound = np.array([[run["status"] == "ok" for run in runs[:n]] for _, runs in ordered])
+        yield np.array([rate for rate, _ in ordered]), np.cumprod(sound, axis=0).astype(bool)
 
 
 def _failures(loss: str, then: Mapping[str, list[Ended]], now: Mapping[str, list[Ended]]) -> Iterable[Finding]:

@@ -63,16 +63,17 @@ def plan(asked: Suite, text: str) -> Plan:
     trained = [run for run in asked.runs if run.epochs]
     for run in trained:
         cells.setdefault(loss_name(run.loss), {}).setdefault(cell_name(run, trained), []).append(run)
-    doubled = [f"{n}, {c}" for n, of in cells.items() for c, runs in of.items() if len(runs) > asked_repetitions(runs)]
+    doubled = [
+        f"{n}, {c}"
+        for n, of in cells.items()
+        for c, runs in of.items()
+        if len(runs) > len({r.repetition for r in runs})
+    ]
     if doubled:
         rule = "a gate tells cells apart by data set, encoder, optimizer, learning rate, batch size and labels only"
         raise InputError(f"{asked.file}: {rule}. Got several for {doubled[0]}. Vary nothing else.")
     data = json.dumps(yaml_source.parse(text, asked.file).data, sort_keys=True)
     return Plan(asked, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
-
-
-def asked_repetitions(runs: list[Run]) -> int:
-    return len({run.repetition for run in runs})
 
 
 def loss_name(named: Mapping[str, Mapping[str, Any]]) -> str:

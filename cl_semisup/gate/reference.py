@@ -24,6 +24,7 @@ import torch
 from cl_semisup import protocol, records
 from cl_semisup.errors import ResultsError
 from cl_semisup.execution import execute
+from cl_semisup.gate import outcome
 from cl_semisup.gate.function import Values
 from cl_semisup.gate.outcome import Outcomes
 from cl_semisup.gate.plan import Plan
@@ -83,13 +84,14 @@ def figures(measured: Measured, loss: str, score: str) -> dict[str, list[float]]
     if scores:
         error = float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
         found[score] = [float(np.mean(scores)), error]
-        found["sound runs"] = [sum(run["status"] == "ok" for run in runs) / len(runs), 0.0]
+    if runs:
+        found["largest stable learning rate"] = [outcome.largest_stable(measured.outcome[loss]), 0.0]
     return {name: [float(f"{v:.6g}") for v in pair] for name, pair in found.items()}
 
 
 def made_with() -> dict[str, Any]:
     """When, from which code, on what."""
-    versions = execute._environment()
+    versions = execute.environment()
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         **versions,

@@ -90,7 +90,7 @@ class Verdict:
 
 def cause(moved: Iterable[Finding], file_changed: bool) -> str:
     """Where to look, from the cheapest tier that moved and the first step at which it did."""
-    first = min(moved, key=lambda f: (TIERS.index(f.tier), f.step is None, -1 if f.step is None else f.step % 10**6))
+    first = min(moved, key=lambda f: (TIERS.index(f.tier), f.steps))
     if first.tier == "function":
         return "the loss itself" + ("; its file changed" if file_changed else ", through code it shares or torch")
     if first.tier == "outcome":
@@ -117,8 +117,7 @@ def one_a_loss(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def _telling(finding: Finding) -> tuple[bool, float, float]:
-    step = finding.step if finding.step is not None and finding.step >= 0 else 10**6
-    return finding.verdict == MOVED, -step, abs(finding.change)
+    return finding.verdict == MOVED, -finding.steps, abs(finding.change)
 
 
 def _table(findings: Iterable[Finding]) -> list[str]:
