@@ -10,10 +10,10 @@ quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
 
 test:
-	@python=$$($(PYTHON) tools/environment.py test) && $$python -m pytest -n auto
+	@python=$$($(PYTHON) tools/environment.py test --optional oracle) && $$python -m pytest -n auto
 
 check:
-	@python=$$($(PYTHON) tools/environment.py test dev) && \
+	@python=$$($(PYTHON) tools/environment.py test dev --optional oracle) && \
 	$$python -m ruff check . && $$python -m ruff format --check . && $$python -m mypy
 
 clean:

@@ -43,11 +43,38 @@ def test_an_interrupted_installation_does_not_count(
     monkeypatch.setattr(environment, "INTERPRETER", tmp_path / "python")
     (tmp_path / "python").write_text("")
     assert not environment.complete([])  # an interpreter without a stamp
-    (tmp_path / "complete").write_text(environment.fingerprint([]))
+    (tmp_path / "complete").write_text(environment.stamp([]))
     assert environment.complete([])
     assert not environment.complete(["test"])  # made for less than is asked
+    (tmp_path / "complete").write_text(environment.stamp(["test", "oracle"]))
+    assert environment.complete(["test"])  # made for more than is asked
     (tmp_path / "complete").write_text("made from another pyproject.toml")
     assert not environment.complete([])
+
+
+def test_what_is_optional_may_be_missing(
+    environment: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where its packages cannot be had the environment is made without them, says so, and counts as complete."""
+    monkeypatch.setattr(environment, "VENV", tmp_path)
+    monkeypatch.setattr(environment, "STAMP", tmp_path / "complete")
+    monkeypatch.setattr(environment, "INTERPRETER", tmp_path / "python")
+    monkeypatch.setattr(environment, "satisfied", lambda requirement: False)
+    monkeypatch.setattr(environment.venv, "create", lambda folder, **_: (folder.mkdir(), (folder / "python").touch()))
+    tried: list[list[str]] = []
+
+    def run(command: list[str]) -> bool:
+        tried.append(command)
+        return not any(part.startswith("lightly") for part in command)
+
+    monkeypatch.setattr(environment, "run", run)
+    environment.main(["test"], ["oracle"])
+    out, err = capsys.readouterr()
+    assert out.strip() == str(tmp_path / "python")
+    assert "Without oracle" in err
+    made = len(tried)
+    environment.main(["test"], ["oracle"])
+    assert len(tried) == made
 
 
 def test_pins_lie_in_the_ranges_that_are_declared(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,11 @@
 
 An interpreter that already has everything is used as it is (that serves a machine without downloads). Else `.venv` is
 made, with uv where it can be had and with pip otherwise. A stamp is written last, so an interrupted installation
-is started again from nothing. Standard library only: it runs before anything is installed.
+is started again from nothing. Extras after `--optional` go into a `.venv` too if they can be had; an interpreter that
+lacks nothing else is used without them. Standard library only: it runs before anything is installed.
 """
 
+import argparse
 import hashlib
 import re
 import shutil
@@ -47,20 +49,24 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.match(r"\d+(\.\d+)*", version).group().split("."))  # type: ignore[union-attr]
 
 
-def install(extras: list[str]) -> None:
+def install(extras: list[str], optional: list[str]) -> None:
     """Make `.venv` anew with the tested versions."""
     shutil.rmtree(VENV, ignore_errors=True)
     say(f"Making {VENV} with {sys.executable} (a minute or two, mostly PyTorch) ...")
     venv.create(VENV, with_pip=True)
-    wanted = ["-c", str(ROOT / "constraints.txt"), *requirements(extras)]
     pip = [str(INTERPRETER), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    if has_uv(pip):
-        uv = [str(INTERPRETER), "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python"]
-        if run([*uv, str(INTERPRETER), *wanted]):
-            return
-        say("uv could not install; trying pip.")
-    if not run([*pip, *wanted]):
+    uv = [str(INTERPRETER), "-m", "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", str(INTERPRETER)]
+    tools = [uv, pip] if has_uv(pip) else [pip]
+    if not with_any(tools, extras):
         sys.exit("The installation failed; see the messages above. Start again when the cause is mended.")
+    if optional and not with_any(tools, [*extras, *optional]):
+        say(f"Without {', '.join(optional)}, which could not be installed; the tests that need it are skipped.")
+
+
+def with_any(tools: list[list[str]], extras: list[str]) -> bool:
+    """Install those extras with the first tool that can."""
+    wanted = ["-c", str(ROOT / "constraints.txt"), *requirements(extras)]
+    return any(run([*tool, *wanted]) for tool in tools)
 
 
 def has_uv(pip: list[str]) -> bool:
@@ -75,32 +81,35 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def fingerprint(extras: list[str]) -> str:
-    """What the stamp must hold for `.venv` to count as complete."""
+def stamp(extras: list[str]) -> str:
+    """What `.venv` was made from and for: a hash of the files, then the extras, a line each."""
     files = "".join((ROOT / name).read_text("utf-8") for name in ("pyproject.toml", "constraints.txt"))
-    return hashlib.sha256(f"{files}{sorted(extras)}".encode()).hexdigest()
+    return "\n".join([hashlib.sha256(files.encode()).hexdigest(), *extras])
 
 
 def complete(extras: list[str]) -> bool:
     """Is `.venv` whole, for these extras or for more?"""
     if not (STAMP.exists() and INTERPRETER.exists()):
         return False
-    known = STAMP.read_text("utf-8").splitlines()
-    return fingerprint(extras) in known
+    files, *known = STAMP.read_text("utf-8").splitlines() or [""]
+    return files == stamp([]) and set(extras) <= set(known)
 
 
-def main(extras: list[str]) -> None:
+def main(extras: list[str], optional: list[str]) -> None:
     if sys.version_info < (3, 11):
         sys.exit(f"Python 3.11 or newer is needed. Got {sys.version.split()[0]}. Try: make PYTHON=python3.12 ...")
     if all(map(satisfied, requirements(extras))):
         print(sys.executable)
         return
-    if not complete(extras):
-        install(extras)
-        smaller = [extras[:n] for n in range(len(extras) + 1)]
-        STAMP.write_text("\n".join(fingerprint(part) for part in smaller), encoding="utf-8")
+    if not complete(extras + optional):
+        install(extras, optional)
+        STAMP.write_text(stamp(extras + optional), encoding="utf-8")
     print(INTERPRETER)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("extras", nargs="*", help="extras of pyproject.toml that are needed")
+    parser.add_argument("--optional", nargs="*", default=[], help="extras that are left out where they cannot be had")
+    asked = parser.parse_args()
+    main(asked.extras, asked.optional)
