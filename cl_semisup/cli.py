@@ -5,6 +5,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     redo = "do again those runs that failed, whose code has changed (stale), or all"
     run.add_argument("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
 
+    _watch_option(run, "meanwhile make the report whenever runs have finished, at most every SECONDS (30)")
+
     check = add("check", _check, "check a suite: its runs, how many are done, the time left; nothing is run")
     _suite_options(check)
     check.add_argument("--device", default="auto", help="device that the time is estimated for")
@@ -90,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
     report = add("report", _report, "make leaderboard and report again from the records, without running anything")
     _suite_options(report)
+    _watch_option(report, "make it again whenever runs finish, at most every SECONDS (30), until all have")
 
     compare = add("compare", _compare, "two results folders, or two losses of a suite, side by side")
     compare.add_argument("a", help="a results folder, or a loss as its leaderboard names it")
@@ -134,6 +138,11 @@ def _suite_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help=plugin)
 
 
+def _watch_option(command: argparse.ArgumentParser, text: str) -> None:
+    text += "; an open report.html reloads itself"
+    command.add_argument("--watch", nargs="?", const=30.0, type=_seconds, metavar="SECONDS", help=text)
+
+
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Got {text!r}.")
@@ -162,8 +171,18 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
     failed = 0
     if todo:
-        failed = _execute(options, suite, todo)
+        with _live(options, suite.name):
+            failed = _execute(options, suite, todo)
     return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)
+
+
+def _live(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:
+    """What makes the report while runs finish, if that was asked for."""
+    if options.watch is None:
+        return nullcontext()
+    from cl_semisup.report import live
+
+    return live.beside(options.results, name, options.watch)
 
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
@@ -201,7 +220,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    return _make_report(options.results, _selection(options))
+    chosen = _selection(options)
+    if options.watch is not None:
+        from cl_semisup import records
+        from cl_semisup.report import live
+
+        records.stay_inside(options.results, chosen.folder(options.results) / "leaderboard.md")
+        live.follow(options.results, chosen, options.watch, lambda left: left > 0)
+    return _make_report(options.results, chosen)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -130,6 +130,43 @@ def test_a_request_would_be_refused(browser: Browser) -> None:
     browser.log("browser")  # the refusal is written there
 
 
+LIVE = "Runs were going on"
+
+
+def wait_for(browser: Browser, script: str) -> bool:
+    for _ in range(50):
+        if browser.run(script):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_an_open_page_follows_the_file_until_it_is_used(browser: Browser, page: Path, tmp_path: Path) -> None:
+    runs = grid(["nt_xent"], 1)
+    path = tmp_path / "made" / "report.html"
+    try:
+        for number, question in enumerate(["First?", "Second?", "Third?"]):
+            report.make(tmp_path, select(runs, question=question), reload_seconds=1)
+            assert LIVE in path.read_text("utf-8")
+            if not number:
+                browser.open(path)
+            assert wait_for(browser, f"return document.querySelector('h1')?.textContent === '{question}'")
+        browser.run("document.querySelector('h1').click(); return 0")
+        assert browser.run("return document.querySelector('.live input').checked") is False
+        report.make(tmp_path, select(runs, question="Fourth?"), reload_seconds=1)
+        time.sleep(1.5)
+        assert browser.run("return document.querySelector('h1').textContent") == "Third?"
+        assert browser.log("browser") == []
+    finally:
+        browser.open(page)  # as the tests before and after expect it
+
+
+def test_a_finished_report_does_not_reload_itself(page: Path) -> None:
+    text = page.read_text("utf-8")
+    assert LIVE not in text
+    assert 'http-equiv="refresh"' not in text
+
+
 def column(browser: Browser, index: int) -> list[str]:
     script = "return [...document.querySelector('table.board').tBodies[0].rows].map(r => r.cells[%d].textContent)"
     found: list[str] = browser.run(script % index)

@@ -17,16 +17,16 @@ class Made:
     files: tuple[Path, ...]
 
 
-def make(results: Path, chosen: Selection) -> Made:
+def make(results: Path, chosen: Selection, reload_seconds: float = 0.0) -> Made:
     """Write leaderboard.{md,csv,tex} and report.html into the suite's folder. Same records, same bytes.
 
-    leaderboard.parquet too, where pyarrow is installed.
+    leaderboard.parquet too, where pyarrow is installed. With `reload_seconds` an open page loads itself that often.
     """
     findings = Findings.of(results, chosen)
     folder = chosen.folder(results)
     texts = {"leaderboard.md": markdown.page(findings), "leaderboard.csv": export.csv(findings)}
     texts["leaderboard.tex"] = latex.document(findings)
-    texts["report.html"] = html.page(findings)
+    texts["report.html"] = html.page(findings, reload_seconds)
     for name, text in texts.items():
         records.write_text(folder / name, text)
     files = [folder / name for name in texts]

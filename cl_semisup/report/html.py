@@ -17,8 +17,11 @@ FOLDER = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 
 
-def page(findings: Findings) -> str:
-    """The whole report as HTML text."""
+def page(findings: Findings, reload_seconds: float = 0.0) -> str:
+    """The whole report as HTML text; with `reload_seconds` it says that runs go on, and an open page follows them.
+
+    The policy forbids every request, but a page may load itself again: that is a navigation.
+    """
     boards = findings.boards
     losses = sorted({line.loss for board in boards for line in board.lines}, key=lambda loss: (loss == UNTRAINED, loss))
     figures = Figures(losses)
@@ -39,6 +42,7 @@ def page(findings: Findings) -> str:
         slopes=_slopes(findings),
         runs=_runs(findings),
         code=_marked_code,
+        reload_seconds=math.ceil(reload_seconds),
     )
 
 

@@ -65,3 +65,10 @@ for (const figure of document.querySelectorAll(".figures:not(.small) figure")) {
     if (event.key === "Enter") zoom();
   });
 }
+const live = document.querySelector(".live input");
+if (live) {
+  live.parentElement.hidden = false;
+  setInterval(() => { if (live.checked) location.reload(); }, 1000 * Number(live.dataset.seconds));
+  const used = (event) => { if (!event.target.closest("a, .live")) live.checked = false; }; // what was chosen would be lost
+  for (const kind of ["click", "input"]) document.addEventListener(kind, used);
+}
