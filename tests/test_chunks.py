@@ -174,7 +174,7 @@ def test_what_does_not_fit_an_image_at_a_time_fails_and_tells_how_far_it_went(
     parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory_for(0, monkeypatch)
-    monkeypatch.setattr("cl_semisup.execution.execute.divisible", lambda *_: True)
+    monkeypatch.setattr("cl_semisup.execution.trained.divisible", lambda *_: True)
     record, _ = Executor(Machine("cpu", str(Path())))(parse(text.replace(MLP, VIT)).runs[-1])
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory in 128 chunks a batch (peak ")

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from cl_semisup import evaluation, grid, logistic, plugins, suite
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.evaluation import Embedded, Measured, Network, _least_squares, _neighbours
-from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
 from cl_semisup.logistic import SoftmaxRegression
 from cl_semisup.suite import Suite
 from tests import oracles_metrics as oracles

@@ -14,9 +14,11 @@ import pytest
 
 from cl_semisup import records
 from cl_semisup.errors import ResultsError
-from cl_semisup.execution import conduct
+from cl_semisup.execution import conduct, trainings
 from cl_semisup.execution.claims import Claims
-from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainings import Finished, Training
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 
@@ -35,15 +37,16 @@ class InProcess:
     slots = 1
 
     def __init__(self, before: Callable[[Run], None] = lambda run: None):
-        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[Run](), before, False
+        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[Training](), before, False
 
-    def submit(self, run: Run) -> None:
-        self.queue.append(run)
+    def submit(self, training: Training) -> None:
+        self.queue.append(training)
 
-    def poll(self, seconds: float) -> tuple[Run, dict[str, Any], dict[str, Any]]:
-        run = self.queue.pop(0)
-        self.before(run)
-        return run, *self.executor(run)
+    def poll(self, seconds: float) -> Finished:
+        training = self.queue.pop(0)
+        for run in training.runs:
+            self.before(run)
+        return training, self.executor.training(training)
 
     def leave(self, seconds: float) -> list[Any]:
         return []
@@ -134,13 +137,13 @@ def test_a_run_claimed_elsewhere_is_left_alone_until_it_is_free(tmp_path: Path) 
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Run]) -> None:
     """While this command trains, another holds one run and then finishes it: it is waited for and not done twice."""
-    foreign, other = Claims(tmp_path), Executor(MACHINE)
-    assert foreign.take(runs[0].id)
+    foreign, other, claim = Claims(tmp_path), Executor(MACHINE), trainings.group(runs)[0].id
+    assert foreign.take(claim)
 
     def finish_elsewhere(run: Run) -> None:
         if run == runs[-1]:
             records.write(tmp_path, runs[0], *other(runs[0]))
-            foreign.release(runs[0].id)
+            foreign.release(claim)
 
     outcome = conduct.conduct(tmp_path, runs, InProcess(finish_elsewhere))
     assert outcome.found == 1

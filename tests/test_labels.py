@@ -15,7 +15,8 @@ from cl_semisup import labels
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.evaluation import Embedded, Measured
 from cl_semisup.execution import execute
-from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
 from cl_semisup.labels import Drawn
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite

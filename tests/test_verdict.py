@@ -14,7 +14,8 @@ from cl_semisup import geometry, losses, verdict
 from cl_semisup.evaluation import Measured
 from cl_semisup.execution import execute
 from cl_semisup.execution.chance import loss_of_a_point
-from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 

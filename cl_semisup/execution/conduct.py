@@ -3,28 +3,27 @@
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from cl_semisup import protocol, records
-from cl_semisup.execution import stop
+from cl_semisup.execution import stop, trainings
 from cl_semisup.execution.claims import Claims
 from cl_semisup.execution.progress import Progress
-from cl_semisup.records import Record
+from cl_semisup.execution.trainings import Finished, Training
 from cl_semisup.run import Run
 
 POLL_SECONDS = 0.5  # how often a signal, and the runs of another command on the same folder, are looked for
 GRACE_SECONDS = 8.0  # what workers have to save their state in when the command is stopped; schedulers give 10 and more
-Finished = tuple[Run, Record, dict[str, Any]]
 
 
 class Engine(Protocol):
-    """What executes runs: this machine's workers, or a cluster."""
+    """What executes trainings: this machine's workers, or a cluster."""
 
     slots: int
 
-    def submit(self, run: Run) -> None: ...
+    def submit(self, training: Training) -> None: ...
     def poll(self, seconds: float) -> Finished | None: ...
     def leave(self, seconds: float) -> Iterable[Finished]: ...
     def cancel(self) -> None: ...
@@ -59,15 +58,16 @@ def _wanted(path: Path, redo: str) -> bool:
     return redo == "stale" and bool(protocol.stale(records.read(path)))
 
 
-def conduct(results: Path, todo: list[Run], engine: Engine) -> Outcome:
+def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True) -> Outcome:
     """Execute the runs; records are written here and nowhere else, so an engine needs no shared folder.
 
-    A run that another command has claimed is left to it and waited for. The first SIGINT or SIGTERM lets the engine
+    Runs that differ only in what training does not see are trained once, unless `share` is off. A training that
+    another command has claimed is left to it and waited for. The first SIGINT or SIGTERM lets the engine
     save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Finished
     records stay in any case.
     """
     with stop.Request() as request:
-        work = _Work(results, todo, engine)
+        work = _Work(results, trainings.group(todo) if share else list(map(trainings.alone, todo)), engine)
         try:
             while work.left() and not request:
                 work.submit()
@@ -83,34 +83,36 @@ def conduct(results: Path, todo: list[Run], engine: Engine) -> Outcome:
 
 
 class _Work:
-    """The runs of a command: waiting, claimed elsewhere, or in the engine."""
+    """The trainings of a command: waiting, claimed elsewhere, or in the engine."""
 
-    def __init__(self, results: Path, todo: list[Run], engine: Engine):
-        self.results, self.engine, self.progress = results, engine, Progress(todo)
+    def __init__(self, results: Path, todo: list[Training], engine: Engine):
+        runs = [run for training in todo for run in training.runs]
+        self.results, self.engine, self.progress = results, engine, Progress(runs)
         self.outcome, self.claims = Outcome(), Claims(results)
-        self.before = {run.id: _stamp(records.path_of(results, run)) for run in todo}
-        self.waiting, self.elsewhere, self.flying = deque(todo), deque[Run](), 0
+        self.before = {run.id: _stamp(records.path_of(results, run)) for run in runs}
+        self.waiting, self.elsewhere, self.flying = deque(todo), deque[Training](), 0
 
     def left(self) -> bool:
         return bool(self.waiting or self.elsewhere or self.flying)
 
     def submit(self) -> None:
-        """Fill the engine's slots with runs that nobody else works on."""
+        """Fill the engine's slots with trainings that nobody else works on."""
         while self.waiting and self.flying < self.engine.slots:
-            run = self.waiting.popleft()
-            if not self.claims.take(run.id):
-                self.elsewhere.append(run)
-            elif _stamp(records.path_of(self.results, run)) != self.before[run.id]:
-                self.claims.release(run.id)  # another command has finished it since
-                self.outcome.found += 1
-                self.progress.found(run)
-            else:
-                self.engine.submit(run)
-                self.progress.started(run)
+            training = self.waiting.popleft()
+            if not self.claims.take(training.id):
+                self.elsewhere.append(training)
+                continue
+            left = tuple(run for run in training.runs if not self._found(run))
+            if left:
+                self.engine.submit(replace(training, runs=left))
+                for run in left:
+                    self.progress.started(run)
                 self.flying += 1
+            else:
+                self.claims.release(training.id)
 
     def wait(self) -> None:
-        """For a run to finish, or a moment."""
+        """For a training to finish, or a moment."""
         if self.flying:
             finished = self.engine.poll(POLL_SECONDS)
             self.keep([finished] if finished else [])
@@ -122,14 +124,23 @@ class _Work:
         self.progress.tick()
 
     def keep(self, finished: Iterable[Finished]) -> None:
-        """Write the records of finished runs, and only then forget their states."""
-        for run, record, curves in finished:
-            records.write(self.results, run, record, curves)
-            (self.results / "checkpoints" / f"{run.id}.pt").unlink(missing_ok=True)
-            self.claims.release(run.id)
+        """Write the records of finished runs, and only then forget the state of their training."""
+        for training, answers in finished:
+            for run, (record, curves) in zip(training.runs, answers, strict=True):
+                records.write(self.results, run, record, curves)
+                self.outcome.statuses[record["status"]] += 1
+                self.progress.finished(run, record)
+            (self.results / "checkpoints" / f"{training.id}.pt").unlink(missing_ok=True)
+            self.claims.release(training.id)
             self.flying -= 1
-            self.outcome.statuses[record["status"]] += 1
-            self.progress.finished(run, record)
+
+    def _found(self, run: Run) -> bool:
+        """Has another command finished it since?"""
+        if _stamp(records.path_of(self.results, run)) == self.before[run.id]:
+            return False
+        self.outcome.found += 1
+        self.progress.found(run)
+        return True
 
 
 def _stamp(path: Path) -> int | None:

@@ -7,6 +7,7 @@ from statistics import median
 
 from cl_semisup import records
 from cl_semisup.errors import InputError
+from cl_semisup.execution import trainings
 from cl_semisup.execution.progress import words
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
@@ -14,6 +15,7 @@ from cl_semisup.suite import Suite
 START_SECONDS = 8.0  # a worker's imports and its first data set
 PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
+Seconds = tuple[float, float]  # of training and of evaluation
 
 
 def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers: int | None) -> str:
@@ -24,11 +26,13 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     from cl_semisup.execution.local import default_workers
 
     device = choose_device(device)
-    workers = min(len(todo), workers or default_workers(device))
+    grouped = trainings.group(todo)
+    workers = min(len(grouped), workers or default_workers(device))
     known = _known(results, suite.runs)
     measured = 0
     total = 0.0
-    for run in todo:
+    for training in grouped:
+        run = training.runs[0]
         key = _like(run)
         if key not in known:
             try:
@@ -36,9 +40,11 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
             except InputError as error:
                 return f"Time left: unknown, since {error}"
             measured += 1
-        total += known[key]
+        fit, probe = known[key]
+        total += fit + probe * len(training.runs)
     source = f"{measured} kind(s) of run measured for a few steps" if measured else "from finished runs like these"
-    return f"Time left: about {words(total / workers + START_SECONDS)} in {workers} process(es) on {device} ({source})."
+    left = words(total / workers + START_SECONDS)
+    return f"Time left: about {left} for {len(grouped)} trainings in {workers} process(es) on {device} ({source})."
 
 
 def _like(run: Run) -> str:
@@ -46,19 +52,20 @@ def _like(run: Run) -> str:
     return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector))
 
 
-def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, float]:
+def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
+    """Medians over finished runs that are alike."""
     costs = defaultdict(list)
     found = records.find(results, runs)
     for run in runs:
         record = found.get(run.id)
         if record and record["status"] in ("ok", "collapsed"):
             cost = record["cost"]
-            costs[_like(run)].append(cost.get("train_seconds", 0.0) + cost.get("evaluation_seconds", 0.0))
-    return {key: median(seconds) for key, seconds in costs.items()}
+            costs[_like(run)].append((cost.get("train_seconds", 0.0), cost.get("evaluation_seconds", 0.0)))
+    return {key: (median(fit for fit, _ in s), median(probe for _, probe in s)) for key, s in costs.items()}
 
 
-def _measure(run: Run, suite: Suite, device: str) -> float:
-    """Seconds of a whole run, from a few small steps on the real data and the images still to be seen."""
+def _measure(run: Run, suite: Suite, device: str) -> Seconds:
+    """Of a whole run, from a few small steps on the real data and the images still to be seen."""
     import torch
 
     from cl_semisup.execution.execute import Executor
@@ -69,7 +76,7 @@ def _measure(run: Run, suite: Suite, device: str) -> float:
     data = executor.data(run)
     images, tests = len(data.train_images), len(data.test_images)
     if not run.epochs or not run.batch_size:
-        return PROBE_SECONDS
+        return 0.0, PROBE_SECONDS
     batch = min(run.batch_size, MEASURED_BATCH)
     few = replace(data, train_images=data.train_images[: 4 * batch], train_labels=data.train_labels[: 4 * batch])
     short = replace(run, epochs=1, batch_size=batch, evaluation={})
@@ -79,4 +86,4 @@ def _measure(run: Run, suite: Suite, device: str) -> float:
     if rate is None:
         raise InputError(f"a short run of {run.cell[1]} ended as {record['status']}: {record['reason']}")
     # A step is forward and backward (about 3 forwards) of two views; evaluation is one forward of train and 3 of test.
-    return (run.epochs * images + (images + 3 * tests) / 6) / rate + PROBE_SECONDS
+    return run.epochs * images / rate, (images + 3 * tests) / 6 / rate + PROBE_SECONDS

@@ -1,4 +1,4 @@
-"""Run -> Record: build the parts, train, evaluate. The only place where a failure becomes data."""
+"""Run -> Record: train, evaluate, tell. The only place where a failure becomes data."""
 
 import math
 import platform
@@ -7,36 +7,28 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import cl_semisup
-from cl_semisup import evaluation, labels, losses, plugins, protocol, verdict
-from cl_semisup.errors import InputError, OutOfMemory
-from cl_semisup.evaluation import Embedded, Network
+from cl_semisup import evaluation, labels, protocol, verdict
+from cl_semisup.errors import InputError
+from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, picture
+from cl_semisup.execution.data import Data, load, part
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize
+from cl_semisup.execution.trainings import Answers, Training, alone
 from cl_semisup.records import LARGEST, SCHEMA, Record
 from cl_semisup.run import Run
-from cl_semisup.seeds import seed
-from cl_semisup.settings import Projector, Schedule, Views
-from cl_semisup.training import loop
-from cl_semisup.training.checkpoint import Checkpoint
-from cl_semisup.training.chunks import divisible
-from cl_semisup.training.loop import Diverged, History, Parts
-from cl_semisup.training.model import Model
-from cl_semisup.training.schedule import effective
-from cl_semisup.views import ViewMaker, weak
+from cl_semisup.training.loop import Diverged, History
 
-EVALUATION_CHUNK = 1000  # images at once when features are extracted
 MOST_WORDS = 1000  # characters of an error's message in a record
-TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
 
 
 def choose_device(asked: str = "auto") -> str:
@@ -53,20 +45,6 @@ def choose_device(asked: str = "auto") -> str:
     return asked
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """A data set on the device: uint8 images (M, C, side, side), true labels, statistics of its training images."""
-
-    train_images: Tensor
-    train_labels: Tensor
-    test_images: Tensor
-    test_labels: Tensor
-    mean: Tensor
-    std: Tensor
-    classes: int
-    content_hash: str
-
-
 class Executor:
     """Executes runs one after the other on one machine, keeping the last data set loaded.
 
@@ -79,21 +57,29 @@ class Executor:
         self._data: tuple[str, Data] | None = None
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
-        """The record and the curves of a run; any failure of the run itself is a record too.
+        """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""
+        return self.training(alone(run), data)[0]
 
-        `data` replaces the data set, for a trial on a part of it.
-        """
-        started = datetime.now(UTC)
-        attempt = _Attempt(run, self.machine, self.leave)
-        try:
-            attempt.go(data or self.data(run))
-        except Diverged as error:
-            attempt.diverged(error)
-        except (Exception, SystemExit) as error:  # a stranger's loss may want to leave; the run ends, not the worker
-            attempt.failed(error)
+    def training(self, asked: Training, data: Data | None = None) -> Answers:
+        """Train once and evaluate for every run; any failure of a run is a record too."""
+        trained, answers = Trained(asked, self.machine, self.leave), []
+        for run in asked.runs:
+            started = datetime.now(UTC)
+            attempt = _Attempt(run, self.machine)
+            try:
+                attempt.go(data or self.data(run), trained)
+            except Diverged as error:
+                attempt.diverged(error)
+            except (
+                Exception,
+                SystemExit,
+            ) as error:  # a stranger's loss may want to leave; the run ends, not the worker
+                attempt.failed(error)
+            answers.append((attempt.record(started), attempt.curves))
+        trained.free()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-        return attempt.record(started), attempt.curves
+        return tuple(answers)
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)
@@ -110,31 +96,19 @@ def failed(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, A
     return attempt.record(datetime.now(UTC)), attempt.curves
 
 
-def load(run: Run, machine: Machine, device: torch.device) -> Data:
-    """The run's data set, on the device where it fits beside training."""
-    (name, params) = next(iter(run.dataset.items()))
-    images = plugins.load("datasets", name)(**params).load(Path(machine.data_dir))
-    mean, std = _pixel_statistics(images.train_images)
-    home = device if _fits(images.train_images.nbytes + images.test_images.nbytes, device) else torch.device("cpu")
-    return Data(
-        torch.as_tensor(images.train_images).to(home),
-        torch.as_tensor(images.train_labels).to(device),
-        torch.as_tensor(images.test_images).to(home),
-        torch.as_tensor(images.test_labels).to(device),
-        mean.to(device),
-        std.to(device),
-        images.classes,
-        images.content_hash,
-    )
+def failures(training: Training, machine: Machine, reason: str) -> Answers:
+    """The records of a training that could not even be executed."""
+    return tuple(failed(run, machine, reason) for run in training.runs)
 
 
 class _Attempt:
     """What is known of a run so far; a record can be made of it at any point."""
 
-    def __init__(self, run: Run, machine: Machine, leave: Callable[[], bool] = lambda: False):
-        self.run, self.machine, self.device, self.leave = run, machine, torch.device(machine.device), leave
+    def __init__(self, run: Run, machine: Machine):
+        self.run, self.machine, self.device = run, machine, torch.device(machine.device)
         self.status, self.reason = "ok", ""
-        self.resolved: dict[str, Any] = {"device": self._device_name(), "precision": self._precision()}
+        precision = resolved_precision(run.precision, self.device)
+        self.resolved: dict[str, Any] = {"device": self._device_name(), "precision": precision}
         self.scores: dict[str, float] = {}
         self.diagnostics: dict[str, float] = {}
         self.cost: dict[str, float] = {}
@@ -142,38 +116,42 @@ class _Attempt:
         self.data_hash = ""
         self.history = History()
 
-    def go(self, data: Data) -> None:
-        """Train and evaluate; every finding is kept as soon as it is known."""
-        run, dataset = self.run, next(iter(self.run.dataset))
-        names = (dataset, run.repetition)
+    def go(self, data: Data, trained: Trained) -> None:
+        """Train, unless that is done, and evaluate; every finding is kept as soon as it is known."""
+        run = self.run
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        shown, data = drawn.shown, _part(data, drawn.kept)
+        shown, data = torch.from_numpy(drawn.shown).to(self.device), part(data, drawn.kept)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
         self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((shown >= 0).sum())}
         if run.epochs and (run.batch_size or 0) > len(shown):
             rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(shown)}"
             raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
-        views = ViewMaker(Views(**run.views), data.mean, data.std)
-        labels_shown = torch.from_numpy(shown).to(self.device)
-        loss, model = self._trained(views, data, labels_shown, names)
+        try:
+            trained.train(data, shown)
+        finally:
+            self.history = trained.history
+            self.resolved |= trained.resolved
+            self.cost |= trained.cost
 
         began = time.perf_counter()
-        embedded = self._embed(model, views, data, labels_shown, names)
+        embedded = trained.embed(data, shown)
         measured = evaluation.measure(embedded, run.evaluation)
         self.scores = {name: float(value) for name, value in measured.scores.items()}
         self.diagnostics = _plain(measured.diagnostics)
-        self.curves |= _plain(picture.of(embedded, loss) | measured.curves)
-        self._synchronize()
+        self.curves |= _plain(picture.of(embedded, trained.loss) | measured.curves)
+        synchronize(self.device)
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs:
-            self._judge(embedded, loss, model.dim)
+            self._judge(embedded, trained)
 
-    def _judge(self, embedded: Embedded, loss: Any, dim: int) -> None:
+    def _judge(self, embedded: Embedded, trained: Trained) -> None:
         """Say so if what was trained is no representation; scores are kept beside the verdict."""
         counts = torch.bincount(embedded.test_labels, minlength=embedded.classes)
         images, width = embedded.test.shape
-        of_a_point = chance.loss_of_a_point(loss, embedded.shown, self.run.batch_size or 0, dim, embedded.classes)
+        batch, dim = self.run.batch_size or 0, embedded.test_projections.shape[1]
+        assert trained.loss is not None  # of what was trained
+        of_a_point = chance.loss_of_a_point(trained.loss, embedded.shown, batch, dim, embedded.classes)
         if why := verdict.divergence(self.history.loss):
             self.status, self.reason = "diverged", why
         elif why := verdict.collapse(
@@ -185,145 +163,6 @@ class _Attempt:
             chance=float(counts.max()) / images,
         ) or verdict.stuck(self.history.loss, of_a_point):
             self.status, self.reason = "collapsed", why
-
-    def _build(self, data: Data, names: tuple[object, ...]) -> tuple[losses.Loss | None, Model]:
-        run = self.run
-        (encoder, encoder_settings) = next(iter(run.encoder.items()))
-        (loss_name, loss_settings) = next(iter(run.loss.items()))
-        channels, side = data.train_images.shape[1:3]
-        built = plugins.load("encoders", encoder)(**encoder_settings)
-        projector = Projector(**run.projector)
-        loss = None
-        if run.epochs:
-            prototypes = seed("prototypes", *names)
-            dim = projector.dim if projector.layers else built.build(channels, side).dim
-            known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
-            loss = losses.build(loss_name, **known, **loss_settings)
-            if isinstance(loss, torch.nn.Module):
-                loss.to(self.device)
-        needs = losses.asks(loss).needs
-        model = Model(lambda: built.build(channels, side), projector, data.classes, needs, names).to(self.device)
-        if self.machine.channels_last:
-            model = model.to(memory_format=torch.channels_last)
-        return loss, model
-
-    def _trained(
-        self, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]
-    ) -> tuple[losses.Loss | None, Model]:
-        """The loss and the network after training, if there is any.
-
-        Where memory runs out the run begins anew with its batch in twice as many chunks, down to one image in all its
-        views, if that leaves the gradient what it is. The batch size stays what was asked.
-        """
-        chunks = 1
-        while True:
-            loss, model = self._build(data, names)
-            if not self.run.epochs:
-                return loss, model
-            try:
-                self._train(model, loss, views, data, shown, names, chunks)
-                return loss, model
-            except Exception as error:
-                if not _out_of_memory(error) or 2 * chunks > (self.run.batch_size or 0):
-                    raise
-                traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
-                if not divisible(model.encoder, views.plain(data.train_images[:TRIAL_IMAGES].to(self.device))):
-                    raise
-            chunks *= 2
-            self.resolved["chunks"] = chunks
-
-    def _train(
-        self,
-        model: Model,
-        loss: Any,
-        views: ViewMaker,
-        data: Data,
-        shown: Tensor,
-        names: tuple[object, ...],
-        chunks: int,
-    ) -> None:
-        run, began, self.history = self.run, time.perf_counter(), History()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        assert run.batch_size is not None
-        assert run.learning_rate is not None
-        assert run.optimizer is not None
-        assert run.schedule is not None
-        schedule = Schedule(**run.schedule)
-        peak = effective(run.learning_rate, run.batch_size, schedule)
-        (optimizer, optimizer_settings) = next(iter(run.optimizer.items()))
-        weights, others = loop.parameters(model, loss)
-        self.resolved |= {
-            "effective_learning_rate": peak,
-            "steps": run.epochs * (len(data.train_images) // run.batch_size),
-        }
-        if self.machine.compile:
-            model.encoder.compile()
-        parts = Parts(
-            model=model,
-            loss=loss,
-            views={"full": views, "weak": ViewMaker(weak(views.settings), data.mean, data.std)},
-            optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
-            images=data.train_images,
-            shown=shown,
-            names=names,
-            history=self.history,
-        )
-        autocast = torch.bfloat16 if self.resolved["precision"] == "bfloat16" else None
-        checkpoint = self._checkpoint()
-        loop.train(
-            parts,
-            epochs=run.epochs,
-            batch_size=run.batch_size,
-            peak=peak,
-            schedule=schedule,
-            autocast=autocast,
-            checkpoint=checkpoint,
-            chunks=chunks,
-        )
-        self._synchronize()
-        seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
-        self.cost |= {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
-
-    @torch.no_grad()
-    def _embed(self, model: Model, views: ViewMaker, data: Data, shown: Tensor, names: tuple[object, ...]) -> Embedded:
-        model.eval()
-
-        @torch.no_grad()
-        def outputs(images: Tensor, look: Any) -> tuple[Tensor, Tensor]:
-            chunks = []
-            for number, chunk in enumerate(images.split(EVALUATION_CHUNK)):
-                features = model.encoder(look(chunk.to(self.device), number))
-                chunks.append((features, model.projector(features)))
-            return torch.cat([f for f, _ in chunks]), torch.cat([p for _, p in chunks])
-
-        def random_view(view: int) -> Tensor:
-            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *names, view, n)))[0]
-
-        train, train_projections = outputs(data.train_images, lambda x, _: views.plain(x))
-        test, test_projections = outputs(data.test_images, lambda x, _: views.plain(x))
-        for part in (train, test, train_projections, test_projections):
-            if not bool(torch.isfinite(part).all()):
-                raise Diverged(self.resolved.get("steps", 0), "a feature after training")
-        return Embedded(
-            train=train,
-            test=test,
-            train_projections=train_projections,
-            test_projections=test_projections,
-            train_labels=data.train_labels,
-            test_labels=data.test_labels,
-            shown=shown,
-            test_views=(random_view(1), random_view(2)),
-            classes=data.classes,
-            names=names,
-            network=Network(
-                encoder=model.encoder,
-                test_images=data.test_images,
-                features=lambda images: outputs(images, lambda x, _: views.plain(x))[0],
-                view=random_view,
-            ),
-        )
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run, in the schema of `records`."""
@@ -355,7 +194,7 @@ class _Attempt:
         """Anything else that ends a run; what it has found so far counts for nothing."""
         words = _words(error)
         self.status, self.reason = "failed", f"{type(error).__name__}: {words}"
-        if _out_of_memory(error):
+        if out_of_memory(error):
             tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
             self.reason = f"out of memory{tried} (peak {self._peak() / 2**30:.2f} GiB): {words.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
@@ -364,62 +203,8 @@ class _Attempt:
     def _peak(self) -> int:
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else _process_peak()
 
-    def _checkpoint(self) -> Checkpoint | None:
-        if not self.machine.checkpoints:
-            return None
-        code = f"{protocol.VERSION} {protocol.versions(self.run)} {torch.__version__}"
-        made_by = f"{code} {self.machine.device} {self.machine.threads}"
-        path, every = self.machine.checkpoint_path(self.run), self.machine.checkpoint_seconds
-        return Checkpoint(path, every, made_by, self.leave)
-
-    def _precision(self) -> str:
-        if self.run.precision != "auto":
-            return self.run.precision
-        return "bfloat16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
-
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-
-    def _synchronize(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """Is it that? torch has a class for it on a GPU and words alone on a CPU and in cuBLAS."""
-    words = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    known = isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError)
-    return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
-
-
-def _part(data: Data, kept: Any) -> Data:
-    """The training images that a run draws; all of them are not copied."""
-    if len(kept) == len(data.train_images):
-        return data
-    rows = torch.from_numpy(kept)
-    images, true = data.train_images, data.train_labels
-    return replace(data, train_images=images[rows.to(images.device)], train_labels=true[rows.to(true.device)])
-
-
-def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:
-    """Per-channel mean and standard deviation of uint8 images in [0, 1], exact, from counts of the 256 values."""
-    value = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        counts = torch.zeros(256, dtype=torch.float64)
-        for first in range(0, len(images), 10_000):
-            part = torch.as_tensor(images[first : first + 10_000, channel]).flatten().int()
-            counts += torch.bincount(part, minlength=256)
-        shares = counts / counts.sum()
-        mean = (shares * value).sum()
-        means.append(mean)
-        deviations.append((shares * (value - mean).square()).sum().sqrt().clamp(min=1e-3))
-    return torch.stack(means).float(), torch.stack(deviations).float()
-
-
-def _fits(size: int, device: torch.device) -> bool:
-    """May the data live on the device? Half of its free memory is left to training."""
-    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,5 @@
-"""Runs on this machine: a small pool of long-lived spawned workers. Importing torch takes seconds, so a worker serves
-many runs; one that dies or takes too long is replaced, and the run of a dead one is tried again."""
+"""Trainings on this machine: a small pool of long-lived spawned workers. Importing torch takes seconds, so a worker
+serves many; one that dies or takes too long is replaced, and the training of a dead one is tried again."""
 
 import math
 import os
@@ -8,19 +8,16 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any
 
 from cl_semisup.errors import EngineError, InputError
-from cl_semisup.execution.execute import failed
+from cl_semisup.execution.execute import failures
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainings import Finished, Training
 from cl_semisup.execution.worker import Worker
-from cl_semisup.records import Record
-from cl_semisup.run import Run
 
-ATTEMPTS = 5  # workers that may die in a row over one run, without its state on disk having moved, until it has failed
+ATTEMPTS = 5  # workers that may die in a row over one training, its state on disk unmoved, until its runs have failed
 STARTS = 10  # workers that may die in a row before they are ready for a run
 PATIENCE = 60.0  # seconds, of no consequence
-Finished = tuple[Run, Record, dict[str, Any]]
 
 
 def default_workers(device: str) -> int:
@@ -34,27 +31,27 @@ def default_threads(device: str) -> int:
 
 
 class Local:
-    """An engine (see `conduct.Engine`): `slots` runs at once, each for at most `limit` seconds since its last start."""
+    """An engine (see `conduct.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start."""
 
     def __init__(self, machine: Machine, workers: int, plugin_files: Sequence[Path] = (), limit: float = math.inf):
         self.machine, self.slots, self.plugin_files, self.limit = machine, workers, tuple(plugin_files), limit
-        self._waiting: deque[tuple[Run, int]] = deque()
+        self._waiting: deque[tuple[Training, int]] = deque()
         self._workers: list[Worker] = []
         self._stillborn = 0
 
-    def submit(self, run: Run) -> None:
-        """Queue a run; it starts as soon as a worker is free."""
-        self._waiting.append((run, 1))
+    def submit(self, training: Training) -> None:
+        """Queue a training; it starts as soon as a worker is free."""
+        self._waiting.append((training, 1))
         self._assign()
 
     def next(self) -> Finished:
-        """Wait for a run to finish, as long as it takes."""
+        """Wait for a training to finish, as long as it takes."""
         while (finished := self.poll(PATIENCE)) is None:
             pass
         return finished
 
     def poll(self, seconds: float) -> Finished | None:
-        """Wait for a run to finish; None if none has by then. A run whose workers keep dying finishes as a failure."""
+        """Wait for one to finish; None if none has by then. One whose workers keep dying finishes as failures."""
         end = time.monotonic() + seconds
         while True:
             self._assign()
@@ -62,37 +59,37 @@ class Local:
                 if finished := self._hear(worker):
                     return finished
             for worker in self._workers:
-                if worker.run and time.monotonic() >= worker.began + self.limit:
+                if worker.training and time.monotonic() >= worker.began + self.limit:
                     return self._cut(worker)
             if time.monotonic() >= end:
                 return None
 
     def leave(self, seconds: float) -> Iterator[Finished]:
-        """Ask the workers to save their runs' states and go; runs that finish meanwhile are given."""
+        """Ask the workers to save their states and go; what finishes meanwhile is given."""
         self._waiting.clear()
         end = time.monotonic() + seconds
         for worker in list(self._workers):
-            if worker.run is None:
+            if worker.training is None:
                 self._drop(worker)
             else:
                 worker.process.terminate()
         while self._workers and time.monotonic() < end:
             for worker in self._heard(end - time.monotonic()):
-                run, message = worker.run, worker.hear()
+                training, message = worker.training, worker.hear()
                 self._drop(worker)
-                if run is not None and isinstance(message, tuple):
-                    yield run, *message
+                if training is not None and isinstance(message, tuple):
+                    yield training, message
 
     def cancel(self) -> None:
-        """Stop all workers at once; of an unfinished run the last state on disk stays."""
+        """Stop all workers at once; of an unfinished training the last state on disk stays."""
         for worker in list(self._workers):
             self._drop(worker)
         self._waiting.clear()
 
     def _assign(self) -> None:
-        """Give runs to idle workers, and start as many workers as the runs that wait can use."""
+        """Give trainings to idle workers, and start as many workers as those that wait can use."""
         for worker in self._workers:
-            if self._waiting and worker.ready and worker.run is None:
+            if self._waiting and worker.ready and worker.training is None:
                 worker.give(*self._waiting.popleft())
         coming = sum(not worker.ready for worker in self._workers)
         while coming < len(self._waiting) and len(self._workers) < self.slots:
@@ -100,7 +97,7 @@ class Local:
             coming += 1
 
     def _limits(self) -> list[float]:
-        return [worker.began + self.limit for worker in self._workers if worker.run]
+        return [worker.began + self.limit for worker in self._workers if worker.training]
 
     def _heard(self, seconds: float) -> list[Worker]:
         """The workers that have something to say, be it that they are gone."""
@@ -108,12 +105,12 @@ class Local:
         return [worker for worker in self._workers if worker.pipe in ready]
 
     def _hear(self, worker: Worker) -> Finished | None:
-        """A worker's result; None when it is ready, or died and its run goes back to the queue."""
+        """A worker's result; None when it is ready, or died and its training goes back to the queue."""
         message = worker.hear()
         if isinstance(message, tuple):
-            run, worker.run = worker.run, None
-            assert run is not None  # a worker answers what it was given
-            return run, *message
+            training, worker.training = worker.training, None
+            assert training is not None  # a worker answers what it was given
+            return training, message
         if isinstance(message, InputError):
             raise message
         if message is not None:
@@ -123,25 +120,26 @@ class Local:
         return self._mourn(worker)
 
     def _mourn(self, worker: Worker) -> Finished | None:
-        """A worker has died: its run is tried again, unless that never gets anywhere."""
+        """A worker has died: its training is tried again, unless that never gets anywhere."""
         if not worker.ready:
             self._stillborn += 1
             if self._stillborn >= STARTS:
                 raise EngineError(f"no worker process can be started: {STARTS} died, the last by {worker.death()}.")
-        if worker.run is None:
+        if worker.training is None:
             return None
         attempt = 1 if worker.progressed() else worker.attempt + 1
         if attempt <= ATTEMPTS:
-            self._waiting.append((worker.run, attempt))
+            self._waiting.append((worker.training, attempt))
             return None
         reason = f"the worker process died {ATTEMPTS} times, the last time by {worker.death()}"
-        return worker.run, *failed(worker.run, self.machine, reason)
+        return worker.training, failures(worker.training, self.machine, reason)
 
     def _cut(self, worker: Worker) -> Finished:
-        """Put an end to a run that takes too long, and to its worker, which may hang."""
+        """Put an end to a training that takes too long, and to its worker, which may hang."""
         self._drop(worker)
-        assert worker.run is not None  # only a busy worker is late
-        return worker.run, *failed(worker.run, self.machine, f"took longer than the limit of {self.limit:g} s")
+        assert worker.training is not None  # only a busy worker is late
+        reason = f"took longer than the limit of {self.limit:g} s"
+        return worker.training, failures(worker.training, self.machine, reason)
 
     def _drop(self, worker: Worker) -> None:
         worker.end()

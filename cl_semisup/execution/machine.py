@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup.run import Run
+from cl_semisup.execution.trainings import Training
 
 
 @dataclass(frozen=True)
@@ -28,5 +28,5 @@ class Machine:
     checkpoint_seconds: float = 60.0
     threads: int = 1
 
-    def checkpoint_path(self, run: Run) -> Path:
-        return Path(self.checkpoints) / f"{run.id}.pt"
+    def checkpoint_path(self, training: Training) -> Path:
+        return Path(self.checkpoints) / f"{training.id}.pt"

@@ -45,7 +45,7 @@ class Progress:
     def finished(self, run: Run, record: Record) -> None:
         """Print the run's line, above the bar if there is one."""
         self.running.pop(run.id, None)
-        self.costs[_kind(run)].append(_seconds(record))
+        self.costs[_kind(run)].append(_spent(record))
         self._one_less(run)
         with self.bar.external_write_mode(file=sys.stdout):
             print(f"[{self.done:{self.width}}/{self.total}] {line(record)}", flush=True)
@@ -129,3 +129,9 @@ def _kind(run: Run) -> str:
 def _seconds(record: Record) -> float:
     cost = record["cost"]
     return float(cost.get("train_seconds", 0.0) + cost.get("evaluation_seconds", 0.0))
+
+
+def _spent(record: Record) -> float:
+    """Its part of the time: of a training that several runs share, one share."""
+    cost = record["cost"]
+    return float(cost.get("train_seconds", 0.0) / cost.get("trained_for", 1) + cost.get("evaluation_seconds", 0.0))

@@ -1,4 +1,4 @@
-"""The life of a worker process: it executes the runs that come through its pipe.
+"""The life of a worker process: it executes the trainings that come through its pipe.
 
 Whatever is heavy is imported in the function, so that a worker that is still starting dies with its parent too.
 """
@@ -18,7 +18,7 @@ READY = "ready"  # what a worker says once it has imported all it needs
 
 
 def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], parent: int) -> None:
-    """Until the pipe closes, or SIGTERM asks it to save its run's state and go."""
+    """Until the pipe closes, or SIGTERM asks it to save its training's state and go."""
     leave = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what happens
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -38,7 +38,7 @@ def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], pa
             plugins.add(path)
         pipe.send(READY)
         while True:
-            pipe.send(execute(pipe.recv()))
+            pipe.send(execute.training(pipe.recv()))
     except InputError as error:
         pipe.send(error)
     except (EOFError, OSError, Left):

@@ -12,13 +12,13 @@ from typing import Any
 
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.serve import serve
-from cl_semisup.run import Run
+from cl_semisup.execution.trainings import Training
 
 LAST_SECONDS = 5.0  # between a worker's pipe and its process
 
 
 class Worker:
-    """The parent's end. It is `ready` once its process has started up; `run` is what it is busy with."""
+    """The parent's end. It is `ready` once its process has started up; `training` is what it is busy with."""
 
     def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
         context = multiprocessing.get_context("spawn")  # a fork after torch has started threads can deadlock
@@ -29,16 +29,17 @@ class Worker:
         _start_deaf(self.process)
         theirs.close()
         self.ready, self.attempt, self.began = False, 0, 0.0
-        self.run: Run | None = None
-        self._state: int | None = None  # the stamp of the run's state on disk when it was given
+        self.training: Training | None = None
+        self._state: int | None = None  # the stamp of the state on disk when it was given
 
-    def give(self, run: Run, attempt: int) -> None:
-        self.run, self.attempt, self.began, self._state = run, attempt, time.monotonic(), self._stamp(run)
+    def give(self, training: Training, attempt: int) -> None:
+        self.training, self.attempt, self.began = training, attempt, time.monotonic()
+        self._state = self._stamp(training)
         with contextlib.suppress(OSError):  # it died while idle: `hear` will tell
-            self.pipe.send(run)
+            self.pipe.send(training)
 
     def hear(self) -> Any:
-        """serve.READY, (record, curves), or the InputError that kept it from starting; None if the process is gone."""
+        """serve.READY, Answers, or the InputError that kept it from starting; None if the process is gone."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -46,8 +47,8 @@ class Worker:
             return None
 
     def progressed(self) -> bool:
-        """Has the run's state on disk moved since it was given? Then a death was not for nothing."""
-        return self.run is not None and self._stamp(self.run) != self._state
+        """Has the state on disk moved since it was given? Then a death was not for nothing."""
+        return self.training is not None and self._stamp(self.training) != self._state
 
     def end(self) -> None:
         """Kill the process if it lives, and forget it."""
@@ -62,9 +63,9 @@ class Worker:
             return "signal SIGKILL, which is also what the system sends when memory runs out"
         return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 
-    def _stamp(self, run: Run) -> int | None:
+    def _stamp(self, training: Training) -> int | None:
         try:
-            return self.machine.checkpoint_path(run).stat().st_mtime_ns
+            return self.machine.checkpoint_path(training).stat().st_mtime_ns
         except OSError:
             return None
 

@@ -1,6 +1,6 @@
 """Runs of the outcome tier, one thread each wherever they execute, so that every machine's cores give the same."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -8,6 +8,7 @@ import torch
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainings import Finished, group
 from cl_semisup.gate.outcome import Ended, Execute, ended
 from cl_semisup.run import Run
 
@@ -20,7 +21,7 @@ def here(data_dir: str) -> Execute:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return {run.id: ended(*executor(run)) for run in runs}
+            return _by_run((training, executor.training(training)) for training in group(runs))
         finally:
             torch.set_num_threads(threads)
 
@@ -33,11 +34,20 @@ def workers(data_dir: str, count: int, plugin_files: Sequence[Path]) -> Execute:
     def execute(runs: Sequence[Run]) -> Mapping[str, Ended]:
         engine = Local(Machine("cpu", data_dir), count, plugin_files)
         try:
-            for run in runs:
-                engine.submit(run)
-            finished = [engine.next() for _ in runs]
+            trainings = group(runs)
+            for training in trainings:
+                engine.submit(training)
+            finished = [engine.next() for _ in trainings]
         finally:
             engine.cancel()
-        return {run.id: ended(record, curves) for run, record, curves in finished}
+        return _by_run(finished)
 
     return execute
+
+
+def _by_run(finished: Iterable[Finished]) -> dict[str, Ended]:
+    return {
+        run.id: ended(*answer)
+        for training, answers in finished
+        for run, answer in zip(training.runs, answers, strict=True)
+    }

@@ -20,7 +20,8 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cl_semisup import contract
 from cl_semisup.contract import Batch
-from cl_semisup.execution.execute import Data, Executor
+from cl_semisup.execution.data import Data
+from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate import function
 from cl_semisup.gate.finding import MOVED, Finding, deviation, exact, rounded

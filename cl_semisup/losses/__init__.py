@@ -28,7 +28,7 @@ class Asks:
     """What a loss asks of the trainer: `asks: ClassVar[Asks] = Asks(needs=("logits",))`, or set on a module.
 
     Args:
-        labels: whether the labels change the loss
+        labels: whether the labels change the loss; a loss that does not say so is shown none (all -1)
         needs: names from `cl_semisup.training.needs`, each handed over as a keyword argument of that name
         views: the recipe of every view: `full` (the suite's views) or `weak` (a mirror if allowed, a small shift);
             z1 and z2 are the projections of the first two
@@ -47,6 +47,11 @@ class Asks:
     bound: int = 0
     support: int = 0
     exempt: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def free_of_labels(self) -> bool:
+        """Is the trained network the same whatever the labels are? Runs that differ in labels alone then share it."""
+        return not (self.labels or self.bound or self.support or self.trains_on == "labelled")
 
 
 def asks(loss: Any) -> Asks:

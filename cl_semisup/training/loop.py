@@ -85,6 +85,7 @@ def train(
     teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
     first = _resume(checkpoint, parts, teacher, trace) if checkpoint else 0
     bound = _per_class(parts.shown, asked.bound, seed("bound", *parts.names)) if asked.bound else None
+    labels = parts.shown if asked.labels else torch.full_like(parts.shown, -1)  # (M,) none but what is declared
     look = parts.views["full"]
     pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
     model.train()
@@ -122,7 +123,7 @@ def train(
             inputs.pop()
         at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels, chunks)
         extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
-        loss = parts.loss(z[0], z[1], parts.shown[index], **extras)
+        loss = parts.loss(z[0], z[1], labels[index], **extras)
 
         parts.optimizer.zero_grad(set_to_none=True)
         loss.backward()

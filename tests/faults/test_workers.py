@@ -14,10 +14,11 @@ import pytest
 
 from cl_semisup import records
 from cl_semisup.errors import EngineError
-from cl_semisup.execution import conduct, local, stop
+from cl_semisup.execution import conduct, local, stop, trainings
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainings import alone
 from cl_semisup.gate import execute as gate_execute
 from cl_semisup.run import Run
 from tests.faults.conftest import FAULTY
@@ -61,7 +62,7 @@ def test_sigterm_saves_states_and_the_next_start_goes_on_to_the_bit(
     with pytest.raises(stop.Stopped) as stopped:
         conduct.conduct(results, [run], engine())
     assert stopped.value.exit_code == 143
-    assert [path.name for path in (results / "checkpoints").iterdir()] == [f"{run.id}.pt"]
+    assert [path.name for path in (results / "checkpoints").iterdir()] == [f"{trainings.group([run])[0].id}.pt"]
     assert conduct.missing(results, [run]) == [run]
     assert time.monotonic() - began < 60
     conduct.conduct(results, [run], engine())
@@ -97,12 +98,12 @@ def test_the_same_ctrl_c_passed_on_by_a_wrapper_is_one() -> None:
 
 def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: Asked, engine: Engine) -> None:
     slow = engine(limit=3)
-    slow.submit(asked("hang"))
-    _, record, _ = slow.next()
+    slow.submit(alone(asked("hang")))
+    _, ((record, _),) = slow.next()
     assert (record["status"], record["reason"]) == ("failed", "took longer than the limit of 3 s")
     slow.limit = math.inf
-    slow.submit(asked("none"))
-    assert slow.next()[1]["status"] == "ok"
+    slow.submit(alone(asked("none")))
+    assert slow.next()[1][0][0]["status"] == "ok"
 
 
 def test_a_run_that_kills_every_worker_fails_with_the_signal(

@@ -1,0 +1,237 @@
+"""The network of a training: fitted once, then handed to every run that is evaluated on it."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_semisup import losses, plugins, protocol
+from cl_semisup.errors import OutOfMemory
+from cl_semisup.evaluation import Embedded, Network
+from cl_semisup.execution.data import Data
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainings import Training
+from cl_semisup.seeds import seed
+from cl_semisup.settings import Projector, Schedule, Views
+from cl_semisup.training import loop
+from cl_semisup.training.checkpoint import Checkpoint
+from cl_semisup.training.chunks import divisible
+from cl_semisup.training.loop import Diverged, History, Parts
+from cl_semisup.training.model import Model
+from cl_semisup.training.schedule import effective
+from cl_semisup.views import ViewMaker, weak
+
+EVALUATION_CHUNK = 1000  # images at once when features are extracted
+TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
+
+
+class Trained:
+    """Trained for the first run that asks; the others find it as it is, with the error that may have ended it.
+
+    What training says of itself (`resolved`, `cost`, `history`) is said of every run: its cost is not divided among
+    them, and `trained_for` tells how many they are.
+    """
+
+    def __init__(self, training: Training, machine: Machine, leave: Callable[[], bool] = lambda: False):
+        self.asked, self.machine, self.leave = training, machine, leave
+        self.run = training.runs[0]  # any of them: they agree in all that is read here
+        self.names = (next(iter(self.run.dataset)), self.run.repetition)
+        self.device = torch.device(machine.device)
+        self.precision = resolved_precision(self.run.precision, self.device)
+        self.resolved: dict[str, Any] = {}
+        self.cost: dict[str, float] = {}
+        self.history = History()
+        self.loss: losses.Loss | None = None
+        self._model: Model | None = None
+        self._embedded: Embedded | None = None
+        self._error: BaseException | None = None
+
+    def train(self, data: Data, shown: Tensor) -> None:
+        """Once; the images must be the same for all runs, the labels only where the loss sees them."""
+        if self._error:
+            raise self._error
+        if self._model is None:
+            try:
+                self._model = self._train(data, shown)
+            except (Exception, SystemExit) as error:
+                self._error = error
+                raise
+
+    def embed(self, data: Data, shown: Tensor) -> Embedded:
+        """What the network makes of the images, computed once, beside the labels of one run."""
+        if self._embedded is None:
+            self._embedded = self._embed(data, shown)
+        return replace(self._embedded, shown=shown, memo={})
+
+    def free(self) -> None:
+        """Let go of the network, and of the error whose frames hold it too."""
+        self.loss = self._model = self._embedded = self._error = None
+
+    def _train(self, data: Data, shown: Tensor) -> Model:
+        """The network after training, if there is any.
+
+        Where memory runs out training begins anew with its batch in twice as many chunks, down to one image in all its
+        views, if that leaves the gradient what it is. The batch size stays what was asked.
+        """
+        chunks = 1
+        while True:
+            self.loss, model = self._build(data)
+            if not self.run.epochs:
+                return model
+            try:
+                self._fit(model, data, shown, chunks)
+                return model
+            except Exception as error:
+                if not out_of_memory(error) or 2 * chunks > (self.run.batch_size or 0):
+                    raise
+                traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
+                trial = self._views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
+                if not divisible(model.encoder, trial):
+                    raise
+            chunks *= 2
+            self.resolved["chunks"] = chunks
+
+    def _build(self, data: Data) -> tuple[losses.Loss | None, Model]:
+        run, names = self.run, self.names
+        (encoder, encoder_settings) = next(iter(run.encoder.items()))
+        (loss_name, loss_settings) = next(iter(run.loss.items()))
+        channels, side = data.train_images.shape[1:3]
+        built = plugins.load("encoders", encoder)(**encoder_settings)
+        projector = Projector(**run.projector)
+        loss = None
+        if run.epochs:
+            prototypes = seed("prototypes", *names)
+            dim = projector.dim if projector.layers else built.build(channels, side).dim
+            known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
+            loss = losses.build(loss_name, **known, **loss_settings)
+            if isinstance(loss, torch.nn.Module):
+                loss.to(self.device)
+        needs = losses.asks(loss).needs
+        model = Model(lambda: built.build(channels, side), projector, data.classes, needs, names).to(self.device)
+        if self.machine.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        return loss, model
+
+    def _fit(self, model: Model, data: Data, shown: Tensor, chunks: int) -> None:
+        run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        assert loss is not None
+        assert run.batch_size is not None
+        assert run.learning_rate is not None
+        assert run.optimizer is not None
+        assert run.schedule is not None
+        schedule = Schedule(**run.schedule)
+        peak = effective(run.learning_rate, run.batch_size, schedule)
+        (optimizer, optimizer_settings) = next(iter(run.optimizer.items()))
+        weights, others = loop.parameters(model, loss)
+        self.resolved |= {
+            "effective_learning_rate": peak,
+            "steps": run.epochs * (len(data.train_images) // run.batch_size),
+        }
+        if self.machine.compile:
+            model.encoder.compile()
+        parts = Parts(
+            model=model,
+            loss=loss,
+            views={"full": self._views(data), "weak": ViewMaker(weak(Views(**run.views)), data.mean, data.std)},
+            optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
+            images=data.train_images,
+            shown=shown,
+            names=self.names,
+            history=self.history,
+        )
+        autocast = torch.bfloat16 if self.precision == "bfloat16" else None
+        checkpoint = self._checkpoint()
+        loop.train(
+            parts,
+            epochs=run.epochs,
+            batch_size=run.batch_size,
+            peak=peak,
+            schedule=schedule,
+            autocast=autocast,
+            checkpoint=checkpoint,
+            chunks=chunks,
+        )
+        synchronize(self.device)
+        seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
+        self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
+        self.cost["trained_for"] = len(self.asked.runs)
+
+    @torch.no_grad()
+    def _embed(self, data: Data, shown: Tensor) -> Embedded:
+        model, views, names = self._model, self._views(data), self.names
+        assert model is not None  # `train` comes first
+        model.eval()
+
+        @torch.no_grad()
+        def outputs(images: Tensor, look: Any) -> tuple[Tensor, Tensor]:
+            chunks = []
+            for number, chunk in enumerate(images.split(EVALUATION_CHUNK)):
+                features = model.encoder(look(chunk.to(self.device), number))
+                chunks.append((features, model.projector(features)))
+            return torch.cat([f for f, _ in chunks]), torch.cat([p for _, p in chunks])
+
+        def random_view(view: int) -> Tensor:
+            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *names, view, n)))[0]
+
+        train, train_projections = outputs(data.train_images, lambda x, _: views.plain(x))
+        test, test_projections = outputs(data.test_images, lambda x, _: views.plain(x))
+        for part in (train, test, train_projections, test_projections):
+            if not bool(torch.isfinite(part).all()):
+                raise Diverged(self.resolved.get("steps", 0), "a feature after training")
+        return Embedded(
+            train=train,
+            test=test,
+            train_projections=train_projections,
+            test_projections=test_projections,
+            train_labels=data.train_labels,
+            test_labels=data.test_labels,
+            shown=shown,
+            test_views=(random_view(1), random_view(2)),
+            classes=data.classes,
+            names=names,
+            network=Network(
+                encoder=model.encoder,
+                test_images=data.test_images,
+                features=lambda images: outputs(images, lambda x, _: views.plain(x))[0],
+                view=random_view,
+            ),
+        )
+
+    def _views(self, data: Data) -> ViewMaker:
+        return ViewMaker(Views(**self.run.views), data.mean, data.std)
+
+    def _checkpoint(self) -> Checkpoint | None:
+        if not self.machine.checkpoints:
+            return None
+        pieces = {name: v for name, v in protocol.versions(self.run).items() if not name.startswith("evaluation.")}
+        machine = self.machine
+        made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {machine.device} {machine.threads}"
+        made_by += f" {machine.channels_last} {machine.compile}"  # which move the last digits too
+        return Checkpoint(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
+
+
+def resolved_precision(asked: str, device: torch.device) -> str:
+    """The arithmetic of a network on this device: `auto` is bfloat16 on a GPU that has it."""
+    if asked != "auto":
+        return asked
+    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the device, so that a clock tells the truth."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Is it that? torch has a class for it on a GPU and words alone on a CPU and in cuBLAS."""
+    words = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    known = isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError)
+    return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))

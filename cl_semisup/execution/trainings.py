@@ -1,0 +1,64 @@
+"""Which runs are answered by one training: those that differ only in what training does not see."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from cl_semisup.records import Record
+from cl_semisup.run import Run, digest
+
+EVALUATED = ("evaluation",)  # settings that are read once training is over
+SHOWN = ("label_fraction", "labels_per_class", "unseen_classes", "label_noise")  # which labels a run may see
+KEEPING = ("unlabelled_ratio", "unlabelled_imbalance")  # with these, the labels decide which images are kept
+Answers = tuple[tuple[Record, dict[str, Any]], ...]  # the record and the curves of each run of a training
+
+
+@dataclass(frozen=True)
+class Training:
+    """What an engine executes as one: a training and the runs that are evaluated on it, one or more.
+
+    `id` names its claim and its state on disk.
+    """
+
+    id: str
+    runs: tuple[Run, ...]
+
+
+Finished = tuple[Training, Answers]
+
+
+def alone(run: Run) -> Training:
+    """A run as a training of its own."""
+    return Training(run.id, (run,))
+
+
+def group(runs: Iterable[Run]) -> list[Training]:
+    """The trainings that answer these runs, in the order of their first ones."""
+    free: dict[str, bool] = {}  # whether a loss, with its settings, trains without labels
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        key = repr(run.loss)
+        if key not in free:
+            free[key] = not run.epochs or _free_of_labels(run)
+        found.setdefault(_id(run, free[key]), []).append(run)
+    return [Training(key, tuple(members)) for key, members in found.items()]
+
+
+def _id(run: Run, free: bool) -> str:
+    """The hash of all that training sees. What is not known to be left out counts, so a later axis is safe."""
+    labels_unseen = free and all(getattr(run, axis) is None for axis in KEEPING)
+    unseen = EVALUATED + SHOWN if labels_unseen else EVALUATED
+    asked = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in unseen}
+    return digest({"training": {key: value for key, value in asked.items() if value is not None}})
+
+
+def _free_of_labels(run: Run) -> bool:
+    """Does the run's loss train the same network whatever the labels are? By what it declares, which is held to it."""
+    from cl_semisup import losses
+
+    (name, settings) = next(iter(run.loss.items()))
+    try:  # what a loss asks for depends on its settings and not on these sizes
+        loss = losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings)
+    except Exception:  # it cannot be built, for these sizes or at all: its own runs will tell
+        return False
+    return losses.asks(loss).free_of_labels
