@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cl_semisup.suite import Suite
 
 OK, SOME_FAILED, BAD_INPUT, NO_RESULTS = 0, 1, 2, 3
-COMMANDS = ("run", "check", "report", "compare", "list", "check-loss", "gate", "schema")
+COMMANDS = ("run", "check", "report", "compare", "export", "list", "check-loss", "gate", "schema")
 EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be read or written, or no
 worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's pre-emption: put the job back in the queue).
 Finished runs are never repeated: stop with Ctrl-C at any time, and start the same command again to go on. Unfinished
@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "make leaderboard and report again from the records, without running anything")
     _suite_options(report)
     _watch_option(report, "make it again whenever runs finish, at most every SECONDS (30), until all have")
+
+    export = add("export", _export, "write a suite's records for TensorBoard or Weights & Biases (offline)")
+    _suite_options(export)
+    export.add_argument("folder", type=Path, metavar="DIR", help="where to write")
+    export.add_argument("--to", choices=("tensorboard", "wandb"), required=True, help="for which program")
 
     compare = add("compare", _compare, "two results folders, or two losses of a suite, side by side")
     compare.add_argument("a", help="a results folder, or a loss as its leaderboard names it")
@@ -237,6 +242,14 @@ def _compare(options: argparse.Namespace) -> int:
         print(comparison.methods(options.results, _selection(options), options.a, options.b))
     else:
         print(comparison.folders(Path(options.a), Path(options.b), options.score))
+    return OK
+
+
+def _export(options: argparse.Namespace) -> int:
+    from cl_semisup import exporters
+
+    count = exporters.export(options.to, options.results, _selection(options), options.folder)
+    print(f"{count} run(s) written for {options.to} to {options.folder}.")
     return OK
 
 

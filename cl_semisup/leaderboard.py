@@ -105,7 +105,7 @@ class _Naming:
     """What to call the data sets, losses, tasks and configs of a set of runs: only what differs is said."""
 
     def __init__(self, runs: Sequence[Run]):
-        self.flat = {run.id: _flatten(_rest(run)) for run in runs}
+        self.flat = {run.id: flatten(_rest(run)) for run in runs}
         trained = [run for run in runs if run.epochs]
         self.varied = _varied([self.flat[run.id] for run in trained])
         self.names = {key: _names(runs, key) for key in ("dataset", "loss")}
@@ -161,7 +161,7 @@ def _names(runs: Iterable[Run], key: str) -> dict[str, str]:
     settings: dict[str, dict[str, dict[str, Any]]] = {}
     for run in runs:
         (name, params) = next(iter(getattr(run, key).items()))
-        settings.setdefault(name, {})[run.id] = _flatten(params)
+        settings.setdefault(name, {})[run.id] = flatten(params)
     found = {}
     for name, of_runs in settings.items():
         varied = _varied(list(of_runs.values()))
@@ -171,7 +171,7 @@ def _names(runs: Iterable[Run], key: str) -> dict[str, str]:
     return found
 
 
-def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"base": {"nt_xent": {"temperature": 0.5}}} -> {"base": "nt_xent", "base.nt_xent.temperature": 0.5}"""
     flat: dict[str, Any] = {}
     for key, inside in value.items():
@@ -180,9 +180,9 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
             flat[name] = inside
         elif len(inside) == 1 and isinstance(next(iter(inside.values())), Mapping):
             flat[name] = next(iter(inside))
-            flat |= _flatten(inside, f"{name}.")
+            flat |= flatten(inside, f"{name}.")
         else:
-            flat |= _flatten(inside, f"{name}.")
+            flat |= flatten(inside, f"{name}.")
     return flat
 
 
@@ -241,7 +241,7 @@ def _split_protocols(frame: pd.DataFrame, protocols: Mapping[str, Mapping[str, A
 
 def differing(protocols: Mapping[str, Mapping[str, Any]], among: Sequence[str], name: str) -> str:
     """`precision=bfloat16`: the settings of one protocol that are not those of the others."""
-    flat = {key: _flatten(protocols[key]) for key in among}
+    flat = {key: flatten(protocols[key]) for key in among}
     return ", ".join(f"{key}={flat[name].get(key)}" for key in _varied(list(flat.values())))
 
 

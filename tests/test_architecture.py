@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "verdict": set(),
     "leaderboard": {"protocol", "records", "run", "selection", "errors", "seeds", "verdict"},
     "report": {"leaderboard", "records", "run", "selection", "protocol", "errors", "report", "seeds", "verdict"},
+    "exporters": {"errors", "records", "leaderboard", "run", "selection"},
     "contrast": set(),
     "geometry": set(),
     "logistic": {"geometry", "seeds", "errors"},
@@ -56,7 +57,7 @@ MAY_IMPORT = {
 }
 FREE = {"execution", "gate", "pytest_plugin", "cli"}  # they join everything
 TORCH_FREE = {"errors", "seeds", "settings", "run", "plugins", "images", "yaml_source", "grid", "protocol", "records"}
-TORCH_FREE |= {"selection", "verdict", "leaderboard", "report", "labels", "suite"}
+TORCH_FREE |= {"selection", "verdict", "leaderboard", "report", "exporters", "labels", "suite"}
 
 
 def _files() -> list[Path]:
