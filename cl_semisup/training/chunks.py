@@ -15,6 +15,8 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from cl_semisup.training.parallel import on_shard
+
 
 class Chunks:
     """An encoder that takes its batch in `count` chunks. After the loss's own `backward()` comes this one's."""
@@ -37,7 +39,7 @@ class Chunks:
             return
         inputs = self._inputs
         for part, slope in zip(inputs.tensor_split(self.count), gradient.tensor_split(self.count), strict=True):
-            with torch.autocast(inputs.device.type, self.autocast, enabled=self.autocast is not None):
+            with on_shard(), torch.autocast(inputs.device.type, self.autocast, enabled=self.autocast is not None):
                 features = self.encoder(part)
             features.backward(slope)
 

@@ -16,6 +16,7 @@ from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import Chunks
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, Step
+from cl_semisup.training.parallel import begin, finish_gradients, on_shards
 from cl_semisup.training.schedule import factor
 from cl_semisup.views import ViewMaker
 
@@ -77,6 +78,7 @@ def train(
     parts a batch goes through the encoder.
     """
     model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
+    begin(model, parts.loss)
     encode = Chunks(model.encoder, chunks, autocast)
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
@@ -88,6 +90,11 @@ def train(
     labels = parts.shown if asked.labels else torch.full_like(parts.shown, -1)  # (M,) none but what is declared
     look = parts.views["full"]
     pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
+
+    def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
+        features = encode(shard)
+        return features, model.projector(features)
+
     model.train()
     for step in range(first, steps):
         epoch, batch = divmod(step, steps_per_epoch)
@@ -112,8 +119,7 @@ def train(
                 parts.views["full"](_gather(parts.images, supported), seed("support views", *parts.names, step))
             )
         with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
-            features = encode(torch.cat(inputs))  # (V N + S, F)
-            projections = model.projector(features)  # (V N + S, D)
+            features, projections = on_shards(forward, torch.cat(inputs))  # (V N + S, F), (V N + S, D)
 
         sizes = [len(part) for part in inputs]
         h, z = features.float().split(sizes), projections.float().split(sizes)
@@ -128,6 +134,7 @@ def train(
         parts.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         encode.backward()
+        finish_gradients(model, parts.loss)
         parts.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))

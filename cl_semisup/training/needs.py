@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.training.chunks import apart
+from cl_semisup.training.parallel import on_shards
 
 if TYPE_CHECKING:
     from cl_semisup.training.model import Model
@@ -46,8 +47,9 @@ class Step:
     @cached_property
     def teacher_features(self) -> PerView:
         """The momentum copy's features of the same views, once a step; its batch norm sees the batch too."""
-        assert self.teacher is not None  # the loop makes one for every need with `momentum`
-        features = apart(self.teacher.encoder, torch.cat(self.inputs), self.chunks)
+        teacher = self.teacher
+        assert teacher is not None  # the loop makes one for every need with `momentum`
+        (features,) = on_shards(lambda shard: (apart(teacher.encoder, shard, self.chunks),), torch.cat(self.inputs))
         return features.float().chunk(len(self.inputs))
 
 
@@ -78,7 +80,8 @@ def _of_teacher(step: Step, what: str) -> PerView:
         return features
     if what == "logits":
         return _logits(teacher, features)
-    return teacher.projector(torch.cat(features)).float().chunk(len(features))
+    (projections,) = on_shards(lambda shard: (teacher.projector(shard),), torch.cat(features))
+    return projections.float().chunk(len(features))
 
 
 @contextmanager
@@ -100,7 +103,8 @@ def _encode(step: Step) -> Callable[[Tensor], Tensor]:
 
     def encode(inputs: Tensor) -> Tensor:
         with _statistics_kept(step.model):
-            return step.model.projector(step.model.encoder(inputs)).float()
+            (projections,) = on_shards(lambda shard: (step.model.projector(step.model.encoder(shard)),), inputs)
+            return projections.float()
 
     return encode
 
