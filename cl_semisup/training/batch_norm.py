@@ -64,7 +64,7 @@ _SHARED: dict[type, type] = {nn.BatchNorm1d: _Shared1d, nn.BatchNorm2d: _Shared2
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Values a channel (), mean (C,) and biased variance (C,) of all shards; one exchange.
 
-    Means and squared distances of shards are joined exactly (Chan's update), which loses no digits as sums of squares do.
+    Means and squared distances of shards are joined (Chan's update), which loses no digits as sums of squares do.
     """
     x = _wide(x)
     variance, mean = torch.var_mean(x, dim=_rest(x), correction=0)

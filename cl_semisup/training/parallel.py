@@ -1,29 +1,27 @@
 """One batch on several processes, as `torchrun` starts them, with the losses and gradients of one process.
 
 Every process draws the same batch and the same views, since draws are functions of names. The network runs on shards:
-process r takes the rows [r n / R, (r + 1) n / R) of a batch of n, and the outputs are gathered in the batch's order. All
-that comes after sees the whole batch on every process: the loss with its queue, heads, prototypes and attacks. A loss
-therefore needs no word about processes, and its negatives are those of the whole batch.
+process r takes the rows [r n / R, (r + 1) n / R) of a batch of n, and the outputs are gathered in the batch's order.
+All that comes after sees the whole batch on every process: the loss with its queue, heads, prototypes and attacks. A
+loss therefore needs no word about processes, and its negatives are those of the whole batch.
 
 The factor that is easily lost. With z_r = f(x_r; w) the outputs of shard r and J_r = dz_r/dw,
 
     dL/dw = sum_r J_r^T g_r,    g_r = dL/dz_r
 
-L is computed whole on every process, so each knows all of g and keeps its own rows: the backward of gathering is taking a
-slice. Process r then has J_r^T g_r, and the gradients of the shards are *summed*:
+L is computed whole on every process, so each knows all of g and keeps its own rows: the backward of gathering is taking
+a slice. Process r then has J_r^T g_r, and the gradients of the shards are *summed*:
 
     gather, then sum      sum_r J_r^T g_r                         dL/dw
     gather, then mean     1/R sum_r J_r^T g_r                     dL/dw / R: too small by the number of processes
-    sum in the gather     sum_r J_r^T (R g_r): R copies of L      R dL/dw, right only if a mean over processes follows,
-                                                                  which makes the gradient of a head right and no more
+    sum in the gather     sum_r J_r^T (R g_r): R copies of L      R dL/dw, right only if a mean over processes follows
 
-DistributedDataParallel takes the mean, which belongs to a loss that is a mean over the images of each process; beside it
-a gather that keeps its own rows trains with a learning rate R times too small (momentum and decay unchanged), and a
-temperature or head learned on gathered rows would need the factor where the network needs none. Here parameters that act
-on shards (encoder, projector) are summed; those that act on the gathered batch have the whole gradient everywhere.
+DistributedDataParallel takes the mean, which belongs to a loss that is a mean over the images of each process. Beside
+it, a gather that keeps its own rows trains with a learning rate R times too small. Here parameters that act on shards
+(encoder, projector) are summed; those that act on the gathered batch have the whole gradient everywhere.
 
-Taking a shard and gathering it are each other's transpose: inputs with a gradient, as in an attack on the images, get it
-whole on every process. Batch norm within shards has the statistics of the whole batch (`batch_norm`).
+Taking a shard and gathering it are each other's transpose: inputs with a gradient, as in an attack on the images, get
+it whole on every process. Batch norm within shards has the statistics of the whole batch (`batch_norm`).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -79,7 +77,7 @@ def begin(model: "Model", loss: object) -> None:
 
 
 def finish_gradients(model: "Model", loss: object) -> None:
-    """After `backward`: sum what came from shards; where every process has the whole, the first one's rounding holds."""
+    """After `backward`: sum what came from shards; where all have the whole, the first one's rounding holds."""
     if size() == 1:
         return
     on_shard = [*model.encoder.parameters(), *model.projector.parameters()]
@@ -135,7 +133,7 @@ def _sum(tensors: list[Tensor]) -> None:
 
 @torch.no_grad()
 def _copy_from_first(tensors: list[Tensor]) -> None:
-    """In place, in one exchange: as bytes, so that any kind of number goes, the widest first, so that all stay aligned."""
+    """In place, in one exchange: as bytes, for any kind of number; the widest first, so that all stay aligned."""
     if not tensors:
         return
     tensors = sorted(tensors, key=lambda t: -t.element_size())
