@@ -97,7 +97,7 @@ class _Gather(torch.autograd.Function):
         return all_gather(part, count)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
         return slope[ctx.rows], None
 
 
@@ -110,7 +110,7 @@ class _Take(torch.autograd.Function):
         return whole[rows(len(whole))].clone()
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> Tensor:
         return all_gather(slope, ctx.count)
 
 
