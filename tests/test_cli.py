@@ -1,5 +1,6 @@
 """The command line: what a user does wrong becomes a message and an exit code, never a traceback."""
 
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cl_semisup import cli, plugins
+from tests.record_maker import grid, select, write
 
 ROOT = Path(__file__).parents[1]
 
@@ -127,6 +129,27 @@ def test_a_report_needs_no_torch(tmp_path: Path) -> None:
     report = [sys.executable, "-c", code, "report", "tests/tiny.yaml", "--results", str(tmp_path)]
     done = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_compare_puts_two_folders_or_two_losses_side_by_side(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = grid(["nt_xent", "supcon"], 6)
+    for folder, gain in (("a", 0.0), ("b", 0.1)):
+        for one in runs:
+            write(tmp_path / folder, one, 0.5 + 0.01 * one.repetition + gain * (one.cell[1] == "supcon"))
+    select(runs).save(tmp_path / "b")
+    code, out, _ = run(capsys, "compare", str(tmp_path / "a"), str(tmp_path / "b"))
+    assert code == 0
+    assert re.search(r"^supcon +6 +52\.5 ± 2\.0 +62\.5 ± 2\.0 +\+10\.0 ± 0\.0", out, re.MULTILINE)
+    words = ["compare", "nt_xent", "supcon", "--suite", "made", "--results", str(tmp_path / "b")]
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert "made: nt_xent and supcon" in out
+    assert "+10.0 ± 0.0" in out
+    code, _, err = run(capsys, "compare", str(tmp_path / "a"), str(tmp_path / "none"))
+    assert code == cli.BAD_INPUT
+    assert "must be a folder of results" in err
 
 
 def test_help_imports_nothing_heavy() -> None:

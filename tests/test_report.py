@@ -1,6 +1,7 @@
 """Ranks, figures of merit, and every form of the report: what is claimed, what is escaped, that bytes repeat."""
 
 import csv
+import importlib.util
 import io
 import math
 import re
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
@@ -157,6 +159,24 @@ def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
     found = ranking.overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
     assert found is not None
     assert [one.rank for one in found.standings] == [None, None]
+
+
+@pytest.mark.parametrize(("datasets", "there"), [(9, False), (10, True)])
+def test_a_critical_difference_diagram_comes_with_ten_data_sets(tmp_path: Path, datasets: int, there: bool) -> None:
+    runs = grid(["nt_xent", "supcon", "clop"], 1, dataset=[{f"set{i}": {}} for i in range(datasets)])
+    fill(tmp_path, runs, lambda one: 0.5 + len(one.cell[1]) / 100)
+    found = report.make(tmp_path, select(runs))
+    page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
+    assert ("mean ranks with critical difference" in page) is there
+    assert (f"over {datasets} data sets. A bar reaches" in page) is there
+
+
+def test_turning_all_scores_round_turns_the_ranks_round(tmp_path: Path) -> None:
+    gains = {"supcon": 0.2, "clop": 0.1, "nt_xent": 0.0}
+    one = losses_with(tmp_path / "one", gains, repetitions=8)
+    other = losses_with(tmp_path / "other", {loss: -gain for loss, gain in gains.items()}, repetitions=8)
+    assert ranking.shared_ranks(one) == {"supcon": 1, "clop": 2, "nt_xent": 3}
+    assert ranking.shared_ranks(other) == {"supcon": 3, "clop": 2, "nt_xent": 1}
 
 
 def test_a_loss_without_all_runs_is_listed_and_not_ranked(tmp_path: Path) -> None:
@@ -437,6 +457,20 @@ def test_the_csv_holds_full_precision_fractions(tmp_path: Path) -> None:
     assert row["linear_top1_n"] == "2"
 
 
+@pytest.mark.skipif(
+    importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow: pip install 'cl-semisup[parquet]'"
+)
+def test_parquet_holds_what_the_csv_holds(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3)
+    fill(tmp_path, runs[:-1], lambda one: 1 / 3)
+    files = {path.name: path for path in report.make(tmp_path, select(runs)).files}
+    found, text = pd.read_parquet(files["leaderboard.parquet"]), pd.read_csv(files["leaderboard.csv"])
+    assert list(found) == list(text)
+    assert found["loss"].tolist() == text["loss"].tolist()
+    assert found["linear_top1"].tolist() == pytest.approx(text["linear_top1"].tolist(), nan_ok=True)
+    assert not list((tmp_path / "made").glob(".tmp-*"))
+
+
 def test_code_in_markdown_holds_backticks() -> None:
     assert markdown.code("a`b``c") == "```a`b``c```"
     assert markdown.code("`") == "`` ` ``"
@@ -543,6 +577,19 @@ def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
     ]
     ends = [float(x) for x in re.findall(r'class="ring[^>]*><circle cx="([^"]+)"', page)]
     assert ends == [109.2, 192.0, 100.0]  # the farthest is at the edge, with equal scales
+
+
+def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "vicreg"], 2, learning_rate=[0.1, 1.0, 10.0])
+    for one in runs:
+        hot = one.cell[1] == "vicreg" and (one.learning_rate or 0) > 0.5
+        write(tmp_path, one, 0.5, "diverged" if hot else "ok", curves=curves(5, 5))
+    found = report.make(tmp_path, select(runs))
+    page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
+    assert "<p>The first 3 of each loss: vicreg at lr 1, batch 64; vicreg at lr 10, batch 64.</p>" in page
+    drawn = page.partition("elsewhere on the grid")[2].partition("</details>")[0]
+    assert drawn.count('<path class="thin" fill="none"') == 3 * 3  # three runs in each of three pictures
+    assert "nt_xent" not in drawn
 
 
 # Side by side ----------------------------------------------------------------------------------------------------

@@ -202,7 +202,7 @@ def test_a_table_sorts_by_numbers_and_by_words_with_dashes_last(browser: Browser
 def test_runs_are_filtered_by_words(browser: Browser) -> None:
     browser.run("document.querySelector('#runs details').open = true")
     script = """
-        const input = document.querySelector('.filter input');
+        const input = document.querySelector('#runs .filter input');
         input.value = '%s'; input.dispatchEvent(new Event('input'));
         return [...document.querySelectorAll('table.runs tbody tr')].filter(r => !r.hidden).map(r => r.textContent);
     """
@@ -225,12 +225,23 @@ def test_a_loss_can_be_taken_out_of_every_picture_and_table(browser: Browser) ->
     assert shown == there
 
 
+def test_losses_are_chosen_by_words(browser: Browser) -> None:
+    script = """
+        const input = document.querySelector('.legend .filter input');
+        input.value = '%s'; input.dispatchEvent(new Event('input'));
+        return [...document.querySelector('table.board').tBodies[0].rows].filter(r => !r.hidden).map(r => r.cells[0].textContent);
+    """
+    assert set(browser.run(script % "clop, VIC")) == {"clop", "vicreg"}
+    assert browser.run(script % "none of these") == []
+    assert len(browser.run(script % "")) == 5
+
+
 def test_a_picture_is_there_for_every_question(browser: Browser) -> None:
     script = "return [...document.querySelectorAll('section')].map(s => [s.id, s.querySelectorAll('svg, .map').length])"
     counts = dict(browser.run(script))
     assert counts["scores"] == 3  # one over budgets, one a task
     assert counts["stability"] == 8
-    assert counts["training"] == 2 * 4
+    assert counts["training"] == 2 * (4 + 3)  # and three of the runs that diverged
     assert counts["embeddings"] == 2 * 5
     assert counts["cost"] == 2
     unnamed = "return [...document.querySelectorAll('main svg')].filter(s => !s.getAttribute('aria-label')).length"

@@ -18,6 +18,7 @@ from cl_semisup.run import UNTRAINED
 PALETTE = 8  # colours of losses; after them colours come again with another dash and shape
 LARGEST = 1e300  # of a number that is drawn
 Curves = Mapping[str, Sequence[dict[str, Any]]]  # loss -> the curves of each repetition
+BROKEN = 3  # runs of a loss that collapsed or diverged whose curves are drawn
 CLASSES = 10  # colours of classes in an embedding picture
 
 
@@ -230,6 +231,24 @@ def read_curves(board: Board, results: Path) -> Curves:
         paths = [results / path for status, path in ended if status not in UNFINISHED]
         found[line.loss] = [_sound(records.read_curves(path)) for path in paths]
     return found
+
+
+def read_broken(board: Board, results: Path) -> tuple[Curves, list[str]]:
+    """Curves of the first few runs that collapsed or diverged in a config that was not chosen, and which these are."""
+    curves: dict[str, list[dict[str, Any]]] = {}
+    named: list[str] = []
+    for line in board.trained:
+        ended = [
+            (results / path, f"{line.loss} at {cell.config}")
+            for cell in line.cells
+            if cell is not line.cell
+            for status, path in zip(cell.runs["status"], cell.runs["path"], strict=True)
+            if status in ("collapsed", "diverged")
+        ][:BROKEN]
+        if ended:
+            curves[line.loss] = [_sound(records.read_curves(path)) for path, _ in ended]
+            named += dict.fromkeys(name for _, name in ended)
+    return curves, named
 
 
 def _sound(curves: Mapping[str, Any]) -> dict[str, Any]:

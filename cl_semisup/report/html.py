@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from cl_semisup.leaderboard import VALIDATION, Board
 from cl_semisup.report import heat, table, wording
-from cl_semisup.report.figures import PALETTE, Figures, read_curves
+from cl_semisup.report.figures import BROKEN, PALETTE, Figures, read_broken, read_curves
 from cl_semisup.report.findings import Findings
 from cl_semisup.report.stability import budget_slopes
 from cl_semisup.run import UNTRAINED
@@ -42,6 +42,7 @@ def page(findings: Findings, reload_seconds: float = 0.0) -> str:
         slopes=_slopes(findings),
         runs=_runs(findings),
         code=_marked_code,
+        most_broken=BROKEN,
         reload_seconds=math.ceil(reload_seconds),
     )
 
@@ -60,6 +61,7 @@ def _template() -> Any:
 def _section(board: Board, findings: Findings, figures: Figures) -> dict[str, Any]:
     """Everything that the page shows of one task."""
     stability, curves = findings.stability.get(board.task), read_curves(board, findings.results)
+    broken, broken_names = read_broken(board, findings.results)
     return {
         "task": board.task,
         "board": table.of_board(board),
@@ -67,6 +69,8 @@ def _section(board: Board, findings: Findings, figures: Figures) -> dict[str, An
         "maps": heat.maps(board),
         "stability": table.of_stability(board.task, stability) if stability else None,
         "curves": figures.curves(curves),
+        "broken": figures.curves(broken),
+        "broken_names": broken_names,
         "spectrum": figures.spectrum(board, curves),
         "embeddings": figures.embeddings(board, curves),
         "cost": figures.cost(board),

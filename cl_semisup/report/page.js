@@ -46,12 +46,32 @@ for (const table of document.querySelectorAll("table.runs")) {
     for (const [row, text] of rows) row.hidden = !words.every((word) => text.includes(word));
   });
 }
-for (const box of document.querySelectorAll("input[data-k]")) {
+const boxes = [...document.querySelectorAll("input[data-k]")];
+for (const box of boxes) {
   const show = () => {
     for (const item of document.querySelectorAll(`main .k${box.dataset.k}`)) item.toggleAttribute("hidden", !box.checked);
   };
   box.addEventListener("change", show);
   show(); // a browser may remember the box of an earlier visit
+}
+const legend = document.querySelector(".legend");
+if (boxes.length > 1) {
+  const label = document.createElement("label");
+  label.className = "filter";
+  label.textContent = "Choose losses with";
+  const input = document.createElement("input");
+  input.type = "search";
+  input.placeholder = "e.g. clop nt_xent: any of these words";
+  label.append(input);
+  legend.append(label);
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+    for (const box of boxes) {
+      const name = box.parentElement.textContent.toLowerCase();
+      box.checked = !words.length || words.some((word) => name.includes(word));
+      box.dispatchEvent(new Event("change"));
+    }
+  });
 }
 for (const figure of document.querySelectorAll(".figures:not(.small) figure")) {
   const image = figure.querySelector("svg");
