@@ -72,7 +72,7 @@ RERUN_LOSSES = ("supcon", "vicreg", "clop(prototypes=learned)", "moco_v3(hidden=
 RATES = (0.3, 10)  # at the second training is chaotic
 WORST = "no common seed"
 GATES = 200  # reruns of either kind
-REPETITIONS, POOL = 8, 24  # of a gate's outcome tier, and recorded to draw them from
+REPETITIONS, POOL = 8, 16  # of a gate's outcome tier, and recorded to draw them from
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -568,7 +568,7 @@ Made by `{command}` in {time} s, most of it on one core of {cores}
 
 **Exact tiers: {alarms} of {gates} reruns of unchanged code raise an alarm** (a rate below {bound:.1f} %, with 95 %
 confidence). Every gate has 4 losses and first weights, batches and views of its own. An alarm needs a deviation of
-1e-8; the largest that is seen says more than the count.
+1e-8; the largest that is seen says more than the count. Numbers are kept to 11 digits, so 0 means below that.
 
 {exact}
 
