@@ -21,7 +21,8 @@ def junit(verdict: Verdict) -> str:
             time=f"{verdict.seconds.get(tier, 0):.1f}",
         )
         for finding in mine:
-            name = " ".join(filter(None, (finding.where, finding.quantity if tier == "outcome" else "")))
+            what = finding.quantity if tier == "outcome" or not finding.where else ""
+            name = f"{finding.where} {what}".strip()
             case = ElementTree.SubElement(suite, "testcase", classname=f"gate.{tier}.{finding.loss}", name=name)
             if finding.verdict == MOVED:
                 ElementTree.SubElement(case, "failure", message=sentence(finding)).text = verdict.since
