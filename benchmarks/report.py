@@ -6,6 +6,7 @@
 Records are made up, in a temporary folder, in a process of their own; curves lie beside every record as in a real run.
 """
 
+import json
 import os
 import resource
 import subprocess
@@ -17,6 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import _record  # noqa: E402  (the checkout is on the path only now)
+
+ABOUT = """From records to every form of the report, in one process, imports included; then the page in a browser.
+Records are made up, 8 losses on a grid of 5 learning rates, with curves as large as real ones."""
 REPETITIONS, RATES, BUDGETS, LOSSES = 5, (0.03, 0.1, 0.3, 1.0, 3.0), (0.01, 0.02, 0.1, 0.2, 1.0), 8
 
 
@@ -37,7 +42,7 @@ def fill(results: Path, wanted: int) -> int:
 
 
 def measure(results: Path) -> None:
-    """Make the report and print seconds (imports included), the process's peak and the page's size."""
+    """Make the report and print, as JSON, what it took, imports included: this is a process of its own."""
     began = time.perf_counter()
     from cl_semisup import report, selection
 
@@ -45,15 +50,35 @@ def measure(results: Path) -> None:
     seconds, busy = time.perf_counter() - began, time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     size = next(path for path in made.files if path.suffix == ".html").stat().st_size / 1e6
-    print(f"{seconds:8.1f} s {busy:8.1f} s of CPU {peak:8.0f} MiB {size:8.2f} MB report.html")
+    figures = {"seconds": seconds, "CPU seconds": busy, "peak MiB": peak, "report.html MB": size}
+    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+
+
+def opened(page: Path) -> float | None:
+    """Seconds until a headless Chromium has loaded and laid out the page, median of 3; None without one."""
+    from tests.test_report_browser import CHROMIUM, DRIVER, driven
+
+    if not (CHROMIUM and DRIVER):
+        return None
+    script = "document.body.getBoundingClientRect(); return performance.getEntriesByType('navigation')[0].loadEventEnd"
+    with tempfile.TemporaryDirectory() as profile, driven(Path(profile)) as browser:
+        times = []
+        for _ in range(3):
+            browser.open(page)
+            times.append(browser.run(script) / 1000)
+    return round(sorted(times)[1], 2)
 
 
 def main() -> None:
+    rows = []
     for wanted in [int(word) for word in sys.argv[1:]] or [500, 2000, 10_000]:
         with tempfile.TemporaryDirectory() as folder:
             count = fill(Path(folder), wanted)
-            print(f"{count:6d} records", end="", flush=True)
-            subprocess.run([sys.executable, __file__], env=os.environ | {"REPORT_RESULTS": folder}, check=True)
+            environment = os.environ | {"REPORT_RESULTS": folder}
+            done = subprocess.run([sys.executable, __file__], env=environment, check=True, stdout=subprocess.PIPE)
+            page_opens = opened(Path(folder) / "made" / "report.html")
+            rows.append({"records": count, **json.loads(done.stdout), "page opens in s": page_opens})
+    print(_record.write("report", ABOUT, rows, ("pandas", "numpy", "scipy", "jinja2")))
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def path_of(results: Path, run: Run) -> Path:
     dataset, loss = run.cell
     if not (dataset.isidentifier() and loss.isidentifier()):
         raise ResultsError(f"a run of {dataset!r} and {loss!r} has no record: names of plug-ins are plain words.")
-    return results / "records" / dataset / loss / f"{run.id}.json"
+    return results / f"records/{dataset}/{loss}/{run.id}.json"
 
 
 def curves_path(record: Path) -> Path:

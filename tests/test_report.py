@@ -529,6 +529,13 @@ def test_ticks_are_round_and_inside(low: float, high: float, log: bool, expected
     assert svg.Scale(low, high, 0, 100, log).ticks() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("log", [False, True])
+def test_many_values_are_placed_as_one_is(log: bool) -> None:
+    scale, values = svg.Scale(0.5, 80.0, 10, 390, log), [0.5, 1.0, 3.0, 80.0, 100.0]
+    assert scale.all(values) == pytest.approx([scale(v) for v in values])
+    assert (scale(0.5), scale(80.0)) == (10, 390)
+
+
 def test_a_span_of_nothing_or_of_one_value_is_not_empty() -> None:
     for values in ([], [0.0], [5.0], [math.nan, math.inf]):
         low, high = svg.span(values)

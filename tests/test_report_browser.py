@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,20 +79,27 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(path for path in found.files if path.name == "report.html")
 
 
-@pytest.fixture(scope="module")
-def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+@contextmanager
+def driven(profile: Path) -> Iterator[Browser]:
+    """A browser with nothing open, for as long as the context lasts."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     driver = subprocess.Popen([str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        opened = _start(port, tmp_path_factory.mktemp("profile"))
-        opened.open(page)
+        opened = _start(port, profile)
         yield opened
         urllib.request.urlopen(urllib.request.Request(opened.address + opened.session, method="DELETE"), timeout=60)
     finally:
         driver.terminate()
         driver.wait(30)
+
+
+@pytest.fixture(scope="module")
+def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with driven(tmp_path_factory.mktemp("profile")) as opened:
+        opened.open(page)
+        yield opened
 
 
 def _start(port: int, profile: Path) -> Browser:

@@ -138,10 +138,10 @@ class Figures:
         log = min(values) > 0 and max(values) > 20 * min(values)
         x_range = (0.0, max([x for x, _ in points] + [1.0]))
         axes = svg.Axes(x_range, svg.span(values, log=log), "step", label, log_y=log)
-        parts = [axes.frame()]
+        parts, at = [axes.frame()], (axes.x, axes.y)
         for loss, runs in lines.items():
             i = self.index[loss]
-            paths = [[(axes.x(x), axes.y(y)) for x, y in run] for run in runs]
+            paths = [_placed(run, *at) for run in runs]
             drawn = "".join(svg.line(path, self._dash(i), thin=True) for path in paths)
             parts.append(svg.series(i, f"{drawn}<title>{escape(loss)}</title>"))
         return Figure(label, svg.picture("".join(parts), f"{label} along training"))
@@ -277,7 +277,14 @@ def _numbers(values: Any, gaps: bool = False) -> bool:
     """A list of finite numbers, with null for those that were not if `gaps` are allowed."""
     if not isinstance(values, list):
         return False
-    return all((gaps and v is None) or (type(v) in (int, float) and abs(v) <= LARGEST) for v in values)
+    kinds = set(map(type, values))  # a report looks at millions of numbers: no loop of ours
+    if gaps and type(None) in kinds:
+        return _numbers([v for v in values if v is not None])
+    return kinds <= {int, float} and max(map(abs, values), default=0) <= LARGEST
+
+
+def _placed(points: Sequence[tuple[float, float]], x: svg.Scale, y: svg.Scale) -> list[tuple[float, float]]:
+    return list(zip(x.all(v for v, _ in points), y.all(v for _, v in points), strict=True))
 
 
 def _finite_points(history: Mapping[str, Any], key: str) -> list[tuple[float, float]]:

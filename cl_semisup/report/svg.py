@@ -7,6 +7,7 @@ escaped here. Coordinates have one decimal, so the same data give the same bytes
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 
 WIDTH, HEIGHT = 400, 280
@@ -25,11 +26,21 @@ class Scale:
     end: float
     log: bool = False
 
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        return (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+
     def __call__(self, value: float) -> float:
-        low, high = self.low, self.high
+        low, high = self.ends
         if self.log:
-            low, high, value = math.log10(low), math.log10(high), math.log10(value)
+            value = math.log10(value)
         return self.start + (value - low) / (high - low) * (self.end - self.start)
+
+    def all(self, values: Iterable[float]) -> list[float]:
+        """Like a call for each; curves have thousands of points."""
+        low, high = self.ends
+        unit = (self.end - self.start) / (high - low)
+        return [self.start + (v - low) * unit for v in (map(math.log10, values) if self.log else values)]
 
     def inside(self, value: float) -> float:
         """Like a call, with the value moved to the end of the range that it is beyond."""
