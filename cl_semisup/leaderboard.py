@@ -280,7 +280,8 @@ class Line:
     """A loss on the board of a task, in its tuned config.
 
     `difference` is to the baseline, paired by repetition. `ended` counts the endings of all runs of the loss here,
-    `worst` is the mean score of its worst config, `values` holds the tuned config's score by repetition.
+    `worst` is the mean score of its worst config, `values` holds the tuned config's score by repetition. `pace` is its
+    training time relative to the baseline's (see the function).
     """
 
     loss: str
@@ -292,6 +293,7 @@ class Line:
     verdict: str
     ended: dict[str, int]
     worst: float
+    pace: float
 
     @property
     def complete(self) -> bool:
@@ -352,6 +354,7 @@ def _board(group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
             verdict="unfinished" if any(e in ended for e in UNFINISHED) else verdict(cell, score, floor),
             ended=ended,
             worst=float(min(means)) if not np.isnan(means).any() else math.nan,
+            pace=pace(cell, of_loss.get(base, ())),
         )
         lines.append(line)
     lines.sort(key=lambda line: (line.loss == UNTRAINED, -np.nan_to_num(line.scores[score].mean, nan=-1.0), line.loss))
@@ -388,6 +391,28 @@ def paired(values: np.ndarray, reference: np.ndarray) -> Estimate:
     differences = values - reference
     there = differences[~np.isnan(differences)]
     return estimate(there) if len(there) == len(differences) else Estimate(n=len(there))
+
+
+def pace(cell: Cell, baseline: Sequence[Cell]) -> float:
+    """Median training time of an image over that of the baseline at the same batch size, where all ran on one machine.
+
+    Views, network and all that the loss asks for are in it. NaN without such runs.
+    """
+    own = _times(cell)
+    reference = [timed for other in baseline if other.batch_size == cell.batch_size for timed in _times(other)]
+    machines = {where for where, _ in [*own, *reference]}
+    if not own or not reference or len(machines) > 1:
+        return math.nan
+    return float(np.median([time for _, time in own]) / np.median([time for _, time in reference]))
+
+
+def _times(cell: Cell) -> list[tuple[str, float]]:
+    """(machine and device, seconds an image) of every run that was timed."""
+    if "images_per_second" not in cell.runs:
+        return []
+    where = zip(cell.runs["machine"], cell.runs["device"], strict=True)
+    speeds = cell.runs["images_per_second"].astype(float)
+    return [(f"{machine} {device}", 1 / s) for (machine, device), s in zip(where, speeds, strict=True) if s > 0]
 
 
 def endings(statuses: Iterable[str]) -> dict[str, int]:

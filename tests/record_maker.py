@@ -55,9 +55,13 @@ def write(results: Path, asked: Run, score: float = 0.5, status: str = "ok", **c
         "resolved": {"classes": CLASSES, "device": "cpu", "precision": changes.get("precision", "float32")},
         "scores": scored if status in ("ok", "collapsed") else {},
         "diagnostics": {"effective_rank": 5.0},
-        "cost": {"train_seconds": changes.get("seconds", 2.0)} if asked.epochs else {},
+        "cost": {"train_seconds": changes.get("seconds", 2.0), **changes.get("cost", {})} if asked.epochs else {},
         "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
-        "versions": {"plugins": changes.get("plugins", protocol.versions(asked)), **VERSIONS},
+        "versions": {
+            "plugins": changes.get("plugins", protocol.versions(asked)),
+            **VERSIONS,
+            **changes.get("made", {}),
+        },
         "started_at": "2026-01-01T00:00:00+00:00",
     }
     path = records.path_of(results, asked)

@@ -167,3 +167,23 @@ def test_the_order_of_runs_and_files_moves_nothing(tmp_path: Path) -> None:
 def test_no_record_at_all_is_a_board_of_dashes(tmp_path: Path) -> None:
     found = board(tmp_path, [run(), run("supcon")], "nt_xent")
     assert [one.verdict for one in found.lines] == ["unfinished"] * 2
+
+
+def test_a_losss_time_is_relative_to_the_baseline_at_the_same_batch_size(tmp_path: Path) -> None:
+    speeds = {("nt_xent", 64): 1000.0, ("nt_xent", 256): 4000.0, ("supcon", 64): 500.0}
+    runs = [run(loss, r, batch_size=batch) for loss, batch in speeds for r in range(3)]
+    for one in runs:
+        speed = speeds[one.cell[1], one.batch_size or 0] * (1, 1, 0.01)[one.repetition]  # a slow moment moves nothing
+        write(tmp_path, one, cost={"images_per_second": speed})
+    found = board(tmp_path, runs, "nt_xent")
+    assert line(found, "supcon").pace == pytest.approx(2.0)
+    assert line(found, "nt_xent").pace == pytest.approx(1.0)
+
+
+def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
+    ours, theirs = run("nt_xent"), run("supcon")
+    write(tmp_path, ours, cost={"images_per_second": 1000.0})
+    write(tmp_path, theirs, cost={"images_per_second": 500.0}, made={"machine": "another"})
+    assert math.isnan(line(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").pace)
+    write(tmp_path, theirs)  # not timed
+    assert math.isnan(line(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").pace)

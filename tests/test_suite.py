@@ -7,7 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from cl_semisup import suite, yaml_source
+from cl_semisup import plugins, suite, yaml_source
 from cl_semisup.errors import SuiteError
 from cl_semisup.run import UNTRAINED, Run
 from cl_semisup.suite import Suite
@@ -230,3 +230,8 @@ def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> No
         ("fraction: 0.1", "fraction: 2"),
     ):
         assert not checks.is_valid(yaml_source.parse(text.replace(old, new), "s.yaml").data), new
+
+
+def test_the_zoo_names_every_loss() -> None:
+    runs = suite.read(ROOT / "suites" / "zoo.yaml").runs
+    assert {run.cell[1] for run in runs} - {UNTRAINED} == set(plugins.names("losses"))

@@ -63,6 +63,9 @@ def of_board(board: Board) -> Table:
         (Column("worst %", "mean score of the worst config", optional=1), _worst),
         (Column("s/run", "training seconds of a run of the tuned config", optional=1), _seconds),
     ]
+    if board.baseline:
+        meaning = f"training time of an image relative to {board.baseline} at the same batch size, on the same machine"
+        parts.append((Column("time", meaning, optional=1), _pace))
     rows = tuple(tuple(make(line) for _, make in parts) for line in board.lines)
     return Table(board.task, tuple(column for column, _ in parts), rows)
 
@@ -109,6 +112,10 @@ def _worst(line: Line) -> Entry:
 def _seconds(line: Line) -> Entry:
     value = line.cell.mean_of("train_seconds")
     return Entry(wording.seconds(value), value)
+
+
+def _pace(line: Line) -> Entry:
+    return Entry(wording.times(line.pace), line.pace)
 
 
 def of_overall(found: Overall, score: str, baseline: str) -> Table:
@@ -184,6 +191,7 @@ def plain_rows(board: Board) -> list[dict[str, Any]]:
         row |= {"repetitions": len(line.values), "baseline": board.baseline, "difference": line.difference.mean}
         row |= {"difference_half": line.difference.half, "pairs": line.difference.n, "verdict": line.verdict}
         row |= {"against_baseline": sides.get(line.loss, ""), "runs": wording.endings(line.ended), "worst": line.worst}
+        row["relative_time"] = line.pace
         for name in ("train_seconds", "peak_memory_bytes", "effective_rank"):
             row[name] = line.cell.mean_of(name)
         rows.append(row)

@@ -59,6 +59,11 @@ def seconds(value: float) -> str:
     return plain(value, ".1f" if value < 100 else ".0f")
 
 
+def times(value: float) -> str:
+    """`1.3x`, `12x`: a multiple of something."""
+    return plain(value, ".1f" if value < 9.95 else ".0f") + ("" if math.isnan(value) else "x")
+
+
 def endings(ended: dict[str, int]) -> str:
     """`ok 10, diverged 2`"""
     return ", ".join(f"{ending} {count}" for ending, count in ended.items())
