@@ -258,6 +258,20 @@ def test_a_picture_is_there_for_every_question(browser: Browser) -> None:
     assert {"ok", "weak", "diverged"} >= set(words) > {"diverged"}
 
 
+def test_what_is_folded_is_printed_but_for_the_table_of_runs(browser: Browser) -> None:
+    script = """
+        const folded = () => [...document.querySelectorAll('details:not([open])')].map(d => d.closest('section').id);
+        const before = folded();
+        dispatchEvent(new Event('beforeprint')); const printed = folded();
+        dispatchEvent(new Event('afterprint')); return [before, printed, folded()];
+    """
+    browser.run("document.querySelector('#runs details').open = false; return 0")
+    before, printed, after = browser.run(script)
+    assert {"training", "embeddings", "runs"} <= set(before)
+    assert printed == ["runs"]
+    assert after == before
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_is_never_wider_than_the_window(browser: Browser, width: int) -> None:
     browser.resize(width, 900)

@@ -92,3 +92,8 @@ if (live) {
   const used = (event) => { if (!event.target.closest("a, .live")) live.checked = false; }; // what was chosen would be lost
   for (const kind of ["click", "input"]) document.addEventListener(kind, used);
 }
+// On paper nothing can be opened: what is folded is printed too, but for the table of all runs.
+const folded = () => [...document.querySelectorAll("details:not([open])")].filter((part) => !part.closest("#runs"));
+let opened = [];
+addEventListener("beforeprint", () => { for (const part of (opened = folded())) part.open = true; });
+addEventListener("afterprint", () => { for (const part of opened) part.open = false; });
