@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from cl_semisup import leaderboard, report
-from cl_semisup.errors import InputError
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.leaderboard import Board
 from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, table, terminal, wording
 from cl_semisup.report.findings import Findings
@@ -61,6 +61,20 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(seed: int) -> None:
             break
         rejected.add(int(index))
     assert {i for i, value in enumerate(adjusted) if value <= 0.05} == rejected
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("seed", range(10))
+def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="needs statsmodels")
+    random = np.random.RandomState(seed)
+    p = random.uniform(0, 0.2, size=random.randint(1, 9))
+    assert ranking.holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    n = random.randint(1, 40)
+    hits = random.randint(0, n + 1)
+    found = stability.wilson(hits, n)
+    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
 
 
 def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise: float = 0.01) -> Board:
@@ -417,6 +431,12 @@ def test_no_text_of_a_suite_or_a_record_becomes_html(nasty: tuple[Path, dict[str
     assert "<script>alert" not in page
     assert page.count("<script>") == 1  # the report's own
     assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_loss_cannot_be_named_like_a_tag(tmp_path: Path) -> None:
+    """A plug-in's name is a plain word, since it is a folder's too; what is hostile is in settings, as above."""
+    with pytest.raises(ResultsError, match=r"a run of 'digits' and '<script>' has no record"):
+        report.make(tmp_path, select([run("<script>")]))
 
 
 def test_markdown_tables_survive_hostile_text(nasty: tuple[Path, dict[str, str]]) -> None:
