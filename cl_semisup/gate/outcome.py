@@ -81,13 +81,11 @@ def check(
 
 def compare(then: Outcomes, now: Outcomes, tests: int | None = None) -> list[Finding]:
     """Findings of one look; `tests` is the size of the family where it is larger than what is compared."""
-    measured = [(loss, *tested) for loss in now for tested in _differences(then.get(loss, {}), now[loss])]
-    found = [(row, paired(row[4], row[5])) for row in measured]
-    adjusted = holm([test.p for _, test in found], tests)
+    rows = [(loss, *tested) for loss in now for tested in _differences(then.get(loss, {}), now[loss])]
+    found = [paired(differences, margin) for *_, differences, margin in rows]
+    adjusted = holm([test.p for test in found], tests)
     findings = []
-    for (loss, quantity, before, after, _, margin), test, p in zip(
-        (row for row, _ in found), (test for _, test in found), adjusted, strict=True
-    ):
+    for (loss, quantity, before, after, _, margin), test, p in zip(rows, found, adjusted, strict=True):
         if p < FALSE_ALARMS / LOOKS and abs(test.mean) > margin / 2:
             verdict = MOVED
         else:
