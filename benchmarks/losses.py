@@ -15,7 +15,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +24,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
+from benchmarks import _record  # noqa: E402  (the checkout is on the path only now)
+
 RESULTS = Path(__file__).parent / "results" / "losses.json"
 BASE = "nt_xent"
 BATCHES, DIM, CLASSES, IMAGES = (256, 4096), 128, 10, 10_000
@@ -187,27 +188,15 @@ def table(found: dict[str, Any], batches: tuple[int, ...]) -> str:
 def made_with(asked: argparse.Namespace) -> dict[str, Any]:
     import torch
 
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=False
-    )
     device = asked.device if asked.device == "cpu" else torch.cuda.get_device_name()
     return {
-        "machine": processor(),
+        "machine": _record.processor(),
         "device": device,
         "threads": asked.threads,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": _record.commit(),
     }
-
-
-def processor() -> str:
-    """Its name, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":
