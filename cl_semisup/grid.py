@@ -80,6 +80,9 @@ def defaults(kind: type) -> dict[str, Any]:
 
 def options(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str = "") -> list[Option]:
     """All values a node stands for. A list is a grid; equal members are a fault: a cell would run twice."""
+    choice = choice_of(annotation)
+    if choice is not None and choice.several:
+        return _several(node, choice, place, faults)
     if not isinstance(node, list):
         return _single(node, annotation, place, faults, meaning)
     if not node:
@@ -170,6 +173,23 @@ def _choice(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> lis
     return [Option({name: value}, place) for value in mapping(params, plugin, at, faults, defaults(plugin))]
 
 
+def _several(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> list[Option]:
+    """Plug-ins that belong together, each named once; settings inside a member are still a grid."""
+    kind, members = plugins.kind(choice.folder), node if isinstance(node, list) else [node]
+    if not members:
+        faults.append(Fault(place, f"{written(place)}: must not be an empty list. Got []. Name at least one {kind}."))
+    places: list[Place] = [(*place, index) for index in range(len(members))] if isinstance(node, list) else [place]
+    columns = [_choice(one, choice, at, faults) for one, at in zip(members, places, strict=True)]
+    first: dict[str, Place] = {}
+    for column, at in zip(columns, places, strict=True):
+        for name in {next(iter(option.value)) for option in column}:
+            twin = first.setdefault(name, at)
+            if twin != at:
+                text = f"must name each {kind} once. Got {name!r} again (first at {written(twin)}). Remove one."
+                faults.append(Fault(at, f"{written(at)}: {text}"))
+    return [Option([one.value for one in row], place) for row in combinations(columns, place, faults)]
+
+
 @cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
@@ -236,7 +256,7 @@ class Schema:
         self.definitions: dict[str, Any] = {}
 
     def grid(self, annotation: Any, meaning: str = "") -> dict[str, Any]:
-        """A node: one value, or a list of them."""
+        """A node: one value, or a list of them (a grid, or plug-ins that belong together)."""
         one = self._single(annotation)
         found: dict[str, Any] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
         return {"description": meaning, **found} if meaning else found

@@ -26,11 +26,13 @@ _outside: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own fil
 class Choice:
     """Marks a field whose value is a plug-in: a name, or one name with its parameters.
 
-    `base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"`; optional admits the word `none`.
+    `base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"`; optional admits the word `none`. With `several`
+    a list names plug-ins that belong together and is no grid.
     """
 
     folder: str
     optional: bool = False
+    several: bool = False
 
 
 def paths(folder: str) -> dict[str, Path]:

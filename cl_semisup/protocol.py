@@ -2,16 +2,18 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cl_semisup import plugins
-from cl_semisup.run import UNTRAINED, Run
+from cl_semisup.run import UNTRAINED, Named, Run
 
 VERSION = 1  # raised whenever a change outside the plug-in files moves a score; see "Scores moved" in CHANGELOG.md
 
 
 def versions(run: Run) -> dict[str, str]:
-    """`folder.name` -> version of every plug-in file behind a run, bases of losses included."""
+    """`folder.name` -> version of every plug-in file behind a run: bases of losses, data that probes look at."""
     found = {}
     asked = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
     for folder, named in asked.items():
@@ -19,13 +21,32 @@ def versions(run: Run) -> dict[str, str]:
             found[f"{folder}.{name}"] = plugins.version(folder, name)
     for name in run.evaluation:
         found[f"evaluation.{name}"] = plugins.version("evaluation", name)
+    for named in probed_datasets(run):
+        (name,) = named
+        found[f"datasets.{name}"] = plugins.version("datasets", name)
     return dict(sorted(found.items()))
 
 
-def settings(run: Run, data_hash: str, precision: str) -> dict[str, Any]:
-    """Everything that two runs must share for their scores to be compared; `precision` as resolved."""
+def probed_datasets(run: Run) -> list[Named]:
+    """The data sets beside its own that a run's probes look at: what a probe's setting `datasets` names."""
+    found: list[Named] = []
+    for settings in run.evaluation.values():
+        found += [named for named in settings.get("datasets", []) if named not in found]
+    return found
+
+
+def settings(
+    run: Run, data_hash: str, precision: str, probed: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """Everything that two runs must share for their scores to be compared.
+
+    Args:
+        run: as asked
+        data_hash, precision: as resolved
+        probed: name -> content hash of the data sets that probes looked at beside the run's own
+    """
     pieces = {key: value for key, value in versions(run).items() if not key.startswith(("losses.", "optimizers."))}
-    return {
+    kept = {
         "version": VERSION,
         "dataset": run.dataset,
         "data_hash": data_hash,
@@ -37,6 +58,7 @@ def settings(run: Run, data_hash: str, precision: str) -> dict[str, Any]:
         "precision": precision,
         "pieces": pieces,
     }
+    return kept | ({"probed_data": dict(sorted(probed.items()))} if probed else {})
 
 
 def fingerprint(settings: dict[str, Any]) -> str:

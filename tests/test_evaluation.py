@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,15 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import Tensor, nn
 
-from cl_semisup import evaluation, grid, logistic, plugins, suite
-from cl_semisup.errors import InputError, SuiteError
-from cl_semisup.evaluation import Embedded, Measured, Network, _least_squares, _neighbours
+from cl_semisup import evaluation, grid, logistic, plugins, protocol, suite
+from cl_semisup.errors import DataError, InputError, SuiteError
+from cl_semisup.evaluation import Embedded, Measured, Network, _least_squares, _neighbours, transfer
+from cl_semisup.execution import prepare, trained
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
+from cl_semisup.images import Images
 from cl_semisup.logistic import SoftmaxRegression
+from cl_semisup.seeds import seed
 from cl_semisup.suite import Suite
 from tests import oracles_metrics as oracles
 
@@ -51,6 +55,15 @@ class Encoder(nn.Module):
         return self.map(images.flatten(1)).relu()
 
 
+def other_data(channels: int = 3, side: int = 6, count: int = 60) -> Images:
+    """Three classes of coloured images that differ in their mean; the last training images have no label."""
+    generator = np.random.default_rng(0)
+    labels = np.arange(count) % 3
+    pixels = generator.integers(0, 100, (count, channels, side, side)) + 60 * labels[:, None, None, None]
+    known = np.where(np.arange(count) < count - 5, labels, -1)
+    return Images(pixels.astype(np.uint8), known, pixels[:30].astype(np.uint8), labels[:30], ("a", "b", "c"))
+
+
 def network(images: Tensor) -> Network:
     encoder = Encoder().eval()
 
@@ -62,7 +75,10 @@ def network(images: Tensor) -> Network:
         generator = torch.Generator().manual_seed(number)
         return features((images.float() + 20 * torch.randn(images.shape, generator=generator)).clamp(0, 255))
 
-    return Network(encoder, images, features, view)
+    def untrained(x: Tensor) -> Tensor:
+        return (x.float() / 255).flatten(1) @ torch.randn(16, 12, generator=torch.Generator().manual_seed(8))
+
+    return Network(encoder, images, features, view, untrained, lambda named: other_data())
 
 
 def embedded(train: int = 100, test: int = 60, **changes: Any) -> Embedded:
@@ -85,8 +101,11 @@ def embedded(train: int = 100, test: int = 60, **changes: Any) -> Embedded:
     return Embedded(**(parts | changes))
 
 
+NEEDED: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}  # settings without a default
+
+
 def measure(name: str, about: Embedded, **settings: Any) -> Measured:
-    return grid.build("evaluation", name, settings).measure(about)
+    return grid.build("evaluation", name, NEEDED.get(name, {}) | settings).measure(about)
 
 
 # all probes ---------------------------------------------------------------------------------------------------------
@@ -196,9 +215,7 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
         with torch.no_grad():
             next(parts.model.encoder.parameters()).fill_(math.nan)
 
-    from cl_semisup.execution import execute
-
-    monkeypatch.setattr(execute.loop, "train", poison)
+    monkeypatch.setattr(trained.loop, "train", poison)
     record, _ = Executor(Machine("cpu", "data"))(parse(text).runs[-1])
     assert record["status"] == "diverged"
     assert "a feature after training is not finite" in record["reason"]
@@ -206,8 +223,9 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
 
 
 def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str) -> None:
-    probes = "".join(f"  {name}: {{}}\n" for name in PROBES if name != "loranpac")
-    run = parse(f"{text}evaluation:\n{probes}  loranpac: {{width: 200}}\n").runs[-1]
+    quick = {"loranpac": "{width: 200}", "transfer": "{datasets: glyphs, images: 200}"}
+    probes = "".join(f"  {name}: {quick.get(name, '{}')}\n" for name in PROBES)
+    run = parse(f"{text}evaluation:\n{probes}").runs[-1]
     record, curves = Executor(Machine("cpu", "data"))(run)
     assert record["status"] == "ok", record["reason"]
     promised = {score for name, settings in run.evaluation.items() for score in evaluation.given(name, settings)}
@@ -234,6 +252,142 @@ def test_projections_have_names_of_their_own() -> None:
         swapped = replace(embedded(), train=embedded().train_projections, test=embedded().test_projections)
         as_features = measure(name, swapped, of="features")
         assert {f"projection_{k}": v for k, v in as_features.scores.items()} == projections.scores
+
+
+# other data, and the same network before training ---------------------------------------------------------------------
+
+
+def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
+    about = embedded()
+    assert about.network is not None
+    data = other_data()
+    grey = 0.2989 * data.train_images[:, 0] + 0.587 * data.train_images[:, 1] + 0.114 * data.train_images[:, 2]
+    small = F.interpolate(torch.from_numpy(grey.round()).float()[:, None], (4, 4), mode="bilinear", antialias=True)
+    x = about.network.features(small.round().to(torch.uint8))
+    found = measure("transfer", about)
+    known = torch.from_numpy(data.train_labels) >= 0
+    y = torch.from_numpy(data.train_labels)[known]
+    own = replace(about, train=x[known], test=x[:30], train_labels=y, shown=y, classes=3, memo={})
+    own = replace(own, test_labels=torch.from_numpy(data.test_labels))
+    assert found.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
+    held_out = seed("validation", "digits", *about.names)
+    tuned = logistic.tune(x[known], y, 3, share=0.2, name=held_out)
+    truth = torch.from_numpy(data.test_labels)
+    assert found.scores["transfer_linear_top1"] == tuned.probe.accuracy(x[:30], truth) > 0.6
+    assert found.diagnostics == {
+        "transfer_knn_top1_digits": found.scores["transfer_knn_top1"],
+        "transfer_linear_top1_digits": found.scores["transfer_linear_top1"],
+    }
+
+
+def test_transfer_is_the_mean_over_the_data_sets_and_leaves_out_the_runs_own() -> None:
+    about = replace(embedded(), names=("digits", 0))
+    alone = measure("transfer", about, datasets=["digits"])
+    assert alone.scores == alone.diagnostics == {}
+    both = measure("transfer", about, datasets=["digits", "mnist", "svhn"])
+    assert set(both.diagnostics) == {f"transfer_{p}_top1_{d}" for p in ("linear", "knn") for d in ("mnist", "svhn")}
+    knn = [both.diagnostics[f"transfer_knn_top1_{d}"] for d in ("mnist", "svhn")]
+    assert both.scores["transfer_knn_top1"] == pytest.approx(np.mean(knn))
+
+
+@pytest.mark.parametrize(("channels", "side"), [(1, 6), (3, 6), (1, 3), (3, 12)])
+def test_images_are_fitted_to_the_encoder(channels: int, side: int) -> None:
+    images = torch.from_numpy(other_data().train_images)
+    found = transfer.fitted(images, channels, side)
+    assert found.dtype == torch.uint8
+    assert found.shape == (60, channels, side, side)
+    assert torch.equal(transfer.fitted(images, 3, 6), images)
+    assert torch.equal(transfer.fitted(images[:, :1], 3, 6), images[:, :1].expand(-1, 3, -1, -1))
+    if side == 6 and channels == 1:
+        pixel = images[7, :, 2, 3].tolist()
+        assert found[7, 0, 2, 3] == round(0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])
+    if side == 3 and channels == 1:  # antialiased: flat images stay flat
+        flat = torch.full((1, 1, 6, 6), 90, dtype=torch.uint8)
+        assert (transfer.fitted(flat, 1, 3) == 90).all()
+
+
+def test_a_transfer_to_data_without_labels_says_so() -> None:
+    about, data = embedded(), other_data()
+    bare = replace(data, train_labels=np.full(60, -1))
+    about = replace(about, network=replace(about.network, dataset=lambda named: bare))  # type: ignore[type-var]
+    with pytest.raises(InputError, match=r"transfer: needs a data set with training labels. Got none."):
+        measure("transfer", about)
+
+
+@pytest.mark.parametrize("name", ["transfer", "cka", "corruptions"])
+def test_a_probe_that_needs_the_network_says_so(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: needs the network"):
+        measure(name, replace(embedded(), network=None))
+
+
+def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
+    parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = parse(f"{text}evaluation: {{transfer: {{datasets: [glyphs, digits], images: 50}}}}\n")
+    run = asked.runs[0]
+    assert protocol.probed_datasets(run) == [
+        {"glyphs": grid.defaults(plugins.load("datasets", "glyphs"))},
+        {"digits": {}},
+    ]
+    assert {"datasets.digits", "datasets.glyphs"} <= protocol.versions(run).keys()
+    prepared = []
+    for name in ("digits", "glyphs"):
+        plugin = plugins.load("datasets", name)
+        monkeypatch.setattr(plugin, "prepare", lambda self, *_: prepared.append(type(self).__name__))
+    prepare.datasets(asked, list(asked.runs))
+    assert prepared == ["Digits", "Glyphs"]
+    record, _ = Executor(Machine("cpu", "data"))(run)
+    assert record["status"] == "ok", record["reason"]
+    assert record["protocol"]["settings"]["probed_data"].keys() == {"digits", "glyphs"}
+    assert record["scores"]["transfer_linear_top1"] == record["diagnostics"]["transfer_linear_top1_glyphs"]
+
+
+def test_a_missing_data_set_of_a_probe_is_told_before_anything_runs(
+    parse: Callable[[str], Suite], text: str, tmp_path: Path
+) -> None:
+    asked = parse(f"{text}evaluation: {{transfer: {{datasets: [svhn]}}}}\n")
+    with pytest.raises(DataError, match="svhn: must be in"):
+        prepare.datasets(replace(asked, data_dir=str(tmp_path)), list(asked.runs))
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{}", "evaluation.transfer: needs 'datasets' (data sets to probe on"),
+        ("{datasets: []}", "evaluation.transfer.datasets: must not be an empty list"),
+        (
+            "{datasets: [mnist, mnist]}",
+            "evaluation.transfer.datasets[1]: must name each dataset once. Got 'mnist' again",
+        ),
+        ("{datasets: [mnits]}", "Did you mean 'mnist'?"),
+    ],
+)
+def test_a_fault_in_the_data_sets_of_a_probe_has_its_place(text: str, written: str, told: str) -> None:
+    with pytest.raises(SuiteError) as error:
+        suite.parse(f"{text}evaluation: {{transfer: {written}}}\n", "s.yaml")
+    assert told in str(error.value)
+
+
+def test_cka_of_an_untrained_run_is_one_and_training_moves_it(parse: Callable[[str], Suite], text: str) -> None:
+    runs = parse(f"{text}evaluation: {{cka: {{}}}}\n").runs
+    executor = Executor(Machine("cpu", "data"))
+    floor, trained = (executor(run)[0]["diagnostics"] for run in (runs[0], runs[-1]))
+    assert floor["cka_untrained"] == pytest.approx(1, abs=1e-6)
+    assert floor["cka_untrained_unbiased"] == pytest.approx(1, abs=1e-6)
+    assert 0 < trained["cka_untrained"] < 0.9999
+
+
+def test_cka_is_what_loops_compute() -> None:
+    about = embedded(test=9)
+    assert about.network is not None
+    after, before = about.test.double().numpy(), about.network.untrained(about.network.test_images).double().numpy()
+    found = measure("cka", about, images=7).diagnostics
+    assert found["cka_untrained"] == pytest.approx(oracles.cka(after, before), abs=1e-9)
+    rows = [0, 1, 3, 4, 5, 7, 8]  # seven of nine, evenly spaced
+    k, m = after[rows] @ after[rows].T, before[rows] @ before[rows].T
+    hsic = oracles.hsic_unbiased
+    expected = hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
+    assert found["cka_untrained_unbiased"] == pytest.approx(expected, abs=1e-9)
 
 
 # k nearest neighbours -----------------------------------------------------------------------------------------------

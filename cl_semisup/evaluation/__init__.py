@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup import plugins
+from cl_semisup.images import Images
 
 Of = Literal["features", "projections", "both"]
 PROJECTION = "projection_"
+Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,12 +29,16 @@ class Network:
         test_images: (T, channels, side, side) uint8
         features: uint8 images (N, channels, side, side) -> (N, F), not augmented
         view: number -> (T, F), features of a random view of each test image
+        untrained: as `features`, of the same encoder with its first weights, which are made again from their names
+        dataset: the images of another data set, by its plug-in; a probe names them in a setting `datasets`
     """
 
     encoder: nn.Module
     test_images: Tensor
     features: Callable[[Tensor], Tensor]
     view: Callable[[int], Tensor]
+    untrained: Callable[[Tensor], Tensor]
+    dataset: Callable[[Named], Images]
 
 
 class Cloud(NamedTuple):
@@ -111,6 +117,11 @@ def given(name: str, settings: Mapping[str, Any]) -> set[str]:
     probe: Any = plugins.load("evaluation", name)
     of = settings.get("of", "both")
     return {score for score in probe.scores if of == "both" or score.startswith(PROJECTION) == (of == "projections")}
+
+
+def evenly(rows: int, most: int) -> Tensor:
+    """Numbers of at most `most` rows, evenly spaced: data sets may be sorted by class."""
+    return torch.linspace(0, rows - 1, min(most, rows), dtype=torch.float64).round().long()
 
 
 def accuracy(found: Tensor, labels: Tensor) -> float:

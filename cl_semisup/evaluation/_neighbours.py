@@ -22,9 +22,11 @@ def predict(
         chunk: queries at once
     """
     bank = F.normalize(bank, dim=1)
+    room = bank.new_empty(min(chunk, len(queries)), len(bank))  # used again: fresh pages cost a third of the product
     found = []
     for part in queries.split(chunk):
-        similar, nearest = (F.normalize(part, dim=1) @ bank.T).topk(min(k, len(bank)), dim=1)  # (q, k)
+        cosines = torch.mm(F.normalize(part, dim=1), bank.T, out=room[: len(part)])  # (q, B)
+        similar, nearest = cosines.topk(min(k, len(bank)), dim=1)  # (q, k)
         weights = ((similar - similar[:, :1]) / temperature).exp()  # scaled by the nearest: cannot overflow
         votes = torch.zeros(len(part), classes, device=part.device, dtype=weights.dtype)
         found.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))

@@ -1,4 +1,4 @@
-"""A run's data set on the device, and the part of it that a run draws."""
+"""A run's data set on the device, the part of it that a run draws, and the data sets that probes look at beside it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,10 @@ from torch import Tensor
 
 from cl_semisup import plugins
 from cl_semisup.execution.machine import Machine
-from cl_semisup.run import Run
+from cl_semisup.images import Images
+from cl_semisup.run import Named, Run
+
+KEPT = 4  # data sets of probes that stay loaded
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,10 +29,25 @@ class Data:
     content_hash: str
 
 
+class Probed:
+    """The data sets that probes look at beside the run's own, by their plug-ins; the last few are kept on the host."""
+
+    def __init__(self, machine: Machine):
+        self.machine = machine
+        self._kept: dict[str, Images] = {}
+
+    def __call__(self, named: Named) -> Images:
+        key = repr(named)
+        if key not in self._kept:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = _read(named, self.machine)
+        return self._kept[key]
+
+
 def load(run: Run, machine: Machine, device: torch.device) -> Data:
     """The run's data set, on the device where it fits beside training."""
-    (name, params) = next(iter(run.dataset.items()))
-    images = plugins.load("datasets", name)(**params).load(Path(machine.data_dir))
+    images = _read(run.dataset, machine)
     mean, std = _pixel_statistics(images.train_images)
     home = device if _fits(images.train_images.nbytes + images.test_images.nbytes, device) else torch.device("cpu")
     return Data(
@@ -42,6 +60,12 @@ def load(run: Run, machine: Machine, device: torch.device) -> Data:
         images.classes,
         images.content_hash,
     )
+
+
+def _read(named: Named, machine: Machine) -> Images:
+    (name, params) = next(iter(named.items()))
+    images: Images = plugins.load("datasets", name)(**params).load(Path(machine.data_dir))
+    return images
 
 
 def part(data: Data, kept: Any) -> Data:

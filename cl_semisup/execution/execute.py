@@ -20,7 +20,7 @@ from cl_semisup import evaluation, labels, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, picture
-from cl_semisup.execution.data import Data, load, part
+from cl_semisup.execution.data import Data, Probed, load, part
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize
 from cl_semisup.execution.trainings import Answers, Training, alone
@@ -55,6 +55,7 @@ class Executor:
         self.machine, self.leave = machine, leave
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
+        self.probed = Probed(machine)
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""
@@ -62,7 +63,7 @@ class Executor:
 
     def training(self, asked: Training, data: Data | None = None) -> Answers:
         """Train once and evaluate for every run; any failure of a run is a record too."""
-        trained, answers = Trained(asked, self.machine, self.leave), []
+        trained, answers = Trained(asked, self.machine, self.probed, self.leave), []
         for run in asked.runs:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
@@ -114,6 +115,7 @@ class _Attempt:
         self.cost: dict[str, float] = {}
         self.curves: dict[str, Any] = {}
         self.data_hash = ""
+        self.probed_hashes: dict[str, str] = {}
         self.history = History()
 
     def go(self, data: Data, trained: Trained) -> None:
@@ -136,6 +138,8 @@ class _Attempt:
 
         began = time.perf_counter()
         embedded = trained.embed(data, shown)
+        for named in protocol.probed_datasets(run):
+            self.probed_hashes[next(iter(named))] = trained.probed(named).content_hash
         measured = evaluation.measure(embedded, run.evaluation)
         self.scores = {name: float(value) for name, value in measured.scores.items()}
         self.diagnostics = _plain(measured.diagnostics)
@@ -166,7 +170,7 @@ class _Attempt:
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run, in the schema of `records`."""
-        kept = protocol.settings(self.run, self.data_hash, self.resolved["precision"])
+        kept = protocol.settings(self.run, self.data_hash, self.resolved["precision"], self.probed_hashes)
         self.curves["history"] = _plain(asdict(self.history))
         return {
             "schema": SCHEMA,

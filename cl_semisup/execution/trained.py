@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from cl_semisup import losses, plugins, protocol
 from cl_semisup.errors import OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
-from cl_semisup.execution.data import Data
+from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
 from cl_semisup.seeds import seed
@@ -36,8 +36,8 @@ class Trained:
     them, and `trained_for` tells how many they are.
     """
 
-    def __init__(self, training: Training, machine: Machine, leave: Callable[[], bool] = lambda: False):
-        self.asked, self.machine, self.leave = training, machine, leave
+    def __init__(self, training: Training, machine: Machine, probed: Probed, leave: Callable[[], bool] = lambda: False):
+        self.asked, self.machine, self.probed, self.leave = training, machine, probed, leave
         self.run = training.runs[0]  # any of them: they agree in all that is read here
         self.names = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
@@ -96,25 +96,30 @@ class Trained:
             self.resolved["chunks"] = chunks
 
     def _build(self, data: Data) -> tuple[losses.Loss | None, Model]:
-        run, names = self.run, self.names
-        (encoder, encoder_settings) = next(iter(run.encoder.items()))
+        run = self.run
         (loss_name, loss_settings) = next(iter(run.loss.items()))
-        channels, side = data.train_images.shape[1:3]
-        built = plugins.load("encoders", encoder)(**encoder_settings)
         projector = Projector(**run.projector)
         loss = None
         if run.epochs:
-            prototypes = seed("prototypes", *names)
-            dim = projector.dim if projector.layers else built.build(channels, side).dim
+            prototypes = seed("prototypes", *self.names)
+            dim = projector.dim if projector.layers else self._encoder(data).dim
             known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
             loss = losses.build(loss_name, **known, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        needs = losses.asks(loss).needs
-        model = Model(lambda: built.build(channels, side), projector, data.classes, needs, names).to(self.device)
+        return loss, self._first(data, losses.asks(loss).needs)
+
+    def _encoder(self, data: Data) -> Any:
+        (name, settings) = next(iter(self.run.encoder.items()))
+        return plugins.load("encoders", name)(**settings).build(*data.train_images.shape[1:3])
+
+    def _first(self, data: Data, needs: Iterable[str] = ()) -> Model:
+        """The network with its first weights, which names alone decide."""
+        projector = Projector(**self.run.projector)
+        model = Model(lambda: self._encoder(data), projector, data.classes, needs, self.names).to(self.device)
         if self.machine.channels_last:
             model = model.to(memory_format=torch.channels_last)
-        return loss, model
+        return model
 
     def _fit(self, model: Model, data: Data, shown: Tensor, chunks: int) -> None:
         run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
@@ -170,18 +175,26 @@ class Trained:
         model.eval()
 
         @torch.no_grad()
-        def outputs(images: Tensor, look: Any) -> tuple[Tensor, Tensor]:
+        def outputs(images: Tensor, look: Any, model: Model = model) -> tuple[Tensor, Tensor]:
             chunks = []
             for number, chunk in enumerate(images.split(EVALUATION_CHUNK)):
                 features = model.encoder(look(chunk.to(self.device), number))
                 chunks.append((features, model.projector(features)))
             return torch.cat([f for f, _ in chunks]), torch.cat([p for _, p in chunks])
 
+        def plain(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
+            return outputs(images, lambda x, _: views.plain(x), model)
+
+        def untrained(images: Tensor) -> Tensor:
+            first = self._first(data)
+            first.eval()
+            return plain(images, first)[0]
+
         def random_view(view: int) -> Tensor:
             return outputs(data.test_images, lambda x, n: views(x, seed("test views", *names, view, n)))[0]
 
-        train, train_projections = outputs(data.train_images, lambda x, _: views.plain(x))
-        test, test_projections = outputs(data.test_images, lambda x, _: views.plain(x))
+        train, train_projections = plain(data.train_images)
+        test, test_projections = plain(data.test_images)
         for part in (train, test, train_projections, test_projections):
             if not bool(torch.isfinite(part).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
@@ -199,8 +212,10 @@ class Trained:
             network=Network(
                 encoder=model.encoder,
                 test_images=data.test_images,
-                features=lambda images: outputs(images, lambda x, _: views.plain(x))[0],
+                features=lambda images: plain(images)[0],
                 view=random_view,
+                untrained=untrained,
+                dataset=self.probed,
             ),
         )
 

@@ -1,0 +1,91 @@
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Interval
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cl_semisup.errors import InputError
+from cl_semisup.evaluation import Embedded, Measured, Network, _neighbours, accuracy, evenly
+from cl_semisup.images import Images
+from cl_semisup.logistic import tune
+from cl_semisup.plugins import Choice
+from cl_semisup.seeds import seed
+from cl_semisup.views import luma
+
+NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # as the probes of the run's own data have them
+CHUNK = 1000  # images resized at once
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Do the frozen features serve other data? Linear probe and kNN, trained and tested on data sets of their own.
+
+    `transfer_linear_top1` and `transfer_knn_top1` are means over the data sets named, less the run's own; the accuracy
+    on each is a diagnostic, `transfer_linear_top1_mnist`. Both probes learn from the data set's own training labels:
+    logistic regression with its penalty chosen on a fifth of them, and the vote of 200 neighbours with t = 0.1.
+
+    Images are fitted to the encoder: grey ones get three equal channels, coloured ones become their luma (ITU-R 601),
+    the side is resized bilinearly with antialiasing, and pixels are normalised as those the encoder was trained on.
+    Where the run's own data set is the only one named there is no score.
+
+    Source: the linear transfer of arXiv 2002.05709, section B.8
+    Difference: without augmentation; features are standardised; at most `images` training images
+
+    Args:
+        datasets: data sets to probe on, all of them in one record
+        images: at most so many training images of each with a label, evenly spaced
+    """
+
+    datasets: Annotated[Any, Choice("datasets", several=True)]
+    images: Annotated[int, Interval(ge=1)] = 10_000
+
+    default: ClassVar[bool] = False
+    scores: ClassVar[tuple[str, ...]] = ("transfer_linear_top1", "transfer_knn_top1")
+
+    def measure(self, embedded: Embedded) -> Measured:
+        network = embedded.network
+        if network is None:
+            raise InputError("transfer: needs the network, to embed images. Got features alone. Leave it out.")
+        found = Measured()
+        others = [named for named in self.datasets if next(iter(named)) != embedded.names[0]]
+        for named in others:
+            (name,) = named
+            top1 = self._probe(network, network.dataset(named), seed("validation", name, *embedded.names))
+            found.diagnostics.update({f"transfer_{probe}_top1_{name}": value for probe, value in top1.items()})
+            for probe, value in top1.items():
+                score = f"transfer_{probe}_top1"
+                found.scores[score] = found.scores.get(score, 0.0) + value / len(others)
+        return found
+
+    def _probe(self, network: Network, data: Images, name: int) -> dict[str, float]:
+        """The two accuracies on one data set; `name` seeds what is held out to choose the penalty."""
+        known = np.flatnonzero(data.train_labels >= 0)
+        if len(known) == 0:
+            raise InputError("transfer: needs a data set with training labels. Got none. Leave it out.")
+        known = known[evenly(len(known), self.images).numpy()]
+        x, test = (_features(network, images) for images in (data.train_images[known], data.test_images))
+        y, truth = (torch.from_numpy(of).to(x.device) for of in (data.train_labels[known], data.test_labels))
+        tuned = tune(x, y, data.classes, share=VALIDATION, name=name)
+        voted = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
+        return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(voted, truth)}
+
+
+def _features(network: Network, images: NDArray[np.uint8]) -> Tensor:
+    """(N, F) of another data set's (N, channels', side', side')."""
+    _, channels, side, _ = network.test_images.shape
+    parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
+    return torch.cat([network.features(fitted(torch.from_numpy(part), channels, side)) for part in parts])
+
+
+def fitted(images: Tensor, channels: int, side: int) -> Tensor:
+    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side) uint8; images that fit already stay as they are."""
+    if images.shape[1] == 3 and channels == 1:
+        images = luma(images.float()).round().to(torch.uint8)
+    if images.shape[-1] != side:
+        resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+        images = resized.round().clamp(0, 255).to(torch.uint8)
+    return images.expand(-1, channels, -1, -1)
