@@ -15,11 +15,19 @@ SPARKS = "▁▂▃▄▅▆▇█"
 
 @dataclass(frozen=True)
 class Series:
-    """A figure of a loss over the updates that have it: values, steps (indices), what was said, commits."""
+    """A figure of a loss over the updates that have it.
+
+    Args:
+        loss, figure: what it is of
+        values, errors: at each update, with the standard error
+        steps: indices at which a new level begins
+        updates, commits: what was said at each update, and where
+    """
 
     loss: str
     figure: str
     values: tuple[float, ...]
+    errors: tuple[float, ...]
     steps: tuple[int, ...]
     updates: tuple[str, ...]
     commits: tuple[str, ...]
@@ -38,11 +46,11 @@ def series(history: Sequence[dict[str, Any]]) -> list[Series]:
     for loss, figure in keys:
         having = [entry for entry in history if figure in entry["figures"].get(loss, {})]
         pairs = [entry["figures"][loss][figure] for entry in having]
-        values = [value for value, _ in pairs]
+        values, errors = zip(*pairs, strict=True)
         noise = max(max(error, EXACT * abs(value)) for value, error in pairs)
         updates = tuple(f"{e['at'][:10]} {e['commit'] or 'no commit'} ({e['reason']})" for e in having)
         commits = tuple(entry["commit"] for entry in having)
-        found.append(Series(loss, figure, tuple(values), tuple(steps(values, noise)), updates, commits))
+        found.append(Series(loss, figure, values, errors, tuple(steps(values, noise)), updates, commits))
     return found
 
 

@@ -41,13 +41,16 @@ def of_verdict(verdict: Verdict, then: Measured, now: Measured) -> str:
 
 
 def of_history(title: str, series: Iterable[Series]) -> str:
-    """How every figure moved over the stored updates; a step is marked where it happened."""
+    """How every figure moved over the stored updates, with its standard error; a square is where it stepped."""
     parts = [f"<h1>{escape(title)}</h1>", "<div class=row>"]
     for one in series:
         points = [(float(i), value) for i, value in enumerate(one.values)]
-        axes = svg.Axes((-0.5, max(len(points) - 0.5, 0.5)), svg.span(one.values), "update", one.figure)
+        ends = [(value - error, value + error) for value, error in zip(one.values, one.errors, strict=True)]
+        y_range = svg.span(end for pair in ends for end in pair)
+        axes = svg.Axes((-0.5, max(len(points) - 0.5, 0.5)), y_range, "update", one.figure)
         drawn = [(axes.x(x), axes.y(y)) for x, y in points]
         marks = "".join(svg.mark(*drawn[i], 1 if i in one.steps else 0, one.told(i)) for i in range(len(drawn)))
+        marks += "".join(svg.whisker(drawn[i][0], *map(axes.y, pair)) for i, pair in enumerate(ends))
         said = escape(
             f"{one.loss}: {one.figure}. "
             + ("Steps: " + "; ".join(map(one.told, one.steps)) if one.steps else "No step.")
