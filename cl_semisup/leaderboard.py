@@ -23,6 +23,7 @@ from scipy import stats
 
 from cl_semisup import protocol, records
 from cl_semisup.run import UNTRAINED, Run
+from cl_semisup.verdict import of_gain
 
 VALIDATION = "linear_top1_validation"
 CONFIDENCE = 0.95
@@ -424,7 +425,7 @@ def endings(statuses: Iterable[str]) -> dict[str, int]:
 
 
 def verdict(cell: Cell, score: str, floor: np.ndarray | None) -> str:
-    """The worst ending of the cell's runs; `weak` if all is well but it is not above the untrained floor (by pairs)."""
+    """The worst ending of the cell's runs; if all is well, how it stands to the untrained floor, by pairs."""
     statuses = set(cell.runs["status"])
     if not statuses.isdisjoint(UNFINISHED):
         return "unfinished"
@@ -435,6 +436,5 @@ def verdict(cell: Cell, score: str, floor: np.ndarray | None) -> str:
         return "floor"
     if floor is not None:
         gain = paired(cell.counted(score), floor)
-        if gain.mean - np.nan_to_num(gain.half) <= 0:
-            return "weak"
+        return of_gain(gain.mean, gain.half, gain.n)
     return "ok"

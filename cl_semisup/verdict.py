@@ -6,7 +6,9 @@
                   few directions effective rank below max(2, 5 % of min(images, dimensions)), at most (classes - 1) / 2
                   no information both probes at chance, within two standard errors
                   chance loss    the loss ends at its value for a single point, within 0.5 %
-    ok          none of these; `weak` (not above the untrained floor) needs other runs and is told on leaderboards
+    ok          none of these; how it stands to the untrained floor needs other runs and is told on leaderboards
+                  weak           at or below the floor, or with six pairs or more not above it by its interval
+                  unresolved     above it, with fewer pairs than can say so
 
 Where the thresholds come from: arXiv 2011.10566 calls a spread of 0 collapsed and of 1 healthy; a threshold of 0.1
 would condemn a freshly made ResNet-50 (0.08 on digits), whose features a linear probe reads well. The cap on the rank
@@ -23,6 +25,7 @@ NEAR_CHANCE = 2.0  # standard errors above chance within which a probe knows not
 SAME_LOSS = 0.005  # relative distance within which two losses are the same
 EXPLODED = 10.0  # times its first value (at least 1) by which an exploded loss has grown
 PROBES = ("knn_top1", "linear_top1")
+LEAST_PAIRS = 6  # repetitions under which an interval that holds 0 tells nothing: the sign test needs six
 
 
 def divergence(losses: Sequence[float]) -> str:
@@ -32,6 +35,22 @@ def divergence(losses: Sequence[float]) -> str:
     if len(losses) > 1 and losses[-1] - losses[0] > EXPLODED * max(1.0, abs(losses[0])):
         return f"the loss grew from {losses[0]:.4g} to {losses[-1]:.4g}"
     return ""
+
+
+def of_gain(gain: float, half: float, pairs: int) -> str:
+    """`ok`, `weak` or `unresolved`: a loss's paired gain over the untrained floor, with half of its 95 % interval.
+
+    With three pairs the interval is 2.5 standard deviations to either side, so a loss that gains ten points may well
+    have 0 inside: that is no sign of weakness, and saying so would be as false as calling it ok. A single pair has no
+    interval (NaN) and is unresolved. Where a side is missing (NaN gain) nothing is held against the loss.
+    """
+    if math.isnan(gain):
+        return "ok"
+    if gain <= 0:
+        return "weak"
+    if gain - half > 0:  # not where half is NaN
+        return "ok"
+    return "weak" if pairs >= LEAST_PAIRS else "unresolved"
 
 
 def collapse(

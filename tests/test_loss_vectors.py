@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_semisup import losses
+from cl_semisup import geometry, losses
 
 VECTORS = json.loads((Path(__file__).parent / "loss_vectors.json").read_text("utf-8"))
 ROWS = [
@@ -15,6 +15,26 @@ ROWS = [
     for case in VECTORS["cases"]
     for row in case["losses"]
 ]
+
+
+METRICS = [
+    pytest.param(case, row, id=f"{case['batch']}-{row['metric']}")
+    for case in VECTORS["cases"]
+    for row in case["metrics"]
+]
+MEASURES = {
+    "alignment": geometry.alignment,
+    "uniformity": lambda u, _: geometry.uniformity(u),
+    "effective_rank": lambda z, _: geometry.effective_rank(z),
+}
+
+
+@pytest.mark.parametrize(("case", "row"), METRICS)
+def test_metrics_agree_with_the_reference(case: dict[str, Any], row: dict[str, Any]) -> None:
+    z1, z2 = (torch.tensor(case["inputs"][z], dtype=torch.float64) for z in ("z1", "z2"))
+    if "normalised" in row["input"]:
+        z1, z2 = (torch.nn.functional.normalize(z, dim=1) for z in (z1, z2))
+    assert float(MEASURES[row["metric"]](z1, z2)) == pytest.approx(row["value"], abs=1e-7)
 
 
 def build(name: str, params: dict[str, Any], case: dict[str, Any]) -> Any:

@@ -255,7 +255,7 @@ def test_a_picture_is_there_for_every_question(browser: Browser) -> None:
     unnamed = "return [...document.querySelectorAll('main svg')].filter(s => !s.getAttribute('aria-label')).length"
     assert browser.run(unnamed) == 0
     words = browser.run("return [...document.querySelectorAll('.map small')].map(e => e.textContent)")
-    assert {"ok", "weak", "diverged"} >= set(words) > {"diverged"}
+    assert {"ok", "weak", "unresolved", "diverged"} >= set(words) > {"diverged"}
 
 
 def test_what_is_folded_is_printed_but_for_the_table_of_runs(browser: Browser) -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from cl_semisup import geometry, losses, verdict
 from cl_semisup.evaluation import Measured
-from cl_semisup.execution import execute
+from cl_semisup.execution import execute, trained
 from cl_semisup.execution.chance import loss_of_a_point
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -241,7 +241,7 @@ def test_a_run_that_learns_is_ok(run: Run) -> None:
 def test_a_run_is_judged_by_where_its_loss_ends(
     run: Run, monkeypatch: pytest.MonkeyPatch, curve: list[float], status: str, reason: str
 ) -> None:
-    monkeypatch.setattr(execute.loop, "train", lambda parts, **_: parts.history.loss.extend(curve))
+    monkeypatch.setattr(trained.loop, "train", lambda parts, **_: parts.history.loss.extend(curve))
     assert ended(run)[:2] == (status, reason)
     assert ended(run)[2].keys() >= {"knn_top1", "linear_top1"}, "scores are kept beside the verdict"
 
@@ -270,3 +270,22 @@ def test_no_stored_record_that_is_ok_would_be_condemned() -> None:
         if why and record["scores"].get("linear_top1", 0) > 0.5:
             condemned.append((path.name, why))
     assert condemned == []
+
+
+@pytest.mark.parametrize(
+    ("gain", "half", "pairs", "word"),
+    [
+        (0.10, 0.09, 3, "ok"),
+        (0.10, 0.10, 3, "unresolved"),
+        (0.10, 0.10, 5, "unresolved"),
+        (0.10, 0.10, 6, "weak"),
+        (0.10, math.nan, 1, "unresolved"),
+        (0.0, 0.01, 3, "weak"),
+        (-0.01, math.nan, 1, "weak"),
+        (math.nan, math.nan, 0, "ok"),
+    ],
+)
+def test_a_gain_over_the_floor_is_judged_by_its_interval_where_the_pairs_suffice(
+    gain: float, half: float, pairs: int, word: str
+) -> None:
+    assert verdict.of_gain(gain, half, pairs) == word

@@ -98,7 +98,8 @@ class Findings:
             "A diverged run counts as chance; a failed or missing one leaves a dash and how many of how many are there."
         )
         found.append(
-            "Verdicts: weak = not above the untrained network beyond the interval; collapsed = the embeddings are"
+            "Verdicts: weak = not above the untrained network; unresolved = above it on average, with too few pairs for"
+            " the interval to say so; collapsed = the embeddings are"
             " nearly one point or one direction; diverged = the loss or a gradient was no longer a number;"
             " floor = untrained."
         )
