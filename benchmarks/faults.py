@@ -1,21 +1,26 @@
 """Kill a benchmark at random instants until it is done, and compare what it leaves with an undisturbed one's.
 
-    python benchmarks/faults.py                       200 faults, 60 runs a round; some 30 minutes on two cores
-    python benchmarks/faults.py --faults 400 --repetitions 334      a soak of 1,002 runs
+    python benchmarks/faults.py            200 faults in benchmarks of 60 runs, one after the other
+    python benchmarks/faults.py --soak     60 faults in one benchmark of 1,002 runs
 
     worker       kill -9 of a worker process, starting or busy
     parent       kill -9 of the command; its workers must go with it
     everything   kill -9 of the whole process group
     preemption   SIGTERM to the command: it must save its states and leave by itself within 10 seconds with code 143
+    interrupt    Ctrl-C, SIGINT to the whole group: the same with code 130
 
 After every fault each record that was finished must still be there byte for byte, and every record that is there must
 be whole. At the end all runs are done, the records equal those of an undisturbed benchmark but for what they cost and
 when they began, and with these two set alike the leaderboards and reports are equal byte for byte.
+
+Figures go to benchmarks/results/faults.json, and from there to faults.md.
 """
 
 import argparse
 import contextlib
+import json
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -25,15 +30,30 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from cl_semisup import records  # noqa: E402
 
-KINDS = {"worker": 6, "parent": 2, "everything": 2, "preemption": 2}  # how often each is drawn
+KINDS = {"worker": 12, "parent": 2, "everything": 2, "preemption": 2, "interrupt": 2}  # how often each is drawn
+SIGNALS = {"preemption": signal.SIGTERM, "interrupt": signal.SIGINT}
 TINY = ROOT / "tests" / "faults" / "tiny.yaml"
 GONE_SECONDS = 10.0  # what a command and its workers have to leave in
+RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many faults, at most so many seconds apart, in benchmarks of so many repetitions of three runs each."""
+
+    faults: int
+    repetitions: int
+    spread: float
+
+
+PLANS = {"kills": Plan(200, 20, 4.0), "soak": Plan(60, 334, 10.0)}
 
 
 @dataclass
@@ -47,13 +67,6 @@ class Tally:
     continued: int = 0  # starts that found states of unfinished runs
     slowest_leave: float = 0.0
     rounds: int = 0
-
-    def table(self) -> str:
-        rows = [f"| {kind} | {n} | {self.survived[kind]} | {n - self.survived[kind]} |" for kind, n in self.rows()]
-        return "\n".join(["| fault | injected | survived | lost |", "|---|---|---|---|", *rows])
-
-    def rows(self) -> list[tuple[str, int]]:
-        return [(kind, self.injected[kind]) for kind in KINDS]
 
 
 def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Popen[bytes]:
@@ -129,15 +142,18 @@ def _inject(
         os.kill(process.pid, signal.SIGKILL)
     elif kind == "everything":
         os.killpg(process.pid, signal.SIGKILL)
-    else:
+    elif kind == "preemption":
         os.kill(process.pid, signal.SIGTERM)
+    else:
+        os.killpg(process.pid, signal.SIGINT)
     began = time.monotonic()
     gone = True
     if kind != "worker":
         code = process.wait()
-        if code == 0 or (kind == "preemption" and code == -signal.SIGTERM):
+        number = SIGNALS.get(kind)
+        if code == 0 or (number and code == -number):
             return None  # the command had just ended, or was not yet one: Python itself was starting
-        gone = _gone(workers, began + GONE_SECONDS) and (kind != "preemption" or code == 128 + signal.SIGTERM)
+        gone = _gone(workers, began + GONE_SECONDS) and (number is None or code == 128 + number)
         tally.slowest_leave = max(tally.slowest_leave, time.monotonic() - began)
     lost, torn = _damage(results, before)
     tally.lost, tally.torn = tally.lost + lost, tally.torn + torn
@@ -221,49 +237,87 @@ def litter(results: Path) -> list[str]:
     return sorted(str(path.relative_to(results)) for kind in kinds for path in results.glob(kind))
 
 
-def trial(text: str, folder: Path, faults: int, spread: float, seed: int) -> tuple[Tally, list[str]]:
+def trial(text: str, folder: Path, faults: int, spread: float, seed: int, workers: int = 2) -> tuple[Tally, list[str]]:
     """Benchmarks of a suite, one after the other, until so many faults have been injected; what came out different."""
     rng, tally, wrong, rounds = random.Random(seed), Tally(), list[str](), 0
     suite, undisturbed, log = folder / "tiny.yaml", folder / "undisturbed" / "results", folder / "undisturbed" / "log"
     suite.write_text(text)
-    if start(suite, undisturbed, 2, log).wait() != 0:
+    if start(suite, undisturbed, workers, log).wait() != 0:
         raise AssertionError(log.read_text())
     while (left := faults - tally.injected.total()) > 0:
         rounds += 1
         results = folder / f"round{rounds}" / "results"
-        disturb(suite, results, left, rng, tally, spread=spread)
+        disturb(suite, results, left, rng, tally, spread=spread, workers=workers)
         wrong += differences(undisturbed, results) + unequal_reports(suite, undisturbed, results) + litter(results)
         print(f"round {rounds}: {tally.injected.total()} faults, {len(wrong)} differences", flush=True)
     tally.rounds = rounds
     return tally, wrong
 
 
+def figures(plan: Plan, tally: Tally, wrong: list[str]) -> dict[str, Any]:
+    """What came of a trial, in plain data."""
+    return {
+        "faults": {
+            kind: {"injected": n, "survived": tally.survived[kind], "lost": n - tally.survived[kind]}
+            for kind in KINDS
+            if (n := tally.injected[kind])
+        },
+        "benchmarks": tally.rounds,
+        "runs_each": 3 * plan.repetitions,
+        "records_lost": tally.lost,
+        "records_torn": tally.torn,
+        "differences_from_undisturbed": len(wrong),
+        "starts_from_saved_states": tally.continued,
+        "slowest_leave_seconds": round(tally.slowest_leave, 2),
+    }
+
+
+def page(results: dict[str, dict[str, Any]]) -> str:
+    """The figures of every kind of trial as Markdown."""
+    lines = ["# Faults", ""]
+    for name, told in results.items():
+        lines += [
+            f"## {name.capitalize()}",
+            "",
+            f"`{told['command']}`: {told['minutes']} minutes on {told['machine']}.",
+        ]
+        lines += ["", "| fault | injected | survived | lost |", "|---|---|---|---|"]
+        rows = [*told["faults"].items()]
+        rows += [("all", {key: sum(row[key] for _, row in rows) for key in ("injected", "survived", "lost")})]
+        lines += [f"| {kind} | {row['injected']} | {row['survived']} | {row['lost']} |" for kind, row in rows]
+        lines += [
+            "",
+            f"Benchmarks of {told['runs_each']:,} runs that ended complete: {told['benchmarks']}. Finished records "
+            f"lost: {told['records_lost']}; torn: {told['records_torn']}. Differences from an undisturbed one, in "
+            f"records, curves and bytes of reports: {told['differences_from_undisturbed']}. Starts that went on from "
+            f"saved states: {told['starts_from_saved_states']}. Slowest leave: {told['slowest_leave_seconds']} s.",
+            "",
+        ]
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--repetitions", type=int, default=20, help="of the suite; three runs each")
-    parser.add_argument("--spread", type=float, default=8.0, help="seconds between two faults, at most")
+    parser.add_argument("--soak", action="store_true", help="one long benchmark instead of many short ones")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results" / "faults.md")
+    parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    began = time.monotonic()
-    text = TINY.read_text().replace("repetitions: 8", f"repetitions: {options.repetitions}")
-    with tempfile.TemporaryDirectory() as name:
-        tally, wrong = trial(text, Path(name), options.faults, options.spread, options.seed)
-    minutes = (time.monotonic() - began) / 60
-    words = f"--faults {options.faults} --repetitions {options.repetitions} --seed {options.seed}"
-    told = f"""# Faults
-
-`python benchmarks/faults.py {words}`, {minutes:.0f} minutes on {os.cpu_count()} cores.
-
-{tally.table()}
-
-Benchmarks of {3 * options.repetitions} runs that ended complete: {tally.rounds}. Finished records lost: {tally.lost}.
-Torn files: {tally.torn}. Differences from the undisturbed benchmark, in records, curves and reports: {len(wrong)}.
-Starts that went on from saved states: {tally.continued}. Slowest leave after a signal: {tally.slowest_leave:.1f} s.
-"""
-    print(told, *wrong[:20], sep="\n")
-    records.write_text(options.out, told)
+    name = "soak" if options.soak else "kills"
+    plan, began = PLANS[name], time.monotonic()
+    text = TINY.read_text().replace("repetitions: 8", f"repetitions: {plan.repetitions}")
+    with tempfile.TemporaryDirectory() as folder:
+        tally, wrong = trial(text, Path(folder), plan.faults, plan.spread, options.seed, options.workers)
+    told = {
+        "command": " ".join(["python benchmarks/faults.py", *sys.argv[1:]]),
+        "minutes": round((time.monotonic() - began) / 60, 1),
+        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
+        **figures(plan, tally, wrong),
+    }
+    before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
+    results = dict(sorted((before | {name: told}).items()))
+    records.write_json(RESULTS, results)
+    records.write_text(RESULTS.with_suffix(".md"), page(results))
+    print(page({name: told}), *wrong[:20], sep="\n")
     return 1 if wrong or tally.lost or tally.torn or tally.survived != tally.injected else 0
 
 
