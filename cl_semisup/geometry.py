@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import beta
 from torch import Tensor
 
 ROWS = 1024  # rows at once where all pairs are visited: bounds memory to ROWS x N similarities (40 MB at 10,000)
@@ -156,6 +155,8 @@ def wasserstein_uniformity(u: Tensor) -> float:
 @lru_cache(maxsize=4)
 def _uniform_cosines(count: int, width: int) -> NDArray[np.float64]:
     """(count,) mid-quantiles of the cosine between two uniform points on the sphere in `width` dimensions."""
+    from scipy.stats import beta  # half a second that most commands can do without
+
     half = (width - 1) / 2
     lower = beta.ppf((np.arange(1, (count + 1) // 2 + 1) - 0.5) / count, half, half)  # symmetric: half of them suffice
     lower = 2 * lower - 1

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.optimize import minimize
 from torch import Tensor
 
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # weight penalties tried, strongest first
@@ -50,6 +49,8 @@ class SoftmaxRegression:
         same. That took half as many steps to within 1e-4 of the minimum on digits, and more than half on synthetic
         features (256 dimensions, 50 classes) at weak penalties; evening it out in full took more steps on digits.
         """
+        from scipy.optimize import minimize  # a third of a second that most commands can do without
+
         mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
         scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
         x = (x - mean) / scale

@@ -181,7 +181,24 @@ def meanings(plugin: type) -> dict[str, str]:
 
 def summary(folder: str, name: str) -> str:
     """The first line of the plug-in's docstring, read without importing it."""
+    plugin = _class(folder, name)
+    return (ast.get_docstring(plugin) or "").splitlines()[0] if plugin else ""
+
+
+def declared(folder: str, name: str, variable: str, otherwise: Any) -> Any:
+    """A plain class variable of the plug-in, read without importing it."""
+    plugin = _class(folder, name)
+    for node in plugin.body if plugin else []:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
+                return ast.literal_eval(node.value)
+    return otherwise
+
+
+def _class(folder: str, name: str) -> ast.ClassDef | None:
+    """The plug-in's own class, of which nothing has been executed."""
     for node in ast.parse(paths(folder)[name].read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
-            return (ast.get_docstring(node) or "").splitlines()[0]
-    return ""
+            return node
+    return None

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -287,9 +287,9 @@ def _evaluation(node: Any, faults: list[Fault]) -> list[Option]:
             faults.append(Fault(("evaluation", name), f"evaluation: {text}.", of_key=True))
     axes: list[list[tuple[str, Any]]] = []
     for name in plugins.names("evaluation"):
-        plugin = plugins.load("evaluation", name)
-        settings = asked.get(name, getattr(plugin, "default", True))
+        settings = asked[name] if name in asked else plugins.declared("evaluation", name, "default", True)
         if settings is not False:
+            plugin = plugins.load("evaluation", name)  # those that run: importing every probe takes a second
             settings = {} if settings is True else settings
             rows = grid.mapping(settings, plugin, ("evaluation", name), faults, grid.defaults(plugin))
             axes.append([(name, row) for row in rows])
@@ -309,10 +309,11 @@ def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, fau
             wanted, off = _plugin("datasets", dataset).views | values["views"], grid.defaults(Views)
             views = {key: value for key, value in sorted(wanted.items()) if value != off[key]}  # off leaves no trace
             cells.append({**values, "dataset": dataset, "loss": loss, "views": views})
-    runs = [Run(**cell, repetition=repetition) for repetition in range(repetitions) for cell in cells]
-    floors = {floor.id: floor for floor in (run.floor() for run in runs)}
-    unique = {run.id: run for run in runs}  # two ways to write the same views are one question
-    return [*floors.values(), *unique.values()]
+    first = [Run(**cell, repetition=0) for cell in cells]
+    floors = {floor.id: floor for floor in (run.floor() for run in first)}
+    unique = {run.id: run for run in first}  # two ways to write the same views are one question
+    kinds = (floors.values(), unique.values())
+    return [replace(run, repetition=n) for kind in kinds for n in range(repetitions) for run in kind]
 
 
 class _CellCheck:

@@ -1,6 +1,7 @@
 """The environment that `make` uses: an interpreter that has everything, or a virtual environment made whole."""
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -79,7 +80,7 @@ def test_what_is_optional_may_be_missing(
 
 def test_pins_lie_in_the_ranges_that_are_declared(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if "==" in line)
+    pins = dict(re.match(r"([\w-]+)==([^ ;]+)", line).groups() for line in lines if line[:1] not in "#")  # type: ignore[union-attr]
     monkeypatch.setattr(environment.metadata, "version", lambda name: pins[name.lower()])
     for requirement in environment.requirements(["test"]):
         if requirement.lower().startswith(tuple(pins)):

@@ -109,3 +109,11 @@ def test_a_private_module_beside_a_plug_in_counts_in_its_version(
         plugins.version.cache_clear()
         versions.append(plugins.version("losses", "mine"))
     assert versions[0] == versions[1] != versions[2]
+
+
+@pytest.mark.parametrize("name", plugins.names("evaluation"))
+def test_what_a_probe_declares_is_known_without_importing_it(name: str) -> None:
+    assert plugins.declared("evaluation", name, "default", True) is getattr(
+        plugins.load("evaluation", name), "default", True
+    )
+    assert plugins.declared("evaluation", name, "no_such_variable", 7) == 7

@@ -17,6 +17,7 @@ Asked = Callable[..., Run]
     [
         ("nan", 20, "the loss is not finite at step 20, though the projections are"),
         ("nan_gradient", 20, "the loss is not finite at step 21, and neither are the projections"),
+        ("nan_gradient", 21, "the gradient of encoder.1.weight and "),
     ],
 )
 def test_a_run_without_numbers_says_at_which_step_whence_and_what_was_last_well(
