@@ -14,7 +14,7 @@ FAULTS = 20
 
 @pytest.mark.timeout(900)
 def test_twenty_kills_lose_nothing_and_change_nothing(tmp_path: Path) -> None:
-    tally, wrong = faults.trial(faults.TINY.read_text(), tmp_path, FAULTS, spread=1.0, seed=7)
+    tally, wrong = faults.trial(faults.Plan(FAULTS, repetitions=8, spread=1.0), tmp_path, seed=7)
     assert tally.injected.total() == FAULTS
     assert tally.survived == tally.injected
     assert (tally.lost, tally.torn) == (0, 0)
