@@ -38,7 +38,7 @@ sys.path.insert(0, str(ROOT))
 
 from cl_semisup import records  # noqa: E402
 
-KINDS = {"worker": 12, "parent": 2, "everything": 2, "preemption": 2, "interrupt": 2}  # how often each is drawn
+KINDS = ("worker", "parent", "everything", "preemption", "interrupt")
 SIGNALS = {"preemption": signal.SIGTERM, "interrupt": signal.SIGINT}
 TINY = ROOT / "tests" / "faults" / "tiny.yaml"
 GONE_SECONDS = 10.0  # what a command and its workers have to leave in
@@ -48,14 +48,20 @@ RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
 
 @dataclass(frozen=True)
 class Plan:
-    """How many faults, at most so many seconds apart, in benchmarks of so many repetitions of three runs each."""
+    """So many faults of each of KINDS, at most so many seconds apart, in benchmarks of 3 runs a repetition."""
 
-    faults: int
+    faults: tuple[int, int, int, int, int]
     repetitions: int
     spread: float
 
+    def drawn(self, rng: random.Random) -> list[str]:
+        """All faults in a random order."""
+        kinds = [kind for kind, number in zip(KINDS, self.faults, strict=True) for _ in range(number)]
+        rng.shuffle(kinds)
+        return kinds
 
-PLANS = {"kills": Plan(200, 20, 4.0), "soak": Plan(40, 334, 8.0)}
+
+PLANS = {"kills": Plan((120, 20, 20, 20, 20), 20, 4.0), "soak": Plan((24, 4, 4, 4, 4), 334, 8.0)}
 
 
 @dataclass
@@ -87,17 +93,16 @@ def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Pop
 
 
 def disturb(
-    suite: Path, results: Path, faults: int, rng: random.Random, tally: Tally, *, spread: float, workers: int = 2
-) -> int:
-    """Run a suite to its end through at most so many faults, `spread` seconds apart at most; how many it took."""
-    log, left = results.with_suffix(".log"), faults
+    suite: Path, results: Path, kinds: list[str], rng: random.Random, tally: Tally, plan: Plan, workers: int
+) -> None:
+    """Run a suite to its end through faults, which are taken off the list as they happen."""
+    log = results.with_suffix(".log")
     while True:
         tally.continued += any((results / "checkpoints").glob("*.pt"))
         process = start(suite, results, workers, log)
-        while left and _moment(process, results, rng, spread):
-            kind = rng.choices(list(KINDS), list(KINDS.values()))[0]
-            if (well := _inject(kind, process, results, rng, tally)) is not None:
-                left -= 1
+        while kinds and _moment(process, results, rng, plan.spread):
+            if (well := _inject(kinds[-1], process, results, rng, tally)) is not None:
+                kind = kinds.pop()
                 tally.injected[kind] += 1
                 tally.survived[kind] += well
                 if kind != "worker":
@@ -105,7 +110,7 @@ def disturb(
         else:
             if process.wait() != 0:
                 raise AssertionError(f"ended with code {process.returncode}:\n{log.read_text()[-3000:]}")
-            return faults - left
+            return
 
 
 def _moment(process: subprocess.Popen[bytes], results: Path, rng: random.Random, spread: float) -> bool:
@@ -253,11 +258,13 @@ def trial(plan: Plan, folder: Path, seed: int, workers: int = 2, compare: bool =
     suite.write_text(TINY.read_text().replace("repetitions: 8", f"repetitions: {plan.repetitions}"))
     if compare and start(suite, undisturbed, workers, log).wait() != 0:
         raise AssertionError(log.read_text())
-    while (left := plan.faults - tally.injected.total()) > 0:
+    kinds = plan.drawn(rng)
+    while kinds:
         tally.rounds += 1
         results = folder / f"round{tally.rounds}" / "results"
-        disturb(suite, results, left, rng, tally, spread=plan.spread, workers=workers)
+        disturb(suite, results, kinds, rng, tally, plan, workers)
         wrong += unfinished(results, 3 * plan.repetitions) + litter(results)
+        wrong += ["a traceback on the terminal"] * ("Traceback" in results.with_suffix(".log").read_text())
         if compare:
             wrong += differences(undisturbed, results) + unequal_reports(suite, undisturbed, results)
         print(f"round {tally.rounds}: {tally.injected.total()} faults, {len(wrong)} differences", flush=True)

@@ -1,11 +1,8 @@
 """From runs to records: nothing twice, nothing lost, every failure a record."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,73 +152,3 @@ def test_an_unwritable_results_folder_is_told_before_anything_runs(tmp_path: Pat
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="Name a folder, not a file, with --results"):
         records.writable(tmp_path / "file")
-
-
-def command(*words: str, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "benchmark.py", *words],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        **options,
-    )
-
-
-def test_killed_workers_are_replaced_and_nothing_is_lost(tmp_path: Path, text: str) -> None:
-    suite_file = tmp_path / "s.yaml"
-    suite_file.write_text(text.replace("repetitions: 1", "repetitions: 3").replace("epochs: 1", "epochs: 3"))
-    process = command(str(suite_file), "--results", str(tmp_path / "results"), "--workers", "1")
-    killed, deadline = 0, time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline:
-        done = len(list(records.every(tmp_path / "results")))
-        for child in _children(process.pid):
-            if killed < 2 and done > killed:
-                os.kill(child, signal.SIGKILL)
-                killed += 1
-        time.sleep(0.05)
-    output = process.communicate(timeout=60)[0]
-    assert process.returncode == 0, output
-    assert killed == 2
-    assert len(list(records.every(tmp_path / "results"))) == 9
-    assert {records.read(path)["status"] for path in records.every(tmp_path / "results")} == {"ok"}
-
-
-def test_ctrl_c_keeps_finished_runs_and_leaves_no_worker_behind(tmp_path: Path, text: str) -> None:
-    suite_file = tmp_path / "s.yaml"
-    suite_file.write_text(text.replace("repetitions: 1", "repetitions: 50").replace("epochs: 1", "epochs: 5"))
-    process = command(str(suite_file), "--results", str(tmp_path / "results"), start_new_session=True)
-    deadline = time.monotonic() + 120
-    while len(list(records.every(tmp_path / "results"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    children = _children(process.pid)
-    os.killpg(process.pid, signal.SIGINT)
-    output = process.communicate(timeout=30)[0]
-    assert process.returncode == 130, output
-    assert "Finished runs are kept" in output
-    assert "Traceback" not in output
-    for path in records.every(tmp_path / "results"):
-        records.read(path)
-    time.sleep(0.2)
-    assert not [child for child in children if Path(f"/proc/{child}").exists() and _is_running(child)]
-
-
-def _children(pid: int) -> list[int]:
-    """The spawned workers of a process (its resource tracker aside)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-            line = (path.parent / "cmdline").read_text()
-        except OSError:
-            continue
-        if int(fields[1]) == pid and "spawn_main" in line and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

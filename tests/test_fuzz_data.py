@@ -1,6 +1,6 @@
 """Data that is damaged anywhere is read whole or refused in words, never half and never as code.
 
-The long form: FUZZ=10000 python -m pytest tests/test_fuzz_data.py
+The long form: python benchmarks/fuzz.py data
 """
 
 import io
@@ -79,6 +79,17 @@ def test_a_damaged_image_is_decoded_to_its_size_or_refused(content: bytes, tmp_p
             assert str(path) in str(error)
         else:
             assert (pixels.shape, pixels.dtype) == ((3, SIDE, SIDE), np.uint8)
+
+
+def test_an_image_of_a_hundred_megapixels_is_refused_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("decoded"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PIL's own, which would let it pass
+        with pytest.raises(DataError, match="must have at most 89478485 pixels"):
+            image_folder._decoded(tmp_path / "x.png", SIDE)
 
 
 class Evil:

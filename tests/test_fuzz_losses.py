@@ -1,6 +1,6 @@
 """A user's loss file may be anything: it is a loss, or the command says in words why not; a run of it is a record.
 
-The long form: FUZZ=10000 python -m pytest tests/test_fuzz_losses.py
+The long form: python benchmarks/fuzz.py losses
 """
 
 import os

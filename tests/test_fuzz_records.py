@@ -1,6 +1,6 @@
 """A results folder may be damaged or come from a stranger: a record is sound, or it is refused in words.
 
-The long form: FUZZ=10000 python -m pytest tests/test_fuzz_records.py
+The long form: python benchmarks/fuzz.py records
 """
 
 import copy

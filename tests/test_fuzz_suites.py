@@ -1,6 +1,6 @@
 """Any text may be given as a suite: it is a suite or a list of faults with places, soon, and nothing is written.
 
-The long form: FUZZ=10000 python -m pytest tests/test_fuzz_suites.py
+The long form: python benchmarks/fuzz.py suites
 """
 
 import os

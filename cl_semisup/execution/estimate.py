@@ -1,7 +1,7 @@
 """How long the runs left will take: from the cost of records that resemble them, else from a few measured steps."""
 
+import time
 from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -15,6 +15,7 @@ from cl_semisup.suite import Suite
 START_SECONDS = 8.0  # a worker's imports and its first data set
 PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
+MEASURED_STEPS = 4
 Seconds = tuple[float, float]  # of training and of evaluation
 
 
@@ -65,25 +66,41 @@ def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
 
 
 def _measure(run: Run, suite: Suite, device: str) -> Seconds:
-    """Of a whole run, from a few small steps on the real data and the images still to be seen."""
+    """Of a whole run, from a few small steps of its network on the real data and the images still to be seen."""
     import torch
 
-    from cl_semisup.execution.execute import Executor
+    from cl_semisup.execution.data import load
     from cl_semisup.execution.machine import Machine
+    from cl_semisup.execution.trained import Trained, synchronize
+    from cl_semisup.settings import Views
+    from cl_semisup.views import ViewMaker
 
     torch.set_num_threads(1)  # as in a worker
-    executor = Executor(Machine(device, suite.data_dir))
-    data = executor.data(run)
+    machine = Machine(device, suite.data_dir)
+    data = load(run, machine, torch.device(device))
     images, tests = len(data.train_images), len(data.test_images)
     if not run.epochs or not run.batch_size:
         return 0.0, PROBE_SECONDS
-    batch = min(run.batch_size, MEASURED_BATCH)
-    few = replace(data, train_images=data.train_images[: 4 * batch], train_labels=data.train_labels[: 4 * batch])
-    short = replace(run, epochs=1, batch_size=batch, evaluation={})
-    for _ in range(2):  # the first run also pays for warming up
-        record, _ = executor(short, few)
-    rate = record["cost"].get("images_per_second")
-    if rate is None:
-        raise InputError(f"a short run of {run.cell[1]} ended as {record['status']}: {record['reason']}")
+    trained = Trained(trainings.alone(run), machine)
+    _, model = trained.build(data)
+    views = ViewMaker(Views(**run.views), data.mean, data.std)
+    batch = data.train_images[: min(run.batch_size, MEASURED_BATCH)].to(trained.device)
+    half = trained.precision == "bfloat16"
+
+    def step(number: int) -> None:
+        with torch.autocast(trained.device.type, torch.bfloat16, enabled=half):
+            both = torch.cat([views(batch, 2 * number), views(batch, 2 * number + 1)])
+            model.projector(model.encoder(both)).float().square().mean().backward()
+
+    try:
+        for number in range(2 * MEASURED_STEPS):
+            if number == MEASURED_STEPS:  # those before also paid for warming up
+                synchronize(trained.device)
+                began = time.perf_counter()
+            step(number)
+        synchronize(trained.device)
+    except RuntimeError as error:
+        raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    rate = MEASURED_STEPS * len(batch) / (time.perf_counter() - began)
     # A step is forward and backward (about 3 forwards) of two views; evaluation is one forward of train and 3 of test.
     return run.epochs * images / rate, (images + 3 * tests) / 6 / rate + PROBE_SECONDS

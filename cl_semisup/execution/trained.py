@@ -79,7 +79,7 @@ class Trained:
         """
         chunks = 1
         while True:
-            self.loss, model = self._build(data)
+            self.loss, model = self.build(data)
             if not self.run.epochs:
                 return model
             try:
@@ -95,7 +95,8 @@ class Trained:
             chunks *= 2
             self.resolved["chunks"] = chunks
 
-    def _build(self, data: Data) -> tuple[losses.Loss | None, Model]:
+    def build(self, data: Data) -> tuple[losses.Loss | None, Model]:
+        """The loss and the network before training."""
         run = self.run
         (loss_name, loss_settings) = next(iter(run.loss.items()))
         projector = Projector(**run.projector)
