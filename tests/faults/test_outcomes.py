@@ -23,7 +23,7 @@ Asked = Callable[..., Run]
 def test_a_run_without_numbers_says_at_which_step_whence_and_what_was_last_well(
     asked: Asked, fault: str, step: int, words: str
 ) -> None:
-    record, curves = Executor(Machine("cpu", "data"))(asked(fault, at=20, times=1000))
+    record, curves = Executor(Machine("cpu", "data"))(asked(fault, at=step, times=1000))
     assert record["status"] == "diverged"
     assert record["reason"].startswith(words)
     assert record["resolved"]["diverged_at_step"] in (step, step + 1)
