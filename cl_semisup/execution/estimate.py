@@ -69,7 +69,7 @@ def _measure(run: Run, suite: Suite, device: str) -> Seconds:
     """Of a whole run, from a few small steps of its network on the real data and the images still to be seen."""
     import torch
 
-    from cl_semisup.execution.data import load
+    from cl_semisup.execution.data import Probed, load
     from cl_semisup.execution.machine import Machine
     from cl_semisup.execution.trained import Trained, synchronize
     from cl_semisup.settings import Views
@@ -81,7 +81,7 @@ def _measure(run: Run, suite: Suite, device: str) -> Seconds:
     images, tests = len(data.train_images), len(data.test_images)
     if not run.epochs or not run.batch_size:
         return 0.0, PROBE_SECONDS
-    trained = Trained(trainings.alone(run), machine)
+    trained = Trained(trainings.alone(run), machine, Probed(machine))
     _, model = trained.build(data)
     views = ViewMaker(Views(**run.views), data.mean, data.std)
     batch = data.train_images[: min(run.batch_size, MEASURED_BATCH)].to(trained.device)

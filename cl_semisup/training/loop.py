@@ -193,8 +193,8 @@ def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, 
         raise Diverged(first + int(bad[0]), "the loss", why)
     norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     if not math.isfinite(norm):
-        bad = [n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
-        raise Diverged(step, f"the gradient of {bad[0]} and {len(bad) - 1} more" if bad else "the gradient's norm")
+        ill = [n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+        raise Diverged(step, f"the gradient of {ill[0]} and {len(ill) - 1} more" if ill else "the gradient's norm")
     history.step.append(step)
     history.loss.append(float(recent.mean()))
     history.learning_rate.append(rate)
