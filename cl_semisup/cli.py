@@ -76,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, help="processes; by default one a core on a CPU, one on a GPU")
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
+    plain = "nothing that is there for speed alone (shared trainings, autocast, layouts, fused steps), to compare with"
+    run.add_argument("--plain", action="store_true", help=plain)
     run.add_argument("--threads", type=_positive, help="of a worker; by default 1 on a CPU. Others move last digits")
     limit = "a run that takes longer since its start has failed; by default there is no limit"
     run.add_argument("--run-timeout", type=_seconds, default=math.inf, metavar="SECONDS", help=limit)
@@ -204,13 +206,14 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
         data_dir=suite.data_dir,
         channels_last=not options.no_channels_last,
         compile=options.compile,
+        plain=options.plain,
         checkpoints=str(options.results / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
         threads=options.threads or default_threads(device),
     )
     engine = Local(machine, workers, options.plugin, options.run_timeout)
     print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
-    return conduct.conduct(options.results, todo, engine).failed
+    return conduct.conduct(options.results, todo, engine, share=not options.plain).failed
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cl_semisup import chunked
+
 EPS = 1e-12  # a zero row stays a zero row: it is similar to nothing
 
 
@@ -50,6 +52,29 @@ def logsumexp(logits: Tensor, among: Tensor) -> Tensor:
     some = among.any(dim=1, keepdim=True)
     total = logits.masked_fill(~among & some, -torch.inf).logsumexp(dim=1)  # an empty row is summed whole, then dropped
     return total.masked_fill(~some.squeeze(1), -torch.inf)
+
+
+def against_others(z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """Of every row of (2N, D) Z: log of the sum of exp(s_ab / t) over rows b of another number, and s_{a,p(a)} / t.
+
+    The (2N, 2N) matrix is made whole where it is small.
+    """
+    if chunked.too_large(len(z), len(z)):
+        first, second = z.chunk(2)
+        partner = (first * second).sum(dim=1) / temperature
+        return chunked.log_sum(z, z, temperature, numbers, numbers), partner.repeat(2)
+    logits = z @ z.T / temperature  # (2N, 2N)
+    return logsumexp(logits, ~same(numbers)), partners(logits)
+
+
+def attraction(z: Tensor, temperature: float, ids: Tensor) -> Tensor:
+    """(n,) mean of s_ab / t over the other rows b of the same identity, from sums over identities: no (n, n) matrix.
+
+    Every identity must have two rows or more.
+    """
+    _, group, count = ids.unique(return_inverse=True, return_counts=True)
+    sums = torch.zeros(len(count), z.shape[1], dtype=z.dtype, device=z.device).index_add(0, group, z)
+    return (z * (sums[group] - z)).sum(dim=1) / temperature / (count[group] - 1)
 
 
 def mean(values: Tensor, of: Tensor, z1: Tensor, z2: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def probed_datasets(run: Run) -> list[Named]:
 
 
 def settings(
-    run: Run, data_hash: str, precision: str, probed: Mapping[str, str] = MappingProxyType({})
+    run: Run, data_hash: str, precision: str, probed: Mapping[str, str] = MappingProxyType({}), plain: bool = False
 ) -> dict[str, Any]:
     """Everything that two runs must share for their scores to be compared.
 
@@ -44,6 +44,7 @@ def settings(
         run: as asked
         data_hash, precision: as resolved
         probed: name -> content hash of the data sets that probes looked at beside the run's own
+        plain: said only of runs that took no fast path: last digits move, and small differences grow in training
     """
     pieces = {key: value for key, value in versions(run).items() if not key.startswith(("losses.", "optimizers."))}
     kept = {
@@ -58,7 +59,7 @@ def settings(
         "precision": precision,
         "pieces": pieces,
     }
-    return kept | ({"probed_data": dict(sorted(probed.items()))} if probed else {})
+    return kept | ({"probed_data": dict(sorted(probed.items()))} if probed else {}) | ({"plain": True} if plain else {})
 
 
 def fingerprint(settings: dict[str, Any]) -> str:

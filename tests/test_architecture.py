@@ -28,7 +28,8 @@ MAY_IMPORT = {
     "leaderboard": {"protocol", "records", "run", "selection", "errors", "seeds", "verdict"},
     "report": {"leaderboard", "records", "run", "selection", "protocol", "errors", "report", "seeds", "verdict"},
     "exporters": {"errors", "records", "leaderboard", "run", "selection"},
-    "contrast": set(),
+    "chunked": set(),
+    "contrast": {"chunked"},
     "geometry": set(),
     "logistic": {"geometry", "seeds", "errors"},
     "labels": {"errors", "seeds", "settings"},
@@ -37,7 +38,7 @@ MAY_IMPORT = {
     "encoders": set(),
     "optimizers": set(),
     "prototypes": {"errors", "contrast"},
-    "losses": {"errors", "grid", "contrast", "plugins", "losses", "seeds", "prototypes"},
+    "losses": {"errors", "grid", "chunked", "contrast", "plugins", "losses", "seeds", "prototypes"},
     "dynamics": {"losses", "prototypes", "geometry", "seeds"},
     "evaluation": {
         "errors",

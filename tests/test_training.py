@@ -1,11 +1,13 @@
 """What every loss of a repetition shares, and what training does step by step."""
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cl_semisup import labels, losses, plugins
 from cl_semisup.losses import Asks
@@ -230,3 +232,31 @@ def test_bfloat16_autocast_trains_and_the_loss_sees_float32() -> None:
     parts = train(make(Watching()), autocast=torch.bfloat16)
     assert parts.loss.seen[0]["z1"].dtype == torch.float32  # type: ignore[attr-defined]
     assert all(np.isfinite(parts.history.loss))
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a host waits for its device: a number read, a size that depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.name() in ("aten::_local_scalar_dense", "aten::nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_no_step_waits_for_the_device_but_those_that_are_logged(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for logged in (4, 2):  # of 8 steps
+        monkeypatch.setattr(loop, "LOGGED_POINTS", logged)
+        parts = make(losses.build("nt_xent"))
+        weights_, others = loop.parameters(parts.model, parts.loss)
+        changed = replace(parts, optimizer=plugins.load("optimizers", optimizer)().build(weights_, others))
+        with Waits() as waits:
+            train(changed)
+        counts.append(waits.count)
+    assert counts[0] == 2 * counts[1] > 0

@@ -181,3 +181,21 @@ def test_negatives_and_noise_come_as_asked() -> None:
     torch.testing.assert_close(negated[changed], 1 - x[changed].float() / 255)
     added = (maker(1, noise=0.1)(x, 1) - x.float() / 255).flatten()
     assert stats.kstest(added[:5000].numpy() / 0.1, "norm").pvalue > 1e-3
+
+
+def test_turns_and_zooms_are_uniform_to_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torchvision's RandomAffine draws them: the angle in +-degrees, the scale in [1 - zoom, 1 + zoom]."""
+    drawn: list[Tensor] = []
+    grid = torch.nn.functional.affine_grid
+    monkeypatch.setattr(
+        torch.nn.functional,
+        "affine_grid",
+        lambda theta, *rest, **kinds: (drawn.append(theta), grid(theta, *rest, **kinds))[1],
+    )
+    views.random_affine(torch.zeros(4000, 1, 4, 4), 30.0, 0.0, 0.2, torch.Generator().manual_seed(0))
+    cos, sin = drawn[0][:, 0, 0], drawn[0][:, 0, 1]
+    degrees, scale = torch.atan2(-sin, cos).rad2deg(), 1 / torch.hypot(cos, sin)
+    for found, low, high in ((degrees, -30.0, 30.0), (scale, 0.8, 1.2)):
+        assert low - 1e-3 <= float(found.min())
+        assert float(found.max()) <= high + 1e-3
+        assert stats.kstest(found.numpy(), "uniform", (low, high - low)).pvalue > 0.01

@@ -7,6 +7,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 import cl_semisup
-from cl_semisup import evaluation, labels, protocol, verdict
+from cl_semisup import chunked, evaluation, labels, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, picture
@@ -68,13 +69,11 @@ class Executor:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
             try:
-                attempt.go(data or self.data(run), trained)
+                with chunked.dense() if self.machine.plain else nullcontext():
+                    attempt.go(data or self.data(run), trained)
             except Diverged as error:
                 attempt.diverged(error)
-            except (
-                Exception,
-                SystemExit,
-            ) as error:  # a stranger's loss may want to leave; the run ends, not the worker
+            except (Exception, SystemExit) as error:  # a stranger's loss may leave; the run ends, not the worker
                 attempt.failed(error)
             answers.append((attempt.record(started), attempt.curves))
         trained.free()
@@ -108,8 +107,10 @@ class _Attempt:
     def __init__(self, run: Run, machine: Machine):
         self.run, self.machine, self.device = run, machine, torch.device(machine.device)
         self.status, self.reason = "ok", ""
-        precision = resolved_precision(run.precision, self.device)
+        precision = resolved_precision(run.precision, machine)
         self.resolved: dict[str, Any] = {"device": self._device_name(), "precision": precision}
+        if machine.plain:
+            self.resolved["plain"] = True
         self.scores: dict[str, float] = {}
         self.diagnostics: dict[str, float] = {}
         self.cost: dict[str, float] = {}
@@ -170,7 +171,9 @@ class _Attempt:
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run, in the schema of `records`."""
-        kept = protocol.settings(self.run, self.data_hash, self.resolved["precision"], self.probed_hashes)
+        kept = protocol.settings(
+            self.run, self.data_hash, self.resolved["precision"], self.probed_hashes, self.machine.plain
+        )
         self.curves["history"] = _plain(asdict(self.history))
         return {
             "schema": SCHEMA,

@@ -15,6 +15,8 @@ class Machine:
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
         compile: compile the encoder with torch.compile
+        plain: nothing that is there for speed alone, to compare with: float32, the default layout, nothing compiled,
+            optimizers that take one tensor at a time, similarity matrices whole
         checkpoints: folder for the states of unfinished runs; "" keeps none
         checkpoint_seconds: time between two states of a run
         threads: of a worker process; the number moves the last bits of sums, so it never follows the number of workers
@@ -24,6 +26,7 @@ class Machine:
     data_dir: str
     channels_last: bool = True
     compile: bool = False
+    plain: bool = False
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1

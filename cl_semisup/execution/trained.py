@@ -41,7 +41,7 @@ class Trained:
         self.run = training.runs[0]  # any of them: they agree in all that is read here
         self.names = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
-        self.precision = resolved_precision(self.run.precision, self.device)
+        self.precision = resolved_precision(self.run.precision, machine)
         self.resolved: dict[str, Any] = {}
         self.cost: dict[str, float] = {}
         self.history = History()
@@ -118,7 +118,7 @@ class Trained:
         """The network with its first weights, which names alone decide."""
         projector = Projector(**self.run.projector)
         model = Model(lambda: self._encoder(data), projector, data.classes, needs, self.names).to(self.device)
-        if self.machine.channels_last:
+        if self.machine.channels_last and not self.machine.plain:
             model = model.to(memory_format=torch.channels_last)
         return model
 
@@ -140,7 +140,7 @@ class Trained:
             "effective_learning_rate": peak,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
-        if self.machine.compile:
+        if self.machine.compile and not self.machine.plain:
             model.encoder.compile()
         parts = Parts(
             model=model,
@@ -154,6 +154,8 @@ class Trained:
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
+        if self.machine.plain:
+            one_tensor_at_a_time(parts.optimizer)
         loop.train(
             parts,
             epochs=run.epochs,
@@ -229,15 +231,24 @@ class Trained:
         pieces = {name: v for name, v in protocol.versions(self.run).items() if not name.startswith("evaluation.")}
         machine = self.machine
         made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {machine.device} {machine.threads}"
-        made_by += f" {machine.channels_last} {machine.compile}"  # which move the last digits too
+        made_by += f" {machine.channels_last} {machine.compile} {machine.plain}"  # which move the last digits too
         return Checkpoint(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
 
 
-def resolved_precision(asked: str, device: torch.device) -> str:
-    """The arithmetic of a network on this device: `auto` is bfloat16 on a GPU that has it."""
+def resolved_precision(asked: str, machine: Machine) -> str:
+    """The arithmetic of a network on this machine: `auto` is bfloat16 on a GPU that has it."""
+    if machine.plain:
+        return "float32"
     if asked != "auto":
         return asked
-    return "bfloat16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
+    cuda = torch.device(machine.device).type == "cuda"
+    return "bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32"
+
+
+def one_tensor_at_a_time(optimizer: torch.optim.Optimizer) -> None:
+    """Without fused or multi-tensor calls."""
+    for group in optimizer.param_groups:
+        group |= {"fused": False, "foreach": False}
 
 
 def synchronize(device: torch.device) -> None:

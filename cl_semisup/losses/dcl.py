@@ -5,7 +5,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup.contrast import both, logsumexp, nothing, partners, same
+from cl_semisup.contrast import against_others, both, nothing
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,6 @@ class DCL:
         if len(z1) < 2:
             return nothing(z1, z2)
         z = both(z1, z2)  # (2N, D)
-        logits = z @ z.T / self.temperature  # (2N, 2N)
         images = torch.arange(len(z1), device=z.device).repeat(2)
-        return (logsumexp(logits, ~same(images)) - partners(logits)).mean()
+        total, partner = against_others(z, self.temperature, images)
+        return (total - partner).mean()

@@ -5,6 +5,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
+from cl_semisup import chunked
 from cl_semisup.contrast import unit
 from cl_semisup.losses import Asks
 
@@ -31,5 +32,8 @@ class InfoNCE:
     asks: ClassVar[Asks] = Asks(exempt={"view_swap": "view-1 anchors meet view-2 keys only"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        logits = unit(z1) @ unit(z2).T / self.temperature  # (N, N)
+        u1, u2 = unit(z1), unit(z2)
+        if chunked.too_large(len(u1), len(u2)):
+            return (chunked.log_sum(u1, u2, self.temperature) - (u1 * u2).sum(dim=1) / self.temperature).mean()
+        logits = u1 @ u2.T / self.temperature  # (N, N)
         return (torch.logsumexp(logits, dim=1) - logits.diagonal()).mean()

@@ -1,10 +1,11 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup.contrast import both, logsumexp, others, partners
+from cl_semisup.contrast import against_others, both
 
 
 @dataclass(frozen=True)
@@ -31,5 +32,5 @@ class NTXent:
     def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N,) mean over each image's two anchors."""
         z = both(z1, z2)  # (2N, D)
-        logits = z @ z.T / self.temperature  # (2N, 2N)
-        return (logsumexp(logits, others(len(z), z.device)) - partners(logits)).view(2, -1).mean(dim=0)
+        total, partner = against_others(z, self.temperature, torch.arange(len(z), device=z.device))
+        return (total - partner).view(2, -1).mean(dim=0)

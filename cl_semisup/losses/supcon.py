@@ -1,10 +1,12 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup.contrast import both, identities, logsumexp, others, same
+from cl_semisup import chunked
+from cl_semisup.contrast import attraction, both, identities, logsumexp, others, same
 from cl_semisup.losses import Asks
 
 
@@ -36,8 +38,13 @@ class SupCon:
     def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         """(N,) mean over each image's two anchors."""
         z = both(z1, z2)  # (2N, D)
+        if chunked.too_large(len(z), len(z)):
+            rows = torch.arange(len(z), device=z.device)
+            total = chunked.log_sum(z, z, self.temperature, rows, rows)
+            mates = identities(labels, len(z1), z.device).repeat(2)
+            return (total - attraction(z, self.temperature, mates)).view(2, -1).mean(dim=0)
         logits = z @ z.T / self.temperature  # (2N, 2N)
         other = others(len(z), z.device)
         positive = same(identities(labels, len(z1), z.device).repeat(2)) & other
-        attraction = (logits * positive).sum(dim=1) / positive.sum(dim=1)
-        return (logsumexp(logits, other) - attraction).view(2, -1).mean(dim=0)
+        pull = (logits * positive).sum(dim=1) / positive.sum(dim=1)
+        return (logsumexp(logits, other) - pull).view(2, -1).mean(dim=0)

@@ -33,26 +33,28 @@ class LARS:
 
 
 class _Lars(torch.optim.Optimizer):
-    """All tensors of a group in a handful of multi-tensor calls."""
+    """All tensors of a group in a handful of multi-tensor calls; with `foreach` off one tensor at a time."""
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float, trust: float):
-        super().__init__(groups, dict(lr=1.0, momentum=momentum, weight_decay=weight_decay, trust=trust))
+        super().__init__(groups, dict(lr=1.0, momentum=momentum, weight_decay=weight_decay, trust=trust, foreach=True))
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             moved = [p for p in group["params"] if p.grad is not None]
-            if not moved:
-                continue
-            gradients = [p.grad for p in moved]
-            if group["adapt"]:
-                gradients = self._adapted(moved, gradients, group["weight_decay"], group["trust"])
-            for p in moved:
-                self.state[p].setdefault("momentum", torch.zeros_like(p))
-            momenta = [self.state[p]["momentum"] for p in moved]
-            torch._foreach_mul_(momenta, group["momentum"])
-            torch._foreach_add_(momenta, gradients)
-            torch._foreach_add_(moved, momenta, alpha=-group["lr"])
+            for together in [moved] if group["foreach"] and moved else [[p] for p in moved]:
+                self._move(together, group)
+
+    def _move(self, moved: list[Any], group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in moved]
+        if group["adapt"]:
+            gradients = self._adapted(moved, gradients, group["weight_decay"], group["trust"])
+        for p in moved:
+            self.state[p].setdefault("momentum", torch.zeros_like(p))
+        momenta = [self.state[p]["momentum"] for p in moved]
+        torch._foreach_mul_(momenta, group["momentum"])
+        torch._foreach_add_(momenta, gradients)
+        torch._foreach_add_(moved, momenta, alpha=-group["lr"])
 
     @staticmethod
     def _adapted(weights: list[Any], gradients: list[Any], decay: float, trust: float) -> list[Any]:

@@ -86,7 +86,8 @@ def train(
     trace = torch.zeros(2, steps, device=device)  # the loss, and the largest absolute projection
     teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
     first = _resume(checkpoint, parts, teacher, trace) if checkpoint else 0
-    bound = _per_class(parts.shown, asked.bound, seed("bound", *parts.names)) if asked.bound else None
+    on_host = parts.shown.cpu()  # draws are made there, so that no step waits for the device
+    bound = _per_class(on_host, asked.bound, seed("bound", *parts.names)).to(device) if asked.bound else None
     labels = parts.shown if asked.labels else torch.full_like(parts.shown, -1)  # (M,) none but what is declared
     look = parts.views["full"]
     pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
@@ -99,7 +100,7 @@ def train(
     for step in range(first, steps):
         epoch, batch = divmod(step, steps_per_epoch)
         if batch == 0 or step == first:
-            order = epoch_order(parts, epoch, steps_per_epoch * batch_size).to(device)
+            order = epoch_order(parts, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
         index = order[batch * batch_size : (batch + 1) * batch_size]  # (N,)
         if bound is not None:
             index = torch.cat([index, bound])
@@ -114,7 +115,8 @@ def train(
         ]
         supported = None
         if asked.support:
-            supported = _per_class(parts.shown, asked.support, seed("support", *parts.names, step))
+            supported = _per_class(on_host, asked.support, seed("support", *parts.names, step))
+            supported = supported.to(device, non_blocking=True)
             inputs.append(
                 parts.views["full"](_gather(parts.images, supported), seed("support views", *parts.names, step))
             )
@@ -163,16 +165,16 @@ def parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[n
     return [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
 
 
-def _per_class(shown: Tensor, count: int, name: int) -> Tensor:
+def _per_class(labels: Tensor, count: int, name: int) -> Tensor:
     """(C' * count,) indices of random labelled images, `count` of each class that has any, with repeats if it must."""
-    generator, labels = torch.Generator().manual_seed(name), shown.cpu()
+    generator = torch.Generator().manual_seed(name)
     drawn = []
     for label in labels[labels >= 0].unique().tolist():
         members = torch.nonzero(labels == label).squeeze(1)
         passes = -(-count // len(members))
         order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(passes)])
         drawn.append(members[order[:count]])
-    return torch.cat(drawn).to(shown.device) if drawn else torch.empty(0, dtype=torch.long, device=shown.device)
+    return torch.cat(drawn) if drawn else torch.empty(0, dtype=torch.long)
 
 
 def _gather(images: Tensor, index: Tensor) -> Tensor:

@@ -1,0 +1,89 @@
+"""Fast paths against the plain one: same seeds, same data, the same losses but for rounding."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from cl_semisup import chunked, plugins, protocol
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trained import one_tensor_at_a_time, resolved_precision
+from cl_semisup.run import Run
+from cl_semisup.suite import Suite
+
+FAST, PLAIN = Machine("cpu", "data"), Machine("cpu", "data", plain=True)
+NOISE = 0.03  # of an accuracy on 360 test images: two standard errors at 0.9
+
+
+@pytest.fixture
+def run(parse: Callable[[str], Suite], text: str) -> Run:
+    """A convolutional network, for which layout matters, in batches that count as large."""
+    text = text.replace("{mlp: {width: 16, layers: 1}}", "{convnet: {width: 8, blocks: 2}}").replace(", clop", "")
+    return parse(text.replace("epochs: 1", "epochs: 4")).runs[-1]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "lars"])
+def test_fast_and_plain_give_the_same_losses_and_scores(
+    run: Run, optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunked, "WHOLE", 1000)  # the fast way takes a batch of 128 in chunks
+    monkeypatch.setattr(chunked, "CHUNK", 10_000)
+    sums: list[int] = []
+    log_sum = chunked.log_sum
+    monkeypatch.setattr(chunked, "log_sum", lambda *words: (sums.append(1), log_sum(*words))[1])
+    rate = 0.001 if optimizer == "adamw" else 0.1
+    run = replace(run, optimizer={optimizer: {}}, learning_rate=rate)
+    fast, fast_curves = Executor(FAST)(run)
+    assert (chunked_sums := len(sums)) >= fast["resolved"]["steps"]
+    plain, plain_curves = Executor(PLAIN)(run)
+    assert len(sums) == chunked_sums  # none is of the plain run
+    assert fast["status"] == plain["status"] == "ok"
+    losses = [curves["history"]["loss"] for curves in (fast_curves, plain_curves)]
+    assert losses[0][:5] == pytest.approx(losses[1][:5], rel=1e-4)  # rounding alone
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # which grows in training
+    for score in ("knn_top1", "linear_top1"):
+        assert abs(fast["scores"][score] - plain["scores"][score]) <= NOISE
+    assert plain["resolved"]["plain"] is True
+    assert "plain" not in fast["resolved"]
+
+
+def test_plain_is_a_protocol_of_its_own_and_single_precision(run: Run) -> None:
+    assert resolved_precision("bfloat16", FAST) == "bfloat16"
+    assert resolved_precision("bfloat16", PLAIN) == "float32"
+    prints = {protocol.fingerprint(protocol.settings(run, "d", "float32", plain=plain)) for plain in (False, True)}
+    assert len(prints) == 2
+
+
+def moved(name: str, plain: bool) -> tuple[list[Any], int]:
+    """Weights after three steps, and how many calls of several tensors there were."""
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(4, 4, generator=generator)) for _ in range(3)]
+    optimizer = plugins.load("optimizers", name)().build(weights, [nn.Parameter(torch.ones(3))])
+    if plain:
+        one_tensor_at_a_time(optimizer)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    calls = 0
+    for _ in range(3):
+        for p in (p for group in optimizer.param_groups for p in group["params"]):
+            p.grad = torch.sin(p.detach())
+        with torch.profiler.profile() as profile:
+            optimizer.step()
+        calls += sum("_foreach" in event.key or "_fused" in event.key for event in profile.key_averages())
+    return [p.detach() for p in weights], calls
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_plain_optimizer_makes_the_same_steps_without_fused_calls(name: str) -> None:
+    (fast, fused), (plain, none) = moved(name, plain=False), moved(name, plain=True)
+    assert fused > 0
+    assert none == 0
+    torch.testing.assert_close(fast, plain)
+
+
+def test_lars_takes_one_tensor_at_a_time_if_asked() -> None:
+    torch.testing.assert_close(moved("lars", plain=False)[0], moved("lars", plain=True)[0])
