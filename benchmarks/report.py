@@ -78,6 +78,7 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__], env=environment, check=True, stdout=subprocess.PIPE)
             page_opens = opened(Path(folder) / "made" / "report.html")
             rows.append({"records": count, **json.loads(done.stdout), "page opens in s": page_opens})
+            print(rows[-1], file=sys.stderr, flush=True)
     print(_record.write("report", ABOUT, rows, ("pandas", "numpy", "scipy", "jinja2")))
 
 
