@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cl_semisup import __version__
 from cl_semisup.errors import EngineError, InputError, ResultsError
-from cl_semisup.execution import stop
+from cl_semisup.execution import stop, torchrun
 
 if TYPE_CHECKING:
     from cl_semisup.run import Run
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        with stop.at_once():
+        with stop.at_once(), torchrun.led():
+            if torchrun.follower():
+                return torchrun.follow(options.device, options.plugin) if command is _run else OK
             return command(options)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -199,7 +201,8 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
     from cl_semisup.execution.machine import Machine
 
     prepare.datasets(suite, todo)
-    device = choose_device(options.device)
+    alone = not torchrun.started()
+    device = choose_device(options.device) if alone else torchrun.device_of_process(options.device)
     workers = min(len(todo), options.workers or default_workers(device))
     machine = Machine(
         device=device,
@@ -211,8 +214,15 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
         checkpoint_seconds=options.checkpoint_seconds,
         threads=options.threads or default_threads(device),
     )
-    engine = Local(machine, workers, options.plugin, options.run_timeout)
-    print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
+    engine: conduct.Engine
+    if alone:
+        engine = Local(machine, workers, options.plugin, options.run_timeout)
+        print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
+    else:
+        if options.workers:
+            raise InputError("--workers: under torchrun all processes share one training at a time. Leave it out.")
+        engine = torchrun.Torchrun(machine, options.run_timeout)
+        print(f"Running {len(todo)}, one at a time, on {torchrun.processes()} processes.", flush=True)
     return conduct.conduct(options.results, todo, engine, share=not options.plain).failed
 
 

@@ -7,7 +7,7 @@ import subprocess
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache
@@ -49,11 +49,17 @@ def choose_device(asked: str = "auto") -> str:
 class Executor:
     """Executes runs one after the other on one machine, keeping the last data set loaded.
 
-    `leave` says whether this process has been asked to go; training then saves its state and raises Left.
+    `leave` says whether this process has been asked to go; training then saves its state and raises Left. Within
+    `together` training goes on, with other processes if it says so.
     """
 
-    def __init__(self, machine: Machine, leave: Callable[[], bool] = lambda: False):
-        self.machine, self.leave = machine, leave
+    def __init__(
+        self,
+        machine: Machine,
+        leave: Callable[[], bool] = lambda: False,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        self.machine, self.leave, self.together = machine, leave, together
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
         self.probed = Probed(machine)
@@ -64,7 +70,7 @@ class Executor:
 
     def training(self, asked: Training, data: Data | None = None) -> Answers:
         """Train once and evaluate for every run; any failure of a run is a record too."""
-        trained, answers = Trained(asked, self.machine, self.probed, self.leave), []
+        trained, answers = Trained(asked, self.machine, self.probed, self.leave, self.together), []
         for run in asked.runs:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
@@ -80,6 +86,15 @@ class Executor:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return tuple(answers)
+
+    def follow(self, asked: Training) -> None:
+        """Take part in a training that another process evaluates and answers for."""
+        run = asked.runs[0]
+        data = self.data(run)
+        drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
+        shown = torch.from_numpy(drawn.shown).to(self.device)
+        trained = Trained(asked, self.machine, self.probed, self.leave, self.together)
+        trained.train(part(data, drawn.kept), shown)
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +11,20 @@ import torch
 from torch import Tensor
 
 from cl_semisup import losses, plugins, protocol
-from cl_semisup.errors import OutOfMemory
+from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
-from cl_semisup.training import loop
+from cl_semisup.training import exchange, loop
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import divisible
 from cl_semisup.training.loop import Diverged, History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective
+from cl_semisup.training.shared_checkpoint import SharedCheckpoint
 from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
@@ -36,8 +38,15 @@ class Trained:
     them, and `trained_for` tells how many they are.
     """
 
-    def __init__(self, training: Training, machine: Machine, probed: Probed, leave: Callable[[], bool] = lambda: False):
-        self.asked, self.machine, self.probed, self.leave = training, machine, probed, leave
+    def __init__(
+        self,
+        training: Training,
+        machine: Machine,
+        probed: Probed,
+        leave: Callable[[], bool] = lambda: False,
+        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ):
+        self.asked, self.machine, self.probed, self.leave, self.together = training, machine, probed, leave, together
         self.run = training.runs[0]  # any of them: they agree in all that is read here
         self.names = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
@@ -56,7 +65,8 @@ class Trained:
             raise self._error
         if self._model is None:
             try:
-                self._model = self._train(data, shown)
+                with self.together() if self.run.epochs else nullcontext():
+                    self._model = self._train(data, shown)
             except (Exception, SystemExit) as error:
                 self._error = error
                 raise
@@ -86,7 +96,8 @@ class Trained:
                 self._fit(model, data, shown, chunks)
                 return model
             except Exception as error:
-                if not out_of_memory(error) or 2 * chunks > (self.run.batch_size or 0):
+                too_small = 2 * chunks > (self.run.batch_size or 0)
+                if not out_of_memory(error) or too_small or exchange.size() > 1:  # the other processes wait
                     raise
                 traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
                 trial = self._views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
@@ -140,6 +151,11 @@ class Trained:
             "effective_learning_rate": peak,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
+        if exchange.size() > 1:
+            self.resolved["processes"] = exchange.size()
+            if run.batch_size < exchange.size():
+                rule = f"must be at least the number of processes, {exchange.size()}"
+                raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
         if self.machine.compile and not self.machine.plain:
             model.encoder.compile()
         parts = Parts(
@@ -230,9 +246,10 @@ class Trained:
             return None
         pieces = {name: v for name, v in protocol.versions(self.run).items() if not name.startswith("evaluation.")}
         machine = self.machine
-        made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {machine.device} {machine.threads}"
+        made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {self.device.type} {machine.threads}"
         made_by += f" {machine.channels_last} {machine.compile} {machine.plain}"  # which move the last digits too
-        return Checkpoint(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
+        kind = Checkpoint if exchange.size() == 1 else SharedCheckpoint
+        return kind(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
 
 
 def resolved_precision(asked: str, machine: Machine) -> str:

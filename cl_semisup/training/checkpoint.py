@@ -38,7 +38,7 @@ class Checkpoint:
 
     def due(self, last: bool = False) -> bool:
         """Is it time? The `last` step of a run that was ever saved is too, so that evaluation may be cut short."""
-        return self.leave() or time.monotonic() - self._last >= self.every or (last and self._kept)
+        return self.asked_to_leave() or time.monotonic() - self._last >= self.every or (last and self._kept)
 
     def save(self, state: dict[str, Any]) -> None:
         """Write beside, flush, rename: a crash leaves the old state or the new one. Raises Left if asked to leave.
@@ -54,14 +54,23 @@ class Checkpoint:
         except OSError as error:
             print(f"{self.path}: no state is kept: {error.strerror}. The run goes on.", file=sys.stderr, flush=True)
         self._last = time.monotonic()
-        if self.leave():
+        if self.asked_to_leave():
             raise Left
+
+    def asked_to_leave(self) -> bool:
+        return self.leave()
+
+    def content(self) -> bytes | None:
+        """What the file holds; None where there is none that can be read."""
+        try:
+            return self.path.read_bytes()
+        except OSError:
+            return None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
         """The saved state; None if there is none to go on from. Tensors and plain values: no code can hide in it."""
-        try:
-            content = self.path.read_bytes()
-        except OSError:
+        content = self.content()
+        if content is None:
             return None
         digest, payload = content[:DIGEST], content[DIGEST:]
         if hashlib.sha256(payload).digest() != digest:
