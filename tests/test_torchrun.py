@@ -123,6 +123,33 @@ def test_a_stopped_training_saves_its_state_on_all_processes_and_goes_on_from_it
     assert history["step"][-1] == record["resolved"]["steps"] - 1
 
 
+def test_a_killed_process_ends_the_command_soon_and_without_a_record(tmp_path: Path) -> None:
+    suite_file, results = written(tmp_path, "nt_xent", epochs=2000), tmp_path / "results"
+    process = launch(suite_file, results, "--checkpoint-seconds", "0.2")
+    end = time.monotonic() + 120
+    while saved_step(results) == 0 and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    (second,) = _processes(process.pid, "RANK=1")
+    os.kill(second, signal.SIGKILL)
+    output = process.communicate(timeout=90)[0]
+    assert process.returncode != 0, output
+    assert "nt_xent" not in every_record(results)
+    assert saved_step(results) > 0
+
+
+def _processes(parent: int, variable: str) -> list[int]:
+    """Children of a process that were started with an environment variable of that value."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            ours = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if ours and variable.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
 LOGGED = 20  # steps after which the curves of that training have a point
 MARK = 42.0
 
