@@ -3,6 +3,7 @@
 PyTorch's own SyncBatchNorm wants CUDA; this one runs wherever tensors can be exchanged, and shards may differ in size.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from cl_semisup.training.exchange import all_gather, heard, size
 
 def share(model: nn.Module) -> None:
     """Turn every batch norm of a model into one over all processes, in place: weights, buffers and names stay."""
+    _leave_uncompiled()
     for name, module in model.named_modules():
         if type(module) in _SHARED:
             module.__class__ = _SHARED[type(module)]
@@ -25,7 +27,6 @@ def share(model: nn.Module) -> None:
 class _Shared(nn.modules.batchnorm._BatchNorm):
     """In evaluation it is the one it was; in training it looks at the shards of all processes."""
 
-    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or size() == 1:
             return super().forward(x)
@@ -47,6 +48,12 @@ class _Shared(nn.modules.batchnorm._BatchNorm):
         share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), share)
+
+
+@cache
+def _leave_uncompiled() -> None:
+    """Keep torch.compile from tracing exchanges. Said here, as saying so imports the compiler, which takes seconds."""
+    _Shared.forward = torch.compiler.disable(_Shared.forward)  # type: ignore[method-assign]
 
 
 class _Shared1d(_Shared, nn.BatchNorm1d): ...
