@@ -20,7 +20,7 @@ from cl_semisup.settings import LearningRate
 from cl_semisup.suite import Suite
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))
-SOON = 20.0  # seconds for one text, on a machine that does much else; a few milliseconds on a quiet one
+SOON = 20.0  # processor seconds for one text; a few milliseconds but for the first, which imports torch
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 KEYS = [*suite.grid.annotations(suite.Cells), *suite.grid.annotations(suite.About), "views", "evaluation", "lossses"]
@@ -97,7 +97,7 @@ def _dumped(data: dict[Any, Any]) -> str:
 @fuzz
 @given(text=st.one_of(near(), spoilt(), nodes.map(lambda node: _dumped({"question": node})), st.text(max_size=200)))
 def test_any_text_is_a_suite_or_a_list_of_faults(text: str) -> None:
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         found = suite.parse(text, "s.yaml")
     except SuiteError as error:
@@ -108,7 +108,7 @@ def test_any_text_is_a_suite_or_a_list_of_faults(text: str) -> None:
             assert not any(mark in fault for mark in "\x00\x1b\x07"), fault
     else:
         _is_sound(found)
-    assert time.perf_counter() - began < SOON
+    assert time.process_time() - began < SOON
 
 
 def _is_sound(found: Suite) -> None:
@@ -159,7 +159,7 @@ def test_what_fuzzing_found_stays_mended(text: str, line: str, message: str) -> 
 def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:
     many = ", ".join(str(i / 1000) for i in range(1, 1001))
     clop = f"{{clop: {{weight: [{many}], base: {{nt_xent: {{temperature: [{many}]}}}}}}}}"
-    began = time.perf_counter()
+    began = time.process_time()
     for old, new in (
         ("losses: [nt_xent, clop]", f"losses: {clop}"),
         ("label_fraction: 0.1\nlearning_rate: 0.1", f"label_fraction: [{many}]\nlearning_rate: [{many}]"),
@@ -170,13 +170,13 @@ def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:
             SuiteError, match="must stand for at most 100,000 combinations. Got [0-9,]+. Split the suite."
         ):
             suite.parse(text.replace(old, new), "s.yaml")
-    assert time.perf_counter() - began < SOON
+    assert time.process_time() - began < SOON
 
 
 def test_a_long_list_takes_no_longer_a_value_than_a_short_one() -> None:
     faults: list[grid.Fault] = []
-    began = time.perf_counter()
+    began = time.process_time()
     found = grid.options([*range(1, 20_001), 1], LearningRate, ("learning_rate",), faults)
-    assert time.perf_counter() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
+    assert time.process_time() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
     assert len(found) == 20_000
     assert [fault.place for fault in faults] == [("learning_rate", 20_000)]
