@@ -163,13 +163,28 @@ def _names(runs: Iterable[Run], key: str) -> dict[str, str]:
     for run in runs:
         (name, params) = next(iter(getattr(run, key).items()))
         settings.setdefault(name, {})[run.id] = flatten(params)
-    found = {}
+    found: dict[str, str] = {}
     for name, of_runs in settings.items():
         varied = _varied(list(of_runs.values()))
-        for run_id, flat in of_runs.items():
-            shown = ", ".join(f"{word}={flat[word]}" for word in varied if word in flat)
-            found[run_id] = f"{name}({shown})" if shown else name
+        telling = _telling(varied, list(of_runs.values()))
+        short = {run_id: _shown(name, flat, telling) for run_id, flat in of_runs.items()}
+        apart = len(set(short.values())) == len({repr(flat) for flat in of_runs.values()})
+        found |= short if apart else {run_id: _shown(name, flat, varied) for run_id, flat in of_runs.items()}
     return found
+
+
+def _telling(varied: Iterable[str], settings: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Without what goes without saying: settings of a base that are the same wherever that base is."""
+    values = {word: {repr(flat[word]) for flat in settings if word in flat} for word in varied}
+    return [word for word in varied if "." not in word or len(values[word]) > 1]
+
+
+def _shown(name: str, flat: Mapping[str, Any], words: Iterable[str]) -> str:
+    values = {word: flat[word] for word in words if word in flat}
+    shown = ", ".join(
+        f"{word}={value:g}" if isinstance(value, float) else f"{word}={value}" for word, value in values.items()
+    )
+    return f"{name}({shown})" if shown else name
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

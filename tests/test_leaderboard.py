@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -157,6 +158,17 @@ def test_losses_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> No
     runs = [run(params={"temperature": t, "same": 1}) for t in (0.1, 0.5)] + [run("clop", params={"weight": 1})]
     names = [one.loss for one in board(tmp_path, runs).lines]
     assert names == ["clop", "nt_xent(temperature=0.1)", "nt_xent(temperature=0.5)"]
+
+
+def test_what_a_base_implies_goes_without_saying_unless_it_tells_losses_apart(tmp_path: Path) -> None:
+    def names(*bases: dict[str, Any]) -> list[str]:
+        return sorted(one.loss for one in board(tmp_path, [run("clop", params={"base": base}) for base in bases]).lines)
+
+    cold, warm = {"nt_xent": {"temperature": 0.1}}, {"nt_xent": {"temperature": 0.5}}
+    assert names(warm, {"supcon": {"temperature": 0.2}}) == ["clop(base=nt_xent)", "clop(base=supcon)"]
+    apart = ["clop(base=nt_xent, base.nt_xent.temperature=0.1)", "clop(base=nt_xent, base.nt_xent.temperature=0.5)"]
+    assert names(cold, warm, {"supcon": {}}) == [*apart, "clop(base=supcon)"]
+    assert names({"nt_xent": {}}, warm) == ["clop", "clop(base.nt_xent.temperature=0.5)"]
 
 
 def test_the_order_of_runs_and_files_moves_nothing(tmp_path: Path) -> None:

@@ -76,5 +76,6 @@ def count(n: int, what: str) -> str:
 
 
 def cut(text: str, most: int) -> str:
-    """The beginning of a text that has no room."""
-    return text if len(text) <= most else text[: most - 1] + "…"
+    """A text that has no room without its middle: names of one loss's settings often differ at the end alone."""
+    head = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
