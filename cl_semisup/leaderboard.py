@@ -108,7 +108,11 @@ class _Naming:
     def __init__(self, runs: Sequence[Run]):
         self.flat = {run.id: flatten(_rest(run)) for run in runs}
         trained = [run for run in runs if run.epochs]
-        self.varied = _varied([self.flat[run.id] for run in trained])
+        of_datasets: dict[str, list[dict[str, Any]]] = {}
+        for run in trained:
+            of_datasets.setdefault(repr(run.dataset), []).append(self.flat[run.id])
+        # by data set, for each has views of its own that go without saying
+        self.varied = {dataset: _varied(flats) for dataset, flats in of_datasets.items()}
         self.names = {key: _names(runs, key) for key in ("dataset", "loss")}
         self.optimizers = _names(trained, "optimizer")
         self.many_optimizers = len(set(self.optimizers.values())) > 1
@@ -136,7 +140,9 @@ class _Naming:
         }
 
     def _task(self, run: Run, but: str = "") -> str:
-        settings = [f"{key}={self.flat[run.id].get(key)}" for key in self.varied if key != but]
+        settings = [
+            f"{key}={self.flat[run.id].get(key)}" for key in self.varied.get(repr(run.dataset), ()) if key != but
+        ]
         return ", ".join([self.names["dataset"][run.id], f"labels {budget(run)}", *settings])
 
     def _config(self, run: Run) -> str:

@@ -171,6 +171,18 @@ def test_what_a_base_implies_goes_without_saying_unless_it_tells_losses_apart(tm
     assert names({"nt_xent": {}}, warm) == ["clop", "clop(base.nt_xent.temperature=0.5)"]
 
 
+def test_views_of_a_data_sets_own_go_without_saying_and_others_are_said(tmp_path: Path) -> None:
+    ours, theirs = run(), run(dataset={"glyphs": {}}, views={"flip": 0.0, "rotation": 15.0})
+    tasks = [one.task for one in leaderboard.boards(leaderboard.gather(tmp_path, [ours, theirs]), "linear_top1")]
+    assert tasks == ["digits, labels 10%", "glyphs, labels 10%"]
+    strong = run(dataset={"glyphs": {}}, views={"flip": 0.0, "rotation": 45.0})
+    tasks = [
+        one.task for one in leaderboard.boards(leaderboard.gather(tmp_path, [ours, theirs, strong]), "linear_top1")
+    ]
+    of_glyphs = [f"glyphs, labels 10%, views.rotation={angle}" for angle in (15.0, 45.0)]
+    assert tasks == ["digits, labels 10%", *of_glyphs]
+
+
 def test_the_order_of_runs_and_files_moves_nothing(tmp_path: Path) -> None:
     runs = [run(loss, r, learning_rate=lr) for loss in ("nt_xent", "clop") for r in range(3) for lr in (0.1, 1.0)]
     frames = []
