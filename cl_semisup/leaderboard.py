@@ -67,6 +67,7 @@ class Gathered:
 
     frame: pd.DataFrame
     scores: tuple[str, ...]
+    diagnostics: tuple[str, ...]
     protocols: dict[str, dict[str, Any]]
 
 
@@ -78,10 +79,11 @@ def gather(results: Path, runs: Iterable[Run], as_they_are: bool = False) -> Gat
     """
     runs = sorted(runs, key=lambda run: run.id)
     naming = _Naming(runs)
-    rows, scores, protocols = [], set[str](), dict[str, dict[str, Any]]()
+    rows, scores, diagnostics, protocols = [], set[str](), set[str](), dict[str, dict[str, Any]]()
     for run in runs:
         record, found = _found(results, run, as_they_are)
         scores |= record.get("scores", {}).keys()
+        diagnostics |= record.get("diagnostics", {}).keys()
         if "protocol" in found:
             protocols[found["protocol"]] = _comparable(record)
         rows += [naming.row(run) | {"task": task, "asked_task": task} | found for task in naming.tasks(run)]
@@ -91,7 +93,7 @@ def gather(results: Path, runs: Iterable[Run], as_they_are: bool = False) -> Gat
         if column not in frame:
             frame[column] = math.nan
     frame = frame if as_they_are else _split_protocols(frame, protocols)
-    return Gathered(frame, tuple(sorted(scores)), protocols)
+    return Gathered(frame, tuple(sorted(scores)), tuple(sorted(diagnostics)), protocols)
 
 
 _SORTED = ("dataset", "budget", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id")
@@ -290,11 +292,13 @@ class Cell:
         there = values[~np.isnan(values)]
         return estimate(there) if len(there) == len(values) else Estimate(n=len(there))
 
-    def mean_of(self, column: str) -> float:
-        """Mean of a diagnostic or cost over the runs that have it."""
+    def known(self, column: str) -> Estimate:
+        """Of a diagnostic or cost, over the runs that have it."""
         values = self.runs[column].astype(float) if column in self.runs else np.array([])
-        known = values[~np.isnan(values)]
-        return float(known.mean()) if len(known) else math.nan
+        return estimate(values[~np.isnan(values)])
+
+    def mean_of(self, column: str) -> float:
+        return self.known(column).mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -311,6 +315,7 @@ class Line:
     cells: tuple[Cell, ...] = field(repr=False)
     values: np.ndarray = field(repr=False)
     scores: dict[str, Estimate]
+    diagnostics: dict[str, Estimate]
     difference: Estimate
     verdict: str
     ended: dict[str, int]
@@ -352,10 +357,11 @@ def boards(gathered: Gathered, score: str, baseline: str = "") -> list[Board]:
     """The board of every task, in the order of data sets and label budgets."""
     shown = [name for name in gathered.scores if name != VALIDATION]
     shown = [score, *(name for name in shown if name != score)]
-    return [_board(group, shown, baseline) for _, group in gathered.frame.groupby("task", sort=False)]
+    groups = gathered.frame.groupby("task", sort=False)
+    return [_board(group, shown, gathered.diagnostics, baseline) for _, group in groups]
 
 
-def _board(group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
+def _board(group: pd.DataFrame, shown: Sequence[str], diagnostics: Sequence[str], baseline: str) -> Board:
     of_loss = _cells(group)
     tuned = {loss: tune(cells) for loss, cells in of_loss.items()}
     score = shown[0]
@@ -372,6 +378,7 @@ def _board(group: pd.DataFrame, shown: Sequence[str], baseline: str) -> Board:
             cells=of_loss[loss],
             values=values,
             scores={name: cell.estimate(name) for name in shown},
+            diagnostics={name: cell.known(name) for name in diagnostics},
             difference=paired(values, tuned[base].counted(score)) if base and loss != base else Estimate(),
             verdict="unfinished" if any(e in ended for e in UNFINISHED) else verdict(cell, score, floor),
             ended=ended,

@@ -54,7 +54,7 @@ def write(results: Path, asked: Run, score: float = 0.5, status: str = "ok", **c
         "run": asked.as_dict(),
         "resolved": {"classes": CLASSES, "device": "cpu", "precision": changes.get("precision", "float32")},
         "scores": scored if status in ("ok", "collapsed") else {},
-        "diagnostics": {"effective_rank": 5.0},
+        "diagnostics": changes.get("diagnostics", {"effective_rank": 5.0}),
         "cost": {"train_seconds": changes.get("seconds", 2.0), **changes.get("cost", {})} if asked.epochs else {},
         "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
         "versions": {

@@ -660,3 +660,16 @@ def test_two_losses_with_few_pairs_are_not_resolvable(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 3)
     fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
     assert "not resolvable" in comparison.methods(tmp_path, select(runs), "nt_xent", "supcon")
+
+
+def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+    runs = [run(loss, r) for loss in ("nt_xent", "clop") for r in range(3)]
+    for one in runs:
+        made = {"effective_rank": 10.0 + one.repetition, "nc1": 0.5, "unheard_of": 1.0}
+        write(tmp_path, one, diagnostics=made)
+    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    shown = table.of_geometry(board)
+    assert shown is not None
+    assert [column.name for column in shown.columns] == ["loss", "effective_rank", "nc1"]
+    assert shown.rows[0][1].text == "11.00 ± 2.48"  # t(0.975, 2) / sqrt(3) of a standard deviation of 1
+    assert {"effective_rank", "effective_rank_half", "nc1", "unheard_of"} <= set(table.plain_rows(board)[0])

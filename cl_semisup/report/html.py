@@ -68,6 +68,7 @@ def _section(board: Board, findings: Findings, figures: Figures) -> dict[str, An
         "scores": figures.scores(board),
         "maps": heat.maps(board),
         "stability": table.of_stability(board.task, stability) if stability else None,
+        "geometry": table.of_geometry(board),
         "curves": figures.curves(curves),
         "broken": figures.curves(broken),
         "broken_names": broken_names,

@@ -10,7 +10,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
 
 def page(findings: Findings) -> str:
-    """Question, answer, a table a task, standings, stability, notes, origin."""
+    """Question, answer, a table a task, standings, stability, geometry, notes, origin."""
     parts = [f"# {escape(findings.chosen.name)}", "", escape(findings.chosen.question), ""]
     parts += [f"- {escape(sentence)}" for sentence in findings.answer]
     parts += ["", escape(findings.progress), ""]
@@ -20,6 +20,9 @@ def page(findings: Findings) -> str:
         parts += _section(table.of_overall(findings.overall, findings.chosen.score, findings.chosen.baseline))
     for task, figures in findings.stability.items():
         parts += _section(table.of_stability(task, figures))
+    for board in findings.boards:
+        if geometry := table.of_geometry(board):
+            parts += _section(geometry)
     parts += ["## How to read this", "", *(f"- {note_text(note)}" for note in findings.notes), ""]
     parts += ["## Where it comes from", "", *(f"- {name}: {code(value)}" for name, value in findings.origin), ""]
     return "\n".join(parts)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cl_semisup.leaderboard import Board, Line
+from cl_semisup.leaderboard import Board, Estimate, Line
 from cl_semisup.report import wording
 from cl_semisup.report.ranking import Overall, against_baseline, shared_ranks
 from cl_semisup.report.stability import Stability
@@ -178,6 +178,34 @@ def of_stability(task: str, found: Sequence[Stability]) -> Table:
     return Table(f"Stability on {task}", STABILITY_COLUMNS, tuple(rows))
 
 
+GEOMETRY = {
+    "effective_rank": "directions that the test features fill (Roy and Vetterli): low is dimensional collapse",
+    "projection_effective_rank": "the same of the projections, where the loss works",
+    "spread": "distance of the features from their mean, on the sphere: 0 is one point",
+    "alignment": "mean squared distance of two views of an image",
+    "uniformity": "of the features on the sphere, lower is more even",
+    "nc1": "neural collapse 1: scatter within classes over scatter between them; 0 is collapsed",
+    "nc2_simplex": "neural collapse 2: distance of the class means from a simplex; 0 is one",
+    "cdnv": "variance of two classes over their squared distance, mean over pairs",
+    "class_effective_rank": "effective rank within a class",
+    "cka": "alikeness of the test features to the untrained network's, 1 is the same",
+}
+
+
+def of_geometry(board: Board) -> Table | None:
+    """What the features look like at the tuned configs: dimensional and neural collapse are different columns."""
+    known = [name for name in GEOMETRY if any(line.diagnostics.get(name, Estimate()).n for line in board.lines)]
+    if not known:
+        return None
+    columns = (Column("loss", "the loss", numeric=False), *(Column(name, GEOMETRY[name]) for name in known))
+    rows = [(_loss(line), *(_measured(line.diagnostics[name]) for name in known)) for line in board.lines]
+    return Table(f"Geometry on {board.task}", columns, tuple(rows))
+
+
+def _measured(found: Estimate) -> Entry:
+    return Entry(wording.with_half(found), found.mean)
+
+
 def plain_rows(board: Board) -> list[dict[str, Any]]:
     """One flat row a line with full precision, for CSV, Parquet and programs; scores are fractions in [0, 1]."""
     ranks, sides = shared_ranks(board), against_baseline(board)
@@ -192,7 +220,9 @@ def plain_rows(board: Board) -> list[dict[str, Any]]:
         row |= {"difference_half": line.difference.half, "pairs": line.difference.n, "verdict": line.verdict}
         row |= {"against_baseline": sides.get(line.loss, ""), "runs": wording.endings(line.ended), "worst": line.worst}
         row["relative_time"] = line.pace
-        for name in ("train_seconds", "peak_memory_bytes", "effective_rank"):
+        for name in ("train_seconds", "peak_memory_bytes"):
             row[name] = line.cell.mean_of(name)
+        for name, known in line.diagnostics.items():
+            row |= {name: known.mean, f"{name}_half": known.half}
         rows.append(row)
     return rows
