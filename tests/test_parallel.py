@@ -23,6 +23,8 @@ from cl_semisup.training.loop import History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.views import ViewMaker, weak
 
+pytestmark = pytest.mark.timeout(1200)  # a minute alone; on a busy machine processes wait long for each other
+
 IMAGES, BATCH, EPOCHS, STEPS = 85, 17, 4, 20
 SIDE, DIM, CLASSES = 8, 6, 3
 NAMES = ("random", 0)

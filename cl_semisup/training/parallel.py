@@ -52,6 +52,7 @@ def on_shards(function: Callable[[Tensor], Outputs], inputs: Tensor) -> Outputs:
     shard = _Take.apply(inputs) if inputs.requires_grad else inputs[rows(len(inputs))]
     with on_shard():
         outputs = function(shard)
+    # each by itself: joined, what a loss leaves alone would have a gradient of zeros, and weights that decay by it
     return tuple(_Gather.apply(output, len(inputs)) for output in outputs)
 
 
