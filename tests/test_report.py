@@ -673,3 +673,13 @@ def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp
     assert [column.name for column in shown.columns] == ["loss", "effective_rank", "nc1"]
     assert shown.rows[0][1].text == "11.00 ± 2.48"  # t(0.975, 2) / sqrt(3) of a standard deviation of 1
     assert {"effective_rank", "effective_rank_half", "nc1", "unheard_of"} <= set(table.plain_rows(board)[0])
+
+
+def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetition(tmp_path: Path) -> None:
+    runs = [run("nt_xent", r) for r in range(4)] + [run("clop", r) for r in range(4)]
+    for one, score in zip(runs, (0.5, 0.6, 0.7, 0.96, 0.5, 0.6, 0.7), strict=False):
+        write(tmp_path, one, score)
+    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    shown = table.of_board(board)
+    at = [column.name for column in shown.columns].index("IQM %")
+    assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}

@@ -187,9 +187,16 @@ def _ranks(blocks: Sequence[np.ndarray]) -> np.ndarray:
 
 def _iqm(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """(losses,) interquartile mean of all (task, repetition) scores: a quarter is cut off at either end."""
-    pooled = np.concatenate([block.transpose(0, 2, 1).reshape(-1, block.shape[1]) for block in blocks], axis=0)
-    cut = len(pooled) // 4
-    return np.asarray(np.sort(pooled, axis=0)[cut : len(pooled) - cut].mean(axis=0))
+    return interquartile(
+        np.concatenate([block.transpose(0, 2, 1).reshape(-1, block.shape[1]) for block in blocks], axis=0)
+    )
+
+
+def interquartile(values: np.ndarray) -> np.ndarray:
+    """Mean along the first axis without the lowest and the highest quarter, rounded down; NaN where one lacks."""
+    cut = len(values) // 4
+    middle = np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0)
+    return np.asarray(np.where(np.isnan(values).any(axis=0), np.nan, middle))
 
 
 def _wins(blocks: Sequence[np.ndarray], base: int | None) -> np.ndarray:

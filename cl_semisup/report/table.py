@@ -7,7 +7,7 @@ from typing import Any
 
 from cl_semisup.leaderboard import Board, Estimate, Line
 from cl_semisup.report import wording
-from cl_semisup.report.ranking import Overall, against_baseline, shared_ranks
+from cl_semisup.report.ranking import Overall, against_baseline, interquartile, shared_ranks
 from cl_semisup.report.stability import Stability
 from cl_semisup.run import UNTRAINED
 
@@ -53,6 +53,9 @@ def of_board(board: Board) -> Table:
     for i, name in enumerate(names):
         column = Column(f"{name} %", f"{name}, mean ± half of its 95 % interval, percent", optional=2 if i else 0)
         parts.append((column, _score(name)))
+        if i == 0:
+            meaning = "mean of the middle half of the repetitions, which an outlier hardly moves, percent"
+            parts.append((Column("IQM %", meaning, optional=3), _iqm))
         if i == 0 and board.baseline:
             meaning = f"difference to {board.baseline}, paired by repetition, points; with 6 pairs or more its verdict"
             parts.append((Column(f"vs {board.baseline}", meaning), lambda line: _difference(line, board, sides)))
@@ -80,6 +83,11 @@ def _rank(rank: int | None) -> Entry:
 
 def _score(name: str) -> Callable[[Line], Entry]:
     return lambda line: Entry(wording.percent(line.scores[name], len(line.values)), line.scores[name].mean)
+
+
+def _iqm(line: Line) -> Entry:
+    value = float(interquartile(line.values)) if len(line.values) else math.nan
+    return Entry(wording.plain(100 * value, ".1f"), value)
 
 
 def _difference(line: Line, board: Board, sides: dict[str, str]) -> Entry:
