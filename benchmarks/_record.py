@@ -78,10 +78,7 @@ def commit() -> str:
 
 
 def _cell(value: Any) -> str:
-    return (
-        f"{value:,.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else f"{value:,.0f}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    """Three digits of a small figure, all of a large one."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"

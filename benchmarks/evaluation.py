@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -21,7 +20,11 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).parent / "results" / "evaluation.md"
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import _record  # the checkout is on the path only now
+
+RESULTS = _record.RESULTS / "evaluation.md"
 FEATURES, CLASSES = 512, 100
 STRENGTH = 1e-3  # of the linear probe that is timed
 
@@ -159,14 +162,14 @@ def table(timings: list[Timing], threads: int) -> str:
     import sklearn
     import torch
 
-    machine = f"{processor()}, {threads} threads"
+    machine = f"{_record.processor()}, {threads} threads"
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, scikit-learn {sklearn.__version__}, "
     versions += f"numpy {numpy.__version__}, scipy {scipy.__version__}"
     lines = [
         "# Evaluation",
         "",
-        f"`python benchmarks/evaluation.py` on {machine}; {versions}; commit {commit()}. Seconds are the better of two",
-        "runs in a process of its own; memory is what ours adds to the largest resident set.",
+        f"`python benchmarks/evaluation.py` on {machine}; {versions}; commit {_record.commit()}. Seconds are the",
+        "better of two runs in a process of its own; memory is what ours adds to the largest resident set.",
         "",
         "| what | ours, s | scikit-learn, s | memory, GB | wanted | found |",
         "|---|---:|---:|---:|---|---|",
@@ -177,25 +180,6 @@ def table(timings: list[Timing], threads: int) -> str:
             f"| {one.what} | {one.seconds:.2f} | {reference} | {one.peak_gb:.2f} | {one.wanted} | {one.found} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def processor() -> str:
-    """Its name, where the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(": ")[2] for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str:
-    done = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short=12", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout.strip() or "unknown"
 
 
 def main() -> None:

@@ -31,14 +31,18 @@ for (const table of document.querySelectorAll("table.sheet")) {
     });
   });
 }
-for (const table of document.querySelectorAll("table.runs")) {
+function searchField(text, placeholder) {
   const label = document.createElement("label");
   label.className = "filter";
-  label.textContent = "Show runs with";
+  label.textContent = text;
   const input = document.createElement("input");
   input.type = "search";
-  input.placeholder = "e.g. diverged, or lr 0.3";
+  input.placeholder = placeholder;
   label.append(input);
+  return [label, input];
+}
+for (const table of document.querySelectorAll("table.runs")) {
+  const [label, input] = searchField("Show runs with", "e.g. diverged, or lr 0.3");
   table.parentElement.before(label);
   const rows = [...table.tBodies[0].rows].map((row) => [row, row.textContent.toLowerCase()]);
   input.addEventListener("input", () => {
@@ -56,13 +60,7 @@ for (const box of boxes) {
 }
 const legend = document.querySelector(".legend");
 if (boxes.length > 1) {
-  const label = document.createElement("label");
-  label.className = "filter";
-  label.textContent = "Choose losses with";
-  const input = document.createElement("input");
-  input.type = "search";
-  input.placeholder = "e.g. clop nt_xent: any of these words";
-  label.append(input);
+  const [label, input] = searchField("Choose losses with", "e.g. clop nt_xent: any of these words");
   legend.append(label);
   input.addEventListener("input", () => {
     const words = input.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
