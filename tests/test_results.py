@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import records, selection, suite
+from cl_semisup import protocol, records, selection, suite
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "results" / "published"
@@ -24,6 +24,8 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     missing = [run.id for run in asked.runs if run.id not in found]
     assert not missing
     assert {found[run.id]["status"] for run in asked.runs} <= {"ok", "collapsed", "diverged"}
+    outdated = {piece for run in asked.runs for piece in protocol.stale(found[run.id])}
+    assert not outdated, f"the code of {outdated} changed since: run again, or see plugins.SAME_SCORES"
     (file,) = (ROOT / "suites").glob(f"*/{name}.yaml")
     assert {run.id for run in suite.read(file).runs} == {run.id for run in asked.runs}, (
         "the suite changed: run it again"
