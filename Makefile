@@ -1,16 +1,20 @@
 # make quickstart   install what is needed, train CLOP and its baselines on real images, print a leaderboard
 # make test         install what is needed and run the tests
+# make engines      also install Ray, and run the tests that start a Ray cluster and a SLURM
 # make check        lint and type-check
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test engines check clean
 
 quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
 
 test:
 	@python=$$($(PYTHON) tools/environment.py test --optional oracle) && $$python -m pytest -n auto
+
+engines:
+	@python=$$($(PYTHON) tools/environment.py test ray) && $$python -m pytest tests/faults/test_ray.py tests/faults/test_slurm.py
 
 check:
 	@python=$$($(PYTHON) tools/environment.py test dev --optional oracle) && \

@@ -14,6 +14,8 @@ from cl_semisup.errors import EngineError, InputError, ResultsError
 from cl_semisup.execution import stop, torchrun
 
 if TYPE_CHECKING:
+    from cl_semisup.execution.conduct import Engine
+    from cl_semisup.execution.machine import Machine
     from cl_semisup.run import Run
     from cl_semisup.selection import Selection
     from cl_semisup.suite import Suite
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         words.insert(0, "run")
     options = _parser().parse_args(words)
+    options.words = words
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         with stop.at_once(), torchrun.led():
@@ -75,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     run = add("run", _run, "run what a suite asks and make its leaderboard (the default: `benchmark.py SUITE`)")
     _suite_options(run)
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default the fastest there is")
-    run.add_argument("--workers", type=_positive, help="processes; by default one a core on a CPU, one on a GPU")
+    run.add_argument("--workers", type=_positive, help="runs at once; by default one a core on a CPU, one on a GPU")
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
     plain = "nothing that is there for speed alone (shared trainings, autocast, layouts, fused steps), to compare with"
@@ -85,6 +88,17 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--run-timeout", type=_seconds, default=math.inf, metavar="SECONDS", help=limit)
     every = "time between two saved states of a run that takes long; default: 60"
     run.add_argument("--checkpoint-seconds", type=_seconds, default=60.0, metavar="SECONDS", help=every)
+    where = "what executes runs: processes of this machine, or a Ray cluster; see docs/scaling.md"
+    run.add_argument("--engine", choices=("local", "ray"), default="local", help=where)
+    there = "of a Ray cluster; by default the one of this machine, else one is started here"
+    run.add_argument("--address", help=there)
+    run.add_argument("--run-cpus", type=_share, default=1.0, metavar="N", help="CPUs of a run on a cluster; default: 1")
+    share = "GPUs of a run on a cluster, 0.25 for instance; by default 1 if it runs on a GPU"
+    run.add_argument("--run-gpus", type=_share, metavar="N", help=share)
+    script = "print a SLURM batch script that runs the suite as an array on a shared results folder, and stop"
+    run.add_argument("--print-sbatch", action="store_true", help=script)
+    leave = "leave once nothing is left but what other commands work on; by default it is waited for"
+    run.add_argument("--no-wait", action="store_true", help=leave)
     redo = "do again those runs that failed, whose code has changed (stale), or all"
     run.add_argument("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
 
@@ -159,13 +173,24 @@ def _positive(text: str) -> int:
 
 
 def _seconds(text: str) -> float:
+    return _above_zero(text, "of seconds ")
+
+
+def _share(text: str) -> float:
+    share = _above_zero(text)
+    if share > 1 and share % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number or below 1. Got {text!r}.")
+    return share
+
+
+def _above_zero(text: str, unit: str = "") -> float:
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        seconds = math.nan
-    if not seconds > 0:
-        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0. Got {text!r}.")
-    return seconds
+        number = math.nan
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"must be a number {unit}above 0. Got {text!r}.")
+    return number
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -177,6 +202,8 @@ def _run(options: argparse.Namespace) -> int:
     sweep.results(options.results, suite.runs)
     suite.selection().save(options.results)
     todo = conduct.missing(options.results, suite.runs, options.redo)
+    if options.print_sbatch:
+        return _print_sbatch(options, suite, todo)
     print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
     failed = 0
     if todo:
@@ -196,15 +223,74 @@ def _live(options: argparse.Namespace, name: str) -> AbstractContextManager[None
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
     from cl_semisup.execution import conduct, prepare
-    from cl_semisup.execution.execute import choose_device
-    from cl_semisup.execution.local import Local, default_threads, default_workers
-    from cl_semisup.execution.machine import Machine
 
     prepare.datasets(suite, todo)
-    alone = not torchrun.started()
-    device = choose_device(options.device) if alone else torchrun.device_of_process(options.device)
-    workers = min(len(todo), options.workers or default_workers(device))
-    machine = Machine(
+    choose = _torchrun if torchrun.started() else _ray if options.engine == "ray" else _local
+    engine = choose(options, suite, len(todo))
+    patience = conduct.PATIENCE if options.no_wait else math.inf
+    return conduct.conduct(options.results, todo, engine, not options.plain, patience).failed
+
+
+def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.local import Local
+    from cl_semisup.execution.machine import default_threads, default_workers
+
+    device = choose_device(options.device)
+    workers = min(runs, options.workers or default_workers(device))
+    machine = _machine(options, suite, device, options.threads or default_threads(device))
+    print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
+    return Local(machine, workers, options.plugin, options.run_timeout)
+
+
+def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup.execution.machine import default_threads
+
+    if options.workers or options.engine != "local":
+        rule = "under torchrun all processes share one training at a time"
+        raise InputError(f"--workers, --engine: {rule}. Leave them out.")
+    device = torchrun.device_of_process(options.device)
+    machine = _machine(options, suite, device, options.threads or default_threads(device))
+    print(f"Running {runs}, one at a time, on {torchrun.processes()} processes.", flush=True)
+    return torchrun.Torchrun(machine, options.run_timeout)
+
+
+def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup.execution import ray_engine
+    from cl_semisup.execution.machine import Need
+
+    ray_engine.connect(options.address)
+    device = ray_engine.choose_device(options.device)
+    need = Need(options.run_cpus, options.run_gpus or (1.0 if device == "cuda" else 0.0))
+    if device == "cpu" and need.gpus:
+        raise InputError(f"--run-gpus: runs on a CPU take no GPU. Got {need.gpus:g}. Leave it out.")
+    threads = options.threads or (1 if device == "cpu" else math.ceil(need.cpus))
+    machine = _machine(options, suite, device, threads)
+    engine = ray_engine.Ray(machine, need, min(runs, options.workers or runs), options.plugin, options.run_timeout)
+    print(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.", flush=True)
+    return engine
+
+
+def _print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
+    from cl_semisup.execution import prepare, slurm
+    from cl_semisup.execution.machine import Need
+
+    if options.engine != "local" or options.redo == "all":
+        raise InputError("--print-sbatch: neither --engine nor --redo all goes with it. Leave them out.")
+    prepare.datasets(suite, todo)
+    logs = options.results.resolve() / suite.name
+    logs.mkdir(parents=True, exist_ok=True)
+    need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
+    program = [sys.executable, str(Path(sys.argv[0]).resolve())]
+    runs = min(options.workers or slurm.RUNS, max(len(todo), 1))
+    print(slurm.script(suite.name, program, options.words, logs, runs, need), end="")
+    return OK
+
+
+def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: int) -> "Machine":
+    from cl_semisup.execution.machine import Machine
+
+    return Machine(
         device=device,
         data_dir=suite.data_dir,
         channels_last=not options.no_channels_last,
@@ -212,18 +298,8 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
         plain=options.plain,
         checkpoints=str(options.results / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
-        threads=options.threads or default_threads(device),
+        threads=threads,
     )
-    engine: conduct.Engine
-    if alone:
-        engine = Local(machine, workers, options.plugin, options.run_timeout)
-        print(f"Running {len(todo)} on {device} in {workers} worker process(es).", flush=True)
-    else:
-        if options.workers:
-            raise InputError("--workers: under torchrun all processes share one training at a time. Leave it out.")
-        engine = torchrun.Torchrun(machine, options.run_timeout)
-        print(f"Running {len(todo)}, one at a time, on {torchrun.processes()} processes.", flush=True)
-    return conduct.conduct(options.results, todo, engine, share=not options.plain).failed
 
 
 def _check(options: argparse.Namespace) -> int:

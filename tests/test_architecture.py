@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -125,6 +127,19 @@ def test_the_core_never_names_a_plug_in() -> None:
     for path in _files():
         if _home(path) not in OPEN:
             assert not branch.search(path.read_text("utf-8")), path
+
+
+def test_the_core_knows_no_engine() -> None:
+    """An engine is one file; the command line chooses it, and Ray is imported where runs are to execute on it."""
+    engines = {f"cl_semisup.execution.{name}" for name in ("local", "ray_engine", "slurm")}
+    for path in _files():
+        if path.name != "cli.py" and _home(path) != "gate":
+            assert not _imports(path) & engines, path
+        if path.name != "ray_engine.py":
+            assert "ray" not in {name.split(".")[0] for name in _imports(path)}, path
+    plain = "import sys, cl_semisup.cli, cl_semisup.execution.conduct, cl_semisup.execution.execute; "
+    plain += f"assert not {{'ray', *{sorted(engines)}}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", plain], check=True, cwd=PACKAGE.parent)
 
 
 def test_no_drawer_for_odds_and_ends() -> None:

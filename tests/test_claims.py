@@ -105,11 +105,11 @@ def test_a_command_keeps_its_leases_alive_while_it_works(
     seen = []
 
     class Slow(InProcess):
-        def poll(self, seconds: float) -> Any:
+        def results(self, seconds: float) -> Any:
             (path,) = (tmp_path / "claims").iterdir()
             seen.append(path.stat().st_mtime_ns)
             time.sleep(0.01)
-            return super().poll(seconds) if len(seen) == 3 else None
+            return super().results(seconds) if len(seen) == 3 else []
 
     outcome = conduct.conduct(tmp_path, list(asked.runs[:1]), Slow())
     assert outcome.done == 1

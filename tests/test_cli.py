@@ -47,6 +47,8 @@ def suite_file(folder: Path, text: str) -> str:
         (["suites/quickstart.yaml", "--device", "cuda:99"], "--device: 'cuda:99' is not on this machine. Known:"),
         (["suites/quickstart.yaml", "--plugin", "none.py"], "none.py: a plug-in is one Python file. Got no such file."),
         (["suites/quickstart.yaml", "--workers", "0"], "must be a whole number of at least 1. Got '0'."),
+        (["suites/quickstart.yaml", "--run-gpus", "1.5"], "must be a whole number or below 1. Got '1.5'."),
+        (["suites/quickstart.yaml", "--run-cpus", "0"], "must be a number above 0. Got '0'."),
         (["report", "never_run"], "the suite 'never_run' has not run here."),
     ],
 )
@@ -159,3 +161,46 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert time.perf_counter() - began < 10  # 0.06 s on a quiet machine
+
+
+def test_ray_is_asked_for_where_it_is_missing(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    monkeypatch.delitem(sys.modules, "cl_semisup.execution.ray_engine", raising=False)
+    words = ("tests/tiny.yaml", "--results", str(tmp_path), "--engine", "ray")
+    message = "--engine ray: needs Ray. Got none. Install it: pip install 'cl-semisup[ray]'.\n"
+    assert run(capsys, *words)[0::2] == (2, message)
+
+
+def test_a_batch_script_asks_for_what_runs_need_and_repeats_the_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    words = ("tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path))
+    code, plain, _ = run(capsys, *words, "--workers=3", "--run-timeout", "600")
+    assert code == 0
+    assert "#SBATCH --array=0-2\n#SBATCH --cpus-per-task=1\n#SBATCH --time" in plain
+    asked = (
+        f" run tests/tiny.yaml --results {tmp_path} --run-timeout 600 --workers 1 --no-wait &\nwork=$!\nwait $work\n"
+    )
+    assert plain.endswith(asked)
+    assert "gpu" not in plain
+    _, shared, _ = run(capsys, *words, "--workers", "6", "--run-gpus", "0.5", "--run-cpus", "2")
+    assert "#SBATCH --array=0-1\n#SBATCH --cpus-per-task=4\n#SBATCH --gres=gpu:1\n" in shared
+    assert "--workers 2 --no-wait &" in shared
+    assert not (tmp_path / "records").exists()  # nothing was run
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--run-gpus", "2"], "--run-gpus: at most 1, since a run trains on one GPU. Got 2."),
+        (["--redo", "all"], "--print-sbatch: neither --engine nor --redo all goes with it. Leave them out."),
+        (["--engine", "ray"], "--print-sbatch: neither --engine nor --redo all goes with it. Leave them out."),
+    ],
+)
+def test_what_an_array_cannot_do_is_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+) -> None:
+    asked = run(capsys, "tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path), *words)
+    assert asked[0::2] == (2, message + "\n")

@@ -39,17 +39,15 @@ class InProcess:
     def submit(self, training: Training) -> None:
         self.queue.append(training)
 
-    def poll(self, seconds: float) -> Finished:
+    def results(self, seconds: float) -> list[Finished]:
         training = self.queue.pop(0)
         for run in training.runs:
             self.before(run)
-        return training, self.executor.training(training)
+        return [(training, self.executor.training(training))]
 
-    def leave(self, seconds: float) -> list[Any]:
-        return []
-
-    def cancel(self) -> None:
+    def cancel(self, seconds: float = 0.0) -> list[Finished]:
         self.cancelled = True
+        return []
 
 
 def test_a_finished_run_is_never_repeated(tmp_path: Path, runs: list[Run]) -> None:
@@ -146,6 +144,14 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Ru
     assert outcome.found == 1
     assert outcome.statuses["ok"] == len(runs) - 1
     assert conduct.missing(tmp_path, runs) == []
+
+
+def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path: Path, runs: list[Run]) -> None:
+    foreign = Claims(tmp_path)
+    assert foreign.take(trainings.group(runs)[0].id)
+    outcome = conduct.conduct(tmp_path, runs, InProcess(), patience=0.2)
+    assert outcome.done == len(runs) - 1
+    assert conduct.missing(tmp_path, runs) == runs[:1]
 
 
 def test_an_unwritable_results_folder_is_told_before_anything_runs(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A suite's runs through an engine: what is done is left alone, what is missing is claimed, run and written."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
@@ -15,18 +16,22 @@ from cl_semisup.execution.trainings import Finished, Training
 from cl_semisup.run import Run
 
 POLL_SECONDS = 0.5  # how often a signal, and the runs of another command on the same folder, are looked for
+PATIENCE = 90.0  # seconds after which what others still claim is in the hands of somebody who lives
 GRACE_SECONDS = 8.0  # what workers have to save their state in when the command is stopped; schedulers give 10 and more
 
 
 class Engine(Protocol):
-    """What executes trainings: this machine's workers, or a cluster."""
+    """What executes trainings, `slots` at once: this machine's workers, or a cluster.
 
-    slots: int
+    `results` waits at most so many seconds for one to finish. `cancel` ends all; given seconds, workers save the states
+    of what is unfinished first, and what finishes meanwhile is given.
+    """
 
+    @property
+    def slots(self) -> int: ...
     def submit(self, training: Training) -> None: ...
-    def poll(self, seconds: float) -> Finished | None: ...
-    def leave(self, seconds: float) -> Iterable[Finished]: ...
-    def cancel(self) -> None: ...
+    def results(self, seconds: float) -> list[Finished]: ...
+    def cancel(self, seconds: float = 0.0) -> list[Finished]: ...
 
 
 @dataclass
@@ -58,22 +63,22 @@ def _wanted(path: Path, redo: str) -> bool:
     return redo == "stale" and bool(protocol.stale(records.read(path)))
 
 
-def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True) -> Outcome:
+def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True, patience: float = math.inf) -> Outcome:
     """Execute the runs; records are written here and nowhere else, so an engine needs no shared folder.
 
     Runs that differ only in what training does not see are trained once, unless `share` is off. A training that
-    another command has claimed is left to it and waited for. The first SIGINT or SIGTERM lets the engine
-    save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Finished
+    another command has claimed is left to it, and waited for with `patience`. The first SIGINT or SIGTERM lets the
+    engine save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Finished
     records stay in any case.
     """
     with stop.Request() as request:
-        work = _Work(results, trainings.group(todo) if share else list(map(trainings.alone, todo)), engine)
+        work = _Work(results, trainings.group(todo) if share else list(map(trainings.alone, todo)), engine, patience)
         try:
             while work.left() and not request:
                 work.submit()
                 work.wait()
             if request:
-                work.keep(engine.leave(GRACE_SECONDS))
+                work.keep(engine.cancel(GRACE_SECONDS))
                 raise stop.Stopped(request.number)
         finally:
             work.progress.close()
@@ -85,15 +90,18 @@ def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True) 
 class _Work:
     """The trainings of a command: waiting, claimed elsewhere, or in the engine."""
 
-    def __init__(self, results: Path, todo: list[Training], engine: Engine):
+    def __init__(self, results: Path, todo: list[Training], engine: Engine, patience: float):
         runs = [run for training in todo for run in training.runs]
         self.results, self.engine, self.progress = results, engine, Progress(runs)
         self.outcome, self.claims = Outcome(), Claims(results)
+        self.patience, self.worked = patience, time.monotonic()
         self.before = {run.id: _stamp(records.path_of(results, run)) for run in runs}
         self.waiting, self.elsewhere, self.flying = deque(todo), deque[Training](), 0
 
     def left(self) -> bool:
-        return bool(self.waiting or self.elsewhere or self.flying)
+        """Is there something to do, or, while patience lasts, to wait for?"""
+        patient = time.monotonic() - self.worked < self.patience
+        return bool(self.flying or (patient and (self.waiting or self.elsewhere)))
 
     def submit(self) -> None:
         """Fill the engine's slots with trainings that nobody else works on."""
@@ -114,8 +122,7 @@ class _Work:
     def wait(self) -> None:
         """For a training to finish, or a moment."""
         if self.flying:
-            finished = self.engine.poll(POLL_SECONDS)
-            self.keep([finished] if finished else [])
+            self.keep(self.engine.results(POLL_SECONDS))
         elif self.elsewhere:
             time.sleep(POLL_SECONDS)
         self.claims.beat()
@@ -133,6 +140,7 @@ class _Work:
             (self.results / "checkpoints" / f"{training.id}.pt").unlink(missing_ok=True)
             self.claims.release(training.id)
             self.flying -= 1
+            self.worked = time.monotonic()
 
     def _found(self, run: Run) -> bool:
         """Has another command finished it since?"""

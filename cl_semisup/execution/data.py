@@ -1,5 +1,6 @@
 """A run's data set on the device, the part of it that a run draws, and the data sets that probes look at beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import torch
 from torch import Tensor
 
 from cl_semisup import plugins
-from cl_semisup.execution.machine import Machine
 from cl_semisup.images import Images
-from cl_semisup.run import Named, Run
+from cl_semisup.run import Named
 
 KEPT = 4  # data sets of probes that stay loaded
+Read = Callable[[Named], Images]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,8 @@ class Data:
 class Probed:
     """The data sets that probes look at beside the run's own, by their plug-ins; the last few are kept on the host."""
 
-    def __init__(self, machine: Machine):
-        self.machine = machine
+    def __init__(self, read: Read):
+        self.read = read
         self._kept: dict[str, Images] = {}
 
     def __call__(self, named: Named) -> Images:
@@ -41,13 +42,19 @@ class Probed:
         if key not in self._kept:
             while len(self._kept) >= KEPT:
                 del self._kept[next(iter(self._kept))]
-            self._kept[key] = _read(named, self.machine)
+            self._kept[key] = self.read(named)
         return self._kept[key]
 
 
-def load(run: Run, machine: Machine, device: torch.device) -> Data:
-    """The run's data set, on the device where it fits beside training."""
-    images = _read(run.dataset, machine)
+def read(named: Named, data_dir: str) -> Images:
+    """A data set from its folder."""
+    (name, params) = next(iter(named.items()))
+    images: Images = plugins.load("datasets", name)(**params).load(Path(data_dir))
+    return images
+
+
+def place(images: Images, device: torch.device) -> Data:
+    """A data set on the device where it fits beside training; on a CPU its images are not copied."""
     mean, std = _pixel_statistics(images.train_images)
     home = device if _fits(images.train_images.nbytes + images.test_images.nbytes, device) else torch.device("cpu")
     return Data(
@@ -60,12 +67,6 @@ def load(run: Run, machine: Machine, device: torch.device) -> Data:
         images.classes,
         images.content_hash,
     )
-
-
-def _read(named: Named, machine: Machine) -> Images:
-    (name, params) = next(iter(named.items()))
-    images: Images = plugins.load("datasets", name)(**params).load(Path(machine.data_dir))
-    return images
 
 
 def part(data: Data, kept: Any) -> Data:

@@ -2,6 +2,7 @@
 
 import time
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -24,7 +25,7 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     if not todo:
         return "Nothing is left to do."
     from cl_semisup.execution.execute import choose_device
-    from cl_semisup.execution.local import default_workers
+    from cl_semisup.execution.machine import default_workers
 
     device = choose_device(device)
     grouped = trainings.group(todo)
@@ -69,7 +70,7 @@ def _measure(run: Run, suite: Suite, device: str) -> Seconds:
     """Of a whole run, from a few small steps of its network on the real data and the images still to be seen."""
     import torch
 
-    from cl_semisup.execution.data import Probed, load
+    from cl_semisup.execution.data import Probed, place, read
     from cl_semisup.execution.machine import Machine
     from cl_semisup.execution.trained import Trained, synchronize
     from cl_semisup.settings import Views
@@ -77,11 +78,12 @@ def _measure(run: Run, suite: Suite, device: str) -> Seconds:
 
     torch.set_num_threads(1)  # as in a worker
     machine = Machine(device, suite.data_dir)
-    data = load(run, machine, torch.device(device))
+    images_of = partial(read, data_dir=suite.data_dir)
+    data = place(images_of(run.dataset), torch.device(device))
     images, tests = len(data.train_images), len(data.test_images)
     if not run.epochs or not run.batch_size:
         return 0.0, PROBE_SECONDS
-    trained = Trained(trainings.alone(run), machine, Probed(machine))
+    trained = Trained(trainings.alone(run), machine, Probed(images_of))
     _, model = trained.build(data)
     views = ViewMaker(Views(**run.views), data.mean, data.std)
     batch = data.train_images[: min(run.batch_size, MEASURED_BATCH)].to(trained.device)

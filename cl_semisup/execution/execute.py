@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from cl_semisup import chunked, evaluation, labels, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, picture
-from cl_semisup.execution.data import Data, Probed, load, part
+from cl_semisup.execution.data import Data, Probed, Read, part, place, read
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize
 from cl_semisup.execution.trainings import Answers, Training, alone
@@ -50,7 +50,8 @@ class Executor:
     """Executes runs one after the other on one machine, keeping the last data set loaded.
 
     `leave` says whether this process has been asked to go; training then saves its state and raises Left. Within
-    `together` training goes on, with other processes if it says so.
+    `together` training goes on, with other processes if it says so. Data sets are read from the machine's folder,
+    unless `images` brings them from elsewhere.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class Executor:
         machine: Machine,
         leave: Callable[[], bool] = lambda: False,
         together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        images: Read | None = None,
     ):
         self.machine, self.leave, self.together = machine, leave, together
+        self.images: Read = images or partial(read, data_dir=machine.data_dir)
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
-        self.probed = Probed(machine)
+        self.probed = Probed(self.images)
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""
@@ -100,7 +103,7 @@ class Executor:
         key = repr(run.dataset)
         if self._data is None or self._data[0] != key:
             self._data = None  # free the old one first
-            self._data = (key, load(run, self.machine, self.device))
+            self._data = (key, place(self.images(run.dataset), self.device))
         return self._data[1]
 
 

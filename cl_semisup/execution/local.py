@@ -2,10 +2,9 @@
 serves many; one that dies or takes too long is replaced, and the training of a dead one is tried again."""
 
 import math
-import os
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -17,17 +16,6 @@ from cl_semisup.execution.worker import Worker
 
 ATTEMPTS = 5  # workers that may die in a row over one training, its state on disk unmoved, until its runs have failed
 STARTS = 10  # workers that may die in a row before they are ready for a run
-PATIENCE = 60.0  # seconds, of no consequence
-
-
-def default_workers(device: str) -> int:
-    """One a core on a CPU, where one thread each beats threads for small networks; one a GPU."""
-    return len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
-
-
-def default_threads(device: str) -> int:
-    """Of a worker. On a CPU always 1, since the number moves the last digits and must not follow that of workers."""
-    return 1 if device == "cpu" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 class Local:
@@ -44,47 +32,41 @@ class Local:
         self._waiting.append((training, 1))
         self._assign()
 
-    def next(self) -> Finished:
-        """Wait for a training to finish, as long as it takes."""
-        while (finished := self.poll(PATIENCE)) is None:
-            pass
-        return finished
-
-    def poll(self, seconds: float) -> Finished | None:
-        """Wait for one to finish; None if none has by then. One whose workers keep dying finishes as failures."""
+    def results(self, seconds: float) -> list[Finished]:
+        """Those that finish, once one does; none if none has by then. Workers that keep dying are failures too."""
         end = time.monotonic() + seconds
         while True:
             self._assign()
-            for worker in self._heard(max(0.0, min([end, *self._limits()]) - time.monotonic())):
-                if finished := self._hear(worker):
-                    return finished
-            for worker in self._workers:
-                if worker.training and time.monotonic() >= worker.began + self.limit:
-                    return self._cut(worker)
-            if time.monotonic() >= end:
-                return None
+            patience = min([end, *(worker.began + self.limit for worker in self._busy())]) - time.monotonic()
+            heard = [self._hear(worker) for worker in self._heard(max(0.0, patience))]
+            late = [worker for worker in self._busy() if worker.began + self.limit <= time.monotonic()]
+            finished = [one for one in heard if one] + [self._cut(worker) for worker in late]
+            if finished or time.monotonic() >= end:
+                return finished
 
-    def leave(self, seconds: float) -> Iterator[Finished]:
-        """Ask the workers to save their states and go; what finishes meanwhile is given."""
-        self._waiting.clear()
-        end = time.monotonic() + seconds
-        for worker in list(self._workers):
-            if worker.training is None:
-                self._drop(worker)
-            else:
-                worker.process.terminate()
-        while self._workers and time.monotonic() < end:
-            for worker in self._heard(end - time.monotonic()):
-                training, message = worker.training, worker.hear()
-                self._drop(worker)
-                if training is not None and isinstance(message, tuple):
-                    yield training, message
+    def cancel(self, seconds: float = 0.0) -> list[Finished]:
+        """Stop all workers; of an unfinished training the last state on disk stays.
 
-    def cancel(self) -> None:
-        """Stop all workers at once; of an unfinished training the last state on disk stays."""
+        Given seconds, they may save their states first, and what finishes meanwhile is given.
+        """
+        end, finished = time.monotonic() + seconds, []
+        leaving = self._busy() if seconds else []
+        for worker in leaving:
+            worker.process.terminate()
+        while leaving and time.monotonic() < end:
+            for worker in self._heard(end - time.monotonic(), leaving):
+                message = worker.hear()
+                if isinstance(message, tuple):
+                    assert worker.training is not None  # it is busy
+                    finished.append((worker.training, message))
+                leaving.remove(worker)
         for worker in list(self._workers):
             self._drop(worker)
         self._waiting.clear()
+        return finished
+
+    def _busy(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.training]
 
     def _assign(self) -> None:
         """Give trainings to idle workers, and start as many workers as those that wait can use."""
@@ -96,13 +78,11 @@ class Local:
             self._workers.append(Worker(self.machine, self.plugin_files))
             coming += 1
 
-    def _limits(self) -> list[float]:
-        return [worker.began + self.limit for worker in self._workers if worker.training]
-
-    def _heard(self, seconds: float) -> list[Worker]:
+    def _heard(self, seconds: float, among: Sequence[Worker] | None = None) -> list[Worker]:
         """The workers that have something to say, be it that they are gone."""
-        ready = wait([worker.pipe for worker in self._workers], seconds)
-        return [worker for worker in self._workers if worker.pipe in ready]
+        workers = self._workers if among is None else among
+        ready = wait([worker.pipe for worker in workers], seconds)
+        return [worker for worker in workers if worker.pipe in ready]
 
     def _hear(self, worker: Worker) -> Finished | None:
         """A worker's result; None when it is ready, or died and its training goes back to the queue."""

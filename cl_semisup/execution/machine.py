@@ -1,9 +1,31 @@
 """Where and how runs execute. Without torch: a worker knows its machine before it imports anything heavy."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cl_semisup.execution.trainings import Training
+
+
+def default_workers(device: str) -> int:
+    """One a core on a CPU, where one thread each beats threads for small networks; one a GPU."""
+    return len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
+
+
+def default_threads(device: str) -> int:
+    """Of a worker. On a CPU always 1, since the number moves the last digits and must not follow that of workers."""
+    return 1 if device == "cpu" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one training takes of a cluster's node; with a fraction of a GPU, several share it."""
+
+    cpus: float
+    gpus: float
+
+    def __str__(self) -> str:
+        return f"{self.cpus:g} CPU and {self.gpus:g} GPU" if self.gpus else f"{self.cpus:g} CPU"
 
 
 @dataclass(frozen=True)

@@ -164,32 +164,32 @@ class Torchrun:
         self._flying, self._began, self._silent = training, time.monotonic(), 0.0
         self._asked.put(training)
 
-    def poll(self, seconds: float) -> Finished | None:
-        """Wait for the training; None if it goes on. One that takes too long, or hangs, finishes as a failure."""
+    def results(self, seconds: float) -> list[Finished]:
+        """Wait for the training; none if it goes on. One that takes too long, or hangs, finishes as a failure."""
         try:
             found = self._found.get(timeout=seconds)
         except queue.Empty:
-            return self._overdue()
+            return [late] if (late := self._overdue()) else []
         if isinstance(found, BaseException):
             raise found
         training, answers = found
         self.leaving.clear()
-        return training, self._failures(self._too_long()) if answers is None else answers
+        return [(training, self._failures(self._too_long()) if answers is None else answers)]
 
-    def leave(self, seconds: float) -> Iterator[Finished]:
-        """Ask all processes to leave after this step, the state saved; a training that ends meanwhile is given."""
+    def cancel(self, seconds: float = 0.0) -> list[Finished]:
+        """Let the others go; a training that still runs ends with this process.
+
+        Given seconds, all processes leave after this step, the state saved; a training that ends meanwhile is given.
+        """
         self.leaving.set()
         self._asked.put(None)
         self._thread.join(seconds)
+        finished = []
         while not self._found.empty():
             found = self._found.get()
             if isinstance(found, tuple) and found[1] is not None:
-                yield found[0], found[1]
-
-    def cancel(self) -> None:
-        """Let the others go; a training that still runs ends with this process."""
-        self.leaving.set()
-        self._asked.put(None)
+                finished.append((found[0], found[1]))
+        return finished
 
     def _overdue(self) -> Finished | None:
         """A failure, where the training has had its time, or another process has failed and this one hangs."""

@@ -12,6 +12,8 @@ from cl_semisup.execution.trainings import Finished, group
 from cl_semisup.gate.outcome import Ended, Execute, ended
 from cl_semisup.run import Run
 
+PATIENCE = 60.0  # seconds between two looks, of no consequence
+
 
 def here(data_dir: str) -> Execute:
     """Executes runs one after the other in this process."""
@@ -37,7 +39,9 @@ def workers(data_dir: str, count: int, plugin_files: Sequence[Path]) -> Execute:
             trainings = group(runs)
             for training in trainings:
                 engine.submit(training)
-            finished = [engine.next() for _ in trainings]
+            finished: list[Finished] = []
+            while len(finished) < len(trainings):
+                finished += engine.results(PATIENCE)
         finally:
             engine.cancel()
         return _by_run(finished)

@@ -99,11 +99,12 @@ def test_the_same_ctrl_c_passed_on_by_a_wrapper_is_one() -> None:
 def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: Asked, engine: Engine) -> None:
     slow = engine(limit=3)
     slow.submit(alone(asked("hang")))
-    _, ((record, _),) = slow.next()
+    ((_, ((record, _),)),) = slow.results(250)
     assert (record["status"], record["reason"]) == ("failed", "took longer than the limit of 3 s")
     slow.limit = math.inf
     slow.submit(alone(asked("none")))
-    assert slow.next()[1][0][0]["status"] == "ok"
+    ((_, ((record, _),)),) = slow.results(250)
+    assert record["status"] == "ok"
 
 
 def test_a_run_that_kills_every_worker_fails_with_the_signal(

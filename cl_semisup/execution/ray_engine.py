@@ -1,0 +1,378 @@
+"""Trainings on a Ray cluster: one long-lived actor a slot, since importing torch and placing data take seconds.
+
+Workers share no folder with the command. The package travels by content, plug-ins as text, each data set once through
+Ray's object store, which keeps one copy a node; records and the states of unfinished trainings come back as messages.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cl_semisup import protocol
+from cl_semisup.errors import EngineError, InputError
+from cl_semisup.execution import stop
+from cl_semisup.execution.machine import Machine, Need
+from cl_semisup.execution.trainings import Answers, Finished, Training
+from cl_semisup.images import Images
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, which it wants to be chosen
+
+try:
+    import ray
+except ImportError:
+    raise InputError("--engine ray: needs Ray. Got none. Install it: pip install 'cl-semisup[ray]'.") from None
+
+PACKAGE = Path(__file__).parents[1]
+ATTEMPTS = 5  # workers that may die in a row over one training, no state come home, until its runs have failed
+STARTS = 10  # workers that may die in a row before they are ready for a training
+LOOK_SECONDS = 5.0  # between two looks at which nodes there are
+LOST_SECONDS = 300.0  # without a node that could work, until the command gives up; the cluster may be mending itself
+
+
+def connect(address: str | None) -> None:
+    """Join the cluster at the address; without one, that of RAY_ADDRESS or of this machine, else start one here."""
+    handlers = {number: signal.getsignal(number) for number in stop.SIGNALS}
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+    try:
+        with tempfile.TemporaryDirectory() as empty:  # else workers look for code in this command's folder first
+            code = {"py_modules": [str(PACKAGE)], "working_dir": empty, "excludes": ["**/__pycache__"]}
+            ray.init(address, runtime_env=code, **quiet)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise EngineError(f"--address: no Ray cluster can be used. Got {address!r}: {str(error).strip()}") from error
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():  # Ray has put its own in their place
+                signal.signal(number, handler)
+
+
+def choose_device(asked: str) -> str:
+    """`auto` is cuda where the cluster has a GPU; which GPU a worker gets is Ray's to say."""
+    if asked == "auto":
+        return "cuda" if any(node["Resources"].get("GPU") for node in _nodes()) else "cpu"
+    if asked not in ("cpu", "cuda"):
+        raise InputError(f"--device: must be auto, cpu or cuda on Ray, which hands out GPUs itself. Got {asked!r}.")
+    return asked
+
+
+def room(nodes: Sequence[Mapping[str, Any]], need: Need) -> int:
+    """How many trainings these nodes could execute at once; none is spread over two nodes."""
+    return sum(_room(node["Resources"], need) for node in nodes)
+
+
+def _room(resources: Mapping[str, float], need: Need) -> int:
+    shares = [resources.get("CPU", 0.0) / need.cpus]
+    if need.gpus:
+        shares.append(resources.get("GPU", 0.0) / need.gpus)
+    return math.floor(min(shares) + 1e-9)  # 0.3 / 0.1 is a little less than 3
+
+
+def _nodes() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def _too_much(need: Need) -> str:
+    """Ray would wait for ever for a node that is not there."""
+    there = [node["Resources"] for node in _nodes()]
+    sizes = {f"{size.get('CPU', 0):g} CPU and {size.get('GPU', 0):g} GPU" for size in there}
+    return f"a run must fit on one node. Got a need of {need}, and nodes of {', '.join(sorted(sizes)) or 'nothing'}."
+
+
+class Ray:
+    """An engine (see `conduct.Engine`) on the cluster that `connect` has joined.
+
+    At most `workers` trainings at once, each for at most `limit` seconds since its last start.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        need: Need,
+        workers: float = math.inf,
+        plugin_files: Sequence[Path] = (),
+        limit: float = math.inf,
+    ):
+        self.machine, self.need, self.workers, self.limit = machine, need, workers, limit
+        self._waiting: deque[tuple[Training, int]] = deque()
+        self._workers: list[_Worker] = []
+        self._images: dict[str, Any] = {}  # a data set as asked -> where the object store has it
+        self._travelling: tuple[_Worker, Training, Any] | None = None  # a state on its way here, and its reference
+        self._stillborn, self._looked, self._slots, self._had_room = 0, -math.inf, 0, time.monotonic()
+        plugins = {path.name: path.read_text("utf-8") for path in plugin_files}
+        actor = ray.remote(concurrency_groups={"beside": 1})(_Actor)
+        needed = {"num_cpus": need.cpus, "num_gpus": need.gpus}
+        self._start = lambda: _Worker(actor.options(**needed).remote(machine, plugins))
+        if not self.slots:
+            raise InputError(f"--run-cpus, --run-gpus: {_too_much(need)} Ask for less, or add a node.")
+
+    @property
+    def slots(self) -> int:
+        """As many as the nodes that are there have room for; nodes come and go."""
+        if time.monotonic() - self._looked > LOOK_SECONDS:
+            self._slots, self._looked = int(min(self.workers, room(_nodes(), self.need))), time.monotonic()
+            if self._slots:
+                self._had_room = self._looked
+            elif self._looked - self._had_room > LOST_SECONDS:
+                raise EngineError(f"no node with room for a run has come back: {_too_much(self.need)}")
+        return self._slots
+
+    def submit(self, training: Training) -> None:
+        """Queue a training; it starts as soon as a worker is free."""
+        self._waiting.append((training, 1))
+        self._assign()
+
+    def results(self, seconds: float) -> list[Finished]:
+        """Those that finish, once one does; none if none has by then. Workers that keep dying are failures too."""
+        end = time.monotonic() + seconds
+        while True:
+            self._assign()
+            self._fetch_a_state()
+            finished = self._hear(min([end, *(worker.began + self.limit for worker in self._busy())]))
+            late = [worker for worker in self._busy() if worker.began + self.limit <= time.monotonic()]
+            finished += [self._cut(worker) for worker in late]
+            if finished or time.monotonic() >= end:
+                return finished
+
+    def cancel(self, seconds: float = 0.0) -> list[Finished]:
+        """Stop. Workers have so many seconds to send their states, and what finishes meanwhile is given."""
+        end, finished = time.monotonic() + seconds, []
+        for worker in self._busy():
+            worker.actor.leave.remote()
+        while self._busy() and time.monotonic() < end:
+            finished += self._hear(end)
+        for worker in list(self._workers):
+            self._drop(worker)
+        self._waiting.clear()
+        ray.shutdown()
+        return finished
+
+    def _busy(self) -> list["_Worker"]:
+        return [worker for worker in self._workers if worker.training]
+
+    def _assign(self) -> None:
+        """Give trainings to idle workers, and start as many workers as those that wait can use."""
+        for worker in self._workers:
+            if self._waiting and worker.ready and worker.training is None:
+                training, attempt = self._waiting.popleft()
+                worker.give(training, attempt, self._saved(training), self._data(training))
+        coming, slots = sum(not worker.ready for worker in self._workers), self.slots
+        while coming < len(self._waiting) and len(self._workers) < slots:
+            self._workers.append(self._start())
+            coming += 1
+
+    def _data(self, training: Training) -> dict[str, Any]:
+        """The data sets of a training and its probes in the object store, from where each node fetches them once."""
+        from cl_semisup.execution import data
+
+        asked = [named for run in training.runs for named in (run.dataset, *protocol.probed_datasets(run))]
+        for named in asked:
+            if repr(named) not in self._images:
+                images = data.read(named, self.machine.data_dir)
+                _ = images.content_hash  # computed here once, and kept with the images
+                self._images[repr(named)] = ray.put(images)
+        return {repr(named): self._images[repr(named)] for named in asked}
+
+    def _hear(self, until: float) -> list[Finished]:
+        """What workers have to say, be it that they are gone."""
+        speakers = {worker.reference: worker for worker in self._workers if worker.reference}
+        references = [*speakers, *([self._travelling[2]] if self._travelling else [])]
+        patience = max(0.0, until - time.monotonic())
+        if not references:
+            time.sleep(patience)
+            return []
+        ready, _ = ray.wait(references, timeout=patience)
+        ready, _ = ray.wait(references, num_returns=len(references), timeout=0) if ready else ([], [])
+        if self._travelling and self._travelling[2] in ready:
+            self._keep_state()
+        heard = (self._listen(speakers[reference]) for reference in ready if reference in speakers)
+        return [finished for finished in heard if finished]
+
+    def _listen(self, worker: "_Worker") -> Finished | None:
+        """A worker's result; None when it is ready, has left, or has died and its training goes back to the queue."""
+        try:
+            message = ray.get(worker.reference)
+        except ray.exceptions.RayTaskError as error:  # the worker lives, and says what is wrong
+            if isinstance(error.cause, InputError):
+                raise error.cause from None
+            raise EngineError(f"a worker cannot work: {type(error.cause).__name__}: {error.cause}") from error
+        except ray.exceptions.RuntimeEnvSetupError as error:
+            raise EngineError(f"the package cannot be brought to a worker: {error}") from error
+        except ray.exceptions.RayError as error:
+            self._drop(worker)
+            return self._mourn(worker, error)
+        worker.reference, training, worker.training = None, worker.training, None
+        if training is None:
+            worker.ready, worker.node, self._stillborn = True, message, 0
+            return None
+        if isinstance(message, tuple):
+            return training, _from_here(message)
+        self._save(training, message)
+        return None
+
+    def _mourn(self, worker: "_Worker", error: Exception) -> Finished | None:
+        """A worker has died: its training is tried again, unless that never gets anywhere."""
+        death = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if not worker.ready:
+            self._stillborn += 1
+            if self._stillborn >= STARTS:
+                raise EngineError(f"no worker can be started: {STARTS} died, the last by {error}")
+        if worker.training is None:
+            return None
+        self._looked = -math.inf  # it may have gone with its node
+        blameless = worker.progressed or worker.node not in {node["NodeID"] for node in _nodes()}
+        attempt = 1 if blameless else worker.attempt + 1
+        if attempt <= ATTEMPTS:
+            self._waiting.append((worker.training, attempt))
+            return None
+        return self._failed(worker.training, f"the worker process died {ATTEMPTS} times, the last time by {death}")
+
+    def _cut(self, worker: "_Worker") -> Finished:
+        """Put an end to a training that takes too long, and to its worker, which may hang."""
+        self._drop(worker)
+        assert worker.training is not None  # only a busy worker is late
+        return self._failed(worker.training, f"took longer than the limit of {self.limit:g} s")
+
+    def _failed(self, training: Training, reason: str) -> Finished:
+        from cl_semisup.execution.execute import failures
+
+        here = replace(self.machine, device="cpu")  # where this is written; the worker's GPU may have gone with it
+        return training, failures(training, here, reason)
+
+    def _drop(self, worker: "_Worker") -> None:
+        ray.kill(worker.actor)
+        self._workers.remove(worker)
+
+    def _saved(self, training: Training) -> bytes | None:
+        """The state that a training goes on from, of this command or of one before."""
+        if self.machine.checkpoints:
+            with contextlib.suppress(FileNotFoundError):
+                return self.machine.checkpoint_path(training).read_bytes()
+        return None
+
+    def _fetch_a_state(self) -> None:
+        """Bring states home so that a lost node costs minutes: one at a time, so that they never crowd the network."""
+        if self._travelling or not self.machine.checkpoints:
+            return
+        due = time.monotonic() - self.machine.checkpoint_seconds
+        if late := [worker for worker in self._busy() if worker.asked <= due]:
+            worker = min(late, key=lambda one: one.asked)
+            worker.asked = time.monotonic()
+            assert worker.training is not None  # it is busy
+            self._travelling = worker, worker.training, worker.actor.state.remote()
+
+    def _keep_state(self) -> None:
+        """Write a state that has come home, unless its training has finished meanwhile."""
+        assert self._travelling is not None
+        worker, training, reference = self._travelling
+        self._travelling = None
+        with contextlib.suppress(ray.exceptions.RayError):  # its worker has died: its own reference tells
+            state = ray.get(reference)
+            if state and worker.training is training:
+                self._save(training, state)
+                worker.progressed = True
+
+    def _save(self, training: Training, state: bytes | None) -> None:
+        if state and self.machine.checkpoints:
+            _write(self.machine.checkpoint_path(training), state)
+
+
+class _Worker:
+    """The command's end of an actor. It is `ready` once it has imported all it needs; `reference` is what it owes."""
+
+    def __init__(self, actor: Any):
+        self.actor, self.reference = actor, actor.start.remote()
+        self.ready, self.node, self.attempt, self.began, self.asked, self.progressed = False, "", 0, 0.0, 0.0, False
+        self.training: Training | None = None
+
+    def give(self, training: Training, attempt: int, state: bytes | None, data: dict[str, Any]) -> None:
+        self.training, self.attempt, self.progressed = training, attempt, False
+        self.began = self.asked = time.monotonic()
+        self.reference = self.actor.execute.remote(training, state, list(data), *data.values())
+
+
+class _Actor:
+    """The life of a worker, in a process of Ray's somewhere: one training after the other.
+
+    `leave` and `state` are answered beside a training, by a thread of their own.
+    """
+
+    def __init__(self, machine: Machine, plugins: dict[str, str]):
+        self._folder = tempfile.TemporaryDirectory(dir=PACKAGE.parent)  # Ray's, which goes with its session
+        self.machine = replace(machine, checkpoints=str(Path(self._folder.name) / "checkpoints"))
+        self.plugins, self._leave = plugins, threading.Event()
+        self._path: Path | None = None  # of the state of what is trained
+        self._images: dict[str, Images] = {}  # the data sets of what is trained
+
+    def start(self) -> str:
+        """Import all there is to import, and say on which node."""
+        import torch
+
+        from cl_semisup import plugins
+        from cl_semisup.execution.execute import Executor
+
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is Ray's, and only read
+        torch.set_num_threads(self.machine.threads)
+        for name, text in self.plugins.items():
+            path = Path(self._folder.name) / name
+            path.write_text(text, "utf-8")
+            plugins.add(path)
+        self._executor = Executor(self.machine, self._leave.is_set, images=lambda named: self._images[repr(named)])
+        return str(ray.get_runtime_context().get_node_id())
+
+    def execute(
+        self, training: Training, state: bytes | None, names: list[str], *images: Images
+    ) -> Answers | bytes | None:
+        """The answers; or, if asked to leave, the state to go on from. Ray fetches what is an argument."""
+        from cl_semisup.training.checkpoint import Left
+
+        self._path = path = self.machine.checkpoint_path(training)
+        if state:
+            _write(path, state)
+        try:
+            self._images = dict(zip(names, images, strict=True))
+            return self._executor.training(training)
+        except Left:
+            return self.state()
+        finally:
+            path.unlink(missing_ok=True)
+
+    @ray.method(concurrency_group="beside")
+    def state(self) -> bytes | None:
+        """The last state of what is trained; None if there is none yet."""
+        try:
+            return self._path.read_bytes() if self._path else None
+        except FileNotFoundError:
+            return None
+
+    @ray.method(concurrency_group="beside")
+    def leave(self) -> None:
+        self._leave.set()
+
+
+def _write(path: Path, state: bytes) -> None:
+    """Whole or not at all; a state holds its own checksum."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_bytes(state)
+    os.replace(temporary, path)
+
+
+def _from_here(answers: Answers) -> Answers:
+    """The worker's copy of the package has no history: say of which commit it is a copy."""
+    from cl_semisup.execution.execute import environment
+
+    here = environment()
+    for record, _ in answers:
+        record["versions"] |= {name: here[name] for name in ("commit", "clean")}
+    return answers
