@@ -1,14 +1,15 @@
 """How many planted faults the gate finds, in which tier, and how often it cries wolf over unchanged code.
 
-    python benchmarks/gate_power.py                       # ten minutes on one core
+    python benchmarks/gate_power.py                       # both parts, ten minutes on one core
+    python benchmarks/gate_power.py faults                # or one of them: faults, alarms
     python benchmarks/gate_power.py --python OTHER        # rerun under another interpreter too, e.g. with another torch
 
-Writes results/gate_power.md and .json. Faults are planted by replacing one function while the gate measures; the code
-on disk is never touched. What is rerun is a gate of a few losses, so that hundreds are affordable:
+Writes results/gate_power.json and, once it has both parts, gate_power.md. Faults are planted by replacing one function
+while the gate measures; the code on disk is never touched. What is rerun is small, so that hundreds are affordable:
 
-    exact tiers     function and trajectory of 3 losses, every gate with first weights, batches and views of its own and
-                    a learning rate of 0.3 or 10; the reference is measured here, the rerun in another process with
-                    other threads, instructions or torch
+    exact tiers     function and trajectory of one loss, every rerun with first weights, batches and views of its own
+                    and a learning rate of 0.3 or 10; the reference is measured here, the rerun in another process
+                    with other threads, instructions or torch
     outcome tier    whole runs are recorded once in every environment; a gate is a random choice of 8 repetitions of
                     them, here against there
 """
@@ -363,15 +364,13 @@ def _silent(_: str) -> None:
 
 
 def exact_gates(asked: Plan, count: int) -> list[Plan]:
-    """Gates that share no first weights, batches or views, every other one at a rate of 10."""
+    """Gates of one loss each that share no first weights, batches or views, half of them at a rate of 10."""
     gates = []
     for number in range(count):
-        cells = {}
-        for loss in RERUN_LOSSES:
-            run = next(iter(asked.cells[loss].values()))[0]
-            run = replace(run, repetition=100 + number, learning_rate=RATES[number % len(RATES)])
-            cells[loss] = {cell_name(run, [run]): [run]}
-        gates.append(replace(asked, cells=cells))
+        turn, which = divmod(number, len(RERUN_LOSSES))
+        run = next(iter(asked.cells[RERUN_LOSSES[which]].values()))[0]
+        run = replace(run, repetition=100 + number, learning_rate=RATES[turn % len(RATES)])
+        gates.append(replace(asked, cells={RERUN_LOSSES[which]: {cell_name(run, [run]): [run]}}))
     return gates
 
 
@@ -480,7 +479,7 @@ def upper_bound(alarms: int, gates: int) -> float:
 # report -------------------------------------------------------------------------------------------------------------
 
 
-def detections(asked: Plan) -> list[dict[str, Any]]:
+def detections(asked: Plan, _: Sequence[str]) -> dict[str, Any]:
     """Every fault: the tier that it belongs to, the one that found it, and what was seen first."""
     stored, rows = reference_of(asked), []
     for what in FAULTS:
@@ -489,10 +488,11 @@ def detections(asked: Plan) -> list[dict[str, Any]]:
         first = verdict.moved[0] if verdict else None
         row = {"fault": what.name, "tier": what.tier, "found_in": first.tier if first else "", "first": ""}
         if first:
-            row["first"] = f"{first.loss}, {first.where or first.quantity}, {verdict_words.relative(first)}"
+            place = ", ".join(filter(None, (first.loss, first.where, first.quantity)))
+            row["first"] = f"{place} {verdict_words.relative(first)}"
         rows.append(row | {"seconds": round(time.process_time() - began, 1)})
         print(rows[-1], flush=True)
-    return rows
+    return {"faults": rows}
 
 
 def false_alarms(asked: Plan, pythons: Sequence[str]) -> dict[str, Any]:
@@ -513,27 +513,26 @@ def false_alarms(asked: Plan, pythons: Sequence[str]) -> dict[str, Any]:
     return {"exact": exact, "outcome": outcomes, "simulated": simulated_alarms(1000)}
 
 
-def report(found: dict[str, Any]) -> str:
+def report(faults: dict[str, Any], alarms: dict[str, Any]) -> str:
     """What was found, for people."""
-    exact, outcomes, simulated = (found[key] for key in ("exact", "outcome", "simulated"))
+    exact, outcomes, simulated = (alarms[key] for key in ("exact", "outcome", "simulated"))
     paired = [row for row in outcomes if row["with"] != WORST]
-    gates, alarms = sum(row["gates"] for row in exact), sum(len(row["moved"]) for row in exact)
+    reruns, moved = sum(row["gates"] for row in exact), sum(len(row["moved"]) for row in exact)
     return REPORT.format(
-        **found["made"],
-        command=found["command"],
-        time=found["seconds"],
-        right=sum(row["tier"] == row["found_in"] for row in found["faults"]),
-        faults=_table(found["faults"], "fault", "tier", "found_in", "first", "seconds"),
-        count=len(found["faults"]),
-        gates=gates,
-        alarms=alarms,
-        bound=100 * upper_bound(alarms, gates),
+        faults_made=MADE.format(**faults["made"], seconds=faults["seconds"]),
+        right=sum(row["tier"] == row["found_in"] for row in faults["faults"]),
+        count=len(faults["faults"]),
+        faults=_table(faults["faults"], "fault", "tier", "found_in", "first", "seconds"),
+        alarms_made=MADE.format(**alarms["made"], seconds=alarms["seconds"]),
+        reruns=reruns,
+        moved=moved,
+        bound=100 * upper_bound(moved, reruns),
         exact=_table(exact, "with", "torch", "gates", "checks", "moved", "largest"),
-        resampled=sum(row["gates"] for row in paired),
-        resampled_alarms=sum(row["alarms"] for row in paired),
         losses=len(RERUN_LOSSES),
         pool=POOL,
         repetitions=REPETITIONS,
+        resampled=sum(row["gates"] for row in paired),
+        resampled_alarms=sum(row["alarms"] for row in paired),
         outcome=_table(outcomes, "with", "gates", "checks", "alarms", "inconclusive"),
         simulated=simulated["gates"],
         simulated_alarms=simulated["alarms"],
@@ -553,23 +552,26 @@ def _table(rows: Sequence[dict[str, Any]], *names: str) -> str:
     return "\n".join(f"| {line} |" for line in [*head, *(" | ".join(cell(row[n]) for n in names) for row in rows)])
 
 
+MADE = "{seconds} s on one core of {cores} ({machine}, {instructions}; torch {torch}, Python {python}; commit {commit})"
 REPORT = """\
 # What the gate finds, and how often it cries wolf
 
-Made by `{command}` in {time} s, most of it on one core of {cores}
-({machine}, {instructions}; torch {torch}, numpy {numpy}, Python {python}; commit {commit}).
+Made by `python benchmarks/gate_power.py`.
 
 ## Planted faults
 
 {right} of {count} are found in the tier that they belong to. Seconds are of processor time, up to the verdict.
+In all {faults_made}.
 
 {faults}
 
 ## False alarms
 
-**Exact tiers: {alarms} of {gates} reruns of unchanged code raise an alarm** (a rate below {bound:.1f} %, with 95 %
-confidence). Every gate has {losses} losses and first weights, batches and views of its own. An alarm needs a deviation
-of 1e-8; the largest that is seen says more than the count. Numbers are kept to 11 digits, so 0 means below that.
+In all {alarms_made}.
+
+**Exact tiers: {moved} of {reruns} reruns of unchanged code raise an alarm** (a rate below {bound:.1f} %, with 95 %
+confidence). Each is a gate of one of {losses} losses, with first weights, batches and views of its own. An alarm needs
+a deviation of 1e-8; the largest that is seen says more than the count. Numbers are kept to 11 digits: 0 is below that.
 
 {exact}
 
@@ -590,6 +592,7 @@ found in {power:.0f} %.
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="PART", help="faults, alarms; by default both")
     parser.add_argument("--python", action="append", default=[], help="another interpreter to rerun with")
     parser.add_argument("--rerun", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -598,17 +601,20 @@ def main() -> int:
     if options.rerun:
         print(json.dumps(rerun(asked, options.rerun)))
         return 0
-    began = time.perf_counter()
-    command = " ".join(["python benchmarks/gate_power.py", *("--python OTHER" for _ in options.python)])
-    found: dict[str, Any] = {"schema": 1, "command": command, "made": made_with(), "faults": detections(asked)}
-    found |= false_alarms(asked, options.python)
-    found["seconds"] = round(time.perf_counter() - began)
-    records.write_text(RESULTS / "gate_power.json", json.dumps(found, indent=1) + "\n")
-    records.write_text(RESULTS / "gate_power.md", report(found))
-    print(report(found))
-    missed = any(row["tier"] != row["found_in"] for row in found["faults"])
-    return int(missed or any(row["moved"] for row in found["exact"]))
+    stored = RESULTS / "gate_power.json"
+    found: dict[str, Any] = json.loads(stored.read_text("utf-8")) if stored.exists() else {"schema": 1}
+    for part in options.parts or PARTS:
+        began = time.perf_counter()
+        measured = PARTS[part](asked, options.python)
+        found[part] = {"made": made_with(), "seconds": round(time.perf_counter() - began), **measured}
+        records.write_text(stored, json.dumps(found, indent=1) + "\n")
+    if all(part in found for part in PARTS):
+        records.write_text(RESULTS / "gate_power.md", report(found["faults"], found["alarms"]))
+    missed = any(row["tier"] != row["found_in"] for row in found.get("faults", {}).get("faults", []))
+    return int(missed or any(row["moved"] for row in found.get("alarms", {}).get("exact", [])))
 
+
+PARTS = {"faults": detections, "alarms": false_alarms}
 
 if __name__ == "__main__":
     sys.exit(main())
