@@ -1,7 +1,7 @@
 """How many planted faults the gate finds, in which tier, and how often it cries wolf over unchanged code.
 
     python benchmarks/gate_power.py                       # both parts, ten minutes on one core
-    python benchmarks/gate_power.py faults                # or one of them: faults, alarms
+    python benchmarks/gate_power.py --only faults         # or one of them: faults, alarms
     python benchmarks/gate_power.py --python OTHER        # rerun under another interpreter too, e.g. with another torch
 
 Writes results/gate_power.json and, once it has both parts, gate_power.md. Faults are planted by replacing one function
@@ -592,7 +592,7 @@ found in {power:.0f} %.
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=PARTS, metavar="PART", help="faults, alarms; by default both")
+    parser.add_argument("--only", choices=PARTS, help="one part; by default both")
     parser.add_argument("--python", action="append", default=[], help="another interpreter to rerun with")
     parser.add_argument("--rerun", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -603,7 +603,7 @@ def main() -> int:
         return 0
     stored = RESULTS / "gate_power.json"
     found: dict[str, Any] = json.loads(stored.read_text("utf-8")) if stored.exists() else {"schema": 1}
-    for part in options.parts or PARTS:
+    for part in [options.only] if options.only else PARTS:
         began = time.perf_counter()
         measured = PARTS[part](asked, options.python)
         found[part] = {"made": made_with(), "seconds": round(time.perf_counter() - began), **measured}
