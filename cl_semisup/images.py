@@ -15,6 +15,7 @@ class Facts:
     """What a suite must know of a data set before loading it: images in train and test, classes, channels, side.
 
     `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
+    `class_sizes` are the training images of each class; () where all classes are as large as the smallest.
     """
 
     train: int
@@ -23,6 +24,12 @@ class Facts:
     channels: int
     side: int
     smallest_class: int
+    class_sizes: tuple[int, ...] = ()
+
+    def labels(self) -> NDArray[np.int64]:
+        """(M,) training labels in these numbers, sorted; -1 for images without a class."""
+        sizes = self.class_sizes or (self.smallest_class,) * self.classes
+        return np.repeat(np.arange(-1, self.classes), [self.train - sum(sizes), *sizes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +78,7 @@ class Images:
 
     def facts(self) -> Facts:
         known = self.train_labels[self.train_labels >= 0]
-        smallest = int(np.bincount(known, minlength=self.classes).min()) if len(known) else 0
+        sizes = tuple(np.bincount(known, minlength=self.classes).tolist())
         _, channels, side, _ = self.train_images.shape
-        return Facts(len(self.train_images), len(self.test_images), self.classes, channels, side, smallest)
+        uneven = sizes if len(set(sizes)) > 1 else ()
+        return Facts(len(self.train_images), len(self.test_images), self.classes, channels, side, min(sizes), uneven)

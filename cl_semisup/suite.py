@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, MinLen
 
-from cl_semisup import grid, plugins, yaml_source
+from cl_semisup import grid, labels, plugins, yaml_source
 from cl_semisup.errors import DataError, InputError, SuiteError, unknown
 from cl_semisup.grid import Fault, Option, Place
 from cl_semisup.images import Facts
@@ -99,6 +99,8 @@ class Cells:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
+DROPPING = ("imbalance", "unlabelled_imbalance", "unlabelled_ratio")  # what leaves out training images
+DRAWN = (*DROPPING, "label_fraction", "labels_per_class", "unseen_classes")  # what decides which
 VIEWS = "changes to the data set's own views"
 EVALUATION = "probes: settings by name, or false to leave a default probe out"
 
@@ -298,7 +300,7 @@ def _evaluation(node: Any, faults: list[Fault]) -> list[Option]:
 
 def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, faults: list[Fault]) -> list[Run]:
     """Every cell of the grid, checked as a whole, once a repetition, and the untrained floors that go with them."""
-    check = _CellCheck(data_dir, faults)
+    check = _CellCheck(data_dir, repetitions, faults)
     keys = list(columns)
     cells: list[dict[str, Any]] = []
     for row in grid.combinations(list(columns.values()), (), faults, times=repetitions):
@@ -319,9 +321,10 @@ def _runs(columns: dict[str, list[Option]], repetitions: int, data_dir: str, fau
 class _CellCheck:
     """Rules that need several keys at once. A fault is told once, at the key that breaks the rule."""
 
-    def __init__(self, data_dir: str, faults: list[Fault]):
-        self.data_dir, self.faults = data_dir, faults
+    def __init__(self, data_dir: str, repetitions: int, faults: list[Fault]):
+        self.data_dir, self.repetitions, self.faults = data_dir, repetitions, faults
         self.facts: dict[str, Facts | None] = {}
+        self.kept: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
 
     def passes(self, cell: dict[str, Option]) -> bool:
@@ -344,7 +347,24 @@ class _CellCheck:
             rule = "leave two classes to confuse" if cell["label_noise"].value else "leave a class with labels"
             self._fault(unseen, f"must {rule}: the data have {facts.classes}. Got {unseen.value}. Lower it.")
             return False
+        if batch.value > (kept := self._kept(cell, facts)):
+            axes = " and ".join(axis for axis in DROPPING if cell[axis].value is not None)
+            rule = f"must not exceed the {kept} of {facts.train} training images that {axes} keep"
+            self._fault(batch, f"{rule}. Got {batch.value}. Lower it.")
+            return False
         return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
+
+    def _kept(self, cell: dict[str, Option], facts: Facts) -> int:
+        """The training images of a cell, in the repetition that has fewest: the draw itself, of as many labels."""
+        if all(cell[axis].value is None for axis in DROPPING):
+            return facts.train
+        asked = {axis: cell[axis].value for axis in DRAWN}
+        run = {**asked, "dataset": cell["datasets"].value}
+        key = repr(run)
+        if key not in self.kept:
+            drawn = (labels.of_run(facts.labels(), {**run, "repetition": n}) for n in range(self.repetitions))
+            self.kept[key] = min(len(each.kept) for each in drawn)
+        return self.kept[key]
 
     def _facts(self, option: Option) -> Facts | None:
         key = repr(option.value)

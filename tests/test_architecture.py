@@ -61,6 +61,7 @@ MAY_IMPORT = {
         "evaluation",
         "grid",
         "images",
+        "labels",
         "losses",
         "plugins",
         "run",

@@ -29,9 +29,9 @@ from cl_semisup.settings import Views
 KNOWN = {
     "cifar10": Facts(50_000, 10_000, 10, 3, 32, 5_000),
     "cifar100": Facts(50_000, 10_000, 100, 3, 32, 500),
-    "mnist": Facts(60_000, 10_000, 10, 1, 28, 5_421),
+    "mnist": Facts(60_000, 10_000, 10, 1, 28, 5_421, (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949)),
     "fashion_mnist": Facts(60_000, 10_000, 10, 1, 28, 6_000),
-    "svhn": Facts(73_257, 26_032, 10, 3, 32, 4_659),
+    "svhn": Facts(73_257, 26_032, 10, 3, 32, 4_659, (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659)),
     "stl10": Facts(105_000, 8_000, 10, 3, 96, 500),
 }
 RANDOM = np.random.default_rng(0)
@@ -108,6 +108,19 @@ def test_digits_are_not_mirrored_and_grey_images_have_no_colour_to_change() -> N
 # published data sets --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["digits", "glyphs", "subspaces"])
+def test_sizes_of_a_set_that_is_always_there_are_those_of_its_images(name: str, tmp_path: Path) -> None:
+    assert plugin(name).facts(tmp_path) == plugin(name).load(tmp_path).facts()
+
+
+def test_labels_stand_for_the_sizes_of_the_classes() -> None:
+    assert Facts(7, 1, 3, 1, 4, 1, (1, 3, 2)).labels().tolist() == [-1, 0, 1, 1, 1, 2, 2]
+    assert Facts(4, 1, 2, 1, 4, 2).labels().tolist() == [0, 0, 1, 1]
+    for known in KNOWN.values():
+        sizes = known.class_sizes or (known.smallest_class,) * known.classes
+        assert len(sizes) == known.classes and min(sizes) == known.smallest_class and sum(sizes) <= known.train
+
+
 @pytest.mark.parametrize("name", KNOWN)
 def test_sizes_of_a_published_set_are_known_before_it_is_there(name: str, tmp_path: Path) -> None:
     assert plugin(name).facts(tmp_path) == KNOWN[name]
@@ -140,7 +153,7 @@ def test_a_missing_set_names_the_first_of_torchvisions_files_that_is_missing(nam
 def test_an_archive_of_that_name_goes_first_and_its_own_sizes_win(name: str, tmp_path: Path) -> None:
     archive(tmp_path / f"{name}.npz", classes=np.array(["left", "right"]))
     data = plugin(name)
-    assert data.facts(tmp_path) == Facts(train=6, test=3, classes=2, channels=1, side=4, smallest_class=2)
+    assert data.facts(tmp_path) == Facts(6, 3, classes=2, channels=1, side=4, smallest_class=2, class_sizes=(4, 2))
     data.prepare(tmp_path, True)  # nothing is fetched
     images = data.load(tmp_path)
     assert images.facts() == data.facts(tmp_path)
@@ -234,8 +247,7 @@ def test_files_of_another_size_than_published_are_refused(tmp_path: Path) -> Non
     _mnist(tmp_path / "MNIST")
     assert refusal(plugin("mnist").load, tmp_path) == (
         f"mnist: torchvision's files in {tmp_path} cannot be read: must be "
-        "Facts(train=60000, test=10000, classes=10, channels=1, side=28, smallest_class=5421). "
-        "Got Facts(train=20, test=10, classes=10, channels=1, side=28, smallest_class=2). "
+        f"{KNOWN['mnist']}. Got Facts(train=20, test=10, classes=10, channels=1, side=28, smallest_class=2, class_sizes=()). "
         "Delete them and set `download: true` in the suite."
     )
 
@@ -351,7 +363,7 @@ def test_sizes_are_read_without_reading_the_pixels(tmp_path: Path) -> None:
     found = data.facts(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == Facts(2000, 7, 7, 3, 64, 285)
+    assert found == Facts(2000, 7, 7, 3, 64, 285, (286, 286, 286, 286, 286, 285, 285))
     assert peak < 1_000_000
 
 
@@ -373,7 +385,7 @@ def test_a_compressed_archive_and_names_in_bytes_are_read(tmp_path: Path) -> Non
 
 def test_unlabelled_training_images_are_welcome(tmp_path: Path) -> None:
     archive(tmp_path / "a.npz", train_labels=np.array([-1, 1, 0, 1, -1, -1]))
-    assert plugin("arrays", file="a.npz").facts(tmp_path) == Facts(6, 3, 2, 1, 4, 1)
+    assert plugin("arrays", file="a.npz").facts(tmp_path) == Facts(6, 3, 2, 1, 4, 1, (1, 2))
 
 
 class Pickled:
@@ -548,7 +560,9 @@ def decoded(tmp_path: Path, path: Path, side: int = 8) -> NDArray[np.uint8]:
 
 
 def test_a_folder_a_class_is_read_in_the_order_of_names(folder: Path) -> None:
-    assert pets().facts(folder.parent) == Facts(train=5, test=1, classes=2, channels=3, side=8, smallest_class=2)
+    assert pets().facts(folder.parent) == Facts(
+        train=5, test=1, classes=2, channels=3, side=8, smallest_class=2, class_sizes=(3, 2)
+    )
     images = pets().load(folder.parent)
     assert images.facts() == pets().facts(folder.parent)
     assert images.class_names == ("cat", "dog")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cl_semisup import labels
+from cl_semisup import labels, plugins
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.evaluation import Embedded, Measured
 from cl_semisup.execution import execute
@@ -353,6 +354,31 @@ def test_a_wrong_axis_is_told_before_anything_runs(
     with pytest.raises(SuiteError) as error:
         parse(f"{text}{axis}\n")
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("axes", "named"),
+    [
+        ("imbalance: {factor: 100}", "imbalance"),
+        ("imbalance: {factor: 50, order: drawn}", "imbalance"),
+        ("unlabelled_imbalance: {factor: 20, shape: step}", "unlabelled_imbalance"),
+        ("unlabelled_ratio: 1", "unlabelled_ratio"),
+        ("imbalance: {factor: 30}\nunlabelled_ratio: 2\nunseen_classes: 3", "imbalance and unlabelled_ratio"),
+    ],
+)
+def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
+    parse: Callable[[str], Suite], text: str, axes: str, named: str
+) -> None:
+    """The number is that of the labels themselves, of the repetition that keeps fewest."""
+    asked = text.replace("repetitions: 1", "repetitions: 3") + axes + "\n"
+    train = plugins.load("datasets", "digits")().load(Path("data")).train_labels
+    runs = parse(asked.replace("batch_size: 128", "batch_size: 2")).runs
+    kept = min(len(labels.of_run(train, run.as_dict()).kept) for run in runs)
+    assert parse(asked.replace("batch_size: 128", f"batch_size: {kept}"))
+    with pytest.raises(SuiteError) as error:
+        parse(asked.replace("batch_size: 128", f"batch_size: [2, {kept + 1}]"))
+    rule = f"must not exceed the {kept} of 1437 training images that {named} keep"
+    assert error.value.faults == [f"s.yaml:7:17: batch_size[1]: {rule}. Got {kept + 1}. Lower it."]
 
 
 def test_a_batch_larger_than_what_is_kept_fails_in_words(parse: Callable[[str], Suite], text: str) -> None:

@@ -47,8 +47,9 @@ class ImageFolder:
 
     def facts(self, data_dir: Path) -> Facts:
         classes, train, test = self._parts(data_dir)
-        smallest = int(np.bincount(train.labels).min())
-        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, smallest)
+        sizes = tuple(np.bincount(train.labels).tolist())
+        uneven = sizes if len(set(sizes)) > 1 else ()
+        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, min(sizes), uneven)
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Decode now, so that a broken file is found before anything runs, and only once."""

@@ -44,9 +44,10 @@ def _read(data_dir: Path) -> Images:
 
 
 FILES = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+SIZES = (5_923, 6_742, 5_958, 6_131, 5_842, 5_421, 5_918, 6_265, 5_851, 5_949)
 _KNOWN = _sources.Known(
     "mnist",
-    Facts(train=60_000, test=10_000, classes=10, channels=1, side=28, smallest_class=5_421),
+    Facts(60_000, 10_000, classes=10, channels=1, side=28, smallest_class=5_421, class_sizes=SIZES),
     tuple(f"MNIST/raw/{name}-ubyte" for name in FILES),
     _fetch,
     _read,

@@ -47,9 +47,10 @@ def _read(data_dir: Path) -> Images:
     return Images(train_images, train.labels, test_images, test.labels, names)
 
 
+SIZES = (4_948, 13_861, 10_585, 8_497, 7_458, 6_882, 5_727, 5_595, 5_045, 4_659)
 _KNOWN = _sources.Known(
     "svhn",
-    Facts(train=73_257, test=26_032, classes=10, channels=3, side=32, smallest_class=4_659),
+    Facts(73_257, 26_032, classes=10, channels=3, side=32, smallest_class=4_659, class_sizes=SIZES),
     ("train_32x32.mat", "test_32x32.mat"),
     _fetch,
     _read,
