@@ -183,17 +183,20 @@ def _damage(results: Path, before: dict[Path, bytes]) -> tuple[int, int]:
 
 
 def children(pid: int) -> list[int]:
-    """The spawned workers of a process (its resource tracker aside)."""
-    found = []
+    """The workers of a process: those that it spawned, and those that its fork server forked."""
+    parents: dict[int, int] = {}
+    lines: dict[int, str] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
             line = (path.parent / "cmdline").read_text()
         except OSError:
             continue
-        if int(fields[1]) == pid and "spawn_main" in line and fields[0] != "Z":
-            found.append(int(path.parent.name))
-    return found
+        if fields[0] != "Z":
+            parents[int(path.parent.name)], lines[int(path.parent.name)] = int(fields[1]), line
+    servers = {one for one, line in lines.items() if parents[one] == pid and "forkserver" in line}
+    spawned = [one for one, line in lines.items() if parents[one] == pid and "spawn_main" in line]
+    return spawned + [one for one in lines if parents[one] in servers]
 
 
 def _gone(pids: list[int], deadline: float) -> bool:

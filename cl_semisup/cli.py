@@ -4,8 +4,10 @@ import argparse
 import math
 import os
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -195,8 +197,10 @@ def _above_zero(text: str, unit: str = "") -> float:
 
 def _run(options: argparse.Namespace) -> int:
     from cl_semisup import records
-    from cl_semisup.execution import conduct, sweep
+    from cl_semisup.execution import conduct, fork_server, sweep
 
+    if options.engine == "local" and not options.print_sbatch and not torchrun.started():
+        fork_server.start_early(options.device)
     suite = _read_suite(options)
     records.writable(options.results)
     sweep.results(options.results, suite.runs)
@@ -207,6 +211,7 @@ def _run(options: argparse.Namespace) -> int:
     print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
     failed = 0
     if todo:
+        threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # a second's work, while others work
         with _live(options, suite.name):
             failed = _execute(options, suite, todo)
     return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)

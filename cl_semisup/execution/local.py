@@ -1,4 +1,4 @@
-"""Trainings on this machine: a small pool of long-lived spawned workers. Importing torch takes seconds, so a worker
+"""Trainings on this machine: a small pool of long-lived workers. A process takes long to be ready, so each
 serves many; one that dies or takes too long is replaced, and the training of a dead one is tried again."""
 
 import math

@@ -4,26 +4,31 @@ Whatever is heavy is imported in the function, so that a worker that is still st
 """
 
 import ctypes
+import multiprocessing
 import os
 import platform
 import signal
 import threading
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cl_semisup.errors import InputError
+from cl_semisup.execution.fork_server import DEAF_TO
 from cl_semisup.execution.machine import Machine
 
 READY = "ready"  # what a worker says once it has imported all it needs
 
 
-def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], parent: int) -> None:
+def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], environment: Mapping[str, str]) -> None:
     """Until the pipe closes, or SIGTERM asks it to save its training's state and go."""
     leave = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what happens
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     signal.signal(signal.SIGTERM, lambda *_: leave.set())
-    _die_with(parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+    _die_with_parent()
+    os.environ.clear()
+    os.environ |= environment  # the command's, wherever this process comes from
 
     import torch
 
@@ -45,9 +50,15 @@ def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], pa
         return
 
 
-def _die_with(parent: int) -> None:
-    """Ask Linux to end this process with its parent, so that a killed command leaves no orphans."""
+def _die_with_parent() -> None:
+    """End this process with the command, so that a killed one leaves no orphans, and with the server that forked it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a worker's process
+
+    def follow() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True).start()
     if platform.system() == "Linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
-        if os.getppid() != parent:  # it was gone before we asked
-            os._exit(1)

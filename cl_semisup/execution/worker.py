@@ -1,15 +1,14 @@
 """The parent's end of one worker process."""
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import time
-from multiprocessing import resource_tracker
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from cl_semisup.execution import fork_server
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.serve import serve
 from cl_semisup.execution.trainings import Training
@@ -21,12 +20,13 @@ class Worker:
     """The parent's end. It is `ready` once its process has started up; `training` is what it is busy with."""
 
     def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
-        context = multiprocessing.get_context("spawn")  # a fork after torch has started threads can deadlock
+        context = fork_server.context(machine.device)
         self.machine = machine
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, machine, plugin_files, os.getpid())
-        self.process: BaseProcess = context.Process(target=serve, args=arguments, daemon=True)
-        _start_deaf(self.process)
+        arguments = (theirs, machine, plugin_files, dict(os.environ))
+        self.process: BaseProcess = context.Process(target=serve, args=arguments, daemon=True)  # type: ignore[attr-defined]
+        with fork_server.deaf():  # while it imports
+            self.process.start()
         theirs.close()
         self.ready, self.attempt, self.began = False, 0, 0.0
         self.training: Training | None = None
@@ -68,13 +68,3 @@ class Worker:
             return self.machine.checkpoint_path(training).stat().st_mtime_ns
         except OSError:
             return None
-
-
-def _start_deaf(process: BaseProcess) -> None:
-    """Start a process that Ctrl-C cannot interrupt while it imports: it inherits the blocked signal."""
-    resource_tracker.ensure_running()  # else it would be started on the way, and unblock the signal
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -1,5 +1,6 @@
 """A loss that goes wrong at one of its calls, as often as asked. Not for use: it shows what a benchmark can bear."""
 
+import multiprocessing
 import os
 import signal
 import time
@@ -40,7 +41,7 @@ class Faulty:
             case "leave":
                 os.kill(os.getpid(), signal.SIGTERM)
             case "sigterm":
-                os.kill(os.getppid(), signal.SIGTERM)
+                os.kill(multiprocessing.parent_process().pid, signal.SIGTERM)
                 time.sleep(1)  # until it has passed the word on
             case "hang":
                 time.sleep(600)
