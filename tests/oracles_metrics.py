@@ -46,6 +46,13 @@ def alignment(u: Rows, v: Rows) -> float:
     return sum(squared_distance(a, b) for a, b in zip(u, v, strict=True)) / len(u)
 
 
+def spread(u: Rows) -> float:
+    """Mean standard deviation of a coordinate, times the root of the dimensions."""
+    centre = mean_row(u)
+    deviations = [math.sqrt(sum((row[d] - centre[d]) ** 2 for row in u) / len(u)) for d in range(len(centre))]
+    return sum(deviations) / len(deviations) * math.sqrt(len(deviations))
+
+
 def uniformity(u: Rows) -> float:
     pairs = [math.exp(-2 * squared_distance(u[i], u[j])) for i in range(len(u)) for j in range(i)]
     return math.log(sum(pairs) / len(pairs))

@@ -11,13 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics import log_loss, normalized_mutual_info_score, top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from torch import Tensor, nn
 
 from cl_semisup import evaluation, grid, logistic, plugins, protocol, suite
 from cl_semisup.errors import DataError, InputError, SuiteError
 from cl_semisup.evaluation import Embedded, Measured, Network, _least_squares, _neighbours, transfer
+from cl_semisup.evaluation.linear_sgd import LinearSGD
 from cl_semisup.execution import prepare, trained
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -206,6 +207,18 @@ def test_where_there_is_little_to_measure_a_number_is_defined_or_left_out(
     found = measure(name, odd(embedded()))
     assert all(0 <= value <= 1 for value in found.scores.values())
     assert not any(math.isinf(value) for value in found.diagnostics.values())
+
+
+@pytest.mark.parametrize("part", ["train", "test", "train_projections", "test_projections", "test_views"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_features_that_are_not_finite_are_refused_before_any_probe_sees_them(part: str, value: float) -> None:
+    about = embedded()
+    whole = getattr(about, part)
+    spoilt = (whole[0] if part == "test_views" else whole).clone()
+    spoilt[3, 2] = value
+    told = rf"evaluation: {part}: features must be finite. Got 1 that are not, of \d+. The network has diverged."
+    with pytest.raises(InputError, match=told):
+        replace(about, **{part: (spoilt, whole[1]) if part == "test_views" else spoilt})
 
 
 def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
@@ -553,9 +566,6 @@ def test_sgd_reaches_what_a_converged_probe_reaches() -> None:
 
 def test_sgd_is_torchs_sgd_on_the_same_batches() -> None:
     """A softmax head, momentum 0.9, weight decay on weights and not on biases, cosine to 0 over all steps."""
-    from cl_semisup.evaluation.linear_sgd import LinearSGD
-    from cl_semisup.seeds import seed
-
     x, y = blobs(90, noise=4)
     heads = LinearSGD(epochs=5, batch_size=32, weight_decay=0.01)._train(x, y, CLASSES, (0.3, 0.03), ("a", 0))
     for number, rate in enumerate((0.3, 0.03)):
@@ -693,6 +703,19 @@ def test_calibration_error_in_closed_form() -> None:
     assert calibration_error(half, torch.arange(10) % 2, 15) == pytest.approx(0)
 
 
+def test_calibration_is_that_of_the_tuned_linear_probe_on_the_test_images() -> None:
+    about = embedded(train=100, test=200)
+    found = measure("calibration", about).diagnostics
+    x, y, truth = about.train, about.train_labels, about.test_labels.numpy()
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=seed("validation", *about.names))
+    p = tuned.probe.logits(about.test).softmax(dim=1).double().numpy()
+    brier = np.mean([sum((p[i, c] - (c == truth[i])) ** 2 for c in range(CLASSES)) for i in range(len(p))])
+    assert found["linear_ece"] == pytest.approx(oracles.calibration_error(p, truth, 15), abs=1e-6)
+    assert found["linear_nll"] == pytest.approx(log_loss(truth, p / p.sum(axis=1, keepdims=True)), rel=1e-4)
+    assert found["linear_brier"] == pytest.approx(brier, rel=1e-4)
+    assert found["linear_confidence"] == pytest.approx(p.max(axis=1).mean(), rel=1e-5)
+
+
 def test_an_overconfident_probe_is_cooled() -> None:
     """Labels are wrong for a third of the images and features are many: the probe is too sure, and scaling mends it."""
     (x, y), (xt, yt) = blobs(150, dim=60, noise=3), blobs(2000, dim=60, noise=3, seed=1)
@@ -717,6 +740,24 @@ def test_per_class_accuracies_average_to_the_balanced_one() -> None:
     assert found.scores["linear_top5"] == 1
 
 
+@pytest.mark.parametrize("name", ["per_class", "linear_sgd"])
+def test_top5_is_scikit_learns(name: str) -> None:
+    (x, y), (xt, yt) = blobs(400, classes=20, noise=4), blobs(300, classes=20, noise=4, seed=1)
+    about = replace(embedded(train=400, test=300), train=x, test=xt, train_labels=y, test_labels=yt, classes=20)
+    if name == "per_class":
+        tuned = logistic.tune(x, y, 20, share=0.2, name=seed("validation", *about.names))
+        logits = tuned.probe.logits(xt)
+        found = measure(name, about).scores["linear_top5"]
+    else:
+        probe = LinearSGD(epochs=3)
+        found = probe.measure(about).scores["linear_sgd_top5"]
+        mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
+        rate = probe.measure(about).diagnostics["linear_sgd_learning_rate"]
+        logits = probe._train((x - mean) / scale, y, 20, (rate,), about.names)((xt - mean) / scale)[0]
+    assert 0.3 < found < 1
+    assert found == pytest.approx(top_k_accuracy_score(yt.numpy(), logits.numpy(), k=5))
+
+
 def test_head_and_tail_are_the_thirds_of_the_classes_with_most_and_fewest_images() -> None:
     about = embedded(train=600, test=300, classes=6)
     (x, y), (xt, yt) = blobs(600, classes=6, noise=3), blobs(300, classes=6, noise=3, seed=1)
@@ -738,6 +779,40 @@ def test_seen_and_unseen_classes_are_told_apart() -> None:
 
 
 # geometry probes ----------------------------------------------------------------------------------------------------
+
+
+def test_geometry_is_what_loops_compute_of_the_test_images() -> None:
+    about = embedded(train=30, test=20)
+    found = measure("geometry", about).diagnostics
+    u, w = oracles.unit(about.test.double().numpy()), oracles.unit(about.test_projections.double().numpy())
+    first, second = (oracles.unit(view.double().numpy()) for view in about.test_views)
+    loops = {
+        "effective_rank": oracles.effective_rank(u),
+        "projection_effective_rank": oracles.effective_rank(w),
+        "alignment": oracles.alignment(first, second),
+        "uniformity": oracles.uniformity(u),
+        "spread": oracles.spread(u),
+        "projection_spread": oracles.spread(w),
+    }
+    assert found == pytest.approx(loops, rel=1e-4)
+
+
+@pytest.mark.parametrize("prefix", ["", "projection_"])
+def test_the_spectrum_is_what_loops_compute(prefix: str) -> None:
+    """RankMe, alpha-ReQ and variance of raw training features; rank and uniformity of test features on the sphere."""
+    about = embedded(train=40, test=20)
+    found = measure("spectrum", about).diagnostics
+    (cloud,) = about.clouds("projections" if prefix else "features")
+    z, u = cloud.train.double().numpy(), oracles.unit(cloud.test.double().numpy())
+    loops = {
+        "rankme": oracles.rank_of(np.linalg.svd(z, compute_uv=False), 1e-7),
+        "alpha_req": oracles.alpha_req(z),
+        "variance": np.mean([oracles.squared_distance(row, oracles.mean_row(z)) for row in z]) / z.shape[1],
+        "centred_effective_rank": oracles.effective_rank(u, centred=True),
+    }
+    assert {name: found[prefix + name] for name in loops} == pytest.approx(loops, rel=1e-4)
+    expected = oracles.wasserstein_uniformity(u)
+    assert found[prefix + "wasserstein_uniformity"] == pytest.approx(expected, abs=2e-3)
 
 
 def test_lidar_says_when_it_has_too_few_views() -> None:
@@ -792,6 +867,15 @@ def test_perturbations_are_matched_in_energy_and_uncorrelated_with_their_sign() 
             assert float(size) == pytest.approx(0, abs=0.02) if sign == 0 else float(size) * sign > 0.2
 
 
+@pytest.mark.parametrize(("shape", "kurtosis"), [("gaussian", 3.0), ("uniform", 1.8), ("sign", 1.0)])
+def test_the_shapes_of_perturbations_are_told_by_their_fourth_moment(shape: str, kurtosis: float) -> None:
+    from cl_semisup.evaluation.perturbation import _noise
+
+    noise = _noise(torch.randn(2000, 32, generator=torch.Generator().manual_seed(0)), shape, "none", 1).double()
+    assert float(noise.mean()) == pytest.approx(0, abs=0.02)
+    assert float(noise.pow(4).mean() / noise.square().mean() ** 2) == pytest.approx(kurtosis, abs=0.1)
+
+
 def test_more_noise_costs_accuracy() -> None:
     found = measure("perturbation", embedded(train=300, test=500)).diagnostics
     assert found["linear_noise_gaussian_20db"] > found["linear_noise_gaussian_0db"] + 0.1
@@ -834,6 +918,21 @@ def test_a_corruption_of_no_strength_changes_nothing_and_a_stronger_one_more(kin
     grey = torch.full((2, 1, 8, 8), 100, dtype=torch.uint8)
     if kind in ("blur", "contrast"):
         assert torch.equal(corrupted(grey, kind, 0.1, 0), grey), "a constant image has nothing to blur"
+
+
+def test_noise_contrast_and_brightness_are_what_they_say() -> None:
+    from cl_semisup.evaluation.corruptions import corrupted
+
+    images = torch.randint(60, 200, (3, 1, 5, 5), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for image, dull, bright in zip(
+        images, corrupted(images, "contrast", 0.4, 0), corrupted(images, "brightness", 0.4, 0), strict=True
+    ):
+        pixels = image.double().flatten().tolist()
+        mean = sum(pixels) / len(pixels)
+        assert dull.flatten().tolist() == [round(mean + 0.4 * (pixel - mean)) for pixel in pixels]
+        assert bright.flatten().tolist() == [min(255, round(pixel + 102)) for pixel in pixels]
+    grey = torch.full((50, 1, 16, 16), 128, dtype=torch.uint8)
+    assert float((corrupted(grey, "noise", 0.1, 0).float() / 255).std()) == pytest.approx(0.1, abs=0.003)
 
 
 def test_blur_is_torchvisions() -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup import plugins
+from cl_semisup.errors import InputError
 from cl_semisup.images import Images
 
 Of = Literal["features", "projections", "both"]
@@ -51,7 +52,7 @@ class Cloud(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """What probes see: the frozen network's outputs without augmentation, float32, on the run's device.
+    """What probes see: the frozen network's outputs without augmentation, float32, on the run's device; all finite.
 
     Args:
         train, test: (M, F) and (T, F) backbone features, before the projector; M images that the run trained on
@@ -78,6 +79,14 @@ class Embedded:
     network: Network | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        named = {"train": self.train, "test": self.test, "train_projections": self.train_projections}
+        named |= {"test_projections": self.test_projections, "test_views": torch.stack(self.test_views)}
+        for name, values in named.items():
+            if not bool(torch.isfinite(values).all()):  # kNN and others would make a plausible number of them
+                got = f"Got {int((~torch.isfinite(values)).sum())} that are not, of {values.numel()}"
+                raise InputError(f"evaluation: {name}: features must be finite. {got}. The network has diverged.")
+
     def clouds(self, of: Of) -> list[Cloud]:
         """The outputs that a probe was asked to look at."""
         features = Cloud("", self.train, self.test)
@@ -102,7 +111,7 @@ class Measured:
 
 
 def measure(embedded: Embedded, evaluation: Mapping[str, Mapping[str, Any]]) -> Measured:
-    """All probes that a run asks for. The features must be finite."""
+    """All probes that a run asks for."""
     found = Measured()
     for name, settings in sorted(evaluation.items()):
         probe = plugins.load("evaluation", name)(**settings).measure(embedded)

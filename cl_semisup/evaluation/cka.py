@@ -16,9 +16,12 @@ class CKA:
 
     1: rotated, moved or scaled at most; 0: nothing in common. The reference has the run's own first weights, made again
     from the names of their seeds (it is the floor run of the repetition), so no other record is needed and all losses
-    of a repetition are compared with the same one. `cka_untrained` is of all test images; `cka_untrained_unbiased` (of
-    at most `images`, in [-1, 1]) takes away the bias towards 1 of few images in many dimensions. Constant features have
-    no direction to compare: no value. More or less is not better: these are diagnostics.
+    of a repetition are compared with the same one. A trained reference would have to be kept, or waited for, and runs
+    wait for none; `geometry.cka` compares any two features at hand.
+
+    `cka_untrained` is of all test images; `cka_untrained_unbiased` (of at most `images`, in [-1, 1]) takes away the
+    bias towards 1 of few images in many dimensions. Constant features have no direction to compare: no value. More or
+    less is not better: these are diagnostics.
 
     Source: arXiv 1905.00414, eq. 4; unbiased: arXiv 2010.15327, eq. 3
     Difference: None

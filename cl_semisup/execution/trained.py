@@ -214,7 +214,8 @@ class Trained:
 
         train, train_projections = plain(data.train_images)
         test, test_projections = plain(data.test_images)
-        for part in (train, test, train_projections, test_projections):
+        test_views = random_view(1), random_view(2)
+        for part in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(part).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Embedded(
@@ -225,7 +226,7 @@ class Trained:
             train_labels=data.train_labels,
             test_labels=data.test_labels,
             shown=shown,
-            test_views=(random_view(1), random_view(2)),
+            test_views=test_views,
             classes=data.classes,
             names=names,
             network=Network(
