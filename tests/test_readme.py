@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import engines
 from cl_semisup import cli, suite
 
 ROOT = Path(__file__).parents[1]
@@ -66,3 +67,8 @@ def test_the_result_on_the_first_screen_names_its_command() -> None:
     assert "clop" in result
     assert "nt_xent" in result
     assert "±" in result
+
+
+def test_the_predictions_are_those_of_the_model_and_its_measured_figures() -> None:
+    text = engines.DOCUMENT.read_text("utf-8")
+    assert engines.predictions() == text.partition(engines.MARKS[0])[2].partition(engines.MARKS[1])[0]
