@@ -17,6 +17,7 @@ from cl_semisup.training.loop import Diverged, History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective, factor
 from cl_semisup.views import ViewMaker, weak
+from tests import oracles_metrics as oracles
 
 IMAGES, SIDE, CLASSES = 64, 8, 4
 NAMES = ("digits", 0)
@@ -64,6 +65,17 @@ def test_the_same_run_twice_gives_the_same_weights_to_the_bit() -> None:
     first, again = (train(make(losses.build("nt_xent"))) for _ in range(2))
     assert torch.equal(weights(first.model), weights(again.model))
     assert first.history == again.history
+
+
+def test_the_geometry_of_projections_is_recorded_along_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOGGED_POINTS", 4)  # of 8 steps: every second
+    parts = train(make(Watching()))
+    seen = [step for number, step in enumerate(parts.loss.seen) if number % 2]  # type: ignore[attr-defined]
+    u, v = ([oracles.unit(step[side].double().numpy()) for step in seen] for side in ("z1", "z2"))
+    assert parts.history.step == [1, 3, 5, 7]
+    assert parts.history.effective_rank == pytest.approx([oracles.effective_rank(each) for each in u], rel=1e-4)
+    assert parts.history.spread == pytest.approx([oracles.spread(each) for each in u], rel=1e-4)
+    assert parts.history.alignment == pytest.approx([oracles.alignment(a, b) for a, b in zip(u, v, strict=True)])
 
 
 def test_losses_of_a_repetition_share_first_weights_views_and_batches() -> None:

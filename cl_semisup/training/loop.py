@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from cl_semisup.geometry import effective_rank
+from cl_semisup.geometry import alignment, effective_rank, spread
 from cl_semisup.losses import Loss, asks
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Schedule
@@ -33,13 +33,18 @@ class Diverged(ArithmeticError):
 
 @dataclass
 class History:
-    """Curves of a run, one value a logged step: means of the loss since the last one, the rest at that step."""
+    """Curves of a run, one value a logged step: means of the loss since the last one, the rest at that step.
+
+    Effective rank, spread and alignment are those of the batch's projections on the unit sphere.
+    """
 
     step: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     gradient_norm: list[float] = field(default_factory=list)
     effective_rank: list[float] = field(default_factory=list)
+    spread: list[float] = field(default_factory=list)
+    alignment: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +148,7 @@ def train(
         trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
 
         if (step + 1) % log_every == 0 or step == steps - 1:
-            _log(parts.history, step, trace, rate, model, z[0])
+            _log(parts.history, step, trace, rate, model, z[0].detach(), z[1].detach())
         if checkpoint and checkpoint.due(last=step == steps - 1):
             checkpoint.save(_state(step + 1, parts, teacher, trace))  # the way out, if the process has to leave
 
@@ -184,7 +189,7 @@ def _gather(images: Tensor, index: Tensor) -> Tensor:
     return images[index.to(images.device)].to(index.device, non_blocking=True)
 
 
-def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, z1: Tensor) -> None:
+def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, z1: Tensor, z2: Tensor) -> None:
     """One point of every curve; the only place where the host waits for the device."""
     first = history.step[-1] + 1 if history.step else 0
     recent, widest = trace[:, first : step + 1]
@@ -201,7 +206,10 @@ def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, 
     history.loss.append(float(recent.mean()))
     history.learning_rate.append(rate)
     history.gradient_norm.append(norm)
-    history.effective_rank.append(float(effective_rank(nn.functional.normalize(z1.detach(), dim=1))))
+    u, v = nn.functional.normalize(z1, dim=1), nn.functional.normalize(z2, dim=1)
+    history.effective_rank.append(float(effective_rank(u)))
+    history.spread.append(float(spread(u)))
+    history.alignment.append(float(alignment(u, v)))
 
 
 def _state(step: int, parts: Parts, teacher: Model | None, trace: Tensor) -> dict[str, object]:
