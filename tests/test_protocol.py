@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cl_semisup import protocol
+from cl_semisup import plugins, protocol
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 
@@ -67,3 +68,8 @@ def test_private_modules_count_as_part_of_the_probes_that_use_them() -> None:
         own = ast.dump(plugins._without_docstrings(ast.parse(path.read_text("utf-8"))))
         trees = plugins._own_code(plugins.paths("evaluation")[probe], "evaluation")
         assert own in [ast.dump(plugins._without_docstrings(tree)) for tree in trees]
+
+
+def test_the_page_names_every_probe() -> None:
+    page = (Path(__file__).parents[1] / "PROTOCOL.md").read_text("utf-8")
+    assert not [name for name in plugins.names("evaluation") if f"`{name}`" not in page]
