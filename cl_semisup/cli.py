@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, help="runs at once; by default one a core on a CPU, one on a GPU")
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
-    plain = "nothing that is there for speed alone (shared trainings, autocast, layouts, fused steps), to compare with"
+    plain = "nothing that is there for speed alone (shared trainings, forks, autocast, layouts, fused steps), to compare with"
     run.add_argument("--plain", action="store_true", help=plain)
     run.add_argument("--threads", type=_positive, help="of a worker; by default 1 on a CPU. Others move last digits")
     limit = "a run that takes longer since its start has failed; by default there is no limit"
@@ -199,7 +199,7 @@ def _run(options: argparse.Namespace) -> int:
     from cl_semisup import records
     from cl_semisup.execution import conduct, fork_server, sweep
 
-    if options.engine == "local" and not options.print_sbatch and not torchrun.started():
+    if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.started()):
         fork_server.start_early(options.device)
     suite = _read_suite(options)
     records.writable(options.results)
@@ -227,13 +227,16 @@ def _live(options: argparse.Namespace, name: str) -> AbstractContextManager[None
 
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
-    from cl_semisup.execution import conduct, prepare
+    from cl_semisup.execution import conduct, order, prepare
 
     prepare.datasets(suite, todo)
     choose = _torchrun if torchrun.started() else _ray if options.engine == "ray" else _local
     engine = choose(options, suite, len(todo))
     patience = conduct.PATIENCE if options.no_wait else math.inf
-    return conduct.conduct(options.results, todo, engine, not options.plain, patience).failed
+    if options.plain:
+        return conduct.conduct(options.results, todo, engine, share=False, patience=patience).failed
+    length = order.expected(options.results, suite)
+    return conduct.conduct(options.results, todo, engine, patience=patience, length=length).failed
 
 
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":

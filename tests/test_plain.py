@@ -2,13 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from cl_semisup import chunked, plugins, protocol
+from cl_semisup import chunked, cli, plugins, protocol
+from cl_semisup.execution import conduct, fork_server
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import one_tensor_at_a_time, resolved_precision
@@ -56,6 +58,25 @@ def test_plain_is_a_protocol_of_its_own_and_single_precision(run: Run) -> None:
     assert resolved_precision("bfloat16", PLAIN) == "float32"
     prints = {protocol.fingerprint(protocol.settings(run, "d", "float32", plain=plain)) for plain in (False, True)}
     assert len(prints) == 2
+
+
+def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worker(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Forks, shared trainings and the longest first are for speed too, though no figure depends on them."""
+    (tmp_path / "s.yaml").write_text(text.replace("epochs: 1", "epochs: [1, 2]"))
+    started: list[str] = []
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(fork_server, "start", lambda: started.append("early"))
+    monkeypatch.setattr(conduct, "conduct", lambda *_, **how: (asked.append(how), conduct.Outcome())[1])
+    for words in ([], ["--plain"]):
+        cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
+    fast, plain = asked
+    assert "length" in fast
+    assert fast.get("share", True)
+    assert (plain["share"], "length" in plain) == (False, False)
+    assert started == (["early"] if fork_server.serves("cpu") else [])
+    assert fork_server.context("cpu", plain=True).get_start_method() == "spawn"
 
 
 def moved(name: str, plain: bool) -> tuple[list[Any], int]:

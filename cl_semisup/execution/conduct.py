@@ -11,6 +11,7 @@ from typing import Protocol
 from cl_semisup import protocol, records
 from cl_semisup.execution import stop, trainings
 from cl_semisup.execution.claims import Claims
+from cl_semisup.execution.order import Length, longest_first
 from cl_semisup.execution.progress import Progress
 from cl_semisup.execution.trainings import Finished, Training
 from cl_semisup.run import Run
@@ -63,8 +64,15 @@ def _wanted(path: Path, redo: str) -> bool:
     return redo == "stale" and bool(protocol.stale(records.read(path)))
 
 
-def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True, patience: float = math.inf) -> Outcome:
-    """Execute the runs; records are written here and nowhere else, so an engine needs no shared folder.
+def conduct(
+    results: Path,
+    todo: list[Run],
+    engine: Engine,
+    share: bool = True,
+    patience: float = math.inf,
+    length: Length = lambda run: 0.0,
+) -> Outcome:
+    """Execute the runs, the longest first; records are written here and nowhere else: an engine needs no shared folder.
 
     Runs that differ only in what training does not see are trained once, unless `share` is off. A training that
     another command has claimed is left to it, and waited for with `patience`. The first SIGINT or SIGTERM lets the
@@ -72,11 +80,17 @@ def conduct(results: Path, todo: list[Run], engine: Engine, share: bool = True, 
     records stay in any case.
     """
     with stop.Request() as request:
-        work = _Work(results, trainings.group(todo) if share else list(map(trainings.alone, todo)), engine, patience)
+        grouped = trainings.group(todo) if share else list(map(trainings.alone, todo))
+        work = _Work(results, longest_first(grouped, length), engine, patience)
         try:
+            work.submit()
             while work.left() and not request:
-                work.submit()
-                work.wait()
+                finished = work.wait()
+                try:
+                    if not request:
+                        work.submit()  # before records are written, which workers need not wait for
+                finally:
+                    work.keep(finished)
             if request:
                 work.keep(engine.cancel(GRACE_SECONDS))
                 raise stop.Stopped(request.number)
@@ -119,16 +133,19 @@ class _Work:
             else:
                 self.claims.release(training.id)
 
-    def wait(self) -> None:
+    def wait(self) -> list[Finished]:
         """For a training to finish, or a moment."""
+        finished: list[Finished] = []
         if self.flying:
-            self.keep(self.engine.results(POLL_SECONDS))
+            finished = self.engine.results(POLL_SECONDS)
+            self.flying -= len(finished)
         elif self.elsewhere:
             time.sleep(POLL_SECONDS)
         self.claims.beat()
         self.waiting.extend(self.elsewhere)
         self.elsewhere.clear()
         self.progress.tick()
+        return finished
 
     def keep(self, finished: Iterable[Finished]) -> None:
         """Write the records of finished runs, and only then forget the state of their training."""
@@ -139,7 +156,6 @@ class _Work:
                 self.progress.finished(run, record)
             (self.results / "checkpoints" / f"{training.id}.pt").unlink(missing_ok=True)
             self.claims.release(training.id)
-            self.flying -= 1
             self.worked = time.monotonic()
 
     def _found(self, run: Run) -> bool:

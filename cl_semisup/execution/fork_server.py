@@ -29,9 +29,9 @@ PACKAGE_HOME = Path(__file__).parents[2]
 DEAF_TO = (signal.SIGINT, signal.SIGTERM)
 
 
-def serves(device: str) -> bool:
+def serves(device: str, plain: bool = False) -> bool:
     """Are this device's workers forked?"""
-    return device == "cpu" and platform.system() == "Linux"
+    return device == "cpu" and platform.system() == "Linux" and not plain
 
 
 def start() -> None:
@@ -47,9 +47,9 @@ def start_early(asked: str) -> None:
         start()
 
 
-def context(device: str) -> BaseContext:
+def context(device: str, plain: bool = False) -> BaseContext:
     """How processes that work on this device are started."""
-    if not serves(device):
+    if not serves(device, plain):
         return multiprocessing.get_context("spawn")
     start()
     return multiprocessing.get_context("forkserver")

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cl_semisup.records import Record
 from cl_semisup.run import Run, digest
+
+if TYPE_CHECKING:
+    from cl_semisup.losses import Asks
 
 EVALUATED = ("evaluation",)  # settings that are read once training is over
 SHOWN = ("label_fraction", "labels_per_class", "unseen_classes", "label_noise")  # which labels a run may see
@@ -48,17 +51,22 @@ def _id(run: Run, free: bool) -> str:
     """The hash of all that training sees. What is not known to be left out counts, so a later axis is safe."""
     labels_unseen = free and all(getattr(run, axis) is None for axis in KEEPING)
     unseen = EVALUATED + SHOWN if labels_unseen else EVALUATED
-    asked = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in unseen}
-    return digest({"training": {key: value for key, value in asked.items() if value is not None}})
+    seen = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in unseen}
+    return digest({"training": {key: value for key, value in seen.items() if value is not None}})
 
 
-def _free_of_labels(run: Run) -> bool:
-    """Does the run's loss train the same network whatever the labels are? By what it declares, which is held to it."""
+def asked(run: Run) -> "Asks | None":
+    """What the run's loss declares; None where it cannot be built, which its own runs will tell."""
     from cl_semisup import losses
 
     (name, settings) = next(iter(run.loss.items()))
     try:  # what a loss asks for depends on its settings and not on these sizes
-        loss = losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings)
-    except Exception:  # it cannot be built, for these sizes or at all: its own runs will tell
-        return False
-    return losses.asks(loss).free_of_labels
+        return losses.asks(losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings))
+    except Exception:
+        return None
+
+
+def _free_of_labels(run: Run) -> bool:
+    """Does the run's loss train the same network whatever the labels are? By what it declares, which is held to it."""
+    declared = asked(run)
+    return declared is not None and declared.free_of_labels

@@ -20,7 +20,7 @@ class Worker:
     """The parent's end. It is `ready` once its process has started up; `training` is what it is busy with."""
 
     def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
-        context = fork_server.context(machine.device)
+        context = fork_server.context(machine.device, machine.plain)
         self.machine = machine
         self.pipe, theirs = context.Pipe()
         arguments = (theirs, machine, plugin_files, dict(os.environ))
