@@ -83,7 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=_positive, help="runs at once; by default one a core on a CPU, one on a GPU")
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
-    plain = "nothing that is there for speed alone (shared trainings, forks, autocast, layouts, fused steps), to compare with"
+    plain = (
+        "nothing that is there for speed alone (shared trainings, forks, autocast, fused steps, ...), to compare with"
+    )
     run.add_argument("--plain", action="store_true", help=plain)
     run.add_argument("--threads", type=_positive, help="of a worker; by default 1 on a CPU. Others move last digits")
     limit = "a run that takes longer since its start has failed; by default there is no limit"
