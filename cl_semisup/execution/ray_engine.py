@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import socket
 import tempfile
 import threading
 import time
@@ -37,24 +38,34 @@ except ImportError:
 PACKAGE = Path(__file__).parents[1]
 ATTEMPTS = 5  # workers that may die in a row over one training, no state come home, until its runs have failed
 STARTS = 10  # workers that may die in a row before they are ready for a training
+REACH_SECONDS = 10.0  # until an address that does not answer is nobody's
 LOOK_SECONDS = 5.0  # between two looks at which nodes there are
 LOST_SECONDS = 300.0  # without a node that could work, until the command gives up; the cluster may be mending itself
 
 
 def connect(address: str | None) -> None:
     """Join the cluster at the address; without one, that of RAY_ADDRESS or of this machine, else start one here."""
+    address = address or os.environ.get("RAY_ADDRESS")
     handlers = {number: signal.getsignal(number) for number in stop.SIGNALS}
     quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
     try:
+        _reach(address or "")
         with tempfile.TemporaryDirectory() as empty:  # else workers look for code in this command's folder first
             code = {"py_modules": [str(PACKAGE)], "working_dir": empty, "excludes": ["**/__pycache__"]}
             ray.init(address, runtime_env=code, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(f"--address: no Ray cluster can be used. Got {address!r}: {str(error).strip()}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():  # Ray has put its own in their place
                 signal.signal(number, handler)
+
+
+def _reach(address: str) -> None:
+    """Ray would try for ten minutes where nobody listens."""
+    host, _, port = address.rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
 
 
 def choose_device(asked: str) -> str:

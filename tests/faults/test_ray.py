@@ -21,6 +21,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'cl-semisup
 from ray.cluster_utils import Cluster
 
 from cl_semisup import records, suite
+from cl_semisup.errors import EngineError
 from cl_semisup.execution import conduct, data, ray_engine, stop
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
@@ -228,6 +229,11 @@ def test_a_need_that_no_node_can_meet_is_refused_at_once(tmp_path: Path, cluster
         "--run-cpus, --run-gpus: a run must fit on one node. Got a need of 2 CPU, and nodes of 0 CPU and 0 GPU, 1 CPU"
     )
     assert rule in output
+
+
+def test_an_address_where_nobody_listens_is_told_at_once() -> None:
+    with pytest.raises(EngineError, match=r"--address: no Ray cluster can be used. Got '127.0.0.1:1': .*refused"):
+        ray_engine.connect("127.0.0.1:1")
 
 
 def test_room_is_counted_node_by_node() -> None:
