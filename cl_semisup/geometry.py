@@ -15,6 +15,7 @@ ROWS = 1024  # rows at once where all pairs are visited: bounds memory to ROWS x
 RANKME_EPSILON = 1e-7
 REQ_FIRST = 3  # alpha-ReQ fits the decay from the fourth eigenvalue to the hundredth
 REQ_LAST = 100
+FLAT = 1e-12  # of the summed squares of all features: differences below it are rounding
 
 
 # spectrum -----------------------------------------------------------------------------------------------------------
@@ -194,6 +195,27 @@ def _hsic_unbiased(x: Tensor, y: Tensor) -> float:
     m.fill_diagonal_(0)
     total = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k.sum(dim=0) @ m.sum(dim=1))
     return float(total) / (n * (n - 3))
+
+
+def centred_gram(x: Tensor) -> Tensor:
+    """(N (N - 1) / 2,) all that unbiased CKA has to know of an embedding of N images, at length 1, in float64.
+
+        g ~ u above the diagonal,  u_ij = k_ij - (r_i + r_j) / (N - 2) + t / ((N - 1) (N - 2)),
+        k_ij = x_i . x_j off the diagonal and 0 on it, r the sums of its rows, t their sum
+
+    The dot product of two of them is `cka(x, y, unbiased=True)`, for sum_ij u_ij v_ij is N (N - 3) HSIC_1. All zero
+    where CKA is not defined: N < 4, constant features, or all images equally far from each other.
+
+    Source: HSIC_1 of Song et al. 2012; U-centring: Szekely & Rizzo 2014, Annals of Statistics 42(6)
+    """
+    x, n = _exact(x), len(x)
+    moved = x - x.mean(dim=0)  # changes nothing but rounding, where the mean is large
+    k = (moved @ moved.T).fill_diagonal_(0)
+    rows = k.sum(dim=0)
+    u = k - (rows[:, None] + rows) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))  # (N, N), the diagonal is not used
+    found = u[torch.ones_like(u, dtype=torch.bool).triu(diagonal=1)]
+    length = found.norm()
+    return found / length if length > FLAT * x.square().sum() else torch.zeros_like(found)
 
 
 def _exact(z: Tensor) -> Tensor:

@@ -50,6 +50,12 @@ def estimate(values: Iterable[float]) -> Estimate:
     return Estimate(float(x.mean()), float(half), n)
 
 
+def complete(values: np.ndarray) -> Estimate:
+    """Over all repetitions; without a mean as long as one lacks (NaN), `n` says how many there are."""
+    there = values[~np.isnan(values)]
+    return estimate(there) if len(there) == len(values) else Estimate(n=len(there))
+
+
 @cache
 def _quantile(n: int) -> float:
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
@@ -287,10 +293,8 @@ class Cell:
         return np.where(status == "diverged", self.runs["chance"].astype(float), values)
 
     def estimate(self, score: str) -> Estimate:
-        """Over all repetitions; without a mean as long as one lacks, `n` says how many there are."""
-        values = self.counted(score)
-        there = values[~np.isnan(values)]
-        return estimate(there) if len(there) == len(values) else Estimate(n=len(there))
+        """Over all repetitions."""
+        return complete(self.counted(score))
 
     def known(self, column: str) -> Estimate:
         """Of a diagnostic or cost, over the runs that have it."""
@@ -417,9 +421,7 @@ def paired(values: np.ndarray, reference: np.ndarray) -> Estimate:
     """The difference of two losses, repetition by repetition; no mean while a pair lacks."""
     if len(values) != len(reference):
         return Estimate()
-    differences = values - reference
-    there = differences[~np.isnan(differences)]
-    return estimate(there) if len(there) == len(differences) else Estimate(n=len(there))
+    return complete(values - reference)
 
 
 def pace(cell: Cell, baseline: Sequence[Cell]) -> float:

@@ -1,7 +1,7 @@
 """One run, one fact, one file: written atomically, read with its schema checked. A file there means the run is over.
 
 <results>/records/<data set>/<loss>/<id>.json           the record: what was asked, what came out, at what cost
-<results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum and picture, for reports
+<results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum, picture and the like, for reports
 
 Records may come from strangers: one is read only if it is a plain file of its own, of a sane size, with every field of
 the right kind, and about the run that its name says. Nothing is written through a link that leads out of the folder.

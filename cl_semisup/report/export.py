@@ -14,7 +14,8 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def frame(findings: Findings) -> pd.DataFrame:
     """One row a (task, loss); scores are fractions in [0, 1]."""
-    return pd.DataFrame([row for board in findings.boards for row in table.plain_rows(board)])
+    alike = findings.similarity
+    return pd.DataFrame([row for board in findings.boards for row in table.plain_rows(board, alike.get(board.task))])
 
 
 def csv(findings: Findings) -> str:

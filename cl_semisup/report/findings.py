@@ -12,9 +12,15 @@ from cl_semisup import leaderboard
 from cl_semisup.leaderboard import UNFINISHED, VALIDATION, Board, Gathered, Line, endings
 from cl_semisup.report import ranking, stability, wording
 from cl_semisup.report.ranking import LEAST_UNITS, Overall
+from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.selection import Selection
 
+SIMILARITY_NOTE = (
+    "CKA (linear, unbiased) is 1 where the features of two networks differ by a rotation and a scale at most, and about"
+    " 0 where they have nothing in common. To another loss it is paired by repetition, so both networks began with the"
+    " same weights; between repetitions they did not, and every two are compared, without an interval."
+)
 TOLD_ONE_BY_ONE = 6  # tasks; of more, an answer tells who leads how often
 
 
@@ -48,6 +54,12 @@ class Findings:
         """Task -> figures of merit, of tasks with a grid."""
         found = {board.task: stability.stability(board) for board in self.boards}
         return {task: figures for task, figures in found.items() if figures}
+
+    @cached_property
+    def similarity(self) -> dict[str, Similarity]:
+        """Task -> CKA between losses, of tasks whose runs were probed for it."""
+        found = {board.task: similarity(board, self.results) for board in self.boards}
+        return {task: alike for task, alike in found.items() if alike}
 
     @cached_property
     def ended(self) -> dict[str, int]:
@@ -107,6 +119,8 @@ class Findings:
             found.append(_pairs_note(repetitions))
         if self.overall:
             found.append(_standing_note(self.overall))
+        if self.similarity:
+            found.append(SIMILARITY_NOTE)
         found += self._open_notes
         return found
 

@@ -62,6 +62,8 @@ def _section(board: Board, findings: Findings, figures: Figures) -> dict[str, An
     """Everything that the page shows of one task."""
     stability, curves = findings.stability.get(board.task), read_curves(board, findings.results)
     broken, broken_names = read_broken(board, findings.results)
+    alike, losses = findings.similarity.get(board.task), [line.loss for line in board.lines]
+    against = sorted(losses, key=lambda loss: loss != board.baseline)  # the baseline first
     return {
         "task": board.task,
         "board": table.of_board(board),
@@ -69,6 +71,7 @@ def _section(board: Board, findings: Findings, figures: Figures) -> dict[str, An
         "maps": heat.maps(board),
         "stability": table.of_stability(board.task, stability) if stability else None,
         "geometry": table.of_geometry(board),
+        "similarity": table.of_similarity(board, alike, against) if alike else None,
         "curves": figures.curves(curves),
         "broken": figures.curves(broken),
         "broken_names": broken_names,

@@ -10,7 +10,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
 
 def page(findings: Findings) -> str:
-    """Question, answer, a table a task, standings, stability, geometry, notes, origin."""
+    """Question, answer, a table a task, standings, stability, geometry, alikeness, notes, origin."""
     parts = [f"# {escape(findings.chosen.name)}", "", escape(findings.chosen.question), ""]
     parts += [f"- {escape(sentence)}" for sentence in findings.answer]
     parts += ["", escape(findings.progress), ""]
@@ -23,6 +23,8 @@ def page(findings: Findings) -> str:
     for board in findings.boards:
         if geometry := table.of_geometry(board):
             parts += _section(geometry)
+        if alike := findings.similarity.get(board.task):
+            parts += _section(table.of_similarity(board, alike, [board.baseline] if board.baseline else []))
     parts += ["## How to read this", "", *(f"- {note_text(note)}" for note in findings.notes), ""]
     parts += ["## Where it comes from", "", *(f"- {name}: {code(value)}" for name, value in findings.origin), ""]
     return "\n".join(parts)

@@ -8,6 +8,7 @@ from typing import Any
 from cl_semisup.leaderboard import Board, Estimate, Line
 from cl_semisup.report import wording
 from cl_semisup.report.ranking import Overall, against_baseline, interquartile, shared_ranks
+from cl_semisup.report.similarity import Similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.run import UNTRAINED
 
@@ -196,7 +197,7 @@ GEOMETRY = {
     "nc2_simplex": "neural collapse 2: distance of the class means from a simplex; 0 is one",
     "cdnv": "variance of two classes over their squared distance, mean over pairs",
     "class_effective_rank": "effective rank within a class",
-    "cka": "alikeness of the test features to the untrained network's, 1 is the same",
+    "cka_untrained": "alikeness of the test features to the untrained network's, 1 is the same",
 }
 
 
@@ -214,7 +215,31 @@ def _measured(found: Estimate) -> Entry:
     return Entry(wording.with_half(found), found.mean)
 
 
-def plain_rows(board: Board) -> list[dict[str, Any]]:
+def of_similarity(board: Board, found: Similarity, against: Sequence[str]) -> Table:
+    """CKA of every loss to those named in `against`, and between its own repetitions."""
+    columns = [Column("loss", "the loss", numeric=False)]
+    columns += [
+        Column(f"CKA to {loss}", f"alikeness of the test features to {loss}'s, by repetition") for loss in against
+    ]
+    columns.append(
+        Column("between repetitions", "CKA of the loss to itself from other first weights, labels and views")
+    )
+    rows = []
+    for line in board.lines:
+        row = [_loss(line), *(_alike(found, line, loss) for loss in against)]
+        row.append(Entry(wording.plain(found.within[line.loss]), found.within[line.loss]))
+        rows.append(tuple(row))
+    return Table(f"Alikeness of features on {board.task}, {found.images} test images", tuple(columns), tuple(rows))
+
+
+def _alike(found: Similarity, line: Line, loss: str) -> Entry:
+    if line.loss == loss:
+        return Entry("itself", 1.0)
+    value = found.between[line.loss, loss]
+    return Entry(wording.with_half(value, of=len(line.values)), value.mean)
+
+
+def plain_rows(board: Board, alike: Similarity | None = None) -> list[dict[str, Any]]:
     """One flat row a line with full precision, for CSV, Parquet and programs; scores are fractions in [0, 1]."""
     ranks, sides = shared_ranks(board), against_baseline(board)
     rows = []
@@ -232,5 +257,9 @@ def plain_rows(board: Board) -> list[dict[str, Any]]:
             row[name] = line.cell.mean_of(name)
         for name, known in line.diagnostics.items():
             row |= {name: known.mean, f"{name}_half": known.half}
+        if alike:
+            cka = alike.between.get((line.loss, board.baseline), Estimate())
+            row |= {"cka_to_baseline": cka.mean, "cka_to_baseline_half": cka.half}
+            row["cka_between_repetitions"] = alike.within[line.loss]
         rows.append(row)
     return rows

@@ -12,9 +12,7 @@ TIMES_OR_OVER = "\N{MULTIPLICATION SIGN}\N{DIVISION SIGN}"
 
 def percent(found: Estimate, of: int = 0) -> str:
     """`92.2 ± 1.8`; a single value has no interval; a missing run leaves a dash and `4/5`."""
-    if math.isnan(found.mean):
-        return f"{DASH} {found.n}/{of}" if of else DASH
-    return f"{100 * found.mean:.1f}" + ("" if math.isnan(found.half) else f" ± {100 * found.half:.1f}")
+    return with_half(Estimate(100 * found.mean, 100 * found.half, found.n), ".1f", of)
 
 
 def points(found: Estimate) -> str:
@@ -28,14 +26,14 @@ def points(found: Estimate) -> str:
 
 
 def plain(value: float, form: str = ".2f") -> str:
-    return DASH if math.isnan(value) else f"{value:{form}}"
+    return DASH if math.isnan(value) else f"{value:z{form}}"  # z: no negative zero
 
 
-def with_half(found: Estimate, form: str = ".2f") -> str:
-    """`0.98 ± 0.01` in the unit it has."""
+def with_half(found: Estimate, form: str = ".2f", of: int = 0) -> str:
+    """`0.98 ± 0.01` in the unit it has; a missing run leaves a dash and, if they are `of` so many, `4/5`."""
     if math.isnan(found.mean):
-        return DASH
-    return f"{found.mean:{form}}" + ("" if math.isnan(found.half) else f" ± {found.half:{form}}")
+        return f"{DASH} {found.n}/{of}" if of else DASH
+    return f"{found.mean:z{form}}" + ("" if math.isnan(found.half) else f" ± {found.half:{form}}")
 
 
 def bounded(found: Bounded | None, form: str = ".1f", scale: float = 1.0) -> str:
