@@ -154,7 +154,8 @@ class _Work:
                 records.write(self.results, run, record, curves)
                 self.outcome.statuses[record["status"]] += 1
                 self.progress.finished(run, record)
-            (self.results / "checkpoints" / f"{training.id}.pt").unlink(missing_ok=True)
+            for state in (self.results / "checkpoints").glob(f"{training.id}.*"):  # or half of one, of a killed worker
+                state.unlink(missing_ok=True)
             self.claims.release(training.id)
             self.worked = time.monotonic()
 

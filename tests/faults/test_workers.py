@@ -45,6 +45,9 @@ def calls(folder: Path) -> int:
 
 def test_a_run_goes_on_to_the_bit_after_kill_9_of_its_worker(tmp_path: Path, asked: Asked, engine: Engine) -> None:
     run, results = asked("kill", at=30), tmp_path / "results"
+    (results / "checkpoints").mkdir(parents=True)
+    half = results / "checkpoints" / f"{trainings.group([run])[0].id}.99.tmp"  # a worker was killed as it wrote a state
+    half.touch()
     assert conduct.conduct(results, [run], engine()).statuses == {"ok": 1}
     assert STEPS < calls(tmp_path) < STEPS + 10  # the killed step again, and not those before it
     path = records.path_of(results, run)
