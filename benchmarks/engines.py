@@ -15,6 +15,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import sys
 import tempfile
 import time
@@ -204,10 +205,11 @@ def main() -> None:
             for one in check(engine, of_nothing(measured(), engine)["overhead, ms a run"]):
                 print(", ".join(f"{name} {value}" for name, value in one.items()))
     else:
+        load = os.getloadavg()[0]
         rows = [overhead(engine, QUICK if options.quick else RUNS) for engine in ENGINES]
         for engine in ENGINES:
             rows += check(engine, of_nothing(rows, engine)["overhead, ms a run"])
-        print(_record.write("engines", ABOUT, rows, ("torch", "ray")))
+        print(_record.write("engines", ABOUT + f" Load before it began: {load:.1f}.", rows, ("torch", "ray")))
         before, mark, rest = DOCUMENT.read_text("utf-8").partition(MARKS[0])
         DOCUMENT.write_text(before + mark + predictions() + MARKS[1] + rest.partition(MARKS[1])[2], "utf-8")
 
