@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cl_semisup import chunked, cli, plugins, protocol
 from cl_semisup.execution import conduct, fork_server
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trained import one_tensor_at_a_time, resolved_precision
+from cl_semisup.execution.trained import compiled, one_tensor_at_a_time, resolved_precision
 from cl_semisup.run import Run
 from cl_semisup.suite import Suite
 
@@ -77,6 +77,44 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     assert (plain["share"], "length" in plain) == (False, False)
     assert started == (["early"] if fork_server.serves("cpu") else [])
     assert fork_server.context("cpu", plain=True).get_start_method() == "spawn"
+
+
+def test_steps_go_through_compiled_code_and_evaluation_through_the_encoder(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    def compile_(encoder: nn.Module, **_: Any) -> Callable[[Tensor], Tensor]:
+        return lambda inputs: (calls.append(len(inputs)), encoder(inputs))[1]
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    made, curves = Executor(replace(FAST, compile=True))(run)
+    assert calls == [2 * 128] * made["resolved"]["steps"]  # two views of a batch, and nothing else
+    monkeypatch.undo()
+    same, same_curves = Executor(FAST)(run)
+    assert (made["scores"], curves) == (same["scores"], same_curves)
+
+
+def test_on_a_gpu_compiled_steps_are_cuda_graphs_whose_output_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Said of the calls alone: there need be no GPU here."""
+    modes: list[str | None] = []
+    held = torch.zeros(2)  # as a graph's output, which every replay writes anew
+
+    def compile_(encoder: nn.Module, mode: str | None = None) -> Callable[[Tensor], Tensor]:
+        modes.append(mode)
+        return lambda inputs: held.copy_(inputs)
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    encode = compiled(nn.Identity(), torch.device("cuda"))
+    first, second = encode(torch.ones(2)), encode(torch.full((2,), 2.0))
+    assert (first[0], second[0]) == (1, 2)
+    compiled(nn.Identity(), torch.device("cpu"))
+    assert modes == ["reduce-overhead", None]
+
+
+def test_plain_compiles_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: pytest.fail("compiled"))
+    assert Executor(replace(PLAIN, compile=True))(run)[0]["status"] == "ok"
 
 
 def moved(name: str, plain: bool) -> tuple[list[Any], int]:

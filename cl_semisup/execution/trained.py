@@ -156,8 +156,7 @@ class Trained:
             if run.batch_size < exchange.size():
                 rule = f"must be at least the number of processes, {exchange.size()}"
                 raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
-        if self.machine.compile and not self.machine.plain:
-            model.encoder.compile()
+        fast = self.machine.compile and not self.machine.plain
         parts = Parts(
             model=model,
             loss=loss,
@@ -167,6 +166,7 @@ class Trained:
             shown=shown,
             names=self.names,
             history=self.history,
+            encode=compiled(model.encoder, self.device) if fast else None,
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
@@ -261,6 +261,18 @@ def resolved_precision(asked: str, machine: Machine) -> str:
         return asked
     cuda = torch.device(machine.device).type == "cuda"
     return "bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32"
+
+
+def compiled(encoder: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """The encoder as compiled code, for the steps of training; torch keeps the code on disk for other processes.
+
+    On a GPU a step is replayed as a CUDA graph, whose output the next replay overwrites, so it is copied. Evaluation
+    and momentum copies, with batches of other sizes, go through the encoder itself.
+    """
+    if device.type != "cuda":
+        return torch.compile(encoder)
+    replay = torch.compile(encoder, mode="reduce-overhead")
+    return lambda inputs: replay(inputs).clone()
 
 
 def one_tensor_at_a_time(optimizer: torch.optim.Optimizer) -> None:

@@ -11,6 +11,7 @@ Source: arXiv 2101.06983
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +22,7 @@ from cl_semisup.training.parallel import on_shard
 class Chunks:
     """An encoder that takes its batch in `count` chunks. After the loss's own `backward()` comes this one's."""
 
-    def __init__(self, encoder: nn.Module, count: int, autocast: torch.dtype | None = None):
+    def __init__(self, encoder: Callable[[Tensor], Tensor], count: int, autocast: torch.dtype | None = None):
         self.encoder, self.count, self.autocast = encoder, count, autocast
         self._inputs, self._features = torch.empty(0), torch.empty(0)
 
@@ -45,7 +46,7 @@ class Chunks:
 
 
 @torch.no_grad()
-def apart(encoder: nn.Module, inputs: Tensor, count: int) -> Tensor:
+def apart(encoder: Callable[[Tensor], Tensor], inputs: Tensor, count: int) -> Tensor:
     """The features of a batch, a chunk at a time, without a graph."""
     return torch.cat([encoder(part) for part in inputs.tensor_split(count)])
 

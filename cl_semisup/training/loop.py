@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -53,7 +54,7 @@ class Parts:
 
     `views` has a maker for every recipe (full, weak); images are uint8 (M, channels, side, side); `shown` (M,) holds
     the labels the run may see. `names` name every draw: data set and repetition, never the loss, so that differences
-    between losses are paired.
+    between losses are paired. `encode` is the model's encoder in a faster form, if there is one.
     """
 
     model: Model
@@ -64,6 +65,7 @@ class Parts:
     shown: Tensor
     names: tuple[object, ...]
     history: History
+    encode: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
@@ -84,7 +86,7 @@ def train(
     """
     model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
     begin(model, parts.loss)
-    encode = Chunks(model.encoder, chunks, autocast)
+    encode = Chunks(parts.encode or model.encoder, chunks, autocast)
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
