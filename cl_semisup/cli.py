@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,10 @@ def _parser() -> argparse.ArgumentParser:
     _suite_options(run)
     run.add_argument("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default the fastest there is")
     run.add_argument("--workers", type=_positive, help="runs at once; by default one a core on a CPU, one on a GPU")
+    fill = (
+        "as many runs at once as the GPU's memory holds by the first one's peak, --workers at most; not tried on a GPU"
+    )
+    run.add_argument("--fill-gpu", action="store_true", help=fill)
     run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
     plain = (
@@ -242,13 +247,19 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
 
 
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
-    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.execute import choose_device, free_memory
     from cl_semisup.execution.local import Local
-    from cl_semisup.execution.machine import default_threads, default_workers
+    from cl_semisup.execution.machine import default_threads, default_workers, fitting
 
     device = choose_device(options.device)
-    workers = min(runs, options.workers or default_workers(device))
     machine = _machine(options, suite, device, options.threads or default_threads(device))
+    if options.fill_gpu:
+        if not device.startswith("cuda"):
+            raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
+        print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
+        most, room = min(runs, options.workers or default_workers("cpu")), partial(fitting, free_memory(device))
+        return Local(machine, most, options.plugin, options.run_timeout, room)
+    workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
     return Local(machine, workers, options.plugin, options.run_timeout)
 

@@ -46,6 +46,11 @@ def choose_device(asked: str = "auto") -> str:
     return asked
 
 
+def free_memory(device: str) -> int:
+    """Bytes of a GPU that nobody uses."""
+    return int(torch.cuda.mem_get_info(device)[0])
+
+
 class Executor:
     """Executes runs one after the other on one machine, keeping the last data set loaded.
 

@@ -4,7 +4,7 @@ serves many; one that dies or takes too long is replaced, and the training of a 
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -19,10 +19,23 @@ STARTS = 10  # workers that may die in a row before they are ready for a run
 
 
 class Local:
-    """An engine (see `conduct.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start."""
+    """An engine (see `conduct.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start.
 
-    def __init__(self, machine: Machine, workers: int, plugin_files: Sequence[Path] = (), limit: float = math.inf):
+    With `room` it begins with one, and that one's peak of memory says how many there may be, `workers` at most.
+    """
+
+    def __init__(
+        self,
+        machine: Machine,
+        workers: int,
+        plugin_files: Sequence[Path] = (),
+        limit: float = math.inf,
+        room: Callable[[int], int] | None = None,
+    ):
         self.machine, self.slots, self.plugin_files, self.limit = machine, workers, tuple(plugin_files), limit
+        self._room, self._most = room, workers
+        if room:
+            self.slots = 1
         self._waiting: deque[tuple[Training, int]] = deque()
         self._workers: list[Worker] = []
         self._stillborn = 0
@@ -41,6 +54,7 @@ class Local:
             heard = [self._hear(worker) for worker in self._heard(max(0.0, patience))]
             late = [worker for worker in self._busy() if worker.began + self.limit <= time.monotonic()]
             finished = [one for one in heard if one] + [self._cut(worker) for worker in late]
+            self._make_room(finished)
             if finished or time.monotonic() >= end:
                 return finished
 
@@ -64,6 +78,13 @@ class Local:
             self._drop(worker)
         self._waiting.clear()
         return finished
+
+    def _make_room(self, finished: list[Finished]) -> None:
+        """Use what the first trained run tells of the memory that one takes."""
+        for _, ((record, _), *_) in finished:
+            if self._room and record["status"] != "failed" and record["run"]["epochs"]:
+                self.slots = max(1, min(self._most, self._room(int(record["cost"]["peak_memory_bytes"]))))
+                self._room = None
 
     def _busy(self) -> list[Worker]:
         return [worker for worker in self._workers if worker.training]

@@ -6,6 +6,10 @@ from pathlib import Path
 
 from cl_semisup.execution.trainings import Training
 
+CONTEXT = 600 * 2**20  # bytes that CUDA and its libraries take of a GPU in every process
+SLACK = 1.25  # of memory that torch holds, over what tensors take
+FILLED = 0.9  # share of a GPU's memory that is given out
+
 
 def default_workers(device: str) -> int:
     """One a core on a CPU, where one thread each beats threads for small networks; one a GPU."""
@@ -15,6 +19,11 @@ def default_workers(device: str) -> int:
 def default_threads(device: str) -> int:
     """Of a worker. On a CPU always 1, since the number moves the last digits and must not follow that of workers."""
     return 1 if device == "cpu" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def fitting(free: int, peak: int) -> int:
+    """How many runs like one whose tensors took `peak` bytes go at once into `free` bytes of a GPU; at least one."""
+    return max(1, int(FILLED * free / (SLACK * peak + CONTEXT)))
 
 
 @dataclass(frozen=True)
