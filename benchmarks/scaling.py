@@ -1,20 +1,25 @@
 """How time and memory grow with batch size, width of the embedding, number of classes and of images.
 
-    python benchmarks/scaling.py
+    python benchmarks/scaling.py             five minutes on a quiet core
+    python benchmarks/scaling.py --quick     a tenth of each size, for a look; writes nothing
 
-One axis at a time from B = 1024, D = 128, C = 100; each point in a process of its own. `time` is of the loss alone,
-forward and backward, the best of five; `memory` what it adds to the process's peak. The last axis trains and evaluates
-one epoch of an mlp on random 8 x 8 images through the whole suite. Exponents are slopes of log against log over the
-largest three sizes: 1 is linear.
+One axis at a time from B = 1024, D = 128, C = 100 (the classes at D = 1024, which holds a prototype for each). Losses
+alone, forward and backward: the best of some calls, and the most that tensors hold at once beyond the inputs. The last
+axis is an mlp on random 8 x 8 images: an epoch (the difference between one and three, so that what is fixed falls out)
+and the evaluation of an untrained network, each size in a process of its own. On a CPU times are the processor's, of
+one thread. Exponents are slopes of log against log over the largest three sizes: 1 is linear.
 """
 
+import argparse
 import json
-import subprocess
+import math
+import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -24,63 +29,64 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import _record  # noqa: E402
 
-BATCH, DIM, CLASSES = 1024, 128, 100
+BASE = {"batch": 1024, "dim": 128, "classes": 100}
 AXES = {
-    "batch": (256, 1024, 4096, 8192, 16384),
+    "batch": (256, 1024, 4096, 8192, 16_384),
     "dim": (32, 128, 512, 2048),
     "classes": (10, 100, 1000),
     "images": (2_000, 8_000, 32_000),
 }
+LOSSES = ("nt_xent", "clop")
+CALLS, ENOUGH = 5, 2.0  # at most so many calls are timed, fewer once they have taken so many seconds
+SUITE = {
+    "question": "How does time grow with the data?",
+    "datasets": {"arrays": {"file": "random.npz"}},
+    "encoder": {"mlp": {"width": 64, "layers": 1}},
+    "losses": "nt_xent",
+    "label_fraction": 0.1,
+    "learning_rate": 0.1,
+    "batch_size": 64,
+    "repetitions": 1,
+}
 
 
 def loss_alone(name: str, batch: int, dim: int, classes: int) -> tuple[float, float]:
-    """(seconds, MB) of one value and gradient on this process's device."""
-    import resource
-
+    """(milliseconds, MB) of one value and gradient on this process's device."""
     import torch
 
+    from benchmarks.losses import peak
     from cl_semisup import losses
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
-    loss = losses.build(name, dim=max(dim, classes), classes=classes)
+    loss = losses.build(name, dim=dim, classes=classes)
     if isinstance(loss, torch.nn.Module):
         loss.to(device)
-    z1, z2 = (torch.randn(batch, max(dim, classes), device=device, requires_grad=True) for _ in range(2))
+    z1, z2 = (torch.randn(batch, dim, device=device, requires_grad=True) for _ in range(2))
     labels = torch.arange(batch, device=device) % classes
     labels[labels % 2 == 0] = -1
 
-    def once() -> float:
-        began = time.perf_counter()
+    def step() -> None:
         loss(z1, z2, labels).backward()
-        if device == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - began
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    seconds = min(once() for _ in range(5))
-    if device == "cuda":
-        return seconds, torch.cuda.max_memory_allocated() / 1e6
-    return seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 / 1e6
+    held = peak(step, device) / 1e6  # and warms up
+    taken: list[float] = []
+    while len(taken) < CALLS and sum(taken) < ENOUGH:
+        taken.append(_seconds(step, device))
+    return 1000 * min(taken), held
 
 
-def suite_of(images: int) -> tuple[float, float, float]:
-    """(training s, evaluation s, peak MB) of a run on that many images."""
+def on_images(images: int) -> tuple[float, float, float]:
+    """(seconds of an epoch, seconds of an evaluation, MB beyond the libraries') on that many images."""
     import numpy
+    import torch
 
-    asked = {
-        "question": "How does time grow with the data?",
-        "datasets": {"arrays": {"file": "random.npz"}},
-        "encoder": {"mlp": {"width": 64, "layers": 1}},
-        "losses": "nt_xent",
-        "label_fraction": 0.1,
-        "learning_rate": 0.1,
-        "batch_size": 256,
-        "repetitions": 1,
-        "epochs": 1,
-    }
+    from cl_semisup import suite
+    from cl_semisup.execution.execute import Executor, choose_device
+    from cl_semisup.execution.machine import Machine
+
+    torch.set_num_threads(1)
+    device = choose_device()
     with tempfile.TemporaryDirectory() as folder:
         random = numpy.random.default_rng(0)
         arrays: dict[str, Any] = {}
@@ -88,35 +94,65 @@ def suite_of(images: int) -> tuple[float, float, float]:
             arrays[f"{part}_labels"] = numpy.arange(count) % 10
             arrays[f"{part}_images"] = random.integers(0, 256, (count, 8, 8), dtype=numpy.uint8)
         numpy.savez(Path(folder) / "random.npz", **arrays)
-        file = Path(folder) / "scaling.yaml"
-        file.write_text(json.dumps(asked))
-        command = [sys.executable, str(ROOT / "benchmark.py"), str(file), "--results", folder, "--data-dir", folder]
-        subprocess.run([*command, "--workers", "1"], check=True, stdout=subprocess.DEVNULL)
-        cost = json.loads(next(Path(folder).glob("records/arrays/nt_xent/[0-9a-f]*[0-9a-f].json")).read_text())["cost"]
-    return cost["train_seconds"], cost["evaluation_seconds"], cost["peak_memory_bytes"] / 1e6
+        run = suite.parse(json.dumps(SUITE | {"epochs": 1}), "scaling.yaml", folder).runs[-1]
+        execute = Executor(Machine(device, folder))
+
+        def executed(epochs: int) -> float:
+            def go() -> None:
+                record, _ = execute(replace(run, epochs=epochs) if epochs else run.floor())
+                assert record["status"] != "failed", record["reason"]
+
+            return _seconds(go, device)
+
+        executed(1)  # what is imported and read at the first time
+        before = _resident()
+        one, three, none = executed(1), executed(3), executed(0)
+    return (three - one) / 2, none, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6 - before
+
+
+def _seconds(step: Callable[[], None], device: str) -> float:
+    """Processor seconds on a CPU, where other programs run too; the clock's on a GPU."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    began = clock()
+    step()
+    if device != "cpu":
+        import torch
+
+        torch.cuda.synchronize()
+    return clock() - began
+
+
+def _resident() -> float:
+    """MB of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
 
 
 def exponent(sizes: tuple[int, ...], values: list[float]) -> float:
-    """Slope of log value against log size over the largest three."""
+    """Slope of log value against log size over the largest three; nan where a value is not positive."""
     import numpy
 
-    return float(numpy.polyfit(numpy.log(sizes[-3:]), numpy.log(numpy.maximum(values[-3:], 1e-9)), 1)[0])
+    if min(values[-3:]) <= 0:
+        return math.nan
+    return float(numpy.polyfit(numpy.log(sizes[-3:]), numpy.log(values[-3:]), 1)[0])
 
 
-def rows() -> Iterator[dict[str, Any]]:
+def rows(scale: int) -> Iterator[dict[str, Any]]:
     for axis in ("batch", "dim", "classes"):
-        for name in ("nt_xent", "clop"):
-            found = []
-            for size in AXES[axis]:
-                at = {"batch": BATCH, "dim": DIM, "classes": CLASSES, axis: size}
-                with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-                    found.append(pool.submit(loss_alone, name, at["batch"], at["dim"], at["classes"]).result())
-            yield _row(axis, f"{name} alone: time, ms", AXES[axis], [1e3 * one[0] for one in found])
-            yield _row(axis, f"{name} alone: memory, MB", AXES[axis], [one[1] for one in found])
-    sizes = AXES["images"]
-    measured = [suite_of(size) for size in sizes]
-    for at, what in enumerate(("training an epoch, s", "evaluation, s", "peak memory of the process, MB")):
-        yield _row("images", what, sizes, [one[at] for one in measured])
+        sizes = tuple(max(8, size // scale) for size in AXES[axis])
+        base = BASE | ({"dim": 1024} if axis == "classes" else {})
+        for name in LOSSES:
+            least = base["classes"] if name == "clop" and axis == "dim" else 0  # its prototypes need as many dimensions
+            kept = tuple(size for size in sizes if size >= least)
+            points = [base | {axis: size} for size in kept]
+            found = [loss_alone(name, **at) for at in points]
+            for column, what in enumerate(("time, ms", "memory, MB")):
+                yield _row(axis, f"{name} alone: {what}", kept, [one[column] for one in found])
+    sizes = tuple(size // scale for size in AXES["images"])
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
+        measured = list(pool.map(on_images, sizes))
+    for column, what in enumerate(("an epoch, s", "evaluation, s", "memory beyond the libraries', MB")):
+        yield _row("images", what, sizes, [one[column] for one in measured])
 
 
 def _row(axis: str, what: str, sizes: tuple[int, ...], values: list[float]) -> dict[str, Any]:
@@ -125,8 +161,14 @@ def _row(axis: str, what: str, sizes: tuple[int, ...], values: list[float]) -> d
 
 
 def main() -> None:
-    about = f"Growth along one axis at a time from B = {BATCH:,}, D = {DIM}, C = {CLASSES}; one thread."
-    print(_record.write("scaling", about, list(rows())))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    if parser.parse_args().quick:
+        for row in rows(10):
+            print(*row.values(), sep=" | ", flush=True)
+        return
+    about = "Growth along one axis at a time from B = 1,024, D = 128, C = 100 (classes: D = 1,024); one thread."
+    print(_record.write("scaling", about, list(rows(1))))
 
 
 if __name__ == "__main__":
