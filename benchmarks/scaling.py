@@ -13,7 +13,6 @@ one thread. Exponents are slopes of log against log over the largest three sizes
 import argparse
 import json
 import math
-import resource
 import sys
 import tempfile
 import time
@@ -105,9 +104,9 @@ def on_images(images: int) -> tuple[float, float, float]:
             return _seconds(go, device)
 
         executed(1)  # what is imported and read at the first time
-        before = _resident()
+        before = _memory("VmRSS")
         one, three, none = executed(1), executed(3), executed(0)
-    return (three - one) / 2, none, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6 - before
+    return (three - one) / 2, none, _memory("VmHWM") - before
 
 
 def _seconds(step: Callable[[], None], device: str) -> float:
@@ -122,10 +121,10 @@ def _seconds(step: Callable[[], None], device: str) -> float:
     return clock() - began
 
 
-def _resident() -> float:
-    """MB of this process in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 1e6
+def _memory(what: str) -> float:
+    """MB of this process now (VmRSS) or at most (VmHWM); what getrusage calls its peak holds its parent's too."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(what)) * 1024 / 1e6
 
 
 def exponent(sizes: tuple[int, ...], values: list[float]) -> float:
