@@ -1,13 +1,16 @@
 """Ctrl-C and a scheduler's SIGTERM: the first is heeded at a good moment, a second Ctrl-C ends all at once."""
 
+import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+IMPORT_SECONDS = 0.05  # until a signal that came during an import is tried again
 ECHO_SECONDS = 0.5  # a wrapper passes the terminal's Ctrl-C on, so the same one can come twice
 
 
@@ -46,10 +49,17 @@ class Request:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within, a signal raises Stopped where it comes: nothing is computed yet, or no more."""
+    """Within, a signal raises Stopped where it comes: nothing is computed yet, or no more.
+
+    During an import it waits for the import's end: torch's own code aborts the process if one is interrupted.
+    """
 
     def stop(number: int, frame: Any) -> None:
-        raise Stopped(number)
+        if not _importing(frame):
+            raise Stopped(number)
+        again = threading.Timer(IMPORT_SECONDS, os.kill, [os.getpid(), number])
+        again.daemon = True
+        again.start()
 
     before = _handled(stop)
     try:
@@ -57,6 +67,14 @@ def at_once() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _handled(handler: Any) -> dict[int, Any]:

@@ -1,5 +1,6 @@
 """Workers die, hang and are asked to leave: runs go on where they were, to the bit, or fail in words."""
 
+import importlib
 import math
 import multiprocessing
 import os
@@ -141,6 +142,18 @@ def test_records_do_not_depend_on_the_number_of_workers(tmp_path: Path, asked: A
         paths = [records.path_of(results, run) for run in runs]
         found.append([(outcome(records.read(path), {}), records.read(path)["versions"]) for path in paths])
     assert found[0] == found[1]
+
+
+def test_a_signal_during_an_import_waits_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch's own code aborts the process if an exception comes out of what it imports."""
+    body = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nWHOLE = sum(range(1000))\n"
+    (tmp_path / "interrupted_import.py").write_text(body)
+    monkeypatch.syspath_prepend(tmp_path)
+    with stop.at_once():
+        module = importlib.import_module("interrupted_import")
+        with pytest.raises(stop.Stopped, match="SIGINT"):
+            time.sleep(60)
+    assert module.WHOLE == 499500
 
 
 def test_a_signal_ends_the_workers_of_a_gate(asked: Asked) -> None:
