@@ -61,7 +61,7 @@ class Plan:
         return kinds
 
 
-PLANS = {"kills": Plan((120, 20, 20, 20, 20), 20, 4.0), "soak": Plan((24, 4, 4, 4, 4), 334, 8.0)}
+PLANS = {"kills": Plan((120, 20, 20, 20, 20), 20, 2.0), "soak": Plan((24, 4, 4, 4, 4), 334, 8.0)}
 
 
 @dataclass
