@@ -111,7 +111,7 @@ def disturb(
             if process.wait() == 0:
                 return
             if -process.returncode not in SIGNALS.values():  # else Python itself was starting, or leaving: start again
-                raise AssertionError(f"ended with code {process.returncode}:\n{log.read_text()[-3000:]}")
+                raise AssertionError(f"ended with code {process.returncode}:\n{_end(results)}")
 
 
 def _moment(process: subprocess.Popen[bytes], results: Path, rng: random.Random, spread: float) -> bool:
@@ -162,10 +162,16 @@ def _inject(
         if code == 0 or (number and code == -number):
             return None  # the command had just ended, or was not yet one: Python itself was starting
         gone = _gone(workers, began + GONE_SECONDS) and (number is None or code == 128 + number)
+        if not gone:
+            print(f"{kind}: left with code {code}; the end of its log:\n{_end(results)}", flush=True)
         tally.slowest_leave = max(tally.slowest_leave, time.monotonic() - began)
     lost, torn = _damage(results, before)
     tally.lost, tally.torn = tally.lost + lost, tally.torn + torn
     return gone and not lost and not torn
+
+
+def _end(results: Path) -> str:
+    return results.with_suffix(".log").read_text()[-3000:]
 
 
 def finished(results: Path) -> dict[Path, bytes]:
