@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import report
+from cl_semisup import report, suite
+from cl_semisup.execution import trainings
+from cl_semisup.execution.claims import Claims
 from cl_semisup.report import live
 from tests.record_maker import grid, select, write
 
@@ -88,10 +90,13 @@ def test_a_record_that_cannot_be_read_ends_the_refreshing_with_a_word_and_not_th
 
 def test_a_suite_run_under_watch_ends_with_a_report_at_rest(tmp_path: Path) -> None:
     words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path), "--watch", "0.1"]
-    page = tmp_path / "tiny" / "report.html"
+    page, claims = tmp_path / "tiny" / "report.html", Claims(tmp_path)
+    first, *_ = trainings.group(suite.read(ROOT / "tests" / "tiny.yaml").runs)
+    assert claims.take(first.id)  # the suite cannot end before this is given back
     with subprocess.Popen([*words, "--workers", "1"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert wait_for(page.exists)
         assert GOING_ON in page.read_text("utf-8")
+        claims.release(first.id)
         assert "3 runs: ok 3" in run.communicate()[0]
     assert run.returncode == 0
     assert GOING_ON not in page.read_text("utf-8")
