@@ -206,7 +206,8 @@ def _run(options: argparse.Namespace) -> int:
     from cl_semisup import records
     from cl_semisup.execution import conduct, fork_server, sweep
 
-    if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.started()):
+    elsewhere = options.engine != "local" or options.plain or options.print_sbatch or torchrun.started()
+    if not elsewhere and not _was_done(options):
         fork_server.start_early(options.device)
     suite = _read_suite(options)
     records.writable(options.results)
@@ -222,6 +223,18 @@ def _run(options: argparse.Namespace) -> int:
         with _live(options, suite.name):
             failed = _execute(options, suite, todo)
     return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)
+
+
+def _was_done(options: argparse.Namespace) -> bool:
+    """Has every run a record that the suite asked for when it last ran? Then workers are hardly needed."""
+    from cl_semisup import selection
+    from cl_semisup.execution import conduct
+
+    try:
+        asked = selection.load(options.results, options.suite.stem)
+    except InputError:  # it has not run here, or under another name
+        return False
+    return not conduct.missing(options.results, asked.runs, options.redo)
 
 
 def _live(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cl_semisup import cli
 from cl_semisup.execution import fork_server
 
 ROOT = Path(__file__).parents[1]
@@ -116,3 +117,16 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_a_suite_that_is_done_starts_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(fork_server, "start_early", started.append)
+    words = [str(ROOT / "tests" / "tiny.yaml"), "--results", str(tmp_path), "--workers", "1"]
+    assert cli.main(words) == 0
+    assert started == ["auto"]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--redo", "stale"]) == 0
+    assert started == ["auto"]
+    assert cli.main([*words, "--redo", "all"]) == 0
+    assert started == ["auto"] * 2
