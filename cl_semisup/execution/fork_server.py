@@ -68,14 +68,18 @@ def deaf() -> Iterator[None]:
 
 @contextmanager
 def _this_package() -> Iterator[None]:
-    """Python started within finds this very package, and never one that happens to lie in the current folder."""
+    """Python started within finds this very package, and never one that happens to lie in the current folder.
+
+    Libraries that it imports compute on one thread unless OMP_NUM_THREADS says otherwise: there is a worker a core.
+    """
     before = dict(os.environ)
     paths = [str(PACKAGE_HOME), *filter(None, [before.get("PYTHONPATH")])]
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         yield
     finally:
-        for name in ("PYTHONPATH", "PYTHONSAFEPATH"):
+        for name in ("PYTHONPATH", "PYTHONSAFEPATH", "OMP_NUM_THREADS"):
             if name in before:
                 os.environ[name] = before[name]
             else:
