@@ -20,7 +20,7 @@ _dense = ContextVar("dense", default=False)
 
 @contextmanager
 def dense() -> Iterator[None]:
-    """Within, every matrix is made whole, however large."""
+    """Within, every matrix is made whole, however large, and its derivative is torch's own."""
     before = _dense.set(True)
     try:
         yield
@@ -28,9 +28,14 @@ def dense() -> Iterator[None]:
         _dense.reset(before)
 
 
+def is_dense() -> bool:
+    """Are we within `dense`?"""
+    return _dense.get()
+
+
 def too_large(rows: int, columns: int) -> bool:
     """Is a similarity matrix of this size better not made whole?"""
-    return rows * columns > WHOLE and not _dense.get()
+    return rows * columns > WHOLE and not is_dense()
 
 
 def log_sum(

@@ -3,9 +3,12 @@
 Shapes: N inputs, D embedding; Z stacks both views as (2N, D), row i and row i + N being the same image.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from cl_semisup import chunked
 
@@ -63,8 +66,43 @@ def against_others(z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tens
         first, second = z.chunk(2)
         partner = (first * second).sum(dim=1) / temperature
         return chunked.log_sum(z, z, temperature, numbers, numbers), partner.repeat(2)
-    logits = z @ z.T / temperature  # (2N, 2N)
-    return logsumexp(logits, ~same(numbers)), partners(logits)
+    if chunked.is_dense():
+        logits = z @ z.T / temperature  # (2N, 2N)
+        return logsumexp(logits, ~same(numbers)), partners(logits)
+    found: tuple[Tensor, Tensor] = _AgainstOthers.apply(z, temperature, numbers)
+    return found
+
+
+class _AgainstOthers(torch.autograd.Function):
+    """Half the passes over the matrix, and half the memory, of torch's own derivative, with the same digits.
+
+    Torch would make a matrix of zeros for each of the two diagonals where the partners are, and copies to divide and to
+    mask.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(z.device.type, enabled=False):
+            logits = (z @ z.T).div_(temperature)  # (2N, 2N)
+        partner = partners(logits)
+        total = logits.masked_fill_(same(numbers), -torch.inf).logsumexp(dim=1)
+        ctx.save_for_backward(z, logits, total)
+        ctx.temperature = temperature
+        return total, partner
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, total_slope: Tensor, partner_slope: Tensor) -> tuple[Tensor, None, None]:
+        z, logits, total = ctx.saved_tensors
+        some = torch.isfinite(total)  # an empty row has no gradient
+        slope = (logits - torch.where(some, total, 0.0)[:, None]).exp_()
+        slope.mul_(torch.where(some, total_slope, 0.0)[:, None])
+        half = len(z) // 2
+        for side, partner in zip((half, -half), partner_slope.split(half), strict=True):
+            slope.diagonal(side).add_(partner)
+        slope.div_(ctx.temperature)
+        with torch.autocast(z.device.type, enabled=False):
+            return slope @ z + (z.T @ slope).T, None, None
 
 
 def attraction(z: Tensor, temperature: float, ids: Tensor) -> Tensor:

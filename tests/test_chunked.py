@@ -49,6 +49,17 @@ def test_value_and_gradient_are_those_of_the_dense_way(name: str, small: list[in
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("name", ["nt_xent", "dcl"])
+def test_the_derivative_written_out_has_the_digits_of_torch_s_own(name: str) -> None:
+    found = solve(name, *batch(torch.float32))
+    with chunked.dense():
+        expected = solve(name, *batch(torch.float32))
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+    one_image = [z[:1] for z in batch(torch.float32)]  # with dcl no row is told from any
+    assert all(bool(torch.isfinite(each).all()) for each in solve(name, *one_image))
+
+
 @pytest.mark.parametrize("name", FAMILY)
 def test_half_precision_projections_are_compared_in_float32(name: str, small: list[int]) -> None:
     z1, z2, labels = batch(torch.float32)
