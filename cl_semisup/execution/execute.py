@@ -2,7 +2,6 @@
 
 import math
 import platform
-import resource
 import subprocess
 import time
 import traceback
@@ -20,7 +19,7 @@ import cl_semisup
 from cl_semisup import chunked, evaluation, labels, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
-from cl_semisup.execution import chance, picture
+from cl_semisup.execution import chance, memory, picture
 from cl_semisup.execution.data import Data, Probed, Read, part, place, read
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize
@@ -78,6 +77,7 @@ class Executor:
 
     def training(self, asked: Training, data: Data | None = None) -> Answers:
         """Train once and evaluate for every run; any failure of a run is a record too."""
+        memory.restart(self.device)
         trained, answers = Trained(asked, self.machine, self.probed, self.leave, self.together), []
         for run in asked.runs:
             started = datetime.now(UTC)
@@ -207,7 +207,7 @@ class _Attempt:
             "resolved": self.resolved,
             "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
             "diagnostics": self.diagnostics,
-            "cost": {**self.cost, "peak_memory_bytes": self._peak()},
+            "cost": {**self.cost, "peak_memory_bytes": memory.peak(self.device)},
             "protocol": {"fingerprint": protocol.fingerprint(kept), "settings": kept},
             "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **environment()},
             "started_at": started.isoformat(timespec="seconds"),
@@ -226,12 +226,10 @@ class _Attempt:
         self.status, self.reason = "failed", f"{type(error).__name__}: {words}"
         if out_of_memory(error):
             tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
-            self.reason = f"out of memory{tried} (peak {self._peak() / 2**30:.2f} GiB): {words.splitlines()[0]}"
+            peak = memory.peak(self.device) / 2**30
+            self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {words.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
         self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MOST_WORDS :]}
-
-    def _peak(self) -> int:
-        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else _process_peak()
 
     def _device_name(self) -> str:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
@@ -257,12 +255,6 @@ def _words(error: BaseException) -> str:
     except Exception:
         text = ""
     return (text or type(error).__name__)[:MOST_WORDS].encode("utf-8", "replace").decode()
-
-
-def _process_peak() -> int:
-    """Bytes of the process's largest resident set so far; Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 @cache

@@ -13,6 +13,7 @@ from torch import Tensor
 from cl_semisup import losses, plugins, protocol
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
+from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
@@ -135,9 +136,7 @@ class Trained:
 
     def _fit(self, model: Model, data: Data, shown: Tensor, chunks: int) -> None:
         run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
+        memory.restart(self.device)
         assert loss is not None
         assert run.batch_size is not None
         assert run.learning_rate is not None
