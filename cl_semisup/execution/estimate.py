@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from cl_semisup import records
+from cl_semisup import labels, records
 from cl_semisup.errors import InputError
 from cl_semisup.execution import trainings
 from cl_semisup.execution.progress import words
@@ -17,6 +17,7 @@ START_SECONDS = 4.0  # imports and the first data set, on this side of the first
 PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
 MEASURED_STEPS = 4
+WORTH = 1.3  # times as fast, from which on bfloat16 is worth a word
 Seconds = tuple[float, float]  # of training and of evaluation
 
 
@@ -31,27 +32,29 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     grouped = trainings.group(todo)
     workers = min(len(grouped), workers or default_workers(device))
     known = _known(results, suite.runs)
-    measured = 0
+    trials: dict[str, _Trial] = {}
     total = 0.0
     for training in grouped:
         run = training.runs[0]
         key = _like(run)
         if key not in known:
             try:
-                known[key] = _measure(run, suite, device)
+                known[key] = _measured(run, suite, device, trials)
             except InputError as error:
                 return f"Time left: unknown, since {error}"
-            measured += 1
         fit, probe = known[key]
         total += fit + probe * len(training.runs)
-    source = f"{measured} kind(s) of run measured for a few steps" if measured else "from finished runs like these"
+    source = f"{len(trials)} kind(s) of run measured for a few steps" if trials else "from finished runs like these"
     left = words(total / workers + START_SECONDS)
-    return f"Time left: about {left} for {len(grouped)} trainings in {workers} process(es) on {device} ({source})."
+    told = f"Time left: about {left} for {len(grouped)} trainings in {workers} process(es) on {device} ({source})."
+    return told + _advice(max(trials, key=lambda key: known[key], default=""), trials)
 
 
 def _like(run: Run) -> str:
     """Runs that cost about the same; the loss is left out, since the network dominates."""
-    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector))
+    kept = (run.imbalance, run.unlabelled_imbalance, run.unlabelled_ratio)
+    labelled = (run.label_fraction, run.labels_per_class) if run.unlabelled_ratio is not None else ()
+    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector, kept, labelled))
 
 
 def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
@@ -66,43 +69,79 @@ def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
     return {key: (median(fit for fit, _ in s), median(probe for _, probe in s)) for key, s in costs.items()}
 
 
-def _measure(run: Run, suite: Suite, device: str) -> Seconds:
-    """Of a whole run, from a few small steps of its network on the real data and the images still to be seen."""
-    import torch
-
-    from cl_semisup.execution.data import Probed, place, read
-    from cl_semisup.execution.machine import Machine
-    from cl_semisup.execution.trained import Trained, synchronize
-    from cl_semisup.settings import Views
-    from cl_semisup.views import ViewMaker
-
-    torch.set_num_threads(1)  # as in a worker
-    machine = Machine(device, suite.data_dir)
-    images_of = partial(read, data_dir=suite.data_dir)
-    data = place(images_of(run.dataset), torch.device(device))
-    images, tests = len(data.train_images), len(data.test_images)
-    if not run.epochs or not run.batch_size:
+def _measured(run: Run, suite: Suite, device: str, trials: dict[str, "_Trial"]) -> Seconds:
+    """Of a kind of run of which nothing is known; its trial is kept."""
+    if not run.epochs:
         return 0.0, PROBE_SECONDS
-    trained = Trained(trainings.alone(run), machine, Probed(images_of))
-    _, model = trained.build(data)
-    views = ViewMaker(Views(**run.views), data.mean, data.std)
-    batch = data.train_images[: min(run.batch_size, MEASURED_BATCH)].to(trained.device)
-    half = trained.precision == "bfloat16"
+    trial = trials[_like(run)] = _Trial(run, suite, device)
+    return trial.seconds()
 
-    def step(number: int) -> None:
-        with torch.autocast(trained.device.type, torch.bfloat16, enabled=half):
-            both = torch.cat([views(batch, 2 * number), views(batch, 2 * number + 1)])
-            model.projector(model.encoder(both)).float().square().mean().backward()
 
+def _advice(longest: str, trials: dict[str, "_Trial"]) -> str:
+    """What bfloat16 would gain in the longest runs; not chosen here, since the machine must not change the question."""
     try:
-        for number in range(2 * MEASURED_STEPS):
-            if number == MEASURED_STEPS:  # those before also paid for warming up
-                synchronize(trained.device)
-                began = time.perf_counter()
-            step(number)
-        synchronize(trained.device)
-    except RuntimeError as error:
-        raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
-    rate = MEASURED_STEPS * len(batch) / (time.perf_counter() - began)
-    # A step is forward and backward (about 3 forwards) of two views; evaluation is one forward of train and 3 of test.
-    return run.epochs * images / rate, (images + 3 * tests) / 6 / rate + PROBE_SECONDS
+        gain = trials[longest].gain() if trials else 1.0
+    except InputError as error:
+        return f"\nWith `precision: bfloat16` {error}"
+    told = f"With `precision: bfloat16` training would be {gain:.1f} times as fast here, and a protocol of its own."
+    return f"\n{told}" if gain >= WORTH else ""
+
+
+class _Trial:
+    """A few small steps of a run's network on the real data. InputError tells why there are none."""
+
+    def __init__(self, run: Run, suite: Suite, device: str):
+        import torch
+
+        from cl_semisup.execution.data import Probed, place, read
+        from cl_semisup.execution.machine import Machine
+        from cl_semisup.execution.trained import Trained
+        from cl_semisup.settings import Views
+        from cl_semisup.views import ViewMaker
+
+        torch.set_num_threads(1)  # as in a worker
+        images_of = partial(read, data_dir=suite.data_dir)
+        data = place(images_of(run.dataset), torch.device(device))
+        kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
+        self.run, self.images, self.tests = run, len(kept), len(data.test_images)
+        trained = Trained(trainings.alone(run), Machine(device, suite.data_dir), Probed(images_of))
+        self.device, self.precision = trained.device, trained.precision
+        self.model = trained.build(data)[1]
+        self.views = ViewMaker(Views(**run.views), data.mean, data.std)
+        self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
+
+    def seconds(self) -> Seconds:
+        """Of the whole run, from the images still to be seen."""
+        rate = self._rate(self.precision)
+        # A step is about 3 forwards of two views, backward included; probes take one forward of train and 3 of test.
+        probes = (self.images + 3 * self.tests) / 6 / rate + PROBE_SECONDS
+        return self.run.epochs * self.images / rate, probes
+
+    def gain(self) -> float:
+        """How many times as fast training would be in bfloat16, where nobody has chosen and a CPU chooses float32."""
+        if self.run.precision != "auto" or self.precision == "bfloat16":
+            return 1.0
+        return self._rate("bfloat16") / self._rate(self.precision)
+
+    def _rate(self, precision: str) -> float:
+        """Images a second."""
+        from cl_semisup.execution.trained import synchronize
+
+        try:
+            for number in range(2 * MEASURED_STEPS):
+                if number == MEASURED_STEPS:  # those before also paid for warming up
+                    synchronize(self.device)
+                    began = time.perf_counter()
+                self._step(number, precision == "bfloat16")
+            synchronize(self.device)
+        except RuntimeError as error:
+            raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        return MEASURED_STEPS * len(self.batch) / (time.perf_counter() - began)
+
+    def _step(self, number: int, half: bool) -> None:
+        import torch
+
+        both = torch.cat([self.views(self.batch, 2 * number), self.views(self.batch, 2 * number + 1)])
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            projections = self.model.projector(self.model.encoder(both))
+        projections.float().square().mean().backward()
