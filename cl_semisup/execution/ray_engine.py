@@ -14,7 +14,6 @@ import tempfile
 import threading
 import time
 import warnings
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from cl_semisup import protocol
 from cl_semisup.errors import EngineError, InputError
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
+from cl_semisup.execution.pool import Member, Pool
 from cl_semisup.execution.trainings import Answers, Finished, Training
 from cl_semisup.images import Images
 
@@ -36,8 +36,6 @@ except ImportError:
     raise InputError("--engine ray: needs Ray. Got none. Install it: pip install 'cl-semisup[ray]'.") from None
 
 PACKAGE = Path(__file__).parents[1]
-ATTEMPTS = 5  # workers that may die in a row over one training, no state come home, until its runs have failed
-STARTS = 10  # workers that may die in a row before they are ready for a training
 REACH_SECONDS = 10.0  # until an address that does not answer is nobody's
 LOOK_SECONDS = 5.0  # between two looks at which nodes there are
 LOST_SECONDS = 300.0  # without a node that could work, until the command gives up; the cluster may be mending itself
@@ -100,7 +98,7 @@ def _too_much(need: Need) -> str:
     return f"a run must fit on one node. Got a need of {need}, and nodes of {', '.join(sorted(sizes)) or 'nothing'}."
 
 
-class Ray:
+class Ray(Pool["_Worker"]):
     """An engine (see `conduct.Engine`) on the cluster that `connect` has joined.
 
     At most `workers` trainings at once, each for at most `limit` seconds since its last start.
@@ -114,16 +112,14 @@ class Ray:
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
     ):
-        self.machine, self.need, self.workers, self.limit = machine, need, workers, limit
-        self._waiting: deque[tuple[Training, int]] = deque()
-        self._workers: list[_Worker] = []
+        plugins = {path.name: path.read_text("utf-8") for path in plugin_files}
+        actor = ray.remote(concurrency_groups={"beside": 1})(_Actor).options(num_cpus=need.cpus, num_gpus=need.gpus)
+        here = replace(machine, device="cpu")  # a worker's GPU may have gone with it, or never have been here
+        super().__init__(here, limit, lambda: _Worker(actor.remote(machine, plugins)))
+        self.need, self.workers = need, workers
         self._images: dict[str, Any] = {}  # a data set as asked -> where the object store has it
         self._travelling: tuple[_Worker, Training, Any] | None = None  # a state on its way here, and its reference
-        self._stillborn, self._looked, self._slots, self._had_room = 0, -math.inf, 0, time.monotonic()
-        plugins = {path.name: path.read_text("utf-8") for path in plugin_files}
-        actor = ray.remote(concurrency_groups={"beside": 1})(_Actor)
-        needed = {"num_cpus": need.cpus, "num_gpus": need.gpus}
-        self._start = lambda: _Worker(actor.options(**needed).remote(machine, plugins))
+        self._looked, self._slots, self._had_room = -math.inf, 0, time.monotonic()
         if not self.slots:
             raise InputError(f"--run-cpus, --run-gpus: {_too_much(need)} Ask for less, or add a node.")
 
@@ -138,49 +134,18 @@ class Ray:
                 raise EngineError(f"no node with room for a run has come back: {_too_much(self.need)}")
         return self._slots
 
-    def submit(self, training: Training) -> None:
-        """Queue a training; it starts as soon as a worker is free."""
-        self._waiting.append((training, 1))
-        self._assign()
-
-    def results(self, seconds: float) -> list[Finished]:
-        """Those that finish, once one does; none if none has by then. Workers that keep dying are failures too."""
-        end = time.monotonic() + seconds
-        while True:
-            self._assign()
-            self._fetch_a_state()
-            finished = self._hear(min([end, *(worker.began + self.limit for worker in self._busy())]))
-            late = [worker for worker in self._busy() if worker.began + self.limit <= time.monotonic()]
-            finished += [self._cut(worker) for worker in late]
-            if finished or time.monotonic() >= end:
-                return finished
-
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
-        """Stop. Workers have so many seconds to send their states, and what finishes meanwhile is given."""
-        end, finished = time.monotonic() + seconds, []
-        for worker in self._busy():
-            worker.actor.leave.remote()
-        while self._busy() and time.monotonic() < end:
-            finished += self._hear(end)
-        for worker in list(self._workers):
-            self._drop(worker)
-        self._waiting.clear()
+        finished = super().cancel(seconds)
         ray.shutdown()
         return finished
 
-    def _busy(self) -> list["_Worker"]:
-        return [worker for worker in self._workers if worker.training]
-
     def _assign(self) -> None:
-        """Give trainings to idle workers, and start as many workers as those that wait can use."""
-        for worker in self._workers:
-            if self._waiting and worker.ready and worker.training is None:
-                training, attempt = self._waiting.popleft()
-                worker.give(training, attempt, self._saved(training), self._data(training))
-        coming, slots = sum(not worker.ready for worker in self._workers), self.slots
-        while coming < len(self._waiting) and len(self._workers) < slots:
-            self._workers.append(self._start())
-            coming += 1
+        """Ask workers for what is due: trainings of those that are idle, a state of one that is busy."""
+        super()._assign()
+        self._fetch_a_state()
+
+    def _give(self, worker: "_Worker", training: Training) -> None:
+        worker.give(training, self._saved(training), self._data(training))
 
     def _data(self, training: Training) -> dict[str, Any]:
         """The data sets of a training and its probes in the object store, from where each node fetches them once."""
@@ -195,7 +160,6 @@ class Ray:
         return {repr(named): self._images[repr(named)] for named in asked}
 
     def _hear(self, until: float) -> list[Finished]:
-        """What workers have to say, be it that they are gone."""
         speakers = {worker.reference: worker for worker in self._workers if worker.reference}
         references = [*speakers, *([self._travelling[2]] if self._travelling else [])]
         patience = max(0.0, until - time.monotonic())
@@ -221,7 +185,8 @@ class Ray:
             raise EngineError(f"the package cannot be brought to a worker: {error}") from error
         except ray.exceptions.RayError as error:
             self._drop(worker)
-            return self._mourn(worker, error)
+            self._looked = -math.inf  # it may have gone with its node
+            return self._mourn(worker, str(error).strip() or type(error).__name__)
         worker.reference, training, worker.training = None, worker.training, None
         if training is None:
             worker.ready, worker.node, self._stillborn = True, message, 0
@@ -230,39 +195,6 @@ class Ray:
             return training, _from_here(message)
         self._save(training, message)
         return None
-
-    def _mourn(self, worker: "_Worker", error: Exception) -> Finished | None:
-        """A worker has died: its training is tried again, unless that never gets anywhere."""
-        death = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if not worker.ready:
-            self._stillborn += 1
-            if self._stillborn >= STARTS:
-                raise EngineError(f"no worker can be started: {STARTS} died, the last by {error}")
-        if worker.training is None:
-            return None
-        self._looked = -math.inf  # it may have gone with its node
-        blameless = worker.progressed or worker.node not in {node["NodeID"] for node in _nodes()}
-        attempt = 1 if blameless else worker.attempt + 1
-        if attempt <= ATTEMPTS:
-            self._waiting.append((worker.training, attempt))
-            return None
-        return self._failed(worker.training, f"the worker process died {ATTEMPTS} times, the last time by {death}")
-
-    def _cut(self, worker: "_Worker") -> Finished:
-        """Put an end to a training that takes too long, and to its worker, which may hang."""
-        self._drop(worker)
-        assert worker.training is not None  # only a busy worker is late
-        return self._failed(worker.training, f"took longer than the limit of {self.limit:g} s")
-
-    def _failed(self, training: Training, reason: str) -> Finished:
-        from cl_semisup.execution.execute import failures
-
-        here = replace(self.machine, device="cpu")  # where this is written; the worker's GPU may have gone with it
-        return training, failures(training, here, reason)
-
-    def _drop(self, worker: "_Worker") -> None:
-        ray.kill(worker.actor)
-        self._workers.remove(worker)
 
     def _saved(self, training: Training) -> bytes | None:
         """The state that a training goes on from, of this command or of one before."""
@@ -298,18 +230,26 @@ class Ray:
             _write(self.machine.checkpoint_path(training), state)
 
 
-class _Worker:
-    """The command's end of an actor. It is `ready` once it has imported all it needs; `reference` is what it owes."""
+class _Worker(Member):
+    """The command's end of an actor; `reference` is what it owes."""
 
     def __init__(self, actor: Any):
         self.actor, self.reference = actor, actor.start.remote()
-        self.ready, self.node, self.attempt, self.began, self.asked, self.progressed = False, "", 0, 0.0, 0.0, False
-        self.training: Training | None = None
+        self.node, self.asked, self.progressed = "", 0.0, False
 
-    def give(self, training: Training, attempt: int, state: bytes | None, data: dict[str, Any]) -> None:
-        self.training, self.attempt, self.progressed = training, attempt, False
-        self.began = self.asked = time.monotonic()
+    def give(self, training: Training, state: bytes | None, data: dict[str, Any]) -> None:
+        self.asked, self.progressed = time.monotonic(), False
         self.reference = self.actor.execute.remote(training, state, list(data), *data.values())
+
+    def blameless(self) -> bool:
+        """Has a state come home since it was given, or has its node gone?"""
+        return self.progressed or self.node not in {node["NodeID"] for node in _nodes()}
+
+    def leave(self) -> None:
+        self.actor.leave.remote()
+
+    def end(self) -> None:
+        ray.kill(self.actor)
 
 
 class _Actor:

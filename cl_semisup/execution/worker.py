@@ -3,22 +3,20 @@
 import contextlib
 import os
 import signal
-import time
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 from cl_semisup.execution import fork_server
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.pool import Member
 from cl_semisup.execution.serve import serve
 from cl_semisup.execution.trainings import Training
 
 LAST_SECONDS = 5.0  # between a worker's pipe and its process
 
 
-class Worker:
-    """The parent's end. It is `ready` once its process has started up; `training` is what it is busy with."""
-
+class Worker(Member):
     def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
         context = fork_server.context(machine.device, machine.plain)
         self.machine = machine
@@ -28,12 +26,9 @@ class Worker:
         with fork_server.deaf():  # while it imports
             self.process.start()
         theirs.close()
-        self.ready, self.attempt, self.began = False, 0, 0.0
-        self.training: Training | None = None
         self._state: int | None = None  # the stamp of the state on disk when it was given
 
-    def give(self, training: Training, attempt: int) -> None:
-        self.training, self.attempt, self.began = training, attempt, time.monotonic()
+    def give(self, training: Training) -> None:
         self._state = self._stamp(training)
         with contextlib.suppress(OSError):  # it died while idle: `hear` will tell
             self.pipe.send(training)
@@ -46,12 +41,14 @@ class Worker:
             self.process.join(LAST_SECONDS)  # or we would kill it ourselves, and not learn what it died of
             return None
 
-    def progressed(self) -> bool:
+    def blameless(self) -> bool:
         """Has the state on disk moved since it was given? Then a death was not for nothing."""
         return self.training is not None and self._stamp(self.training) != self._state
 
+    def leave(self) -> None:
+        self.process.terminate()
+
     def end(self) -> None:
-        """Kill the process if it lives, and forget it."""
         self.process.kill()
         self.process.join()
         self.pipe.close()

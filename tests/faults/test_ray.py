@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 
 from cl_semisup import records, suite
 from cl_semisup.errors import EngineError
-from cl_semisup.execution import conduct, data, ray_engine, stop
+from cl_semisup.execution import conduct, data, pool, ray_engine, stop
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine, Need
@@ -136,7 +136,7 @@ def test_sigterm_brings_states_home_and_the_next_start_goes_on_to_the_bit(
 def test_a_run_that_takes_too_long_or_kills_every_worker_has_failed(
     tmp_path: Path, asked: Asked, engine: Callable[..., Ray], machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ray_engine, "ATTEMPTS", 2)
+    monkeypatch.setattr(pool, "ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     slow, deadly, results = asked("hang"), asked("kill", at=1, times=1000), tmp_path / "results"
     assert conduct.conduct(results, [slow], engine(limit=3)).statuses == {"failed": 1}

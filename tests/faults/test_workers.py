@@ -15,7 +15,7 @@ import pytest
 
 from cl_semisup import records
 from cl_semisup.errors import EngineError
-from cl_semisup.execution import conduct, local, stop, trainings
+from cl_semisup.execution import conduct, pool, stop, trainings
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
@@ -114,7 +114,7 @@ def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: 
 def test_a_run_that_kills_every_worker_fails_with_the_signal(
     tmp_path: Path, asked: Asked, engine: Engine, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "ATTEMPTS", 2)
+    monkeypatch.setattr(pool, "ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     run, results = asked("kill", times=1000), tmp_path / "results"
     assert conduct.conduct(results, [run], engine()).statuses == {"failed": 1}
@@ -125,7 +125,7 @@ def test_a_run_that_kills_every_worker_fails_with_the_signal(
 def test_workers_that_never_start_stop_the_command_and_fail_no_run(
     tmp_path: Path, asked: Asked, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "STARTS", 2)
+    monkeypatch.setattr(pool, "STARTS", 2)
     run, results, plugin = asked("none"), tmp_path / "results", tmp_path / "deadly.py"
     plugin.write_text("import os\nos._exit(7)\n")
     with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 7"):
