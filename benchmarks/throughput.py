@@ -219,7 +219,7 @@ def measure(name: str, cores: int, gpu: bool) -> Iterator[dict[str, Any]]:
         print(f"{name}: lightly, {setting}: {speed:,.0f} images/s", flush=True)
     default, best = next(iter(tried)), max(tried, key=lambda one: tried[one])
     plain = max((one for one in tried if one.precision == "32-true"), key=lambda one: tried[one])
-    kinds = ["float32", "bfloat16"] if job.encoder == "resnet18" and not gpu else ["auto"]
+    kinds = ["auto"] if gpu or job.side < 32 else ["float32", "bfloat16"]  # `auto` is float32 on a CPU
     sums: dict[Any, list[float]] = {}
     for _ in range(ROUNDS):
         for kind in kinds:
