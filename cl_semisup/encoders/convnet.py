@@ -7,9 +7,10 @@ from torch import nn
 
 @dataclass(frozen=True)
 class ConvNet:
-    """A small convolutional network for images of 8 to 32 pixels: blocks of convolution, BatchNorm, ReLU and pooling.
+    """A small convolutional network for images of 8 to 32 pixels: blocks of convolution, BatchNorm, pooling and ReLU.
 
     Each block doubles the width and, while the side is above 2 pixels, halves the side; features are the spatial mean.
+    The largest of rectified numbers is the largest, rectified: pooling first leaves a quarter of them to rectify.
 
     Args:
         width: channels of the first block
@@ -25,14 +26,11 @@ class ConvNet:
         width = self.width
         for block in range(self.blocks):
             width = self.width * 2**block
-            layers += [
-                nn.Conv2d(channels, width, 3, padding=1, bias=False),
-                nn.BatchNorm2d(width),
-                nn.ReLU(inplace=True),
-            ]
+            layers += [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
             if side > 2:
                 layers.append(nn.MaxPool2d(2))
                 side //= 2
+            layers.append(nn.ReLU(inplace=True))
             channels = width
         return _WithDim(width, *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
