@@ -72,3 +72,11 @@ def test_the_result_on_the_first_screen_names_its_command() -> None:
 def test_the_predictions_are_those_of_the_model_and_its_measured_figures() -> None:
     text = engines.DOCUMENT.read_text("utf-8")
     assert engines.predictions() == text.partition(engines.MARKS[0])[2].partition(engines.MARKS[1])[0]
+
+
+def test_the_speeds_are_those_that_were_measured() -> None:
+    measured = (ROOT / "benchmarks" / "results" / "throughput.md").read_text("utf-8")
+    rows = README.partition("## Speed")[2].partition("Views are made")[0].splitlines()
+    figures = [cell.strip() for row in rows for cell in row.split("|")[2:5] if cell.strip()[:1].isdigit()]
+    assert len(figures) == 9
+    assert [figure for figure in figures if f"| {figure} (" not in measured] == []
