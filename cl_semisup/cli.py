@@ -203,38 +203,58 @@ def _above_zero(text: str, unit: str = "") -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from cl_semisup import records
-    from cl_semisup.execution import conduct, fork_server, sweep
+    from cl_semisup.execution import conduct, fork_server
 
     elsewhere = options.engine != "local" or options.plain or options.print_sbatch or torchrun.started()
-    if not elsewhere and not _was_done(options):
+    if not elsewhere:
+        if done := _done(options):
+            _open(options.results, done)
+            print(_count(done, 0))
+            return _make_report(options.results, done)
         fork_server.start_early(options.device)
     suite = _read_suite(options)
-    records.writable(options.results)
-    sweep.results(options.results, suite.runs)
-    suite.selection().save(options.results)
-    todo = conduct.missing(options.results, suite.runs, options.redo)
+    asked = suite.selection()
+    _open(options.results, asked)
+    todo = conduct.missing(options.results, asked.runs, options.redo)
     if options.print_sbatch:
         return _print_sbatch(options, suite, todo)
-    print(f"{suite.name}: {len(suite.runs)} runs, {len(suite.runs) - len(todo)} done, {len(todo)} to run.", flush=True)
+    print(_count(asked, len(todo)), flush=True)
     failed = 0
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # a second's work, while others work
-        with _live(options, suite.name):
+        with _live(options, asked.name):
             failed = _execute(options, suite, todo)
-    return max(_make_report(options.results, suite.selection()), SOME_FAILED if failed else OK)
+    return max(_make_report(options.results, asked), SOME_FAILED if failed else OK)
 
 
-def _was_done(options: argparse.Namespace) -> bool:
-    """Has every run a record that the suite asked for when it last ran? Then workers are hardly needed."""
+def _open(results: Path, asked: "Selection") -> None:
+    """Have the results folder ready for a suite."""
+    from cl_semisup import records
+    from cl_semisup.execution import sweep
+
+    records.writable(results)
+    sweep.results(results, asked.runs)
+    asked.save(results)
+
+
+def _count(asked: "Selection", left: int) -> str:
+    return f"{asked.name}: {len(asked.runs)} runs, {len(asked.runs) - left} done, {left} to run."
+
+
+def _done(options: argparse.Namespace) -> "Selection | None":
+    """What the suite asks, if this code has read it before and every run has its record: then no torch is needed.
+
+    Plug-ins are no part of this code, so a suite that needs them is read again.
+    """
     from cl_semisup import selection
     from cl_semisup.execution import conduct
 
-    try:
-        asked = selection.load(options.results, options.suite.stem)
-    except InputError:  # it has not run here, or under another name
-        return False
-    return not conduct.missing(options.results, asked.runs, options.redo)
+    if options.plugin:
+        return None
+    found = selection.current(options.results, options.suite)
+    if not found or (found.file, found.code) != (str(options.suite), selection.code_hash()):
+        return None
+    return None if conduct.missing(options.results, found.runs, options.redo) else found
 
 
 def _live(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:

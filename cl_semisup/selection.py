@@ -13,7 +13,7 @@ from cl_semisup.run import Run
 
 @dataclass(frozen=True)
 class Selection:
-    """A checked suite in plain data; `text_hash` tells whether the suite file has changed since."""
+    """A checked suite in plain data; `text_hash` and `code` tell whether its file, or what read it, has changed."""
 
     name: str
     file: str
@@ -22,6 +22,7 @@ class Selection:
     score: str
     text_hash: str
     runs: tuple[Run, ...]
+    code: str = ""
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
@@ -65,7 +66,7 @@ def current(results: Path, suite_file: Path) -> Selection | None:
     if not suite_file.is_file():
         return None
     wanted = text_hash(suite_file)
-    for path in sorted(results.glob("*/suite.json")):
+    for path in sorted(results.glob("*/suite.json"), key=lambda path: path.parent.name != suite_file.stem):
         try:
             found = load(results, path.parent.name)
         except InputError:
@@ -77,6 +78,13 @@ def current(results: Path, suite_file: Path) -> Selection | None:
 
 def text_hash(suite_file: Path) -> str:
     return hashlib.sha256(suite_file.read_bytes()).hexdigest()[:16]
+
+
+def code_hash() -> str:
+    """Of the package: another version may ask other runs for the same text. The files of plug-ins are not in it."""
+    package = Path(__file__).parent
+    sources = sorted(package.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
 
 
 def _path(results: Path, name: str) -> Path:

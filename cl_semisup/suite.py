@@ -15,7 +15,7 @@ from cl_semisup.grid import Fault, Option, Place
 from cl_semisup.images import Facts
 from cl_semisup.plugins import Choice
 from cl_semisup.run import Run
-from cl_semisup.selection import Selection
+from cl_semisup.selection import Selection, code_hash
 from cl_semisup.settings import (
     Imbalance,
     LabelFraction,
@@ -121,7 +121,8 @@ class Suite:
 
     def selection(self) -> Selection:
         """What reports need of it."""
-        return Selection(self.name, self.file, self.question, self.baseline, self.score, self.text_hash, self.runs)
+        told = (self.name, self.file, self.question, self.baseline, self.score, self.text_hash, self.runs)
+        return Selection(*told, code=code_hash())
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:

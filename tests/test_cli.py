@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import cli, plugins
+from cl_semisup import cli, plugins, records, selection, suite
 from tests.record_maker import grid, select, write
 
 ROOT = Path(__file__).parents[1]
@@ -123,14 +123,44 @@ def test_a_suite_runs_and_its_second_run_trains_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "tiny" / "leaderboard.md").read_bytes() == before
 
 
-def test_a_report_needs_no_torch(tmp_path: Path) -> None:
-    words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path), "--workers", "1"]
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+def test_neither_a_report_nor_a_suite_that_is_done_needs_torch(tmp_path: Path) -> None:
     code = "import sys\nclass NoTorch:\n  def find_spec(self, name, *_):\n    assert name.split('.')[0] != 'torch'\n"
     code += "sys.meta_path.insert(0, NoTorch())\nfrom cl_semisup.cli import main\nsys.exit(main(sys.argv[1:]))"
-    report = [sys.executable, "-c", code, "report", "tests/tiny.yaml", "--results", str(tmp_path)]
-    done = subprocess.run(report, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    asked = ["tests/tiny.yaml", "--results", str(tmp_path)]
+    subprocess.run([sys.executable, "benchmark.py", *asked], cwd=ROOT, capture_output=True, check=True)
+    for words in (["report", *asked], asked):
+        command = [sys.executable, "-c", code, *words]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert "tiny: 3 runs, 3 done, 0 to run." in done.stdout
+
+
+def test_a_suite_is_read_again_where_anything_may_have_changed(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(suite_file(tmp_path, text))
+    asked = suite.read(path).selection()
+    for each in asked.runs:
+        write(tmp_path, each)
+
+    def done(*words: str) -> bool:
+        return cli._done(cli._parser().parse_args(["run", str(path), "--results", str(tmp_path), *words])) is not None
+
+    assert not done()
+    asked.save(tmp_path)
+    assert done()
+    assert done("--redo", "failed")
+    assert not done("--redo", "all")
+    assert not done("--plugin", "my_loss.py")
+    monkeypatch.setattr(selection, "code_hash", lambda: "of another version")
+    assert not done()
+    monkeypatch.undo()
+    assert done()
+    path.write_text(text + "# another text\n")
+    assert not done()
+    path.write_text(text)
+    records.path_of(tmp_path, asked.runs[0]).unlink()
+    assert not done()
 
 
 def test_compare_puts_two_folders_or_two_losses_side_by_side(
