@@ -185,7 +185,9 @@ def _pairs_note(repetitions: int) -> str:
     if repetitions < LEAST_UNITS:
         few = f"With {wording.count(repetitions, 'pair')} no difference is resolvable ({LEAST_UNITS} are needed)"
         return f"{text} {few}, which is not 'no difference'."
-    return f"{text} They say better or worse where a paired t-test does, Holm-corrected over the losses, p < .05."
+    text += " They say better or worse where a paired t-test does, Holm-corrected over the losses, p < .05."
+    ranks = "A rank is 1 + how many losses are better by such tests of all pairs"
+    return f"{text} {ranks}: one that scatters can have a better rank than one with a higher mean."
 
 
 def _standing_note(found: Overall) -> str:
