@@ -29,13 +29,27 @@ def test_views_are_made_in_single_precision_also_for_a_run_in_half(parse: Parse,
 
 
 @pytest.mark.parametrize(
-    ("precision", "speed", "told"), [("auto", 250.0, "2.5 times as fast"), ("auto", 110.0, ""), ("float32", 250.0, "")]
+    ("precision", "speed", "long", "told"),
+    [
+        ("auto", 250.0, 10.0, "2.5 times as fast"),  # an epoch of digits takes 14 s
+        ("auto", 250.0, 20.0, ""),
+        ("auto", 110.0, 10.0, ""),
+        ("float32", 250.0, 10.0, ""),
+    ],
 )
-def test_bfloat16_is_advised_where_it_gains_and_nobody_has_chosen(
-    parse: Parse, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, speed: float, told: str
+def test_bfloat16_is_advised_where_runs_are_long_it_gains_and_nobody_has_chosen(
+    parse: Parse,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    precision: str,
+    speed: float,
+    long: float,
+    told: str,
 ) -> None:
     speeds = {"float32": 100.0, "bfloat16": speed}
     monkeypatch.setattr(estimate._Trial, "_rate", lambda trial, kind: speeds[kind])
+    monkeypatch.setattr(estimate, "LONG", long)
     suite = parse(f"{text}precision: {precision}\n")
     said = estimate.sentence(tmp_path, suite, list(suite.runs), "cpu", 1)
     assert ("bfloat16" in said) == bool(told)

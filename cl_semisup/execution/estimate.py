@@ -16,8 +16,10 @@ from cl_semisup.suite import Suite
 START_SECONDS = 4.0  # imports and the first data set, on this side of the first step
 PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
-MEASURED_STEPS = 4
+MEASURED_STEPS = 4  # at most
+MEASURED_SECONDS = 1.0  # after which no further step is begun
 WORTH = 1.3  # times as fast, from which on bfloat16 is worth a word
+LONG = 60.0  # seconds of a run's training, from which on it is
 Seconds = tuple[float, float]  # of training and of evaluation
 
 
@@ -47,7 +49,8 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     source = f"{len(trials)} kind(s) of run measured for a few steps" if trials else "from finished runs like these"
     left = words(total / workers + START_SECONDS)
     told = f"Time left: about {left} for {len(grouped)} trainings in {workers} process(es) on {device} ({source})."
-    return told + _advice(max(trials, key=lambda key: known[key], default=""), trials)
+    longest = max(trials, key=lambda key: known[key], default=None)
+    return told + (_advice(trials[longest]) if longest and known[longest][0] >= LONG else "")
 
 
 def _like(run: Run) -> str:
@@ -77,10 +80,10 @@ def _measured(run: Run, suite: Suite, device: str, trials: dict[str, "_Trial"]) 
     return trial.seconds()
 
 
-def _advice(longest: str, trials: dict[str, "_Trial"]) -> str:
-    """What bfloat16 would gain in the longest runs; not chosen here, since the machine must not change the question."""
+def _advice(trial: "_Trial") -> str:
+    """What bfloat16 would gain in such runs; not chosen here, since the machine must not change the question."""
     try:
-        gain = trials[longest].gain() if trials else 1.0
+        gain = trial.gain()
     except InputError as error:
         return f"\nWith `precision: bfloat16` {error}"
     told = f"With `precision: bfloat16` training would be {gain:.1f} times as fast here, and a protocol of its own."
@@ -125,18 +128,24 @@ class _Trial:
 
     def _rate(self, precision: str) -> float:
         """Images a second."""
-        from cl_semisup.execution.trained import synchronize
-
         try:
-            for number in range(2 * MEASURED_STEPS):
-                if number == MEASURED_STEPS:  # those before also paid for warming up
-                    synchronize(self.device)
-                    began = time.perf_counter()
-                self._step(number, precision == "bfloat16")
-            synchronize(self.device)
+            self._steps(precision)  # which also pay for warming up
+            count, seconds = self._steps(precision)
         except RuntimeError as error:
             raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
-        return MEASURED_STEPS * len(self.batch) / (time.perf_counter() - began)
+        return count * len(self.batch) / seconds
+
+    def _steps(self, precision: str) -> tuple[int, float]:
+        """How many were done, and in how many seconds."""
+        from cl_semisup.execution.trained import synchronize
+
+        began = time.perf_counter()
+        for number in range(MEASURED_STEPS):
+            self._step(number, precision == "bfloat16")
+            if time.perf_counter() - began > MEASURED_SECONDS:
+                break
+        synchronize(self.device)
+        return number + 1, time.perf_counter() - began
 
     def _step(self, number: int, half: bool) -> None:
         import torch
