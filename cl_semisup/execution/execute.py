@@ -77,7 +77,6 @@ class Executor:
 
     def training(self, asked: Training, data: Data | None = None) -> Answers:
         """Train once and evaluate for every run; any failure of a run is a record too."""
-        memory.restart(self.device)
         trained, answers = Trained(asked, self.machine, self.probed, self.leave, self.together), []
         for run in asked.runs:
             started = datetime.now(UTC)

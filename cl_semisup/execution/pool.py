@@ -86,7 +86,7 @@ class Pool(ABC, Generic[M]):
         Given seconds, they may save their states first, and what finishes meanwhile is given.
         """
         end, finished = time.monotonic() + seconds, []
-        for worker in self._busy():
+        for worker in self._busy() if seconds else []:
             worker.leave()
             worker.attempt = 0  # should it be gone before it can say anything, that is no failure
         while self._busy() and time.monotonic() < end:

@@ -90,6 +90,7 @@ class Trained:
         """
         chunks = 1
         while True:
+            memory.restart(self.device)
             self.loss, model = self.build(data)
             if not self.run.epochs:
                 return model
@@ -136,7 +137,6 @@ class Trained:
 
     def _fit(self, model: Model, data: Data, shown: Tensor, chunks: int) -> None:
         run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
-        memory.restart(self.device)
         assert loss is not None
         assert run.batch_size is not None
         assert run.learning_rate is not None
