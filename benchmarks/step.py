@@ -57,13 +57,31 @@ NETWORKS = {
 IMAGES = 256  # random ones, of 3 x 32 x 32
 
 
-def trainer(network: str, folder: str) -> Callable[[], None]:
-    """What trains that network once, on data that is loaded."""
+def random_images(folder: str) -> None:
+    """The data set of the networks on 32 x 32."""
+    random = numpy.random.default_rng(0)
+    numpy.savez(
+        Path(folder) / "random.npz",
+        train_images=random.integers(0, 256, (IMAGES, 32, 32, 3), dtype=numpy.uint8),
+        train_labels=numpy.arange(IMAGES) % 10,
+        test_images=random.integers(0, 256, (20, 32, 32, 3), dtype=numpy.uint8),
+        test_labels=numpy.arange(20) % 10,
+    )
+
+
+def trainer(network: str, folder: str) -> Callable[[], int]:
+    """What trains that network once, on data that is loaded, and tells its steps."""
     asked = suite.parse(SUITE.format(**NETWORKS[network]), "step.yaml", folder).runs[-1]
     execute = Executor(Machine("cpu", folder))
     data = execute.data(asked)
     shown = torch.full((len(data.train_images),), -1)
-    return lambda: Trained(alone(asked), execute.machine, execute.probed).train(data, shown)
+
+    def train() -> int:
+        trained = Trained(alone(asked), execute.machine, execute.probed)
+        trained.train(data, shown)
+        return int(trained.resolved["steps"])
+
+    return train
 
 
 @contextmanager
@@ -93,7 +111,7 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
         yield
 
 
-def parts(train: Callable[[], None]) -> Iterator[tuple[str, float]]:
+def parts(train: Callable[[], object]) -> Iterator[tuple[str, float]]:
     """Shares of a training's processor time."""
     spent: dict[str, float] = defaultdict(float)
     with timed(spent):
@@ -104,7 +122,7 @@ def parts(train: Callable[[], None]) -> Iterator[tuple[str, float]]:
     yield from ((part, seconds / whole) for part, seconds in spent.items())
 
 
-def operations(train: Callable[[], None]) -> Iterator[tuple[str, float]]:
+def operations(train: Callable[[], object]) -> Iterator[tuple[str, float]]:
     """Shares of the longest operations, each without what it calls."""
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         train()
@@ -125,14 +143,7 @@ def rows(folder: str) -> Iterator[dict[str, str]]:
 def main() -> None:
     torch.set_num_threads(1)
     with patch.object(loop, "LOGGED_POINTS", 1), tempfile.TemporaryDirectory() as folder:
-        random = numpy.random.default_rng(0)
-        numpy.savez(
-            Path(folder) / "random.npz",
-            train_images=random.integers(0, 256, (IMAGES, 32, 32, 3), dtype=numpy.uint8),
-            train_labels=numpy.arange(IMAGES) % 10,
-            test_images=random.integers(0, 256, (20, 32, 32, 3), dtype=numpy.uint8),
-            test_labels=numpy.arange(20) % 10,
-        )
+        random_images(folder)
         found = list(rows(folder))
     about = "Shares of a training's processor time, SimCLR at batch 64, two views, one thread, float32. "
     about += "Two runs that shared their views would save at most half of `views`."

@@ -47,7 +47,7 @@ class Job:
 
 JOBS = {
     "digits": Job("convnet", 1, 8, 1408, 64, (40, 4), "12x, and 7x two processes"),
-    "small": Job("convnet", 3, 32, 1024, 128, (12, 3), "6x"),
+    "small": Job("convnet", 3, 32, 1024, 128, (40, 3), "6x"),
     "resnet18": Job("resnet18", 3, 32, 192, 64, (2, 1), "2x its default, 1.2x its bfloat16"),
     "gpu512": Job("resnet18", 3, 32, 50_000, 512, (6, 2), "8x; at most 1.5 s an epoch"),
     "gpu64": Job("resnet18", 3, 32, 50_000, 64, (3, 1), "half the images/s of batch 512"),

@@ -86,7 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         "as many runs at once as the GPU's memory holds by the first one's peak, --workers at most; not tried on a GPU"
     )
     run.add_argument("--fill-gpu", action="store_true", help=fill)
-    run.add_argument("--compile", action="store_true", help="compile the encoder: pays off for long runs only")
+    compiled = "compile the encoder, for long runs on a GPU (not tried on one); on a CPU convnets get slower"
+    run.add_argument("--compile", action="store_true", help=compiled)
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
     plain = (
         "nothing that is there for speed alone (shared trainings, forks, autocast, fused steps, ...), to compare with"

@@ -8,12 +8,15 @@ from torch.nn import functional as F
 from cl_semisup import plugins
 
 
-@pytest.mark.parametrize(("channels", "side", "blocks"), [(1, 8, 3), (3, 32, 4)])
-def test_a_convnet_that_pools_before_it_rectifies_has_the_digits_of_one_that_rectifies_first(
-    channels: int, side: int, blocks: int
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize(("channels", "side", "blocks"), [(1, 8, 3), (1, 28, 3), (3, 32, 3), (3, 32, 4)])
+def test_a_convnet_in_its_fast_order_has_the_digits_of_one_in_the_usual_order(
+    channels: int, side: int, blocks: int, layout: torch.memory_format
 ) -> None:
+    """It pools before it rectifies, and its spatial mean looks at channels last."""
     torch.manual_seed(0)
     network = plugins.load("encoders", "convnet")(width=8, blocks=blocks).build(channels, side).train()
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     images = torch.randn(32, channels, side, side)
     parameters = list(network.parameters())
     slopes = torch.randn(32, network.dim)
@@ -23,7 +26,7 @@ def test_a_convnet_that_pools_before_it_rectifies_has_the_digits_of_one_that_rec
             x = F.conv2d(x, kernel, padding=1)
             x = F.relu(F.batch_norm(x, None, None, weight, bias, training=True))
             x = F.max_pool2d(x, 2) if x.shape[-1] > 2 else x
-        return x.mean(dim=(2, 3))
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
 
     found, expected = network(images), usual(images)
     assert torch.equal(found, expected)

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from cl_semisup.execution import memory
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
 
 CPU, BIG = torch.device("cpu"), 300 * 2**20
 linux = pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone can forget a peak")
@@ -37,3 +39,47 @@ def test_without_the_files_of_linux_the_system_is_asked(monkeypatch: pytest.Monk
     monkeypatch.setattr(memory, "PROCESS", tmp_path / "none")
     memory.restart(CPU)
     assert memory.peak(CPU) >= 0.9 * asked_of_linux
+
+
+PROGRAM = """
+import resource
+import torch
+from cl_semisup.execution import memory
+
+def pages():  # that are mapped anew by ten tensors of 64 MiB, one after the other
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        torch.ones(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+CPU = torch.device("cpu")
+usual = pages()
+memory.keep()
+pages()  # some are mapped until the blocks have found their places
+kept = pages()
+held = memory.peak(CPU)
+memory.restart(CPU)
+print(usual, kept, held - memory.peak(CPU))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only this C library is told to keep memory")
+def test_freed_memory_is_kept_for_the_next_tensor_and_given_back_before_the_next_training() -> None:
+    told = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    usual, kept, given_back = map(int, told.stdout.split())
+    assert kept < usual / 50
+    assert given_back > 0.9 * 2**26
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_memory_is_kept_where_runs_are_executed_fast(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(memory, "keep", lambda: asked.append("keep"))
+    Executor(Machine("cpu", "", plain=plain))
+    assert asked == ([] if plain else ["keep"])
+
+
+def test_a_c_library_without_these_functions_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
+    memory.keep()
+    memory.restart(CPU)

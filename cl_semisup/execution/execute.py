@@ -70,6 +70,8 @@ class Executor:
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
         self.probed = Probed(self.images)
+        if not machine.plain:
+            memory.keep()
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""

@@ -45,9 +45,10 @@ class Machine:
         device: cpu, cuda, cuda:1, mps
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
-        compile: compile the encoder with torch.compile
+        compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has what it does on a CPU
         plain: nothing that is there for speed alone, to compare with: float32, the default layout, nothing compiled,
-            optimizers that take one tensor at a time, similarity matrices whole, workers that are not forked
+            optimizers that take one tensor at a time, similarity matrices whole, workers that are not forked, freed
+            memory given back at once
         checkpoints: folder for the states of unfinished runs; "" keeps none
         checkpoint_seconds: time between two states of a run
         threads: of a worker process; the number moves the last bits of sums, so it never follows the number of workers
