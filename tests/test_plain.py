@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,14 @@ def test_steps_go_through_compiled_code_and_evaluation_through_the_encoder(
     monkeypatch.undo()
     same, same_curves = Executor(FAST)(run)
     assert (made["scores"], curves) == (same["scores"], same_curves)
+
+
+def test_an_encoder_that_is_no_sequence_of_layers_can_be_compiled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What torch makes of a module passes on its length, also where that has none."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    run = replace(run, encoder={"vit": {"layers": 1, "heads": 2, "head_width": 8}}, epochs=1)
+    made = Executor(replace(FAST, compile=True))(run)[0]
+    assert made["status"] == "ok", made["reason"]
 
 
 def test_on_a_gpu_compiled_steps_are_cuda_graphs_whose_output_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:

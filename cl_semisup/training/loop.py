@@ -86,7 +86,7 @@ def train(
     """
     model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
     begin(model, parts.loss)
-    encode = Chunks(parts.encode or model.encoder, chunks, autocast)
+    encode = Chunks(model.encoder if parts.encode is None else parts.encode, chunks, autocast)
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
