@@ -1,6 +1,6 @@
 """What single fast paths gain in a training on a CPU: the time of a step with and without each of them.
 
-    python benchmarks/fast_paths.py            one thread, SimCLR, batch 64; a quarter of an hour of a core
+    python benchmarks/fast_paths.py            one thread, SimCLR, batch 64; ten minutes of a core
 
 Every setting trains in a process of its own, all in turn, ROUNDS times; medians of the thread's processor time. The
 first training of a process is not counted, nor what compiling takes. Trainings are those of `benchmarks/step.py`.
@@ -29,7 +29,7 @@ from cl_semisup.execution import memory  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 
-ROUNDS = 3
+ROUNDS = 2
 SECONDS = 4.0  # of trainings in a process, at least one
 DEFAULT = "as it is"
 SETTINGS: dict[str, dict[str, Any]] = {  # of the machine; `kept` and `precision` are none of it
