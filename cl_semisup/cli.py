@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
         "as many runs at once as the GPU's memory holds by the first one's peak, --workers at most; not tried on a GPU"
     )
     run.add_argument("--fill-gpu", action="store_true", help=fill)
-    compiled = "compile the encoder, for long runs on a GPU (not tried on one); on a CPU convnets get slower"
+    compiled = "compile the encoder, for long runs on a GPU (not tried on one); on a CPU it gains nothing"
     run.add_argument("--compile", action="store_true", help=compiled)
     run.add_argument("--no-channels-last", action="store_true", help="keep the network's default memory layout")
     plain = (

@@ -19,8 +19,8 @@ PAD = 64 * 2**20  # bytes that the heap grows by: address space, which takes mem
 def keep() -> None:
     """Have this process keep what it frees, instead of asking the system for the next tensor's memory.
 
-    The C library of Linux gives large blocks back at once, and each page of the next one is cleared and mapped anew: a
-    seventh of a step of a convnet on 32 x 32 pixels. Other C libraries are left as they are.
+    The C library of most Linuxes gives large blocks back at once, and each page of the next one is cleared and mapped
+    anew: a fifth of a step of a convnet on 32 x 32 pixels. Other C libraries are left as they are.
     """
     for number, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, PAD)):
         _ask_glibc("mallopt", number, value)
