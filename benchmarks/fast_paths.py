@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,15 +26,15 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import _record, step  # noqa: E402
 from cl_semisup.execution import memory  # noqa: E402
-from cl_semisup.execution.machine import Machine  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 
 ROUNDS = 2
 SECONDS = 4.0  # of trainings in a process, at least one
 DEFAULT = "as it is"
-SETTINGS: dict[str, dict[str, Any]] = {  # of the machine; `kept` and `precision` are none of it
+NOT_KEPT = "freed memory given back to the system"
+SETTINGS: dict[str, dict[str, Any]] = {  # what `step.trainer` is told
     DEFAULT: {},
-    "freed memory given back to the system": {"kept": False},
+    NOT_KEPT: {},
     "default memory layout": {"channels_last": False},
     "compiled encoder": {"compile": True},
     "bfloat16": {"precision": "bfloat16"},
@@ -44,19 +44,13 @@ SETTINGS: dict[str, dict[str, Any]] = {  # of the machine; `kept` and `precision
 def one(network: str, setting: str) -> float:
     """Milliseconds of a step, in this process."""
     torch.set_num_threads(1)
-    asked = dict(SETTINGS[setting])
-    suite = step.SUITE.replace("float32", asked.pop("precision", "float32"))
-    keep = memory.keep if asked.pop("kept", True) else lambda: None
-    machine = replace(Machine("cpu", ""), **asked)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        patch.object(loop, "LOGGED_POINTS", 1),
-        patch.object(memory, "keep", keep),
-        patch.object(step, "SUITE", suite),
-        patch.object(step, "Machine", lambda device, data_dir: replace(machine, device=device, data_dir=data_dir)),
-    ):
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        stack.enter_context(patch.object(loop, "LOGGED_POINTS", 1))
+        if setting == NOT_KEPT:
+            stack.enter_context(patch.object(memory, "keep", lambda: None))
         step.random_images(folder)
-        train = step.trainer(network, folder)
+        train = step.trainer(network, folder, **SETTINGS[setting])
         train()
         times, began = [], time.thread_time()
         while not times or time.thread_time() - began < SECONDS:

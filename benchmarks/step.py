@@ -47,7 +47,7 @@ learning_rate: 0.1
 batch_size: 64
 repetitions: 1
 epochs: {epochs}
-precision: float32
+precision: {precision}
 """
 NETWORKS = {
     "convnet, 8 x 8": {"dataset": "digits", "encoder": "convnet", "epochs": 8},
@@ -69,10 +69,10 @@ def random_images(folder: str) -> None:
     )
 
 
-def trainer(network: str, folder: str) -> Callable[[], int]:
-    """What trains that network once, on data that is loaded, and tells its steps."""
-    asked = suite.parse(SUITE.format(**NETWORKS[network]), "step.yaml", folder).runs[-1]
-    execute = Executor(Machine("cpu", folder))
+def trainer(network: str, folder: str, precision: str = "float32", **machine: bool) -> Callable[[], int]:
+    """What trains that network once, on data that is loaded, and tells its steps. `machine`: as of Machine."""
+    asked = suite.parse(SUITE.format(**NETWORKS[network], precision=precision), "step.yaml", folder).runs[-1]
+    execute = Executor(Machine("cpu", folder, **machine))
     data = execute.data(asked)
     shown = torch.full((len(data.train_images),), -1)
 

@@ -26,18 +26,13 @@ def keep() -> None:
         _ask_glibc("mallopt", number, value)
 
 
-def give_back() -> None:
-    """What is kept, to the system."""
-    _ask_glibc("malloc_trim", 0)
-
-
 def restart(device: torch.device) -> None:
     """Forget the peak so far: a worker does many runs, keeps memory, and is started by a process that had its own."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        give_back()
+        _ask_glibc("malloc_trim", 0)  # what is kept goes back to the system
         with contextlib.suppress(OSError):  # Linux alone can forget; elsewhere the peak is that of all runs so far
             (PROCESS / "clear_refs").write_text("5")  # proc(5): the resident set's peak becomes what it is now
 
