@@ -1,6 +1,6 @@
 """What single fast paths gain in a training on a CPU: the time of a step with and without each of them.
 
-    python benchmarks/fast_paths.py            one thread, SimCLR, batch 64; ten minutes of a core
+    python benchmarks/fast_paths.py            one thread, SimCLR, batch 64; fifteen minutes of a core
 
 Every setting trains in a process of its own, all in turn, ROUNDS times; medians of the thread's processor time. The
 first training of a process is not counted, nor what compiling takes. Trainings are those of `benchmarks/step.py`.
@@ -34,6 +34,7 @@ DEFAULT = "as it is"
 NOT_KEPT = "freed memory given back to the system"
 SETTINGS: dict[str, dict[str, Any]] = {  # what `step.trainer` is told
     DEFAULT: {},
+    "no kernels in C": {"native": False},
     NOT_KEPT: {},
     "default memory layout": {"channels_last": False},
     "compiled encoder": {"compile": True},

@@ -78,7 +78,8 @@ def trainer(network: str, folder: str, precision: str = "float32", **machine: bo
 
     def train() -> int:
         trained = Trained(alone(asked), execute.machine, execute.probed)
-        trained.train(data, shown)
+        with execute.way():
+            trained.train(data, shown)
         return int(trained.resolved["steps"])
 
     return train

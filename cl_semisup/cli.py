@@ -281,6 +281,7 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
 
 
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup import native
     from cl_semisup.execution.execute import choose_device, free_memory
     from cl_semisup.execution.local import Local
     from cl_semisup.execution.machine import default_threads, default_workers, fitting
@@ -295,6 +296,8 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
         return Local(machine, most, options.plugin, options.run_timeout, room)
     workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
+    if machine.wants_kernels() and (reason := native.missing()):
+        print(f"Small networks and views take about twice as long without compiled kernels: {reason}", flush=True)
     return Local(machine, workers, options.plugin, options.run_timeout)
 
 

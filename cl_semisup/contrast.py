@@ -3,6 +3,7 @@
 Shapes: N inputs, D embedding; Z stacks both views as (2N, D), row i and row i + N being the same image.
 """
 
+import ctypes
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cl_semisup import chunked
+from cl_semisup import chunked, native
 
 EPS = 1e-12  # a zero row stays a zero row: it is similar to nothing
 
@@ -69,7 +70,8 @@ def against_others(z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tens
     if chunked.is_dense():
         logits = z @ z.T / temperature  # (2N, 2N)
         return logsumexp(logits, ~same(numbers)), partners(logits)
-    found: tuple[Tensor, Tensor] = _AgainstOthers.apply(z, temperature, numbers)
+    library = native.library() if z.dtype == torch.float32 and z.device.type == "cpu" else None
+    found: tuple[Tensor, Tensor] = _AgainstOthers.apply(z, temperature, numbers, library)
     return found
 
 
@@ -77,23 +79,38 @@ class _AgainstOthers(torch.autograd.Function):
     """Half the passes over the matrix, and half the memory, of torch's own derivative, with the same digits.
 
     Torch would make a matrix of zeros for each of the two diagonals where the partners are, and copies to divide and to
-    mask.
+    mask. In C (native/contrast.c) all but the products with Z is one pass forward and one back.
     """
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, z: Tensor, temperature: float, numbers: Tensor, library: ctypes.CDLL | None
+    ) -> tuple[Tensor, Tensor]:
         with torch.autocast(z.device.type, enabled=False):
-            logits = (z @ z.T).div_(temperature)  # (2N, 2N)
-        partner = partners(logits)
-        total = logits.masked_fill_(same(numbers), -torch.inf).logsumexp(dim=1)
+            logits = z @ z.T  # (2N, 2N)
+        if library:
+            total, partner = z.new_empty(2, len(z))
+            numbers = numbers.contiguous()
+            at = (logits.data_ptr(), numbers.data_ptr(), temperature, total.data_ptr(), partner.data_ptr())
+            library.compare(*at, len(z))
+        else:
+            partner = partners(logits.div_(temperature))
+            total = logits.masked_fill_(same(numbers), -torch.inf).logsumexp(dim=1)
         ctx.save_for_backward(z, logits, total)
-        ctx.temperature = temperature
+        ctx.temperature, ctx.library = temperature, library
         return total, partner
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, total_slope: Tensor, partner_slope: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, total_slope: Tensor, partner_slope: Tensor) -> tuple[Tensor | None, ...]:
         z, logits, total = ctx.saved_tensors
+        if ctx.library:
+            slope, scratch = logits.clone(), z.new_empty(2 * len(z))
+            slopes = [given.contiguous() for given in (total_slope, partner_slope)]
+            at = [tensor.data_ptr() for tensor in (slope, total, *slopes)]
+            ctx.library.compare_backward(*at, ctx.temperature, len(z), scratch.data_ptr())
+            with torch.autocast(z.device.type, enabled=False):
+                return slope @ z, None, None, None
         some = torch.isfinite(total)  # an empty row has no gradient
         slope = (logits - torch.where(some, total, 0.0)[:, None]).exp_()
         slope.mul_(torch.where(some, total_slope, 0.0)[:, None])
@@ -102,7 +119,7 @@ class _AgainstOthers(torch.autograd.Function):
             slope.diagonal(side).add_(partner)
         slope.div_(ctx.temperature)
         with torch.autocast(z.device.type, enabled=False):
-            return slope @ z + (z.T @ slope).T, None, None
+            return slope @ z + (z.T @ slope).T, None, None, None
 
 
 def attraction(z: Tensor, temperature: float, ids: Tensor) -> Tensor:

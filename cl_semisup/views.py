@@ -5,14 +5,18 @@ RandomGrayscale and GaussianBlur applied image by image. One thing is shared by 
 of the four colour changes (each image's own order is still uniform over all orders).
 """
 
+import ctypes
 import math
+from ctypes import c_float, c_int
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from cl_semisup import native
 from cl_semisup.settings import Views
 
+LARGEST = 1280  # pixels of a side up to which a blur's kernel has its room in C
 GREY = (0.2989, 0.587, 0.114)  # ITU-R 601 luma, as torchvision uses it
 
 
@@ -43,6 +47,8 @@ class ViewMaker:
         """(N, C, H, W): one view of every image."""
         self.random.manual_seed(seed)
         self.orders.manual_seed(seed)
+        if (library := native.library()) and self._suits(images):
+            return self._in_c(images, library)
         x = self._geometry(images.float() / 255)
         if self._changes_colour(x):
             x = self._colour(x)
@@ -56,6 +62,39 @@ class ViewMaker:
         if s.noise:
             x = x + s.noise * torch.randn(x.shape, device=x.device, generator=self.random)
         return x
+
+    # all of it in C ---------------------------------------------------------------------------------------------------
+
+    def _suits(self, images: Tensor) -> bool:
+        """Bytes of square grey or colour images on a CPU, to become numbers of single precision."""
+        here = images.device.type == self.mean.device.type == "cpu" and images.dtype == torch.uint8
+        single = self.mean.dtype == torch.get_default_dtype() == torch.float32
+        return here and single and images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] <= LARGEST
+
+    def _in_c(self, images: Tensor, library: ctypes.CDLL) -> Tensor:
+        """The same draws in the same order, a row of N numbers each, and the same arithmetic image by image."""
+        s, (n, channels, height, width) = self.settings, images.shape
+        colourful = channels == 3
+        strengths = (s.brightness, s.contrast, s.saturation * colourful, s.hue * colourful)
+        changes = self._changes_colour(images)
+        jitter, grayscale, blur = (p * changes for p in (s.jitter, s.grayscale * colourful, s.blur))
+        order = torch.randperm(4, generator=self.orders).tolist() if jitter else (0, 1, 2, 3)
+        moves = bool(s.rotation or s.shift or s.zoom)
+        rows = 40 * (s.crop_area < 1) + 4 * moves + bool(s.flip) + bool(grayscale) + 2 * bool(blur) + bool(s.negate)
+        rows += (1 + sum(map(bool, strengths))) * bool(jitter)
+        drawn = torch.rand(rows, n, generator=self.random)
+        noise = torch.randn(images.shape, generator=self.random) if s.noise else None
+        recipe = native.Recipe(
+            n, channels, height, width,
+            s.crop_area, math.log(s.crop_ratio), s.flip, math.radians(s.rotation), s.shift, s.zoom,
+            jitter, (c_float * 4)(*strengths), (c_int * 4)(*order), grayscale, blur, s.negate, s.noise,
+        )  # fmt: skip
+        images, out = images.contiguous(), torch.empty(images.shape)
+        mean, std = self.mean.contiguous(), self.std.contiguous()
+        work = torch.empty(library.view_work(recipe))
+        at = (None if t is None else t.data_ptr() for t in (images, drawn, noise, mean, std, out, work))
+        library.make_views(recipe, *at)
+        return out
 
     # geometry: where each output pixel looks ------------------------------------------------------------------------
 

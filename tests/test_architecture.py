@@ -17,6 +17,7 @@ OPEN = set(plugins.FOLDERS)
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
+    "native": set(),
     "settings": set(),
     "run": set(),
     "plugins": {"errors"},
@@ -31,11 +32,11 @@ MAY_IMPORT = {
     "report": {"leaderboard", "records", "run", "selection", "protocol", "errors", "report", "seeds", "verdict"},
     "exporters": {"errors", "records", "leaderboard", "run", "selection"},
     "chunked": set(),
-    "contrast": {"chunked"},
+    "contrast": {"chunked", "native"},
     "geometry": set(),
     "logistic": {"geometry", "seeds", "errors"},
     "labels": {"errors", "seeds", "settings"},
-    "views": {"settings"},
+    "views": {"native", "settings"},
     "datasets": {"errors", "images", "settings", "datasets", "seeds"},
     "encoders": set(),
     "optimizers": set(),
@@ -55,7 +56,7 @@ MAY_IMPORT = {
         "views",
     },
     "contract": {"grid", "losses", "plugins", "errors"},
-    "training": {"geometry", "losses", "seeds", "settings", "training", "views", "errors"},
+    "training": {"geometry", "losses", "native", "seeds", "settings", "training", "views", "errors"},
     "suite": {
         "errors",
         "evaluation",
@@ -71,7 +72,19 @@ MAY_IMPORT = {
     },
 }
 FREE = {"execution", "gate", "pytest_plugin", "cli"}  # they join everything
-TORCH_FREE = {"errors", "seeds", "settings", "run", "plugins", "images", "yaml_source", "grid", "protocol", "records"}
+TORCH_FREE = {
+    "errors",
+    "native",
+    "seeds",
+    "settings",
+    "run",
+    "plugins",
+    "images",
+    "yaml_source",
+    "grid",
+    "protocol",
+    "records",
+}
 TORCH_FREE |= {"selection", "verdict", "leaderboard", "report", "exporters", "labels", "suite"}
 
 

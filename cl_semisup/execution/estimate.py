@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from cl_semisup import labels, records
+from cl_semisup import labels, native, records
 from cl_semisup.errors import InputError
 from cl_semisup.execution import trainings
 from cl_semisup.execution.progress import words
@@ -99,18 +99,18 @@ class _Trial:
         from cl_semisup.execution.data import Probed, place, read
         from cl_semisup.execution.machine import Machine
         from cl_semisup.execution.trained import Trained
-        from cl_semisup.settings import Views
-        from cl_semisup.views import ViewMaker
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(read, data_dir=suite.data_dir)
         data = place(images_of(run.dataset), torch.device(device))
         kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
         self.run, self.images, self.tests = run, len(kept), len(data.test_images)
-        trained = Trained(trainings.alone(run), Machine(device, suite.data_dir), Probed(images_of))
+        self.machine = Machine(device, suite.data_dir)
+        trained = Trained(trainings.alone(run), self.machine, Probed(images_of))
         self.device, self.precision = trained.device, trained.precision
-        self.model = trained.build(data)[1]
-        self.views = ViewMaker(Views(**run.views), data.mean, data.std)
+        self.model, self.views = trained.build(data)[1], trained.views(data)
+        with native.used(self.machine.wants_kernels()):
+            self.encode = trained.faster(self.model.encoder) or self.model.encoder
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
 
     def seconds(self) -> Seconds:
@@ -141,7 +141,8 @@ class _Trial:
 
         began = time.perf_counter()
         for number in range(MEASURED_STEPS):
-            self._step(number, precision == "bfloat16")
+            with native.used(self.machine.wants_kernels()):
+                self._step(number, precision == "bfloat16")
             if time.perf_counter() - began > MEASURED_SECONDS:
                 break
         synchronize(self.device)
@@ -152,5 +153,5 @@ class _Trial:
 
         both = torch.cat([self.views(self.batch, 2 * number), self.views(self.batch, 2 * number + 1)])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            projections = self.model.projector(self.model.encoder(both))
+            projections = self.model.projector(self.encode(both))
         projections.float().square().mean().backward()

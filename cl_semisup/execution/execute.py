@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import cl_semisup
-from cl_semisup import chunked, evaluation, labels, protocol, verdict
+from cl_semisup import chunked, evaluation, labels, native, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, memory, picture
@@ -84,7 +84,7 @@ class Executor:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
             try:
-                with chunked.dense() if self.machine.plain else nullcontext():
+                with self.way():
                     attempt.go(data or self.data(run), trained)
             except Diverged as error:
                 attempt.diverged(error)
@@ -103,7 +103,12 @@ class Executor:
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
         shown = torch.from_numpy(drawn.shown).to(self.device)
         trained = Trained(asked, self.machine, self.probed, self.leave, self.together)
-        trained.train(part(data, drawn.kept), shown)
+        with self.way():
+            trained.train(part(data, drawn.kept), shown)
+
+    def way(self) -> AbstractContextManager[None]:
+        """How views, blocks and losses are computed."""
+        return chunked.dense() if self.machine.plain else native.used(self.machine.wants_kernels())
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)

@@ -45,10 +45,11 @@ class Machine:
         device: cpu, cuda, cuda:1, mps
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
+        native: kernels in C for views and for blocks of small networks, on a CPU that has a compiler, with one thread
         compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has what it does on a CPU
-        plain: nothing that is there for speed alone, to compare with: float32, the default layout, nothing compiled,
-            optimizers that take one tensor at a time, similarity matrices whole, workers that are not forked, freed
-            memory given back at once
+        plain: nothing that is there for speed alone, to compare with: float32, the default layout, nothing compiled, no
+            kernels in C, optimizers that take one tensor at a time, similarity matrices whole, workers that are not
+            forked, freed memory given back at once
         checkpoints: folder for the states of unfinished runs; "" keeps none
         checkpoint_seconds: time between two states of a run
         threads: of a worker process; the number moves the last bits of sums, so it never follows the number of workers
@@ -57,11 +58,16 @@ class Machine:
     device: str
     data_dir: str
     channels_last: bool = True
+    native: bool = True
     compile: bool = False
     plain: bool = False
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1
+
+    def wants_kernels(self) -> bool:
+        """Do its runs go through the kernels in C, if there are any? These do not share their work among threads."""
+        return self.native and not self.plain and self.device == "cpu" and self.threads == 1
 
     def checkpoint_path(self, training: Training) -> Path:
         return Path(self.checkpoints) / f"{training.id}.pt"

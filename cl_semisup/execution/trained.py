@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import losses, plugins, protocol
+from cl_semisup import losses, native, plugins, protocol
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.execution import memory
@@ -19,7 +19,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
-from cl_semisup.training import exchange, loop
+from cl_semisup.training import blocks, exchange, loop
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import divisible
 from cl_semisup.training.loop import Diverged, History, Parts
@@ -102,7 +102,7 @@ class Trained:
                 if not out_of_memory(error) or too_small or exchange.size() > 1:  # the other processes wait
                     raise
                 traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
-                trial = self._views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
+                trial = self.views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
                 if not divisible(model.encoder, trial):
                     raise
             chunks *= 2
@@ -150,22 +150,23 @@ class Trained:
             "effective_learning_rate": peak,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
+        if native.library():
+            self.resolved["native"] = True
         if exchange.size() > 1:
             self.resolved["processes"] = exchange.size()
             if run.batch_size < exchange.size():
                 rule = f"must be at least the number of processes, {exchange.size()}"
                 raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
-        fast = self.machine.compile and not self.machine.plain
         parts = Parts(
             model=model,
             loss=loss,
-            views={"full": self._views(data), "weak": ViewMaker(weak(Views(**run.views)), data.mean, data.std)},
+            views={"full": self.views(data), "weak": self.views(data, weak(Views(**run.views)))},
             optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
             images=data.train_images,
             shown=shown,
             names=self.names,
             history=self.history,
-            encode=compiled(model.encoder, self.device) if fast else None,
+            encode=self.faster(model.encoder),
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
@@ -186,9 +187,16 @@ class Trained:
         self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.asked.runs)
 
+    def faster(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """The encoder in another form for the steps of training, if this machine has one for it."""
+        if self.machine.compile and not self.machine.plain:
+            return compiled(encoder, self.device)
+        alone = exchange.size() == 1  # or batch norm joins the shards of all processes
+        return blocks.fused(encoder) if alone and self.precision == "float32" else None
+
     @torch.no_grad()
     def _embed(self, data: Data, shown: Tensor) -> Embedded:
-        model, views, names = self._model, self._views(data), self.names
+        model, views, names = self._model, self.views(data), self.names
         assert model is not None  # `train` comes first
         model.eval()
 
@@ -238,8 +246,8 @@ class Trained:
             ),
         )
 
-    def _views(self, data: Data) -> ViewMaker:
-        return ViewMaker(Views(**self.run.views), data.mean, data.std)
+    def views(self, data: Data, recipe: Views | None = None) -> ViewMaker:
+        return ViewMaker(recipe or Views(**self.run.views), data.mean, data.std)
 
     def _checkpoint(self) -> Checkpoint | None:
         if not self.machine.checkpoints:
@@ -248,6 +256,7 @@ class Trained:
         machine = self.machine
         made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {self.device.type} {machine.threads}"
         made_by += f" {machine.channels_last} {machine.compile} {machine.plain}"  # which move the last digits too
+        made_by += f" {native.library() is not None}"
         kind = Checkpoint if exchange.size() == 1 else SharedCheckpoint
         return kind(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
 

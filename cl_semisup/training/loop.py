@@ -98,6 +98,7 @@ def train(
     labels = parts.shown if asked.labels else torch.full_like(parts.shown, -1)  # (M,) none but what is declared
     look = parts.views["full"]
     pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
+    learned = [weight for group in parts.optimizer.param_groups for weight in group["params"]]
 
     def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
@@ -140,7 +141,8 @@ def train(
         extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
         loss = parts.loss(z[0], z[1], labels[index], **extras)
 
-        parts.optimizer.zero_grad(set_to_none=True)
+        for weight in learned:  # as the optimizer's zero_grad, which takes ten times as long
+            weight.grad = None
         loss.backward()
         encode.backward()
         finish_gradients(model, parts.loss)
