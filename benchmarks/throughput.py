@@ -1,6 +1,7 @@
 """Training throughput against lightly + Lightning doing the same job: same network, views, batch, loss and optimizer.
 
     python benchmarks/throughput.py digits small resnet18       on a CPU; needs `pip install lightly`
+    python benchmarks/throughput.py --float32 digits small      where the processor has no bfloat16: minutes without it
     python benchmarks/throughput.py gpu512 gpu64                on a GPU
 
 lightly runs as its users run it: per-image torchvision transforms in a DataLoader, Lightning's loop, one run at a time,
@@ -208,18 +209,19 @@ def settings(cores: int) -> Iterator[Setting]:
     yield Setting(1, cores, "bf16-mixed")
 
 
-def measure(name: str, cores: int, gpu: bool) -> Iterator[dict[str, Any]]:
-    """A row for every pair of settings that are compared."""
+def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, Any]]:
+    """A row for every pair of settings that are compared; with `half` some are in bfloat16."""
     job, processes = JOBS[name], 1 if gpu else cores
+    candidates = [setting for setting in settings(cores) if half or setting.precision == "32-true"]
     try:
-        tried = {setting: others(name, setting) for setting in settings(cores)}
+        tried = {setting: others(name, setting) for setting in candidates}
     except FileNotFoundError as error:
         raise SystemExit(f"cannot start a process: {error}") from error
     for setting, speed in tried.items():
         print(f"{name}: lightly, {setting}: {speed:,.0f} images/s", flush=True)
     default, best = next(iter(tried)), max(tried, key=lambda one: tried[one])
     plain = max((one for one in tried if one.precision == "32-true"), key=lambda one: tried[one])
-    kinds = ["auto"] if gpu or job.side < 32 else ["float32", "bfloat16"]  # `auto` is float32 on a CPU
+    kinds = ["auto"] if gpu or job.side < 32 or not half else ["float32", "bfloat16"]  # `auto` is float32 on a CPU
     sums: dict[Any, list[float]] = {}
     for _ in range(ROUNDS):
         for kind in kinds:
@@ -241,6 +243,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="*", choices=[*JOBS, []], default=[])
     parser.add_argument("--lightly", help=argparse.SUPPRESS)
+    parser.add_argument("--float32", action="store_true", help="leave bfloat16 out")
     asked = parser.parse_args()
     if asked.lightly:
         told = json.loads(asked.lightly)
@@ -251,7 +254,7 @@ def main() -> None:
     gpu = torch.cuda.is_available()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     names = asked.jobs or (["gpu512", "gpu64"] if gpu else ["digits", "small", "resnet18"])
-    rows = [row for name in names for row in measure(name, cores, gpu)]
+    rows = [row for name in names for row in measure(name, cores, gpu, not asked.float32)]
     about = (
         "Training images/s of a machine: ours as a suite runs, lightly + Lightning one run at a time (and side by "
         f"side), medians of {ROUNDS} rounds in turn."
