@@ -2,9 +2,9 @@
 
     python benchmarks/kernels.py            2 cores, five minutes
 
-The same suite on digits twice, with the kernels and, as on a machine without a C compiler, without them. Runs are paired:
-the same images, first weights, views and labels. Small differences grow in training, so single scores move by about as much
-as between two processors; what must not move is their mean.
+The same suite on digits twice, with the kernels and, as on a machine without a C compiler, without them. Runs are
+paired: the same images, first weights, views and labels. Small differences grow in training, so single scores move, as
+they do between two processors; what must not move is their mean.
 """
 
 import json
