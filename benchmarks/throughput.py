@@ -260,7 +260,8 @@ def main() -> None:
         f"side), medians of {ROUNDS} rounds in turn."
     )
     packages = ("torch", "torchvision", "lightly", "pytorch-lightning")
-    print(_record.write("throughput_gpu" if gpu else "throughput", about, rows, packages))
+    kind = "_gpu" if gpu else "_float32" if asked.float32 else ""
+    print(_record.write(f"throughput{kind}", about, rows, packages))
 
 
 if __name__ == "__main__":

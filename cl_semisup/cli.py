@@ -297,7 +297,7 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
     if machine.wants_kernels() and (reason := native.missing()):
-        print(f"Small networks and views take about twice as long without compiled kernels: {reason}", flush=True)
+        print(f"Small networks take almost twice as long without compiled kernels: {reason}", flush=True)
     return Local(machine, workers, options.plugin, options.run_timeout)
 
 

@@ -418,7 +418,7 @@ def test_nothing_is_executed_from_a_folder_that_others_can_write(tmp_path: Path)
 @here
 def test_a_place_that_cannot_be_made_or_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "cannot be made" in told(XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert "no folder can be made for them" in told(XDG_CACHE_HOME=str(tmp_path / "file"))
     path = Path(told(XDG_CACHE_HOME=str(tmp_path)))
     path.write_bytes(b"no library")
     assert "cannot be loaded" in told(XDG_CACHE_HOME=str(tmp_path))

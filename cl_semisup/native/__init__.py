@@ -153,12 +153,12 @@ def _run(command: list[str]) -> str:
 
 def _folder() -> Path:
     """Of this user alone: what lies there is executed."""
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
     try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = home.stat()
-    except (OSError, RuntimeError) as error:
-        raise Missing(f"{home} cannot be made: {error}. Set XDG_CACHE_HOME to a folder of yours.") from error
+    except (OSError, RuntimeError) as error:  # the latter: nobody knows this user's home
+        raise Missing(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
     if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
         raise Missing(f"{home} must be writable by its owner, who must be you, alone. Mend its mode.")
     return home
