@@ -100,6 +100,20 @@ def test_blocks_are_what_the_modules_are(
 
 
 @here
+def test_wider_vectors_and_narrower_ones_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 16 numbers, as on processors with AVX-512, on any processor: the compiler makes two of one where it must."""
+    compiler = os.environ.get("CC", "cc")
+    for lanes, words in ((16, "-U__AVX512F__ -D__AVX512F__=1"), (8, "-U__AVX512F__")):
+        monkeypatch.setenv("CC", f"{compiler} {words}")
+        native._found.cache_clear()
+        found = native.library()
+        assert found is not None, native.missing()
+        assert found.lanes() == lanes
+        test_blocks_are_what_the_modules_are(5, 3, 13, (32, 16), (True, False), torch.channels_last)
+        test_sums_over_pairs_are_those_of_torch(50, False)
+
+
+@here
 def test_of_several_equal_maxima_the_first_has_the_slope_as_in_torch() -> None:
     images = torch.randint(0, 2, (6, 1, 8, 8), generator=torch.Generator().manual_seed(1)).float()
     ours = network(1, widths=(16,), pools=(True,))
