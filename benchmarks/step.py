@@ -30,7 +30,7 @@ from benchmarks import _record  # noqa: E402
 from cl_semisup import plugins, suite  # noqa: E402
 from cl_semisup.execution.execute import Executor  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.execution.trained import Trained  # noqa: E402
+from cl_semisup.execution.trained import Trained, way  # noqa: E402
 from cl_semisup.execution.trainings import alone  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 from cl_semisup.training.chunks import Chunks  # noqa: E402
@@ -78,7 +78,7 @@ def trainer(network: str, folder: str, precision: str = "float32", **machine: bo
 
     def train() -> int:
         trained = Trained(alone(asked), execute.machine, execute.probed)
-        with execute.way():
+        with way(execute.machine):
             trained.train(data, shown)
         return int(trained.resolved["steps"])
 

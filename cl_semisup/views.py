@@ -7,7 +7,6 @@ of the four colour changes (each image's own order is still uniform over all ord
 
 import ctypes
 import math
-from ctypes import c_float, c_int
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +77,7 @@ class ViewMaker:
         strengths = (s.brightness, s.contrast, s.saturation * colourful, s.hue * colourful)
         changes = self._changes_colour(images)
         jitter, grayscale, blur = (p * changes for p in (s.jitter, s.grayscale * colourful, s.blur))
-        order = torch.randperm(4, generator=self.orders).tolist() if jitter else (0, 1, 2, 3)
+        order = tuple(torch.randperm(4, generator=self.orders).tolist() if jitter else range(4))
         moves = bool(s.rotation or s.shift or s.zoom)
         rows = 40 * (s.crop_area < 1) + 4 * moves + bool(s.flip) + bool(grayscale) + 2 * bool(blur) + bool(s.negate)
         rows += (1 + sum(map(bool, strengths))) * bool(jitter)
@@ -87,7 +86,7 @@ class ViewMaker:
         recipe = native.Recipe(
             n, channels, height, width,
             s.crop_area, math.log(s.crop_ratio), s.flip, math.radians(s.rotation), s.shift, s.zoom,
-            jitter, (c_float * 4)(*strengths), (c_int * 4)(*order), grayscale, blur, s.negate, s.noise,
+            jitter, strengths, order, grayscale, blur, s.negate, s.noise,
         )  # fmt: skip
         images, out = images.contiguous(), torch.empty(images.shape)
         mean, std = self.mean.contiguous(), self.std.contiguous()

@@ -5,6 +5,7 @@ import ctypes
 import os
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -447,6 +448,15 @@ def test_without_kernels_a_suite_says_so_and_runs(
     words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--workers", "1"]
     assert cli.main(words) == 0
     assert "without compiled kernels: there is no C compiler" in capsys.readouterr().out
+
+
+def test_an_installed_package_has_all_that_is_compiled() -> None:
+    """Headers too: a wheel without them would find no kernels on any machine."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    shipped = project["tool"]["setuptools"]["package-data"]["cl_semisup"]
+    assert len(native.SOURCES) == 4
+    for source in native.SOURCES:
+        assert any(source.match(pattern) for pattern in shipped), source
 
 
 @here

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from cl_semisup import labels, native, records
+from cl_semisup import labels, records
 from cl_semisup.errors import InputError
 from cl_semisup.execution import trainings
 from cl_semisup.execution.progress import words
@@ -98,7 +98,7 @@ class _Trial:
 
         from cl_semisup.execution.data import Probed, place, read
         from cl_semisup.execution.machine import Machine
-        from cl_semisup.execution.trained import Trained
+        from cl_semisup.execution.trained import Trained, way
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(read, data_dir=suite.data_dir)
@@ -109,7 +109,7 @@ class _Trial:
         trained = Trained(trainings.alone(run), self.machine, Probed(images_of))
         self.device, self.precision = trained.device, trained.precision
         self.model, self.views = trained.build(data)[1], trained.views(data)
-        with native.used(self.machine.wants_kernels()):
+        with way(self.machine):
             self.encode = trained.faster(self.model.encoder) or self.model.encoder
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
 
@@ -137,11 +137,11 @@ class _Trial:
 
     def _steps(self, precision: str) -> tuple[int, float]:
         """How many were done, and in how many seconds."""
-        from cl_semisup.execution.trained import synchronize
+        from cl_semisup.execution.trained import synchronize, way
 
         began = time.perf_counter()
         for number in range(MEASURED_STEPS):
-            with native.used(self.machine.wants_kernels()):
+            with way(self.machine):
                 self._step(number, precision == "bfloat16")
             if time.perf_counter() - began > MEASURED_SECONDS:
                 break

@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 import cl_semisup
-from cl_semisup import chunked, evaluation, labels, native, protocol, verdict
+from cl_semisup import evaluation, labels, protocol, verdict
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
 from cl_semisup.execution import chance, memory, picture
 from cl_semisup.execution.data import Data, Probed, Read, part, place, read
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize
+from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize, way
 from cl_semisup.execution.trainings import Answers, Training, alone
 from cl_semisup.records import LARGEST, SCHEMA, Record
 from cl_semisup.run import Run
@@ -84,7 +84,7 @@ class Executor:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
             try:
-                with self.way():
+                with way(self.machine):
                     attempt.go(data or self.data(run), trained)
             except Diverged as error:
                 attempt.diverged(error)
@@ -103,12 +103,8 @@ class Executor:
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
         shown = torch.from_numpy(drawn.shown).to(self.device)
         trained = Trained(asked, self.machine, self.probed, self.leave, self.together)
-        with self.way():
+        with way(self.machine):
             trained.train(part(data, drawn.kept), shown)
-
-    def way(self) -> AbstractContextManager[None]:
-        """How views, blocks and losses are computed."""
-        return chunked.dense() if self.machine.plain else native.used(self.machine.wants_kernels())
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import losses, native, plugins, protocol
+from cl_semisup import chunked, losses, native, plugins, protocol
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.execution import memory
@@ -259,6 +259,11 @@ class Trained:
         made_by += f" {native.library() is not None}"
         kind = Checkpoint if exchange.size() == 1 else SharedCheckpoint
         return kind(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
+
+
+def way(machine: Machine) -> AbstractContextManager[None]:
+    """How views, blocks and losses are computed on it, within."""
+    return chunked.dense() if machine.plain else native.used(machine.wants_kernels())
 
 
 def resolved_precision(asked: str, machine: Machine) -> str:

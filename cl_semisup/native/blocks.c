@@ -177,7 +177,7 @@ INLINE void finish(
 /* A block: x -> y, which `block_backward` needs, and out.
  *
  * mean, deviation (cout) are made: those of the batch, deviation being 1 / sqrt(variance + eps). running_mean, ..._variance
- * move by `momentum` unless they are null. scratch: 9 cin cout + 4 cout floats. */
+ * move by `momentum` unless they are null. */
 void block_forward(
     const shape *of, const float *x, const float *weight, const int64_t *stride, const float *gamma, const float *beta,
     float eps, float momentum, float *running_mean, float *running_variance, float *y, float *mean, float *deviation,
@@ -315,7 +315,7 @@ static void add_weight_slopes(const float *x, const float *dy, float *dw, int n,
             }
 }
 
-/* How many floats `block_backward` works in. */
+/* How many floats `block_backward` works in, and `block_forward` with fewer. */
 size_t block_scratch(const shape *of) {
     shape s = *of;
     size_t dy = (size_t)smaller(group(s), s.n) * s.h * s.w * s.cout;

@@ -104,7 +104,7 @@ class _Blocks(torch.autograd.Function):
             shape = native.Shape(n, h, w, narrow, wide, block.pool)
             middle, statistics = x.new_empty(n, h, w, wide), x.new_empty(2 * wide)
             out = x.new_empty(n, h >> block.pool, w >> block.pool, wide)
-            scratch = x.new_empty(9 * narrow * wide + 4 * wide)
+            scratch = x.new_empty(library.block_scratch(shape))
             moves = norm.track_running_stats
             library.block_forward(
                 shape, x.data_ptr(), weight.data_ptr(), native.strides(weight.stride()),
