@@ -18,7 +18,39 @@ EPS = 1e-12  # a zero row stays a zero row: it is similar to nothing
 
 def unit(z: Tensor) -> Tensor:
     """Rows scaled to length 1, in float32 or better: similarities lose their meaning in half precision."""
-    return F.normalize(z if z.dtype == torch.float64 else z.float(), dim=-1, eps=EPS)
+    z = z if z.dtype == torch.float64 else z.float()
+    if library := _library(z):
+        rows: Tensor = _Unit.apply(z, library)
+        return rows
+    return F.normalize(z, dim=-1, eps=EPS)
+
+
+class _Unit(torch.autograd.Function):
+    """`unit` in C (native/contrast.c): a call forward and one back, of a dozen small operations."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, library: ctypes.CDLL) -> Tensor:
+        z = z.contiguous()
+        rows, lengths = torch.empty_like(z), z.new_empty(z.shape[:-1])
+        shape = lengths.numel(), z.shape[-1]
+        library.unit_rows(z.data_ptr(), EPS, rows.data_ptr(), lengths.data_ptr(), *shape)
+        ctx.save_for_backward(rows, lengths)
+        ctx.library, ctx.shape = library, shape
+        return rows
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+        slope, (rows, lengths) = slope.contiguous(), ctx.saved_tensors
+        of_z = torch.empty_like(rows)
+        at = slope.data_ptr(), rows.data_ptr(), lengths.data_ptr(), EPS, of_z.data_ptr()
+        ctx.library.unit_rows_backward(*at, *ctx.shape)
+        return of_z, None
+
+
+def _library(z: Tensor) -> ctypes.CDLL | None:
+    """Kernels for it, if they are used: for single precision on a CPU."""
+    return native.library() if z.dtype == torch.float32 and z.device.type == "cpu" else None
 
 
 def both(z1: Tensor, z2: Tensor) -> Tensor:
@@ -70,8 +102,7 @@ def against_others(z: Tensor, temperature: float, numbers: Tensor) -> tuple[Tens
     if chunked.is_dense():
         logits = z @ z.T / temperature  # (2N, 2N)
         return logsumexp(logits, ~same(numbers)), partners(logits)
-    library = native.library() if z.dtype == torch.float32 and z.device.type == "cpu" else None
-    found: tuple[Tensor, Tensor] = _AgainstOthers.apply(z, temperature, numbers, library)
+    found: tuple[Tensor, Tensor] = _AgainstOthers.apply(z, temperature, numbers, _library(z))
     return found
 
 

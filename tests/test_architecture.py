@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "labels": {"errors", "seeds", "settings"},
     "views": {"native", "settings"},
     "datasets": {"errors", "images", "settings", "datasets", "seeds"},
-    "encoders": set(),
+    "layers": set(),
+    "encoders": {"layers"},
     "optimizers": set(),
     "prototypes": {"errors", "contrast"},
     "losses": {"errors", "grid", "chunked", "contrast", "plugins", "losses", "seeds", "prototypes"},
@@ -56,7 +57,7 @@ MAY_IMPORT = {
         "views",
     },
     "contract": {"grid", "losses", "plugins", "errors"},
-    "training": {"geometry", "losses", "native", "seeds", "settings", "training", "views", "errors"},
+    "training": {"geometry", "layers", "losses", "native", "seeds", "settings", "training", "views", "errors"},
     "suite": {
         "errors",
         "evaluation",

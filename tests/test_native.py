@@ -21,10 +21,12 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import Trained
 from cl_semisup.execution.trainings import alone
 from cl_semisup.gate.float64 import float64
+from cl_semisup.layers import SpatialMean
 from cl_semisup.run import Run
-from cl_semisup.settings import Views
+from cl_semisup.settings import Projector, Views
 from cl_semisup.suite import Suite
-from cl_semisup.training import blocks, exchange
+from cl_semisup.training import blocks, exchange, head
+from cl_semisup.training.model import build_projector
 from cl_semisup.views import ViewMaker
 
 here = pytest.mark.skipif(bool(native.missing()), reason=f"no kernels: {native.missing()}")
@@ -39,7 +41,13 @@ def _kernels_in_use() -> Iterator[None]:
     native._found.cache_clear()
 
 
-def network(channels: int, *, widths: tuple[int, ...] = (16, 32), pools: tuple[bool, ...] = (True, True)) -> Any:
+def network(
+    channels: int,
+    *,
+    widths: tuple[int, ...] = (16, 32),
+    pools: tuple[bool, ...] = (True, True),
+    last: nn.Module | None = None,
+) -> Any:
     """Blocks whose batch norms have weights of both signs, and zero, and a layer after them."""
     generator = torch.Generator().manual_seed(3)
     layers: list[nn.Module] = []
@@ -51,7 +59,7 @@ def network(channels: int, *, widths: tuple[int, ...] = (16, 32), pools: tuple[b
         layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), norm]
         layers += [nn.MaxPool2d(2), nn.ReLU()] if pool else [nn.ReLU(inplace=True)]
         channels = wide
-    return nn.Sequential(*layers, nn.Flatten())
+    return nn.Sequential(*layers, last or nn.Flatten())
 
 
 def trained(encode: Callable[[Tensor], Tensor], of: nn.Module, images: Tensor) -> list[Tensor]:
@@ -101,6 +109,126 @@ def test_blocks_are_what_the_modules_are(
 
 
 @here
+def test_a_mean_over_pixels_after_blocks_is_that_of_the_module() -> None:
+    images = torch.randn(9, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    first = network(3, last=SpatialMean())
+    ours, exact = copy.deepcopy(first), copy.deepcopy(first).double()
+    encode = blocks.fused(ours)
+    assert encode is not None
+    assert encode(images).shape == (9, 32)
+    ours.load_state_dict(first.state_dict())
+    for a, b in zip(trained(encode, ours, images), trained(exact, exact, images.double()), strict=True):
+        assert distance(a, b) <= 2e-5
+
+
+def rounded(found: list[Tensor], wanted: list[Tensor]) -> float:
+    """Root of the mean square of all errors, relative to that of the numbers."""
+    errors = torch.cat([(a.double() - b).flatten() for a, b in zip(found, wanted, strict=True)])
+    return float(errors.norm() / torch.cat([b.flatten().double() for b in wanted]).norm())
+
+
+@here
+@pytest.mark.parametrize(
+    ("count", "side", "widths", "pools"),
+    [
+        (64, 8, (16, 32, 64), (True, True, False)),
+        (33, 32, (16, 32), (True, True)),  # an odd number of pictures, which go in pairs
+        (3, 5, (32, 16), (False, True)),
+    ],
+)
+def test_blocks_in_bfloat16_are_nearer_to_exact_ones_than_those_of_torch(
+    count: int, side: int, widths: tuple[int, ...], pools: tuple[bool, ...]
+) -> None:
+    """Features, gradients and statistics; products are rounded in both, and in torch what lies between the layers too."""
+    images = torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(1))
+    first = network(3, widths=widths, pools=pools)
+    ours, theirs, exact = copy.deepcopy(first), copy.deepcopy(first), copy.deepcopy(first).double()
+    encode = blocks.fused(ours)
+    assert encode is not None
+    with torch.autocast("cpu", torch.bfloat16):
+        found, torchs = trained(encode, ours, images), trained(theirs, theirs, images)
+    wanted = trained(exact, exact, images.double())
+    assert 1e-5 < rounded(found[:1], wanted[:1]) <= rounded(torchs[:1], wanted[:1]) < 0.05
+    gradients = slice(1, 1 + len(list(ours.parameters())))
+    assert 1e-4 < rounded(found[gradients], wanted[gradients]) <= 1.2 * rounded(torchs[gradients], wanted[gradients])
+    assert rounded(found[gradients], wanted[gradients]) < 0.2
+
+
+@here
+def test_numbers_that_bfloat16_holds_are_multiplied_exactly() -> None:
+    """Small whole numbers, whose sums single precision holds too: bit for bit what single precision gives."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(-3, 4, (7, 16, 6, 6), generator=generator).float()
+    first = network(16, widths=(16,), pools=(False,))
+    first[0].weight.data = torch.randint(-3, 4, first[0].weight.shape, generator=generator).float()
+    features = []
+    for half in (False, True):
+        encode = blocks.fused(copy.deepcopy(first))
+        assert encode is not None
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            features.append(encode(images))
+    assert torch.equal(*features)
+
+
+@here
+@pytest.mark.parametrize("layers", [2, 3])
+def test_a_projector_is_what_its_modules_are(layers: int) -> None:
+    features = torch.randn(50, 64, generator=torch.Generator().manual_seed(1))
+    first = build_projector(64, Projector(layers=layers, hidden=48, dim=24))
+    ours, exact = copy.deepcopy(first), copy.deepcopy(first).double()
+    project = head.fused(ours)
+    assert project is not None
+    mine, other = features.clone().requires_grad_(), features.double().requires_grad_()
+    found, wanted = trained(project, ours, mine), trained(exact, exact, other)
+    for a, b in zip([*found, mine.grad], [*wanted, other.grad], strict=True):
+        assert a is not None
+        assert b is not None
+        assert distance(a, b) <= 2e-5
+
+
+@here
+def test_what_a_head_cannot_do_goes_through_the_projector() -> None:
+    ours = build_projector(32, Projector(dim=16))
+    project = head.fused(ours)
+    assert project is not None
+    features, called = torch.randn(8, 32), []
+    ours.register_forward_hook(lambda *_: called.append(1))
+    project(features)
+    assert not called
+    with torch.autocast("cpu", torch.bfloat16):
+        assert project(features).dtype == torch.bfloat16
+    ours.eval()
+    torch.testing.assert_close(project(features), ours(features), rtol=0, atol=0)
+    assert len(called) == 3
+    assert head.fused(nn.Sequential(nn.Linear(32, 16))) is None
+    assert head.fused(nn.Identity()) is None
+    assert head.fused(build_projector(32, Projector(hidden=20))) is None  # no whole number of vectors
+    assert (
+        head.fused(nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 4))) is None
+    )  # a bias
+
+
+@here
+@pytest.mark.parametrize("shape", [(5, 7), (40, 128), (3, 1)])
+def test_unit_rows_are_those_of_torch(shape: tuple[int, int]) -> None:
+    """Value and gradient, also of a row of zeros and of one that is shorter than what it is divided by."""
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    z[0], z[1] = 0.0, 1e-15
+    weights = torch.linspace(-1, 1, z.numel()).view(shape)
+    found = []
+    for used, numbers in ((True, z), (False, z), (False, z.double())):
+        leaf = numbers.clone().requires_grad_()
+        with native.used(used):
+            rows = contrast.unit(leaf)
+        (rows * weights).sum().backward()
+        assert leaf.grad is not None
+        found.append((rows.detach().double(), leaf.grad.double()))
+    for ours, torchs, exact in zip(*found, strict=True):
+        torch.testing.assert_close(ours, exact, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours, torchs, rtol=1e-5, atol=1e-6)
+
+
+@here
 def test_wider_vectors_and_narrower_ones_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 16 numbers, as on processors with AVX-512, on any processor: the compiler makes two of one where it must."""
     compiler = os.environ.get("CC", "cc")
@@ -111,6 +239,8 @@ def test_wider_vectors_and_narrower_ones_compute_the_same(monkeypatch: pytest.Mo
         assert found is not None, native.missing()
         assert found.lanes() == lanes
         test_blocks_are_what_the_modules_are(5, 3, 13, (32, 16), (True, False), torch.channels_last)
+        test_blocks_in_bfloat16_are_nearer_to_exact_ones_than_those_of_torch(33, 8, (16, 32), (True, True))
+        test_numbers_that_bfloat16_holds_are_multiplied_exactly()
         test_sums_over_pairs_are_those_of_torch(50, False)
 
 
@@ -162,7 +292,7 @@ def test_statistics_that_are_not_kept_stay() -> None:
 
 @here
 def test_what_blocks_cannot_do_goes_through_the_encoder() -> None:
-    """Evaluation, half and double precision, gradients of images, a single image."""
+    """Evaluation, float16 and double precision, gradients of images, a single image."""
     ours = network(3)
     encode = blocks.fused(ours)
     assert encode is not None
@@ -171,8 +301,8 @@ def test_what_blocks_cannot_do_goes_through_the_encoder() -> None:
     encode(images)
     assert not called
     encode(images.clone().requires_grad_()).sum().backward()
-    with torch.autocast("cpu", torch.bfloat16):
-        assert encode(images).dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.float16):
+        assert encode(images).dtype == torch.float16
     encode(images[:1])
     ours.eval()
     torch.testing.assert_close(encode(images), ours(images), rtol=0, atol=0)
@@ -333,8 +463,6 @@ def test_kernels_are_for_single_precision_and_one_thread_on_a_cpu(run: Run, monk
     assert not any(replace(FAST, **how).wants_kernels() for how in other)
     trained = Trained(alone(run), FAST, None)  # type: ignore[arg-type]
     assert trained.faster(network(1)) is not None
-    half = Trained(alone(replace(run, precision="bfloat16")), FAST, None)  # type: ignore[arg-type]
-    assert half.faster(network(1)) is None
     monkeypatch.setattr(exchange, "size", lambda: 2)
     assert trained.faster(network(1)) is None  # batch norm joins the shards of all processes
 
@@ -464,7 +592,8 @@ def test_what_python_and_c_think_of_a_block_and_a_recipe_is_the_same() -> None:
     """A field more or less on one side would move all that follow."""
     found = native.library()
     assert found is not None
-    assert ctypes.sizeof(native.Shape) == 6 * 4
+    assert ctypes.sizeof(native.Shape) == 7 * 4
+    assert ctypes.sizeof(native.BatchNorm) == 6 * 8 + 2 * 4
     assert ctypes.sizeof(native.Recipe) == (4 + 7 + 4 + 4 + 4) * 4
     recipe = native.Recipe(n=1, channels=3, h=5, w=7)
     assert found.view_work(recipe) == 8 + 3 * 8 * 10

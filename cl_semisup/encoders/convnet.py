@@ -2,7 +2,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from annotated_types import Interval
-from torch import Tensor, nn
+from torch import nn
+
+from cl_semisup.layers import SpatialMean
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class ConvNet:
                 side //= 2
             layers.append(nn.ReLU(inplace=True))
             channels = width
-        return _WithDim(width, *layers, _SpatialMean())
+        return _WithDim(width, *layers, SpatialMean())
 
 
 class _WithDim(nn.Sequential):
@@ -41,14 +43,3 @@ class _WithDim(nn.Sequential):
     def __init__(self, dim: int, *layers: nn.Module):
         super().__init__(*layers)
         self.dim = dim
-
-
-class _SpatialMean(nn.Module):
-    """(N, C, H, W) -> (N, C), as AdaptiveAvgPool2d(1) and Flatten, whose gradient comes in another memory order.
-
-    Channels come last in memory, and are the last dimension here, so that the gradient's are too: up to 10 times faster
-    with the ReLU before it.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.movedim(1, -1).mean(dim=(1, 2))

@@ -19,7 +19,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
 from cl_semisup.seeds import seed
 from cl_semisup.settings import Projector, Schedule, Views
-from cl_semisup.training import blocks, exchange, loop
+from cl_semisup.training import blocks, exchange, head, loop
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import divisible
 from cl_semisup.training.loop import Diverged, History, Parts
@@ -167,6 +167,7 @@ class Trained:
             names=self.names,
             history=self.history,
             encode=self.faster(model.encoder),
+            project=head.fused(model.projector) if exchange.size() == 1 else None,
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
@@ -192,7 +193,7 @@ class Trained:
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
         alone = exchange.size() == 1  # or batch norm joins the shards of all processes
-        return blocks.fused(encoder) if alone and self.precision == "float32" else None
+        return blocks.fused(encoder) if alone else None
 
     @torch.no_grad()
     def _embed(self, data: Data, shown: Tensor) -> Embedded:

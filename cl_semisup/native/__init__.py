@@ -38,7 +38,17 @@ class Missing(Exception):
 class Shape(ctypes.Structure):
     """Of a block, as in blocks.c."""
 
-    _fields_ = [(name, c_int) for name in ("n", "h", "w", "cin", "cout", "pool")]
+    _fields_ = [(name, c_int) for name in ("n", "h", "w", "cin", "cout", "pool", "half")]
+
+
+class BatchNorm(ctypes.Structure):
+    """What a batch norm is given and makes of a batch, as in blocks.c."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("gamma", "beta")),
+        *((name, c_float) for name in ("eps", "momentum")),
+        *((name, c_void_p) for name in ("running_mean", "running_variance", "mean", "deviation")),
+    ]
 
 
 class Recipe(ctypes.Structure):
@@ -55,11 +65,17 @@ class Recipe(ctypes.Structure):
 
 SIGNATURES = {  # function -> its result, its arguments; those of tensors are addresses
     "lanes": (c_int, []),
-    "block_forward": (None, [POINTER(Shape), *[c_void_p] * 5, c_float, c_float, *[c_void_p] * 7]),
+    "block_forward": (None, [POINTER(Shape), *[c_void_p] * 3, POINTER(BatchNorm), *[c_void_p] * 3]),
     "block_scratch": (c_size_t, [POINTER(Shape)]),
-    "block_backward": (None, [POINTER(Shape), *[c_void_p] * 14]),
+    "block_backward": (None, [POINTER(Shape), *[c_void_p] * 5, POINTER(BatchNorm), *[c_void_p] * 5]),
+    "norm_forward": (None, [c_void_p, c_int, c_int, POINTER(BatchNorm), c_void_p, c_void_p]),
+    "norm_backward": (None, [c_void_p, c_void_p, c_int, c_int, POINTER(BatchNorm), *[c_void_p] * 4]),
+    "spatial_mean": (None, [c_void_p, c_void_p, c_int, c_int, c_int]),
+    "spatial_mean_backward": (None, [c_void_p, c_void_p, c_int, c_int, c_int]),
     "compare": (None, [c_void_p, c_void_p, c_float, c_void_p, c_void_p, c_int]),
     "compare_backward": (None, [*[c_void_p] * 4, c_float, c_int, c_void_p]),
+    "unit_rows": (None, [c_void_p, c_float, c_void_p, c_void_p, c_int, c_int]),
+    "unit_rows_backward": (None, [*[c_void_p] * 3, c_float, c_void_p, c_int, c_int]),
     "view_work": (c_size_t, [POINTER(Recipe)]),
     "make_views": (None, [POINTER(Recipe), *[c_void_p] * 7]),
 }

@@ -67,3 +67,30 @@ void compare_backward(
         logits[partner] += (partner_slope[a] + partner_slope[partner]) / temperature;
     }
 }
+
+INLINE float dot(const float *a, const float *b, int d) {
+    vec sums = {0};
+    float sum = 0;
+    int k = 0;
+    for (; k + LANES <= d; k += LANES) sums += GIVEN(a + k) * GIVEN(b + k);
+    for (; k < d; k++) sum += a[k] * b[k];
+    for (int lane = 0; lane < LANES; lane++) sum += sums[lane];
+    return sum;
+}
+
+/* Rows (n, d), each divided by its length, or by `least` if that is more; the lengths (n,). */
+void unit_rows(const float *x, float least, float *to, float *length, int n, int d) {
+    for (int i = 0; i < n; i++, x += d, to += d) {
+        length[i] = sqrtf(dot(x, x, d));
+        float by = length[i] < least ? least : length[i];
+        for (int k = 0; k < d; k++) to[k] = x[k] / by;
+    }
+}
+
+/* Slopes (n, d) of `to` -> those of x: what lies along a row is lost where the row's length was divided by. */
+void unit_rows_backward(const float *slope, const float *to, const float *length, float least, float *dx, int n, int d) {
+    for (int i = 0; i < n; i++, slope += d, to += d, dx += d) {
+        float along = length[i] < least ? 0 : dot(slope, to, d), by = length[i] < least ? least : length[i];
+        for (int k = 0; k < d; k++) dx[k] = (slope[k] - along * to[k]) / by;
+    }
+}

@@ -54,7 +54,7 @@ class Parts:
 
     `views` has a maker for every recipe (full, weak); images are uint8 (M, channels, side, side); `shown` (M,) holds
     the labels the run may see. `names` name every draw: data set and repetition, never the loss, so that differences
-    between losses are paired. `encode` is the model's encoder in a faster form, if there is one.
+    between losses are paired. `encode` and `project`: encoder and projector in a faster form, if there is one.
     """
 
     model: Model
@@ -66,6 +66,7 @@ class Parts:
     names: tuple[object, ...]
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
+    project: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
@@ -87,6 +88,7 @@ def train(
     model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
     begin(model, parts.loss)
     encode = Chunks(model.encoder if parts.encode is None else parts.encode, chunks, autocast)
+    project = model.projector if parts.project is None else parts.project
     steps_per_epoch = len(parts.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
@@ -102,7 +104,7 @@ def train(
 
     def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
-        return features, model.projector(features)
+        return features, project(features)
 
     model.train()
     for step in range(first, steps):
@@ -149,7 +151,8 @@ def train(
         parts.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
-        trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
+        widest = projections.detach().abs().amax()
+        torch.stack([loss.detach().to(trace.dtype), widest.to(trace.dtype)], out=trace[:, step])
 
         if (step + 1) % log_every == 0 or step == steps - 1:
             _log(parts.history, step, trace, rate, model, z[0].detach(), z[1].detach())
@@ -189,7 +192,7 @@ def _per_class(labels: Tensor, count: int, name: int) -> Tensor:
 def _gather(images: Tensor, index: Tensor) -> Tensor:
     """The batch's images on the training device; data too large for the device waits on the host."""
     if images.device == index.device:
-        return images[index]
+        return images.index_select(0, index)
     return images[index.to(images.device)].to(index.device, non_blocking=True)
 
 
