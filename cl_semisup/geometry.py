@@ -156,10 +156,10 @@ def wasserstein_uniformity(u: Tensor) -> float:
 @lru_cache(maxsize=4)
 def _uniform_cosines(count: int, width: int) -> NDArray[np.float64]:
     """(count,) mid-quantiles of the cosine between two uniform points on the sphere in `width` dimensions."""
-    from scipy.stats import beta  # half a second that most commands can do without
+    from scipy.special import betaincinv  # a tenth of a second that most commands can do without
 
     half = (width - 1) / 2
-    lower = beta.ppf((np.arange(1, (count + 1) // 2 + 1) - 0.5) / count, half, half)  # symmetric: half of them suffice
+    lower = betaincinv(half, half, (np.arange(1, (count + 1) // 2 + 1) - 0.5) / count)  # symmetric: half of them suffice
     lower = 2 * lower - 1
     upper = -lower[: count // 2][::-1]
     return np.concatenate([lower, upper])

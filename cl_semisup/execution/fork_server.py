@@ -19,7 +19,7 @@ PRELOADED = (
     "cl_semisup.execution.execute",
     "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them alone
     "scipy.optimize",  # the linear probe
-    "scipy.stats",  # the geometry
+    "scipy.special",  # the geometry
     "sklearn.model_selection",  # the digits
     "sklearn.datasets",
     "cl_semisup.cli",  # the command itself, which multiprocessing imports in every worker
