@@ -159,8 +159,8 @@ def _uniform_cosines(count: int, width: int) -> NDArray[np.float64]:
     from scipy.special import betaincinv  # a tenth of a second that most commands can do without
 
     half = (width - 1) / 2
-    lower = betaincinv(half, half, (np.arange(1, (count + 1) // 2 + 1) - 0.5) / count)  # symmetric: half of them suffice
-    lower = 2 * lower - 1
+    quantiles = (np.arange(1, (count + 1) // 2 + 1) - 0.5) / count  # symmetric: half of them suffice
+    lower = 2 * betaincinv(half, half, quantiles) - 1
     upper = -lower[: count // 2][::-1]
     return np.concatenate([lower, upper])
 
