@@ -167,7 +167,7 @@ class Trained:
             names=self.names,
             history=self.history,
             encode=self.faster(model.encoder),
-            project=head.fused(model.projector) if exchange.size() == 1 else None,
+            project=self.faster_head(model.projector),
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
@@ -192,8 +192,11 @@ class Trained:
         """The encoder in another form for the steps of training, if this machine has one for it."""
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
-        alone = exchange.size() == 1  # or batch norm joins the shards of all processes
-        return blocks.fused(encoder) if alone else None
+        return blocks.fused(encoder) if _alone() else None
+
+    def faster_head(self, projector: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
+        """The same for the projector."""
+        return head.fused(projector) if _alone() else None
 
     @torch.no_grad()
     def _embed(self, data: Data, shown: Tensor) -> Embedded:
@@ -293,6 +296,11 @@ def one_tensor_at_a_time(optimizer: torch.optim.Optimizer) -> None:
     """Without fused or multi-tensor calls."""
     for group in optimizer.param_groups:
         group |= {"fused": False, "foreach": False}
+
+
+def _alone() -> bool:
+    """Or batch norm joins the shards of all processes, which kernels do not."""
+    return exchange.size() == 1
 
 
 def synchronize(device: torch.device) -> None:

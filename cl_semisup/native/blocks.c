@@ -208,15 +208,19 @@ static void convolve_and_measure(
     }
 }
 
+/* What a batch norm is given and makes of a batch: mean and deviation, 1 / sqrt(variance + eps), of each channel. Running mean
+ * and variance move by `momentum` unless they are null. */
+typedef struct {
+    const float *gamma, *beta;
+    float eps, momentum;
+    float *running_mean, *running_variance, *mean, *deviation;
+} batch_norm;
+
 typedef struct {
     vec centre, scale, shift; /* what is normalised is (y - centre) * scale + shift */
 } norm;
 
-typedef struct {
-    const float *mean, *deviation, *gamma, *beta;
-} norms; /* of all channels */
-
-INLINE norm norm_of(const norms *of, int k) {
+INLINE norm norm_of(const batch_norm *of, int k) {
     return (norm){GIVEN(of->mean + k), GIVEN(of->gamma + k) * GIVEN(of->deviation + k), GIVEN(of->beta + k)};
 }
 
@@ -231,7 +235,7 @@ INLINE vec largest(const float *y, const size_t *to, int count, norm by, vec *va
 }
 
 /* The convolution's output y (n, h, w, cout) -> out (n, h', w', cout): normalised, the largest of each cell, rectified. */
-INLINE void finish(const float *y, const norms *of, float *out, shape s, int side) {
+INLINE void finish(const float *y, const batch_norm *of, float *out, shape s, int side) {
     int high = s.h / side, wide = s.w / side;
     size_t line = (size_t)s.w * s.cout, to[4] = {0, s.cout, line, line + s.cout};
     for (int i = 0; i < s.n; i++)
@@ -246,16 +250,6 @@ INLINE void finish(const float *y, const norms *of, float *out, shape s, int sid
             }
         }
 }
-
-/* What a batch norm is given and makes of a batch: mean and deviation, 1 / sqrt(variance + eps), of each channel. Running mean
- * and variance move by `momentum` unless they are null. */
-typedef struct {
-    const float *gamma, *beta;
-    float eps, momentum;
-    float *running_mean, *running_variance, *mean, *deviation;
-} batch_norm;
-
-INLINE norms norms_of(const batch_norm *of) { return (norms){of->mean, of->deviation, of->gamma, of->beta}; }
 
 /* From mean and squared distance of `values` values a channel. */
 static void settle(const batch_norm *to, const double *centre, const double *distance, double values, int c) {
@@ -273,24 +267,22 @@ void block_forward(
     const shape *of, const float *x, const float *weight, const int64_t *stride, const batch_norm *norm, float *y, float *out,
     float *scratch) {
     shape s = *of;
-    norms by = norms_of(norm);
     double *centre = (double *)scratch, *distance = centre + s.cout;
     float *packed = scratch + 4 * s.cout;
     pack(weight, stride, packed, s, 0);
     convolve_and_measure(x, packed, y, s, centre, distance, packed + 9 * (size_t)s.cin * s.cout);
     settle(norm, centre, distance, (double)s.n * s.h * s.w, s.cout);
-    if (s.pool) finish(y, &by, out, s, 2);
-    else finish(y, &by, out, s, 1);
+    if (s.pool) finish(y, norm, out, s, 2);
+    else finish(y, norm, out, s, 1);
 }
 
 /* Batch norm and ReLU of rows y (n, c) -> out. scratch: 4 c floats. */
 void norm_forward(const float *y, int n, int c, const batch_norm *norm, float *out, float *scratch) {
     double *centre = (double *)scratch, *distance = centre + c;
-    norms by = norms_of(norm);
     memset(scratch, 0, 2 * c * sizeof(double));
     measure(y, 0, n, c, centre, distance);
     settle(norm, centre, distance, n, c);
-    finish(y, &by, out, (shape){n, 1, 1, c, c, 0, 0}, 1);
+    finish(y, norm, out, (shape){n, 1, 1, c, c, 0, 0}, 1);
 }
 
 /* What of an output's slope reaches each of its pixels: all of it the first of the largest, if that is above zero. */
@@ -306,7 +298,7 @@ INLINE void share(const float *y, const size_t *to, int count, norm by, vec slop
 
 /* Sums over the batch: of the slopes g of what is normalised, and of g (y - mean). Of a picture in single precision. */
 INLINE void sums(
-    const float *slope, const float *y, const norms *of, double *total, double *product, float *picture, shape s, int side) {
+    const float *slope, const float *y, const batch_norm *of, double *total, double *product, float *picture, shape s, int side) {
     int high = s.h / side, wide = s.w / side;
     size_t line = (size_t)s.w * s.cout, to[4] = {0, s.cout, line, line + s.cout};
     memset(total, 0, s.cout * sizeof(double));
@@ -340,7 +332,7 @@ INLINE void sums(
 /* Slopes dy (n, h, w, cout) of the convolution's outputs: scale (g - constant - linear (y - mean)), where the last two terms
  * are what moves with the batch's mean and variance. */
 INLINE void through_norm(
-    const float *slope, const float *y, const norms *of, const float *constant, const float *linear, float *dy, shape s,
+    const float *slope, const float *y, const batch_norm *of, const float *constant, const float *linear, float *dy, shape s,
     int side) {
     int high = s.h / side, wide = s.w / side;
     size_t line = (size_t)s.w * s.cout, to[4] = {0, s.cout, line, line + s.cout};
@@ -367,6 +359,23 @@ INLINE void through_norm(
     }
 }
 
+/* From a pixel's slopes and what its taps see, channels `first` to `last` of them, to the sums. */
+INLINE void gather(vec (*sum)[2], const float *seen, const float *slope, int first, int last, int two, int half) {
+    vec one = GIVEN(slope), other = two ? GIVEN(slope + LANES) : one;
+    for (int r = first; r < last; r++) {
+        sum[r][0] = add(sum[r][0], one, seen + r, half);
+        if (two) sum[r][1] = add(sum[r][1], other, seen + r, half);
+    }
+}
+
+/* The sums of `rows` channels, to the weights' slopes. */
+INLINE void add_sums(vec (*sum)[2], float *dw, int rows, int cout, int two) {
+    for (int r = 0; r < rows; r++) {
+        AT(dw + (size_t)r * cout) += sum[r][0];
+        if (two) AT(dw + (size_t)r * cout + LANES) += sum[r][1];
+    }
+}
+
 /* `rows` input channels of a tap by one or two vectors of output channels, summed over the pixels that the tap reaches. */
 INLINE void weight_tile(
     const float *x, const float *dy, float *dw, int n, int h, int w, int cin, int cout, int tap, int rows, int two, int half) {
@@ -377,27 +386,9 @@ INLINE void weight_tile(
         for (int p = y == 0; p < h - (y == 2); p++) {
             size_t at = ((size_t)i * h + p) * w + left;
             const float *slope = dy + at * cout, *from = x + ((ptrdiff_t)at + (ptrdiff_t)(y - 1) * w + z - 1) * cin;
-            for (int q = left; q < w - right; q++, from += cin, slope += cout) {
-                vec first = GIVEN(slope), second = two ? GIVEN(slope + LANES) : first;
-                for (int r = 0; r < rows; r++) {
-                    sum[r][0] = add(sum[r][0], first, from + r, half);
-                    if (two) sum[r][1] = add(sum[r][1], second, from + r, half);
-                }
-            }
+            for (int q = left; q < w - right; q++, from += cin, slope += cout) gather(sum, from, slope, 0, rows, two, half);
         }
-    for (int r = 0; r < rows; r++) {
-        AT(dw + (size_t)r * cout) += sum[r][0];
-        if (two) AT(dw + (size_t)r * cout + LANES) += sum[r][1];
-    }
-}
-
-/* From a pixel's slopes and what its taps see, channels `first` to `last` of them, to the sums. */
-INLINE void gather(vec (*sum)[2], const float *seen, const float *slope, int first, int last, int two) {
-    vec one = GIVEN(slope), other = two ? GIVEN(slope + LANES) : one;
-    for (int r = first; r < last; r++) {
-        sum[r][0] += one * seen[r];
-        if (two) sum[r][1] += other * seen[r];
-    }
+    add_sums(sum, dw, rows, cout, two);
 }
 
 /* The same for inputs of 1 to NARROW channels, which would fill few sums: the three taps of row y of the kernel at once, which
@@ -410,17 +401,14 @@ INLINE void weight_row_tile(const float *x, const float *dy, float *dw, int n, i
             size_t at = ((size_t)i * h + p) * w;
             const float *slope = dy + at * cout, *seen = x + ((ptrdiff_t)at + (ptrdiff_t)(y - 1) * w - 1) * cin;
             if (w == 1) {
-                gather(sum, seen, slope, cin, 2 * cin, two);
+                gather(sum, seen, slope, cin, 2 * cin, two, 0);
                 continue;
             }
-            gather(sum, seen, slope, cin, 3 * cin, two);
-            for (int q = 1; q < w - 1; q++) gather(sum, seen += cin, slope += cout, 0, 3 * cin, two);
-            gather(sum, seen + cin, slope + cout, 0, 2 * cin, two);
+            gather(sum, seen, slope, cin, 3 * cin, two, 0);
+            for (int q = 1; q < w - 1; q++) gather(sum, seen += cin, slope += cout, 0, 3 * cin, two, 0);
+            gather(sum, seen + cin, slope + cout, 0, 2 * cin, two, 0);
         }
-    for (int r = 0; r < 3 * cin; r++) {
-        AT(dw + (size_t)r * cout) += sum[r][0];
-        if (two) AT(dw + (size_t)r * cout + LANES) += sum[r][1];
-    }
+    add_sums(sum, dw, 3 * cin, cout, two);
 }
 
 static void add_narrow_weight_slopes(const float *x, const float *dy, float *dw, int n, int h, int w, int cin, int cout) {
@@ -485,7 +473,7 @@ INLINE moved moved_in(float *scratch, int c) {
 }
 
 /* The slopes of gamma and beta, and how the batch's mean and variance move. */
-static void slopes_of_norm(const float *slope, const float *y, const norms *by, moved m, shape s, float *dgamma, float *dbeta) {
+static void slopes_of_norm(const float *slope, const float *y, const batch_norm *by, moved m, shape s, float *dgamma, float *dbeta) {
     double values = (double)s.n * s.h * s.w;
     if (s.pool) sums(slope, y, by, m.total, m.product, m.picture, s, 2);
     else sums(slope, y, by, m.total, m.product, m.picture, s, 1);
@@ -504,22 +492,21 @@ void block_backward(
     const shape *of, const float *slope, const float *x, const float *y, const float *weight, const int64_t *stride,
     const batch_norm *norm, float *dweight, float *dgamma, float *dbeta, float *dx, float *scratch) {
     shape s = *of;
-    norms by = norms_of(norm);
     moved m = moved_in(scratch, s.cout);
     int side = s.pool ? 2 : 1, some = group(s), half = halved(s);
     size_t weights = 9 * (size_t)s.cin * s.cout, in = (size_t)s.h * s.w * s.cin, mid = (size_t)s.h * s.w * s.cout;
     size_t out = (size_t)(s.h / side) * (s.w / side) * s.cout;
     float *dw = scratch + 8 * s.cout, *turned = dw + weights, *dy = turned + weights;
     float *paired = dy + (size_t)smaller(some, s.n) * mid; /* slopes, then inputs */
-    slopes_of_norm(slope, y, &by, m, s, dgamma, dbeta);
+    slopes_of_norm(slope, y, norm, m, s, dgamma, dbeta);
     memset(dw, 0, weights * sizeof(float));
     if (dx) pack(weight, stride, turned, s, 1);
     for (int i = 0; i < s.n; i += some) { /* slopes of a few pictures are made and used up at a time */
         shape few = s;
         few.n = smaller(some, s.n - i);
         const float *outer = slope + i * out, *made = y + i * mid, *given = x + i * in;
-        if (s.pool) through_norm(outer, made, &by, m.constant, m.linear, dy, few, 2);
-        else through_norm(outer, made, &by, m.constant, m.linear, dy, few, 1);
+        if (s.pool) through_norm(outer, made, norm, m.constant, m.linear, dy, few, 2);
+        else through_norm(outer, made, norm, m.constant, m.linear, dy, few, 1);
         if (half) {
             int pairs = (few.n + 1) / 2;
             pair_pictures(dy, paired, few.n, mid);
@@ -540,10 +527,9 @@ void norm_backward(
     const float *slope, const float *y, int n, int c, const batch_norm *norm, float *dy, float *dgamma, float *dbeta,
     float *scratch) {
     shape s = {n, 1, 1, c, c, 0, 0};
-    norms by = norms_of(norm);
     moved m = moved_in(scratch, c);
-    slopes_of_norm(slope, y, &by, m, s, dgamma, dbeta);
-    through_norm(slope, y, &by, m.constant, m.linear, dy, s, 1);
+    slopes_of_norm(slope, y, norm, m, s, dgamma, dbeta);
+    through_norm(slope, y, norm, m.constant, m.linear, dy, s, 1);
 }
 
 /* The mean of each channel of pictures (n, pixels, c), and its slope back. */

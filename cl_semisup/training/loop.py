@@ -151,8 +151,7 @@ def train(
         parts.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
-        widest = projections.detach().abs().amax()
-        torch.stack([loss.detach().to(trace.dtype), widest.to(trace.dtype)], out=trace[:, step])
+        trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
 
         if (step + 1) % log_every == 0 or step == steps - 1:
             _log(parts.history, step, trace, rate, model, z[0].detach(), z[1].detach())
