@@ -56,7 +56,9 @@ def network(
         norm.weight.data = torch.randn(wide, generator=generator)
         norm.weight.data[0] = 0
         norm.bias.data = 0.5 * torch.randn(wide, generator=generator)
-        layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), norm]
+        convolution = nn.Conv2d(channels, wide, 3, padding=1, bias=False)
+        nn.init.kaiming_uniform_(convolution.weight, 5**0.5, generator=generator)  # as by default, the same every time
+        layers += [convolution, norm]
         layers += [nn.MaxPool2d(2), nn.ReLU()] if pool else [nn.ReLU(inplace=True)]
         channels = wide
     return nn.Sequential(*layers, last or nn.Flatten())
