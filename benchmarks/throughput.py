@@ -8,6 +8,9 @@ lightly runs as its users run it: per-image torchvision transforms in a DataLoad
 in the best of several settings of threads, DataLoader workers and precision; then two such processes side by side.
 Ours is a suite run by `benchmark.py`: one process a core on a CPU, one run at a time on a GPU. Both in turn, A B A B,
 medians. An image counts once, though it is seen in two views. Start-up and evaluation are not counted.
+
+The ceiling is the most that torch's large products and convolutions do a second on this machine, in the same precision
+and on as many cores; a training's share of it is the arithmetic of its network, forward and backward for both views.
 """
 
 import argparse
@@ -35,7 +38,8 @@ ROTATION, SHIFT, ZOOM, TEMPERATURE, RATE, DIM = 15.0, 0.1, 0.15, 0.5, 0.1, 128
 @dataclass(frozen=True)
 class Job:
     """What both train: random images of `channels` x `side` x `side` pixels. `epochs` is (ours, lightly's), chosen for
-    some seconds each; lightly's first epoch is not counted, so it has one more."""
+    some seconds each. Lightly's first epoch is not counted, so it has one more; ours is, and has to be a small part.
+    """
 
     encoder: str
     channels: int
@@ -49,7 +53,7 @@ class Job:
 JOBS = {
     "digits": Job("convnet", 1, 8, 1408, 64, (40, 4), "12x, and 7x two processes"),
     "small": Job("convnet", 3, 32, 1024, 128, (40, 3), "6x"),
-    "resnet18": Job("resnet18", 3, 32, 192, 64, (2, 1), "2x its default, 1.2x its bfloat16"),
+    "resnet18": Job("resnet18", 3, 32, 192, 64, (5, 2), "2x its default, 1.2x its bfloat16"),
     "gpu512": Job("resnet18", 3, 32, 50_000, 512, (6, 2), "8x; at most 1.5 s an epoch"),
     "gpu64": Job("resnet18", 3, 32, 50_000, 64, (3, 1), "half the images/s of batch 512"),
 }
@@ -182,21 +186,70 @@ def lightly(job: Job, setting: Setting) -> float:
     return job.epochs[1] * len(loader) * job.batch / model.began
 
 
+def arithmetic(job: Job) -> float:
+    """Operations of a training, per image in its two views: products and sums of the network, forward and backward."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from cl_semisup import grid
+    from cl_semisup.settings import Projector
+    from cl_semisup.training.model import build_projector
+
+    encoder = grid.build("encoders", job.encoder, {}).build(job.channels, job.side)
+    head = build_projector(encoder.dim, Projector(dim=DIM))
+    views = torch.zeros(2 * job.batch, job.channels, job.side, job.side)
+    with FlopCounterMode(display=False) as counter:
+        head(encoder(views)).sum().backward()
+    return counter.get_total_flops() / job.batch
+
+
+def fastest(precision: str) -> float:
+    """Operations a second of this process: the best of large products and convolutions, on the GPU if there is one."""
+    import torch
+
+    torch.set_num_threads(1)
+    device, scale = ("cuda", 8) if torch.cuda.is_available() else ("cpu", 1)
+    number = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32, "device": device}
+    picture = torch.randn(32 * scale, 128, 16, 16, **number).to(memory_format=torch.channels_last)
+    kernel = torch.randn(128, 128, 3, 3, **number).to(memory_format=torch.channels_last)
+    tried = [(2 * picture.numel() * 128 * 9, lambda: torch.nn.functional.conv2d(picture, kernel, padding=1))]
+    for size in (512 * scale, 1024 * scale):
+        matrix = torch.randn(size, size, **number)
+        tried.append((2 * size**3, lambda matrix=matrix: matrix @ matrix))
+    best = 0.0
+    for operations, do in tried:
+        for _ in range(20):
+            began = time.perf_counter()
+            do()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            best = max(best, operations / (time.perf_counter() - began))
+    return best
+
+
+def ceiling(precision: str, processes: int) -> float:
+    """The same of that many processes side by side."""
+    return sum(float(line) for line in _side_by_side(["--fastest", precision], processes, threads=1))
+
+
 def others(name: str, setting: Setting, processes: int = 1) -> float:
     """Images/s of that many processes of lightly side by side."""
-    command = [sys.executable, __file__, "--lightly", json.dumps({"job": name, **asdict(setting)})]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(setting.threads)}
+    asked = json.dumps({"job": name, **asdict(setting)})
+    return sum(float(line) for line in _side_by_side(["--lightly", asked], processes, setting.threads))
+
+
+def _side_by_side(words: list[str], processes: int, threads: int) -> Iterator[str]:
+    """The last line that each of them prints."""
+    command, environment = [sys.executable, __file__, *words], {**os.environ, "OMP_NUM_THREADS": str(threads)}
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         for _ in range(processes)
     ]
-    total = 0.0
     for process in running:
         out, err = process.communicate()
         if process.returncode:
-            raise SystemExit(f"lightly stopped with {process.returncode}: {err[-2000:]}")
-        total += float(out.splitlines()[-1])
-    return total
+            raise SystemExit(f"{' '.join(words)} stopped with {process.returncode}: {err[-2000:]}")
+        yield out.splitlines()[-1]
 
 
 def settings(cores: int) -> Iterator[Setting]:
@@ -221,7 +274,7 @@ def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, 
         print(f"{name}: lightly, {setting}: {speed:,.0f} images/s", flush=True)
     default, best = next(iter(tried)), max(tried, key=lambda one: tried[one])
     plain = max((one for one in tried if one.precision == "32-true"), key=lambda one: tried[one])
-    kinds = ["auto"] if gpu or job.side < 32 or not half else ["float32", "bfloat16"]  # `auto` is float32 on a CPU
+    kinds = ["auto"] if gpu or job.side < 32 or not half else ["float32", "bfloat16"]
     sums: dict[Any, list[float]] = {}
     for _ in range(ROUNDS):
         for kind in kinds:
@@ -229,10 +282,14 @@ def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, 
         for other in dict.fromkeys([(default, 1), (plain, 1), (best, 1), (best, processes)]):
             sums.setdefault(other, []).append(others(name, *other))
     for kind in kinds:
+        share = (
+            median(sums[kind]) * arithmetic(job) / ceiling("float32" if kind == "auto" and not gpu else kind, processes)
+        )
         for (setting, count), speeds in ((key, value) for key, value in sums.items() if isinstance(key, tuple)):
             yield {
                 "job": f"{name}: {job.encoder}, {job.side} x {job.side}, batch {job.batch}",
                 "ours, images/s": f"{median(sums[kind]):,.0f} ({processes} process(es), {kind})",
+                "of the ceiling": f"{100 * share:.0f} %",
                 "lightly + Lightning, images/s": f"{median(speeds):,.0f} ({count} process(es), {setting})",
                 "ratio": round(median(sums[kind]) / median(speeds), 2),
                 "wanted": job.target,
@@ -243,8 +300,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("jobs", nargs="*", choices=[*JOBS, []], default=[])
     parser.add_argument("--lightly", help=argparse.SUPPRESS)
+    parser.add_argument("--fastest", help=argparse.SUPPRESS)
     parser.add_argument("--float32", action="store_true", help="leave bfloat16 out")
     asked = parser.parse_args()
+    if asked.fastest:
+        print(fastest(asked.fastest))
+        return
     if asked.lightly:
         told = json.loads(asked.lightly)
         print(lightly(JOBS[told.pop("job")], Setting(**told)))

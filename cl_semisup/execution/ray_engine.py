@@ -5,6 +5,7 @@ Ray's object store, which keeps one copy a node; records and the states of unfin
 """
 
 import contextlib
+import gc
 import logging
 import math
 import os
@@ -278,6 +279,7 @@ class _Actor:
             path = Path(self._folder.name) / name
             path.write_text(text, "utf-8")
             plugins.add(path)
+        gc.freeze()  # as in serve.py
         self._executor = Executor(self.machine, self._leave.is_set, images=lambda named: self._images[repr(named)])
         return str(ray.get_runtime_context().get_node_id())
 
