@@ -282,9 +282,8 @@ def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, 
         for other in dict.fromkeys([(default, 1), (plain, 1), (best, 1), (best, processes)]):
             sums.setdefault(other, []).append(others(name, *other))
     for kind in kinds:
-        share = (
-            median(sums[kind]) * arithmetic(job) / ceiling("float32" if kind == "auto" and not gpu else kind, processes)
-        )
+        precision = "bfloat16" if kind == "bfloat16" or (gpu and kind == "auto") else "float32"
+        share = median(sums[kind]) * arithmetic(job) / ceiling(precision, processes)
         for (setting, count), speeds in ((key, value) for key, value in sums.items() if isinstance(key, tuple)):
             yield {
                 "job": f"{name}: {job.encoder}, {job.side} x {job.side}, batch {job.batch}",

@@ -82,9 +82,10 @@ class SoftmaxRegression:
         from scipy.optimize import minimize  # a third of a second that most commands can do without
 
         known = x if isinstance(x, Standardised) else Standardised.of(x)
-        count, width = known.rows.shape
-        turn = known.turn(strength)  # (F, F)
+        mean, scale, turn = known.mean, known.scale, known.turn(strength)  # (F,), (F,), (F, F)
         x = known.rows @ turn
+        del known  # gives its rows back, unless the caller has another fit to do
+        count, width = x.shape
         across = x.T.contiguous()  # (F, M)
         penalty = strength * turn.T @ turn  # s |V turn^T|^2 = s V (turn^T turn) V^T
         label, one = y[None], x.new_ones(1, count)
@@ -108,9 +109,7 @@ class SoftmaxRegression:
         found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
         values = torch.from_numpy(found.x).to(x).view(classes, width + 1)
         weight, bias = values[:, :width] @ turn.T, values[:, width]
-        return cls(
-            known.mean, known.scale, weight, bias, bool(found.success), torch.cat([weight, bias[:, None]], dim=1)
-        )
+        return cls(mean, scale, weight, bias, bool(found.success), torch.cat([weight, bias[:, None]], dim=1))
 
     def logits(self, x: Tensor) -> Tensor:
         """(N, C) for raw features."""
