@@ -282,7 +282,7 @@ def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, 
         for other in dict.fromkeys([(default, 1), (plain, 1), (best, 1), (best, processes)]):
             sums.setdefault(other, []).append(others(name, *other))
     for kind in kinds:
-        precision = "bfloat16" if kind == "bfloat16" or (gpu and kind == "auto") else "float32"
+        precision = "bfloat16" if gpu or kind == "bfloat16" else "float32"
         share = median(sums[kind]) * arithmetic(job) / ceiling(precision, processes)
         for (setting, count), speeds in ((key, value) for key, value in sums.items() if isinstance(key, tuple)):
             yield {
