@@ -28,12 +28,12 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import _record  # noqa: E402
-from cl_semisup import suite  # noqa: E402
-from cl_semisup.execution import conduct  # noqa: E402
-from cl_semisup.execution.local import Local  # noqa: E402
+from cl_semisup.engines.local import Local  # noqa: E402
 from cl_semisup.execution.machine import Machine, Need  # noqa: E402
 from cl_semisup.execution.trainings import Finished, Training  # noqa: E402
-from cl_semisup.run import Run  # noqa: E402
+from cl_semisup.scheduling import scheduler  # noqa: E402
+from cl_semisup.suite import suite  # noqa: E402
+from cl_semisup.suite.run import Run  # noqa: E402
 
 RUNS, QUICK = 10_000, 500
 SMALL, FIRST = 16, 5  # runs of the suite whose wall time is predicted, and how many of them are looked at for it
@@ -66,24 +66,24 @@ def asked(rates: int, repetitions: int, encoder: str, epochs: int) -> list[Run]:
     return [run for run in suite.parse(text, "engines.yaml").runs if run.epochs]
 
 
-def local(workers: int) -> conduct.Engine:
+def local(workers: int) -> scheduler.Engine:
     return Local(Machine("cpu", "data"), workers)
 
 
-def ray(workers: int) -> conduct.Engine:
-    from cl_semisup.execution import ray_engine
+def ray(workers: int) -> scheduler.Engine:
+    from cl_semisup.engines import ray_engine
 
     ray_engine.connect("local")
     return ray_engine.Ray(Machine("cpu", "data"), Need(1, 0), workers)
 
 
-ENGINES: dict[str, Callable[[int], conduct.Engine]] = {"local": local, "ray": ray}
+ENGINES: dict[str, Callable[[int], scheduler.Engine]] = {"local": local, "ray": ray}
 
 
 class Watched:
     """An engine that notes when its first and its last result came."""
 
-    def __init__(self, engine: conduct.Engine):
+    def __init__(self, engine: scheduler.Engine):
         self.engine, self.first, self.last = engine, math.nan, math.nan
 
     @property
@@ -117,7 +117,7 @@ def timed(engine: str, workers: int, runs: list[Run], status: str) -> Times:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         watched = Watched(ENGINES[engine](workers))
-        outcome = conduct.conduct(Path(folder), runs, watched, share=False)
+        outcome = scheduler.conduct(Path(folder), runs, watched, share=False)
         whole = time.perf_counter() - began
     if outcome.statuses != {status: len(runs)}:
         raise RuntimeError(f"all {len(runs)} runs should be {status}. Got {outcome.statuses}.")

@@ -81,7 +81,7 @@ def linear(rows: int, queries: int, device: str) -> list[Row]:
     import torch
     from sklearn.linear_model import LogisticRegression
 
-    from cl_semisup.logistic import SoftmaxRegression
+    from cl_semisup.measures.logistic import SoftmaxRegression
 
     (x, y), (q, truth) = features(rows, 1), features(queries, 2)
     images, labels = x.to(device), y.to(device)

@@ -36,7 +36,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cl_semisup import records  # noqa: E402
+from cl_semisup.results import records  # noqa: E402
 
 KINDS = ("worker", "parent", "everything", "preemption", "interrupt")
 SIGNALS = {"preemption": signal.SIGTERM, "interrupt": signal.SIGINT}

@@ -37,14 +37,17 @@ from torch import Tensor, nn
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cl_semisup import labels, plugins, records, suite  # noqa: E402
+from cl_semisup import plugins  # noqa: E402
+from cl_semisup.data import labels  # noqa: E402
+from cl_semisup.data.views import ViewMaker  # noqa: E402
 from cl_semisup.gate import check, ci, execute, finding, outcome, reference  # noqa: E402
 from cl_semisup.gate import verdict as verdict_words  # noqa: E402
 from cl_semisup.gate.plan import Plan, cell_name, plan  # noqa: E402
 from cl_semisup.gate.reference import Reference, made_with  # noqa: E402
 from cl_semisup.gate.verdict import Verdict  # noqa: E402
+from cl_semisup.results import records  # noqa: E402
+from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.training import loop, model, momentum, schedule  # noqa: E402
-from cl_semisup.views import ViewMaker  # noqa: E402
 
 SUITE = """\
 question: Does the gate find what is planted?
@@ -185,7 +188,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("prototypes not orthonormal", "function")
 def _(stack: ExitStack) -> None:
-    from cl_semisup.prototypes import random_unit
+    from cl_semisup.contrast.prototypes import random_unit
 
     drawn = lambda classes, dim, generator, what: random_unit(classes, dim, generator)  # noqa: E731
     stack.enter_context(patch("cl_semisup.losses.clop.orthonormal", drawn))

@@ -19,11 +19,13 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cl_semisup import leaderboard, records, suite  # noqa: E402
-from cl_semisup.execution import conduct, sweep  # noqa: E402
 from cl_semisup.execution.execute import Executor, failed  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.suite import Suite  # noqa: E402
+from cl_semisup.results import leaderboard, records  # noqa: E402
+from cl_semisup.results.snapshot import SuiteSnapshot  # noqa: E402
+from cl_semisup.scheduling import cleanup, scheduler  # noqa: E402
+from cl_semisup.suite import suite  # noqa: E402
+from cl_semisup.suite.suite import Suite  # noqa: E402
 
 SUITE = """\
 question: What do so many cells cost?
@@ -78,11 +80,11 @@ def timed(step: Callable[[], Any]) -> float:
 def steps(asked: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """What a command does with a suite's runs, one by one, records there."""
     runs = asked.runs
-    yield "conduct.missing", lambda: conduct.missing(results, runs)
-    yield "conduct.missing, stale", lambda: conduct.missing(results, runs, "stale")
-    yield "sweep.results", lambda: sweep.results(results, runs)
+    yield "conduct.missing", lambda: scheduler.missing(results, runs)
+    yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
+    yield "sweep.results", lambda: cleanup.results(results, runs)
     yield "records.find", lambda: records.find(results, runs)
-    yield "selection.save", lambda: asked.selection().save(results)
+    yield "selection.save", lambda: SuiteSnapshot.of(asked).save(results)
     yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cl_semisup import chunked, plugins
-from cl_semisup.settings import Projector
+from cl_semisup import plugins
+from cl_semisup.contrast import chunked
+from cl_semisup.suite.settings import Projector
 from cl_semisup.training.model import Model
 
 CHANNELS, SIDE, VIEWS = 3, 32, 2
@@ -26,7 +27,7 @@ GIB = 2**30
 
 def network(encoder: str, device: str = "meta") -> Model:
     with torch.device(device):
-        return Model(lambda: plugins.load("encoders", encoder)().build(CHANNELS, SIDE), Projector(), 2, (), ())
+        return Model(lambda: plugins.load("encoders", encoder)().build(CHANNELS, SIDE), Projector(), 2, {}, ())
 
 
 def kept(model: nn.Module, inputs: Tensor) -> int:

@@ -27,7 +27,7 @@ REPETITIONS, RATES, BUDGETS, LOSSES = 5, (0.03, 0.1, 0.3, 1.0, 3.0), (0.01, 0.02
 
 def fill(results: Path, wanted: int) -> int:
     """Write about `wanted` records and the selection that asks for them; how many they are."""
-    from tests.record_maker import curves, grid, select, write
+    from tests.helpers.records import curves, grid, select, write
 
     datasets = max(1, round(wanted / (REPETITIONS * len(RATES) * len(BUDGETS) * LOSSES)))
     budgets = BUDGETS if wanted >= 1000 else BUDGETS[:2]
@@ -44,9 +44,10 @@ def fill(results: Path, wanted: int) -> int:
 def measure(results: Path) -> None:
     """Make the report and print, as JSON, what it took, imports included: this is a process of its own."""
     began = time.perf_counter()
-    from cl_semisup import report, selection
+    from cl_semisup import report
+    from cl_semisup.results import snapshot
 
-    made = report.make(results, selection.load(results, "made"))
+    made = report.make(results, snapshot.load(results, "made"))
     seconds, busy = time.perf_counter() - began, time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     size = next(path for path in made.files if path.suffix == ".html").stat().st_size / 1e6
@@ -56,7 +57,7 @@ def measure(results: Path) -> None:
 
 def opened(page: Path) -> float | None:
     """Seconds until a headless Chromium has loaded and laid out the page, median of 3; None without one."""
-    from tests.test_report_browser import CHROMIUM, DRIVER, driven
+    from tests.report.test_report_browser import CHROMIUM, DRIVER, driven
 
     if not (CHROMIUM and DRIVER):
         return None

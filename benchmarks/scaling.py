@@ -80,9 +80,9 @@ def on_images(images: int) -> tuple[float, float, float]:
     import numpy
     import torch
 
-    from cl_semisup import suite
     from cl_semisup.execution.execute import Executor, choose_device
     from cl_semisup.execution.machine import Machine
+    from cl_semisup.suite import suite
 
     torch.set_num_threads(1)
     device = choose_device()

@@ -27,14 +27,15 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import _record  # noqa: E402
-from cl_semisup import plugins, suite  # noqa: E402
+from cl_semisup import plugins  # noqa: E402
+from cl_semisup.data.views import ViewMaker  # noqa: E402
 from cl_semisup.execution.execute import Executor  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
 from cl_semisup.execution.trained import Trained, way  # noqa: E402
 from cl_semisup.execution.trainings import alone  # noqa: E402
+from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 from cl_semisup.training.chunks import Chunks  # noqa: E402
-from cl_semisup.views import ViewMaker  # noqa: E402
 
 SHOWN = 8  # operations
 SUITE = """\

@@ -123,7 +123,7 @@ def lightly(job: Job, setting: Setting) -> float:
     from PIL import Image
     from torchvision import transforms
 
-    from cl_semisup import grid
+    from cl_semisup.config import grid
 
     torch.set_num_threads(setting.threads)
     if job.channels == 1:
@@ -191,8 +191,8 @@ def arithmetic(job: Job) -> float:
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from cl_semisup import grid
-    from cl_semisup.settings import Projector
+    from cl_semisup.config import grid
+    from cl_semisup.suite.settings import Projector
     from cl_semisup.training.model import build_projector
 
     encoder = grid.build("encoders", job.encoder, {}).build(job.channels, job.side)

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import grid, losses, plugins
+from cl_semisup import losses, plugins
+from cl_semisup.config import grid
 from cl_semisup.losses import Asks, Loss, asks
 
 IMAGES, DIM, CLASSES = 12, 16, 4

@@ -22,7 +22,7 @@ MISSING = "missing"  # the version of a plug-in whose file is not here
 
 # Versions that only made an older one faster or tidier -> the one whose scores they give: its records stay current.
 # A test must show that results are equal; where a figure could move, records have to become stale instead.
-SAME_SCORES: dict[str, str] = {
+EQUIVALENT_VERSIONS: dict[str, str] = {
     "1e95a48ddc": "c85a2c9f2c",  # datasets/digits.py tells the sizes of its classes; its images are the same
     "d33b3531d7": "7910b8f52b",  # encoders/convnet.py pools before it rectifies; features and gradients are the same
     "dcf16c79c4": "7910b8f52b",  # and its spatial mean looks at channels last; the same again
@@ -131,47 +131,90 @@ def _line_in(error: BaseException, path: Path) -> int | None:
 
 @cache
 def version(folder: str, name: str) -> str:
-    """10 hex digits of the file's syntax tree without docstrings and comments: rewording keeps it, a default does not.
+    """10 hex digits of what the file does: rewording or moving code keeps it, a changed default does not.
 
-    The folder's private modules that the file imports count as part of it. Versions in SAME_SCORES are told as the one
-    that they equal.
+    Hashed is the syntax tree without comments, docstrings and imports; an imported name counts as what it is called
+    where it is defined, wherever that is (see `_Canonical`). The folder's private modules that the file imports count
+    as part of it. Versions in EQUIVALENT_VERSIONS are told as the one that they equal.
     """
     path = paths(folder).get(name)
     if path is None:
         return MISSING
-    trees = [_without_docstrings(tree) for tree in _own_code(path, folder)]
-    digest = hashlib.sha256("".join(map(ast.dump, trees)).encode()).hexdigest()[:10]
-    return SAME_SCORES.get(digest, digest)
+    own, *private = _own_code(path, folder)
+    text = "".join([own, *sorted(private)])  # sorted: the order of imports says nothing
+    digest = hashlib.sha256(text.encode()).hexdigest()[:10]
+    return EQUIVALENT_VERSIONS.get(digest, digest)
 
 
-def _own_code(path: Path, folder: str) -> list[ast.Module]:
-    """The file's tree, then those of the private modules beside it that it imports, directly or through another."""
+def _own_code(path: Path, folder: str) -> list[str]:
+    """The file's canonical tree, then those of the private modules beside it that it imports, directly or not."""
     found, waiting, seen = [], [path], set()
     while waiting:
         file = waiting.pop(0)
         if file in seen or not file.exists():
             continue
         seen.add(file)
-        found.append(tree := ast.parse(file.read_text("utf-8")))
+        tree = ast.parse(file.read_text("utf-8"))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"cl_semisup.{folder}"):
                 modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 private = [str(module).rpartition(".")[2] for module in modules]
                 waiting += [PACKAGE / folder / f"{word}.py" for word in private if word.startswith("_")]
+        found.append(ast.dump(_Canonical(tree).visit(tree)))
     return found
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
-            first = node.body[0]
-            if (
-                isinstance(first, ast.Expr)
-                and isinstance(first.value, ast.Constant)
-                and isinstance(first.value.value, str)
-            ):
-                node.body = node.body[1:] or [ast.Pass()]
-    return tree
+class _Canonical(ast.NodeTransformer):
+    """A tree without docstrings and imports, each imported name written as the thing it stands for.
+
+    `F.normalize` and `functional.normalize` become `torch.nn.functional.normalize`, by whatever import they came. Of
+    this package only the name is kept (`unit` of `contrast.unit`, `u` of `import unit as u`), so a helper may move.
+    """
+
+    def __init__(self, tree: ast.Module):
+        self.imported: dict[str, str] = {}  # local name -> dotted name
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                for alias in node.names:
+                    whole = alias.name if alias.asname else alias.name.partition(".")[0]
+                    self.imported[alias.asname or whole] = whole
+            elif isinstance(node, ast.ImportFrom):
+                for alias in node.names:
+                    self.imported[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        dotted = self.imported.get(node.id)
+        return ast.Name(_without_package(dotted), node.ctx) if dotted else node
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        words, value = [node.attr], node.value
+        while isinstance(value, ast.Attribute):
+            words, value = [value.attr, *words], value.value
+        if isinstance(value, ast.Name) and value.id in self.imported:
+            return ast.Name(_without_package(".".join([self.imported[value.id], *words])), node.ctx)
+        return self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            first = body[0] if body and documented else None
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                body = body[1:]
+            kept = [statement for statement in body if not isinstance(statement, ast.Import | ast.ImportFrom)]
+            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+        return super().generic_visit(node)
+
+
+def _without_package(dotted: str) -> str:
+    """Of a name of this package what follows its module; other names whole."""
+    first, *words = dotted.split(".")
+    if first != "cl_semisup":
+        return dotted
+    folder = PACKAGE
+    while words[1:] and ((folder / words[0]).is_dir() or (folder / f"{words[0]}.py").is_file()):
+        folder /= words.pop(0)
+    return ".".join(words)
 
 
 def meanings(plugin: type) -> dict[str, str]:

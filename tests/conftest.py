@@ -7,8 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from cl_semisup import suite
-from cl_semisup.suite import Suite
+from cl_semisup.suite import suite
+from cl_semisup.suite.suite import Suite
 
 SUITE = """\
 question: Is it checked?

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -13,80 +15,30 @@ from cl_semisup import plugins
 PACKAGE = Path(__file__).parents[1] / "cl_semisup"
 OPEN = set(plugins.FOLDERS)
 
-# module or folder -> what of ours it may import. Top to bottom is the direction of the data.
+# room (a folder, or a module at the top) -> the rooms that it may import. Top to bottom is the direction of the data.
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
-    "native": set(),
-    "settings": set(),
-    "run": set(),
     "plugins": {"errors"},
-    "images": {"errors"},
-    "yaml_source": {"errors"},
-    "grid": {"errors", "plugins"},
-    "protocol": {"plugins", "run"},
-    "records": {"errors", "run"},
-    "selection": {"errors", "records", "run"},
-    "verdict": set(),
-    "leaderboard": {"protocol", "records", "run", "selection", "errors", "seeds", "verdict"},
-    "report": {"leaderboard", "records", "run", "selection", "protocol", "errors", "report", "seeds", "verdict"},
-    "exporters": {"errors", "records", "leaderboard", "run", "selection"},
-    "chunked": set(),
-    "contrast": {"chunked", "native"},
-    "geometry": set(),
-    "logistic": {"geometry", "seeds", "errors"},
-    "labels": {"errors", "seeds", "settings"},
-    "views": {"native", "settings"},
-    "datasets": {"errors", "images", "settings", "datasets", "seeds"},
-    "layers": set(),
-    "encoders": {"layers"},
+    "encoders": set(),
     "optimizers": set(),
-    "prototypes": {"errors", "contrast"},
-    "losses": {"errors", "grid", "chunked", "contrast", "plugins", "losses", "seeds", "prototypes"},
-    "dynamics": {"losses", "prototypes", "geometry", "seeds"},
-    "evaluation": {
-        "errors",
-        "plugins",
-        "evaluation",
-        "geometry",
-        "images",
-        "logistic",
-        "seeds",
-        "contrast",
-        "labels",
-        "views",
-    },
-    "contract": {"grid", "losses", "plugins", "errors"},
-    "training": {"geometry", "layers", "losses", "native", "seeds", "settings", "training", "views", "errors"},
-    "suite": {
-        "errors",
-        "evaluation",
-        "grid",
-        "images",
-        "labels",
-        "losses",
-        "plugins",
-        "run",
-        "selection",
-        "settings",
-        "yaml_source",
-    },
+    "measures": set(),
+    "native": {"encoders"},
+    "contrast": {"errors", "native"},
+    "data": {"errors", "native", "seeds"},
+    "config": {"errors", "plugins"},
+    "datasets": {"data", "errors", "seeds"},
+    "losses": {"config", "contrast", "errors", "plugins", "seeds"},
+    "evaluation": {"contrast", "data", "errors", "measures", "plugins", "seeds"},
+    "contract": {"config", "errors", "losses", "plugins"},
+    "suite": {"config", "data", "errors", "evaluation", "losses", "plugins"},
+    "results": {"errors", "plugins", "seeds", "suite"},
+    "report": {"errors", "results", "seeds", "suite"},
+    "training": {"data", "errors", "losses", "measures", "native", "seeds", "suite"},
 }
-FREE = {"execution", "gate", "pytest_plugin", "cli"}  # they join everything
-TORCH_FREE = {
-    "errors",
-    "native",
-    "seeds",
-    "settings",
-    "run",
-    "plugins",
-    "images",
-    "yaml_source",
-    "grid",
-    "protocol",
-    "records",
-}
-TORCH_FREE |= {"selection", "verdict", "leaderboard", "report", "exporters", "labels", "suite"}
+JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
+TORCH_FREE_ROOMS = {"errors", "seeds", "plugins", "config", "suite", "results", "report"}
+TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py"}
 
 
 def _files() -> list[Path]:
@@ -94,13 +46,12 @@ def _files() -> list[Path]:
 
 
 def _home(path: Path) -> str:
-    """The module or folder a file belongs to."""
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0]
+    """The room that a file belongs to."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def _imports(path: Path) -> set[str]:
-    """Dotted names of all modules that a file imports, wherever in the file, type-checking blocks aside."""
+    """Dotted names of all modules that a file imports, wherever in the file."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -110,19 +61,81 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
+def _graph() -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports; a package is its `__init__`."""
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in _files()}
+    modules = {name.removesuffix(".__init__"): path for path, name in names.items()}
+    graph: dict[str, set[str]] = {}
+    for module, path in modules.items():
+        found = _imports(path) & set(modules)
+        packages = {name.rpartition(".")[0] for name in found}  # `from package import module` names both
+        graph[module] = {name for name in found - {module} if name not in packages or _takes_from(path, name, modules)}
+    return graph
+
+
+def _takes_from(path: Path, package: str, modules: Iterable[str]) -> bool:
+    """Does the file take a name from the package itself, and not only modules in it?"""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            if any(f"{package}.{alias.name}" not in modules for alias in node.names):
+                return True
+    return False
+
+
+def _circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Names that import each other in a circle; [] if there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return [str(name) for name in error.args[1]]
+    return []
+
+
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
     home = _home(path)
-    if home in FREE or home == "__init__":
+    if home in JOINING or home == "__init__":
         return
     ours = {name.split(".")[1] for name in _imports(path) if name.startswith("cl_semisup.")}
     ours = {name for name in ours if (PACKAGE / name).exists() or (PACKAGE / f"{name}.py").exists()}
     assert ours <= MAY_IMPORT[home] | {home}, f"{home} must not import {sorted(ours - MAY_IMPORT[home])}"
 
 
+def test_no_file_imports_itself_through_others() -> None:
+    assert not _circle(_graph())
+
+
+def test_no_room_imports_itself_through_others() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module, imported in _graph().items():
+        home = module.split(".")[1:2]
+        for name in home:
+            rooms.setdefault(name, set()).update(
+                x.split(".")[1] for x in imported if "." in x and x.split(".")[1] != name
+            )
+    assert not _circle(rooms)
+
+
+def test_a_circle_is_found() -> None:
+    assert set(_circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})) == {"a", "b", "c"}
+
+
+def test_a_room_is_small_enough_to_read() -> None:
+    """Files of 350 lines and functions of 60 at most; what is longer has more than one subject."""
+    long_files = {str(path): n for path in _files() if (n := len(path.read_text("utf-8").splitlines())) > 350}
+    assert not long_files
+    long_functions = [
+        f"{path}:{node.lineno} {node.name}"
+        for path in _files()
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef) and node.end_lineno and node.end_lineno - node.lineno >= 60
+    ]
+    assert not long_functions
+
+
 @pytest.mark.parametrize("path", _files(), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_reading_and_ranking_records_needs_no_torch(path: Path) -> None:
-    if _home(path) in TORCH_FREE:
+    if _home(path) in TORCH_FREE_ROOMS or str(path.relative_to(PACKAGE)) in TORCH_FREE_FILES:
         heavy = {name for name in _imports(path) if name.split(".")[0] in ("torch", "torchvision", "sklearn")}
         assert not heavy
 
@@ -146,13 +159,13 @@ def test_the_core_never_names_a_plug_in() -> None:
 
 def test_the_core_knows_no_engine() -> None:
     """An engine is one file; the command line chooses it, and Ray is imported where runs are to execute on it."""
-    engines = {f"cl_semisup.execution.{name}" for name in ("local", "ray_engine", "slurm")}
+    engines = {f"cl_semisup.engines.{name}" for name in ("local", "ray_engine", "slurm")}
     for path in _files():
-        if path.name != "cli.py" and _home(path) != "gate":
+        if _home(path) not in ("cli", "gate"):
             assert not _imports(path) & engines, path
         if path.name != "ray_engine.py":
             assert "ray" not in {name.split(".")[0] for name in _imports(path)}, path
-    plain = "import sys, cl_semisup.cli, cl_semisup.execution.conduct, cl_semisup.execution.execute; "
+    plain = "import sys, cl_semisup.cli, cl_semisup.scheduling.scheduler, cl_semisup.execution.execute; "
     plain += f"assert not {{'ray', *{sorted(engines)}}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", plain], check=True, cwd=PACKAGE.parent)
 

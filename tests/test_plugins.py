@@ -86,13 +86,13 @@ def test_rewording_keeps_a_version_and_a_changed_default_does_not(
     assert version(LOSS.replace("A loss of one's own.", "Reworded.") + "\n# a comment\n") == first
     changed = version(LOSS.replace("1.0", "2.0"))
     assert changed != first
-    monkeypatch.setattr(plugins, "SAME_SCORES", {changed: first})
+    monkeypatch.setattr(plugins, "EQUIVALENT_VERSIONS", {changed: first})
     assert version(LOSS.replace("1.0", "2.0")) == first
 
 
 @pytest.mark.parametrize("folder", plugins.FOLDERS)
 def test_every_plug_in_says_what_it_is_and_what_its_settings_mean(folder: str) -> None:
-    from cl_semisup import grid
+    from cl_semisup.config import grid
 
     for name in plugins.names(folder):
         plugin = plugins.load(folder, name)

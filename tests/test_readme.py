@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks import engines
-from cl_semisup import cli, suite
+from cl_semisup import cli
+from cl_semisup.suite import suite
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -33,7 +34,7 @@ def test_every_command_exists() -> None:
             assert f"\n{words[1]}:" in makefile, line
         elif words[:2] == ["python", "benchmark.py"]:
             arguments = words[2:] if words[2] in cli.COMMANDS else ["run", *words[2:]]
-            cli._parser().parse_args(arguments)
+            cli._parser(arguments).parse_args(arguments)
         else:
             pytest.fail(f"unknown command: {line}")
 

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError
-from cl_semisup.images import Facts, Images
 
 PIXELS = ("train_images", "test_images")
 LABELS = ("train_labels", "test_labels")

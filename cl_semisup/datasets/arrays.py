@@ -4,9 +4,9 @@ from typing import Annotated, Any, ClassVar
 
 from annotated_types import MinLen
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _sources
 from cl_semisup.errors import DataError
-from cl_semisup.images import Facts, Images
 
 
 @dataclass(frozen=True)

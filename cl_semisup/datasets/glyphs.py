@@ -6,7 +6,7 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
-from cl_semisup.images import Facts, Images
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.seeds import seed
 
 Reals = NDArray[np.float64]

@@ -13,9 +13,9 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _sources
 from cl_semisup.errors import DataError
-from cl_semisup.images import Facts, Images
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
 CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels

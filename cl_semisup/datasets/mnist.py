@@ -2,8 +2,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _sources
-from cl_semisup.images import Facts, Images
 
 
 @dataclass(frozen=True)

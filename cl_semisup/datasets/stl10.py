@@ -4,8 +4,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _sources
-from cl_semisup.images import Facts, Images
 
 NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck")
 

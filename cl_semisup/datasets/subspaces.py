@@ -6,8 +6,8 @@ import numpy as np
 from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
+from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError
-from cl_semisup.images import Facts, Images
 from cl_semisup.seeds import seed
 
 SCALE = 100.0  # pixel steps of one unit of length: a point's coordinate x is stored as 127.5 + 100 x, rounded

@@ -4,7 +4,7 @@ from typing import Annotated
 from annotated_types import Interval
 from torch import nn
 
-from cl_semisup.layers import SpatialMean
+from cl_semisup.encoders._layers import SpatialMean
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup import plugins
+from cl_semisup.data.images import Images
 from cl_semisup.errors import InputError
-from cl_semisup.images import Images
 
 Of = Literal["features", "projections", "both"]
 PROJECTION = "projection_"

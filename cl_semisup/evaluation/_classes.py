@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_semisup.geometry import effective_rank
+from cl_semisup.measures.geometry import effective_rank
 
 CUT = 1e-5  # eigenvalues of the spread between classes below this share of the largest count as 0 in NC1
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from cl_semisup.logistic import DEFAULT_STRENGTH, STRENGTHS, hold_out
+from cl_semisup.measures.logistic import DEFAULT_STRENGTH, STRENGTHS, hold_out
 
 VALIDATION = 0.2  # share of the training images held out to choose a strength
 Scores = Callable[[Tensor], Tensor]  # (Q, F) -> (Q, C)

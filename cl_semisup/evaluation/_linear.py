@@ -1,7 +1,7 @@
 """The tuned linear probe, fitted once however many probes ask for it."""
 
 from cl_semisup.evaluation import Cloud, Embedded
-from cl_semisup.logistic import Tuned, tune
+from cl_semisup.measures.logistic import Tuned, tune
 from cl_semisup.seeds import seed
 
 VALIDATION = 0.2  # share of the training images held out by probes that have no setting for it

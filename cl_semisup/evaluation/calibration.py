@@ -8,7 +8,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from cl_semisup.evaluation import Embedded, Measured, _linear
-from cl_semisup.logistic import SoftmaxRegression, hold_out
+from cl_semisup.measures.logistic import SoftmaxRegression, hold_out
 from cl_semisup.seeds import seed
 
 

@@ -3,9 +3,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from cl_semisup import geometry
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded, Measured, evenly
+from cl_semisup.measures import geometry
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from cl_semisup import geometry
 from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.measures import geometry
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Gt, Interval
 
-from cl_semisup import geometry
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.measures import geometry
 
 
 @dataclass(frozen=True)

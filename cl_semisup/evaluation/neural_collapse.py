@@ -4,7 +4,7 @@ from typing import ClassVar
 import torch
 
 from cl_semisup.evaluation import Embedded, Measured, Of, _classes
-from cl_semisup.logistic import SoftmaxRegression
+from cl_semisup.measures.logistic import SoftmaxRegression
 
 STRENGTH = 1e-4  # weight penalty of the head that NC3 and NC4 look at; weak, so that the head may follow the means
 

@@ -4,8 +4,8 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Interval
 
-from cl_semisup import geometry
 from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.measures import geometry
 from cl_semisup.seeds import seed
 
 STEPS = 10  # a root mean square has so many steps: rounding lowers a CKA by less than 0.001

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup import geometry
 from cl_semisup.evaluation import Embedded, Measured, Of
+from cl_semisup.measures import geometry
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cl_semisup.data.images import Images
+from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded, Measured, Network, _neighbours, accuracy, evenly
-from cl_semisup.images import Images
-from cl_semisup.logistic import tune
+from cl_semisup.measures.logistic import tune
 from cl_semisup.plugins import Choice
 from cl_semisup.seeds import seed
-from cl_semisup.views import luma
 
 NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # as the probes of the run's own data have them
 CHUNK = 1000  # images resized at once

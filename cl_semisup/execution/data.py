@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cl_semisup import plugins
-from cl_semisup.images import Images
-from cl_semisup.run import Named
+from cl_semisup.data.images import Images
+from cl_semisup.suite.run import Named
 
 KEPT = 4  # data sets of probes that stay loaded
 Read = Callable[[Named], Images]

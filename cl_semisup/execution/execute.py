@@ -16,16 +16,18 @@ from typing import Any
 import torch
 
 import cl_semisup
-from cl_semisup import evaluation, labels, protocol, verdict
+from cl_semisup import evaluation
+from cl_semisup.data import labels
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Embedded
-from cl_semisup.execution import chance, memory, picture
+from cl_semisup.execution import collapsed_loss, embedding_plot, memory
 from cl_semisup.execution.data import Data, Probed, Read, part, place, read
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize, way
 from cl_semisup.execution.trainings import Answers, Training, alone
-from cl_semisup.records import LARGEST, SCHEMA, Record
-from cl_semisup.run import Run
+from cl_semisup.results import protocol, verdict
+from cl_semisup.results.records import LARGEST, SCHEMA, Record
+from cl_semisup.suite.run import Run
 from cl_semisup.training.loop import Diverged, History
 
 MOST_WORDS = 1000  # characters of an error's message in a record
@@ -169,7 +171,7 @@ class _Attempt:
         measured = evaluation.measure(embedded, run.evaluation)
         self.scores = {name: float(value) for name, value in measured.scores.items()}
         self.diagnostics = _plain(measured.diagnostics)
-        self.curves |= _plain(picture.of(embedded, trained.loss) | measured.curves)
+        self.curves |= _plain(embedding_plot.of(embedded, trained.loss) | measured.curves)
         synchronize(self.device)
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs:
@@ -181,7 +183,7 @@ class _Attempt:
         images, width = embedded.test.shape
         batch, dim = self.run.batch_size or 0, embedded.test_projections.shape[1]
         assert trained.loss is not None  # of what was trained
-        of_a_point = chance.loss_of_a_point(trained.loss, embedded.shown, batch, dim, embedded.classes)
+        of_a_point = collapsed_loss.loss_of_a_point(trained.loss, embedded.shown, batch, dim, embedded.classes)
         if why := verdict.divergence(self.history.loss):
             self.status, self.reason = "diverged", why
         elif why := verdict.collapse(

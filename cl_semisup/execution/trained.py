@@ -10,23 +10,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import chunked, losses, native, plugins, protocol
+from cl_semisup import losses, native, plugins
+from cl_semisup.contrast import chunked
+from cl_semisup.data.settings import Views
+from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Embedded, Network
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Training
+from cl_semisup.native import blocks, head
+from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
-from cl_semisup.settings import Projector, Schedule, Views
-from cl_semisup.training import blocks, exchange, head, loop
+from cl_semisup.suite.settings import Projector, Schedule
+from cl_semisup.training import exchange, loop, needs
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import divisible
 from cl_semisup.training.loop import Diverged, History, Parts
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective
 from cl_semisup.training.shared_checkpoint import SharedCheckpoint
-from cl_semisup.views import ViewMaker, weak
 
 EVALUATION_CHUNK = 1000  # images at once when features are extracted
 TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
@@ -127,10 +131,12 @@ class Trained:
         (name, settings) = next(iter(self.run.encoder.items()))
         return plugins.load("encoders", name)(**settings).build(*data.train_images.shape[1:3])
 
-    def _first(self, data: Data, needs: Iterable[str] = ()) -> Model:
+    def _first(self, data: Data, asked: Iterable[str] = ()) -> Model:
         """The network with its first weights, which names alone decide."""
         projector = Projector(**self.run.projector)
-        model = Model(lambda: self._encoder(data), projector, data.classes, needs, self.names).to(self.device)
+        model = Model(lambda: self._encoder(data), projector, data.classes, needs.heads(asked), self.names).to(
+            self.device
+        )
         if self.machine.channels_last and not self.machine.plain:
             model = model.to(memory_format=torch.channels_last)
         return model

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup.records import Record
-from cl_semisup.run import Run, digest
+from cl_semisup.results.records import Record
+from cl_semisup.suite.run import Run, digest
 
 if TYPE_CHECKING:
     from cl_semisup.losses import Asks

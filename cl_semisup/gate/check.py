@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from cl_semisup import protocol
 from cl_semisup.gate import function, outcome, trajectory
 from cl_semisup.gate.finding import MOVED, TIERS, Finding
 from cl_semisup.gate.outcome import Execute
@@ -12,6 +11,7 @@ from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.reference import Measured, Reference, made_with
 from cl_semisup.gate.trajectory import FREE, Trainer, Trajectory
 from cl_semisup.gate.verdict import Verdict
+from cl_semisup.results import protocol
 
 Tell = Callable[[str], None]
 

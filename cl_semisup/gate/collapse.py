@@ -13,13 +13,13 @@ from typing import Annotated, Any
 
 from annotated_types import Interval
 
-from cl_semisup import dynamics, grid, yaml_source
-from cl_semisup.dynamics import Course, Descent
+from cl_semisup.config import grid, yaml_source
+from cl_semisup.config.grid import Fault
 from cl_semisup.errors import SuiteError, unknown
-from cl_semisup.gate import page
+from cl_semisup.gate import dynamics, page
+from cl_semisup.gate.dynamics import Course, Descent
 from cl_semisup.gate.finding import MOVED, SAME, Finding
 from cl_semisup.gate.verdict import Verdict
-from cl_semisup.grid import Fault
 from cl_semisup.plugins import Choice
 from cl_semisup.report import svg
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from cl_semisup import records
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.machine import default_workers
 from cl_semisup.gate import check, ci, collapse, execute, history, page, plan, reference
 from cl_semisup.gate.finding import TIERS
 from cl_semisup.gate.outcome import Execute
+from cl_semisup.results import records
 
 
 def run(options: Namespace) -> int:

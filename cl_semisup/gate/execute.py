@@ -5,12 +5,12 @@ from pathlib import Path
 
 import torch
 
+from cl_semisup.engines.local import Local
 from cl_semisup.execution.execute import Executor
-from cl_semisup.execution.local import Local
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainings import Finished, group
 from cl_semisup.gate.outcome import Ended, Execute, ended
-from cl_semisup.run import Run
+from cl_semisup.suite.run import Run
 
 PATIENCE = 60.0  # seconds between two looks, of no consequence
 

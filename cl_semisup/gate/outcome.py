@@ -23,8 +23,8 @@ import numpy as np
 from scipy import stats
 
 from cl_semisup.gate.finding import INCONCLUSIVE, MOVED, SAME, Finding, rounded
-from cl_semisup.records import Record
-from cl_semisup.run import Run
+from cl_semisup.results.records import Record
+from cl_semisup.suite.run import Run
 
 FALSE_ALARMS = 0.01  # chance of any in a run of the gate
 LOOKS = 2

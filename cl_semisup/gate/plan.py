@@ -8,12 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import grid, losses, plugins, protocol, suite, yaml_source
+from cl_semisup import losses, plugins
+from cl_semisup.config import grid, yaml_source
 from cl_semisup.errors import InputError
 from cl_semisup.gate import function
 from cl_semisup.gate.function import Build
-from cl_semisup.run import Run
-from cl_semisup.suite import Suite
+from cl_semisup.results import protocol
+from cl_semisup.suite import suite
+from cl_semisup.suite.run import Run
+from cl_semisup.suite.suite import Suite
 
 AXES = {"learning_rate": "lr", "batch_size": "batch", "label_fraction": "labels", "labels_per_class": "per class"}
 

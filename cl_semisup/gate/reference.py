@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_semisup import protocol, records
 from cl_semisup.errors import ResultsError
 from cl_semisup.execution import execute
 from cl_semisup.gate import outcome
@@ -29,6 +28,7 @@ from cl_semisup.gate.function import Values
 from cl_semisup.gate.outcome import Outcomes
 from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.trajectory import Trajectory
+from cl_semisup.results import protocol, records
 
 SCHEMA = 1
 RECIPE = 1  # raised whenever fixed inputs, horizon or kept quantities change: older references then say nothing

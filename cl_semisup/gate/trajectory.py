@@ -27,9 +27,9 @@ from cl_semisup.gate import function
 from cl_semisup.gate.finding import MOVED, Finding, deviation, exact, rounded
 from cl_semisup.gate.float64 import float64
 from cl_semisup.gate.function import Build, projection
-from cl_semisup.geometry import effective_rank
 from cl_semisup.losses import asks
-from cl_semisup.run import Run
+from cl_semisup.measures.geometry import effective_rank
+from cl_semisup.suite.run import Run
 
 STEPS = 20
 STEPS_PER_EPOCH = 5  # so that a schedule shows within the horizon

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cl_semisup import grid
+from cl_semisup.config import grid
 from cl_semisup.errors import InputError
 
 Loss = Callable[..., Tensor]

@@ -6,9 +6,9 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import both, logsumexp, nothing, unit
+from cl_semisup.contrast.prototypes import random_unit
 from cl_semisup.losses import Loss, Setting, asks
 from cl_semisup.plugins import Choice
-from cl_semisup.prototypes import random_unit
 
 
 @dataclass(frozen=True)

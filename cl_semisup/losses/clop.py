@@ -6,9 +6,9 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
+from cl_semisup.contrast.prototypes import orthonormal, random_unit, simplex
 from cl_semisup.losses import Loss, Setting, asks
 from cl_semisup.plugins import Choice
-from cl_semisup.prototypes import orthonormal, random_unit, simplex
 
 DIRECTIONS = "the prototypes are directions of their own"
 

@@ -5,8 +5,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup import chunked
-from cl_semisup.contrast import attraction, both, identities, logsumexp, others, same
+from cl_semisup.contrast import attraction, both, chunked, identities, logsumexp, others, same
 from cl_semisup.losses import Asks
 
 

@@ -6,8 +6,8 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
+from cl_semisup.contrast.prototypes import simplex
 from cl_semisup.losses import Asks, Setting
-from cl_semisup.prototypes import simplex
 
 
 @dataclass(frozen=True)

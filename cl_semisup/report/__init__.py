@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup import records
 from cl_semisup.report import export, html, latex, markdown, terminal
 from cl_semisup.report.findings import Findings
-from cl_semisup.selection import Selection
+from cl_semisup.results import records
+from cl_semisup.results.snapshot import SuiteSnapshot
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Made:
     files: tuple[Path, ...]
 
 
-def make(results: Path, chosen: Selection, reload_seconds: float = 0.0) -> Made:
+def make(results: Path, chosen: SuiteSnapshot, reload_seconds: float = 0.0) -> Made:
     """Write leaderboard.{md,csv,tex} and report.html into the suite's folder. Same records, same bytes.
 
     leaderboard.parquet too, where pyarrow is installed. With `reload_seconds` an open page loads itself that often.

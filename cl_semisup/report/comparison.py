@@ -5,15 +5,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cl_semisup import leaderboard, records
 from cl_semisup.errors import InputError, unknown
-from cl_semisup.leaderboard import Board, Estimate, Gathered, differing, estimate
 from cl_semisup.report import ranking, terminal, wording
 from cl_semisup.report.findings import Findings
 from cl_semisup.report.ranking import LEAST_UNITS
 from cl_semisup.report.table import Column, Entry, Table
-from cl_semisup.run import UNTRAINED, Run
-from cl_semisup.selection import Selection
+from cl_semisup.results import leaderboard, records
+from cl_semisup.results.leaderboard import Board, Estimate, Gathered, differing, estimate
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.suite.run import UNTRAINED, Run
 
 
 def folders(a: Path, b: Path, score: str = "linear_top1") -> str:
@@ -86,7 +86,7 @@ def _protocol_note(a: Gathered, b: Gathered) -> list[str]:
     return found
 
 
-def methods(results: Path, chosen: Selection, a: str, b: str) -> str:
+def methods(results: Path, chosen: SuiteSnapshot, a: str, b: str) -> str:
     """Two losses of a suite on every task, each in its tuned config, paired by repetition."""
     boards = Findings.of(results, chosen).boards
     known = sorted({line.loss for board in boards for line in board.lines if line.loss != UNTRAINED})

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from cl_semisup import records
-from cl_semisup.leaderboard import UNFINISHED, Board, Line
 from cl_semisup.report import svg, wording
 from cl_semisup.report.ranking import Friedman
-from cl_semisup.run import UNTRAINED
+from cl_semisup.results import records
+from cl_semisup.results.leaderboard import UNFINISHED, Board, Line
+from cl_semisup.suite.run import UNTRAINED
 
 PALETTE = 8  # colours of losses; after them colours come again with another dash and shape
 LARGEST = 1e300  # of a number that is drawn

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_semisup import leaderboard
-from cl_semisup.leaderboard import UNFINISHED, VALIDATION, Board, Gathered, Line, endings
 from cl_semisup.report import ranking, stability, wording
 from cl_semisup.report.ranking import LEAST_UNITS, Overall
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
-from cl_semisup.selection import Selection
+from cl_semisup.results import leaderboard
+from cl_semisup.results.leaderboard import UNFINISHED, VALIDATION, Board, Gathered, Line, endings
+from cl_semisup.results.snapshot import SuiteSnapshot
 
 SIMILARITY_NOTE = (
     "CKA (linear, unbiased) is 1 where the features of two networks differ by a rotation and a scale at most, and about"
@@ -28,12 +28,12 @@ TOLD_ONE_BY_ONE = 6  # tasks; of more, an answer tells who leads how often
 class Findings:
     """Everything that terminal, Markdown, LaTeX and HTML show of a suite's records."""
 
-    chosen: Selection
+    chosen: SuiteSnapshot
     results: Path
     gathered: Gathered
 
     @classmethod
-    def of(cls, results: Path, chosen: Selection) -> "Findings":
+    def of(cls, results: Path, chosen: SuiteSnapshot) -> "Findings":
         return cls(chosen, results, leaderboard.gather(results, chosen.runs))
 
     @cached_property

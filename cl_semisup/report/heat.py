@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cl_semisup import leaderboard
-from cl_semisup.leaderboard import Board, Cell, Line
 from cl_semisup.report import wording
-from cl_semisup.run import UNTRAINED
+from cl_semisup.results import leaderboard
+from cl_semisup.results.leaderboard import Board, Cell, Line
+from cl_semisup.suite.run import UNTRAINED
 
 
 @dataclass(frozen=True)

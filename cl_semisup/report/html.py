@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from cl_semisup.leaderboard import VALIDATION, Board
 from cl_semisup.report import heat, table, wording
 from cl_semisup.report.figures import BROKEN, PALETTE, Figures, read_broken, read_curves
 from cl_semisup.report.findings import Findings
 from cl_semisup.report.stability import budget_slopes
-from cl_semisup.run import UNTRAINED
+from cl_semisup.results.leaderboard import VALIDATION, Board
+from cl_semisup.suite.run import UNTRAINED
 
 FOLDER = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"

@@ -13,15 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cl_semisup import records, report, selection
+from cl_semisup import report
 from cl_semisup.errors import ResultsError
-from cl_semisup.selection import Selection
+from cl_semisup.results import records, snapshot
+from cl_semisup.results.snapshot import SuiteSnapshot
 
 SECONDS = 30.0  # between two reports unless asked otherwise
 BUSY = 0.1  # largest share of the time spent on making reports
 
 
-def follow(results: Path, chosen: Selection, seconds: float, go_on: Callable[[int], bool]) -> None:
+def follow(results: Path, chosen: SuiteSnapshot, seconds: float, go_on: Callable[[int], bool]) -> None:
     """Make the report whenever records have changed, at most every so many seconds, as long as `go_on(runs left)`."""
     seen: dict[str, int] | None = None
     while go_on(len(chosen.runs) - len(ended := _ended(results, chosen))):
@@ -32,7 +33,7 @@ def follow(results: Path, chosen: Selection, seconds: float, go_on: Callable[[in
         time.sleep(max(seconds, (time.monotonic() - began) / BUSY))
 
 
-def _ended(results: Path, chosen: Selection) -> dict[str, int]:
+def _ended(results: Path, chosen: SuiteSnapshot) -> dict[str, int]:
     """Run id -> when its record was written, of the runs that have one."""
     found = {}
     for run in chosen.runs:
@@ -62,7 +63,7 @@ def main(results: str, name: str, seconds: str) -> None:
     os.nice(19)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a half-written file is removed on the way out
     try:
-        follow(Path(results), selection.load(Path(results), name), float(seconds), lambda _: os.getppid() == parent)
+        follow(Path(results), snapshot.load(Path(results), name), float(seconds), lambda _: os.getppid() == parent)
     except ResultsError as error:
         print(f"The report is not refreshed any more: {error}", file=sys.stderr, flush=True)
 

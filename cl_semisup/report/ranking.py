@@ -13,8 +13,8 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from cl_semisup.leaderboard import CONFIDENCE, Board, Line
-from cl_semisup.verdict import LEAST_PAIRS
+from cl_semisup.results.leaderboard import CONFIDENCE, Board, Line
+from cl_semisup.results.verdict import LEAST_PAIRS
 
 LEAST_UNITS = LEAST_PAIRS
 LEAST_DATASETS = 10  # Friedman's chi-square approximation is poor below; Demšar, JMLR 7 (2006), section 3.2.2

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cl_semisup import records
-from cl_semisup.leaderboard import UNFINISHED, Board, Cell, Estimate, complete
+from cl_semisup.results import records
+from cl_semisup.results.leaderboard import UNFINISHED, Board, Cell, Estimate, complete
 
 LARGEST = 1_000_000  # of an entry: a stranger's file may hold anything
 Gram = np.ndarray | None  # the entries of a run, at length 1; None where there are none

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from cl_semisup.leaderboard import CONFIDENCE, Board, Cell, Estimate, Line, estimate, paired
 from cl_semisup.report.ranking import Bounded
-from cl_semisup.run import UNTRAINED
+from cl_semisup.results.leaderboard import CONFIDENCE, Board, Cell, Estimate, Line, estimate, paired
+from cl_semisup.suite.run import UNTRAINED
 
 STABLE = 0.95
 

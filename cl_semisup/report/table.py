@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cl_semisup.leaderboard import Board, Estimate, Line
 from cl_semisup.report import wording
 from cl_semisup.report.ranking import Overall, against_baseline, interquartile, shared_ranks
 from cl_semisup.report.similarity import Similarity
 from cl_semisup.report.stability import Stability
-from cl_semisup.run import UNTRAINED
+from cl_semisup.results.leaderboard import Board, Estimate, Line
+from cl_semisup.suite.run import UNTRAINED
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import math
 
-from cl_semisup.leaderboard import Estimate
 from cl_semisup.report.ranking import Bounded
+from cl_semisup.results.leaderboard import Estimate
 
 DASH = "—"
 MINUS = "\N{MINUS SIGN}"

@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 import torch
 from torch import Tensor, nn
 
-from cl_semisup.geometry import alignment, effective_rank, spread
+from cl_semisup.data.views import ViewMaker
 from cl_semisup.losses import Loss, asks
+from cl_semisup.measures.geometry import alignment, effective_rank, spread
 from cl_semisup.seeds import seed
-from cl_semisup.settings import Schedule
+from cl_semisup.suite.settings import Schedule
 from cl_semisup.training import momentum
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import Chunks
@@ -19,7 +20,6 @@ from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, Step
 from cl_semisup.training.parallel import begin, finish_gradients, on_shards
 from cl_semisup.training.schedule import factor
-from cl_semisup.views import ViewMaker
 
 LOGGED_POINTS = 40  # points of a run's curves
 

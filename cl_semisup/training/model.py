@@ -1,6 +1,6 @@
-"""The network of a run: encoder, projector, and the parts that its loss declares."""
+"""The network of a run: encoder, projector, and the heads that its loss asks for."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import TypeVar
 
@@ -8,16 +8,21 @@ import torch
 from torch import nn
 
 from cl_semisup.seeds import seed
-from cl_semisup.settings import Projector
-from cl_semisup.training.needs import NEEDS
+from cl_semisup.suite.settings import Projector
 
-Part = TypeVar("Part", bound=nn.Module)
+M = TypeVar("M", bound=nn.Module)
+HeadBuilder = Callable[[int, int], nn.Module]  # (width of the features F, number of classes C) -> head
 
 
 class Model(nn.Module):
-    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `parts[name]`: what the loss needs beside.
+    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `heads[name](h)`: what else the loss asks for.
 
-    `names` name the first weights: every loss of a repetition starts from the same ones.
+    Args:
+        encoder: builds the encoder, a module with the width of its features as `dim`
+        projector: settings of the projector
+        classes: C
+        heads: name -> builder of a head
+        names: the seed key of the initial weights (data set, repetition): every loss of a repetition starts equal
     """
 
     def __init__(
@@ -25,7 +30,7 @@ class Model(nn.Module):
         encoder: Callable[[], nn.Module],
         projector: Projector,
         classes: int,
-        needs: Iterable[str],
+        heads: Mapping[str, HeadBuilder],
         names: tuple[object, ...],
     ):
         super().__init__()
@@ -33,9 +38,9 @@ class Model(nn.Module):
         self.feature_dim = int(self.encoder.dim)  # type: ignore[arg-type]
         self.dim = projector.dim if projector.layers else self.feature_dim
         self.projector = seeded(lambda: build_projector(self.feature_dim, projector), "projector", *names)
-        self.parts = nn.ModuleDict()
-        for part in {part.__name__: part for part in (NEEDS[need].part for need in needs) if part}.values():
-            self.parts[part.__name__] = seeded(lambda part=part: part(self, classes), part.__name__, *names)  # type: ignore[misc]
+        self.heads = nn.ModuleDict()
+        for name, build in heads.items():
+            self.heads[name] = seeded(lambda build=build: build(self.feature_dim, classes), name, *names)  # type: ignore[misc]
 
 
 def build_projector(features: int, settings: Projector) -> nn.Module:
@@ -49,7 +54,7 @@ def build_projector(features: int, settings: Projector) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim))
 
 
-def seeded(make: Callable[[], Part], *names: object) -> Part:
+def seeded(make: Callable[[], M], *names: object) -> M:
     """Build a module whose first weights depend on names alone, whatever was built before it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed("weights", *names))

@@ -1,23 +1,21 @@
 """What a loss may need beyond two projections: `Asks(needs=...)` names entries of NEEDS, the loop hands each over.
 
-A need is a value computed in every step and, where it has weights, a part of the model. Adding one is adding an entry.
+A need is a value computed in every step and, where it has weights, a head of the model. Adding one is adding an entry.
 Tuples hold one tensor a view, in the order of the views that the loss asks for.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cl_semisup.training.chunks import apart
+from cl_semisup.training.model import HeadBuilder, Model
 from cl_semisup.training.parallel import on_shards
-
-if TYPE_CHECKING:
-    from cl_semisup.training.model import Model
 
 PerView = tuple[Tensor, ...]
 
@@ -32,8 +30,8 @@ class Step:
     batch goes through an encoder.
     """
 
-    model: "Model"
-    teacher: "Model | None"
+    model: Model
+    teacher: Model | None
     inputs: PerView
     features: PerView
     projections: PerView
@@ -55,20 +53,26 @@ class Step:
 
 @dataclass(frozen=True)
 class Need:
-    """How a need is met: `value(step)` in every step; `part(model, classes)` once, where it has weights."""
+    """How a need is met: `value(step)` in every step; `head(features, classes)` builds its weights, if it has any."""
 
     value: Callable[[Step], Any]
-    part: Callable[["Model", int], nn.Module] | None = None
+    head: HeadBuilder | None = None
     momentum: bool = False
 
 
-def classifier(model: "Model", classes: int) -> nn.Module:
+def classifier(features: int, classes: int) -> nn.Module:
     """The linear head behind the logits."""
-    return nn.Linear(model.feature_dim, classes)
+    return nn.Linear(features, classes)
 
 
-def _logits(model: "Model", features: PerView) -> PerView:
-    return tuple(model.parts["classifier"](view) for view in features)
+def heads(needs: Iterable[str]) -> dict[str, HeadBuilder]:
+    """Name -> builder of every head behind these needs; two needs may share one."""
+    builders = (NEEDS[need].head for need in needs)
+    return {build.__name__: build for build in builders if build}
+
+
+def _logits(model: Model, features: PerView) -> PerView:
+    return tuple(model.heads["classifier"](view) for view in features)
 
 
 @torch.no_grad()

@@ -27,16 +27,14 @@ it whole on every process. Batch norm within shards has the statistics of the wh
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from cl_semisup.training import batch_norm
 from cl_semisup.training.exchange import all_gather, heard, rank, rows, size
-
-if TYPE_CHECKING:
-    from cl_semisup.training.model import Model
+from cl_semisup.training.model import Model
 
 Outputs = tuple[Tensor, ...]
 _inside = False  # is this process computing on its shard?
@@ -67,7 +65,7 @@ def on_shard() -> Iterator[None]:
         _inside = before
 
 
-def begin(model: "Model", loss: object) -> None:
+def begin(model: Model, loss: object) -> None:
     """Make a network fit for shards, in place; every process starts from the first one's state."""
     if size() == 1:
         return
@@ -77,7 +75,7 @@ def begin(model: "Model", loss: object) -> None:
     _copy_from_first([*_state(model), *_state(loss)])
 
 
-def finish_gradients(model: "Model", loss: object) -> None:
+def finish_gradients(model: Model, loss: object) -> None:
     """After `backward`: sum what came from shards; where all have the whole, the first one's rounding holds."""
     if size() == 1:
         return

@@ -2,7 +2,7 @@
 
 import math
 
-from cl_semisup.settings import Schedule
+from cl_semisup.suite.settings import Schedule
 
 BASE_BATCH = 256  # the batch size at which asked and effective learning rate are equal
 

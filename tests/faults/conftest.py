@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import plugins, suite
-from cl_semisup.execution.local import Local
+from cl_semisup import plugins
+from cl_semisup.engines.local import Local
 from cl_semisup.execution.machine import Machine
-from cl_semisup.run import Run
+from cl_semisup.suite import suite
+from cl_semisup.suite.run import Run
 
 FAULTY = Path(__file__).with_name("faulty.py")
 SUITE = """\

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from cl_semisup import records
 from cl_semisup.errors import ResultsError
-from cl_semisup.execution import conduct
-from cl_semisup.run import Run
+from cl_semisup.results import records
+from cl_semisup.scheduling import scheduler
+from cl_semisup.suite.run import Run
 from cl_semisup.training.checkpoint import Checkpoint
-from tests.test_execution import InProcess
+from tests.execution.test_execution import InProcess
 
 Asked = Callable[..., Run]
 
@@ -35,14 +35,14 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, asked: Asked) -> None:
     runs = [asked("none", at=at) for at in range(6)]
     with pytest.raises(ResultsError, match=r"No space left on device\. (Free some space|Check the results folder)"):
-        conduct.conduct(small, runs, InProcess())
+        scheduler.conduct(small, runs, InProcess())
     done = [records.read(path) for path in records.every(small)]
     assert 0 < len(done) < len(runs)
     assert not list(small.rglob(".tmp-*"))
     subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
-    outcome = conduct.conduct(small, conduct.missing(small, runs), InProcess())
+    outcome = scheduler.conduct(small, scheduler.missing(small, runs), InProcess())
     assert outcome.statuses == {"ok": len(runs) - len(done)}
-    assert conduct.missing(small, runs) == []
+    assert scheduler.missing(small, runs) == []
 
 
 def test_a_state_that_finds_no_space_costs_the_state_and_not_the_run(

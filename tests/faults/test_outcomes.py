@@ -7,7 +7,7 @@ import torch
 
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.run import Run
+from cl_semisup.suite.run import Run
 
 Asked = Callable[..., Run]
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import records, suite
-from cl_semisup.execution import conduct
-from cl_semisup.execution.local import Local
+from cl_semisup.engines.local import Local
 from cl_semisup.execution.machine import Machine
+from cl_semisup.results import records
+from cl_semisup.scheduling import scheduler
+from cl_semisup.suite import suite
 from tests.faults import slurm
 from tests.faults.slurm import Slurm
 from tests.faults.tables import table
@@ -46,7 +47,7 @@ def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine
     for log in (there / "tiny").glob("slurm-*.log"):
         assert "DUE TO PREEMPTION" in log.read_text()
         assert "Stopped by SIGTERM. Finished runs are kept" in log.read_text()
-    conduct.conduct(here, list(runs), Local(Machine("cpu", "data"), 2))
+    scheduler.conduct(here, list(runs), Local(Machine("cpu", "data"), 2))
     report = [sys.executable, "benchmark.py", "report", str(TINY), "--results", str(here)]
     subprocess.run(report, cwd=ROOT, check=True, capture_output=True)
     assert table(there) == table(here)

@@ -1,0 +1,82 @@
+"""The command line: parse, dispatch, and turn the user's errors into a message and an exit code, never a traceback."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from cl_semisup import __version__
+from cl_semisup.cli import check, check_loss, compare, export, gate, list_plugins, report, run, schema
+from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
+from cl_semisup.engines import torchrun
+from cl_semisup.errors import EngineError, InputError, ResultsError
+from cl_semisup.execution import stop
+
+__all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "main"]
+
+# name -> module with HELP (one line), `add_arguments(parser)` and `run(options) -> exit code`
+COMMANDS = {
+    "run": run,
+    "check": check,
+    "report": report,
+    "compare": compare,
+    "export": export,
+    "list": list_plugins,
+    "check-loss": check_loss,
+    "gate": gate,
+    "schema": schema,
+}
+EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be
+read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's
+pre-emption: put the job back in the queue). Stop with Ctrl-C at any time and
+start the same command again: finished runs are never repeated, unfinished ones
+continue from their saved state. A second Ctrl-C leaves at once."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; `benchmark.py SUITE` means `benchmark.py run SUITE`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+        words.insert(0, "run")
+    options = _parser(words).parse_args(words)
+    options.words = words
+    try:
+        with stop.at_once(), torchrun.led():
+            if torchrun.follower():
+                return torchrun.follow(options.device, options.plugin) if options.command == "run" else OK
+            return COMMANDS[options.command].run(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except (ResultsError, EngineError) as error:
+        print(error, file=sys.stderr)
+        return NO_RESULTS
+    except stop.Stopped as error:
+        kept = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
+        print(f"\nStopped by {error}.{kept}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # whoever reads our output has closed the pipe, as in `... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except OSError as error:  # a fault of the machine and not of a run: a full disk, a folder that has disappeared
+        print(f"{error.filename or 'output'}: {error.strerror or error}. Finished runs are kept.", file=sys.stderr)
+        return NO_RESULTS
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="benchmark.py",
+        description="Benchmark contrastive losses with few labels: a suite asks, runs answer, a leaderboard compares.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"cl_semisup {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command", dest="command")
+    for name, command in COMMANDS.items():
+        child = commands.add_parser(name, help=command.HELP, description=command.HELP, epilog=EPILOG)
+        child.formatter_class = argparse.RawDescriptionHelpFormatter
+        if name == "run":
+            run.add_arguments(child, everything="--help-all" in words)
+        else:
+            command.add_arguments(child)
+    return parser

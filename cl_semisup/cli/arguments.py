@@ -1,0 +1,87 @@
+"""Arguments that several commands share, and the numbers they accept."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.suite.suite import Suite
+
+WATCH_SECONDS = 30.0
+
+
+def add_suite(command: argparse.ArgumentParser, positional: bool = True) -> None:
+    """The suite, its results folder, and what changes how a suite is read."""
+    if positional:
+        command.add_argument("suite", type=Path, help="a suite's YAML file")
+    command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    command.add_argument("--data-dir", metavar="DIR", help="folder of data sets; overrides the suite's data_dir")
+    add_plugin(command)
+
+
+def add_plugin(command: argparse.ArgumentParser) -> None:
+    text = "a loss of your own, one file; its code is run"
+    command.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help=text)
+
+
+def add_watch(command: argparse.ArgumentParser, text: str) -> None:
+    command.add_argument("--watch", nargs="?", const=WATCH_SECONDS, type=seconds, metavar="SECONDS", help=text)
+
+
+def read_suite(options: argparse.Namespace) -> "Suite":
+    """The checked suite of these options."""
+    from cl_semisup.suite import suite
+
+    load_plugins(options)
+    return suite.read(options.suite, options.data_dir)
+
+
+def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
+    """What the suite asks for: as stored beside the results while its file is unchanged, else read from the file."""
+    from cl_semisup.results import snapshot
+
+    load_plugins(options)
+    stored = snapshot.current(options.results, options.suite)
+    if stored is None and not options.suite.suffix:
+        stored = snapshot.load(options.results, str(options.suite))
+    return stored or snapshot.SuiteSnapshot.of(read_suite(options))
+
+
+def load_plugins(options: argparse.Namespace) -> None:
+    """Make the user's own files known under their names; this runs their code."""
+    from cl_semisup import plugins
+
+    for path in options.plugin:
+        plugins.add(path)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Got {text!r}.")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A number of seconds above 0."""
+    return _above_zero(text, "of seconds ")
+
+
+def share(text: str) -> float:
+    """A number of CPUs or GPUs: whole, or a fraction below 1."""
+    number = _above_zero(text)
+    if number > 1 and number % 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number or below 1. Got {text!r}.")
+    return number
+
+
+def _above_zero(text: str, unit: str = "") -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not number > 0:
+        raise argparse.ArgumentTypeError(f"must be a number {unit}above 0. Got {text!r}.")
+    return number

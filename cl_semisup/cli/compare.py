@@ -1,0 +1,28 @@
+"""`compare A B`: two results folders, or two losses of a suite, side by side."""
+
+import argparse
+from pathlib import Path
+
+from cl_semisup.cli import arguments
+from cl_semisup.cli.exit_codes import OK
+
+HELP = "two results folders, or two losses of a suite, side by side"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.add_argument("a", help="a results folder, or a loss as its leaderboard names it")
+    command.add_argument("b", help="what it is compared with")
+    command.add_argument("--suite", type=Path, help="the suite that the two losses are in")
+    arguments.add_suite(command, positional=False)
+    score = "what two folders are compared by; default: linear_top1"
+    command.add_argument("--score", default="linear_top1", help=score)
+
+
+def run(options: argparse.Namespace) -> int:
+    from cl_semisup.report import comparison
+
+    if options.suite:
+        print(comparison.methods(options.results, arguments.snapshot_of(options), options.a, options.b))
+    else:
+        print(comparison.folders(Path(options.a), Path(options.b), options.score))
+    return OK

@@ -1,0 +1,106 @@
+"""The engine that the options of `run` ask for: local processes, torchrun, a Ray cluster, or a SLURM script."""
+
+import argparse
+import math
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_semisup.cli.exit_codes import OK
+from cl_semisup.engines import torchrun
+from cl_semisup.errors import InputError
+
+if TYPE_CHECKING:
+    from cl_semisup.execution.machine import Machine
+    from cl_semisup.scheduling.scheduler import Engine
+    from cl_semisup.suite.run import Run
+    from cl_semisup.suite.suite import Suite
+
+
+def choose(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    """An engine for so many runs; says in a line what it will do."""
+    build = _torchrun if torchrun.started() else _ray if options.engine == "ray" else _local
+    return build(options, suite, runs)
+
+
+def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup import native
+    from cl_semisup.engines.local import Local
+    from cl_semisup.execution.execute import choose_device, free_memory
+    from cl_semisup.execution.machine import default_threads, default_workers, fitting
+
+    device = choose_device(options.device)
+    machine = _machine(options, suite, device, options.threads or default_threads(device))
+    if options.fill_gpu:
+        if not device.startswith("cuda"):
+            raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
+        print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
+        most, room = min(runs, options.workers or default_workers("cpu")), partial(fitting, free_memory(device))
+        return Local(machine, most, options.plugin, options.run_timeout, room)
+    workers = min(runs, options.workers or default_workers(device))
+    print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
+    if machine.wants_kernels() and (reason := native.missing()):
+        print(f"Small networks take almost twice as long without compiled kernels: {reason}", flush=True)
+    return Local(machine, workers, options.plugin, options.run_timeout)
+
+
+def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup.execution.machine import default_threads
+
+    if options.workers or options.engine != "local":
+        rule = "under torchrun all processes share one training at a time"
+        raise InputError(f"--workers, --engine: {rule}. Leave them out.")
+    device = torchrun.device_of_process(options.device)
+    machine = _machine(options, suite, device, options.threads or default_threads(device))
+    print(f"Running {runs}, one at a time, on {torchrun.processes()} processes.", flush=True)
+    return torchrun.Torchrun(machine, options.run_timeout)
+
+
+def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    from cl_semisup.engines import ray_engine
+    from cl_semisup.execution.machine import Need
+
+    ray_engine.connect(options.address)
+    device = ray_engine.choose_device(options.device)
+    need = Need(options.run_cpus, options.run_gpus or (1.0 if device == "cuda" else 0.0))
+    if device == "cpu" and need.gpus:
+        raise InputError(f"--run-gpus: runs on a CPU take no GPU. Got {need.gpus:g}. Leave it out.")
+    threads = options.threads or (1 if device == "cpu" else math.ceil(need.cpus))
+    machine = _machine(options, suite, device, threads)
+    engine = ray_engine.Ray(machine, need, min(runs, options.workers or runs), options.plugin, options.run_timeout)
+    print(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.", flush=True)
+    return engine
+
+
+def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
+    """Print the SLURM script; the same command, started by each task of the array, does the runs."""
+    from cl_semisup.engines import slurm
+    from cl_semisup.execution.machine import Need
+    from cl_semisup.scheduling import prepare
+
+    if options.engine != "local" or options.redo == "all":
+        raise InputError("--print-sbatch: neither --engine nor --redo all goes with it. Leave them out.")
+    prepare.datasets(suite, todo)
+    logs = options.results.resolve() / suite.name
+    logs.mkdir(parents=True, exist_ok=True)
+    need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
+    program = [sys.executable, str(Path(sys.argv[0]).resolve())]
+    runs = min(options.workers or slurm.RUNS, max(len(todo), 1))
+    print(slurm.script(suite.name, program, options.words, logs, runs, need), end="")
+    return OK
+
+
+def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: int) -> "Machine":
+    from cl_semisup.execution.machine import Machine
+
+    return Machine(
+        device=device,
+        data_dir=suite.data_dir,
+        channels_last=not options.no_channels_last,
+        compile=options.compile,
+        plain=options.plain,
+        checkpoints=str(options.results / "checkpoints"),
+        checkpoint_seconds=options.checkpoint_seconds,
+        threads=threads,
+    )

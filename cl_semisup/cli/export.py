@@ -1,0 +1,23 @@
+"""`export SUITE --to PROGRAM DIR`: a suite's records for another program."""
+
+import argparse
+from pathlib import Path
+
+from cl_semisup.cli import arguments
+from cl_semisup.cli.exit_codes import OK
+
+HELP = "write a suite's records for TensorBoard or Weights & Biases (offline)"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    arguments.add_suite(command)
+    command.add_argument("folder", type=Path, metavar="DIR", help="where to write")
+    command.add_argument("--to", choices=("tensorboard", "wandb"), required=True, help="for which program")
+
+
+def run(options: argparse.Namespace) -> int:
+    from cl_semisup.report import exporters
+
+    count = exporters.export(options.to, options.results, arguments.snapshot_of(options), options.folder)
+    print(f"{count} run(s) written for {options.to} to {options.folder}.")
+    return OK

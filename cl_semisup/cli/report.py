@@ -1,0 +1,43 @@
+"""`report SUITE`: the leaderboard and the report again, from the records alone."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cl_semisup.cli import arguments
+from cl_semisup.cli.exit_codes import OK
+
+if TYPE_CHECKING:
+    from cl_semisup.results.snapshot import SuiteSnapshot
+
+HELP = "make leaderboard and report again from the records, without running anything"
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    arguments.add_suite(command)
+    text = "make it again whenever runs finish, at most every SECONDS (30), until all have; an open page reloads itself"
+    arguments.add_watch(command, text)
+
+
+def run(options: argparse.Namespace) -> int:
+    suite = arguments.snapshot_of(options)
+    if options.watch is not None:
+        from cl_semisup.report import live
+        from cl_semisup.results import records
+
+        records.stay_inside(options.results, suite.folder(options.results) / "leaderboard.md")
+        live.follow(options.results, suite, options.watch, lambda left: left > 0)
+    return make(options.results, suite)
+
+
+def make(results: Path, suite: "SuiteSnapshot") -> int:
+    """Write leaderboard and report, print the tables and the names of the files."""
+    from cl_semisup import report
+    from cl_semisup.results import records
+
+    records.stay_inside(results, suite.folder(results) / "leaderboard.md")
+    made = report.make(results, suite)
+    print(made.text)
+    for path in made.files:
+        print(path)
+    return OK

@@ -1,0 +1,49 @@
+"""Directions for classes to be drawn towards: C unit vectors in D dimensions, drawn from a generator.
+
+Orthonormal rows need C <= D, a simplex C <= D + 1; independent random directions are there for any C and D.
+"""
+
+import torch
+from torch import Tensor
+
+from cl_semisup.contrast.pairs import unit
+from cl_semisup.errors import InputError
+
+
+def orthonormal(classes: int, dim: int, generator: torch.Generator, what: str) -> Tensor:
+    """(C, D) orthonormal rows, uniform among all such frames. `what` asks for them, for the message when C > D."""
+    if classes > dim:
+        rule = "orthonormal prototypes need at least as many dimensions as classes"
+        remedy = f"Set projector dim >= {classes}, or prototypes: simplex_etf (dim >= {classes - 1}) or random_unit"
+        raise InputError(f"{what}: {rule}. Got classes={classes}, dim={dim}. {remedy}.")
+    return _frame(classes, dim, generator)
+
+
+def simplex(classes: int, dim: int, generator: torch.Generator, what: str, instead: str = "") -> Tensor:
+    """(C, D) corners of a regular simplex about 0, turned at random: unit rows with pairwise cosine -1 / (C - 1).
+
+    `instead` is what the message for C > D + 1 offers beside more dimensions. A single class gets a random direction.
+    """
+    if classes > dim + 1:
+        rule = "a simplex of C points needs at least C - 1 dimensions"
+        remedy = f"Set projector dim >= {classes - 1}{f', or {instead}' if instead else ''}"
+        raise InputError(f"{what}: {rule}. Got classes={classes}, dim={dim}. {remedy}.")
+    if classes == 1:
+        return random_unit(classes, dim, generator)
+    # The centred unit vectors of C dimensions span C - 1: write them in a basis of that span, then turn it into D.
+    centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
+    spanned = torch.linalg.eigh(centred).eigenvectors[:, 1:]  # (C, C-1); eigenvalue 0 comes first
+    corners = spanned / spanned.norm(dim=1, keepdim=True)
+    return (corners @ _frame(classes - 1, dim, generator).double()).float()
+
+
+def random_unit(classes: int, dim: int, generator: torch.Generator) -> Tensor:
+    """(C, D) independent directions, uniform on the sphere."""
+    return unit(torch.randn(classes, dim, generator=generator))
+
+
+def _frame(count: int, dim: int, generator: torch.Generator) -> Tensor:
+    """(count, D) orthonormal rows, uniform among frames: QR of a Gaussian matrix with the signs of R's diagonal."""
+    gaussian = torch.randn(dim, count, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    return (q * r.diagonal().sign()).T.float().contiguous()

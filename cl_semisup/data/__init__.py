@@ -1,0 +1,1 @@
+"""Images and labels as arrays, the random draws of labels, and random views."""

@@ -1,0 +1,47 @@
+"""TensorBoard: one event file a run, with its curves, its figures at the end, its settings as hyperparameters.
+
+benchmark.py export SUITE --to tensorboard DIR && tensorboard --logdir DIR
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from cl_semisup.report.exporters import Exported
+
+
+def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
+    """Write DIR/<suite>/<data set>/<loss>/<run>/events.out.tfevents.<id>; a file from before is replaced."""
+    count = 0
+    for run in runs:
+        path = folder / suite / run.name / f"events.out.tfevents.{int(run.seconds)}.{run.id}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for old in path.parent.glob("events.out.tfevents.*"):
+            old.unlink()
+        with path.open("wb") as file:
+            writer = RecordWriter(file)
+            for event in _events(run):
+                writer.write(event.SerializeToString())
+            writer.flush()
+        count += 1
+    return count
+
+
+def _events(run: Exported) -> Iterator[Event]:
+    yield Event(wall_time=run.seconds, file_version="brain.Event:2")
+    asked = hparams_pb(run.settings, trial_id=run.id, start_time_secs=run.seconds)
+    yield Event(wall_time=run.seconds, summary=asked)
+    for name, points in run.series.items():
+        for step, value in points:
+            yield _scalar(run, name, step, value)
+    for name, value in run.figures.items():
+        yield _scalar(run, name, run.last_step, value)
+
+
+def _scalar(run: Exported, name: str, step: int, value: float) -> Event:
+    summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
+    return Event(wall_time=run.seconds, step=step, summary=summary)

@@ -1,0 +1,42 @@
+"""Weights & Biases, offline: nothing leaves the machine until its owner runs `wandb sync DIR/wandb/offline-run-*`.
+
+benchmark.py export SUITE --to wandb DIR
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import wandb
+
+from cl_semisup.report.exporters import Exported
+
+
+def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
+    """One offline run a record, in the project of the suite's name; syncing a run twice updates it, as ids are ours."""
+    count = 0
+    for run in runs:
+        opened = wandb.init(
+            project=suite,
+            id=run.id,
+            name=run.name,
+            group=run.loss,
+            tags=[run.status],
+            notes=run.reason,
+            config=run.settings,
+            dir=folder,
+            mode="offline",
+            settings=wandb.Settings(
+                silent=True, console="off", x_disable_stats=True, disable_git=True, save_code=False
+            ),
+        )
+        at_step: defaultdict[int, dict[str, float]] = defaultdict(dict)
+        for name, points in run.series.items():
+            for step, value in points:
+                at_step[step][name] = value
+        for step, values in sorted(at_step.items()):
+            opened.log(values, step=step)
+        opened.summary.update({**run.figures, "status": run.status})
+        opened.finish(exit_code=int(run.status == "failed"))
+        count += 1
+    return count

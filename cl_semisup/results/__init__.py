@@ -1,0 +1,1 @@
+"""What is kept: records, what makes them comparable, and leaderboards. Never torch."""

@@ -1,0 +1,100 @@
+"""What a report needs of a suite: its question and its runs, kept beside the results so that reading needs no torch."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cl_semisup.errors import InputError
+from cl_semisup.results import records
+from cl_semisup.suite.run import Run
+
+if TYPE_CHECKING:
+    from cl_semisup.suite.suite import Suite
+
+
+@dataclass(frozen=True)
+class SuiteSnapshot:
+    """A checked suite in plain data; `text_hash` and `code` tell whether its file, or what read it, has changed."""
+
+    name: str
+    file: str
+    question: str
+    baseline: str
+    score: str
+    text_hash: str
+    runs: tuple[Run, ...]
+    code: str = ""
+
+    @classmethod
+    def of(cls, suite: "Suite") -> "SuiteSnapshot":
+        """Of a suite as this package reads it."""
+        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name != "code"}
+        return cls(**shared, code=code_hash())
+
+    def save(self, results: Path) -> None:
+        """Write `<results>/<name>/suite.json`, atomically."""
+        plain = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
+        records.write_json(_path(results, self.name), plain, indent=None)
+
+    def folder(self, results: Path) -> Path:
+        """Where the suite's leaderboard and report go."""
+        return results / self.name
+
+
+def load(results: Path, name: str) -> SuiteSnapshot:
+    """The selection of a suite that has run in this results folder."""
+    path = _path(results, name)
+    try:
+        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        found = SuiteSnapshot(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
+        _check(found, path)
+        return found
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
+        ) from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
+
+
+def _check(found: SuiteSnapshot, path: Path) -> None:
+    """The file may be a stranger's: its name must be that of its folder, or reports would be written elsewhere."""
+    if found.name != path.parent.name:
+        raise ValueError(f"it is of the suite {found.name!r}")
+    words = (found.file, found.question, found.baseline, found.score, found.text_hash)
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("its name, file, question, baseline and score must be text")
+    for run in found.runs:
+        records.path_of(path.parent, run)
+
+
+def current(results: Path, suite_file: Path) -> SuiteSnapshot | None:
+    """The stored selection of a suite file, if the file has not changed since it was stored."""
+    if not suite_file.is_file():
+        return None
+    wanted = text_hash(suite_file)
+    for path in sorted(results.glob("*/suite.json"), key=lambda path: path.parent.name != suite_file.stem):
+        try:
+            found = load(results, path.parent.name)
+        except InputError:
+            continue
+        if found.text_hash == wanted:
+            return found
+    return None
+
+
+def text_hash(suite_file: Path) -> str:
+    return hashlib.sha256(suite_file.read_bytes()).hexdigest()[:16]
+
+
+def code_hash() -> str:
+    """Of the package: another version may ask other runs for the same text. The files of plug-ins are not in it."""
+    package = Path(__file__).parents[1]
+    sources = sorted(package.rglob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+
+def _path(results: Path, name: str) -> Path:
+    return results / name / "suite.json"

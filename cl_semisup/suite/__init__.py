@@ -1,0 +1,1 @@
+"""What is asked: a suite, its runs and their settings."""

@@ -1,0 +1,40 @@
+"""Settings of training that are not a plug-in's own: each field is a YAML key, a record key and a report column."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Interval, Le
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate is scaled and moves; it is set before every step.
+
+    Args:
+        scaling: effective rate = learning_rate * (batch_size / 256) ** (0, 1 or 1/2) for none, linear, sqrt
+        warmup_epochs: epochs of linear growth from 0; at most half of all steps
+        decay: shape after the warm-up, to 0 at the last step (cosine) or flat (constant)
+    """
+
+    scaling: Literal["none", "linear", "sqrt"] = "linear"
+    warmup_epochs: Annotated[float, Ge(0)] = 0.0
+    decay: Literal["cosine", "constant"] = "cosine"
+
+
+@dataclass(frozen=True)
+class Projector:
+    """The head between backbone features and loss: Linear-BatchNorm-ReLU blocks and a last Linear (SimCLR).
+
+    Args:
+        layers: linear layers; 0 leaves the features as they are
+        hidden: width of the hidden layers; 0 means as wide as the encoder's features
+        dim: width of the output, D
+    """
+
+    layers: Annotated[int, Interval(ge=0, le=8)] = 2
+    hidden: Annotated[int, Ge(0)] = 0
+    dim: Annotated[int, Ge(1)] = 128
+
+
+Repetitions = Annotated[int, Interval(ge=1, le=1000)]
+LearningRate = Annotated[float, Gt(0), Le(1e12)]

@@ -1,0 +1,76 @@
+"""How many runs share a GPU, by the memory that the first one took. There need be no GPU: its description is made up."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup import cli
+from cl_semisup.engines.local import Local
+from cl_semisup.execution import execute
+from cl_semisup.execution.machine import Machine, fitting
+from cl_semisup.execution.trainings import Finished, alone
+from cl_semisup.scheduling import scheduler
+from tests.helpers import records as record_maker
+
+GIB = 2**30
+MACHINE = Machine("cuda", "data")
+
+
+def finished(epochs: int = 5, status: str = "ok", peak: int = 2 * GIB) -> Finished:
+    run = record_maker.run(epochs=epochs)
+    record: dict[str, Any] = {"status": status, "run": run.as_dict(), "cost": {"peak_memory_bytes": peak}}
+    return alone(run), ((record, {}),)
+
+
+def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
+    assert fitting(80 * GIB, 2 * GIB) == 23  # 72 GiB over 1.25 x 2 GiB and a context of 600 MiB
+    assert fitting(24 * GIB, 10 * GIB) == 1
+    assert fitting(1 * GIB, 10 * GIB) == 1
+
+
+def test_the_first_trained_run_says_how_many_there_may_be() -> None:
+    peaks: list[int] = []
+    engine = Local(MACHINE, 8, room=lambda peak: (peaks.append(peak), 6)[1])
+    assert engine.slots == 1
+    engine._make_room([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
+    assert engine.slots == 1
+    engine._make_room([finished(peak=3 * GIB)])
+    assert (engine.slots, peaks) == (6, [3 * GIB])
+    engine._make_room([finished(peak=GIB)])
+    assert (engine.slots, peaks) == (6, [3 * GIB])
+
+
+@pytest.mark.parametrize(("room", "slots"), [(100, 8), (0, 1)])
+def test_never_more_than_were_asked_for_nor_none(room: int, slots: int) -> None:
+    engine = Local(MACHINE, 8, room=lambda peak: room)
+    engine._make_room([finished()])
+    assert engine.slots == slots
+
+
+def test_without_being_asked_a_gpu_has_as_many_as_it_is_told() -> None:
+    engine = Local(MACHINE, 3)
+    engine._make_room([finished()])
+    assert engine.slots == 3
+
+
+def test_a_cpu_cannot_be_filled_so(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--fill-gpu"]
+    assert cli.main(words) == cli.BAD_INPUT
+    assert "--fill-gpu: needs an NVIDIA or AMD GPU. Got the device cpu. Leave it out." in capsys.readouterr().err
+
+
+def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    engines: list[Local] = []
+    monkeypatch.setattr(execute, "choose_device", lambda asked: "cuda:0")
+    monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
+    monkeypatch.setattr(
+        scheduler, "conduct", lambda _, __, engine, **___: (engines.append(engine), scheduler.Outcome())[1]
+    )
+    cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--fill-gpu", "--workers", "2"])
+    (engine,) = engines
+    assert engine.slots == 1
+    engine._make_room([finished()])
+    assert engine.slots == 2

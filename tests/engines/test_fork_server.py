@@ -1,0 +1,132 @@
+"""Workers on a CPU are forked from a process that has all they need; nothing of it outlives the command."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import cli
+from cl_semisup.engines import fork_server
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.skipif(not fork_server.serves("cpu"), reason="workers are forked on Linux alone")
+
+LOOK = """\
+import sys
+sys.path.insert(0, {root!r})
+from cl_semisup.execution import fork_server
+
+def look(pipe):
+    import cl_semisup, torch
+    from cl_semisup.execution.fork_server import PRELOADED
+    pipe.send((sorted(set(PRELOADED) - before), cl_semisup.__file__, torch.cuda.is_initialized()))
+
+if __name__ == "__main__":
+    context = fork_server.context("cpu")
+    ours, theirs = context.Pipe()
+    context.Process(target=look, args=(theirs,)).start()
+    print(*ours.recv(), sep="\\n")
+else:
+    before = set(sys.modules)  # the worker has read nothing but this file yet
+"""
+KILLED = """\
+import sys
+sys.path.insert(0, {root!r})
+from multiprocessing import forkserver
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.worker import Worker
+
+if __name__ == "__main__":
+    worker = Worker(Machine("cpu", "data"), ())
+    print(worker.process.pid, forkserver._forkserver._forkserver_pid, flush=True)
+    if sys.argv[1] == "ready":
+        worker.hear()
+    print("there", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_workers_have_all_they_need_of_this_package_and_no_other(tmp_path: Path) -> None:
+    """A name that cannot be imported would be passed over in silence, and every worker would be slow again."""
+    (tmp_path / "cl_semisup").mkdir()
+    (tmp_path / "cl_semisup" / "__init__.py").write_text("raise SystemExit('not this one')")
+    (tmp_path / "torch.py").write_text("raise SystemExit('nor this')")
+    (tmp_path / "look").mkdir()
+    script = tmp_path / "look" / "look.py"
+    script.write_text(LOOK.format(root=str(ROOT)))
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True)
+    missing, package, cuda = done.stdout.splitlines()
+    assert missing == "[]"
+    assert Path(package).parent == ROOT / "cl_semisup"
+    assert cuda == "False"  # or no forked process could use a GPU
+
+
+@pytest.mark.parametrize("when", ["starting", "ready"])
+def test_a_killed_command_leaves_no_process(tmp_path: Path, when: str) -> None:
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(root=str(ROOT)))
+    with subprocess.Popen(
+        [sys.executable, str(script), when], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as command:
+        assert command.stdout is not None
+        pids = [int(word) for word in command.stdout.readline().split()]
+        assert command.stdout.readline() == "there\n"
+        command.kill()
+    end = time.monotonic() + 60
+    while any(map(_lives, pids)):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_signals_to_all_processes_are_the_commands_affair(tmp_path: Path) -> None:
+    """A scheduler's SIGTERM and a terminal's Ctrl-C go to the server too; its end would be that of all workers."""
+    fork_server.start()
+    from multiprocessing import forkserver
+
+    pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    for number in fork_server.DEAF_TO:
+        os.kill(pid, number)
+    context = fork_server.context("cpu")
+    process = context.Process(target=os._exit, args=(3,))  # type: ignore[attr-defined]
+    process.start()
+    process.join()
+    assert process.exitcode == 3
+    assert forkserver._forkserver._forkserver_pid == pid  # type: ignore[attr-defined]
+
+
+def test_a_gpu_gets_spawned_workers_and_no_server_is_started_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fork_server.context("cuda:1").get_start_method() == "spawn"
+    started: list[int] = []
+    monkeypatch.setattr(fork_server, "start", lambda: started.append(1))
+    monkeypatch.setattr(fork_server, "GPUS", ("/dev/null",))  # a driver's file is there
+    fork_server.start_early("auto")
+    fork_server.start_early("cuda")
+    assert not started
+    fork_server.start_early("cpu")
+    monkeypatch.setattr(fork_server, "GPUS", ())
+    fork_server.start_early("auto")
+    assert len(started) == 2
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_suite_that_is_done_starts_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = []
+    monkeypatch.setattr(fork_server, "start_early", started.append)
+    words = [str(ROOT / "tests" / "tiny.yaml"), "--results", str(tmp_path), "--workers", "1"]
+    assert cli.main(words) == 0
+    assert started == ["auto"]
+    assert cli.main(words) == 0
+    assert cli.main([*words, "--redo", "stale"]) == 0
+    assert started == ["auto"]
+    assert cli.main([*words, "--redo", "all"]) == 0
+    assert started == ["auto"] * 2

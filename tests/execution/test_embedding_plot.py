@@ -1,0 +1,77 @@
+"""What a run keeps for a report to draw: features, and projections with the loss's prototypes among them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cl_semisup import losses
+from cl_semisup.evaluation import Embedded
+from cl_semisup.execution import embedding_plot
+from cl_semisup.execution.execute import Executor, Machine
+from cl_semisup.suite.suite import Suite
+
+CLASSES, IMAGES, DIM = 4, 40, 6
+
+
+@pytest.fixture
+def embedded() -> Embedded:
+    random = torch.Generator().manual_seed(0)
+
+    def rows(width: int) -> torch.Tensor:
+        return torch.randn(IMAGES, width, generator=random)
+
+    labels = torch.arange(IMAGES) % CLASSES
+    return Embedded(
+        train=rows(8),
+        test=rows(8),
+        train_projections=rows(DIM),
+        test_projections=rows(DIM),
+        train_labels=labels,
+        test_labels=labels,
+        shown=labels,
+        test_views=(rows(8), rows(8)),
+        classes=CLASSES,
+        names=("made", 0),
+    )
+
+
+def unit(rows: Any) -> np.ndarray:
+    return np.asarray(rows, dtype=float) / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_prototypes_stand_where_they_are_among_the_projections(embedded: Embedded) -> None:
+    """Checked by distances: two principal directions of the covariance keep those between any two points."""
+    loss = losses.build("clop", dim=DIM, classes=CLASSES)
+    found = embedding_plot.of(embedded, loss)["projection_picture"]
+    rows = unit(embedded.test_projections.numpy())
+    prototypes = unit(loss.prototypes.numpy())  # type: ignore[attr-defined]
+    covariance = np.cov(rows.T)
+    directions = np.linalg.eigh(covariance)[1][:, -2:]
+    assert found["prototypes"]["label"] == list(range(CLASSES))
+    drawn = np.array([found["prototypes"]["x"], found["prototypes"]["y"]]).T
+    images = np.array([found["x"], found["y"]]).T
+    for i in range(CLASSES):
+        expected = np.linalg.norm((rows - prototypes[i]) @ directions, axis=1)
+        assert np.linalg.norm(images - drawn[i], axis=1) == pytest.approx(expected, abs=2e-3)
+
+
+def test_features_are_drawn_of_every_loss_and_projections_only_of_one_with_prototypes(embedded: Embedded) -> None:
+    for loss in (None, losses.build("nt_xent")):
+        found = embedding_plot.of(embedded, loss)
+        assert found.keys() == {"singular_values", "picture"}
+        assert found["picture"]["label"] == embedded.test_labels.tolist()
+
+
+def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Embedded) -> None:
+    loss = losses.build("swav", dim=DIM, classes=CLASSES, images=IMAGES, prototypes=CLASSES)
+    assert embedding_plot.of(embedded, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
+
+
+def test_a_run_keeps_the_prototypes_of_its_loss(parse: Callable[[str], Suite], text: str) -> None:
+    (asked,) = (run for run in parse(text).runs if run.cell[1] == "clop")
+    _, curves = Executor(Machine("cpu", "data"))(asked)
+    assert curves["projection_picture"]["prototypes"]["label"] == list(range(10))
+    assert all(np.isfinite(curves["projection_picture"][key]).all() for key in ("x", "y"))

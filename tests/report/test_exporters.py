@@ -1,0 +1,145 @@
+"""Records for TensorBoard and Weights & Biases, read back with those programs' own readers."""
+
+import importlib.util
+import json
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup.errors import InputError
+from cl_semisup.report import exporters
+from cl_semisup.suite.run import Run
+from tests.helpers.records import curves, run, select, write
+
+ROOT = Path(__file__).parents[2]
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    there = importlib.util.find_spec(package) is not None
+    return pytest.mark.skipif(not there, reason=f"needs the package {package}: pip install 'cl-semisup[{package}]'")
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> list[Run]:
+    """A good run, a floor, one that diverged with a null in its curves, one without a record."""
+    good, bad = run("clop", params={"weight": 0.5, "base": {"nt_xent": {"temperature": 0.2}}}), run(learning_rate=10.0)
+    write(tmp_path, good, 0.75, curves=curves(5, 3), seconds=3.5)
+    write(tmp_path, good.floor(), 0.25)
+    broken = {"history": {"step": [0, 10, 20], "loss": [4.0, None, 2.0], "gradient_norm": "?"}}
+    write(tmp_path, bad, status="diverged", reason="the loss is not finite at step 10", curves=broken)
+    found = [good, good.floor(), bad, run("supcon")]
+    select(found).save(tmp_path)
+    return found
+
+
+def test_what_is_exported_is_what_the_record_says(tmp_path: Path, runs: list[Run]) -> None:
+    found = {one.id: one for one in exporters.read(tmp_path, runs)}
+    assert set(found) == {one.id for one in runs[:3]}
+    good, floor, bad = (found[one.id] for one in runs[:3])
+    assert good.name == f"digits/clop/labels-10%-lr-0.1-batch-64-r-0-{good.id}"
+    assert good.settings["loss.clop.weight"] == 0.5
+    assert good.settings["loss.clop.base.nt_xent.temperature"] == 0.2
+    assert good.figures["score/linear_top1"] == 0.75
+    assert good.figures["cost/train_seconds"] == 3.5
+    assert good.series["training/effective_rank"] == [(s, 10.0 + s / 10) for s in range(5)]
+    assert good.seconds == 1767225600
+    assert floor.series == {}
+    assert bad.series == {"training/loss": [(0, 4.0), (20, 2.0)]}
+    assert (bad.status, bad.last_step) == ("diverged", 20)
+
+
+def test_settings_have_one_name_each_and_no_containers(tmp_path: Path, runs: list[Run]) -> None:
+    for one in exporters.read(tmp_path, runs):
+        assert all(isinstance(value, str | int | float) for value in one.settings.values())
+        json.dumps(one.settings, allow_nan=False)
+
+
+def test_a_missing_package_is_told_with_its_remedy(
+    tmp_path: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package wandb.*pip install 'cl-semisup\[wandb\]'"):
+        exporters.export("wandb", tmp_path, select(runs), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def export(to: str, results: Path, folder: Path) -> str:
+    """By the command line, in a process of its own, without the network."""
+    words = [sys.executable, "benchmark.py", "export", "made", "--results", str(results), "--to", to, str(folder)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, timeout=240).stdout
+
+
+@needs("tensorboard")
+def test_tensorboard_reads_what_was_exported_even_twice(tmp_path: Path, runs: list[Run]) -> None:
+    for _ in range(2):  # the second replaces the first
+        assert (
+            export("tensorboard", tmp_path, tmp_path / "out")
+            == f"3 run(s) written for tensorboard to {tmp_path / 'out'}.\n"
+        )
+    code = """
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata, plugin_data_pb2
+read = EventAccumulator(sys.argv[1]); read.Reload()
+told = read.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+asked = plugin_data_pb2.HParamsPluginData.FromString(told).session_start_info.hparams
+scalars = {tag: [(e.step, e.value, e.wall_time) for e in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
+print(json.dumps([scalars, asked["loss.clop.weight"].number_value]))
+"""
+    (folder,) = (tmp_path / "out" / "made" / "digits" / "clop").iterdir()
+    reader = [sys.executable, "-c", code, str(folder)]
+    done = subprocess.run(reader, capture_output=True, text=True, check=True)
+    scalars, weight = json.loads(done.stdout.splitlines()[-1])
+    assert weight == 0.5
+    assert [(step, value) for step, value, _ in scalars["training/effective_rank"]] == [
+        (s, pytest.approx(10.0 + s / 10)) for s in range(5)
+    ]
+    assert scalars["score/linear_top1"] == [[4, 0.75, 1767225600]]
+
+
+def offline_records(file: Path) -> list[Any]:
+    """Pieces of records in blocks of 32 KiB: checksum (4 bytes), length (2), kind (1: whole, 2 to 4: first to last)."""
+    from wandb.proto import wandb_internal_pb2
+
+    data, at, found, piece = file.read_bytes(), 7, [], b""  # 7 bytes say what file it is
+    while at + 7 <= len(data):
+        if (room := 32768 - at % 32768) < 7:
+            at += room
+            continue
+        length, kind = struct.unpack_from("<HB", data, at + 4)
+        piece += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):
+            found.append(wandb_internal_pb2.Record.FromString(piece))
+            piece = b""
+    return found
+
+
+@needs("wandb")
+def test_wandb_keeps_offline_what_was_exported(tmp_path: Path, runs: list[Run]) -> None:
+    assert "3 run(s) written for wandb" in export("wandb", tmp_path, tmp_path / "out")
+    files = {path.stem.removeprefix("run-"): path for path in (tmp_path / "out").glob("wandb/offline-run-*/*.wandb")}
+    assert set(files) == {one.id for one in runs[:3]}
+    found = offline_records(files[runs[0].id])
+    (begun,) = (one.run for one in found if one.HasField("run"))
+    config = {item.key: json.loads(item.value_json) for item in begun.config.update}
+    assert (begun.project, begun.run_id, begun.run_group) == ("made", runs[0].id, "clop")
+    assert config["loss.clop.weight"] == 0.5
+    logged = [
+        {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in one.history.item}
+        for one in found
+        if one.HasField("history")
+    ]
+    assert [(row["_step"], row["training/effective_rank"]) for row in logged] == [(s, 10.0 + s / 10) for s in range(5)]
+    summary = {
+        item.key or ".".join(item.nested_key): json.loads(item.value_json)
+        for one in found
+        if one.HasField("summary")
+        for item in one.summary.update
+    }
+    assert summary["score/linear_top1"] == 0.75
+    assert summary["status"] == "ok"

@@ -1,0 +1,686 @@
+"""Ranks, figures of merit, and every form of the report: what is claimed, what is escaped, that bytes repeat."""
+
+import csv
+import importlib.util
+import io
+import math
+import re
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from cl_semisup import report
+from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, table, terminal, wording
+from cl_semisup.report.findings import Findings
+from cl_semisup.results import leaderboard
+from cl_semisup.results.leaderboard import Board
+from cl_semisup.suite.run import Run
+from tests.helpers.records import curves, grid, run, select, write
+
+NASTY = "<script>alert(1)</script>|_$&\n=1"
+
+
+def boards_of(results: Path, runs: list[Run], baseline: str = "nt_xent") -> list[Board]:
+    return leaderboard.boards(leaderboard.gather(results, runs), "linear_top1", baseline)
+
+
+def fill(results: Path, runs: list[Run], score: Any) -> None:
+    """Write every run's record with `score(run)`, or as diverged where that is None."""
+    for one in runs:
+        found = score(one)
+        write(results, one, found or 0.0, "diverged" if found is None else "ok")
+
+
+# Which losses the data tell apart ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_p_value_is_the_paired_t_tests(seed: int) -> None:
+    random = np.random.RandomState(seed)
+    a, b = random.normal(size=8), random.normal(0.5, size=8)
+    assert ranking.p_value(a - b) == pytest.approx(stats.ttest_rel(a, b).pvalue)
+
+
+def test_equal_losses_are_never_told_apart_and_a_constant_gain_always() -> None:
+    assert ranking.p_value(np.zeros(8)) == 1.0
+    assert ranking.p_value(np.full(8, 0.1)) == 0.0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_rejects_what_the_step_down_procedure_rejects(seed: int) -> None:
+    p = np.random.RandomState(seed).uniform(0, 0.06, size=6)
+    adjusted = ranking.holm(list(p))
+    rejected: set[int] = set()
+    for step, index in enumerate(np.argsort(p)):  # the procedure as Holm wrote it
+        if p[index] > 0.05 / (len(p) - step):
+            break
+        rejected.add(int(index))
+    assert {i for i, value in enumerate(adjusted) if value <= 0.05} == rejected
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("seed", range(10))
+def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="needs statsmodels")
+    random = np.random.RandomState(seed)
+    p = random.uniform(0, 0.2, size=random.randint(1, 9))
+    assert ranking.holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    n = random.randint(1, 40)
+    hits = random.randint(0, n + 1)
+    found = stability.wilson(hits, n)
+    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
+
+
+def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise: float = 0.01) -> Board:
+    random = np.random.RandomState(1)
+    runs = grid(gains, repetitions)
+    levels = random.normal(0.5, 0.1, size=repetitions)
+    for one in sorted(runs, key=lambda r: (r.cell[1], r.repetition)):
+        gain = gains.get(one.cell[1], -0.3)
+        write(results, one, levels[one.repetition] + gain + random.normal(0, noise))
+    return boards_of(results, runs)[0]
+
+
+def test_losses_that_the_data_cannot_separate_share_a_rank(tmp_path: Path) -> None:
+    found = losses_with(tmp_path, {"supcon": 0.2, "clop": 0.2, "nt_xent": 0.0}, repetitions=8)
+    assert ranking.shared_ranks(found) == {"supcon": 1, "clop": 1, "nt_xent": 3}
+    assert ranking.against_baseline(found) == {"supcon": "better", "clop": "better"}
+
+
+def test_below_six_pairs_nothing_is_ranked_however_clear_it_looks(tmp_path: Path) -> None:
+    found = losses_with(tmp_path, {"supcon": 0.4, "nt_xent": 0.0}, repetitions=5)
+    assert ranking.shared_ranks(found) == {}
+    assert ranking.against_baseline(found) == {}
+    assert [column.name for column in table.of_board(found).columns][1] != "rank"
+
+
+def blocks(seed: int, datasets: int = 3, tasks: int = 2, losses: int = 4, repetitions: int = 5) -> list[np.ndarray]:
+    random = np.random.RandomState(seed)
+    return [random.randint(0, 12, size=(tasks, losses, repetitions)) / 12 for _ in range(datasets)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_mean_ranks_share_ties_like_scipys(seed: int) -> None:
+    made = blocks(seed)
+    expected = np.mean([stats.rankdata(-task.mean(axis=1)) for block in made for task in block], axis=0)
+    assert ranking._ranks(made) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_interquartile_mean_is_scipys_trimmed_mean(seed: int) -> None:
+    made = blocks(seed)
+    pooled = [[v for block in made for task in block for v in task[loss]] for loss in range(4)]
+    assert ranking._iqm(made) == pytest.approx([stats.trim_mean(values, 0.25) for values in pooled])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_win_rate_counts_pairs_and_half_of_ties(seed: int) -> None:
+    made = blocks(seed)
+    wins = np.zeros(4)
+    for loss in range(4):
+        scores = [(a > b) + (a == b) / 2 for x in made for t in x for a, b in zip(t[loss], t[1], strict=True)]
+        wins[loss] = np.mean(scores)
+    assert ranking._wins(made, 1) == pytest.approx(wins)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_friedmans_test_is_scipys(seed: int) -> None:
+    scores = np.random.RandomState(seed).randint(0, 8, size=(12, 4))  # ties included
+    found = ranking.friedman(np.array([stats.rankdata(-row) for row in scores]), list("abcd"))
+    assert found is not None
+    assert found.p == pytest.approx(stats.friedmanchisquare(*scores.T).pvalue)
+
+
+@pytest.mark.parametrize(("k", "q"), [(3, 2.343), (5, 2.728), (10, 3.164)])  # Demsar 2006, table 5
+def test_the_critical_difference_is_the_published_one(k: int, q: float) -> None:
+    ranks = np.tile(np.arange(1.0, k + 1), (14, 1))
+    found = ranking.friedman(ranks, [str(i) for i in range(k)])
+    assert found is not None
+    assert found.critical_difference == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), rel=1e-3)
+
+
+def test_friedmans_test_waits_for_ten_data_sets() -> None:
+    assert ranking.friedman(np.tile([1.0, 2.0, 3.0], (9, 1)), list("abc")) is None
+
+
+def many_tasks(results: Path, datasets: int, repetitions: int, gains: dict[str, float]) -> list[Board]:
+    random = np.random.RandomState(0)
+    runs = grid(gains, repetitions, dataset=[{f"set{i}": {}} for i in range(datasets)], label_fraction=[0.1, 1.0])
+    for one in sorted(runs, key=lambda r: r.id):
+        write(results, one, 0.5 + gains.get(one.cell[1], -0.2) + random.normal(0, 0.01))
+    return boards_of(results, runs)
+
+
+def test_a_loss_that_always_wins_has_rank_one_in_every_draw(tmp_path: Path) -> None:
+    found = ranking.overall(many_tasks(tmp_path, 2, 3, {"supcon": 0.3, "nt_xent": 0.0, "clop": 0.0}))
+    assert found is not None
+    first = found.standings[0]
+    assert (first.loss, first.rank) == ("supcon", 1)
+    assert (first.mean_rank.value, first.mean_rank.low, first.mean_rank.high) == (1, 1, 1)
+    assert [one.rank for one in found.standings[1:]] == [2, 2]  # nothing separates them
+    assert first.win_rate is not None
+    assert first.win_rate.value == 1
+    assert found.units == 6
+
+
+def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
+    found = ranking.overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
+    assert found is not None
+    assert [one.rank for one in found.standings] == [None, None]
+
+
+@pytest.mark.parametrize(("datasets", "there"), [(9, False), (10, True)])
+def test_a_critical_difference_diagram_comes_with_ten_data_sets(tmp_path: Path, datasets: int, there: bool) -> None:
+    runs = grid(["nt_xent", "supcon", "clop"], 1, dataset=[{f"set{i}": {}} for i in range(datasets)])
+    fill(tmp_path, runs, lambda one: 0.5 + len(one.cell[1]) / 100)
+    found = report.make(tmp_path, select(runs))
+    page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
+    assert ("mean ranks with critical difference" in page) is there
+    assert (f"over {datasets} data sets. A bar reaches" in page) is there
+
+
+def test_turning_all_scores_round_turns_the_ranks_round(tmp_path: Path) -> None:
+    gains = {"supcon": 0.2, "clop": 0.1, "nt_xent": 0.0}
+    one = losses_with(tmp_path / "one", gains, repetitions=8)
+    other = losses_with(tmp_path / "other", {loss: -gain for loss, gain in gains.items()}, repetitions=8)
+    assert ranking.shared_ranks(one) == {"supcon": 1, "clop": 2, "nt_xent": 3}
+    assert ranking.shared_ranks(other) == {"supcon": 3, "clop": 2, "nt_xent": 1}
+
+
+def test_a_loss_without_all_runs_is_listed_and_not_ranked(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon", "clop"], 2, label_fraction=[0.1, 1.0])
+    fill(tmp_path, [one for one in runs if one.cell[1] != "clop" or one.label_fraction == 0.1], lambda one: 0.5)
+    found = ranking.overall(boards_of(tmp_path, runs))
+    assert found is not None
+    assert found.unranked == ("clop",)
+    assert {one.loss for one in found.standings} == {"nt_xent", "supcon"}
+
+
+# Stability -------------------------------------------------------------------------------------------------------
+
+RATES = (0.001, 0.01, 0.1, 1.0, 10.0)
+CURVES = {  # loss -> score at each learning rate; None diverged. Chance is .1
+    "flat": [0.70, 0.72, 0.72, 0.72, 0.70],
+    "cliff": [0.70, 0.74, 0.76, 0.10, None],
+    "peaky": [0.10, 0.40, 0.78, 0.40, 0.10],
+    "gone": [None, None, None, None, None],
+}
+
+
+@pytest.fixture(scope="module")
+def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, stability.Stability]:
+    results = tmp_path_factory.mktemp("stability")
+    runs = grid(CURVES, 2, learning_rate=RATES)
+    fill(results, runs, lambda one: CURVES[one.cell[1]][RATES.index(one.learning_rate)] if one.epochs else 0.3)
+    (board,) = boards_of(results, runs)
+    return {found.loss: found for found in stability.stability(board)}
+
+
+def test_the_area_is_that_of_the_retention_curve(figures: dict[str, stability.Stability]) -> None:
+    for loss, scores in CURVES.items():
+        values = np.array([0.1 if s is None else s for s in scores])
+        kept = (values - 0.1) / max(values.max() - 0.1, 1e-9) if values.max() > 0.3 else values * 0
+        by_hand = sum((a + b) / 2 for a, b in pairwise(kept)) / (len(RATES) - 1)
+        assert figures[loss].area.mean == pytest.approx(by_hand), loss
+
+
+def test_a_loss_that_collapses_everywhere_is_not_called_stable(figures: dict[str, stability.Stability]) -> None:
+    gone = figures["gone"]
+    assert (gone.area.mean, gone.worst.mean, gone.width_decades.mean) == (0, 0, 0)
+    assert gone.largest_learning_rate.n == 0
+    assert gone.broken_share.value == 1
+    assert gone.spread.mean == 0  # which is why spread alone says nothing
+
+
+def test_nothing_is_retained_where_nothing_was_learnt(tmp_path: Path) -> None:
+    """Flat, above chance, but below the untrained network: that is no stability."""
+    runs = grid(["nt_xent"], 2, learning_rate=RATES)
+    fill(tmp_path, runs, lambda one: 0.25 if one.epochs else 0.3)
+    (found,) = stability.stability(boards_of(tmp_path, runs)[0])
+    assert (found.area.mean, found.worst.mean) == (0, 0)
+
+
+def test_a_collapsed_runs_luck_is_no_stability(tmp_path: Path) -> None:
+    runs = grid(["nt_xent"], 2, learning_rate=[0.1, 1.0])
+    for one in runs:
+        write(tmp_path, one, 0.7 if one.epochs else 0.3, "collapsed" if one.learning_rate == 1.0 else "ok")
+    (found,) = stability.stability(boards_of(tmp_path, runs)[0])
+    assert found.worst.mean == 0
+    assert found.area.mean == pytest.approx(0.5)
+    assert found.broken_share.value == 0.5
+
+
+def test_the_common_area_does_not_reward_low_and_flat(figures: dict[str, stability.Stability]) -> None:
+    assert figures["flat"].common_area.mean == pytest.approx(figures["flat"].area.mean * 0.62 / 0.68)
+
+
+def test_the_stable_region_has_a_largest_rate_and_a_width(figures: dict[str, stability.Stability]) -> None:
+    flat, cliff = figures["flat"], figures["cliff"]
+    assert flat.width_decades.mean == pytest.approx(4)
+    assert flat.beyond_grid
+    assert 10**cliff.largest_learning_rate.mean == pytest.approx(0.1)
+    assert not cliff.beyond_grid
+    assert cliff.width_decades.mean == pytest.approx(1)  # .01 to .1; at .001 less than 95 % is kept
+
+
+def test_a_gap_ends_the_stable_region() -> None:
+    assert stability.width([0.001, 0.01, 1.0], RATES) == pytest.approx(1)
+    assert stability.width([0.1], RATES) == 0
+
+
+def test_tuning_gain_is_tuned_minus_the_mean_of_the_grid(figures: dict[str, stability.Stability]) -> None:
+    assert figures["peaky"].untuned.mean == pytest.approx(np.mean([0.1, 0.4, 0.78, 0.4, 0.1]))
+    assert figures["peaky"].tuning_gain.mean == pytest.approx(0.78 - figures["peaky"].untuned.mean)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(0, 12), (3, 12), (12, 12), (1, 1)])
+def test_the_share_of_broken_runs_has_wilsons_interval(hits: int, n: int) -> None:
+    expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
+    found = stability.wilson(hits, n)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_sensitivity_to_labels_is_the_gain_for_ten_times_as_many(tmp_path: Path) -> None:
+    runs = grid(["nt_xent"], 3, label_fraction=[0.01, 0.1, 1.0])
+    fill(tmp_path, runs, lambda one: 0.5 + 0.1 * math.log10(one.label_fraction) + 0.05 * one.repetition)
+    found = stability.budget_slopes(boards_of(tmp_path, runs))
+    assert found["digits"]["nt_xent"].mean == pytest.approx(0.1)
+    assert found["digits"]["nt_xent"].half == pytest.approx(0, abs=1e-9)
+
+
+# What a report says ----------------------------------------------------------------------------------------------
+
+
+def findings_of(results: Path, runs: list[Run], **changes: Any) -> Findings:
+    return Findings.of(results, select(runs, **changes))
+
+
+def test_few_repetitions_are_said_to_resolve_nothing(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3)
+    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
+    text = " ".join(terminal.text(findings_of(tmp_path, runs)).split())
+    assert "With 3 pairs no difference is resolvable (6 are needed), which is not 'no difference'." in text
+    assert "supcon leads with 90.0 ± 0.0 % linear_top1; +40.0 ± 0.0 points on nt_xent; with 3 repetitions" in text
+
+
+def test_a_single_repetition_says_that_it_has_no_interval(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 1)
+    fill(tmp_path, runs, lambda one: 0.5)
+    text = terminal.text(findings_of(tmp_path, runs))
+    assert "n = 1 repetition: there is no interval" in text
+    assert "±" not in text.partition("n = 1")[0]
+
+
+def test_missing_and_stale_runs_come_with_the_command_that_makes_them(tmp_path: Path) -> None:
+    runs = grid(["nt_xent"], 3)
+    for one in runs[:-1]:
+        write(tmp_path, one, 0.5, plugins={} if one == runs[-2] else {**_versions(one)})
+    text = " ".join(terminal.text(findings_of(tmp_path, runs)).split())
+    where = f"python benchmark.py suites/made.yaml --results {tmp_path}"
+    assert f"1 run missing: run `{where}`" in text
+    assert "1 stale run left out (" in text
+    assert f"run `{where} --redo stale`." in text
+    assert "— 1/3" in text
+
+
+def _versions(one: Run) -> dict[str, str]:
+    from cl_semisup.results import protocol
+
+    return protocol.versions(one)
+
+
+def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.01, 0.02, 0.1, 0.2], dataset=[{"a": {}}, {"b": {}}])
+    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
+    answer = findings_of(tmp_path, runs).answer
+    assert answer == [
+        "Over all 8 tasks: supcon has the best mean rank, 1.0 [1.0, 1.0]; with 4 paired units that is not resolvable.",
+        "Best mean: supcon on 8 tasks.",
+    ]
+
+
+def test_better_than_every_loss_is_not_claimed_while_one_is_unfinished(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    runs = grid(["nt_xent", "supcon", "clop"], 8)
+    fill(tmp_path, runs[:-1], lambda one: random.normal(0.9 if one.cell[1] == "supcon" else 0.5, 0.01))
+    assert "better than every other finished loss" in findings_of(tmp_path, runs).answer[0]
+
+
+def test_what_went_wrong_is_in_the_answer(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 2)
+    fill(tmp_path, runs, lambda one: None if one.cell[1] == "supcon" else 0.5)
+    found = findings_of(tmp_path, runs)
+    assert "Runs that collapsed, diverged or failed: supcon 2." in found.answer
+    assert found.progress == "6 runs: ok 4, diverged 2"
+
+
+def test_a_protocol_of_its_own_does_not_keep_tasks_from_being_joined(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.1, 1.0])
+    for one in runs:
+        odd = one.label_fraction == 0.1 and one.cell[1] == "supcon"
+        write(tmp_path, one, 0.5, precision="bfloat16" if odd else "float32")
+    found = findings_of(tmp_path, runs)
+    assert len(found.boards) == 3
+    assert found.one_a_task == [found.boards[0], found.boards[2]]
+    assert {line.loss for line in found.one_a_task[0].trained} == {"nt_xent", "supcon"}
+    assert any(note.startswith("Runs under different protocols are not ranked together") for note in found.notes)
+
+
+def test_the_terminal_table_is_at_most_110_wide(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "a_loss_with_a_rather_long_name"], 6, learning_rate=[0.1, 1.0])
+    fill(tmp_path, runs, lambda one: 0.5)
+    text = terminal.text(findings_of(tmp_path, runs))
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_numbers_are_worded_without_claiming_more_than_there_is() -> None:
+    estimate = leaderboard.Estimate
+    assert wording.percent(estimate(0.922, 0.018, 3), 3) == "92.2 ± 1.8"
+    assert wording.percent(estimate(0.922, math.nan, 1), 1) == "92.2"
+    assert wording.percent(estimate(n=4), 5) == "— 4/5"
+    assert wording.points(estimate(-0.004, 0.02, 3)) == f"{wording.MINUS}0.4 ± 2.0"
+    assert wording.points(estimate(-1e-9, math.nan, 1)) == "0.0"
+
+
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+def made(results: Path, ordered: list[Run]) -> dict[str, bytes]:
+    for one in ordered:
+        slope = 1 + len(one.cell[1]) / 10
+        score = 0.4 + 0.3 * (one.learning_rate == 0.1) + 0.01 * one.repetition + slope / 100
+        diverges = one.learning_rate == 1.0 and one.cell[1] == "vicreg"
+        precision = "bfloat16" if one.label_fraction == 1.0 else "float32"  # two protocols, in an order of their own
+        write(results, one, score, "diverged" if diverges else "ok", curves=curves(20, 50, slope), precision=precision)
+    found = report.make(results, select(ordered))
+    return {path.name: path.read_bytes() for path in found.files} | {"text": found.text.encode()}
+
+
+def test_the_same_records_print_the_same_bytes_in_any_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = grid(["nt_xent", "vicreg", "clop"], 2, learning_rate=[0.1, 1.0], label_fraction=[0.1, 1.0])
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    first = made(Path("results"), runs)
+    monkeypatch.chdir(tmp_path / "two")
+    second = made(Path("results"), runs[::-1])
+    assert first.keys() >= {"leaderboard.md", "leaderboard.csv", "leaderboard.tex", "report.html"}
+    assert first == second
+
+
+@pytest.fixture(scope="module")
+def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """The files of a suite whose question, loss settings, reasons and origin are all hostile text."""
+    results = tmp_path_factory.mktemp("nasty")
+    runs = [run("nt_xent", r, params={"base": NASTY if odd else "plain"}) for r in range(2) for odd in (0, 1)]
+    for one in runs:
+        write(results, one, 0.5, "collapsed", reason=NASTY, curves=curves(5, 20))
+    chosen = select(runs, question=NASTY, file=f"suites/`{NASTY}`.yaml")
+    return results, {path.name: path.read_text("utf-8") for path in report.make(results, chosen).files}
+
+
+def test_no_text_of_a_suite_or_a_record_becomes_html(nasty: tuple[Path, dict[str, str]]) -> None:
+    page = nasty[1]["report.html"]
+    assert "<script>alert" not in page
+    assert page.count("<script>") == 1  # the report's own
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_a_loss_cannot_be_named_like_a_tag(tmp_path: Path) -> None:
+    """A plug-in's name is a plain word, since it is a folder's too; what is hostile is in settings, as above."""
+    with pytest.raises(ResultsError, match=r"a run of 'digits' and '<script>' has no record"):
+        report.make(tmp_path, select([run("<script>")]))
+
+
+def test_markdown_tables_survive_hostile_text(nasty: tuple[Path, dict[str, str]]) -> None:
+    text = nasty[1]["leaderboard.md"]
+    shown_as_code = re.compile(r"(?<!`)(`+)(?!`).*?(?<!`)\1(?!`)")
+    assert "<script>" not in shown_as_code.sub("", text)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    widths = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+    assert widths[0] == widths[1] == widths[2] > 5
+
+
+def test_latex_special_characters_are_escaped(nasty: tuple[Path, dict[str, str]]) -> None:
+    body = [line for line in nasty[1]["leaderboard.tex"].splitlines() if not line.startswith("%")]
+    hostile = [line for line in body if "alert" in line]
+    assert hostile
+    for line in hostile:
+        cells = re.split(r"(?<!\\)&", line)
+        assert len(cells) == len(re.split(r"(?<!\\)&", hostile[0]))
+        assert not re.search(r"(?<!\\)[_#<>|]", line.replace(r"\\", ""))
+    assert latex.escape("50% of a_b & {c} \\ $x$ ± 1") == (r"50\% of a\_b \& \{c\} \textbackslash{} \$x\$ $\pm$ 1")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
+def test_a_spreadsheet_runs_no_formula_of_ours(text: str) -> None:
+    assert export.guarded(text) == f"'{text}"
+
+
+def test_plain_text_and_negative_numbers_stay_as_they_are() -> None:
+    assert export.guarded("clop") == "clop"
+    assert export.guarded(-0.5) == -0.5
+
+
+def test_the_csv_holds_full_precision_fractions(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 2)
+    fill(tmp_path, runs, lambda one: 1 / 3)
+    (row, *_) = csv.DictReader(io.StringIO(export.csv(findings_of(tmp_path, runs))))
+    assert float(row["linear_top1"]) == 1 / 3
+    assert row["linear_top1_n"] == "2"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow: pip install 'cl-semisup[parquet]'"
+)
+def test_parquet_holds_what_the_csv_holds(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3)
+    fill(tmp_path, runs[:-1], lambda one: 1 / 3)
+    files = {path.name: path for path in report.make(tmp_path, select(runs)).files}
+    found, text = pd.read_parquet(files["leaderboard.parquet"]), pd.read_csv(files["leaderboard.csv"])
+    assert list(found) == list(text)
+    assert found["loss"].tolist() == text["loss"].tolist()
+    assert found["linear_top1"].tolist() == pytest.approx(text["linear_top1"].tolist(), nan_ok=True)
+    assert not list((tmp_path / "made").glob(".tmp-*"))
+
+
+def test_code_in_markdown_holds_backticks() -> None:
+    assert markdown.code("a`b``c") == "```a`b``c```"
+    assert markdown.code("`") == "`` ` ``"
+
+
+def test_the_page_may_ask_the_network_for_nothing(nasty: tuple[Path, dict[str, str]]) -> None:
+    page = nasty[1]["report.html"]
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+    assert f'http-equiv="Content-Security-Policy" content="{policy}"' in page.replace("&#39;", "'")
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+def test_links_to_records_lead_to_them(nasty: tuple[Path, dict[str, str]]) -> None:
+    results, texts = nasty
+    links = re.findall(r'href="(\.\./records[^"]+)"', texts["report.html"])
+    assert len(links) == 4
+    assert all((results / "made" / link).resolve().is_file() for link in links)
+
+
+def test_a_suite_without_any_record_has_a_report(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3, learning_rate=[0.1, 1.0], label_fraction=[0.1, 1.0])
+    found = report.make(tmp_path, select(runs))
+    assert "no loss has all its runs yet" in found.text
+    assert "— 0/3" in found.text
+
+
+def test_the_report_of_500_runs_is_under_3_megabytes(tmp_path: Path) -> None:
+    losses = [f"loss_{i}" for i in range(8)]
+    runs = grid(losses, 3, learning_rate=[0.03, 0.1, 0.3, 1.0, 3.0], label_fraction=[0.02, 0.1, 0.2, 1.0])
+    for one in runs:
+        write(tmp_path, one, 0.5 + 0.01 * one.repetition, curves=curves())
+    made_files = report.make(tmp_path, select(runs)).files
+    size = next(path for path in made_files if path.name == "report.html").stat().st_size
+    assert len(runs) > 480
+    assert size < 3_000_000
+
+
+# Pictures --------------------------------------------------------------------------------------------------------
+
+
+def test_a_line_breaks_where_a_value_is_not_finite() -> None:
+    drawn = svg.line([(0, 0), (1, 1), (2, math.nan), (3, 3)])
+    assert 'd="M0.0 0.0L1.0 1.0M3.0 3.0"' in drawn
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "log", "expected"),
+    [
+        (0, 1, False, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (1, 1000, True, [1, 10, 100, 1000]),
+        (2, 3, True, [2, 2.2, 2.4, 2.6, 2.8, 3]),
+    ],
+)
+def test_ticks_are_round_and_inside(low: float, high: float, log: bool, expected: list[float]) -> None:
+    assert svg.Scale(low, high, 0, 100, log).ticks() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_many_values_are_placed_as_one_is(log: bool) -> None:
+    scale, values = svg.Scale(0.5, 80.0, 10, 390, log), [0.5, 1.0, 3.0, 80.0, 100.0]
+    assert scale.all(values) == pytest.approx([scale(v) for v in values])
+    assert (scale(0.5), scale(80.0)) == (10, 390)
+
+
+def test_a_span_of_nothing_or_of_one_value_is_not_empty() -> None:
+    for values in ([], [0.0], [5.0], [math.nan, math.inf]):
+        low, high = svg.span(values)
+        assert low < high
+    low, high = svg.span([0.0, -1.0, 3.0], log=True)
+    assert 0 < low < 3 < high
+
+
+HOSTILE_CURVES: list[dict[str, Any]] = [
+    {"history": "no", "singular_values": "no", "picture": []},
+    {"history": {"step": ["<script>"], "loss": [None], "effective_rank": [1e400], "gradient_norm": {}}},
+    {"history": {"step": [0, 1], "loss": [10**400, 1]}, "singular_values": [0.0, 0.0]},
+    {"singular_values": [math.nan], "picture": {"x": [0.1], "y": [0.1], "label": ["%s<script>"]}},
+    {"picture": {"x": [0.1, 0.2], "y": [0.1], "label": [1, 2]}},
+    {"picture": {"x": [], "y": [], "label": []}},
+    {"projection_picture": {"x": [0.1], "y": [], "label": [1], "prototypes": {"x": "<script>"}}},
+]
+
+
+@pytest.mark.parametrize("curves", HOSTILE_CURVES, ids=range(len(HOSTILE_CURVES)))
+def test_curves_that_are_no_numbers_are_left_out(tmp_path: Path, curves: dict[str, Any]) -> None:
+    write(tmp_path, run(), 0.5, curves=curves)
+    path = next(path for path in report.make(tmp_path, select([run()])).files if path.suffix == ".html")
+    page = path.read_text("utf-8")
+    assert page.count("<script>") == 1
+    assert "No pictures are stored beside the records." in page
+
+
+def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
+    seen = curves()
+    ring = {"x": [0.2, 2.0, 0.0], "y": [-0.3, 0.0, 0.0], "label": [1, 13, -1]}
+    seen["projection_picture"] = seen["picture"] | {"prototypes": ring}
+    hostile = seen["picture"] | {"prototypes": {"x": [0.1], "y": [0.1], "label": ["<script>"]}}
+    write(tmp_path, run("clop"), 0.5, curves=seen)
+    write(tmp_path, run("supcon"), 0.5, curves=curves() | {"projection_picture": hostile})
+    (path,) = (
+        path for path in report.make(tmp_path, select([run("clop"), run("supcon")])).files if path.suffix == ".html"
+    )
+    page = path.read_text("utf-8")
+    assert page.count("projections and prototypes</figcaption>") == 2
+    assert re.findall(r'class="ring ([^"]*)"', page) == ["c1", "c3", ""]
+    assert re.findall(r"<title>(prototype[^<]*)</title>", page) == [
+        "prototype of class 1",
+        "prototype of class 13",
+        "prototype",
+    ]
+    ends = [float(x) for x in re.findall(r'class="ring[^>]*><circle cx="([^"]+)"', page)]
+    assert ends == [109.2, 192.0, 100.0]  # the farthest is at the edge, with equal scales
+
+
+def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "vicreg"], 2, learning_rate=[0.1, 1.0, 10.0])
+    for one in runs:
+        hot = one.cell[1] == "vicreg" and (one.learning_rate or 0) > 0.5
+        write(tmp_path, one, 0.5, "diverged" if hot else "ok", curves=curves(5, 5))
+    found = report.make(tmp_path, select(runs))
+    page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
+    assert "<p>The first 3 of each loss: vicreg at lr 1, batch 64; vicreg at lr 10, batch 64.</p>" in page
+    drawn = page.partition("elsewhere on the grid")[2].partition("</details>")[0]
+    assert drawn.count('<path class="thin" fill="none"') == 3 * 3  # three runs in each of three pictures
+    assert "nt_xent" not in drawn
+
+
+# Side by side ----------------------------------------------------------------------------------------------------
+
+
+def test_two_folders_are_compared_run_by_run(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 4)
+    fill(tmp_path / "a", runs, lambda one: 0.5 + 0.1 * one.repetition)
+    fill(tmp_path / "b", runs[:-1], lambda one: 0.5 + 0.1 * one.repetition + 0.03 * (one.cell[1] == "supcon"))
+    text = comparison.folders(tmp_path / "a", tmp_path / "b")
+    assert "In both: 11 runs." in text
+    assert re.search(r"^nt_xent .* 0\.0 ± 0\.0", text, re.MULTILINE)
+    assert re.search(r"^supcon +3 .*\+3\.0 ± 0\.0", text, re.MULTILINE)
+
+
+def test_folders_under_different_protocols_say_which_setting_differs(tmp_path: Path) -> None:
+    for name, precision in (("a", "float32"), ("b", "bfloat16")):
+        write(tmp_path / name, run(), 0.5, precision=precision)
+    text = comparison.folders(tmp_path / "a", tmp_path / "b")
+    assert "A: precision=float32" in text
+    assert "B: precision=bfloat16" in text
+
+
+def test_a_folder_without_records_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="must be a folder of results"):
+        comparison.folders(tmp_path, tmp_path)
+
+
+def test_two_losses_are_compared_on_every_task(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 6, label_fraction=[0.1, 1.0])
+    random = np.random.RandomState(0)
+    fill(tmp_path, runs, lambda one: 0.5 + 0.2 * (one.cell[1] == "supcon") + random.normal(0, 0.01))
+    text = comparison.methods(tmp_path, select(runs), "nt_xent", "supcon")
+    assert text.count("digits, labels") == 2
+    assert "not resolvable" not in text.rpartition("\n")[0]
+    with pytest.raises(InputError, match=r"unknown loss of this suite 'supcn'. Did you mean 'supcon'\?"):
+        comparison.methods(tmp_path, select(runs), "supcn", "supcon")
+
+
+def test_two_losses_with_few_pairs_are_not_resolvable(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3)
+    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
+    assert "not resolvable" in comparison.methods(tmp_path, select(runs), "nt_xent", "supcon")
+
+
+def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp_path: Path) -> None:
+    runs = [run(loss, r) for loss in ("nt_xent", "clop") for r in range(3)]
+    for one in runs:
+        made = {"effective_rank": 10.0 + one.repetition, "nc1": 0.5, "unheard_of": 1.0}
+        write(tmp_path, one, diagnostics=made)
+    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    shown = table.of_geometry(board)
+    assert shown is not None
+    assert [column.name for column in shown.columns] == ["loss", "effective_rank", "nc1"]
+    assert shown.rows[0][1].text == "11.00 ± 2.48"  # t(0.975, 2) / sqrt(3) of a standard deviation of 1
+    assert {"effective_rank", "effective_rank_half", "nc1", "unheard_of"} <= set(table.plain_rows(board)[0])
+
+
+def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetition(tmp_path: Path) -> None:
+    runs = [run("nt_xent", r) for r in range(4)] + [run("clop", r) for r in range(4)]
+    for one, score in zip(runs, (0.5, 0.6, 0.7, 0.96, 0.5, 0.6, 0.7), strict=False):
+        write(tmp_path, one, score)
+    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    shown = table.of_board(board)
+    at = [column.name for column in shown.columns].index("IQM %")
+    assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}

@@ -1,0 +1,111 @@
+"""A record is there whole or not at all."""
+
+import errno
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup.errors import ResultsError
+from cl_semisup.results import protocol, records
+from cl_semisup.suite.run import Run
+from cl_semisup.suite.suite import Suite
+
+
+@pytest.fixture
+def run(parse: Callable[[str], Suite], text: str) -> Run:
+    return parse(text).runs[-1]
+
+
+def record_of(run: Run) -> dict[str, Any]:
+    kept = protocol.settings(run, "0", "float32")
+    return {
+        "schema": records.SCHEMA,
+        "id": run.id,
+        "status": "ok",
+        "reason": "",
+        "run": run.as_dict(),
+        "resolved": {"classes": 10},
+        "scores": {"knn_top1": 0.5},
+        "diagnostics": {},
+        "cost": {},
+        "protocol": {"fingerprint": protocol.fingerprint(kept), "settings": kept},
+        "versions": {"plugins": protocol.versions(run)},
+    }
+
+
+def test_what_is_written_is_read(tmp_path: Path, run: Run) -> None:
+    path = records.write(tmp_path, run, record_of(run), {"history": {"loss": [1.0]}})
+    assert path == tmp_path / "records" / "digits" / "clop" / f"{run.id}.json"
+    assert records.read(path) == record_of(run)
+    assert records.read_curves(path) == {"history": {"loss": [1.0]}}
+    assert records.find(tmp_path, [run]) == {run.id: record_of(run)}
+    assert list(records.every(tmp_path)) == [path]
+
+
+def test_nan_is_refused_since_it_is_not_json(tmp_path: Path, run: Run) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        records.write(tmp_path, run, record_of(run) | {"scores": {"knn_top1": float("nan")}}, {})
+    assert list(records.every(tmp_path)) == []
+
+
+def test_a_full_disk_leaves_the_old_record_and_no_litter(
+    tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = records.write(tmp_path, run, record_of(run), {})
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ResultsError, match="No space left on device. Free some space and start again; finished runs are kept"
+    ):
+        records.write(tmp_path, run, record_of(run) | {"reason": "new"}, {})
+    assert records.read(path)["reason"] == ""
+    assert not list(tmp_path.rglob(".tmp-*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must be a record in JSON"),
+        ('{"schema": 1, "id"', "must be a record in JSON"),
+        ("[1]", "must be a record with a schema number"),
+        ('{"schema": 99}', "has schema 99, made by a newer version; this one reads up to 1"),
+        ('{"schema": 1, "id": "x"}', "needs 'status' as str. Got NoneType"),
+    ],
+)
+def test_a_damaged_record_says_what_is_wrong_and_what_to_do(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "x.json"
+    path.write_text(content)
+    with pytest.raises(ResultsError) as caught:
+        records.read(path)
+    assert message in str(caught.value)
+    assert "Delete it; the run is then done again." in str(caught.value)
+
+
+def test_a_record_in_another_runs_place_is_refused(tmp_path: Path, run: Run) -> None:
+    path = tmp_path / "abc.json"
+    path.write_text(json.dumps(record_of(run)))
+    with pytest.raises(ResultsError, match="which belongs in another file"):
+        records.read(path)
+
+
+def test_a_changed_plug_in_makes_a_record_stale(run: Run) -> None:
+    record = record_of(run)
+    assert protocol.stale(record) == []
+    record["versions"]["plugins"]["losses.nt_xent"] = "0"
+    assert protocol.stale(record) == ["losses.nt_xent"]  # clop's base: nested plug-ins count
+    record["protocol"]["settings"]["version"] = 0
+    assert "protocol" in protocol.stale(record)
+
+
+def test_a_users_loss_that_is_not_at_hand_is_not_stale(run: Run) -> None:
+    record = record_of(run)
+    record["run"]["loss"] = {"someones_own": {}}
+    record["versions"]["plugins"]["losses.someones_own"] = "abc"
+    assert protocol.stale(record) == []

@@ -1,0 +1,185 @@
+"""Any text may be given as a suite: it is a suite or a list of faults with places, soon, and nothing is written.
+
+The long form: python benchmarks/fuzz.py suites
+"""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cl_semisup import cli, plugins
+from cl_semisup.config import grid
+from cl_semisup.errors import SuiteError
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.suite import suite
+from cl_semisup.suite.settings import LearningRate
+from cl_semisup.suite.suite import Suite
+
+EXAMPLES = int(os.environ.get("FUZZ", "200"))
+SOON = 20.0  # processor seconds for one text; a few milliseconds but for the first, which imports torch
+fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+
+KEYS = [*suite.grid.annotations(suite.Cells), *suite.grid.annotations(suite.About), "views", "evaluation", "lossses"]
+NAMES = [name for folder in plugins.FOLDERS for name in plugins.names(folder)]
+odd = st.sampled_from(
+    [None, True, "", "none", "../..", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J", "=1+1", "1e-4", "1_000", "0x10", ".inf",
+     "<script>", "{{x}}", "~", "records", "é" * 70, -1, 0, 1, 2, 3.5, 1e308, -1e308, 10**30, float("nan"), float("inf")]
+)  # fmt: skip
+leaves = st.one_of(
+    odd,
+    st.sampled_from(NAMES),
+    st.integers(-3, 300),
+    st.floats(0.001, 2.0),
+    st.text(max_size=8),
+    st.booleans(),
+    st.dates(),
+    st.binary(max_size=4),
+)
+nodes = st.recursive(
+    leaves,
+    lambda inside: st.one_of(
+        st.lists(inside, max_size=3),
+        st.dictionaries(st.one_of(st.sampled_from(NAMES + KEYS), leaves), inside, max_size=3),
+    ),
+    max_leaves=6,
+)
+VALID: dict[str, Any] = {
+    "question": "Is it checked?",
+    "datasets": "digits",
+    "encoder": {"mlp": {"width": 16, "layers": 1}},
+    "losses": ["nt_xent", {"clop": {"base": "supcon"}}],
+    "label_fraction": [0.1, 0.5],
+    "learning_rate": 0.1,
+    "batch_size": 128,
+    "repetitions": 1,
+    "epochs": 1,
+}
+
+
+@st.composite
+def near(draw: Callable[..., Any]) -> str:
+    """A valid suite with a few keys changed, added or gone: it gets past the first checks."""
+    data = dict(VALID)
+    for key in draw(st.lists(st.sampled_from(KEYS), max_size=3)):
+        data[key] = draw(nodes)
+    for key in draw(st.lists(st.sampled_from(list(VALID)), max_size=1)):
+        data.pop(key, None)
+    return _dumped(data)
+
+
+@st.composite
+def spoilt(draw: Callable[..., Any]) -> str:
+    """A valid suite's text with characters of YAML's own put in or taken out."""
+    text = _dumped(VALID)
+    for _ in range(draw(st.integers(1, 4))):
+        at, width = draw(st.integers(0, len(text))), draw(st.integers(0, 3))
+        piece = draw(st.sampled_from(PIECES))
+        text = text[:at] + piece + text[at + width :]
+    return text
+
+
+PIECES = [*"&*!|>%@`{}[],:?-#'\"\t\n\x00\x85\ufeff", "- ", ": ", "&a ", "*a", "<<: *a", "!!timestamp ", "!!bool ", "!!int ",
+          "!!binary ", "!!set ", "!!python/object/apply:os.system ", "? ", "---\n", "...\n", "%YAML 9.9\n", "\\ud800", "[" * 60,
+          "9" * 5000, "1e9999", "0o99", "\n  "]  # fmt: skip
+
+
+def _dumped(data: dict[Any, Any]) -> str:
+    try:
+        return yaml.safe_dump(data, allow_unicode=True)
+    except (yaml.YAMLError, ValueError, UnicodeEncodeError, OverflowError, TypeError):
+        return repr(data)
+
+
+@fuzz
+@given(text=st.one_of(near(), spoilt(), nodes.map(lambda node: _dumped({"question": node})), st.text(max_size=200)))
+def test_any_text_is_a_suite_or_a_list_of_faults(text: str) -> None:
+    began = time.process_time()
+    try:
+        found = suite.parse(text, "s.yaml")
+    except SuiteError as error:
+        assert error.faults
+        for fault in error.faults:
+            assert fault.startswith("s.yaml:"), fault
+            fault.encode()  # it can be printed
+            assert not any(mark in fault for mark in "\x00\x1b\x07"), fault
+    else:
+        _is_sound(found)
+    assert time.process_time() - began < SOON
+
+
+def _is_sound(found: Suite) -> None:
+    """A suite that passed can be stored, and its results stay in their folder."""
+    assert found.runs
+    assert len({run.id for run in found.runs}) == len(found.runs)
+    root = Path("/results")
+    assert SuiteSnapshot.of(found).folder(root).resolve().parent == root
+    assert found.name.lower() not in ("records", "checkpoints", "claims")
+    assert not Path(found.data_dir).is_absolute()
+    assert ".." not in Path(found.data_dir).parts
+    for text in (found.question, found.baseline, found.score):
+        text.encode()
+
+
+@settings(max_examples=max(5, EXAMPLES // 20), deadline=None, suppress_health_check=list(HealthCheck))
+@given(content=st.one_of(st.binary(max_size=300), spoilt().map(lambda text: text.encode("utf-8", "surrogatepass"))))
+def test_any_file_is_checked_without_a_traceback_and_without_writing(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz", numbered=True)
+    (folder / "s.yaml").write_bytes(content)
+    code = cli.main(["check", str(folder / "s.yaml"), "--results", str(folder / "results")])
+    assert code in (cli.OK, cli.BAD_INPUT)
+    assert [path.name for path in folder.iterdir()] == ["s.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("name: records", "name: must not be records, checkpoints, claims, which are taken. Got 'records'."),
+        ("views: []", "views: must not be an empty list. Got []. Give at least one value."),
+        ("name: Claims", "name: must not be records, checkpoints, claims, which are taken. Got 'Claims'."),
+        ("data_dir: /etc", "data_dir: must be a folder inside the one where the command runs"),
+        ("data_dir: ../other", "data_dir: must be a folder inside the one where the command runs"),
+        ('baseline: "\\e[2J"', "must be text without control characters. Got '\\x1b'."),
+        ('baseline: "\\ud800"', "must be text without control characters."),
+        ("baseline: !!timestamp x", "must be valid YAML: could not determine a constructor for the tag"),
+        ("download: !!bool maybe", "must look like its tag tag:yaml.org,2002:bool. Got 'maybe'."),
+    ],
+)
+def test_what_fuzzing_found_stays_mended(text: str, line: str, message: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        suite.parse(text + line + "\n", "s.yaml")
+    assert message in str(caught.value)
+
+
+def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:
+    many = ", ".join(str(i / 1000) for i in range(1, 1001))
+    clop = f"{{clop: {{weight: [{many}], base: {{nt_xent: {{temperature: [{many}]}}}}}}}}"
+    began = time.process_time()
+    for old, new in (
+        ("losses: [nt_xent, clop]", f"losses: {clop}"),
+        ("label_fraction: 0.1\nlearning_rate: 0.1", f"label_fraction: [{many}]\nlearning_rate: [{many}]"),
+        ("repetitions: 1", f"repetitions: 1000\nprojector: {{dim: [{', '.join(map(str, range(100, 300)))}]}}"),
+    ):
+        assert old in text
+        with pytest.raises(
+            SuiteError, match="must stand for at most 100,000 combinations. Got [0-9,]+. Split the suite."
+        ):
+            suite.parse(text.replace(old, new), "s.yaml")
+    assert time.process_time() - began < SOON
+
+
+def test_a_long_list_takes_no_longer_a_value_than_a_short_one() -> None:
+    faults: list[grid.Fault] = []
+    began = time.process_time()
+    found = grid.options([*range(1, 20_001), 1], LearningRate, ("learning_rate",), faults)
+    assert time.process_time() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
+    assert len(found) == 20_000
+    assert [fault.place for fault in faults] == [("learning_rate", 20_000)]

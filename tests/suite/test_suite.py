@@ -1,0 +1,239 @@
+"""Everything about a suite is checked before anything runs, and told with its place, rule, value and remedy."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cl_semisup import plugins
+from cl_semisup.config import yaml_source
+from cl_semisup.errors import SuiteError
+from cl_semisup.suite import suite
+from cl_semisup.suite.run import UNTRAINED, Run
+from cl_semisup.suite.suite import Suite
+
+Parse = Callable[[str], Suite]
+ROOT = Path(__file__).parents[2]
+DESCENTS = ROOT / "suites" / "collapse.yaml"  # the gate's, with keys of its own
+SHIPPED = [*sorted(set((ROOT / "suites").glob("*.yaml")) - {DESCENTS}), ROOT / "tests" / "tiny.yaml"]
+
+
+def faults(parse: Parse, text: str) -> list[str]:
+    with pytest.raises(SuiteError) as caught:
+        parse(text)
+    return caught.value.faults
+
+
+def test_every_list_is_a_grid(parse: Parse, text: str) -> None:
+    many = text.replace("learning_rate: 0.1", "learning_rate: [0.1, 1e-3]").replace("[nt_xent, clop]", "nt_xent")
+    many = many.replace("label_fraction: 0.1", "label_fraction: [0.1, 1]").replace("repetitions: 1", "repetitions: 2")
+    runs = [run for run in parse(many).runs if run.epochs]
+    assert len(runs) == 2 * 2 * 2
+    assert {run.learning_rate for run in runs} == {0.1, 0.001}
+    assert len({run.id for run in runs}) == len(runs)
+
+
+def test_nested_settings_are_grids_too(parse: Parse, text: str) -> None:
+    nested = "losses:\n  - clop: {weight: [0.1, 1], base: [nt_xent, {supcon: {temperature: [0.1, 0.5]}}]}"
+    runs = [run for run in parse(text.replace("losses: [nt_xent, clop]", nested)).runs if run.epochs]
+    assert len(runs) == 2 * 3
+    assert runs[0].loss["clop"]["base"] == {"nt_xent": {"temperature": 0.5}}
+
+
+def test_a_run_id_is_what_was_asked_with_defaults_filled_in(parse: Parse, text: str) -> None:
+    spelled = (
+        text.replace("nt_xent, clop", "{nt_xent: {temperature: 0.5}}, clop") + "optimizer: {sgd: {momentum: 0.9}}\n"
+    )
+    assert [run.id for run in parse(spelled).runs] == [run.id for run in parse(text).runs]
+    other = parse(text.replace("nt_xent, clop", "{nt_xent: {temperature: 0.4}}, clop"))
+    assert [run.id for run in other.runs] != [run.id for run in parse(text).runs]
+
+
+def test_a_run_survives_its_record(parse: Parse, text: str) -> None:
+    for run in parse(text).runs:
+        assert Run.from_dict(json.loads(json.dumps(run.as_dict()))).id == run.id
+
+
+def test_one_untrained_floor_goes_with_all_cells_of_a_task(parse: Parse, text: str) -> None:
+    many = text.replace("learning_rate: 0.1", "learning_rate: [0.1, 1]").replace("repetitions: 1", "repetitions: 2")
+    floors = [run for run in parse(many).runs if run.cell[1] == UNTRAINED]
+    assert len(floors) == 2
+    assert all(run.epochs == 0 and run.learning_rate is None for run in floors)
+
+
+def test_the_data_sets_own_views_are_the_default_and_can_be_changed(parse: Parse, text: str) -> None:
+    assert parse(text).runs[-1].views["rotation"] == 15
+    changed = parse(text + "views: {rotation: 3}\n").runs[-1].views
+    assert changed["rotation"] == 3
+    assert changed["zoom"] == 0.15
+
+
+def test_evaluation_changes_and_drops_probes(parse: Parse, text: str) -> None:
+    run = parse(text + "score: knn_top1\nevaluation: {knn: {k: 20}, linear: false}\n").runs[-1]
+    assert run.evaluation["knn"] == {"k": 20, "temperature": 0.1, "of": "features"}
+    assert "linear" not in run.evaluation
+    assert "geometry" in run.evaluation
+
+
+MESSAGES = [
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [nt_xent, dhell]",
+        "s.yaml:4:19: losses[1]: unknown loss 'dhell'. Did you mean 'dhel'?",
+    ),
+    ("epochs: 1", "epocs: 1", "s.yaml:9:1: epocs: unknown key 'epocs'. Did you mean 'epochs'?"),
+    ("learning_rate: 0.1", "learning_rate: [0.1, -1]", "s.yaml:6:22: learning_rate[1]: must be greater than 0"),
+    ("learning_rate: 0.1", "learning_rate: fast", "s.yaml:6:16: learning_rate: must be a valid number"),
+    ("learning_rate: 0.1", "learning_rate: .inf", "s.yaml:6:16: learning_rate: must be a finite number"),
+    ("label_fraction: 0.1", "label_fraction: 0", "s.yaml:5:17: label_fraction: must be greater than 0"),
+    ("label_fraction: 0.1", "label_fraction: 1.5", "s.yaml:5:17: label_fraction: must be less than or equal to 1"),
+    ("batch_size: 128", "batch_size: 1", "s.yaml:7:13: batch_size: must be greater than or equal to 2"),
+    ("batch_size: 128", "batch_size: 64.5", "s.yaml:7:13: batch_size: must be a valid integer"),
+    ("batch_size: 128", 'batch_size: "64"', "s.yaml:7:13: batch_size: must be a valid integer"),
+    ("batch_size: 128", "batch_size: true", "s.yaml:7:13: batch_size: must be a valid integer"),
+    (
+        "batch_size: 128",
+        "batch_size: [64, 2000]",
+        "s.yaml:7:18: batch_size[1]: must not exceed the data: digits has 1437 training images. Got 2000. Lower it.",
+    ),
+    ("batch_size: 128", "batch_size: [64, 64]", "s.yaml:7:18: batch_size[1]: must name each value once. Got 64 again"),
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [nt_xent, {nt_xent: {temperature: 0.5}}]",
+        "s.yaml:4:19: losses[1]: must name each",
+    ),
+    (
+        "losses: [nt_xent, clop]",
+        "losses: [{nt_xent: {temprature: 1}}]",
+        "s.yaml:4:21: losses[0].nt_xent.temprature: unknown key",
+    ),
+    ("losses: [nt_xent, clop]", "losses: {nt_xent: {}, clop: {}}", "s.yaml:4:9: losses: must be a loss's name"),
+    ("losses: [nt_xent, clop]", "losses: []", "s.yaml:4:9: losses: must not be an empty list"),
+    ("epochs: 1", "label: 3\nepochs: 1", "s.yaml:9:1: label: unknown key 'label'."),
+    ("question: Is it checked?\n", "", "s.yaml:1:1: suite: needs 'question'"),
+    ("question: Is it checked?", "question: [a, b]", "s.yaml:1:11: question: must be one value, not a grid."),
+    ("epochs: 1", "epochs: 1\nname: ../../etc", "s.yaml:10:7: name: must be 1 to 64 letters"),
+    ("epochs: 1", "epochs: 1\nlabels_per_class: 2", "s.yaml:10:1: labels_per_class: must stand alone"),
+    (
+        "label_fraction: 0.1",
+        "labels_per_class: 500",
+        "s.yaml:5:19: labels_per_class: must fit every class: the smallest has 139",
+    ),
+    ("epochs: 1", "epochs: 1\nbaseline: dhel", "s.yaml:10:11: baseline: unknown loss of this suite 'dhel'."),
+    ("epochs: 1", "epochs: 1\nscore: knn", "s.yaml:10:8: score: unknown score 'knn'."),
+    ("epochs: 1", "epochs: 1\nevaluation: {kmn: {}}", "s.yaml:10:14: evaluation: unknown probe 'kmn'."),
+    (
+        "epochs: 1",
+        "epochs: 1\nprojector: {dim: 4}",
+        "s.yaml:4:19: losses[1]: clop: orthonormal prototypes need at least",
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "message"), MESSAGES, ids=[m[2][:60] for m in MESSAGES])
+def test_a_fault_says_where_rule_value_and_remedy(parse: Parse, text: str, old: str, new: str, message: str) -> None:
+    assert old in text
+    assert any(fault.startswith(message) for fault in faults(parse, text.replace(old, new))), faults(
+        parse, text.replace(old, new)
+    )
+
+
+def test_orthonormal_prototypes_for_more_classes_than_dimensions_point_to_the_alternatives(
+    parse: Parse, text: str
+) -> None:
+    (fault,) = faults(parse, text + "projector: {dim: 4}\n")
+    assert (
+        "Got classes=10, dim=4. Set projector dim >= 10, or prototypes: simplex_etf (dim >= 9) or random_unit." in fault
+    )
+
+
+def test_all_faults_are_told_at_once_in_the_order_of_the_file(parse: Parse, text: str) -> None:
+    broken = text.replace("0.1", "-1").replace("128", "1").replace("epochs: 1", "epocs: 1")
+    lines = [int(fault.split(":")[1]) for fault in faults(parse, broken)]
+    assert lines == sorted(lines)
+    assert len(lines) == 5  # fraction, rate, batch, the unknown key, and the missing epochs
+
+
+def test_numbers_are_those_of_yaml_1_2(parse: Parse, text: str) -> None:
+    runs = parse(
+        text.replace("learning_rate: 0.1", "learning_rate: 1e-3").replace("batch_size: 128", "batch_size: 064")
+    ).runs
+    assert runs[-1].learning_rate == 0.001
+    assert runs[-1].batch_size == 64
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        ("", "s.yaml:1:1: must not be empty."),
+        ("- a\n- b\n", "s.yaml:1:1: must be a mapping of keys. Got list."),
+        ("question: [a", "s.yaml:1:13: must be valid YAML:"),
+        ("question: a\nquestion: b\n", "s.yaml:2:1: duplicate key 'question' (first on line 1)."),
+        ("question: !!python/name:os.system x\n", "s.yaml:1:11: must be valid YAML: could not determine a constructor"),
+        ("question: &a [*a]\n", "s.yaml:1:11: must not contain itself"),
+        ("a: \x00", "s.yaml:1:1: must be valid YAML: unacceptable character"),
+        ("? [a, b]\n: 1\n", "s.yaml:1:3: must be valid YAML: found unhashable key"),
+    ],
+)
+def test_broken_yaml_is_told_with_its_place(parse: Parse, broken: str, message: str) -> None:
+    assert faults(parse, broken)[0].startswith(message)
+
+
+def test_an_alias_bomb_is_refused_quickly(parse: Parse) -> None:
+    bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
+    bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
+    assert "must stay under 100000 values with aliases expanded" in faults(parse, bomb)[0]
+
+
+def test_ten_thousand_cells_expand_in_seconds(parse: Parse, text: str) -> None:
+    import time
+
+    rates = ", ".join(str(i / 1000) for i in range(1, 101))
+    many = text.replace("learning_rate: 0.1", f"learning_rate: [{rates}]").replace("repetitions: 1", "repetitions: 50")
+    began = time.perf_counter()
+    assert len({run.id for run in parse(many).runs}) == 100 * 2 * 50 + 50
+    assert time.perf_counter() - began < 30  # about 1 s; a quadratic step would take minutes
+
+
+# collapse.yaml trains no network and has keys of its own; the gate's tests read it
+SHIPPED = [p for p in sorted((ROOT / "suites").rglob("*.yaml")) if p.name != "collapse.yaml"]
+SHIPPED.append(ROOT / "tests" / "tiny.yaml")
+
+
+def test_suites_that_come_along_are_valid_and_name_the_schema() -> None:
+    for path in SHIPPED:
+        first = path.read_text().splitlines()[0]
+        named = path.parent / first.removeprefix("# yaml-language-server: $schema=")
+        assert named.resolve() == (ROOT / "suites" / "suite.schema.json").resolve(), path
+        assert suite.read(path).runs
+
+
+def test_an_experiment_on_free_embeddings_is_sent_to_the_gate() -> None:
+    with pytest.raises(SuiteError, match=r"collapse.yaml:2:1: descents: belongs to the gate.* Do `benchmark.py gate "):
+        suite.read(DESCENTS)
+
+
+def test_the_committed_schema_is_current() -> None:
+    committed = json.loads((ROOT / "suites" / "suite.schema.json").read_text())
+    assert committed == json.loads(json.dumps(suite.schema())), "python benchmark.py schema > suites/suite.schema.json"
+
+
+def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> None:
+    checks = jsonschema.Draft202012Validator(suite.schema())
+    checks.check_schema(checks.schema)
+    for path in SHIPPED:
+        assert checks.is_valid(yaml_source.parse(path.read_text(), str(path)).data), path
+    for old, new in (
+        ("nt_xent, clop", "dhell"),
+        ("epochs: 1", "epocs: 1"),
+        ("128", "1"),
+        ("fraction: 0.1", "fraction: 2"),
+    ):
+        assert not checks.is_valid(yaml_source.parse(text.replace(old, new), "s.yaml").data), new
+
+
+def test_the_zoo_names_every_loss() -> None:
+    runs = suite.read(ROOT / "suites" / "zoo.yaml").runs
+    assert {run.cell[1] for run in runs} - {UNTRAINED} == set(plugins.names("losses"))

@@ -1,0 +1,177 @@
+"""A training interrupted at a checkpoint goes on bit for bit on a CPU: network, momentum copy and the loss's memory."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_semisup import losses, plugins
+from cl_semisup.data.settings import Views
+from cl_semisup.data.views import ViewMaker, weak
+from cl_semisup.losses import asks
+from cl_semisup.suite.settings import Projector, Schedule
+from cl_semisup.training import loop
+from cl_semisup.training.checkpoint import Checkpoint
+from cl_semisup.training.loop import History, Parts
+from cl_semisup.training.model import Model
+from cl_semisup.training.needs import heads
+
+IMAGES, BATCH, EPOCHS = 80, 16, 2  # 10 steps
+STOP = 7  # in the second epoch
+NAMES = ("digits", 0)
+DIM = 12
+
+# Every loss with its defaults, or small where it has a memory; further forms of a loss under a name of their own.
+SMALL: dict[str, dict[str, Any]] = {
+    "adversarial_distribution": {"steps": 2},
+    "asymmetric_adversarial": {"steps": 2},
+    "byol": {"hidden": 16},
+    "comatch": {"memory": 24, "alignment": 4, "smoothing": 0.5, "threshold": 0.2, "graph_threshold": 0.1},
+    "dino": {"prototypes": 12},
+    "koleo": {"base": "moco_v3"},
+    "lejepa": {"directions": 8},
+    "lorac": {"memory": 24},
+    "moco_v2": {"queue": 24},
+    "simmatch": {"alignment": 4},
+    "sscl_style": {"memory": 24, "threshold": 0.2},
+    "swav": {"prototypes": 12, "queue": 24, "queue_epoch": 1},
+}
+FURTHER: dict[str, tuple[str, dict[str, Any]]] = {
+    "anti_collapse pair": ("anti_collapse", {"kind": "pair", "form": "linear"}),
+    "clop learned": ("clop", {"prototypes": "learned"}),
+    "clop over pauc": ("clop", {"base": "pauc"}),
+    "dscl queue": ("dscl", {"queue": 24}),
+    "l_statistic of labels": ("l_statistic", {"base": "cross_entropy", "kept": 0.5}),
+}
+CASES = {name: (name, SMALL.get(name, {})) for name in plugins.names("losses")} | FURTHER
+# Those whose state training changes.
+REMEMBERING = [
+    "anti_collapse", "blcl", "byol", "clop learned", "comatch", "dino", "dscl queue", "koleo", "lorac", "moco_v2",
+    "moco_v3", "pauc", "clop over pauc", "siglip", "simmatch", "simsiam", "sscl_style", "swav", "tico",
+]  # fmt: skip
+# The other optimizers, where the loss has parameters of its own, at first without a gradient (dino, swav), or a memory.
+OTHERS = [(case, optimizer) for case in ("byol", "blcl", "dino", "swav", "siglip") for optimizer in ("adamw", "lars")]
+
+
+class InterruptedRunError(RuntimeError):
+    """Stands for a crash."""
+
+
+def _crash_after(steps: int, optimizer: torch.optim.Optimizer) -> None:
+    """Die in the middle of a step, before the weights move."""
+    done = iter(range(steps))
+
+    def crash(*_: Any) -> None:
+        if next(done, None) is None:
+            raise InterruptedRunError
+
+    optimizer.register_step_pre_hook(crash)
+
+
+def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Parts:
+    data = plugins.load("datasets", "digits")().load(Path())
+    loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
+    encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
+    model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(asks(loss).needs), NAMES)
+    shown = torch.as_tensor(data.train_labels[:IMAGES]).clone()
+    shown[::2] = -1
+    mean, std = torch.tensor([0.3]), torch.tensor([0.35])
+    settings = Views(rotation=15.0, shift=0.1)
+    weights, others = loop.parameters(model, loss)
+    return Parts(
+        model=model,
+        loss=loss,
+        views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
+        optimizer=plugins.load("optimizers", optimizer)().build(weights, others),
+        images=torch.as_tensor(data.train_images[:IMAGES]),
+        shown=shown,
+        names=NAMES,
+        history=History(),
+    )
+
+
+def _train(parts: Parts, checkpoint: Checkpoint | None = None) -> None:
+    loop.train(
+        parts, epochs=EPOCHS, batch_size=BATCH, peak=0.05, schedule=Schedule(warmup_epochs=0.5), checkpoint=checkpoint
+    )
+
+
+def _tensors(parts: Parts) -> dict[str, Tensor]:
+    """Everything that training changes: network, loss, optimizer."""
+    found = {f"model.{key}": value for key, value in parts.model.state_dict().items()}
+    if isinstance(parts.loss, nn.Module):
+        found |= {f"loss.{key}": value for key, value in parts.loss.state_dict().items()}
+    for number, state in parts.optimizer.state_dict()["state"].items():
+        found |= {f"optimizer.{number}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    return found
+
+
+@pytest.mark.parametrize(("case", "optimizer"), [*((case, "sgd") for case in CASES), *OTHERS])
+def test_a_resumed_training_is_the_same_bit_for_bit(case: str, optimizer: str, tmp_path: Path) -> None:
+    name, params = CASES[case]
+    whole = _parts(name, params, optimizer)
+    _train(whole)
+
+    broken = _parts(name, params, optimizer)
+    _crash_after(STOP, broken.optimizer)
+    with pytest.raises(InterruptedRunError):
+        _train(broken, Checkpoint(tmp_path / "run.pt", every=0))
+
+    resumed = _parts(name, params, optimizer)
+    saved = Checkpoint(tmp_path / "run.pt", every=0)
+    state = saved.load(torch.device("cpu"))  # tensors and plain values only
+    assert state is not None
+    assert state["step"] == STOP
+    _train(resumed, saved)
+
+    expected, found = _tensors(whole), _tensors(resumed)
+    assert expected.keys() == found.keys()
+    different = [key for key in expected if not torch.equal(expected[key], found[key])]
+    assert not different
+    assert whole.history == resumed.history
+
+
+@pytest.mark.parametrize("case", REMEMBERING)
+def test_the_memory_of_a_loss_changes_and_matters(case: str, tmp_path: Path) -> None:
+    """Else the test above would prove nothing: with the loss's state left out, the end is another."""
+    name, params = CASES[case]
+    whole = _parts(name, params)
+    first = _memory(whole)
+    _train(whole)
+    assert _moved(first, _memory(whole))
+
+    broken = _parts(name, params)
+    _crash_after(STOP, broken.optimizer)
+    checkpoint = Checkpoint(tmp_path / "run.pt", every=0)
+    with pytest.raises(InterruptedRunError):
+        _train(broken, checkpoint)
+    state = checkpoint.load(torch.device("cpu"))
+    assert state is not None
+    state["loss"] = first
+    checkpoint.save(state)
+    forgetful = _parts(name, params)
+    _train(forgetful, checkpoint)
+    assert whole.history.loss != forgetful.history.loss
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - set(REMEMBERING)))
+def test_no_other_loss_has_a_memory(case: str) -> None:
+    """A loss whose state training changes belongs in the list above."""
+    parts = _parts(*CASES[case])
+    first = _memory(parts)
+    if first:
+        _train(parts)
+        assert not _moved(first, _memory(parts))
+
+
+def _memory(parts: Parts) -> dict[str, Tensor]:
+    """A copy of the loss's state."""
+    if not isinstance(parts.loss, nn.Module):
+        return {}
+    return {key: value.clone() for key, value in parts.loss.state_dict().items()}
+
+
+def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+    return any(not torch.equal(value, after[key]) for key, value in before.items())

@@ -1,0 +1,277 @@
+"""What every loss of a repetition shares, and what training does step by step."""
+
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cl_semisup import losses, plugins
+from cl_semisup.data import labels
+from cl_semisup.data.settings import Views
+from cl_semisup.data.views import ViewMaker, weak
+from cl_semisup.losses import Asks
+from cl_semisup.suite.settings import Projector, Schedule
+from cl_semisup.training import loop, momentum
+from cl_semisup.training.loop import Diverged, History, Parts
+from cl_semisup.training.model import Model
+from cl_semisup.training.needs import heads
+from cl_semisup.training.schedule import effective, factor
+from tests.helpers import metrics as oracles
+
+IMAGES, SIDE, CLASSES = 64, 8, 4
+NAMES = ("digits", 0)
+FLAT = Schedule(scaling="none", decay="constant")
+
+
+def make(loss: Any, names: tuple[object, ...] = NAMES, shown: Tensor | None = None) -> Parts:
+    """A tiny run on random images."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8)
+    encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
+    needs = losses.asks(loss).needs
+    model = Model(lambda: encoder.build(1, SIDE), Projector(dim=8), CLASSES, heads(needs), names)
+    settings = Views(rotation=10.0, shift=0.1)
+    recipes = {"full": settings, "weak": weak(settings)}
+    views = {name: ViewMaker(recipe, torch.zeros(1), torch.ones(1)) for name, recipe in recipes.items()}
+    optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
+    shown = torch.arange(IMAGES) % CLASSES if shown is None else shown
+    return Parts(model, loss, views, optimizer, images, shown, names, History())
+
+
+def train(parts: Parts, **changed: Any) -> Parts:
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "peak": 0.05, "schedule": FLAT}
+    loop.train(parts, **(settings | changed))
+    return parts
+
+
+def weights(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+class Watching(nn.Module):
+    """A loss that remembers what it was given."""
+
+    def __init__(self, asks: Asks = Asks()):
+        super().__init__()
+        self.asks, self.seen = asks, list[dict[str, Any]]()
+
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor, **needed: Any) -> Tensor:
+        self.seen.append({"z1": z1.detach(), "z2": z2.detach(), "labels": labels, **needed})
+        return (z1 - z2).square().mean()
+
+
+def test_the_same_run_twice_gives_the_same_weights_to_the_bit() -> None:
+    first, again = (train(make(losses.build("nt_xent"))) for _ in range(2))
+    assert torch.equal(weights(first.model), weights(again.model))
+    assert first.history == again.history
+
+
+def test_the_geometry_of_projections_is_recorded_along_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "LOGGED_POINTS", 4)  # of 8 steps: every second
+    parts = train(make(Watching()))
+    seen = [step for number, step in enumerate(parts.loss.seen) if number % 2]  # type: ignore[attr-defined]
+    u, v = ([oracles.unit(step[side].double().numpy()) for step in seen] for side in ("z1", "z2"))
+    assert parts.history.step == [1, 3, 5, 7]
+    assert parts.history.effective_rank == pytest.approx([oracles.effective_rank(each) for each in u], rel=1e-4)
+    assert parts.history.spread == pytest.approx([oracles.spread(each) for each in u], rel=1e-4)
+    assert parts.history.alignment == pytest.approx([oracles.alignment(a, b) for a, b in zip(u, v, strict=True)])
+
+
+def test_losses_of_a_repetition_share_first_weights_views_and_batches() -> None:
+    one, other = make(losses.build("nt_xent")), make(losses.build("cross_entropy"))
+    assert torch.equal(weights(one.model.encoder), weights(other.model.encoder))
+    assert torch.equal(weights(one.model.projector), weights(other.model.projector))
+    assert torch.equal(loop.epoch_order(one, 3, 64), loop.epoch_order(make(losses.build("dhel")), 3, 64))
+    watched = [train(make(Watching(Asks(needs=("index", "inputs")))), epochs=1).loss.seen[0] for _ in range(2)]  # type: ignore[attr-defined]
+    assert torch.equal(watched[0]["index"], watched[1]["index"])
+    assert torch.equal(watched[0]["inputs"][0], watched[1]["inputs"][0])
+
+
+def test_repetitions_differ_in_weights_batches_and_label_sets() -> None:
+    one, other = make(losses.build("nt_xent"), ("digits", 0)), make(losses.build("nt_xent"), ("digits", 1))
+    assert not torch.equal(weights(one.model), weights(other.model))
+    assert not torch.equal(loop.epoch_order(one, 0, 64), loop.epoch_order(other, 0, 64))
+
+
+def test_every_image_is_seen_once_an_epoch() -> None:
+    parts = train(make(Watching(Asks(needs=("index", "epoch")))), epochs=3)
+    for epoch in range(3):
+        seen = torch.cat([s["index"] for s in parts.loss.seen if s["epoch"] == epoch])  # type: ignore[attr-defined]
+        assert sorted(seen.tolist()) == list(range(IMAGES))
+
+
+def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
+    shown = torch.full((IMAGES,), -1)
+    shown[:6] = torch.arange(6) % CLASSES
+    parts = train(make(Watching(Asks(trains_on="labelled", needs=("index",))), shown=shown))
+    seen = torch.cat([s["index"] for s in parts.loss.seen])  # type: ignore[attr-defined]
+    assert set(seen.tolist()) == set(range(6))
+    assert len(seen) == 2 * IMAGES  # as many steps as any other loss
+
+
+def test_a_hidden_label_changes_nothing() -> None:
+    """Labels that the run may not see are scrambled: the trained weights stay the same to the bit."""
+    true = np.arange(IMAGES, dtype=np.int64) % CLASSES
+    shown = labels.draw(true, "digits", 0, fraction=0.25, per_class=None)
+    if not isinstance(shown, np.ndarray):
+        shown = shown.shown
+    scrambled = np.where(shown >= 0, true, (true + 1) % CLASSES)
+    again = np.where(shown >= 0, scrambled, -1)
+    results = []
+    for visible in (shown, again):
+        loss = losses.build("clop", dim=8, classes=CLASSES, base="supcon")
+        results.append(weights(train(make(loss, shown=torch.from_numpy(visible))).model))
+    assert torch.equal(*results)
+    assert (shown < 0).sum() > IMAGES // 2
+
+
+def test_needs_are_handed_over_one_a_view() -> None:
+    asked = Asks(
+        needs=("features", "projections", "logits", "momentum_projections", "momentum_logits", "support", "progress"),
+        views=("weak", "full", "full"),
+        support=2,
+        bound=1,
+    )
+    parts = train(make(Watching(asked)), epochs=1)
+    seen = parts.loss.seen[1]  # type: ignore[attr-defined]
+    rows = 16 + CLASSES  # one bound image a class joins the batch
+    assert [tuple(h.shape) for h in seen["features"]] == [(rows, 16)] * 3
+    assert [tuple(z.shape) for z in seen["projections"]] == [(rows, 8)] * 3
+    assert torch.equal(seen["projections"][1].detach(), seen["z2"])
+    assert [tuple(y.shape) for y in seen["logits"]] == [(rows, CLASSES)] * 3
+    assert not seen["momentum_logits"][0].requires_grad
+    support, of_class = seen["support"]
+    assert support.shape == (2 * CLASSES, 8)
+    assert of_class.bincount().tolist() == [2] * CLASSES
+    assert seen["labels"].shape == (rows,)
+    assert 0 < seen["progress"] < 1
+
+
+def test_the_momentum_copy_is_a_slow_average() -> None:
+    parts = make(Watching())
+    teacher = momentum.make(parts.model)
+    before = weights(teacher)
+    with torch.no_grad():
+        for p in parts.model.parameters():
+            p.add_(1.0)
+    momentum.update(teacher, parts.model, 0.9)
+    torch.testing.assert_close(weights(teacher), before + 0.1)
+    assert momentum.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
+    assert momentum.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
+    class Bad:
+        asks: ClassVar[Asks] = Asks(needs=("index",))
+        calls = 0
+
+        def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor, index: Tensor) -> Tensor:
+            self.calls += 1
+            return (z1 - z2).mean() * (float("nan") if self.calls == 5 else 1.0)
+
+    with pytest.raises(Diverged, match="the loss is not finite at step 4"):
+        train(make(Bad()), epochs=4)
+
+
+@pytest.mark.parametrize(("scaling", "expected"), [("none", 0.3), ("linear", 0.6), ("sqrt", 0.3 * 2**0.5)])
+def test_the_learning_rate_is_scaled_to_the_batch_of_256(scaling: Any, expected: float) -> None:
+    assert effective(0.3, 512, Schedule(scaling=scaling)) == pytest.approx(expected)
+
+
+def test_the_learning_rate_warms_up_linearly_and_ends_on_a_cosine() -> None:
+    schedule = Schedule(warmup_epochs=2, decay="cosine")
+    rates = [factor(step, 100, 10, schedule) for step in range(100)]
+    steps_up = [b - a for a, b in zip(rates[:20], rates[1:21], strict=True)]
+    assert steps_up == pytest.approx([1 / 21] * 20)
+    assert max(rates) == rates[20] == 1.0
+    assert rates[60] == pytest.approx(0.5)
+    assert rates[-1] < 0.01
+    assert factor(99, 100, 10, Schedule(decay="constant")) == 1.0
+    assert factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
+
+
+def test_lars_follows_its_equation() -> None:
+    weight, bias = nn.Parameter(torch.tensor([[3.0, 4.0]])), nn.Parameter(torch.tensor([1.0]))
+    optimizer = plugins.load("optimizers", "lars")(momentum=0.9, weight_decay=0.1, trust=0.01).build([weight], [bias])
+    for group in optimizer.param_groups:
+        group["lr"] = 0.5
+    expected_w, expected_b, m_w, m_b = np.array([[3.0, 4.0]]), np.array([1.0]), np.zeros((1, 2)), np.zeros(1)
+    for step in range(3):
+        g_w, g_b = np.array([[1.0, -2.0 * step]]), np.array([0.3])
+        weight.grad, bias.grad = torch.tensor(g_w).float(), torch.tensor(g_b).float()
+        optimizer.step()
+        g_w = g_w + 0.1 * expected_w
+        m_w = 0.9 * m_w + 0.01 * np.linalg.norm(expected_w) / np.linalg.norm(g_w) * g_w
+        m_b = 0.9 * m_b + g_b
+        expected_w, expected_b = expected_w - 0.5 * m_w, expected_b - 0.5 * m_b
+    np.testing.assert_allclose(weight.detach().numpy(), expected_w, rtol=1e-6)
+    np.testing.assert_allclose(bias.detach().numpy(), expected_b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", plugins.names("optimizers"))
+def test_every_optimizer_lowers_a_quadratic_and_spares_vectors_from_decay(name: str) -> None:
+    weight, bias = nn.Parameter(torch.ones(3, 3)), nn.Parameter(torch.ones(3))
+    optimizer = plugins.load("optimizers", name)().build([weight], [bias])
+    for group in optimizer.param_groups:
+        group["lr"] = 0.05
+    for _ in range(5):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        bias.grad = torch.zeros_like(bias)
+        optimizer.step()
+    assert weight.square().sum() < 9
+    assert torch.equal(bias.detach(), torch.ones(3))
+
+
+@pytest.mark.parametrize("name", plugins.names("encoders"))
+@pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 32)])
+def test_every_encoder_gives_features_of_the_width_it_says(name: str, channels: int, side: int) -> None:
+    encoder = plugins.load("encoders", name)().build(channels, side).eval()
+    with torch.no_grad():
+        assert encoder(torch.zeros(2, channels, side, side)).shape == (2, encoder.dim)
+
+
+def test_small_images_get_the_cifar_stem_and_large_ones_the_original() -> None:
+    build = plugins.load("encoders", "resnet18")().build
+    small, large = build(3, 32), build(3, 64)
+    assert small.conv1.kernel_size == (3, 3)
+    assert isinstance(small.maxpool, nn.Identity)
+    assert large.conv1.kernel_size == (7, 7)
+
+
+def test_bfloat16_autocast_trains_and_the_loss_sees_float32() -> None:
+    parts = train(make(Watching()), autocast=torch.bfloat16)
+    assert parts.loss.seen[0]["z1"].dtype == torch.float32  # type: ignore[attr-defined]
+    assert all(np.isfinite(parts.history.loss))
+
+
+class Waits(TorchDispatchMode):
+    """Counts the operations for which a host waits for its device: a number read, a size that depends on values."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.name() in ("aten::_local_scalar_dense", "aten::nonzero")
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "lars"])
+def test_no_step_waits_for_the_device_but_those_that_are_logged(
+    optimizer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = []
+    for logged in (4, 2):  # of 8 steps
+        monkeypatch.setattr(loop, "LOGGED_POINTS", logged)
+        parts = make(losses.build("nt_xent"))
+        weights_, others = loop.parameters(parts.model, parts.loss)
+        changed = replace(parts, optimizer=plugins.load("optimizers", optimizer)().build(weights_, others))
+        with Waits() as waits:
+            train(changed)
+        counts.append(waits.count)
+    assert counts[0] == 2 * counts[1] > 0
