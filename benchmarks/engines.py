@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import _record  # noqa: E402
 from cl_semisup.engines.local import Local  # noqa: E402
 from cl_semisup.execution.machine import Machine, Need  # noqa: E402
-from cl_semisup.execution.trainings import Finished, Training  # noqa: E402
+from cl_semisup.execution.training_groups import Finished, TrainingGroup  # noqa: E402
 from cl_semisup.scheduling import scheduler  # noqa: E402
 from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.suite.run import Run  # noqa: E402
@@ -90,7 +90,7 @@ class Watched:
     def slots(self) -> int:
         return self.engine.slots
 
-    def submit(self, training: Training) -> None:
+    def submit(self, training: TrainingGroup) -> None:
         self.engine.submit(training)
 
     def results(self, seconds: float) -> list[Finished]:
@@ -117,7 +117,7 @@ def timed(engine: str, workers: int, runs: list[Run], status: str) -> Times:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         began = time.perf_counter()
         watched = Watched(ENGINES[engine](workers))
-        outcome = scheduler.conduct(Path(folder), runs, watched, share=False)
+        outcome = scheduler.run_all(Path(folder), runs, watched, share=False)
         whole = time.perf_counter() - began
     if outcome.statuses != {status: len(runs)}:
         raise RuntimeError(f"all {len(runs)} runs should be {status}. Got {outcome.statuses}.")

@@ -107,13 +107,13 @@ def geometry(rows: int, queries: int, device: str) -> list[Row]:
     """The default geometry probe on as many test images, projections of 128 dimensions."""
     import torch
 
-    from cl_semisup.evaluation import Embedded
+    from cl_semisup.evaluation import Features
     from cl_semisup.evaluation.geometry import Geometry
 
     z, y = (each.to(device) for each in features(queries, 1))
     views = (z + 0.1 * torch.randn(z.shape, device=device), z)
     few = slice(0, 100)
-    about = Embedded(z[few], z, z[few, :128], z[:, :128], y[few], y, y[few], views, CLASSES, ())
+    about = Features(z[few], z, z[few, :128], z[:, :128], y[few], y, y[few], views, CLASSES, ())
     seconds, _ = timed(lambda: Geometry().measure(about))
     told = f"{seconds:.2f} s"
     return [row(f"geometry, {queries:,} x {FEATURES}", seconds, "none", peak(), "under a second", told)]

@@ -210,13 +210,13 @@ def _(stack: ExitStack) -> None:
     stack.enter_context(patch.object(_of_call, "per_image", wrong))
 
 
-@fault("label leak: every label is shown", "trajectory")
+@fault("label leak: every label is visible_labels", "trajectory")
 def _(stack: ExitStack) -> None:
     right = labels.of_run
 
     def wrong(true: np.ndarray, asked: Any, *rest: Any, **more: Any) -> Any:
         drawn = right(true, asked, *rest, **more)
-        return replace(drawn, shown=np.asarray(true)[drawn.kept])
+        return replace(drawn, visible_labels=np.asarray(true)[drawn.kept])
 
     stack.enter_context(patch.object(labels, "of_run", wrong))
 
@@ -277,7 +277,11 @@ def _(stack: ExitStack) -> None:
 
     def wrong(parts: Any, *, batch_size: int, **rest: Any) -> None:
         fewer = len(parts.images) - batch_size
-        right(replace(parts, images=parts.images[:fewer], shown=parts.shown[:fewer]), batch_size=batch_size, **rest)
+        right(
+            replace(parts, images=parts.images[:fewer], visible_labels=parts.visible_labels[:fewer]),
+            batch_size=batch_size,
+            **rest,
+        )
 
     stack.enter_context(patch.object(loop, "train", wrong))
 
@@ -397,7 +401,7 @@ def rerun(asked: Plan, folder: Path) -> dict[str, Any]:
     return found | {"outcomes": outcome_pool(asked)}
 
 
-def _largest(then: reference.Measured, now: reference.Measured) -> float:
+def _largest(then: reference.ProbeResult, now: reference.ProbeResult) -> float:
     """The largest deviation of any number of the exact tiers."""
     rows = [(row, now.function[loss][name]) for loss, of in then.function.items() for name, row in of.items()]
     paths = [(path, now.free[loss]) for loss, path in then.free.items()]

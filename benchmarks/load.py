@@ -170,9 +170,9 @@ def page(found: dict[str, list[float]], memory: float, resident: list[float]) ->
 def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         found, memory = sizes(Path(name))
-    shown, wrong = page(found, memory, soak(SOAK))
-    print(shown)
-    records.write_text(ROOT / "benchmarks" / "results" / "load.md", shown)
+    visible_labels, wrong = page(found, memory, soak(SOAK))
+    print(visible_labels)
+    records.write_text(ROOT / "benchmarks" / "results" / "load.md", visible_labels)
     return 1 if wrong else 0
 
 

@@ -31,8 +31,7 @@ from cl_semisup import plugins  # noqa: E402
 from cl_semisup.data.views import ViewMaker  # noqa: E402
 from cl_semisup.execution.execute import Executor  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.execution.trained import Trained, way  # noqa: E402
-from cl_semisup.execution.trainings import alone  # noqa: E402
+from cl_semisup.execution.trainer import Trainer, way  # noqa: E402
 from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 from cl_semisup.training.chunks import Chunks  # noqa: E402
@@ -75,12 +74,12 @@ def trainer(network: str, folder: str, precision: str = "float32", **machine: bo
     asked = suite.parse(SUITE.format(**NETWORKS[network], precision=precision), "step.yaml", folder).runs[-1]
     execute = Executor(Machine("cpu", folder, **machine))
     data = execute.data(asked)
-    shown = torch.full((len(data.train_images),), -1)
+    visible_labels = torch.full((len(data.train_images),), -1)
 
     def train() -> int:
-        trained = Trained(alone(asked), execute.machine, execute.probed)
+        trained = Trainer(single_run(asked), execute.machine, execute.probed)
         with way(execute.machine):
-            trained.train(data, shown)
+            trained.train(data, visible_labels)
         return int(trained.resolved["steps"])
 
     return train

@@ -316,7 +316,7 @@ def main() -> None:
     names = asked.jobs or (["gpu512", "gpu64"] if gpu else ["digits", "small", "resnet18"])
     rows = [row for name in names for row in measure(name, cores, gpu, not asked.float32)]
     about = (
-        "Training images/s of a machine: ours as a suite runs, lightly + Lightning one run at a time (and side by "
+        "TrainingGroup images/s of a machine: ours as a suite runs, lightly + Lightning one run at a time (and side by "
         f"side), medians of {ROUNDS} rounds in turn."
     )
     packages = ("torch", "torchvision", "lightly", "pytorch-lightning")

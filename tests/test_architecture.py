@@ -76,9 +76,10 @@ def _graph() -> dict[str, set[str]]:
 def _takes_from(path: Path, package: str, modules: Iterable[str]) -> bool:
     """Does the file take a name from the package itself, and not only modules in it?"""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == package:
-            if any(f"{package}.{alias.name}" not in modules for alias in node.names):
-                return True
+        if not isinstance(node, ast.ImportFrom) or node.module != package:
+            continue
+        if any(f"{package}.{alias.name}" not in modules for alias in node.names):
+            return True
     return False
 
 

@@ -177,6 +177,6 @@ def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> 
     chosen = engine.choose(options, suite, len(todo))
     patience = scheduler.PATIENCE if options.no_wait else math.inf
     if options.plain:
-        return scheduler.conduct(options.results, todo, chosen, share=False, patience=patience).failed
+        return scheduler.run_all(options.results, todo, chosen, share=False, patience=patience).failed
     length = order.expected(options.results, suite)
-    return scheduler.conduct(options.results, todo, chosen, patience=patience, length=length).failed
+    return scheduler.run_all(options.results, todo, chosen, patience=patience, length=length).failed

@@ -34,19 +34,19 @@ class Drawn:
 
     Args:
         kept: (M',) positions of its images in the data set, ascending
-        shown: (M',) the label that the run sees of each, -1 for none; under label noise some are wrong
+        visible_labels: (M',) the label that the run sees of each, -1 for none; under label noise some are wrong
         size: M, images of the data set
     """
 
     kept: NDArray[np.intp]
-    shown: Labels
+    visible_labels: Labels
     size: int
 
     @property
     def fingerprint(self) -> str:
         """12 hex digits: equal exactly when the same images are kept and show the same labels."""
         whole = np.full(self.size, DROPPED, dtype="<i8")
-        whole[self.kept] = self.shown
+        whole[self.kept] = self.visible_labels
         return hashlib.sha256(whole.tobytes()).hexdigest()[:12]
 
 

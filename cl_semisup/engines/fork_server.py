@@ -17,7 +17,7 @@ from pathlib import Path
 
 PRELOADED = (
     "cl_semisup.execution.execute",
-    "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them alone
+    "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them single_run
     "scipy.optimize",  # the linear probe
     "scipy.special",  # the geometry
     "sklearn.model_selection",  # the digits

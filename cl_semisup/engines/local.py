@@ -10,7 +10,7 @@ from cl_semisup.engines.pool import Pool
 from cl_semisup.engines.worker import Worker
 from cl_semisup.errors import InputError
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Finished, Training
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 
 
 class Local(Pool[Worker]):
@@ -34,7 +34,7 @@ class Local(Pool[Worker]):
         if not room:
             self.slots = workers
 
-    def _give(self, worker: Worker, training: Training) -> None:
+    def _give(self, worker: Worker, training: TrainingGroup) -> None:
         worker.give(training)
 
     def _hear(self, until: float) -> list[Finished]:

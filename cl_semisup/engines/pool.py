@@ -11,7 +11,7 @@ from typing import Generic, Protocol, TypeVar
 
 from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Finished, Training
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 
 ATTEMPTS = 5  # workers that may die in a row over one training, its saved state unmoved, until its runs have failed
 STARTS = 10  # workers that may die in a row before they are ready for a training
@@ -25,7 +25,7 @@ class Member(Protocol):
     """
 
     ready: bool = False
-    training: Training | None = None  # what it is busy with
+    training: TrainingGroup | None = None  # what it is busy with
     attempt: int = 0  # so many workers have had the training in a row, with this one
     began: float = 0.0
 
@@ -45,7 +45,7 @@ class Pool(ABC, Generic[M]):
 
     def __init__(self, machine: Machine, limit: float, start: Callable[[], M]):
         self.machine, self.limit, self._start = machine, limit, start
-        self._waiting: deque[tuple[Training, int]] = deque()
+        self._waiting: deque[tuple[TrainingGroup, int]] = deque()
         self._workers: list[M] = []
         self._stillborn = 0
 
@@ -55,14 +55,14 @@ class Pool(ABC, Generic[M]):
         """How many workers there may be."""
 
     @abstractmethod
-    def _give(self, worker: M, training: Training) -> None:
+    def _give(self, worker: M, training: TrainingGroup) -> None:
         """Have an idle worker begin a training."""
 
     @abstractmethod
     def _hear(self, until: float) -> list[Finished]:
         """What finishes, once a worker has something to say, be it that it is gone; none if none has by then."""
 
-    def submit(self, training: Training) -> None:
+    def submit(self, training: TrainingGroup) -> None:
         """Queue a training; it starts as soon as a worker is free."""
         self._waiting.append((training, 1))
         self._assign()

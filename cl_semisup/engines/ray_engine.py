@@ -25,7 +25,7 @@ from cl_semisup.engines.pool import Member, Pool
 from cl_semisup.errors import EngineError, InputError
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
-from cl_semisup.execution.trainings import Answers, Finished, Training
+from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 from cl_semisup.results import protocol
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
@@ -119,7 +119,7 @@ class Ray(Pool["_Worker"]):
         super().__init__(here, limit, lambda: _Worker(actor.remote(machine, plugins)))
         self.need, self.workers = need, workers
         self._images: dict[str, Any] = {}  # a data set as asked -> where the object store has it
-        self._travelling: tuple[_Worker, Training, Any] | None = None  # a state on its way here, and its reference
+        self._travelling: tuple[_Worker, TrainingGroup, Any] | None = None  # a state on its way here, and its reference
         self._looked, self._slots, self._had_room = -math.inf, 0, time.monotonic()
         if not self.slots:
             raise InputError(f"--run-cpus, --run-gpus: {_too_much(need)} Ask for less, or add a node.")
@@ -145,10 +145,10 @@ class Ray(Pool["_Worker"]):
         super()._assign()
         self._fetch_a_state()
 
-    def _give(self, worker: "_Worker", training: Training) -> None:
+    def _give(self, worker: "_Worker", training: TrainingGroup) -> None:
         worker.give(training, self._saved(training), self._data(training))
 
-    def _data(self, training: Training) -> dict[str, Any]:
+    def _data(self, training: TrainingGroup) -> dict[str, Any]:
         """The data sets of a training and its probes in the object store, from where each node fetches them once."""
         from cl_semisup.execution import data
 
@@ -197,7 +197,7 @@ class Ray(Pool["_Worker"]):
         self._save(training, message)
         return None
 
-    def _saved(self, training: Training) -> bytes | None:
+    def _saved(self, training: TrainingGroup) -> bytes | None:
         """The state that a training goes on from, of this command or of one before."""
         if self.machine.checkpoints:
             with contextlib.suppress(FileNotFoundError):
@@ -226,7 +226,7 @@ class Ray(Pool["_Worker"]):
                 self._save(training, state)
                 worker.progressed = True
 
-    def _save(self, training: Training, state: bytes | None) -> None:
+    def _save(self, training: TrainingGroup, state: bytes | None) -> None:
         if state and self.machine.checkpoints:
             _write(self.machine.checkpoint_path(training), state)
 
@@ -238,7 +238,7 @@ class _Worker(Member):
         self.actor, self.reference = actor, actor.start.remote()
         self.node, self.asked, self.progressed = "", 0.0, False
 
-    def give(self, training: Training, state: bytes | None, data: dict[str, Any]) -> None:
+    def give(self, training: TrainingGroup, state: bytes | None, data: dict[str, Any]) -> None:
         self.asked, self.progressed = time.monotonic(), False
         self.reference = self.actor.execute.remote(training, state, list(data), *data.values())
 
@@ -284,10 +284,10 @@ class _Actor:
         return str(ray.get_runtime_context().get_node_id())
 
     def execute(
-        self, training: Training, state: bytes | None, names: list[str], *images: Images
-    ) -> Answers | bytes | None:
+        self, training: TrainingGroup, state: bytes | None, names: list[str], *images: Images
+    ) -> RunResults | bytes | None:
         """The answers; or, if asked to leave, the state to go on from. Ray fetches what is an argument."""
-        from cl_semisup.training.checkpoint import Left
+        from cl_semisup.training.checkpoint import Preempted
 
         self._path = path = self.machine.checkpoint_path(training)
         if state:
@@ -295,7 +295,7 @@ class _Actor:
         try:
             self._images = dict(zip(names, images, strict=True))
             return self._executor.training(training)
-        except Left:
+        except Preempted:
             return self.state()
         finally:
             path.unlink(missing_ok=True)
@@ -321,7 +321,7 @@ def _write(path: Path, state: bytes) -> None:
     os.replace(temporary, path)
 
 
-def _from_here(answers: Answers) -> Answers:
+def _from_here(answers: RunResults) -> RunResults:
     """The worker's copy of the package has no history: say of which commit it is a copy."""
     from cl_semisup.execution.execute import environment
 

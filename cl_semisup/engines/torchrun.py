@@ -22,7 +22,7 @@ from typing import Any
 from cl_semisup.errors import EngineError, InputError
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Answers, Finished, Training
+from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 from cl_semisup.suite.run import Run
 
 SILENCE_SECONDS = 600.0  # after which a process that says nothing in a training counts as lost
@@ -147,16 +147,16 @@ class Torchrun:
     def __init__(self, machine: Machine, limit: float):
         self.machine, self.limit = machine, limit
         self.leaving = threading.Event()
-        self._asked: queue.Queue[Training | None] = queue.Queue()
-        self._found: queue.Queue[tuple[Training, Answers | None] | BaseException] = queue.Queue()
-        self._flying: Training | None = None
+        self._asked: queue.Queue[TrainingGroup | None] = queue.Queue()
+        self._found: queue.Queue[tuple[TrainingGroup, RunResults | None] | BaseException] = queue.Queue()
+        self._flying: TrainingGroup | None = None
         self._began = self._silent = 0.0
         self._broken = False
         meeting()  # before there are two threads that might open it
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._thread.start()
 
-    def submit(self, training: Training) -> None:
+    def submit(self, training: TrainingGroup) -> None:
         if self._broken:
             raise EngineError(
                 "a process of torchrun does not come back from a failed run. Start the same command again to go on."
@@ -211,7 +211,7 @@ class Torchrun:
     def _too_long(self) -> str:
         return f"took longer than the limit of {self.limit:g} s"
 
-    def _failures(self, reason: str) -> Answers:
+    def _failures(self, reason: str) -> RunResults:
         from cl_semisup.execution.execute import failures
 
         assert self._flying is not None  # something was submitted
@@ -219,26 +219,26 @@ class Torchrun:
 
     def _work(self) -> None:
         """The thread: training after training, each announced to the others."""
-        from cl_semisup.training.checkpoint import Left
+        from cl_semisup.training.checkpoint import Preempted
 
         try:
             execute = _executor(self.machine, self.leaving.is_set)
             while (training := self._asked.get()) is not None:
                 try:
                     self._found.put((training, self._train(execute, training)))
-                except Left:
+                except Preempted:
                     self._found.put((training, None))
         except BaseException as error:  # the command tells it
             self._found.put(error)
 
-    def _train(self, execute: Any, training: Training) -> Answers:
+    def _train(self, execute: Any, training: TrainingGroup) -> RunResults:
         from cl_semisup.training.exchange import Lost
 
         if not training.runs[0].epochs:  # nothing is trained
             return execute.training(training)
         meeting().announce(_order(self.machine, training))
         try:
-            answers: Answers = execute.training(training)
+            answers: RunResults = execute.training(training)
         except Lost as error:
             reason = meeting().told("failed", GRACE_SECONDS)
             if reason is None:
@@ -253,7 +253,7 @@ class Torchrun:
 def follow(device: str, plugin_files: Sequence[Path]) -> int:
     """The life of every process but the first: train along until that one says stop. Signals are its affair."""
     from cl_semisup import plugins
-    from cl_semisup.training.checkpoint import Left
+    from cl_semisup.training.checkpoint import Preempted
     from cl_semisup.training.exchange import Lost
 
     for path in plugin_files:
@@ -267,7 +267,7 @@ def follow(device: str, plugin_files: Sequence[Path]) -> int:
                 executor = _executor(machine, lambda: False)
             try:
                 executor.follow(training)
-            except Left:
+            except Preempted:
                 continue
             except Lost as error:
                 if meeting().told("failed") is None and meeting().told("over", GRACE_SECONDS) is None:
@@ -299,11 +299,11 @@ def _executor(machine: Machine, leave: Callable[[], bool]) -> Any:
     return Executor(machine, leave, meeting().together)
 
 
-def _order(machine: Machine, training: Training) -> str:
+def _order(machine: Machine, training: TrainingGroup) -> str:
     runs = [run.as_dict() for run in training.runs]
     return json.dumps({"machine": asdict(machine), "id": training.id, "runs": runs})
 
 
-def _read(order: str) -> tuple[Machine, Training]:
+def _read(order: str) -> tuple[Machine, TrainingGroup]:
     asked = json.loads(order)
-    return Machine(**asked["machine"]), Training(asked["id"], tuple(map(Run.from_dict, asked["runs"])))
+    return Machine(**asked["machine"]), TrainingGroup(asked["id"], tuple(map(Run.from_dict, asked["runs"])))

@@ -11,7 +11,7 @@ from cl_semisup.engines import fork_server
 from cl_semisup.engines.pool import Member
 from cl_semisup.engines.worker_main import serve
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Training
+from cl_semisup.execution.training_groups import TrainingGroup
 
 LAST_SECONDS = 5.0  # between a worker's pipe and its process
 
@@ -28,13 +28,13 @@ class Worker(Member):
         theirs.close()
         self._state: int | None = None  # the stamp of the state on disk when it was given
 
-    def give(self, training: Training) -> None:
+    def give(self, training: TrainingGroup) -> None:
         self._state = self._stamp(training)
         with contextlib.suppress(OSError):  # it died while idle: `hear` will tell
             self.pipe.send(training)
 
     def hear(self) -> Any:
-        """serve.READY, Answers, or the InputError that kept it from starting; None if the process is gone."""
+        """serve.READY, RunResults, or the InputError that kept it from starting; None if the process is gone."""
         try:
             return self.pipe.recv()
         except (EOFError, OSError):
@@ -60,7 +60,7 @@ class Worker(Member):
             return "signal SIGKILL, which is also what the system sends when memory runs out"
         return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 
-    def _stamp(self, training: Training) -> int | None:
+    def _stamp(self, training: TrainingGroup) -> int | None:
         try:
             return self.machine.checkpoint_path(training).stat().st_mtime_ns
         except OSError:

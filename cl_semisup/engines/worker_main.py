@@ -35,7 +35,7 @@ def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], en
 
     from cl_semisup import plugins
     from cl_semisup.execution.execute import Executor
-    from cl_semisup.training.checkpoint import Left
+    from cl_semisup.training.checkpoint import Preempted
 
     torch.set_num_threads(machine.threads)
     execute = Executor(machine, leave.is_set)
@@ -48,7 +48,7 @@ def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], en
             pipe.send(execute.training(pipe.recv()))
     except InputError as error:
         pipe.send(error)
-    except (EOFError, OSError, Left):
+    except (EOFError, OSError, Preempted):
         return
 
 

@@ -42,7 +42,7 @@ class Network:
     dataset: Callable[[Named], Images]
 
 
-class Cloud(NamedTuple):
+class FeatureSet(NamedTuple):
     """One output of the network, (M, W) and (T, W), and what starts the names of all that is found of it."""
 
     prefix: str
@@ -51,14 +51,14 @@ class Cloud(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Embedded:
+class Features:
     """What probes see: the frozen network's outputs without augmentation, float32, on the run's device; all finite.
 
     Args:
         train, test: (M, F) and (T, F) backbone features, before the projector; M images that the run trained on
         train_projections, test_projections: (M, D) and (T, D)
         train_labels, test_labels: (M,) and (T,) true labels; -1 in train where the data set itself has none
-        shown: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
+        visible_labels: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
         test_views: two (T, F), features of two random views of each test image
         classes: C
         names: name the probe's own draws (data set and repetition)
@@ -72,10 +72,10 @@ class Embedded:
     test_projections: Tensor
     train_labels: Tensor
     test_labels: Tensor
-    shown: Tensor
+    visible_labels: Tensor
     test_views: tuple[Tensor, Tensor]
     classes: int
-    names: tuple[object, ...]
+    seed_key: tuple[object, ...]
     network: Network | None = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
@@ -87,19 +87,19 @@ class Embedded:
                 got = f"Got {int((~torch.isfinite(values)).sum())} that are not, of {values.numel()}"
                 raise InputError(f"evaluation: {name}: features must be finite. {got}. The network has diverged.")
 
-    def clouds(self, of: Of) -> list[Cloud]:
+    def feature_sets(self, of: Of) -> list[FeatureSet]:
         """The outputs that a probe was asked to look at."""
-        features = Cloud("", self.train, self.test)
-        projections = Cloud(PROJECTION, self.train_projections, self.test_projections)
+        features = FeatureSet("", self.train, self.test)
+        projections = FeatureSet(PROJECTION, self.train_projections, self.test_projections)
         return {"features": [features], "projections": [projections], "both": [features, projections]}[of]
 
-    def labellings(self) -> tuple[tuple[str, Tensor], ...]:
+    def label_sets(self) -> tuple[tuple[str, Tensor], ...]:
         """What a classifier may learn from: every true label, and `_labelled` those that the run could see."""
-        return ("", self.train_labels), ("_labelled", self.shown)
+        return ("", self.train_labels), ("_labelled", self.visible_labels)
 
 
 @dataclass(frozen=True)
-class Measured:
+class ProbeResult:
     """What a probe found: scores rank losses, diagnostics describe them, curves are for reports.
 
     Names are unique over all probes. A score that is not defined is left out.
@@ -110,9 +110,9 @@ class Measured:
     curves: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(embedded: Embedded, evaluation: Mapping[str, Mapping[str, Any]]) -> Measured:
+def measure(embedded: Features, evaluation: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
     """All probes that a run asks for."""
-    found = Measured()
+    found = ProbeResult()
     for name, settings in sorted(evaluation.items()):
         probe = plugins.load("evaluation", name)(**settings).measure(embedded)
         found.scores.update(probe.scores)
@@ -121,7 +121,7 @@ def measure(embedded: Embedded, evaluation: Mapping[str, Mapping[str, Any]]) -> 
     return found
 
 
-def given(name: str, settings: Mapping[str, Any]) -> set[str]:
+def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
     of = settings.get("of", "both")

@@ -1,6 +1,6 @@
 """The tuned linear probe, fitted once however many probes ask for it."""
 
-from cl_semisup.evaluation import Cloud, Embedded
+from cl_semisup.evaluation import Features, FeatureSet
 from cl_semisup.measures.logistic import Tuned, tune
 from cl_semisup.seeds import seed
 
@@ -8,14 +8,14 @@ VALIDATION = 0.2  # share of the training images held out by probes that have no
 
 
 def tuned(
-    embedded: Embedded, cloud: Cloud, suffix: str, validation: float = VALIDATION, max_iterations: int = 1000
+    embedded: Features, feature_set: FeatureSet, suffix: str, validation: float = VALIDATION, max_iterations: int = 1000
 ) -> Tuned | None:
     """The probe on all labels (suffix "") or those the run could see ("_labelled"); None where there is no label."""
-    key = ("linear", cloud.prefix, suffix, validation, max_iterations)
+    key = ("linear", feature_set.prefix, suffix, validation, max_iterations)
     if key not in embedded.memo:
-        labels = dict(embedded.labellings())[suffix]
+        labels = dict(embedded.label_sets())[suffix]
         known = labels >= 0
-        x, y, name = cloud.train[known], labels[known], seed("validation", *embedded.names)
+        x, y, name = feature_set.train[known], labels[known], seed("validation", *embedded.seed_key)
         embedded.memo[key] = None
         if len(y):
             embedded.memo[key] = tune(

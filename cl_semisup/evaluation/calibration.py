@@ -7,7 +7,7 @@ from annotated_types import Interval
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.evaluation import Features, ProbeResult, _linear
 from cl_semisup.measures.logistic import SoftmaxRegression, hold_out
 from cl_semisup.seeds import seed
 
@@ -35,13 +35,13 @@ class Calibration:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
-        (cloud,) = embedded.clouds("features")
-        tuned = _linear.tuned(embedded, cloud, "")
+    def measure(self, embedded: Features) -> ProbeResult:
+        (feature_set,) = embedded.feature_sets("features")
+        tuned = _linear.tuned(embedded, feature_set, "")
         if tuned is None:
-            return Measured()
+            return ProbeResult()
         truth = embedded.test_labels
-        logits = tuned.probe.logits(cloud.test)
+        logits = tuned.probe.logits(feature_set.test)
         p = logits.softmax(dim=1)
         target = torch.nn.functional.one_hot(truth, embedded.classes)
         found = {
@@ -54,7 +54,7 @@ class Calibration:
         if temperature is not None:
             found["linear_temperature"] = temperature
             found["linear_ece_scaled"] = calibration_error((logits / temperature).softmax(dim=1), truth, self.bins)
-        return Measured(diagnostics=found)
+        return ProbeResult(diagnostics=found)
 
 
 def calibration_error(p: Tensor, labels: Tensor, bins: int) -> float:
@@ -66,11 +66,11 @@ def calibration_error(p: Tensor, labels: Tensor, bins: int) -> float:
     return float(gap.abs().sum() / len(p))
 
 
-def _temperature(embedded: Embedded, strength: float) -> float | None:
+def _temperature(embedded: Features, strength: float) -> float | None:
     """In [0.01, 100], best for held-out images of a probe fitted without them; None if nothing can be held out."""
     known = embedded.train_labels >= 0
     x, y = embedded.train[known], embedded.train_labels[known]
-    held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.names))
+    held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.seed_key))
     if held_out is None:
         return None
     held = torch.from_numpy(held_out).to(y.device)

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Interval
 
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Embedded, Measured, evenly
+from cl_semisup.evaluation import Features, ProbeResult, evenly
 from cl_semisup.measures import geometry
 
 
@@ -35,7 +35,7 @@ class CKA:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         network = embedded.network
         if network is None:
             raise InputError("cka: needs the network, to know it untrained. Got features alone. Leave it out.")
@@ -44,4 +44,4 @@ class CKA:
         if len(after) >= 4:
             rows = evenly(len(after), self.images).to(after.device)
             found["cka_untrained_unbiased"] = geometry.cka(after[rows], before[rows], unbiased=True)
-        return Measured(diagnostics=found)
+        return ProbeResult(diagnostics=found)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.evaluation import Features, ProbeResult, _linear
 from cl_semisup.seeds import seed
 
 SEVERITIES = {  # three strengths of each, in the units said below
@@ -34,18 +34,18 @@ class Corruptions:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_corrupted",)
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         network = embedded.network
         if network is None:
             raise InputError("corruptions: needs the network, to embed images. Got features alone. Leave it out.")
-        (cloud,) = embedded.clouds("features")
-        tuned = _linear.tuned(embedded, cloud, "")
+        (feature_set,) = embedded.feature_sets("features")
+        tuned = _linear.tuned(embedded, feature_set, "")
         if tuned is None:
-            return Measured()
-        found = Measured()
+            return ProbeResult()
+        found = ProbeResult()
         for kind, strengths in SEVERITIES.items():
             for severity, strength in enumerate(strengths, start=1):
-                images = corrupted(network.test_images, kind, strength, seed("corruption", kind, *embedded.names))
+                images = corrupted(network.test_images, kind, strength, seed("corruption", kind, *embedded.seed_key))
                 top1 = tuned.probe.accuracy(network.features(images), embedded.test_labels)
                 found.diagnostics[f"linear_{kind}_{severity}"] = top1
         found.scores["linear_top1_corrupted"] = sum(found.diagnostics.values()) / len(found.diagnostics)

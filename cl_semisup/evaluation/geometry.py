@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import torch.nn.functional as F
 
-from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.evaluation import Features, ProbeResult
 from cl_semisup.measures import geometry
 
 
@@ -20,10 +20,10 @@ class Geometry:
 
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         u, w = F.normalize(embedded.test, dim=1), F.normalize(embedded.test_projections, dim=1)
         first, second = (F.normalize(view, dim=1) for view in embedded.test_views)
-        return Measured(
+        return ProbeResult(
             diagnostics={
                 "effective_rank": float(geometry.effective_rank(u)),
                 "projection_effective_rank": float(geometry.effective_rank(w)),

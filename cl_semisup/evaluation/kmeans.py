@@ -7,7 +7,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cl_semisup.evaluation import Embedded, Measured, Of
+from cl_semisup.evaluation import Features, Of, ProbeResult
 from cl_semisup.seeds import seed
 
 
@@ -38,24 +38,26 @@ class KMeans:
         "projection_kmeans_nmi",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         from sklearn.metrics import normalized_mutual_info_score
 
         truth = embedded.test_labels.cpu().numpy()
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            clusters = self._clusters(F.normalize(cloud.test, dim=1).cpu().numpy(), embedded.classes, embedded.names)
-            found.scores[f"{cloud.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
-            found.scores[f"{cloud.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            clusters = self._clusters(
+                F.normalize(feature_set.test, dim=1).cpu().numpy(), embedded.classes, embedded.seed_key
+            )
+            found.scores[f"{feature_set.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
+            found.scores[f"{feature_set.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
         return found
 
-    def _clusters(self, u: NDArray[np.float32], classes: int, names: tuple[object, ...]) -> NDArray[np.int64]:
+    def _clusters(self, u: NDArray[np.float32], classes: int, seed_key: tuple[object, ...]) -> NDArray[np.int64]:
         import warnings
 
         from sklearn.cluster import KMeans as Clustering
         from sklearn.exceptions import ConvergenceWarning
 
-        name = seed("kmeans", *names) % 2**32
+        name = seed("kmeans", *seed_key) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is a finding
             return Clustering(min(classes, len(u)), n_init=self.starts, random_state=name).fit_predict(u)

@@ -3,7 +3,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt, Interval
 
-from cl_semisup.evaluation import Embedded, Measured, Of, _neighbours, accuracy
+from cl_semisup.evaluation import Features, Of, ProbeResult, _neighbours, accuracy
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class KNN:
         "projection_knn_top1_labelled",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            for suffix, labels in embedded.labellings():
+    def measure(self, embedded: Features) -> ProbeResult:
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if not bool(known.any()):
                     continue
-                bank, of_bank = cloud.train[known], labels[known]
+                bank, of_bank = feature_set.train[known], labels[known]
                 said = _neighbours.predict(
-                    cloud.test, bank, of_bank, embedded.classes, k=self.k, temperature=self.temperature
+                    feature_set.test, bank, of_bank, embedded.classes, k=self.k, temperature=self.temperature
                 )
-                found.scores[f"{cloud.prefix}knn_top1{suffix}"] = accuracy(said, embedded.test_labels)
+                found.scores[f"{feature_set.prefix}knn_top1{suffix}"] = accuracy(said, embedded.test_labels)
         return found

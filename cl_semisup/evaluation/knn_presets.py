@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl_semisup.evaluation import Embedded, Measured, _neighbours, accuracy
+from cl_semisup.evaluation import Features, ProbeResult, _neighbours, accuracy
 
 PRESETS = {  # name -> (k, temperature, of projections)
     "lightly": (200, 0.1, False),
@@ -25,14 +25,14 @@ class KNNPresets:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = tuple(f"knn_{name}_top1" for name in PRESETS)
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         known = embedded.train_labels >= 0
         labels = embedded.train_labels[known]
-        features, projections = embedded.clouds("both")
-        found = Measured()
+        features, projections = embedded.feature_sets("both")
+        found = ProbeResult()
         for name, (k, temperature, projected) in PRESETS.items() if len(labels) else ():
-            cloud = projections if projected else features
-            bank = cloud.train[known]
-            said = _neighbours.predict(cloud.test, bank, labels, embedded.classes, k=k, temperature=temperature)
+            feature_set = projections if projected else features
+            bank = feature_set.train[known]
+            said = _neighbours.predict(feature_set.test, bank, labels, embedded.classes, k=k, temperature=temperature)
             found.scores[f"knn_{name}_top1"] = accuracy(said, embedded.test_labels)
         return found

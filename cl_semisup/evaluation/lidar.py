@@ -5,7 +5,7 @@ import torch
 from annotated_types import Gt, Interval
 
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.evaluation import Features, ProbeResult
 from cl_semisup.measures import geometry
 
 
@@ -33,7 +33,7 @@ class LiDAR:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         if embedded.network is None:
             raise InputError("lidar: needs the network, to embed more views. Got features alone. Leave it out.")
         count = min(self.images, len(embedded.test))
@@ -43,6 +43,6 @@ class LiDAR:
         rows = rows.to(embedded.test.device)
         views = torch.stack([embedded.network.view(number)[rows] for number in range(1, self.views + 1)])  # (q, n, F)
         samples = count * (self.views - 1) / embedded.test.shape[1]
-        return Measured(
+        return ProbeResult(
             diagnostics={"lidar": float(geometry.lidar(views, self.delta)), "lidar_samples": samples},
         )

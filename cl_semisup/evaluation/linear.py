@@ -3,7 +3,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from cl_semisup.evaluation import Embedded, Measured, Of, _linear
+from cl_semisup.evaluation import Features, Of, ProbeResult, _linear
 
 
 @dataclass(frozen=True)
@@ -40,17 +40,17 @@ class Linear:
         "projection_linear_top1_validation",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            for suffix, _ in embedded.labellings():
-                tuned = _linear.tuned(embedded, cloud, suffix, self.validation, self.max_iterations)
+    def measure(self, embedded: Features) -> ProbeResult:
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            for suffix, _ in embedded.label_sets():
+                tuned = _linear.tuned(embedded, feature_set, suffix, self.validation, self.max_iterations)
                 if tuned is None:
                     continue
-                top1 = tuned.probe.accuracy(cloud.test, embedded.test_labels)
-                found.scores[f"{cloud.prefix}linear_top1{suffix}"] = top1
-                found.diagnostics[f"{cloud.prefix}linear_strength{suffix}"] = tuned.strength
-                found.diagnostics[f"{cloud.prefix}linear_converged{suffix}"] = float(tuned.probe.converged)
+                top1 = tuned.probe.accuracy(feature_set.test, embedded.test_labels)
+                found.scores[f"{feature_set.prefix}linear_top1{suffix}"] = top1
+                found.diagnostics[f"{feature_set.prefix}linear_strength{suffix}"] = tuned.strength
+                found.diagnostics[f"{feature_set.prefix}linear_converged{suffix}"] = float(tuned.probe.converged)
                 if not suffix and tuned.validation is not None:
-                    found.scores[f"{cloud.prefix}linear_top1_validation"] = tuned.validation
+                    found.scores[f"{feature_set.prefix}linear_top1_validation"] = tuned.validation
         return found

@@ -6,7 +6,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.evaluation import Features, ProbeResult, _linear
 from cl_semisup.measures.logistic import hold_out
 from cl_semisup.seeds import seed
 
@@ -37,19 +37,19 @@ class LinearSGD:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_sgd_top1", "linear_sgd_top5")
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         known = embedded.train_labels >= 0
         y, classes = embedded.train_labels[known], embedded.classes
         if len(y) == 0:
-            return Measured()
+            return ProbeResult()
         mean, scale = embedded.train[known].mean(dim=0), embedded.train[known].std(dim=0, correction=0)
         scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
         x, test = (embedded.train[known] - mean) / scale, (embedded.test - mean) / scale
         rate = self._choose(x, y, embedded)
-        logits = self._train(x, y, classes, (rate,), embedded.names)(test)[0]
+        logits = self._train(x, y, classes, (rate,), embedded.seed_key)(test)[0]
         best = logits.topk(min(5, classes), dim=1).indices
         hit = best == embedded.test_labels[:, None]
-        return Measured(
+        return ProbeResult(
             scores={
                 "linear_sgd_top1": float(hit[:, 0].double().mean()),
                 "linear_sgd_top5": float(hit.any(dim=1).double().mean()),
@@ -57,17 +57,17 @@ class LinearSGD:
             diagnostics={"linear_sgd_learning_rate": rate},
         )
 
-    def _choose(self, x: Tensor, y: Tensor, embedded: Embedded) -> float:
-        held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.names))
+    def _choose(self, x: Tensor, y: Tensor, embedded: Features) -> float:
+        held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.seed_key))
         if held_out is None:
             return 0.3  # the rate of the recipe
         held = torch.from_numpy(held_out).to(y.device)
-        heads = self._train(x[~held], y[~held], embedded.classes, RATES, embedded.names)
+        heads = self._train(x[~held], y[~held], embedded.classes, RATES, embedded.seed_key)
         right = (heads(x[held]).argmax(dim=2) == y[held]).sum(dim=1).tolist()
         return RATES[right.index(max(right))]
 
     def _train(
-        self, x: Tensor, y: Tensor, classes: int, rates: tuple[float, ...], names: tuple[object, ...]
+        self, x: Tensor, y: Tensor, classes: int, rates: tuple[float, ...], seed_key: tuple[object, ...]
     ) -> "_Heads":
         """One head a rate, all on the same batches, from zero weights."""
         weight = x.new_zeros(len(rates), x.shape[1], classes)
@@ -80,7 +80,7 @@ class LinearSGD:
         for step in range(steps):
             epoch, number = divmod(step, steps_per_epoch)
             if number == 0:
-                generator = torch.Generator().manual_seed(seed("linear_sgd order", *names, epoch))
+                generator = torch.Generator().manual_seed(seed("linear_sgd order", *seed_key, epoch))
                 order = torch.randperm(len(x), generator=generator).to(x.device)
             rows = order[number * batch : (number + 1) * batch]
             slope = _Heads(weight, bias)(x[rows]).softmax(dim=2)  # (R, n, C)

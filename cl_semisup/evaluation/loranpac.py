@@ -5,7 +5,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, _least_squares, accuracy
+from cl_semisup.evaluation import Features, ProbeResult, _least_squares, accuracy
 from cl_semisup.seeds import seed
 
 
@@ -36,19 +36,21 @@ class LoRanPAC:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("loranpac_top1", "ranpac_top1")
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         rows = torch.nonzero(embedded.train_labels >= 0).squeeze(1)
         if len(rows) == 0:
-            return Measured()
+            return ProbeResult()
         rows = rows[torch.linspace(0, len(rows) - 1, min(self.images, len(rows)), dtype=torch.float64).round().long()]
         labels = embedded.train_labels[rows]
-        generator = torch.Generator().manual_seed(seed("loranpac", *embedded.names))
+        generator = torch.Generator().manual_seed(seed("loranpac", *embedded.seed_key))
         mixed = torch.randn(embedded.train.shape[1], self.width, generator=generator, dtype=torch.float64)
         h, q = self._features(embedded.train[rows], mixed), self._features(embedded.test, mixed)
         cut = _least_squares.truncated(h, labels, embedded.classes, 1 - self.truncation)
-        ridge, strength = _least_squares.tuned_ridge(h, labels, embedded.classes, seed("validation", *embedded.names))
+        ridge, strength = _least_squares.tuned_ridge(
+            h, labels, embedded.classes, seed("validation", *embedded.seed_key)
+        )
         truth = embedded.test_labels.to(q.device)
-        return Measured(
+        return ProbeResult(
             scores={
                 "loranpac_top1": accuracy(cut(q).argmax(dim=1), truth),
                 "ranpac_top1": accuracy(ridge(q).argmax(dim=1), truth),

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, Of, accuracy
+from cl_semisup.evaluation import Features, Of, ProbeResult, accuracy
 
 
 @dataclass(frozen=True)
@@ -34,14 +34,16 @@ class NearestMean:
         "projection_nearest_mean_top1_labelled",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            for suffix, labels in embedded.labellings():
+    def measure(self, embedded: Features) -> ProbeResult:
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if bool(known.any()):
-                    said = _nearest(cloud.test, cloud.train[known], labels[known])
-                    found.scores[f"{cloud.prefix}nearest_mean_top1{suffix}"] = accuracy(said, embedded.test_labels)
+                    said = _nearest(feature_set.test, feature_set.train[known], labels[known])
+                    found.scores[f"{feature_set.prefix}nearest_mean_top1{suffix}"] = accuracy(
+                        said, embedded.test_labels
+                    )
         return found
 
 

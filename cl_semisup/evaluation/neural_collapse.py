@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import torch
 
-from cl_semisup.evaluation import Embedded, Measured, Of, _classes
+from cl_semisup.evaluation import Features, Of, ProbeResult, _classes
 from cl_semisup.measures.logistic import SoftmaxRegression
 
 STRENGTH = 1e-4  # weight penalty of the head that NC3 and NC4 look at; weak, so that the head may follow the means
@@ -37,16 +37,16 @@ class NeuralCollapse:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         labels = embedded.train_labels
         counts = torch.bincount(labels[labels >= 0], minlength=embedded.classes)
         used = (labels >= 0) & (counts >= 2)[labels.clamp(min=0)]
         present, y = labels[used].unique(return_inverse=True)
-        found = Measured()
+        found = ProbeResult()
         if len(present) < 2:
             return found
-        for cloud in embedded.clouds(self.of):
-            x = cloud.train[used]
+        for feature_set in embedded.feature_sets(self.of):
+            x = feature_set.train[used]
             probe = SoftmaxRegression.fit(x, y, len(present), STRENGTH)
             weight = probe.weight / probe.scale  # on raw features; constant ones weigh 0
             said = probe.logits(x).argmax(dim=1)
@@ -61,5 +61,5 @@ class NeuralCollapse:
                 "class_separation": _classes.class_separation(x, y),
                 "class_effective_rank": _classes.class_effective_rank(x, y),
             }
-            found.diagnostics.update({cloud.prefix + name: value for name, value in values.items()})
+            found.diagnostics.update({feature_set.prefix + name: value for name, value in values.items()})
         return found

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, _linear, class_accuracy
+from cl_semisup.evaluation import Features, ProbeResult, _linear, class_accuracy
 
 LONG_TAIL = 2  # the largest class must have so many times the training images of the smallest to have head and tail
 
@@ -34,23 +34,23 @@ class PerClass:
         "linear_top1_unseen",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
-        (cloud,) = embedded.clouds("features")
-        tuned = _linear.tuned(embedded, cloud, "")
+    def measure(self, embedded: Features) -> ProbeResult:
+        (feature_set,) = embedded.feature_sets("features")
+        tuned = _linear.tuned(embedded, feature_set, "")
         if tuned is None:
-            return Measured()
+            return ProbeResult()
         truth, classes = embedded.test_labels, embedded.classes
-        best = tuned.probe.logits(cloud.test).topk(min(5, classes), dim=1).indices  # (T, 5)
+        best = tuned.probe.logits(feature_set.test).topk(min(5, classes), dim=1).indices  # (T, 5)
         of_class = class_accuracy(best[:, 0], truth, classes)
         scores = {
             "linear_top5": float((best == truth[:, None]).any(dim=1).double().mean()),
             "linear_balanced": float(of_class.nanmean()),
         }
-        groups = _head_and_tail(embedded.train_labels, classes) | _seen_and_unseen(embedded.shown, classes)
+        groups = _head_and_tail(embedded.train_labels, classes) | _seen_and_unseen(embedded.visible_labels, classes)
         grouped = {f"linear_top1_{name}": float(of_class[group].nanmean()) for name, group in groups.items()}
         scores |= {name: value for name, value in grouped.items() if not math.isnan(value)}  # NaN: no test images
         rounded = [None if math.isnan(v) else round(v, 4) for v in of_class.tolist()]
-        return Measured(scores, curves={"linear_per_class": rounded})
+        return ProbeResult(scores, curves={"linear_per_class": rounded})
 
 
 def _head_and_tail(labels: Tensor, classes: int) -> dict[str, Tensor]:
@@ -62,8 +62,8 @@ def _head_and_tail(labels: Tensor, classes: int) -> dict[str, Tensor]:
     return {"head": _mask(order[:third], classes), "tail": _mask(order[-third:], classes)}
 
 
-def _seen_and_unseen(shown: Tensor, classes: int) -> dict[str, Tensor]:
-    seen = _mask(shown[shown >= 0].unique(), classes)
+def _seen_and_unseen(visible_labels: Tensor, classes: int) -> dict[str, Tensor]:
+    seen = _mask(visible_labels[visible_labels >= 0].unique(), classes)
     return {"seen": seen, "unseen": ~seen} if bool(seen.any()) and not bool(seen.all()) else {}
 
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.evaluation import Features, ProbeResult, _linear
 from cl_semisup.seeds import seed
 
 SHAPES = ("gaussian", "uniform", "sign")
@@ -30,17 +30,17 @@ class Perturbation:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_perturbed",)
 
-    def measure(self, embedded: Embedded) -> Measured:
-        (cloud,) = embedded.clouds("features")
-        tuned = _linear.tuned(embedded, cloud, "")
+    def measure(self, embedded: Features) -> ProbeResult:
+        (feature_set,) = embedded.feature_sets("features")
+        tuned = _linear.tuned(embedded, feature_set, "")
         if tuned is None:
-            return Measured()
-        found = Measured()
+            return ProbeResult()
+        found = ProbeResult()
         for shape in SHAPES:
             for correlation in CORRELATIONS:
-                noise = _noise(cloud.test, shape, correlation, seed("perturbation", shape, *embedded.names))
+                noise = _noise(feature_set.test, shape, correlation, seed("perturbation", shape, *embedded.seed_key))
                 for decibels in DECIBELS:
-                    moved = cloud.test + _matched(noise, cloud.test, decibels)
+                    moved = feature_set.test + _matched(noise, feature_set.test, decibels)
                     word = shape if correlation == "none" else f"{shape}_{correlation}"
                     top1 = tuned.probe.accuracy(moved, embedded.test_labels)
                     found.diagnostics[f"linear_noise_{word}_{decibels}db"] = top1

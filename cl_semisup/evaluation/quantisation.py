@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cl_semisup.evaluation import Embedded, Measured, _linear
+from cl_semisup.evaluation import Features, ProbeResult, _linear
 
 BITS = (8, 6, 4, 3, 2)
 
@@ -28,22 +28,24 @@ class Quantisation:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_quantised",)
 
-    def measure(self, embedded: Embedded) -> Measured:
-        (cloud,) = embedded.clouds("features")
-        tuned = _linear.tuned(embedded, cloud, "")
+    def measure(self, embedded: Features) -> ProbeResult:
+        (feature_set,) = embedded.feature_sets("features")
+        tuned = _linear.tuned(embedded, feature_set, "")
         if tuned is None:
-            return Measured()
+            return ProbeResult()
         ways: dict[str, Callable[[int], Tensor]] = {
-            "features": lambda bits: quantised(cloud.test, bits, cloud.train.min(), cloud.train.max()),
+            "features": lambda bits: quantised(
+                feature_set.test, bits, feature_set.train.min(), feature_set.train.max()
+            ),
             "feature_channels": lambda bits: quantised(
-                cloud.test, bits, cloud.train.amin(dim=0), cloud.train.amax(dim=0)
+                feature_set.test, bits, feature_set.train.amin(dim=0), feature_set.train.amax(dim=0)
             ),
         }
         if (network := embedded.network) is not None:
             ways["weights"] = lambda bits: _with_weights(
                 network.encoder, bits, lambda: network.features(network.test_images)
             )
-        found = Measured()
+        found = ProbeResult()
         for word, features in ways.items():
             for bits in BITS:
                 top1 = tuned.probe.accuracy(features(bits), embedded.test_labels)

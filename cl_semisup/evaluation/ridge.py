@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl_semisup.evaluation import Embedded, Measured, Of, _least_squares, accuracy
+from cl_semisup.evaluation import Features, Of, ProbeResult, _least_squares, accuracy
 from cl_semisup.seeds import seed
 
 
@@ -32,17 +32,17 @@ class Ridge:
         "projection_ridge_top1_labelled",
     )
 
-    def measure(self, embedded: Embedded) -> Measured:
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            for suffix, labels in embedded.labellings():
+    def measure(self, embedded: Features) -> ProbeResult:
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if not bool(known.any()):
                     continue
-                x, q = _least_squares.standardised(cloud.train[known], cloud.test)
-                name = seed("validation", *embedded.names)
+                x, q = _least_squares.standardised(feature_set.train[known], feature_set.test)
+                name = seed("validation", *embedded.seed_key)
                 solved, strength = _least_squares.tuned_ridge(x, labels[known], embedded.classes, name)
                 said = solved(q).argmax(dim=1)
-                found.scores[f"{cloud.prefix}ridge_top1{suffix}"] = accuracy(said, embedded.test_labels)
-                found.diagnostics[f"{cloud.prefix}ridge_strength{suffix}"] = strength
+                found.scores[f"{feature_set.prefix}ridge_top1{suffix}"] = accuracy(said, embedded.test_labels)
+                found.diagnostics[f"{feature_set.prefix}ridge_strength{suffix}"] = strength
         return found

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 import torch
 from annotated_types import Interval
 
-from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.evaluation import Features, ProbeResult
 from cl_semisup.measures import geometry
 from cl_semisup.seeds import seed
 
@@ -33,12 +33,12 @@ class Similarity:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
-        dataset, *_ = embedded.names
+    def measure(self, embedded: Features) -> ProbeResult:
+        dataset, *_ = embedded.seed_key
         generator = torch.Generator().manual_seed(seed("similarity images", dataset))
         rows = torch.randperm(len(embedded.test), generator=generator)[: self.images].to(embedded.test.device)
         gram = geometry.centred_gram(embedded.test[rows])
         if not bool(gram.any()):
-            return Measured(diagnostics={"gram_images": 0.0})
+            return ProbeResult(diagnostics={"gram_images": 0.0})
         entries = (STEPS * len(gram) ** 0.5 * gram).round().int().tolist()
-        return Measured(diagnostics={"gram_images": float(len(rows))}, curves={"gram": entries})
+        return ProbeResult(diagnostics={"gram_images": float(len(rows))}, curves={"gram": entries})

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup.evaluation import Embedded, Measured, Of
+from cl_semisup.evaluation import Features, Of, ProbeResult
 from cl_semisup.measures import geometry
 
 
@@ -34,10 +34,10 @@ class Spectrum:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Embedded) -> Measured:
-        found = Measured()
-        for cloud in embedded.clouds(self.of):
-            z, u = _spaced(cloud.train, self.images), F.normalize(cloud.test, dim=1)
+    def measure(self, embedded: Features) -> ProbeResult:
+        found = ProbeResult()
+        for feature_set in embedded.feature_sets(self.of):
+            z, u = _spaced(feature_set.train, self.images), F.normalize(feature_set.test, dim=1)
             alpha, fit = geometry.alpha_req(z)
             values = {
                 "rankme": float(geometry.rankme(z)),
@@ -47,7 +47,7 @@ class Spectrum:
                 "centred_effective_rank": float(geometry.effective_rank(u, centred=True)),
                 "wasserstein_uniformity": geometry.wasserstein_uniformity(_spaced(u, self.pairs_of)),
             }
-            found.diagnostics.update({cloud.prefix + name: value for name, value in values.items()})
+            found.diagnostics.update({feature_set.prefix + name: value for name, value in values.items()})
         return found
 
 

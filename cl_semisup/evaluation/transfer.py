@@ -11,7 +11,7 @@ from torch import Tensor
 from cl_semisup.data.images import Images
 from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Embedded, Measured, Network, _neighbours, accuracy, evenly
+from cl_semisup.evaluation import Features, Network, ProbeResult, _neighbours, accuracy, evenly
 from cl_semisup.measures.logistic import tune
 from cl_semisup.plugins import Choice
 from cl_semisup.seeds import seed
@@ -46,15 +46,15 @@ class Transfer:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("transfer_linear_top1", "transfer_knn_top1")
 
-    def measure(self, embedded: Embedded) -> Measured:
+    def measure(self, embedded: Features) -> ProbeResult:
         network = embedded.network
         if network is None:
             raise InputError("transfer: needs the network, to embed images. Got features alone. Leave it out.")
-        found = Measured()
-        others = [named for named in self.datasets if next(iter(named)) != embedded.names[0]]
+        found = ProbeResult()
+        others = [named for named in self.datasets if next(iter(named)) != embedded.seed_key[0]]
         for named in others:
             (name,) = named
-            top1 = self._probe(network, network.dataset(named), seed("validation", name, *embedded.names))
+            top1 = self._probe(network, network.dataset(named), seed("validation", name, *embedded.seed_key))
             found.diagnostics.update({f"transfer_{probe}_top1_{name}": value for probe, value in top1.items()})
             for probe, value in top1.items():
                 score = f"transfer_{probe}_top1"

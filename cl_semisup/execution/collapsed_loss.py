@@ -14,7 +14,7 @@ BETTER = 0.02  # relative amount by which distinct images must beat a point, or 
 
 
 @torch.no_grad()
-def loss_of_a_point(loss: Loss, shown: Tensor, batch: int, dim: int, classes: int) -> float | None:
+def collapsed_loss_value(loss: Loss, visible_labels: Tensor, batch: int, dim: int, classes: int) -> float | None:
     """The loss of a batch whose projections are all the same unit vector and whose logits are all 0.
 
     `ln(2 N - 1)` for NT-Xent and SupCon, `ln C` for cross-entropy, and so on, found by asking the loss itself. None
@@ -22,7 +22,7 @@ def loss_of_a_point(loss: Loss, shown: Tensor, batch: int, dim: int, classes: in
     the loss needs more than projections and logits, or cannot take a point.
 
     Args:
-        shown: (M,) labels that the run sees
+        visible_labels: (M,) labels that the run sees
         batch, dim, classes: N, D and C
     """
     asked = losses.asks(loss)
@@ -30,7 +30,7 @@ def loss_of_a_point(loss: Loss, shown: Tensor, batch: int, dim: int, classes: in
     if not set(needs) <= {"logits"} or asked.bound or asked.support:
         return None
     if asked.trains_on == "labelled":
-        shown = shown[shown >= 0]
+        visible_labels = visible_labels[visible_labels >= 0]
     trial = copy.deepcopy(loss)  # losses may keep state
     generator = torch.Generator().manual_seed(0)
 
@@ -41,11 +41,15 @@ def loss_of_a_point(loss: Loss, shown: Tensor, batch: int, dim: int, classes: in
     try:
         found = []
         for _ in range(POINTS):
-            labels = shown[torch.randint(len(shown), (batch,), generator=generator).to(shown.device)]
-            point = torch.nn.functional.normalize(torch.randn(1, dim, generator=generator), dim=1).to(shown.device)
+            labels = visible_labels[
+                torch.randint(len(visible_labels), (batch,), generator=generator).to(visible_labels.device)
+            ]
+            point = torch.nn.functional.normalize(torch.randn(1, dim, generator=generator), dim=1).to(
+                visible_labels.device
+            )
             found.append(value(point.expand(batch, dim).contiguous(), labels))
-        ideal = torch.randn(classes + batch, dim, generator=generator).to(shown.device)
-        own = torch.arange(classes, classes + batch, device=shown.device)
+        ideal = torch.randn(classes + batch, dim, generator=generator).to(visible_labels.device)
+        own = torch.arange(classes, classes + batch, device=visible_labels.device)
         distinct = value(ideal[torch.where(labels >= 0, labels, own)], labels)
     except RuntimeError:  # a singular matrix, say
         return None

@@ -7,24 +7,24 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from cl_semisup import losses
-from cl_semisup.evaluation import Embedded
+from cl_semisup.evaluation import Features
 from cl_semisup.measures import geometry
 
 POINTS = 300  # test images, and at most as many prototypes
 
 
-def of(embedded: Embedded, loss: Any) -> dict[str, Any]:
+def of(embedded: Features, loss: Any) -> dict[str, Any]:
     """Singular values and picture of the unit test features, rounded; all that a report draws is on the sphere.
 
     A loss with directions of its own lives among projections, so there is a second picture, of those and of its
     directions (attribute `prototypes`, (K, D)): row c belongs to class c if the loss is told labels, to none otherwise.
     """
     features = normalize(embedded.test, dim=1)
-    shown = embedded.test_labels[:POINTS].tolist()
+    visible_labels = embedded.test_labels[:POINTS].tolist()
     centre, directions = _principal(features)
     found = {
         "singular_values": _rounded(geometry.singular_values(features)),
-        "picture": _flat(features[:POINTS], centre, directions) | {"label": shown},
+        "picture": _flat(features[:POINTS], centre, directions) | {"label": visible_labels},
     }
     prototypes = getattr(loss, "prototypes", None)
     width = embedded.test_projections.shape[1]
@@ -35,7 +35,7 @@ def of(embedded: Embedded, loss: Any) -> dict[str, Any]:
         of_class = losses.asks(loss).labels and len(prototypes) == embedded.classes
         found["projection_picture"] = {
             **_flat(projections[:POINTS], centre, directions),
-            "label": shown,
+            "label": visible_labels,
             "prototypes": {
                 **_flat(rows, centre, directions),
                 "label": list(range(len(rows))) if of_class else [-1] * len(rows),

@@ -19,12 +19,12 @@ import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Embedded
+from cl_semisup.evaluation import Features
 from cl_semisup.execution import collapsed_loss, embedding_plot, memory
 from cl_semisup.execution.data import Data, Probed, Read, part, place, read
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trained import Trained, out_of_memory, resolved_precision, synchronize, way
-from cl_semisup.execution.trainings import Answers, Training, alone
+from cl_semisup.execution.trainer import Trainer, out_of_memory, resolved_precision, synchronize, way
+from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import LARGEST, SCHEMA, Record
 from cl_semisup.suite.run import Run
@@ -55,7 +55,7 @@ def free_memory(device: str) -> int:
 class Executor:
     """Executes runs one after the other on one machine, keeping the last data set loaded.
 
-    `leave` says whether this process has been asked to go; training then saves its state and raises Left. Within
+    `leave` says whether this process has been asked to go; training then saves its state and raises Preempted. Within
     `together` training goes on, with other processes if it says so. Data sets are read from the machine's folder,
     unless `images` brings them from elsewhere.
     """
@@ -77,11 +77,11 @@ class Executor:
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""
-        return self.training(alone(run), data)[0]
+        return self.training(single_run(run), data)[0]
 
-    def training(self, asked: Training, data: Data | None = None) -> Answers:
+    def training(self, asked: TrainingGroup, data: Data | None = None) -> RunResults:
         """Train once and evaluate for every run; any failure of a run is a record too."""
-        trained, answers = Trained(asked, self.machine, self.probed, self.leave, self.together), []
+        trained, answers = Trainer(asked, self.machine, self.probed, self.leave, self.together), []
         for run in asked.runs:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
@@ -98,15 +98,15 @@ class Executor:
             torch.cuda.empty_cache()
         return tuple(answers)
 
-    def follow(self, asked: Training) -> None:
+    def follow(self, asked: TrainingGroup) -> None:
         """Take part in a training that another process evaluates and answers for."""
         run = asked.runs[0]
         data = self.data(run)
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        shown = torch.from_numpy(drawn.shown).to(self.device)
-        trained = Trained(asked, self.machine, self.probed, self.leave, self.together)
+        visible_labels = torch.from_numpy(drawn.visible_labels).to(self.device)
+        trained = Trainer(asked, self.machine, self.probed, self.leave, self.together)
         with way(self.machine):
-            trained.train(part(data, drawn.kept), shown)
+            trained.train(part(data, drawn.kept), visible_labels)
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)
@@ -123,7 +123,7 @@ def failed(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, A
     return attempt.record(datetime.now(UTC)), attempt.curves
 
 
-def failures(training: Training, machine: Machine, reason: str) -> Answers:
+def failures(training: TrainingGroup, machine: Machine, reason: str) -> RunResults:
     """The records of a training that could not even be executed."""
     return tuple(failed(run, machine, reason) for run in training.runs)
 
@@ -146,26 +146,26 @@ class _Attempt:
         self.probed_hashes: dict[str, str] = {}
         self.history = History()
 
-    def go(self, data: Data, trained: Trained) -> None:
+    def go(self, data: Data, trained: Trainer) -> None:
         """Train, unless that is done, and evaluate; every finding is kept as soon as it is known."""
         run = self.run
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        shown, data = torch.from_numpy(drawn.shown).to(self.device), part(data, drawn.kept)
+        visible_labels, data = torch.from_numpy(drawn.visible_labels).to(self.device), part(data, drawn.kept)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
-        self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((shown >= 0).sum())}
-        if run.epochs and (run.batch_size or 0) > len(shown):
-            rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(shown)}"
+        self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((visible_labels >= 0).sum())}
+        if run.epochs and (run.batch_size or 0) > len(visible_labels):
+            rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(visible_labels)}"
             raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
         try:
-            trained.train(data, shown)
+            trained.train(data, visible_labels)
         finally:
             self.history = trained.history
             self.resolved |= trained.resolved
             self.cost |= trained.cost
 
         began = time.perf_counter()
-        embedded = trained.embed(data, shown)
+        embedded = trained.embed(data, visible_labels)
         for named in protocol.probed_datasets(run):
             self.probed_hashes[next(iter(named))] = trained.probed(named).content_hash
         measured = evaluation.measure(embedded, run.evaluation)
@@ -177,13 +177,15 @@ class _Attempt:
         if run.epochs:
             self._judge(embedded, trained)
 
-    def _judge(self, embedded: Embedded, trained: Trained) -> None:
+    def _judge(self, embedded: Features, trained: Trainer) -> None:
         """Say so if what was trained is no representation; scores are kept beside the verdict."""
         counts = torch.bincount(embedded.test_labels, minlength=embedded.classes)
         images, width = embedded.test.shape
         batch, dim = self.run.batch_size or 0, embedded.test_projections.shape[1]
         assert trained.loss is not None  # of what was trained
-        of_a_point = collapsed_loss.loss_of_a_point(trained.loss, embedded.shown, batch, dim, embedded.classes)
+        of_a_point = collapsed_loss.collapsed_loss_value(
+            trained.loss, embedded.visible_labels, batch, dim, embedded.classes
+        )
         if why := verdict.divergence(self.history.loss):
             self.status, self.reason = "diverged", why
         elif why := verdict.collapse(

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup.execution.trainings import Training
+from cl_semisup.execution.training_groups import TrainingGroup
 
 CONTEXT = 600 * 2**20  # bytes that CUDA and its libraries take of a GPU in every process
 SLACK = 1.25  # of memory that torch holds, over what tensors take
@@ -69,5 +69,5 @@ class Machine:
         """Do its runs go through the kernels in C, if there are any? These do not share their work among threads."""
         return self.native and not self.plain and self.device == "cpu" and self.threads == 1
 
-    def checkpoint_path(self, training: Training) -> Path:
+    def checkpoint_path(self, training: TrainingGroup) -> Path:
         return Path(self.checkpoints) / f"{training.id}.pt"

@@ -8,7 +8,7 @@ from cl_semisup.gate import function, outcome, trajectory
 from cl_semisup.gate.finding import MOVED, TIERS, Finding
 from cl_semisup.gate.outcome import Execute
 from cl_semisup.gate.plan import Plan
-from cl_semisup.gate.reference import Measured, Reference, made_with
+from cl_semisup.gate.reference import ProbeResult, Reference, made_with
 from cl_semisup.gate.trajectory import FREE, Trainer, Trajectory
 from cl_semisup.gate.verdict import Verdict
 from cl_semisup.results import protocol
@@ -16,9 +16,9 @@ from cl_semisup.results import protocol
 Tell = Callable[[str], None]
 
 
-def measure(plan: Plan, execute: Execute, tiers: Sequence[str] = TIERS, tell: Tell = print) -> Measured:
+def measure(plan: Plan, execute: Execute, tiers: Sequence[str] = TIERS, tell: Tell = print) -> ProbeResult:
     """Everything a reference holds; trajectories are run twice and kept within their horizon."""
-    found = Measured()
+    found = ProbeResult()
     if "function" in tiers:
         tell("function")
         found.function = {loss: function.measure(plan.build(loss)) for loss in plan.cells}
@@ -34,9 +34,9 @@ def measure(plan: Plan, execute: Execute, tiers: Sequence[str] = TIERS, tell: Te
 
 def check(
     plan: Plan, reference: Reference, execute: Execute, tiers: Sequence[str] = TIERS, tell: Tell = print
-) -> tuple[Verdict, Measured]:
+) -> tuple[Verdict, ProbeResult]:
     """The verdict, and what was measured for it."""
-    then, now, seconds = reference.measured, Measured(), {}
+    then, now, seconds = reference.measured, ProbeResult(), {}
     findings: list[Finding] = []
     for tier in [tier for tier in TIERS if tier in tiers]:
         tell(tier)
@@ -77,13 +77,13 @@ def _trajectories(plan: Plan, nudged: bool = False) -> dict[str, dict[str, Traje
     return found
 
 
-def _function(loss: str, then: Measured, now: Measured) -> list[Finding]:
+def _function(loss: str, then: ProbeResult, now: ProbeResult) -> list[Finding]:
     if loss not in then.function:
         return [_unknown("function", loss)]
     return function.compare(loss, then.function[loss], now.function[loss])
 
 
-def _steps(loss: str, then: Measured, now: Measured) -> list[Finding]:
+def _steps(loss: str, then: ProbeResult, now: ProbeResult) -> list[Finding]:
     if loss not in then.free or loss not in then.trajectory:
         return [_unknown("trajectory", loss)]
     found = [trajectory.compare(loss, FREE, then.free[loss], now.free[loss])]
@@ -119,7 +119,7 @@ def _changed(plan: Plan, reference: Reference) -> tuple[tuple[str, ...], dict[st
     return tuple(said), files
 
 
-def moved(then: Measured, now: Measured) -> int:
+def moved(then: ProbeResult, now: ProbeResult) -> int:
     """How many checks two references differ in."""
     findings = [f for loss in now.function for f in _function(loss, then, now)]
     findings += [f for loss in now.free for f in _steps(loss, then, now)]

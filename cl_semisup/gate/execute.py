@@ -8,7 +8,7 @@ import torch
 from cl_semisup.engines.local import Local
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Finished, group
+from cl_semisup.execution.training_groups import Finished, group
 from cl_semisup.gate.outcome import Ended, Execute, ended
 from cl_semisup.suite.run import Run
 

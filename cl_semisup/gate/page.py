@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from cl_semisup.gate.history import Series
-from cl_semisup.gate.reference import Measured
+from cl_semisup.gate.reference import ProbeResult
 from cl_semisup.gate.trajectory import QUANTITIES, Row
 from cl_semisup.gate.verdict import Verdict
 from cl_semisup.report import svg
@@ -23,7 +23,7 @@ STROKES = ("───", "╌╌╌", "┈┈┈", "─·─")  # as svg.line das
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def of_verdict(verdict: Verdict, then: Measured, now: Measured) -> str:
+def of_verdict(verdict: Verdict, then: ProbeResult, now: ProbeResult) -> str:
     """Table first, then every loss's trajectories; the reference is the broad grey line."""
     parts = [f"<h1>Gate: {escape(verdict.suite)}</h1>", f"<pre>{escape(verdict.text())}</pre>"]
     parts.append("<p>Broad grey: the reference. Thin: this run. Where nothing moved one lies on the other.</p>")

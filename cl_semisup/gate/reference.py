@@ -36,7 +36,7 @@ ROW = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
 
 
 @dataclass
-class Measured:
+class ProbeResult:
     """What the tiers measured, by loss; a tier that was not run is empty."""
 
     function: dict[str, Values] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Reference:
     made: dict[str, Any]
     plugins: dict[str, str]
     history: list[dict[str, Any]]
-    measured: Measured
+    measured: ProbeResult
 
 
 def path_of(suite: Path) -> Path:
@@ -62,7 +62,7 @@ def path_of(suite: Path) -> Path:
     return suite.with_suffix(".reference.json")
 
 
-def now(plan: Plan, measured: Measured, history: list[dict[str, Any]], *, reason: str, moved: int) -> Reference:
+def now(plan: Plan, measured: ProbeResult, history: list[dict[str, Any]], *, reason: str, moved: int) -> Reference:
     """A new reference that carries on a history; `moved` checks differ from the reference before."""
     made = made_with()
     entry = {"at": made["at"], "commit": made["commit"], "torch": made["torch"], "reason": reason, "moved": moved}
@@ -70,7 +70,7 @@ def now(plan: Plan, measured: Measured, history: list[dict[str, Any]], *, reason
     return Reference(plan.suite.name, plan.asked, made, plan.versions, [*history, entry], measured)
 
 
-def figures(measured: Measured, loss: str, score: str) -> dict[str, list[float]]:
+def figures(measured: ProbeResult, loss: str, score: str) -> dict[str, list[float]]:
     """What a history follows of a loss: name -> [figure, its standard error]."""
     found: dict[str, list[float]] = {}
     value = measured.function.get(loss, {}).get("some labels", [None])[0]
@@ -144,7 +144,7 @@ def read(path: Path) -> Reference:
         if (stored["schema"], stored["recipe"]) != (SCHEMA, RECIPE):
             rule = f"must have schema {SCHEMA} and recipe {RECIPE}"
             raise ResultsError(f"{path}: {rule}. Got {stored['schema']} and {stored['recipe']}. {_make()}")
-        measured = Measured(
+        measured = ProbeResult(
             stored["function"],
             {loss: Trajectory(steps) for loss, steps in stored["free"].items()},
             {

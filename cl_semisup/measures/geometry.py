@@ -1,4 +1,4 @@
-"""The shape of a cloud of embeddings: its spectrum, how many directions it uses, how evenly it covers the sphere.
+"""The shape of a feature_set of embeddings: its spectrum, how many directions it uses, how evenly it covers the sphere.
 
 Rows are embeddings, (N, D) or unit rows where it says so. Nothing here knows of classes; neural collapse is another
 thing, measured in `evaluation/neural_collapse.py`.
@@ -165,7 +165,7 @@ def _uniform_cosines(count: int, width: int) -> NDArray[np.float64]:
     return np.concatenate([lower, upper])
 
 
-# two clouds ---------------------------------------------------------------------------------------------------------
+# two clouds of points ------------------------------------------------------------------------------------------
 
 
 def cka(x: Tensor, y: Tensor, unbiased: bool = False) -> float:
@@ -174,7 +174,7 @@ def cka(x: Tensor, y: Tensor, unbiased: bool = False) -> float:
         |Yc^T Xc|^2 / (|Xc^T Xc| |Yc^T Yc|),  Frobenius norms, columns centred; in [0, 1]
 
     With N < 10 D this is biased towards 1: `unbiased` takes HSIC_1 instead, which may fall below 0 and needs N >= 4.
-    A constant cloud has no direction to compare and gives NaN.
+    A constant feature_set has no direction to compare and gives NaN.
 
     Source: arXiv 1905.00414; unbiased: arXiv 2010.15327
     """

@@ -2,7 +2,7 @@
 
     diverged    a loss, gradient or feature is not finite, or the loss ends far above its start
     collapsed   any of
-                  one point      spread below 0.02 of a uniform cloud's
+                  one point      spread below 0.02 of a uniform feature_set's
                   few directions effective rank below max(2, 5 % of min(images, dimensions)), at most (classes - 1) / 2
                   no information both probes at chance, within two standard errors
                   chance loss    the loss ends at its value for a single point, within 0.5 %
@@ -18,7 +18,7 @@ keeps neural collapse out: a perfect classifier's C classes span C - 1 direction
 import math
 from collections.abc import Mapping, Sequence
 
-SPREAD = 0.02  # share of a uniform cloud's standard deviation under which all embeddings are one point
+SPREAD = 0.02  # share of a uniform feature_set's standard deviation under which all embeddings are one point
 RANK = 2.0  # effective rank under which embeddings lie in one direction, and
 RANK_SHARE = 0.05  # share of all possible directions under which they are dimensionally collapsed
 NEAR_CHANCE = 2.0  # standard errors above chance within which a probe knows nothing
@@ -71,7 +71,7 @@ def collapse(
     """
     spread, rank = diagnostics.get("spread"), diagnostics.get("effective_rank")
     if spread is not None and spread < SPREAD:
-        return f"all embeddings are nearly one point (spread {spread:.3g} of a uniform cloud's, below {SPREAD})"
+        return f"all embeddings are nearly one point (spread {spread:.3g} of a uniform feature_set's, below {SPREAD})"
     least = lowest_rank(classes, images, dim)
     if rank is not None and rank < least:
         return f"embeddings use too few directions (effective rank {rank:.3g}, below {least:.3g})"

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cl_semisup.execution import trainings
+from cl_semisup.execution import training_groups
 from cl_semisup.results import records
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite.run import Run
@@ -42,7 +42,7 @@ def _owners(runs: Iterable[Run]) -> dict[str, tuple[set[str], tuple[Run, ...]]]:
     A run is trained in a group, under the name of its training, or alone, under its own.
     """
     found: dict[str, tuple[set[str], tuple[Run, ...]]] = {}
-    for training in trainings.group(runs):
+    for training in training_groups.group(runs):
         found |= {run.id: ({training.id, run.id}, (run,)) for run in training.runs}
         found[training.id] = ({training.id}, training.runs)
     return found

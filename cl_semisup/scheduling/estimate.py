@@ -8,7 +8,7 @@ from statistics import median
 
 from cl_semisup.data import labels
 from cl_semisup.errors import InputError
-from cl_semisup.execution import trainings
+from cl_semisup.execution import training_groups
 from cl_semisup.results import records
 from cl_semisup.scheduling.progress import words
 from cl_semisup.suite.run import Run
@@ -32,7 +32,7 @@ def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     from cl_semisup.execution.machine import default_workers
 
     device = choose_device(device)
-    grouped = trainings.group(todo)
+    grouped = training_groups.group(todo)
     workers = min(len(grouped), workers or default_workers(device))
     known = _known(results, suite.runs)
     trials: dict[str, _Trial] = {}
@@ -99,7 +99,7 @@ class _Trial:
 
         from cl_semisup.execution.data import Probed, place, read
         from cl_semisup.execution.machine import Machine
-        from cl_semisup.execution.trained import Trained, way
+        from cl_semisup.execution.trainer import Trainer, way
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(read, data_dir=suite.data_dir)
@@ -107,7 +107,7 @@ class _Trial:
         kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
         self.run, self.images, self.tests = run, len(kept), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)
-        trained = Trained(trainings.alone(run), self.machine, Probed(images_of))
+        trained = Trainer(training_groups.single_run(run), self.machine, Probed(images_of))
         self.device, self.precision = trained.device, trained.precision
         self.model, self.views = trained.build(data)[1], trained.views(data)
         with way(self.machine):
@@ -139,7 +139,7 @@ class _Trial:
 
     def _steps(self, precision: str) -> tuple[int, float]:
         """How many were done, and in how many seconds."""
-        from cl_semisup.execution.trained import synchronize, way
+        from cl_semisup.execution.trainer import synchronize, way
 
         began = time.perf_counter()
         for number in range(MEASURED_STEPS):

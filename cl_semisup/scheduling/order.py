@@ -7,8 +7,8 @@ from statistics import median
 
 from cl_semisup import plugins
 from cl_semisup.errors import ResultsError
-from cl_semisup.execution import trainings
-from cl_semisup.execution.trainings import Training
+from cl_semisup.execution import training_groups
+from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.results import records
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
@@ -17,7 +17,7 @@ SAMPLE = 3  # records of a kind that are looked at
 Length = Callable[[Run], float]  # of a training, in some unit
 
 
-def longest_first(todo: Iterable[Training], length: Length) -> list[Training]:
+def longest_first(todo: Iterable[TrainingGroup], length: Length) -> list[TrainingGroup]:
     """Those of one length stay in the suite's order. No result depends on it, for seeds are made of names."""
     return sorted(todo, key=lambda training: -length(training.runs[0]))
 
@@ -53,7 +53,7 @@ def _seen(suite: Suite) -> Length:
             (name, settings) = next(iter(run.dataset.items()))
             counts[data] = plugins.load("datasets", name)(**settings).facts(Path(suite.data_dir)).train
         if loss not in counts:
-            asked = trainings.asked(run)
+            asked = training_groups.requirements(run)
             counts[loss] = len(asked.views) if asked else 2
         return float(run.epochs * counts[data] * counts[loss])
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from cl_semisup.execution import stop, trainings
-from cl_semisup.execution.trainings import Finished, Training
+from cl_semisup.execution import stop, training_groups
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.results import protocol, records
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.scheduling.order import Length, longest_first
@@ -30,13 +30,13 @@ class Engine(Protocol):
 
     @property
     def slots(self) -> int: ...
-    def submit(self, training: Training) -> None: ...
+    def submit(self, training: TrainingGroup) -> None: ...
     def results(self, seconds: float) -> list[Finished]: ...
     def cancel(self, seconds: float = 0.0) -> list[Finished]: ...
 
 
 @dataclass
-class Outcome:
+class RunCounts:
     """How a command's runs ended: statuses of those it executed, and how many others had done before or meanwhile."""
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -64,14 +64,14 @@ def _wanted(path: Path, redo: str) -> bool:
     return redo == "stale" and bool(protocol.stale(records.read(path)))
 
 
-def conduct(
+def run_all(
     results: Path,
     todo: list[Run],
     engine: Engine,
     share: bool = True,
     patience: float = math.inf,
     length: Length = lambda run: 0.0,
-) -> Outcome:
+) -> RunCounts:
     """Execute the runs, the longest first; records are written here and nowhere else: an engine needs no shared folder.
 
     Runs that differ only in what training does not see are trained once, unless `share` is off. A training that
@@ -80,7 +80,7 @@ def conduct(
     records stay in any case.
     """
     with stop.Request() as request:
-        grouped = trainings.group(todo) if share else list(map(trainings.alone, todo))
+        grouped = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
         work = _Work(results, longest_first(grouped, length), engine, patience)
         try:
             work.submit()
@@ -104,13 +104,13 @@ def conduct(
 class _Work:
     """The trainings of a command: waiting, claimed elsewhere, or in the engine."""
 
-    def __init__(self, results: Path, todo: list[Training], engine: Engine, patience: float):
+    def __init__(self, results: Path, todo: list[TrainingGroup], engine: Engine, patience: float):
         runs = [run for training in todo for run in training.runs]
         self.results, self.engine, self.progress = results, engine, Progress(runs)
-        self.outcome, self.claims = Outcome(), Claims(results)
+        self.outcome, self.claims = RunCounts(), Claims(results)
         self.patience, self.worked = patience, time.monotonic()
         self.before = {run.id: _stamp(records.path_of(results, run)) for run in runs}
-        self.waiting, self.elsewhere, self.flying = deque(todo), deque[Training](), 0
+        self.waiting, self.elsewhere, self.flying = deque(todo), deque[TrainingGroup](), 0
 
     def left(self) -> bool:
         """Is there something to do, or, while patience lasts, to wait for?"""

@@ -220,7 +220,9 @@ def _check_names(about: Mapping[str, Any], runs: list[Run], faults: list[Fault])
     if about["baseline"] and about["baseline"] not in losses:
         faults.append(Fault(("baseline",), f"baseline: {unknown('loss of this suite', about['baseline'], losses)}."))
     for run in runs:
-        scores = {score for name, settings in run.evaluation.items() for score in evaluation.given(name, settings)}
+        scores = {
+            score for name, settings in run.evaluation.items() for score in evaluation.score_names(name, settings)
+        }
         if about["score"] not in scores:
             faults.append(Fault(("score",), f"score: {unknown('score', about['score'], scores)}."))
             return

@@ -19,7 +19,7 @@ import torch
 DIGEST = 32  # bytes of a SHA-256
 
 
-class Left(BaseException):
+class Preempted(BaseException):
     """Training has stopped with its state saved, because its process was asked to leave."""
 
 
@@ -41,7 +41,7 @@ class Checkpoint:
         return self.asked_to_leave() or time.monotonic() - self._last >= self.every or (last and self._kept)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write beside, flush, rename: a crash leaves the old state or the new one. Raises Left if asked to leave.
+        """Write beside, flush, rename: a crash leaves the old state or the new one. Raises Preempted if asked to leave.
 
         A disk that is full costs the state and not the run.
         """
@@ -55,7 +55,7 @@ class Checkpoint:
             print(f"{self.path}: no state is kept: {error.strerror}. The run goes on.", file=sys.stderr, flush=True)
         self._last = time.monotonic()
         if self.asked_to_leave():
-            raise Left
+            raise Preempted
 
     def asked_to_leave(self) -> bool:
         return self.leave()

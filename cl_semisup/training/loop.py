@@ -49,12 +49,16 @@ class History:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class TrainingSetup:
     """What a run trains with.
 
-    `views` has a maker for every recipe (full, weak); images are uint8 (M, channels, side, side); `shown` (M,) holds
-    the labels the run may see. `names` name every draw: data set and repetition, never the loss, so that differences
-    between losses are paired. `encode` and `project`: encoder and projector in a faster form, if there is one.
+    Args:
+        views: recipe (`full`, `weak`) -> maker of random views
+        images: (M, channels, side, side) uint8
+        visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
+        seed_key: (data set, repetition), the start of every seed. The loss is no part of it, so that differences between
+            losses are paired
+        encode, project: encoder and projector in a faster form, if there is one
     """
 
     model: Model
@@ -62,45 +66,49 @@ class Parts:
     views: dict[str, ViewMaker]
     optimizer: torch.optim.Optimizer
     images: Tensor
-    shown: Tensor
-    names: tuple[object, ...]
+    visible_labels: Tensor
+    seed_key: tuple[object, ...]
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
     project: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
-    parts: Parts,
+    setup: TrainingSetup,
     *,
     epochs: int,
     batch_size: int,
-    peak: float,
+    base_learning_rate: float,
     schedule: Schedule,
     autocast: torch.dtype | None = None,
     checkpoint: Checkpoint | None = None,
     chunks: int = 1,
 ) -> None:
-    """Train in place; the curves grow in `parts.history`.
+    """Train in place; the curves grow in `setup.history`.
 
-    `peak` is the effective learning rate; `autocast` the network's arithmetic, None for float32; `chunks` in how many
-    parts a batch goes through the encoder.
+    Args:
+        base_learning_rate: after the scaling rule, before warm-up and decay
+        autocast: the network's arithmetic; None for float32
+        chunks: in how many parts a batch goes through the encoder
     """
-    model, device, asked = parts.model, parts.shown.device, asks(parts.loss)
-    begin(model, parts.loss)
-    encode = Chunks(model.encoder if parts.encode is None else parts.encode, chunks, autocast)
-    project = model.projector if parts.project is None else parts.project
-    steps_per_epoch = len(parts.images) // batch_size
+    model, device, asked = setup.model, setup.visible_labels.device, asks(setup.loss)
+    begin(model, setup.loss)
+    encode = Chunks(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
+    project = model.projector if setup.project is None else setup.project
+    steps_per_epoch = len(setup.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
     trace = torch.zeros(2, steps, device=device)  # the loss, and the largest absolute projection
     teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
-    first = _resume(checkpoint, parts, teacher, trace) if checkpoint else 0
-    on_host = parts.shown.cpu()  # draws are made there, so that no step waits for the device
-    bound = _per_class(on_host, asked.bound, seed("bound", *parts.names)).to(device) if asked.bound else None
-    labels = parts.shown if asked.labels else torch.full_like(parts.shown, -1)  # (M,) none but what is declared
-    look = parts.views["full"]
+    first = _resume(checkpoint, setup, teacher, trace) if checkpoint else 0
+    on_host = setup.visible_labels.cpu()  # draws are made there, so that no step waits for the device
+    bound = _per_class(on_host, asked.bound, seed("bound", *setup.seed_key)).to(device) if asked.bound else None
+    labels = (
+        setup.visible_labels if asked.labels else torch.full_like(setup.visible_labels, -1)
+    )  # (M,) none but what is declared
+    look = setup.views["full"]
     pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
-    learned = [weight for group in parts.optimizer.param_groups for weight in group["params"]]
+    learned = [weight for group in setup.optimizer.param_groups for weight in group["params"]]
 
     def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
@@ -110,25 +118,25 @@ def train(
     for step in range(first, steps):
         epoch, batch = divmod(step, steps_per_epoch)
         if batch == 0 or step == first:
-            order = epoch_order(parts, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
+            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
         index = order[batch * batch_size : (batch + 1) * batch_size]  # (N,)
         if bound is not None:
             index = torch.cat([index, bound])
-        rate = peak * factor(step, steps, steps_per_epoch, schedule)
-        for group in parts.optimizer.param_groups:
+        rate = base_learning_rate * factor(step, steps, steps_per_epoch, schedule)
+        for group in setup.optimizer.param_groups:
             group["lr"] = rate
 
-        images = _gather(parts.images, index)
+        images = _gather(setup.images, index)
         inputs = [
-            parts.views[recipe](images, seed("views", *parts.names, step, view))
+            setup.views[recipe](images, seed("views", *setup.seed_key, step, view))
             for view, recipe in enumerate(asked.views)
         ]
         supported = None
         if asked.support:
-            supported = _per_class(on_host, asked.support, seed("support", *parts.names, step))
+            supported = _per_class(on_host, asked.support, seed("support", *setup.seed_key, step))
             supported = supported.to(device, non_blocking=True)
             inputs.append(
-                parts.views["full"](_gather(parts.images, supported), seed("support views", *parts.names, step))
+                setup.views["full"](_gather(setup.images, supported), seed("support views", *setup.seed_key, step))
             )
         with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
             features, projections = on_shards(forward, torch.cat(inputs))  # (V N + S, F), (V N + S, D)
@@ -137,35 +145,35 @@ def train(
         h, z = features.float().split(sizes), projections.float().split(sizes)
         support = None
         if supported is not None:
-            support, h, z = (z[-1], parts.shown[supported]), h[:-1], z[:-1]
+            support, h, z = (z[-1], setup.visible_labels[supported]), h[:-1], z[:-1]
             inputs.pop()
         at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels, chunks)
         extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
-        loss = parts.loss(z[0], z[1], labels[index], **extras)
+        loss = setup.loss(z[0], z[1], labels[index], **extras)
 
         for weight in learned:  # as the optimizer's zero_grad, which takes ten times as long
             weight.grad = None
         loss.backward()
         encode.backward()
-        finish_gradients(model, parts.loss)
-        parts.optimizer.step()
+        finish_gradients(model, setup.loss)
+        setup.optimizer.step()
         if teacher is not None:
             momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
         trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
 
         if (step + 1) % log_every == 0 or step == steps - 1:
-            _log(parts.history, step, trace, rate, model, z[0].detach(), z[1].detach())
+            _log(setup.history, step, trace, rate, model, z[0].detach(), z[1].detach())
         if checkpoint and checkpoint.due(last=step == steps - 1):
-            checkpoint.save(_state(step + 1, parts, teacher, trace))  # the way out, if the process has to leave
+            checkpoint.save(_state(step + 1, setup, teacher, trace))  # the way out, if the process has to leave
 
 
-def epoch_order(parts: Parts, epoch: int, length: int) -> Tensor:
+def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
     """(length,) image indices of an epoch: whole random passes over the images the loss trains on, cut to length."""
-    if asks(parts.loss).trains_on == "labelled":
-        pool = torch.nonzero(parts.shown.cpu() >= 0).squeeze(1)
+    if asks(setup.loss).trains_on == "labelled":
+        pool = torch.nonzero(setup.visible_labels.cpu() >= 0).squeeze(1)
     else:
-        pool = torch.arange(len(parts.images))
-    generator = torch.Generator().manual_seed(seed("order", *parts.names, epoch))
+        pool = torch.arange(len(setup.images))
+    generator = torch.Generator().manual_seed(seed("order", *setup.seed_key, epoch))
     passes = -(-length // len(pool))
     return torch.cat([pool[torch.randperm(len(pool), generator=generator)] for _ in range(passes)])[:length]
 
@@ -218,31 +226,31 @@ def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, 
     history.alignment.append(float(alignment(u, v)))
 
 
-def _state(step: int, parts: Parts, teacher: Model | None, trace: Tensor) -> dict[str, object]:
+def _state(step: int, setup: TrainingSetup, teacher: Model | None, trace: Tensor) -> dict[str, object]:
     """All that training changes. Draws are functions of names and the step, so no generator is saved."""
     return {
         "step": step,
-        "model": parts.model.state_dict(),
+        "model": setup.model.state_dict(),
         "teacher": teacher.state_dict() if teacher else {},
-        "loss": parts.loss.state_dict() if isinstance(parts.loss, nn.Module) else {},
-        "optimizer": parts.optimizer.state_dict(),
+        "loss": setup.loss.state_dict() if isinstance(setup.loss, nn.Module) else {},
+        "optimizer": setup.optimizer.state_dict(),
         "trace": trace,
-        "history": asdict(parts.history),
+        "history": asdict(setup.history),
     }
 
 
-def _resume(checkpoint: Checkpoint, parts: Parts, teacher: Model | None, trace: Tensor) -> int:
+def _resume(checkpoint: Checkpoint, setup: TrainingSetup, teacher: Model | None, trace: Tensor) -> int:
     """Restore a saved state, if there is one, and say which step comes next."""
-    state = checkpoint.load(parts.shown.device)
+    state = checkpoint.load(setup.visible_labels.device)
     if state is None:
         return 0
-    parts.model.load_state_dict(state["model"])
+    setup.model.load_state_dict(state["model"])
     if teacher is not None:
         teacher.load_state_dict(state["teacher"])
-    if isinstance(parts.loss, nn.Module):
-        parts.loss.load_state_dict(state["loss"])
-    parts.optimizer.load_state_dict(state["optimizer"])
+    if isinstance(setup.loss, nn.Module):
+        setup.loss.load_state_dict(state["loss"])
+    setup.optimizer.load_state_dict(state["optimizer"])
     trace.copy_(state["trace"])
     for name, values in state["history"].items():
-        getattr(parts.history, name)[:] = values
+        getattr(setup.history, name)[:] = values
     return int(state["step"])

@@ -22,7 +22,7 @@ class Model(nn.Module):
         projector: settings of the projector
         classes: C
         heads: name -> builder of a head
-        names: the seed key of the initial weights (data set, repetition): every loss of a repetition starts equal
+        seed_key: (data set, repetition), names the initial weights: every loss of a repetition starts equal
     """
 
     def __init__(
@@ -31,16 +31,16 @@ class Model(nn.Module):
         projector: Projector,
         classes: int,
         heads: Mapping[str, HeadBuilder],
-        names: tuple[object, ...],
+        seed_key: tuple[object, ...],
     ):
         super().__init__()
-        self.encoder = seeded(encoder, "encoder", *names)
+        self.encoder = seeded(encoder, "encoder", *seed_key)
         self.feature_dim = int(self.encoder.dim)  # type: ignore[arg-type]
         self.dim = projector.dim if projector.layers else self.feature_dim
-        self.projector = seeded(lambda: build_projector(self.feature_dim, projector), "projector", *names)
+        self.projector = seeded(lambda: build_projector(self.feature_dim, projector), "projector", *seed_key)
         self.heads = nn.ModuleDict()
         for name, build in heads.items():
-            self.heads[name] = seeded(lambda build=build: build(self.feature_dim, classes), name, *names)  # type: ignore[misc]
+            self.heads[name] = seeded(lambda build=build: build(self.feature_dim, classes), name, *seed_key)  # type: ignore[misc]
 
 
 def build_projector(features: int, settings: Projector) -> nn.Module:
@@ -54,8 +54,8 @@ def build_projector(features: int, settings: Projector) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim))
 
 
-def seeded(make: Callable[[], M], *names: object) -> M:
+def seeded(make: Callable[[], M], *seed_key: object) -> M:
     """Build a module whose first weights depend on names alone, whatever was built before it."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed("weights", *names))
+        torch.manual_seed(seed("weights", *seed_key))
         return make()

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, distributed
 
-from cl_semisup.training.checkpoint import Checkpoint, Left
+from cl_semisup.training.checkpoint import Checkpoint, Preempted
 from cl_semisup.training.exchange import heard, rank
 
 
@@ -21,7 +21,7 @@ class SharedCheckpoint(Checkpoint):
         if rank() == 0:
             super().save(state)
         if self._leaving:
-            raise Left
+            raise Preempted
 
     def asked_to_leave(self) -> bool:
         return self._leaving

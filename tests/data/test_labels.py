@@ -16,7 +16,7 @@ from cl_semisup import plugins
 from cl_semisup.data import labels
 from cl_semisup.data.labels import Drawn
 from cl_semisup.errors import InputError, SuiteError
-from cl_semisup.evaluation import Embedded, Measured
+from cl_semisup.evaluation import Features, ProbeResult
 from cl_semisup.execution import execute
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -39,8 +39,8 @@ def draw(true: labels.Labels = TRUE, dataset: str = "digits", repetition: int = 
 
 def labelled(drawn: Drawn) -> dict[int, int]:
     """Position in the data set -> label that the run sees."""
-    seen = drawn.shown >= 0
-    return dict(zip(drawn.kept[seen].tolist(), drawn.shown[seen].tolist(), strict=True))
+    seen = drawn.visible_labels >= 0
+    return dict(zip(drawn.kept[seen].tolist(), drawn.visible_labels[seen].tolist(), strict=True))
 
 
 def counts(positions: Any, true: labels.Labels = TRUE) -> list[int]:
@@ -87,7 +87,7 @@ def test_a_budget_that_a_class_cannot_meet_is_refused() -> None:
 def test_images_without_a_true_label_stay_without() -> None:
     true = np.concatenate([TRUE, np.full(50, -1)])
     drawn = draw(true, fraction=1.0)
-    assert drawn.shown.tolist() == true.tolist()
+    assert drawn.visible_labels.tolist() == true.tolist()
 
 
 # imbalance ----------------------------------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_a_factor_of_one_is_no_imbalance() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 3.0, 1e6])
 def test_an_unlabelled_ratio_limits_unlabelled_images_in_every_class(ratio: float) -> None:
     drawn = draw(per_class=10, unlabelled_ratio=ratio)
-    rest = drawn.kept[drawn.shown < 0]
+    rest = drawn.kept[drawn.visible_labels < 0]
     assert counts(labelled(drawn)) == [10] * CLASSES
     assert len(rest) == min(900, int(ratio * 100))
     assert max(counts(rest)) - min(counts(rest)) <= 1
@@ -159,7 +159,7 @@ def test_an_unlabelled_ratio_limits_unlabelled_images_in_every_class(ratio: floa
 def test_an_unlabelled_ratio_also_drops_images_without_a_true_label() -> None:
     true = np.concatenate([TRUE, np.full(1100, -1)])
     drawn = draw(true, per_class=10, unlabelled_ratio=2.0)
-    rest = drawn.kept[drawn.shown < 0]
+    rest = drawn.kept[drawn.visible_labels < 0]
     assert (true[rest] < 0).sum() == 110
     assert (true[rest] >= 0).sum() == 90
 
@@ -193,7 +193,7 @@ def test_symmetric_noise_hits_the_asked_share_and_every_other_class() -> None:
 def test_class_dependent_noise_goes_to_the_next_class_that_has_labels() -> None:
     noise = NOISE | {"kind": "class_dependent"}
     drawn = draw(fraction=1.0, noise=noise, unseen_classes=3)
-    seen = np.unique(drawn.shown[drawn.shown >= 0])
+    seen = np.unique(drawn.visible_labels[drawn.visible_labels >= 0])
     assert len(seen) == 7
     after = dict(zip(seen.tolist(), np.roll(seen, -1).tolist(), strict=True))
     wrong = {i: label for i, label in labelled(drawn).items() if label != TRUE[i]}
@@ -279,11 +279,11 @@ def test_a_hidden_label_changes_nothing(
     parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scramble every label that the runs may not see: weights, and so features, stay the same to the bit."""
-    found: list[Embedded] = []
+    found: list[Features] = []
 
-    def watch(embedded: Embedded, evaluation: Any) -> Measured:
+    def watch(embedded: Features, evaluation: Any) -> ProbeResult:
         found.append(embedded)
-        return Measured()
+        return ProbeResult()
 
     monkeypatch.setattr(execute.evaluation, "measure", watch)
     executor = Executor(MACHINE)
@@ -291,7 +291,7 @@ def test_a_hidden_label_changes_nothing(
     for run in parse(supervised).runs[-2:]:
         data = executor.data(run)
         drawn = labels.of_run(data.train_labels.numpy(), run.as_dict())
-        hidden = torch.from_numpy(drawn.shown < 0)
+        hidden = torch.from_numpy(drawn.visible_labels < 0)
         wrong = torch.where(hidden, (data.train_labels + 3) % 10, data.train_labels)
         monkeypatch.setattr(execute.labels, "of_run", lambda true, asked, drawn=drawn: drawn)
         executor(run)

@@ -9,7 +9,7 @@ from cl_semisup import cli
 from cl_semisup.engines.local import Local
 from cl_semisup.execution import execute
 from cl_semisup.execution.machine import Machine, fitting
-from cl_semisup.execution.trainings import Finished, alone
+from cl_semisup.execution.training_groups import Finished, single_run
 from cl_semisup.scheduling import scheduler
 from tests.helpers import records as record_maker
 
@@ -20,7 +20,7 @@ MACHINE = Machine("cuda", "data")
 def finished(epochs: int = 5, status: str = "ok", peak: int = 2 * GIB) -> Finished:
     run = record_maker.run(epochs=epochs)
     record: dict[str, Any] = {"status": status, "run": run.as_dict(), "cost": {"peak_memory_bytes": peak}}
-    return alone(run), ((record, {}),)
+    return single_run(run), ((record, {}),)
 
 
 def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
@@ -35,9 +35,9 @@ def test_the_first_trained_run_says_how_many_there_may_be() -> None:
     assert engine.slots == 1
     engine._make_room([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
     assert engine.slots == 1
-    engine._make_room([finished(peak=3 * GIB)])
+    engine._make_room([finished(base_learning_rate=3 * GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
-    engine._make_room([finished(peak=GIB)])
+    engine._make_room([finished(base_learning_rate=GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
 
 
@@ -67,7 +67,7 @@ def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, m
     monkeypatch.setattr(execute, "choose_device", lambda asked: "cuda:0")
     monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
     monkeypatch.setattr(
-        scheduler, "conduct", lambda _, __, engine, **___: (engines.append(engine), scheduler.Outcome())[1]
+        scheduler, "run_all", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--fill-gpu", "--workers", "2"])
     (engine,) = engines

@@ -9,7 +9,7 @@ from cl_semisup.engines import pool
 from cl_semisup.engines.pool import Member, Pool
 from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Finished, Training, alone
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from tests.helpers import records as record_maker
 
 DEATH = "signal SIGKILL.\nand much more of it."
@@ -44,7 +44,7 @@ class Stage(Pool[Played]):
         self.hired.append(self.hire())
         return self.hired[-1]
 
-    def _give(self, worker: Played, training: Training) -> None:
+    def _give(self, worker: Played, training: TrainingGroup) -> None:
         pass
 
     def _hear(self, until: float) -> list[Finished]:
@@ -61,8 +61,8 @@ class Stage(Pool[Played]):
 
 
 @pytest.fixture
-def training() -> Training:
-    return alone(record_maker.run(epochs=5))
+def training() -> TrainingGroup:
+    return single_run(record_maker.run(epochs=5))
 
 
 def reason(finished: list[Finished]) -> str:
@@ -71,7 +71,7 @@ def reason(finished: list[Finished]) -> str:
     return str(record["reason"])
 
 
-def test_a_training_that_kills_every_worker_has_failed_in_one_line(training: Training) -> None:
+def test_a_training_that_kills_every_worker_has_failed_in_one_line(training: TrainingGroup) -> None:
     stage = Stage(lambda: Played(dies=True))
     stage.submit(training)
     assert reason(stage.results(60)) == "the worker process died 5 times, the last time by signal SIGKILL."
@@ -79,7 +79,7 @@ def test_a_training_that_kills_every_worker_has_failed_in_one_line(training: Tra
     assert all(worker.ended for worker in stage.hired)
 
 
-def test_deaths_that_are_not_the_trainings_fault_are_not_counted(training: Training) -> None:
+def test_deaths_that_are_not_the_trainings_fault_are_not_counted(training: TrainingGroup) -> None:
     blameless = 2 * pool.ATTEMPTS
     stage = Stage(lambda: Played(dies=True, progresses=len(stage.hired) < blameless))
     stage.submit(training)
@@ -87,7 +87,7 @@ def test_deaths_that_are_not_the_trainings_fault_are_not_counted(training: Train
     assert len(stage.hired) == blameless + pool.ATTEMPTS
 
 
-def test_workers_that_never_start_stop_the_command_with_all_that_is_known(training: Training) -> None:
+def test_workers_that_never_start_stop_the_command_with_all_that_is_known(training: TrainingGroup) -> None:
     stage = Stage(lambda: Played(dies=True, starts=False))
     stage.submit(training)
     rule = "no worker process can be started: 10 died, the last by signal SIGKILL.\nand much more of it."
@@ -96,14 +96,14 @@ def test_workers_that_never_start_stop_the_command_with_all_that_is_known(traini
     assert str(error.value) == rule
 
 
-def test_a_training_that_takes_too_long_has_failed_and_its_worker_is_ended(training: Training) -> None:
+def test_a_training_that_takes_too_long_has_failed_and_its_worker_is_ended(training: TrainingGroup) -> None:
     stage = Stage(Played, limit=0.01)
     stage.submit(training)
     assert reason(stage.results(60)) == "took longer than the limit of 0.01 s"
     assert stage.hired[0].ended
 
 
-def test_who_leaves_when_asked_has_not_failed_even_at_the_last_attempt(training: Training) -> None:
+def test_who_leaves_when_asked_has_not_failed_even_at_the_last_attempt(training: TrainingGroup) -> None:
     stage = Stage(lambda: Played(dies=len(stage.hired) < pool.ATTEMPTS - 1))
     stage.submit(training)
     for _ in range(2 * pool.ATTEMPTS):  # a worker says that it is ready, then it dies

@@ -19,9 +19,9 @@ from cl_semisup import evaluation, plugins
 from cl_semisup.config import grid
 from cl_semisup.data.images import Images
 from cl_semisup.errors import DataError, InputError, SuiteError
-from cl_semisup.evaluation import Embedded, Measured, Network, _least_squares, _neighbours, transfer
+from cl_semisup.evaluation import Features, Network, ProbeResult, _least_squares, _neighbours, transfer
 from cl_semisup.evaluation.linear_sgd import LinearSGD
-from cl_semisup.execution import trained
+from cl_semisup.execution import trainer
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.measures import logistic
@@ -40,7 +40,7 @@ CLASSES = 5
 def blobs(
     count: int, *, noise: float = 1.0, dim: int = 12, classes: int = CLASSES, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """(N, F) overlapping clouds about fixed class means, and their classes in equal shares."""
+    """(N, F) overlapping feature_sets about fixed class means, and their classes in equal shares."""
     means = 2 * torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
     y = torch.arange(count) % classes
     x = means[y] + noise * torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
@@ -87,7 +87,7 @@ def network(images: Tensor) -> Network:
     return Network(encoder, images, features, view, untrained, lambda named: other_data())
 
 
-def embedded(train: int = 100, test: int = 60, **changes: Any) -> Embedded:
+def embedded(train: int = 100, test: int = 60, **changes: Any) -> Features:
     """A whole, healthy embedding of digits-like size; `changes` replace its parts."""
     images = torch.randint(0, 256, (test, 1, 4, 4), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
     (x, y), (xt, yt) = blobs(train), blobs(test, seed=1)
@@ -98,19 +98,19 @@ def embedded(train: int = 100, test: int = 60, **changes: Any) -> Embedded:
         test_projections=xt[:, :7],
         train_labels=y,
         test_labels=yt,
-        shown=torch.where(torch.arange(train) < 20, y, -1),
+        visible_labels=torch.where(torch.arange(train) < 20, y, -1),
         test_views=(xt + 0.1, xt - 0.1),
         classes=CLASSES,
-        names=("blobs", 0),
+        seed_key=("blobs", 0),
         network=network(images),
     )
-    return Embedded(**(parts | changes))
+    return Features(**(parts | changes))
 
 
 NEEDED: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}  # settings without a default
 
 
-def measure(name: str, about: Embedded, **settings: Any) -> Measured:
+def measure(name: str, about: Features, **settings: Any) -> ProbeResult:
     return grid.build("evaluation", name, NEEDED.get(name, {}) | settings).measure(about)
 
 
@@ -122,8 +122,8 @@ def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
     settings = {"of": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
     found = measure(name, embedded(), **settings)
     optional = {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
-    assert found.scores.keys() <= evaluation.given(name, settings)
-    assert evaluation.given(name, settings) - found.scores.keys() <= optional
+    assert found.scores.keys() <= evaluation.score_names(name, settings)
+    assert evaluation.score_names(name, settings) - found.scores.keys() <= optional
     assert all(0 <= value <= 1 for value in found.scores.values())
     assert all(isinstance(v, float) and math.isfinite(v) for v in (found.scores | found.diagnostics).values())
 
@@ -178,15 +178,16 @@ def test_test_labels_decide_nothing_but_the_score(name: str) -> None:
     [
         pytest.param(lambda e: replace(e, train=torch.ones(100, 12), test=torch.ones(60, 12)), id="constant"),
         pytest.param(lambda e: replace(e, train=torch.zeros(100, 12), test=torch.zeros(60, 12)), id="zero"),
-        pytest.param(lambda e: replace(e, shown=torch.full((100,), -1)), id="no label shown"),
+        pytest.param(lambda e: replace(e, visible_labels=torch.full((100,), -1)), id="no label visible_labels"),
         pytest.param(
-            lambda e: replace(e, train_labels=torch.full((100,), -1), shown=torch.full((100,), -1)), id="no label"
+            lambda e: replace(e, train_labels=torch.full((100,), -1), visible_labels=torch.full((100,), -1)),
+            id="no label",
         ),
         pytest.param(
             lambda e: replace(
                 e,
                 train_labels=torch.zeros(100, dtype=torch.long),
-                shown=torch.zeros(100, dtype=torch.long),
+                visible_labels=torch.zeros(100, dtype=torch.long),
                 test_labels=torch.zeros(60, dtype=torch.long),
                 classes=1,
             ),
@@ -200,14 +201,14 @@ def test_test_labels_decide_nothing_but_the_score(name: str) -> None:
                 train=e.train[:5],
                 train_projections=e.train_projections[:5],
                 train_labels=e.train_labels[:5],
-                shown=e.shown[:5],
+                visible_labels=e.visible_labels[:5],
             ),
             id="one image a class",
         ),
     ],
 )
 def test_where_there_is_little_to_measure_a_number_is_defined_or_left_out(
-    name: str, odd: Callable[[Embedded], Embedded]
+    name: str, odd: Callable[[Features], Features]
 ) -> None:
     found = measure(name, odd(embedded()))
     assert all(0 <= value <= 1 for value in found.scores.values())
@@ -233,7 +234,7 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
         with torch.no_grad():
             next(parts.model.encoder.parameters()).fill_(math.nan)
 
-    monkeypatch.setattr(trained.loop, "train", poison)
+    monkeypatch.setattr(trainer.loop, "train", poison)
     record, _ = Executor(Machine("cpu", "data"))(parse(text).runs[-1])
     assert record["status"] == "diverged"
     assert "a feature after training is not finite" in record["reason"]
@@ -246,7 +247,7 @@ def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str
     run = parse(f"{text}evaluation:\n{probes}").runs[-1]
     record, curves = Executor(Machine("cpu", "data"))(run)
     assert record["status"] == "ok", record["reason"]
-    promised = {score for name, settings in run.evaluation.items() for score in evaluation.given(name, settings)}
+    promised = {score for name, settings in run.evaluation.items() for score in evaluation.score_names(name, settings)}
     missing = promised - record["scores"].keys()
     assert missing == {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
     assert len(curves["linear_per_class"]) == 10
@@ -285,7 +286,7 @@ def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
     found = measure("transfer", about)
     known = torch.from_numpy(data.train_labels) >= 0
     y = torch.from_numpy(data.train_labels)[known]
-    own = replace(about, train=x[known], test=x[:30], train_labels=y, shown=y, classes=3, memo={})
+    own = replace(about, train=x[known], test=x[:30], train_labels=y, visible_labels=y, classes=3, memo={})
     own = replace(own, test_labels=torch.from_numpy(data.test_labels))
     assert found.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
     held_out = seed("validation", "digits", *about.names)
@@ -299,7 +300,7 @@ def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
 
 
 def test_transfer_is_the_mean_over_the_data_sets_and_leaves_out_the_runs_own() -> None:
-    about = replace(embedded(), names=("digits", 0))
+    about = replace(embedded(), seed_key=("digits", 0))
     alone = measure("transfer", about, datasets=["digits"])
     assert alone.scores == alone.diagnostics == {}
     both = measure("transfer", about, datasets=["digits", "mnist", "svhn"])
@@ -446,8 +447,10 @@ def test_a_tiny_temperature_is_the_nearest_neighbour_and_does_not_overflow() -> 
 
 def test_shown_labels_are_the_bank_of_the_labelled_score() -> None:
     about = embedded()
-    few = about.shown >= 0
-    alone = replace(about, train=about.train[few], train_labels=about.shown[few], shown=about.shown[few])
+    few = about.visible_labels >= 0
+    alone = replace(
+        about, train=about.train[few], train_labels=about.visible_labels[few], visible_labels=about.visible_labels[few]
+    )
     for name in ("knn", "nearest_mean", "ridge"):
         score = next(iter(measure(name, about).scores)).removesuffix("_labelled")
         assert measure(name, about).scores[f"{score}_labelled"] == measure(name, alone).scores[score]
@@ -455,9 +458,9 @@ def test_shown_labels_are_the_bank_of_the_labelled_score() -> None:
 
 @pytest.mark.parametrize("name", ["knn", "linear", "nearest_mean", "ridge"])
 def test_a_wrong_label_that_the_run_saw_is_learned_as_it_was_shown(name: str) -> None:
-    """Every shown label is that of the next class: the labelled score falls to nothing, the other stays."""
+    """Every visible_labels label is that of the next class: the labelled score falls to nothing, the other stays."""
     about = embedded(train=200, test=200)
-    wrong = replace(about, shown=(about.train_labels + 1) % CLASSES, memo={})
+    wrong = replace(about, visible_labels=(about.train_labels + 1) % CLASSES, memo={})
     right, found = measure(name, about).scores, measure(name, wrong).scores
     assert found[f"{name}_top1"] == right[f"{name}_top1"] > 0.9
     assert found[f"{name}_top1_labelled"] < 0.05
@@ -545,7 +548,9 @@ def test_a_held_out_part_has_every_class_and_leaves_every_class() -> None:
 
 def test_one_label_a_class_leaves_nothing_to_choose_by() -> None:
     about = embedded()
-    found = measure("linear", replace(about, shown=torch.where(torch.arange(100) < CLASSES, about.train_labels, -1)))
+    found = measure(
+        "linear", replace(about, visible_labels=torch.where(torch.arange(100) < CLASSES, about.train_labels, -1))
+    )
     assert found.diagnostics["linear_strength_labelled"] == logistic.DEFAULT_STRENGTH
     assert "linear_top1_validation" in found.scores
 
@@ -627,7 +632,7 @@ def test_random_features_solve_what_no_linear_probe_can() -> None:
     y = ((x[:, 0] > 0) ^ (x[:, 1] > 0)).long()
     about = embedded(train=400, test=200)
     about = replace(
-        about, train=x[:400], test=x[400:], train_labels=y[:400], shown=y[:400], test_labels=y[400:], classes=2
+        about, train=x[:400], test=x[400:], train_labels=y[:400], visible_labels=y[:400], test_labels=y[400:], classes=2
     )
     assert measure("linear", about).scores["linear_top1"] < 0.7
     found = measure("loranpac", about, width=200).scores
@@ -648,8 +653,8 @@ def test_nearest_mean_is_scikit_learns_nearest_centroid() -> None:
 
 def test_a_class_without_labels_is_never_the_nearest_mean() -> None:
     about = embedded()
-    shown = torch.where(about.train_labels < 2, about.train_labels, -1)
-    found = measure("nearest_mean", replace(about, shown=shown)).scores
+    visible_labels = torch.where(about.train_labels < 2, about.train_labels, -1)
+    found = measure("nearest_mean", replace(about, visible_labels=visible_labels)).scores
     assert found["nearest_mean_top1_labelled"] <= 2 / CLASSES
 
 
@@ -767,7 +772,7 @@ def test_head_and_tail_are_the_thirds_of_the_classes_with_most_and_fewest_images
     about = embedded(train=600, test=300, classes=6)
     (x, y), (xt, yt) = blobs(600, classes=6, noise=3), blobs(300, classes=6, noise=3, seed=1)
     kept = torch.rand(600, generator=torch.Generator().manual_seed(0)) < torch.tensor([1, 0.5, 0.3, 0.2, 0.1, 0.05])[y]
-    about = replace(about, train=x[kept], test=xt, train_labels=y[kept], shown=y[kept], test_labels=yt)
+    about = replace(about, train=x[kept], test=xt, train_labels=y[kept], visible_labels=y[kept], test_labels=yt)
     found = measure("per_class", about)
     of_class = found.curves["linear_per_class"]
     assert found.scores["linear_top1_head"] == pytest.approx(np.mean(of_class[:2]), abs=1e-3)
@@ -776,8 +781,8 @@ def test_head_and_tail_are_the_thirds_of_the_classes_with_most_and_fewest_images
 
 def test_seen_and_unseen_classes_are_told_apart() -> None:
     about = embedded(test=300)
-    shown = torch.where(about.train_labels < 3, about.train_labels, -1)
-    found = measure("per_class", replace(about, shown=shown))
+    visible_labels = torch.where(about.train_labels < 3, about.train_labels, -1)
+    found = measure("per_class", replace(about, visible_labels=visible_labels))
     of_class = found.curves["linear_per_class"]
     assert found.scores["linear_top1_seen"] == pytest.approx(np.mean(of_class[:3]), abs=1e-3)
     assert found.scores["linear_top1_unseen"] == pytest.approx(np.mean(of_class[3:]), abs=1e-3)
@@ -807,8 +812,8 @@ def test_the_spectrum_is_what_loops_compute(prefix: str) -> None:
     """RankMe, alpha-ReQ and variance of raw training features; rank and uniformity of test features on the sphere."""
     about = embedded(train=40, test=20)
     found = measure("spectrum", about).diagnostics
-    (cloud,) = about.clouds("projections" if prefix else "features")
-    z, u = cloud.train.double().numpy(), oracles.unit(cloud.test.double().numpy())
+    (feature_set,) = about.feature_sets("projections" if prefix else "features")
+    z, u = feature_set.train.double().numpy(), oracles.unit(feature_set.test.double().numpy())
     loops = {
         "rankme": oracles.rank_of(np.linalg.svd(z, compute_uv=False), 1e-7),
         "alpha_req": oracles.alpha_req(z),
@@ -837,7 +842,7 @@ def test_dimensional_and_neural_collapse_are_told_apart() -> None:
     found = {}
     for name, x in (("neural", neural), ("dimensional", dimensional)):
         about = embedded(train=300, test=300)
-        about = replace(about, train=x, test=x, train_labels=y, test_labels=y, shown=y, test_views=(x, x))
+        about = replace(about, train=x, test=x, train_labels=y, test_labels=y, visible_labels=y, test_views=(x, x))
         found[name] = measure("geometry", about).diagnostics | measure("neural_collapse", about).diagnostics
     assert found["neural"]["nc1"] < 0.01
     assert found["dimensional"]["nc1"] > 10

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup import report
-from cl_semisup.evaluation import Embedded
+from cl_semisup.evaluation import Features
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.measures import geometry
@@ -95,7 +95,7 @@ def seen(name: str, monkeypatch: pytest.MonkeyPatch, repetition: int = 0, images
     original = geometry.centred_gram
     with monkeypatch.context() as patch:
         patch.setattr(geometry, "centred_gram", lambda x: looked.append(x) or original(x))
-        measure("similarity", embedded(names=(name, repetition)), images=images)
+        measure("similarity", embedded(seed_key=(name, repetition)), images=images)
     rows: list[list[float]] = looked[0].tolist()
     return rows
 
@@ -118,7 +118,7 @@ def test_rounding_to_tenths_hardly_moves_a_cka() -> None:
     assert found == pytest.approx(geometry.cka(x, near, unbiased=True), abs=2e-3)
 
 
-def of(test: Tensor) -> Embedded:
+def of(test: Tensor) -> Features:
     """An embedding whose test features are these."""
     return replace(embedded(test=len(test)), test=test.float())
 
@@ -152,9 +152,9 @@ def test_losses_are_paired_by_repetition_and_compared_with_themselves_over_repet
     assert found.between["clop", "nt_xent"].half == pytest.approx(12.7062 / 2, rel=1e-4)  # t(0.975, 1) sd / sqrt(2)
     assert found.within == pytest.approx({"nt_xent": 0.0, "clop": 1.0})
     (board,) = findings.boards
-    shown = table.of_similarity(board, found, ["nt_xent"])
-    assert [column.name for column in shown.columns] == ["loss", "CKA to nt_xent", "between repetitions"]
-    assert [[entry.text for entry in row] for row in shown.rows] == [
+    visible_labels = table.of_similarity(board, found, ["nt_xent"])
+    assert [column.name for column in visible_labels.columns] == ["loss", "CKA to nt_xent", "between repetitions"]
+    assert [[entry.text for entry in row] for row in visible_labels.rows] == [
         ["clop", "0.50 ± 6.35", "1.00"],
         ["nt_xent", "itself", "0.00"],
     ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cl_semisup import losses
-from cl_semisup.evaluation import Embedded
+from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot
 from cl_semisup.execution.execute import Executor, Machine
 from cl_semisup.suite.suite import Suite
@@ -17,24 +17,24 @@ CLASSES, IMAGES, DIM = 4, 40, 6
 
 
 @pytest.fixture
-def embedded() -> Embedded:
+def embedded() -> Features:
     random = torch.Generator().manual_seed(0)
 
     def rows(width: int) -> torch.Tensor:
         return torch.randn(IMAGES, width, generator=random)
 
     labels = torch.arange(IMAGES) % CLASSES
-    return Embedded(
+    return Features(
         train=rows(8),
         test=rows(8),
         train_projections=rows(DIM),
         test_projections=rows(DIM),
         train_labels=labels,
         test_labels=labels,
-        shown=labels,
+        visible_labels=labels,
         test_views=(rows(8), rows(8)),
         classes=CLASSES,
-        names=("made", 0),
+        seed_key=("made", 0),
     )
 
 
@@ -42,7 +42,7 @@ def unit(rows: Any) -> np.ndarray:
     return np.asarray(rows, dtype=float) / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_prototypes_stand_where_they_are_among_the_projections(embedded: Embedded) -> None:
+def test_prototypes_stand_where_they_are_among_the_projections(embedded: Features) -> None:
     """Checked by distances: two principal directions of the covariance keep those between any two points."""
     loss = losses.build("clop", dim=DIM, classes=CLASSES)
     found = embedding_plot.of(embedded, loss)["projection_picture"]
@@ -58,14 +58,14 @@ def test_prototypes_stand_where_they_are_among_the_projections(embedded: Embedde
         assert np.linalg.norm(images - drawn[i], axis=1) == pytest.approx(expected, abs=2e-3)
 
 
-def test_features_are_drawn_of_every_loss_and_projections_only_of_one_with_prototypes(embedded: Embedded) -> None:
+def test_features_are_drawn_of_every_loss_and_projections_only_of_one_with_prototypes(embedded: Features) -> None:
     for loss in (None, losses.build("nt_xent")):
         found = embedding_plot.of(embedded, loss)
         assert found.keys() == {"singular_values", "picture"}
         assert found["picture"]["label"] == embedded.test_labels.tolist()
 
 
-def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Embedded) -> None:
+def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Features) -> None:
     loss = losses.build("swav", dim=DIM, classes=CLASSES, images=IMAGES, prototypes=CLASSES)
     assert embedding_plot.of(embedded, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
 

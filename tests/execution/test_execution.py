@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from cl_semisup.errors import ResultsError
-from cl_semisup.execution import trainings
+from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Finished, Training
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
 from cl_semisup.scheduling.claims import Claims
@@ -35,9 +35,9 @@ class InProcess:
     slots = 1
 
     def __init__(self, before: Callable[[Run], None] = lambda run: None):
-        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[Training](), before, False
+        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[TrainingGroup](), before, False
 
-    def submit(self, training: Training) -> None:
+    def submit(self, training: TrainingGroup) -> None:
         self.queue.append(training)
 
     def results(self, seconds: float) -> list[Finished]:
@@ -52,7 +52,7 @@ class InProcess:
 
 
 def test_a_finished_run_is_never_repeated(tmp_path: Path, runs: list[Run]) -> None:
-    outcome = scheduler.conduct(tmp_path, runs, InProcess())
+    outcome = scheduler.run_all(tmp_path, runs, InProcess())
     assert outcome.statuses == {"ok": 3}
     assert scheduler.missing(tmp_path, runs) == []
     assert scheduler.missing(tmp_path, runs, "all") == runs
@@ -75,11 +75,11 @@ def test_an_interrupted_suite_goes_on_where_it_was(tmp_path: Path, runs: list[Ru
 
     engine = InProcess(stop)
     with pytest.raises(KeyboardInterrupt):
-        scheduler.conduct(tmp_path, runs, engine)
+        scheduler.run_all(tmp_path, runs, engine)
     assert engine.cancelled
     assert scheduler.missing(tmp_path, runs) == [runs[2]]
     assert not list((tmp_path / "claims").iterdir())
-    assert scheduler.conduct(tmp_path, [runs[2]], InProcess()).statuses == {"ok": 1}
+    assert scheduler.run_all(tmp_path, [runs[2]], InProcess()).statuses == {"ok": 1}
 
 
 def test_a_failure_is_a_record_and_the_others_go_on(
@@ -95,7 +95,7 @@ def test_a_failure_is_a_record_and_the_others_go_on(
         return build(name, **rest)
 
     monkeypatch.setattr(losses, "build", broken)
-    outcome = scheduler.conduct(tmp_path, runs, InProcess())
+    outcome = scheduler.run_all(tmp_path, runs, InProcess())
     assert outcome.failed == 1
     assert outcome.statuses["ok"] == 2
     record = records.read(records.path_of(tmp_path, runs[-1]))
@@ -133,7 +133,7 @@ def test_a_run_claimed_elsewhere_is_left_alone_until_it_is_free(tmp_path: Path) 
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Run]) -> None:
     """While this command trains, another holds one run and then finishes it: it is waited for and not done twice."""
-    foreign, other, claim = Claims(tmp_path), Executor(MACHINE), trainings.group(runs)[0].id
+    foreign, other, claim = Claims(tmp_path), Executor(MACHINE), training_groups.group(runs)[0].id
     assert foreign.take(claim)
 
     def finish_elsewhere(run: Run) -> None:
@@ -141,7 +141,7 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Ru
             records.write(tmp_path, runs[0], *other(runs[0]))
             foreign.release(claim)
 
-    outcome = scheduler.conduct(tmp_path, runs, InProcess(finish_elsewhere))
+    outcome = scheduler.run_all(tmp_path, runs, InProcess(finish_elsewhere))
     assert outcome.found == 1
     assert outcome.statuses["ok"] == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == []
@@ -149,8 +149,8 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Ru
 
 def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path: Path, runs: list[Run]) -> None:
     foreign = Claims(tmp_path)
-    assert foreign.take(trainings.group(runs)[0].id)
-    outcome = scheduler.conduct(tmp_path, runs, InProcess(), patience=0.2)
+    assert foreign.take(training_groups.group(runs)[0].id)
+    outcome = scheduler.run_all(tmp_path, runs, InProcess(), patience=0.2)
     assert outcome.done == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == runs[:1]
 

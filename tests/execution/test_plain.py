@@ -15,7 +15,7 @@ from cl_semisup.contrast import chunked
 from cl_semisup.engines import fork_server
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trained import compiled, one_tensor_at_a_time, resolved_precision
+from cl_semisup.execution.trainer import compiled, one_tensor_at_a_time, resolved_precision
 from cl_semisup.results import protocol
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run
@@ -72,7 +72,7 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     started: list[str] = []
     asked: list[dict[str, Any]] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append("early"))
-    monkeypatch.setattr(scheduler, "conduct", lambda *_, **how: (asked.append(how), scheduler.Outcome())[1])
+    monkeypatch.setattr(scheduler, "run_all", lambda *_, **how: (asked.append(how), scheduler.RunCounts())[1])
     for words in ([], ["--plain"]):
         cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
     fast, plain = asked

@@ -35,12 +35,12 @@ def small(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, asked: Asked) -> None:
     runs = [asked("none", at=at) for at in range(6)]
     with pytest.raises(ResultsError, match=r"No space left on device\. (Free some space|Check the results folder)"):
-        scheduler.conduct(small, runs, InProcess())
+        scheduler.run_all(small, runs, InProcess())
     done = [records.read(path) for path in records.every(small)]
     assert 0 < len(done) < len(runs)
     assert not list(small.rglob(".tmp-*"))
     subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
-    outcome = scheduler.conduct(small, scheduler.missing(small, runs), InProcess())
+    outcome = scheduler.run_all(small, scheduler.missing(small, runs), InProcess())
     assert outcome.statuses == {"ok": len(runs) - len(done)}
     assert scheduler.missing(small, runs) == []
 

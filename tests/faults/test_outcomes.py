@@ -61,7 +61,7 @@ def test_features_that_are_no_numbers_end_as_diverged(asked: Asked, monkeypatch:
 
     train = loop.train
 
-    def spoil(parts: loop.Parts, **rest: object) -> None:
+    def spoil(parts: loop.TrainingSetup, **rest: object) -> None:
         train(parts, **rest)  # type: ignore[arg-type]
         with torch.no_grad():
             next(parts.model.projector.parameters()).fill_(float("inf"))

@@ -109,7 +109,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_state_that_cam
     tmp_path: Path, asked: Asked, engine: Callable[..., Ray], faults: Path
 ) -> None:
     run, results = asked("kill", at=30), tmp_path / "results"
-    assert scheduler.conduct(results, [run], engine()).statuses == {"ok": 1}
+    assert scheduler.run_all(results, [run], engine()).statuses == {"ok": 1}
     assert STEPS < calls(faults) < STEPS + 25
     assert found(results, run) == undisturbed(run)
     assert not list((results / "checkpoints").iterdir())
@@ -128,10 +128,10 @@ def test_sigterm_brings_states_home_and_the_next_start_goes_on_to_the_bit(
 
     threading.Thread(target=stop_it).start()
     with pytest.raises(stop.Stopped) as stopped:
-        scheduler.conduct(results, [run], engine())
+        scheduler.run_all(results, [run], engine())
     assert stopped.value.exit_code == 143
     assert len(list((results / "checkpoints").iterdir())) == 1
-    scheduler.conduct(results, [run], engine())
+    scheduler.run_all(results, [run], engine())
     assert 5 * STEPS <= calls(faults) < 5 * STEPS + 10  # its verdict asks for a few values more
     assert found(results, run) == undisturbed(run)
 
@@ -142,9 +142,9 @@ def test_a_run_that_takes_too_long_or_kills_every_worker_has_failed(
     monkeypatch.setattr(pool, "ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     slow, deadly, results = asked("hang"), asked("kill", at=1, times=1000), tmp_path / "results"
-    assert scheduler.conduct(results, [slow], engine(limit=3)).statuses == {"failed": 1}
+    assert scheduler.run_all(results, [slow], engine(limit=3)).statuses == {"failed": 1}
     assert records.read(records.path_of(results, slow))["reason"] == "took longer than the limit of 3 s"
-    assert scheduler.conduct(results, [deadly], engine()).statuses == {"failed": 1}
+    assert scheduler.run_all(results, [deadly], engine()).statuses == {"failed": 1}
     reason = records.read(records.path_of(results, deadly))["reason"]
     assert reason.startswith("the worker process died 2 times, the last time by")
 
@@ -177,7 +177,7 @@ def test_code_and_data_reach_workers_without_a_shared_folder(
         return cl_semisup.__file__
 
     assert not Path(ray_engine.ray.get(where.remote())).is_relative_to(ROOT)
-    scheduler.conduct(tmp_path / "results", [run], Ray(machine, Need(0.5, 0)))
+    scheduler.run_all(tmp_path / "results", [run], Ray(machine, Need(0.5, 0)))
     assert found(tmp_path / "results", run) == expected
 
 
@@ -215,7 +215,7 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
     cluster.remove_node(lost, allow_graceful=False)  # as hard as it gets: SIGKILL
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
-    scheduler.conduct(here, list(suite.read(TINY).runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(suite.read(TINY).runs), Local(Machine("cpu", "data"), 2))
     report = command("report", str(TINY), "--results", str(here))
     assert report.wait(60) == 0, report.communicate()[0]
     assert table(there) == table(here)

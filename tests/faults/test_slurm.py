@@ -47,7 +47,7 @@ def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine
     for log in (there / "tiny").glob("slurm-*.log"):
         assert "DUE TO PREEMPTION" in log.read_text()
         assert "Stopped by SIGTERM. Finished runs are kept" in log.read_text()
-    scheduler.conduct(here, list(runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(runs), Local(Machine("cpu", "data"), 2))
     report = [sys.executable, "benchmark.py", "report", str(TINY), "--results", str(here)]
     subprocess.run(report, cwd=ROOT, check=True, capture_output=True)
     assert table(there) == table(here)

@@ -16,10 +16,9 @@ import pytest
 from cl_semisup.engines import pool
 from cl_semisup.engines.local import Local
 from cl_semisup.errors import EngineError
-from cl_semisup.execution import stop, trainings
+from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import alone
 from cl_semisup.gate import execute as gate_execute
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
@@ -49,9 +48,11 @@ def calls(folder: Path) -> int:
 def test_a_run_goes_on_to_the_bit_after_kill_9_of_its_worker(tmp_path: Path, asked: Asked, engine: Engine) -> None:
     run, results = asked("kill", at=30), tmp_path / "results"
     (results / "checkpoints").mkdir(parents=True)
-    half = results / "checkpoints" / f"{trainings.group([run])[0].id}.99.tmp"  # a worker was killed as it wrote a state
+    half = (
+        results / "checkpoints" / f"{training_groups.group([run])[0].id}.99.tmp"
+    )  # a worker was killed as it wrote a state
     half.touch()
-    assert scheduler.conduct(results, [run], engine()).statuses == {"ok": 1}
+    assert scheduler.run_all(results, [run], engine()).statuses == {"ok": 1}
     assert STEPS < calls(tmp_path) < STEPS + 10  # the killed step again, and not those before it
     path = records.path_of(results, run)
     found = outcome(records.read(path), records.read_curves(path))
@@ -66,12 +67,12 @@ def test_sigterm_saves_states_and_the_next_start_goes_on_to_the_bit(
     object.__setattr__(machine, "checkpoint_seconds", 1e9)  # nothing is saved but for the signal
     began = time.monotonic()
     with pytest.raises(stop.Stopped) as stopped:
-        scheduler.conduct(results, [run], engine())
+        scheduler.run_all(results, [run], engine())
     assert stopped.value.exit_code == 143
-    assert [path.name for path in (results / "checkpoints").iterdir()] == [f"{trainings.group([run])[0].id}.pt"]
+    assert [path.name for path in (results / "checkpoints").iterdir()] == [f"{training_groups.group([run])[0].id}.pt"]
     assert scheduler.missing(results, [run]) == [run]
     assert time.monotonic() - began < 60
-    scheduler.conduct(results, [run], engine())
+    scheduler.run_all(results, [run], engine())
     path = records.path_of(results, run)
     assert STEPS <= calls(tmp_path) < STEPS + 10
     assert outcome(records.read(path), records.read_curves(path)) == undisturbed(run, tmp_path)
@@ -90,7 +91,7 @@ def test_a_second_ctrl_c_leaves_at_once(tmp_path: Path, asked: Asked, engine: En
 
     threading.Thread(target=press).start()
     with pytest.raises(stop.Stopped) as stopped:
-        scheduler.conduct(tmp_path / "results", [run], engine())
+        scheduler.run_all(tmp_path / "results", [run], engine())
     assert stopped.value.exit_code == 130
     assert time.monotonic() - left[1] < scheduler.GRACE_SECONDS / 2
 
@@ -104,11 +105,11 @@ def test_the_same_ctrl_c_passed_on_by_a_wrapper_is_one() -> None:
 
 def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: Asked, engine: Engine) -> None:
     slow = engine(limit=3)
-    slow.submit(alone(asked("hang")))
+    slow.submit(single_run(asked("hang")))
     ((_, ((record, _),)),) = slow.results(250)
     assert (record["status"], record["reason"]) == ("failed", "took longer than the limit of 3 s")
     slow.limit = math.inf
-    slow.submit(alone(asked("none")))
+    slow.submit(single_run(asked("none")))
     ((_, ((record, _),)),) = slow.results(250)
     assert record["status"] == "ok"
 
@@ -119,7 +120,7 @@ def test_a_run_that_kills_every_worker_fails_with_the_signal(
     monkeypatch.setattr(pool, "ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     run, results = asked("kill", times=1000), tmp_path / "results"
-    assert scheduler.conduct(results, [run], engine()).statuses == {"failed": 1}
+    assert scheduler.run_all(results, [run], engine()).statuses == {"failed": 1}
     reason = records.read(records.path_of(results, run))["reason"]
     assert reason.startswith("the worker process died 2 times, the last time by signal SIGKILL")
 
@@ -131,7 +132,7 @@ def test_workers_that_never_start_stop_the_command_and_fail_no_run(
     run, results, plugin = asked("none"), tmp_path / "results", tmp_path / "deadly.py"
     plugin.write_text("import os\nos._exit(7)\n")
     with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 7"):
-        scheduler.conduct(results, [run], Local(machine, 1, [plugin]))
+        scheduler.run_all(results, [run], Local(machine, 1, [plugin]))
     assert scheduler.missing(results, [run]) == [run]
 
 
@@ -140,7 +141,7 @@ def test_records_do_not_depend_on_the_number_of_workers(tmp_path: Path, asked: A
     found = []
     for workers in (1, 2):
         results = tmp_path / str(workers)
-        scheduler.conduct(results, runs, engine(workers=workers))
+        scheduler.run_all(results, runs, engine(workers=workers))
         paths = [records.path_of(results, run) for run in runs]
         found.append([(outcome(records.read(path), {}), records.read(path)["versions"]) for path in paths])
     assert found[0] == found[1]

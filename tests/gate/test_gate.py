@@ -428,8 +428,10 @@ def test_names_and_messages_are_escaped_wherever_they_go() -> None:
     assert case is not None and "line" in case.get("message", "")
     (line,) = ci.annotations(said).splitlines()
     assert "%0A" in line and "\n" not in line
-    shown = page.of_verdict(said, reference.Measured(), reference.Measured(free={"<b>": Trajectory([[1.0] * 4])}))
-    assert "<b>" not in shown and "&lt;b&gt;" in shown
+    visible_labels = page.of_verdict(
+        said, reference.ProbeResult(), reference.ProbeResult(free={"<b>": Trajectory([[1.0] * 4])})
+    )
+    assert "<b>" not in visible_labels and "&lt;b&gt;" in visible_labels
 
 
 def test_the_cause_follows_the_tier_and_the_first_step() -> None:

@@ -21,8 +21,8 @@ from cl_semisup.data.views import ViewMaker
 from cl_semisup.encoders._layers import SpatialMean
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trained import Trained
-from cl_semisup.execution.trainings import alone
+from cl_semisup.execution.trainer import Trainer
+from cl_semisup.execution.training_groups import single_run
 from cl_semisup.gate.float64 import float64
 from cl_semisup.native import blocks, head
 from cl_semisup.suite.run import Run
@@ -465,7 +465,7 @@ def test_kernels_are_for_single_precision_and_one_thread_on_a_cpu(run: Run, monk
     assert FAST.wants_kernels()
     other: list[dict[str, Any]] = [{"native": False}, {"plain": True}, {"threads": 2}, {"device": "cuda"}]
     assert not any(replace(FAST, **how).wants_kernels() for how in other)
-    trained = Trained(alone(run), FAST, None)  # type: ignore[arg-type]
+    trained = Trainer(single_run(run), FAST, None)  # type: ignore[arg-type]
     assert trained.faster(network(1)) is not None
     assert trained.faster_head(build_projector(32, Projector())) is not None
     monkeypatch.setattr(exchange, "size", lambda: 2)

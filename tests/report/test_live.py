@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cl_semisup import report
-from cl_semisup.execution import trainings
+from cl_semisup.execution import training_groups
 from cl_semisup.report import live
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite import suite
@@ -92,7 +92,7 @@ def test_a_record_that_cannot_be_read_ends_the_refreshing_with_a_word_and_not_th
 def test_a_suite_run_under_watch_ends_with_a_report_at_rest(tmp_path: Path) -> None:
     words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path), "--watch", "0.1"]
     page, claims = tmp_path / "tiny" / "report.html", Claims(tmp_path)
-    first, *_ = trainings.group(suite.read(ROOT / "tests" / "tiny.yaml").runs)
+    first, *_ = training_groups.group(suite.read(ROOT / "tests" / "tiny.yaml").runs)
     assert claims.take(first.id)  # the suite cannot end before this is given back
     with subprocess.Popen([*words, "--workers", "1"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert wait_for(page.exists)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from cl_semisup import losses
-from cl_semisup.evaluation import Measured
-from cl_semisup.execution import execute, trained
-from cl_semisup.execution.collapsed_loss import loss_of_a_point
+from cl_semisup.evaluation import ProbeResult
+from cl_semisup.execution import execute, trainer
+from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.measures import geometry
@@ -27,7 +27,7 @@ SHOWN = torch.where(torch.arange(1000) % 5 == 0, torch.arange(1000) % CLASSES, -
 
 
 def judged(z: torch.Tensor, scores: dict[str, float] | None = None, classes: int = CLASSES) -> str:
-    """The verdict on a cloud of test features."""
+    """The verdict on a feature_set of test features."""
     u = F.normalize(z, dim=1)
     found = {"spread": float(geometry.spread(u)), "effective_rank": float(geometry.effective_rank(u))}
     sizes = {"classes": classes, "images": len(z), "dim": z.shape[1]}
@@ -118,9 +118,9 @@ def test_what_is_not_measured_is_not_judged() -> None:
 # the loss -----------------------------------------------------------------------------------------------------------
 
 
-def point(name: str, batch: int = 64, shown: torch.Tensor = SHOWN, **params: Any) -> float | None:
-    loss = losses.build(name, dim=128, classes=CLASSES, seed=0, images=len(shown), **params)
-    return loss_of_a_point(loss, shown, batch, 128, CLASSES)
+def point(name: str, batch: int = 64, visible_labels: torch.Tensor = SHOWN, **params: Any) -> float | None:
+    loss = losses.build(name, dim=128, classes=CLASSES, seed=0, images=len(visible_labels), **params)
+    return collapsed_loss_value(loss, visible_labels, batch, 128, CLASSES)
 
 
 @pytest.mark.parametrize("batch", [16, 256])
@@ -156,15 +156,15 @@ def test_a_loss_that_a_point_minimises_has_no_chance_value() -> None:
     def align(z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return -F.cosine_similarity(z1, z2).mean()
 
-    assert loss_of_a_point(align, SHOWN, 64, 128, CLASSES) is None
+    assert collapsed_loss_value(align, SHOWN, 64, 128, CLASSES) is None
 
 
 def test_a_loss_that_cannot_take_a_point_has_no_chance_value() -> None:
     def whitening(z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.linalg.cholesky(z1.T @ z1).sum()
 
-    assert loss_of_a_point(whitening, SHOWN, 64, 128, CLASSES) is None
-    assert loss_of_a_point(lambda z1, z2, y: (z1 - z2).sum() / 0, SHOWN, 64, 128, CLASSES) is None
+    assert collapsed_loss_value(whitening, SHOWN, 64, 128, CLASSES) is None
+    assert collapsed_loss_value(lambda z1, z2, y: (z1 - z2).sum() / 0, SHOWN, 64, 128, CLASSES) is None
 
 
 def test_asking_a_loss_leaves_its_state_alone() -> None:
@@ -176,7 +176,7 @@ def test_asking_a_loss_leaves_its_state_alone() -> None:
             return 1 - (z1 - z1.mean(dim=0)).square().mean()
 
     loss = Counting()
-    assert loss_of_a_point(loss, SHOWN, 64, 128, CLASSES) == pytest.approx(1)
+    assert collapsed_loss_value(loss, SHOWN, 64, 128, CLASSES) == pytest.approx(1)
     assert loss.calls == 0
 
 
@@ -243,13 +243,13 @@ def test_a_run_that_learns_is_ok(run: Run) -> None:
 def test_a_run_is_judged_by_where_its_loss_ends(
     run: Run, monkeypatch: pytest.MonkeyPatch, curve: list[float], status: str, reason: str
 ) -> None:
-    monkeypatch.setattr(trained.loop, "train", lambda parts, **_: parts.history.loss.extend(curve))
+    monkeypatch.setattr(trainer.loop, "train", lambda parts, **_: parts.history.loss.extend(curve))
     assert ended(run)[:2] == (status, reason)
     assert ended(run)[2].keys() >= {"knn_top1", "linear_top1"}, "scores are kept beside the verdict"
 
 
 def test_a_run_is_judged_by_its_features(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute.evaluation, "measure", lambda *_: Measured(diagnostics={"spread": 0.001}))
+    monkeypatch.setattr(execute.evaluation, "measure", lambda *_: ProbeResult(diagnostics={"spread": 0.001}))
     assert ended(run)[0] == "collapsed"
     assert ended(run.floor())[0] == "ok", "nothing was trained, so nothing collapsed"
 

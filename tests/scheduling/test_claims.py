@@ -111,7 +111,7 @@ def test_a_command_keeps_its_leases_alive_while_it_works(
             time.sleep(0.01)
             return super().results(seconds) if len(seen) == 3 else []
 
-    outcome = scheduler.conduct(tmp_path, list(asked.runs[:1]), Slow())
+    outcome = scheduler.run_all(tmp_path, list(asked.runs[:1]), Slow())
     assert outcome.done == 1
     assert len(set(seen)) == 3
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cl_semisup.execution import trainings
-from cl_semisup.execution.trainings import Finished, Training
+from cl_semisup.execution import training_groups
+from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.scheduling import order, scheduler
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
@@ -17,7 +17,7 @@ Parse = Callable[[str], Suite]
 
 
 def started(runs: list[Run], length: order.Length) -> list[Run]:
-    return [training.runs[0] for training in order.longest_first(trainings.group(runs), length)]
+    return [training.runs[0] for training in order.longest_first(training_groups.group(runs), length)]
 
 
 def test_most_images_go_first_and_equals_stay_in_the_suites_order(tmp_path: Path, parse: Parse, text: str) -> None:
@@ -65,9 +65,9 @@ class Dry:
 
     def __init__(self) -> None:
         self.told: list[Any] = []
-        self.flying: list[Training] = []
+        self.flying: list[TrainingGroup] = []
 
-    def submit(self, training: Training) -> None:
+    def submit(self, training: TrainingGroup) -> None:
         self.told.append(training.runs[0])
         self.flying.append(training)
 
@@ -91,7 +91,7 @@ def test_a_worker_gets_its_next_training_before_records_are_written(
     tmp_path: Path, parse: Parse, text: str, dry: Dry
 ) -> None:
     runs = [run for run in parse(text.replace("epochs: 1", "epochs: [1, 2]")).runs if run.epochs]
-    scheduler.conduct(tmp_path, runs, dry, length=lambda run: run.epochs)
+    scheduler.run_all(tmp_path, runs, dry, length=lambda run: run.epochs)
     first, second, third, last = sorted(runs, key=lambda run: -run.epochs)
     wrote = [f"wrote {run.id}" for run in (first, second, third, last)]
     assert dry.told == [first, second, wrote[0], third, wrote[1], last, wrote[2], wrote[3]]
@@ -104,5 +104,5 @@ def test_a_finished_run_is_kept_though_the_next_cannot_start(
     submit = dry.submit
     monkeypatch.setattr(dry, "submit", lambda training: submit(training) if not dry.told else 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        scheduler.conduct(tmp_path, runs, dry)
+        scheduler.run_all(tmp_path, runs, dry)
     assert dry.told == [runs[0], f"wrote {runs[0].id}"]

@@ -19,7 +19,7 @@ from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import loop
 from cl_semisup.training.chunks import Chunks, apart, divisible
-from cl_semisup.training.loop import History, Parts
+from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 
@@ -78,23 +78,23 @@ def test_adding_up_the_gradients_of_small_batches_is_another_loss() -> None:
     assert (found[0] - found[1]).norm() > 0.05 * found[0].norm()
 
 
-def train(name: str, params: dict[str, Any], chunks: int, autocast: torch.dtype | None = None) -> Parts:
+def train(name: str, params: dict[str, Any], chunks: int, autocast: torch.dtype | None = None) -> TrainingSetup:
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES, **params)
     model = Model(encoder, Projector(dim=DIM), CLASSES, heads(asks(loss).needs), NAMES)
     settings, mean, std = Views(shift=0.1), torch.tensor([0.3]), torch.tensor([0.35])
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
-    parts = Parts(
+    parts = TrainingSetup(
         model=model,
         loss=loss,
         views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
         optimizer=plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss)),
         images=images.to(torch.uint8),
-        shown=torch.arange(IMAGES) % CLASSES,
-        names=NAMES,
+        visible_labels=torch.arange(IMAGES) % CLASSES,
+        seed_key=NAMES,
         history=History(),
     )
     flat = Schedule(scaling="none", decay="constant")
-    loop.train(parts, epochs=2, batch_size=16, peak=0.05, schedule=flat, chunks=chunks, autocast=autocast)
+    loop.train(parts, epochs=2, batch_size=16, base_learning_rate=0.05, schedule=flat, chunks=chunks, autocast=autocast)
     return parts
 
 
@@ -177,7 +177,7 @@ def test_what_does_not_fit_an_image_at_a_time_fails_and_tells_how_far_it_went(
     parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory_for(0, monkeypatch)
-    monkeypatch.setattr("cl_semisup.execution.trained.divisible", lambda *_: True)
+    monkeypatch.setattr("cl_semisup.execution.trainer.divisible", lambda *_: True)
     record, _ = Executor(Machine("cpu", str(Path())))(parse(text.replace(MLP, VIT)).runs[-1])
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory in 128 chunks a batch (peak ")

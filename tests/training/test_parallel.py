@@ -21,7 +21,7 @@ from cl_semisup.gate.float64 import float64
 from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import batch_norm, exchange, loop, parallel
-from cl_semisup.training.loop import History, Parts
+from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 
@@ -41,12 +41,12 @@ CASES: list[Case] = [(name, "mlp") for name in LOSSES] + [("nt_xent", "convnet")
 SETTINGS = {"mlp": {"width": 8, "layers": 1}, "convnet": {"width": 4, "blocks": 2}}
 
 
-def _parts(name: str, encoder_name: str) -> Parts:
+def _parts(name: str, encoder_name: str) -> TrainingSetup:
     """A small run on random images, half of them labelled, in batches that no 2 or 4 divides; with batch norm."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8)
-    shown = torch.arange(IMAGES) % CLASSES
-    shown[::2] = -1
+    visible_labels = torch.arange(IMAGES) % CLASSES
+    visible_labels[::2] = -1
     fields = plugins.load("losses", name).__dataclass_fields__
     settings = {key: small for key, small in SMALL.items() if key in fields and type(fields[key].default) is int}
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES, **settings)
@@ -62,7 +62,7 @@ def _parts(name: str, encoder_name: str) -> Parts:
     mean, std = torch.tensor([0.5]), torch.tensor([0.3])
     views = {"full": ViewMaker(looks, mean, std), "weak": ViewMaker(weak(looks), mean, std)}
     optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
-    return Parts(model, loss, views, optimizer, images, shown, NAMES, History())
+    return TrainingSetup(model, loss, views, optimizer, images, visible_labels, NAMES, History())
 
 
 def _train(case: Case) -> Found:
@@ -75,7 +75,7 @@ def _train(case: Case) -> Found:
         gradients.append(torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in learned]))
 
     parts.optimizer.register_step_pre_hook(keep)
-    loop.train(parts, epochs=EPOCHS, batch_size=BATCH, peak=0.05, schedule=Schedule(warmup_epochs=0))
+    loop.train(parts, epochs=EPOCHS, batch_size=BATCH, base_learning_rate=0.05, schedule=Schedule(warmup_epochs=0))
     state = parts.model.state_dict()
     if isinstance(parts.loss, nn.Module):
         state |= {f"loss.{key}": value for key, value in parts.loss.state_dict().items()}

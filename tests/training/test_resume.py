@@ -14,7 +14,7 @@ from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import loop
 from cl_semisup.training.checkpoint import Checkpoint
-from cl_semisup.training.loop import History, Parts
+from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 
@@ -70,35 +70,40 @@ def _crash_after(steps: int, optimizer: torch.optim.Optimizer) -> None:
     optimizer.register_step_pre_hook(crash)
 
 
-def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Parts:
+def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> TrainingSetup:
     data = plugins.load("datasets", "digits")().load(Path())
     loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
     model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(asks(loss).needs), NAMES)
-    shown = torch.as_tensor(data.train_labels[:IMAGES]).clone()
-    shown[::2] = -1
+    visible_labels = torch.as_tensor(data.train_labels[:IMAGES]).clone()
+    visible_labels[::2] = -1
     mean, std = torch.tensor([0.3]), torch.tensor([0.35])
     settings = Views(rotation=15.0, shift=0.1)
     weights, others = loop.parameters(model, loss)
-    return Parts(
+    return TrainingSetup(
         model=model,
         loss=loss,
         views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
         optimizer=plugins.load("optimizers", optimizer)().build(weights, others),
         images=torch.as_tensor(data.train_images[:IMAGES]),
-        shown=shown,
-        names=NAMES,
+        visible_labels=visible_labels,
+        seed_key=NAMES,
         history=History(),
     )
 
 
-def _train(parts: Parts, checkpoint: Checkpoint | None = None) -> None:
+def _train(parts: TrainingSetup, checkpoint: Checkpoint | None = None) -> None:
     loop.train(
-        parts, epochs=EPOCHS, batch_size=BATCH, peak=0.05, schedule=Schedule(warmup_epochs=0.5), checkpoint=checkpoint
+        parts,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        base_learning_rate=0.05,
+        schedule=Schedule(warmup_epochs=0.5),
+        checkpoint=checkpoint,
     )
 
 
-def _tensors(parts: Parts) -> dict[str, Tensor]:
+def _tensors(parts: TrainingSetup) -> dict[str, Tensor]:
     """Everything that training changes: network, loss, optimizer."""
     found = {f"model.{key}": value for key, value in parts.model.state_dict().items()}
     if isinstance(parts.loss, nn.Module):
@@ -166,7 +171,7 @@ def test_no_other_loss_has_a_memory(case: str) -> None:
         assert not _moved(first, _memory(parts))
 
 
-def _memory(parts: Parts) -> dict[str, Tensor]:
+def _memory(parts: TrainingSetup) -> dict[str, Tensor]:
     """A copy of the loss's state."""
     if not isinstance(parts.loss, nn.Module):
         return {}

@@ -16,7 +16,7 @@ from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.losses import Asks
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import loop, momentum
-from cl_semisup.training.loop import Diverged, History, Parts
+from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 from cl_semisup.training.schedule import effective, factor
@@ -27,22 +27,22 @@ NAMES = ("digits", 0)
 FLAT = Schedule(scaling="none", decay="constant")
 
 
-def make(loss: Any, names: tuple[object, ...] = NAMES, shown: Tensor | None = None) -> Parts:
+def make(loss: Any, seed_key: tuple[object, ...] = NAMES, visible_labels: Tensor | None = None) -> TrainingSetup:
     """A tiny run on random images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
     needs = losses.asks(loss).needs
-    model = Model(lambda: encoder.build(1, SIDE), Projector(dim=8), CLASSES, heads(needs), names)
+    model = Model(lambda: encoder.build(1, SIDE), Projector(dim=8), CLASSES, heads(needs), seed_key)
     settings = Views(rotation=10.0, shift=0.1)
     recipes = {"full": settings, "weak": weak(settings)}
     views = {name: ViewMaker(recipe, torch.zeros(1), torch.ones(1)) for name, recipe in recipes.items()}
     optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
-    shown = torch.arange(IMAGES) % CLASSES if shown is None else shown
-    return Parts(model, loss, views, optimizer, images, shown, names, History())
+    visible_labels = torch.arange(IMAGES) % CLASSES if visible_labels is None else visible_labels
+    return TrainingSetup(model, loss, views, optimizer, images, visible_labels, seed_key, History())
 
 
-def train(parts: Parts, **changed: Any) -> Parts:
+def train(parts: TrainingSetup, **changed: Any) -> TrainingSetup:
     settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "peak": 0.05, "schedule": FLAT}
     loop.train(parts, **(settings | changed))
     return parts
@@ -105,9 +105,9 @@ def test_every_image_is_seen_once_an_epoch() -> None:
 
 
 def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
-    shown = torch.full((IMAGES,), -1)
-    shown[:6] = torch.arange(6) % CLASSES
-    parts = train(make(Watching(Asks(trains_on="labelled", needs=("index",))), shown=shown))
+    visible_labels = torch.full((IMAGES,), -1)
+    visible_labels[:6] = torch.arange(6) % CLASSES
+    parts = train(make(Watching(Asks(trains_on="labelled", needs=("index",))), visible_labels=visible_labels))
     seen = torch.cat([s["index"] for s in parts.loss.seen])  # type: ignore[attr-defined]
     assert set(seen.tolist()) == set(range(6))
     assert len(seen) == 2 * IMAGES  # as many steps as any other loss
@@ -116,17 +116,17 @@ def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
 def test_a_hidden_label_changes_nothing() -> None:
     """Labels that the run may not see are scrambled: the trained weights stay the same to the bit."""
     true = np.arange(IMAGES, dtype=np.int64) % CLASSES
-    shown = labels.draw(true, "digits", 0, fraction=0.25, per_class=None)
-    if not isinstance(shown, np.ndarray):
-        shown = shown.shown
-    scrambled = np.where(shown >= 0, true, (true + 1) % CLASSES)
-    again = np.where(shown >= 0, scrambled, -1)
+    visible_labels = labels.draw(true, "digits", 0, fraction=0.25, per_class=None)
+    if not isinstance(visible_labels, np.ndarray):
+        visible_labels = visible_labels.visible_labels
+    scrambled = np.where(visible_labels >= 0, true, (true + 1) % CLASSES)
+    again = np.where(visible_labels >= 0, scrambled, -1)
     results = []
-    for visible in (shown, again):
+    for visible in (visible_labels, again):
         loss = losses.build("clop", dim=8, classes=CLASSES, base="supcon")
-        results.append(weights(train(make(loss, shown=torch.from_numpy(visible))).model))
+        results.append(weights(train(make(loss, visible_labels=torch.from_numpy(visible))).model))
     assert torch.equal(*results)
-    assert (shown < 0).sum() > IMAGES // 2
+    assert (visible_labels < 0).sum() > IMAGES // 2
 
 
 def test_needs_are_handed_over_one_a_view() -> None:

@@ -15,11 +15,11 @@ from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.errors import InputError, OutOfMemory
-from cl_semisup.evaluation import Embedded, Network
+from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Training
+from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks, head
 from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
@@ -27,7 +27,7 @@ from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import exchange, loop, needs
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import divisible
-from cl_semisup.training.loop import Diverged, History, Parts
+from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import effective
 from cl_semisup.training.shared_checkpoint import SharedCheckpoint
@@ -36,8 +36,8 @@ EVALUATION_CHUNK = 1000  # images at once when features are extracted
 TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
 
 
-class Trained:
-    """Trained for the first run that asks; the others find it as it is, with the error that may have ended it.
+class Trainer:
+    """Trainer for the first run that asks; the others find it as it is, with the error that may have ended it.
 
     What training says of itself (`resolved`, `cost`, `history`) is said of every run: its cost is not divided among
     them, and `trained_for` tells how many they are.
@@ -45,7 +45,7 @@ class Trained:
 
     def __init__(
         self,
-        training: Training,
+        training: TrainingGroup,
         machine: Machine,
         probed: Probed,
         leave: Callable[[], bool] = lambda: False,
@@ -53,7 +53,7 @@ class Trained:
     ):
         self.asked, self.machine, self.probed, self.leave, self.together = training, machine, probed, leave, together
         self.run = training.runs[0]  # any of them: they agree in all that is read here
-        self.names = (next(iter(self.run.dataset)), self.run.repetition)
+        self.seed_key = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
         self.precision = resolved_precision(self.run.precision, machine)
         self.resolved: dict[str, Any] = {}
@@ -61,32 +61,32 @@ class Trained:
         self.history = History()
         self.loss: losses.Loss | None = None
         self._model: Model | None = None
-        self._embedded: Embedded | None = None
+        self._embedded: Features | None = None
         self._error: BaseException | None = None
 
-    def train(self, data: Data, shown: Tensor) -> None:
+    def train(self, data: Data, visible_labels: Tensor) -> None:
         """Once; the images must be the same for all runs, the labels only where the loss sees them."""
         if self._error:
             raise self._error
         if self._model is None:
             try:
                 with self.together() if self.run.epochs else nullcontext():
-                    self._model = self._train(data, shown)
+                    self._model = self._train(data, visible_labels)
             except (Exception, SystemExit) as error:
                 self._error = error
                 raise
 
-    def embed(self, data: Data, shown: Tensor) -> Embedded:
+    def embed(self, data: Data, visible_labels: Tensor) -> Features:
         """What the network makes of the images, computed once, beside the labels of one run."""
         if self._embedded is None:
-            self._embedded = self._embed(data, shown)
-        return replace(self._embedded, shown=shown, memo={})
+            self._embedded = self._embed(data, visible_labels)
+        return replace(self._embedded, visible_labels=visible_labels, memo={})
 
     def free(self) -> None:
         """Let go of the network, and of the error whose frames hold it too."""
         self.loss = self._model = self._embedded = self._error = None
 
-    def _train(self, data: Data, shown: Tensor) -> Model:
+    def _train(self, data: Data, visible_labels: Tensor) -> Model:
         """The network after training, if there is any.
 
         Where memory runs out training begins anew with its batch in twice as many chunks, down to one image in all its
@@ -99,7 +99,7 @@ class Trained:
             if not self.run.epochs:
                 return model
             try:
-                self._fit(model, data, shown, chunks)
+                self._fit(model, data, visible_labels, chunks)
                 return model
             except Exception as error:
                 too_small = 2 * chunks > (self.run.batch_size or 0)
@@ -119,7 +119,7 @@ class Trained:
         projector = Projector(**run.projector)
         loss = None
         if run.epochs:
-            prototypes = seed("prototypes", *self.names)
+            prototypes = seed("prototypes", *self.seed_key)
             dim = projector.dim if projector.layers else self._encoder(data).dim
             known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
             loss = losses.build(loss_name, **known, **loss_settings)
@@ -134,14 +134,14 @@ class Trained:
     def _first(self, data: Data, asked: Iterable[str] = ()) -> Model:
         """The network with its first weights, which names alone decide."""
         projector = Projector(**self.run.projector)
-        model = Model(lambda: self._encoder(data), projector, data.classes, needs.heads(asked), self.names).to(
+        model = Model(lambda: self._encoder(data), projector, data.classes, needs.heads(asked), self.seed_key).to(
             self.device
         )
         if self.machine.channels_last and not self.machine.plain:
             model = model.to(memory_format=torch.channels_last)
         return model
 
-    def _fit(self, model: Model, data: Data, shown: Tensor, chunks: int) -> None:
+    def _fit(self, model: Model, data: Data, visible_labels: Tensor, chunks: int) -> None:
         run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
         assert loss is not None
         assert run.batch_size is not None
@@ -149,11 +149,11 @@ class Trained:
         assert run.optimizer is not None
         assert run.schedule is not None
         schedule = Schedule(**run.schedule)
-        peak = effective(run.learning_rate, run.batch_size, schedule)
+        base_learning_rate = effective(run.learning_rate, run.batch_size, schedule)
         (optimizer, optimizer_settings) = next(iter(run.optimizer.items()))
         weights, others = loop.parameters(model, loss)
         self.resolved |= {
-            "effective_learning_rate": peak,
+            "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
         if native.library():
@@ -163,14 +163,14 @@ class Trained:
             if run.batch_size < exchange.size():
                 rule = f"must be at least the number of processes, {exchange.size()}"
                 raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
-        parts = Parts(
+        parts = TrainingSetup(
             model=model,
             loss=loss,
             views={"full": self.views(data), "weak": self.views(data, weak(Views(**run.views)))},
             optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
             images=data.train_images,
-            shown=shown,
-            names=self.names,
+            visible_labels=visible_labels,
+            seed_key=self.seed_key,
             history=self.history,
             encode=self.faster(model.encoder),
             project=self.faster_head(model.projector),
@@ -183,7 +183,7 @@ class Trained:
             parts,
             epochs=run.epochs,
             batch_size=run.batch_size,
-            peak=peak,
+            base_learning_rate=base_learning_rate,
             schedule=schedule,
             autocast=autocast,
             checkpoint=checkpoint,
@@ -205,8 +205,8 @@ class Trained:
         return head.fused(projector) if _alone() else None
 
     @torch.no_grad()
-    def _embed(self, data: Data, shown: Tensor) -> Embedded:
-        model, views, names = self._model, self.views(data), self.names
+    def _embed(self, data: Data, visible_labels: Tensor) -> Features:
+        model, views, seed_key = self._model, self.views(data), self.seed_key
         assert model is not None  # `train` comes first
         model.eval()
 
@@ -227,7 +227,7 @@ class Trained:
             return plain(images, first)[0]
 
         def random_view(view: int) -> Tensor:
-            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *names, view, n)))[0]
+            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
 
         train, train_projections = plain(data.train_images)
         test, test_projections = plain(data.test_images)
@@ -235,17 +235,17 @@ class Trained:
         for part in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(part).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
-        return Embedded(
+        return Features(
             train=train,
             test=test,
             train_projections=train_projections,
             test_projections=test_projections,
             train_labels=data.train_labels,
             test_labels=data.test_labels,
-            shown=shown,
+            visible_labels=visible_labels,
             test_views=test_views,
             classes=data.classes,
-            names=names,
+            seed_key=seed_key,
             network=Network(
                 encoder=model.encoder,
                 test_images=data.test_images,

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 EVALUATED = ("evaluation",)  # settings that are read once training is over
 SHOWN = ("label_fraction", "labels_per_class", "unseen_classes", "label_noise")  # which labels a run may see
 KEEPING = ("unlabelled_ratio", "unlabelled_imbalance")  # with these, the labels decide which images are kept
-Answers = tuple[tuple[Record, dict[str, Any]], ...]  # the record and the curves of each run of a training
+RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # the record and the curves of each run of a training
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingGroup:
     """What an engine executes as one: a training and the runs that are evaluated on it, one or more.
 
     `id` names its claim and its state on disk.
@@ -27,15 +27,15 @@ class Training:
     runs: tuple[Run, ...]
 
 
-Finished = tuple[Training, Answers]
+Finished = tuple[TrainingGroup, RunResults]
 
 
-def alone(run: Run) -> Training:
+def single_run(run: Run) -> TrainingGroup:
     """A run as a training of its own."""
-    return Training(run.id, (run,))
+    return TrainingGroup(run.id, (run,))
 
 
-def group(runs: Iterable[Run]) -> list[Training]:
+def group(runs: Iterable[Run]) -> list[TrainingGroup]:
     """The trainings that answer these runs, in the order of their first ones."""
     free: dict[str, bool] = {}  # whether a loss, with its settings, trains without labels
     found: dict[str, list[Run]] = {}
@@ -44,7 +44,7 @@ def group(runs: Iterable[Run]) -> list[Training]:
         if key not in free:
             free[key] = not run.epochs or _free_of_labels(run)
         found.setdefault(_id(run, free[key]), []).append(run)
-    return [Training(key, tuple(members)) for key, members in found.items()]
+    return [TrainingGroup(key, tuple(members)) for key, members in found.items()]
 
 
 def _id(run: Run, free: bool) -> str:
@@ -55,7 +55,7 @@ def _id(run: Run, free: bool) -> str:
     return digest({"training": {key: value for key, value in seen.items() if value is not None}})
 
 
-def asked(run: Run) -> "Asks | None":
+def requirements(run: Run) -> "Asks | None":
     """What the run's loss declares; None where it cannot be built, which its own runs will tell."""
     from cl_semisup import losses
 
@@ -68,5 +68,5 @@ def asked(run: Run) -> "Asks | None":
 
 def _free_of_labels(run: Run) -> bool:
     """Does the run's loss train the same network whatever the labels are? By what it declares, which is held to it."""
-    declared = asked(run)
+    declared = requirements(run)
     return declared is not None and declared.free_of_labels

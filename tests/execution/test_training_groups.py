@@ -10,10 +10,10 @@ from torch import Tensor
 
 from cl_semisup import losses, plugins
 from cl_semisup.data import labels
-from cl_semisup.execution import trainings
+from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainings import Training, group
+from cl_semisup.execution.training_groups import TrainingGroup, group
 from cl_semisup.losses import Asks
 from cl_semisup.results import records
 from cl_semisup.scheduling import cleanup, scheduler
@@ -67,7 +67,7 @@ def facts(answer: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 
 
 def test_labels_and_probes_share_a_training_of_a_loss_without_labels(shared: list[Run]) -> None:
-    assert group(shared) == [Training(group(shared)[0].id, tuple(shared))]
+    assert group(shared) == [TrainingGroup(group(shared)[0].id, tuple(shared))]
     floors = [run.floor() for run in shared]
     assert len(group(floors)) == 1
     assert len({training.id for training in group([*shared, *floors])}) == 2
@@ -150,20 +150,20 @@ def test_every_loss_says_whether_it_is_free_of_labels(parse: Parse, text: str, n
     run = parse(text.replace("[nt_xent, clop]", name)).runs[-1]
     (_, settings) = next(iter(run.loss.items()))
     built = losses.build(name, dim=128, classes=10, images=1000, **settings)
-    assert trainings._free_of_labels(run) == losses.asks(built).free_of_labels
+    assert training_groups._free_of_labels(run) == losses.asks(built).free_of_labels
 
 
 def test_a_suite_trains_once_and_writes_every_record(
     tmp_path: Path, shared: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = counted(monkeypatch)
-    assert scheduler.conduct(tmp_path, shared[:2], InProcess()).statuses == {"ok": 2}
-    outcome = scheduler.conduct(tmp_path, scheduler.missing(tmp_path, shared), InProcess())
+    assert scheduler.run_all(tmp_path, shared[:2], InProcess()).statuses == {"ok": 2}
+    outcome = scheduler.run_all(tmp_path, scheduler.missing(tmp_path, shared), InProcess())
     assert outcome.statuses == {"ok": 2}
     assert len(calls) == 2
     assert [record["cost"]["trained_for"] for record in records.find(tmp_path, shared).values()] == [2] * 4
     assert scheduler.missing(tmp_path, shared) == []
-    scheduler.conduct(tmp_path, shared[:2], InProcess(), share=False)
+    scheduler.run_all(tmp_path, shared[:2], InProcess(), share=False)
     assert len(calls) == 4
 
 
@@ -174,7 +174,7 @@ def test_a_shared_training_goes_on_to_the_bit_after_kill_9(
 ) -> None:
     run = asked("kill", at=30)
     runs, results = [run, replace(run, label_fraction=0.5)], tmp_path / "results"
-    assert scheduler.conduct(results, runs, engine()).statuses == {"ok": 2}
+    assert scheduler.run_all(results, runs, engine()).statuses == {"ok": 2}
     assert (tmp_path / "faults" / "calls").stat().st_size < 100  # 88 steps, and the killed one again
     found = records.find(results, runs)
     alone_ = [Executor(Machine("cpu", "data"))(one)[0] for one in runs]
