@@ -32,6 +32,7 @@ from cl_semisup.data.views import ViewMaker  # noqa: E402
 from cl_semisup.execution.execute import Executor  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
 from cl_semisup.execution.trainer import Trainer, way  # noqa: E402
+from cl_semisup.execution.training_groups import single_run  # noqa: E402
 from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 from cl_semisup.training.chunks import Chunks  # noqa: E402

@@ -56,7 +56,7 @@ class TrainingSetup:
         views: recipe (`full`, `weak`) -> maker of random views
         images: (M, channels, side, side) uint8
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
-        seed_key: (data set, repetition), the start of every seed. The loss is no part of it, so that differences between
+        seed_key: (data set, repetition), the start of every seed. The loss is no part of it: differences between
             losses are paired
         encode, project: encoder and projector in a faster form, if there is one
     """

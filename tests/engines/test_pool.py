@@ -9,7 +9,7 @@ from cl_semisup.engines import pool
 from cl_semisup.engines.pool import Member, Pool
 from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import Finished, TrainingGroup
+from cl_semisup.execution.training_groups import Finished, TrainingGroup, single_run
 from tests.helpers import records as record_maker
 
 DEATH = "signal SIGKILL.\nand much more of it."

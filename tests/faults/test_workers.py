@@ -19,6 +19,7 @@ from cl_semisup.errors import EngineError
 from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.training_groups import single_run
 from cl_semisup.gate import execute as gate_execute
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
