@@ -179,8 +179,11 @@ class _Canonical(ast.NodeTransformer):
                     whole = alias.name if alias.asname else alias.name.partition(".")[0]
                     self.imported[alias.asname or whole] = whole
             elif isinstance(node, ast.ImportFrom):
+                ours = (node.module or "").startswith("cl_semisup")
                 for alias in node.names:
-                    self.imported[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    module = ours and _module_file(f"{node.module}.{alias.name}")
+                    whole = alias.name if ours and not module else f"{node.module}.{alias.name}"
+                    self.imported[alias.asname or alias.name] = whole
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
         dotted = self.imported.get(node.id)
@@ -208,13 +211,17 @@ class _Canonical(ast.NodeTransformer):
 
 def _without_package(dotted: str) -> str:
     """Of a name of this package what follows its module; other names whole."""
-    first, *words = dotted.split(".")
-    if first != "cl_semisup":
+    words = dotted.split(".")
+    if words[0] != "cl_semisup":
         return dotted
-    folder = PACKAGE
-    while words[1:] and ((folder / words[0]).is_dir() or (folder / f"{words[0]}.py").is_file()):
-        folder /= words.pop(0)
-    return ".".join(words)
+    modules = [n for n in range(1, len(words)) if _module_file(".".join(words[:n]))]
+    return ".".join(words[max(modules, default=1) :])
+
+
+def _module_file(dotted: str) -> bool:
+    """Is this a module or a folder of the package?"""
+    path = PACKAGE.parent.joinpath(*dotted.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def meanings(plugin: type) -> dict[str, str]:
