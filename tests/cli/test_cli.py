@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def forget_plugins() -> object:
-    before = dict(plugins._outside)
+    before = dict(plugins._user_files)
     yield None
-    plugins._outside.clear()
-    plugins._outside.update(before)
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
     plugins.load.cache_clear()
 
 

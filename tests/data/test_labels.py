@@ -379,7 +379,7 @@ def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
     with pytest.raises(SuiteError) as error:
         parse(asked.replace("batch_size: 128", f"batch_size: [2, {kept + 1}]"))
     rule = f"must not exceed the {kept} of 1437 training images that {named} keep"
-    assert error.value.faults == [f"s.yaml:7:17: batch_size[1]: {rule}. Got {kept + 1}. Lower it."]
+    assert error.value.problems == [f"s.yaml:7:17: batch_size[1]: {rule}. Got {kept + 1}. Lower it."]
 
 
 def test_a_batch_larger_than_what_is_kept_fails_in_words(parse: Callable[[str], Suite], text: str) -> None:

@@ -68,7 +68,7 @@ def facts(answer: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 
 def test_labels_and_probes_share_a_training_of_a_loss_without_labels(shared: list[Run]) -> None:
     assert group(shared) == [TrainingGroup(group(shared)[0].id, tuple(shared))]
-    floors = [run.floor() for run in shared]
+    floors = [run.untrained() for run in shared]
     assert len(group(floors)) == 1
     assert len({training.id for training in group([*shared, *floors])}) == 2
 
@@ -191,6 +191,6 @@ def test_the_state_of_a_training_stays_until_its_last_run_has_its_record(tmp_pat
     for run in shared:
         cleanup.results(tmp_path, shared)
         assert state.exists()
-        records.write(tmp_path, run, *executor(run.floor()))
+        records.write(tmp_path, run, *executor(run.untrained()))
     cleanup.results(tmp_path, shared)
     assert not state.exists()

@@ -41,16 +41,16 @@ BODY = "return self.weight * (z1 - z2).square().mean()"
 
 @pytest.fixture(autouse=True)
 def forget_plugins() -> Iterator[None]:
-    before = dict(plugins._outside)
+    before = dict(plugins._user_files)
     yield
-    plugins._outside.clear()
-    plugins._outside.update(before)
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 
 
 def forget() -> None:
-    plugins._outside.clear()
+    plugins._user_files.clear()
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 

@@ -251,7 +251,7 @@ def test_a_run_is_judged_by_where_its_loss_ends(
 def test_a_run_is_judged_by_its_features(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(execute.evaluation, "measure", lambda *_: ProbeResult(diagnostics={"spread": 0.001}))
     assert ended(run)[0] == "collapsed"
-    assert ended(run.floor())[0] == "ok", "nothing was trained, so nothing collapsed"
+    assert ended(run.untrained())[0] == "ok", "nothing was trained, so nothing collapsed"
 
 
 @pytest.mark.skipif(not RECORDS.exists(), reason="no records come along")
