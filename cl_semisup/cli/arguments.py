@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,10 @@ def read_suite(options: argparse.Namespace) -> "Suite":
     from cl_semisup.suite import suite
 
     load_plugins(options)
-    return suite.read(options.suite, options.data_dir)
+    found = suite.read(options.suite, options.data_dir)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    return found
 
 
 def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":

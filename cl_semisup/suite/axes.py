@@ -46,7 +46,7 @@ class Axes:
         imbalance: long tail of the classes, in labels and images, or none
         unlabelled_imbalance: the same of the images alone; imbalance then shapes the labels
         unlabelled_ratio: at most so many unlabelled images for each labelled one, or none to keep all
-        unseen_classes: classes without any label, drawn for each repetition
+        unlabelled_classes: classes without any label, drawn for each repetition
         label_noise: wrong labels, or none
         learning_rate: before the scaling rule of `schedule`
         batch_size: images a step, each in two views
@@ -68,7 +68,7 @@ class Axes:
     imbalance: Imbalance | None = None
     unlabelled_imbalance: Imbalance | None = None
     unlabelled_ratio: UnlabelledRatio | None = None
-    unseen_classes: Annotated[int, Interval(ge=1)] | None = None
+    unlabelled_classes: Annotated[int, Interval(ge=1)] | None = None
     label_noise: LabelNoise | None = None
     optimizer: Annotated[Any, PluginField("optimizers")] = "sgd"
     schedule: Schedule = Schedule()
@@ -77,4 +77,4 @@ class Axes:
 
 
 SUBSAMPLING_KEYS = ("imbalance", "unlabelled_imbalance", "unlabelled_ratio")  # axes that leave out training images
-DRAW_KEYS = (*SUBSAMPLING_KEYS, "label_fraction", "labels_per_class", "unseen_classes")  # axes that decide which
+DRAW_KEYS = (*SUBSAMPLING_KEYS, "label_fraction", "labels_per_class", "unlabelled_classes")  # axes that decide which

@@ -37,7 +37,7 @@ class CellCheck:
         if per_class.value is not None and per_class.value > facts.smallest_class:
             rule = f"must fit every class: the smallest has {facts.smallest_class} training images"
             return self._fails(per_class, rule)
-        unlabelled, noisy = cell["unseen_classes"], bool(cell["label_noise"].value)
+        unlabelled, noisy = cell["unlabelled_classes"], bool(cell["label_noise"].value)
         if facts.classes - (unlabelled.value or 0) < (2 if noisy else 1):
             rule = "leave two classes to confuse" if noisy else "leave a class with labels"
             return self._fails(unlabelled, f"must {rule}: the data have {facts.classes}")

@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from cl_semisup.suite import renamed
+
 UNTRAINED = "untrained"  # stands for the loss of a run that trains nothing; it is no plug-in
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings: {"clop": {"weight": 1.0, ...}}, every default filled in
 
 
 def digest(settings: dict[str, Any]) -> str:
-    """12 hex digits of the SHA-256 of the settings' canonical JSON."""
+    """12 hex digits of the SHA-256 of the settings' canonical JSON. Hash `renamed.first_words` of a run's settings."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -37,12 +39,12 @@ class Run:
     schedule: dict[str, Any] | None
     projector: dict[str, Any]
     views: dict[str, Any]
-    evaluation: Named
+    probes: Named
     precision: str
     imbalance: dict[str, Any] | None = None
     unlabelled_imbalance: dict[str, Any] | None = None
     unlabelled_ratio: float | None = None
-    unseen_classes: int | None = None
+    unlabelled_classes: int | None = None
     label_noise: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -51,14 +53,15 @@ class Run:
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Run":
-        """The run of a record."""
+        """The run of a record of any version."""
+        plain = renamed.upgrade(plain)
         return cls(**{name: plain.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
 
     @cached_property
     def id(self) -> str:
         """Equal settings have the same id on any machine and in every version."""
         fields = {key: getattr(self, key) for key in self.__dataclass_fields__}  # as_dict copies, which is slow
-        return digest({key: value for key, value in fields.items() if value is not None})
+        return digest(renamed.first_words({key: value for key, value in fields.items() if value is not None}))
 
     @property
     def cell(self) -> tuple[str, str]:

@@ -30,7 +30,7 @@ def schema() -> dict[str, Any]:
             "anyOf": [{"$ref": f"#/$defs/evaluation.{name}"}, {"type": "boolean"}, {"type": "null"}],
         }
     probe_mapping = {"type": "object", "properties": probes, "additionalProperties": False}
-    properties["evaluation"] = {"description": PROBES, **probe_mapping}
+    properties["probes"] = {"description": PROBES, **probe_mapping}
     suite["required"] = sorted({*suite["required"], "question"})
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cl_semisup suite"}
     return {**head, **suite, "$defs": dict(sorted(collected.definitions.items()))}

@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.data.settings import Views
 from cl_semisup.errors import SuiteError, unknown
-from cl_semisup.suite import cell_check
+from cl_semisup.suite import cell_check, renamed
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.run import Run
 
@@ -34,6 +36,7 @@ class Suite:
     download: bool
     text_hash: str
     runs: tuple[Run, ...]
+    notes: tuple[str, ...] = ()  # old words in the file, with their places
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -63,6 +66,7 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         rule = "belongs to the gate: nothing is trained here"
         raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
     problems: list[Problem] = []
+    source, notes = _upgrade(source, problems)
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
     repetitions = header.pop("repetitions")
@@ -72,7 +76,35 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         _check_names(header, runs, problems)
     if problems:
         raise SuiteError(_lines(source, problems))
-    return Suite(**header, file=file, text_hash=hashlib.sha256(text.encode()).hexdigest()[:16], runs=tuple(runs))
+    text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes)
+
+
+def _upgrade(source: Source, problems: list[Problem]) -> tuple[Source, tuple[str, ...]]:
+    """The suite in today's words with the places of its own, and a note for each old word."""
+    old_words: set[tuple[tuple[int, int], str, str]] = set()
+    for path, position in source.keys.items():
+        old, new = path[-1], renamed.upgrade_path(path)[-1]
+        if (*path[:-1], new) not in source.keys:
+            old_words.add((position, str(old), str(new)))
+        elif old != new:
+            problems.append(Problem(path, f"is now called {new!r}. Got both. Keep {new!r}.", of_key=True))
+    for path, position in source.values.items():
+        if [part for part in path if isinstance(part, str)] == ["label_noise", "kind"]:
+            old = reduce(getitem, path, source.data)
+            if isinstance(old, str) and old in renamed.NOISE_KINDS:
+                old_words.add((position, old, renamed.NOISE_KINDS[old]))
+    upgraded = replace(
+        source,
+        data=renamed.upgrade(source.data),
+        values={renamed.upgrade_path(path): position for path, position in source.values.items()} | source.values,
+        keys={renamed.upgrade_path(path): position for path, position in source.keys.items()} | source.keys,
+    )
+    notes = (
+        f"{source.file}:{line}:{column}: {old!r} is now called {new!r}; the old word still works."
+        for (line, column), old, new in sorted(old_words)
+    )
+    return upgraded, tuple(notes)
 
 
 def _header(data: Mapping[str, Any], stem: str, problems: list[Problem]) -> dict[str, Any]:
@@ -112,9 +144,7 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
     if header["baseline"] and header["baseline"] not in losses:
         problems.append(Problem(("baseline",), f"{unknown('loss of this suite', header['baseline'], losses)}."))
     for run in runs:
-        scores = {
-            score for name, settings in run.evaluation.items() for score in evaluation.score_names(name, settings)
-        }
+        scores = {score for name, settings in run.probes.items() for score in evaluation.score_names(name, settings)}
         if header["score"] not in scores:
             problems.append(Problem(("score",), f"{unknown('score', header['score'], scores)}."))
             return
@@ -123,7 +153,7 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
 def _columns(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, list[GridValue]]:
     """Axis -> its values."""
     axes, descriptions, defaults = grid.annotations(Axes), plugins.field_descriptions(Axes), grid.defaults(Axes)
-    known = [*axes, "views", "evaluation", *grid.annotations(SuiteHeader)]
+    known = [*axes, "views", "probes", *grid.annotations(SuiteHeader)]
     for key in data:
         if key not in known:
             path: YamlPath = (key,) if isinstance(key, str | int) else ()
@@ -142,7 +172,7 @@ def _columns(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, list
     unused = "label_fraction" if "labels_per_class" in data else "labels_per_class"
     columns[unused] = [GridValue(None, (unused,))]
     columns["views"] = _views(data.get("views"), problems)
-    columns["evaluation"] = _probes(data.get("evaluation"), problems)
+    columns["probes"] = _probes(data.get("probes"), problems)
     return columns
 
 
@@ -163,21 +193,21 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
     named = {} if node is None else node
     if not isinstance(named, dict):
         rule = f"must be a mapping of probes. Got {node!r}. Probes: {', '.join(plugins.names('evaluation'))}."
-        problems.append(Problem(("evaluation",), rule))
+        problems.append(Problem(("probes",), rule))
         return []
     for name in named:
         if name not in plugins.paths("evaluation"):
             rule = f"{unknown('probe', name, plugins.names('evaluation'))}."
-            problems.append(Problem(("evaluation", name), rule, of_key=True, name="evaluation"))
+            problems.append(Problem(("probes", name), rule, of_key=True, name="probes"))
     axes: list[list[tuple[str, Any]]] = []
     for name in plugins.names("evaluation"):
         settings = named[name] if name in named else plugins.class_variable("evaluation", name, "default", True)
         if settings is not False:
             plugin = plugins.load("evaluation", name)  # only probes that run: importing all of them takes a second
             settings = {} if settings is True else settings
-            rows = grid.mapping(settings, plugin, ("evaluation", name), problems, grid.defaults(plugin))
+            rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin))
             axes.append([(name, row) for row in rows])
-    return [GridValue(dict(row), ("evaluation",)) for row in grid.combinations(axes, ("evaluation",), problems)]
+    return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]
 
 
 def _runs(columns: dict[str, list[GridValue]], repetitions: int, data_dir: str, problems: list[Problem]) -> list[Run]:

@@ -39,12 +39,12 @@ def run(parse: Parse, text: str) -> Run:
 @pytest.fixture
 def shared(run: Run) -> list[Run]:
     """Runs that one training answers, with little and with much in common."""
-    fewer = {name: run.evaluation[name] for name in ("knn",)}
+    fewer = {name: run.probes[name] for name in ("knn",)}
     return [
         run,
         replace(run, label_fraction=0.5),
         replace(run, label_fraction=None, labels_per_class=3, label_noise=NOISE),
-        replace(run, unseen_classes=2, evaluation=fewer),
+        replace(run, unlabelled_classes=2, probes=fewer),
     ]
 
 
@@ -93,7 +93,7 @@ def test_what_training_sees_is_a_training_of_its_own(run: Run, changed: dict[str
 def test_losses_that_see_labels_share_nothing_over_labels(parse: Parse, text: str, name: str) -> None:
     run = parse(text.replace("[nt_xent, clop]", name)).runs[-1]
     assert len(group([run, replace(run, label_fraction=0.5)])) == 2
-    assert len(group([run, replace(run, evaluation={})])) == 1
+    assert len(group([run, replace(run, probes={})])) == 1
 
 
 @pytest.mark.parametrize("axis", [{"unlabelled_ratio": 2.0}, {"unlabelled_imbalance": TAIL}])

@@ -24,7 +24,7 @@ batch_size: 128
 repetitions: 1
 epochs: 8
 score: knn_top1
-evaluation: {linear: false}
+probes: {linear: false}
 """  # 88 steps, every other one logged
 
 Asked = Callable[..., Run]

@@ -31,7 +31,7 @@ def run(loss: str = "nt_xent", repetition: int = 0, **changes: Any) -> Run:
         "schedule": {"decay": "cosine"},
         "projector": {"dim": 8},
         "views": {"flip": 0.0},
-        "evaluation": {"knn": {"k": 5}},
+        "probes": {"knn": {"k": 5}},
         "precision": "auto",
         "repetition": repetition,
     }

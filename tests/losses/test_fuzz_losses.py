@@ -102,7 +102,7 @@ def test_any_file_is_a_loss_or_told_in_words(source: str, text_of_suite: str, tm
 def text_of_suite(text: str) -> str:
     return (
         text.replace("losses: [nt_xent, clop]", "losses: mine")
-        + "evaluation: {linear: false, geometry: false}\nscore: knn_top1\n"
+        + "probes: {linear: false, geometry: false}\nscore: knn_top1\n"
     )
 
 

@@ -18,7 +18,7 @@ from cl_semisup import cli, plugins
 from cl_semisup.config import grid
 from cl_semisup.errors import SuiteError
 from cl_semisup.results.snapshot import SuiteSnapshot
-from cl_semisup.suite import suite
+from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.settings import LearningRate
 from cl_semisup.suite.suite import Suite
@@ -27,7 +27,7 @@ EXAMPLES = int(os.environ.get("FUZZ", "200"))
 SOON = 20.0  # processor seconds for one text; a few milliseconds but for the first, which imports torch
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
-KEYS = [*grid.annotations(Axes), *grid.annotations(SuiteHeader), "views", "evaluation", "lossses"]
+KEYS = [*grid.annotations(Axes), *grid.annotations(SuiteHeader), "views", "probes", *renamed.KEYS, "lossses"]
 NAMES = [name for folder in plugins.FOLDERS for name in plugins.names(folder)]
 odd = st.sampled_from(
     [None, True, "", "none", "../..", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J", "=1+1", "1e-4", "1_000", "0x10", ".inf",

@@ -70,11 +70,62 @@ def test_the_data_sets_own_views_are_the_default_and_can_be_changed(parse: Parse
     assert changed["zoom"] == 0.15
 
 
-def test_evaluation_changes_and_drops_probes(parse: Parse, text: str) -> None:
-    run = parse(text + "score: knn_top1\nevaluation: {knn: {k: 20}, linear: false}\n").runs[-1]
-    assert run.evaluation["knn"] == {"k": 20, "temperature": 0.1, "of": "features"}
-    assert "linear" not in run.evaluation
-    assert "geometry" in run.evaluation
+def test_a_suite_changes_and_drops_probes(parse: Parse, text: str) -> None:
+    run = parse(text + "score: knn_top1\nprobes: {knn: {k: 20}, linear: false}\n").runs[-1]
+    assert run.probes["knn"] == {"k": 20, "temperature": 0.1, "layer": "features"}
+    assert "linear" not in run.probes
+    assert "geometry" in run.probes
+
+
+OLD_WORDS = """\
+unseen_classes: 2
+label_noise: [{fraction: 0.1, kind: class_dependent}, {fraction: 0.2, kind: [symmetric, class_dependent]}]
+evaluation:
+  knn: {of: both, k: 20}
+"""
+NEW_WORDS = """\
+unlabelled_classes: 2
+label_noise: [{fraction: 0.1, kind: pair_flip}, {fraction: 0.2, kind: [symmetric, pair_flip]}]
+probes:
+  knn: {layer: both, k: 20}
+"""
+
+
+def test_old_words_are_accepted_and_told_with_their_places(parse: Parse, text: str) -> None:
+    old, new = parse(text + OLD_WORDS), parse(text + NEW_WORDS)
+    assert old.runs == new.runs
+    assert new.notes == ()
+    assert old.notes == (
+        "s.yaml:10:1: 'unseen_classes' is now called 'unlabelled_classes'; the old word still works.",
+        "s.yaml:11:37: 'class_dependent' is now called 'pair_flip'; the old word still works.",
+        "s.yaml:11:89: 'class_dependent' is now called 'pair_flip'; the old word still works.",
+        "s.yaml:12:1: 'evaluation' is now called 'probes'; the old word still works.",
+        "s.yaml:13:9: 'of' is now called 'layer'; the old word still works.",
+    )
+
+
+def test_a_loss_keeps_its_own_setting_of(parse: Parse, text: str) -> None:
+    found = parse(text.replace("[nt_xent, clop]", "[{koleo: {of: projections}}]"))
+    assert found.notes == ()
+    assert found.runs[-1].loss["koleo"]["of"] == "projections"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluation: {knn: {k: 2}}\nprobes: {knn: {k: 2}}", "10:1: evaluation: is now called 'probes'. Got both."),
+        ("unlabelled_classes: 2\nunseen_classes: 2", "11:1: unseen_classes: is now called 'unlabelled_classes'. Got"),
+        ("probes: {knn: {layer: both, of: both}}", "10:29: probes.knn.of: is now called 'layer'. Got both."),
+        ("evaluation: {knn: {layer: both, of: both}}", "10:33: evaluation.knn.of: is now called 'layer'. Got both."),
+    ],
+)
+def test_an_old_and_a_new_word_for_one_thing_are_refused(parse: Parse, text: str, line: str, message: str) -> None:
+    assert [problem for problem in problems(parse, f"{text}{line}\n") if problem.startswith(f"s.yaml:{message}")]
+
+
+def test_a_problem_below_an_old_word_keeps_its_place(parse: Parse, text: str) -> None:
+    (problem,) = problems(parse, text + "evaluation:\n  knn: {of: nothing}\n")
+    assert problem.startswith("s.yaml:11:13: probes.knn.layer: must be 'features', 'projections' or 'both'")
 
 
 MESSAGES = [
@@ -123,7 +174,7 @@ MESSAGES = [
     ),
     ("epochs: 1", "epochs: 1\nbaseline: dhel", "s.yaml:10:11: baseline: unknown loss of this suite 'dhel'."),
     ("epochs: 1", "epochs: 1\nscore: knn", "s.yaml:10:8: score: unknown score 'knn'."),
-    ("epochs: 1", "epochs: 1\nevaluation: {kmn: {}}", "s.yaml:10:14: evaluation: unknown probe 'kmn'."),
+    ("epochs: 1", "epochs: 1\nprobes: {kmn: {}}", "s.yaml:10:10: probes: unknown probe 'kmn'."),
     (
         "epochs: 1",
         "epochs: 1\nprojector: {dim: 4}",
