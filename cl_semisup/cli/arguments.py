@@ -47,10 +47,10 @@ def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
     from cl_semisup.results import snapshot
 
     load_plugins(options)
-    stored = snapshot.current(options.results, options.suite)
+    stored = snapshot.current(options.results, options.suite, options.data_dir)
     if stored is None and not options.suite.suffix:
         stored = snapshot.load(options.results, str(options.suite))
-    return stored or snapshot.SuiteSnapshot.of(read_suite(options))
+    return stored or snapshot.SuiteSnapshot.of(read_suite(options), options.data_dir)
 
 
 def load_plugins(options: argparse.Namespace) -> None:

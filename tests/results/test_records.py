@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from cl_semisup.errors import ResultsError
-from cl_semisup.results import protocol, records
+from cl_semisup.results import protocol, records, snapshot
+from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
@@ -68,6 +69,20 @@ def test_a_record_of_the_first_schema_is_read_in_todays_words(tmp_path: Path, ru
     assert records.read(path) == new
     assert records.read_curves(path) == {"history": {"feature_std": [1.0]}}
     assert Run.from_dict(old["run"]) == asked
+
+
+def test_a_suites_snapshot_of_an_earlier_version_is_read_in_todays_words(
+    tmp_path: Path, parse: Callable[[str], Suite], text: str
+) -> None:
+    new = SuiteSnapshot.of(parse(text + "unlabelled_classes: 2\n"))
+    new.save(tmp_path)
+    path = tmp_path / "s" / "suite.json"
+    old = json.loads(path.read_text())
+    del old["data_dir"]
+    old["runs"] = [renamed.first_words(run) for run in old["runs"]]
+    assert "evaluation" in old["runs"][0]
+    path.write_text(json.dumps(old))
+    assert snapshot.load(tmp_path, "s") == new
 
 
 def test_nan_is_refused_since_it_is_not_json(tmp_path: Path, run: Run) -> None:
