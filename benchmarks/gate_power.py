@@ -68,7 +68,7 @@ repetitions: 8
 epochs: 4
 schedule: {warmup_epochs: 1}
 projector: {dim: 16}
-evaluation: {linear: false}
+probes: {linear: false}
 score: knn_top1_labelled
 """
 EXACT = ("function", "trajectory")

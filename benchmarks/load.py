@@ -44,7 +44,7 @@ LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, of 10,000 cells
 MEMORY = 1e9  # bytes
 GROWTH = 1.6  # the exponent of a time over the number of cells: 1 is linear, 2 quadratic
 SOAK = 500  # runs in one worker
-CHEAP = "evaluation: {linear: false}\nscore: knn_top1\n"
+CHEAP = "probes: {linear: false}\nscore: knn_top1\n"
 
 
 def text(cells: int) -> str:

@@ -98,7 +98,7 @@ def on_images(images: int) -> tuple[float, float, float]:
 
         def executed(epochs: int) -> float:
             def go() -> None:
-                record, _ = execute(replace(run, epochs=epochs) if epochs else run.floor())
+                record, _ = execute(replace(run, epochs=epochs) if epochs else run.untrained())
                 assert record["status"] != "failed", record["reason"]
 
             return _seconds(go, device)

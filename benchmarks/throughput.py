@@ -87,7 +87,7 @@ def ours(job: Job, precision: str, processes: int) -> float:
         "repetitions": processes,
         "precision": precision,
         "projector": {"dim": DIM},
-        "evaluation": {"knn": {"k": 1}, "linear": False, "geometry": False},
+        "probes": {"knn": {"k": 1}, "linear": False, "geometry": False},
         "score": "knn_top1",
         **({"views": grey} if job.channels == 1 else {}),
     }

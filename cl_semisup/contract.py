@@ -135,7 +135,7 @@ def documented(subject: Subject) -> None:
     plugin = plugins.load("losses", subject.name)
     text = inspect.getdoc(plugin) or ""
     absent = [word for word in ("Source:", "Difference:") if word not in text]
-    absent += [f"Args: {name}" for name in grid.annotations(plugin) if name not in plugins.meanings(plugin)]
+    absent += [f"Args: {name}" for name in grid.annotations(plugin) if name not in plugins.field_descriptions(plugin)]
     if absent:
         raise Broken(f"the docstring lacks {', '.join(absent)}.")
 

@@ -1,23 +1,23 @@
-"""What can be wrong with the input, told so that the reader can mend it; the command line prints it and exits 2."""
+"""Errors that the command line prints without a traceback; their messages say how to mend the cause."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class InputError(ValueError):
-    """Something the user gave breaks a rule: the message says where, which rule, what was got and what to do."""
+    """The user's input breaks a rule: the message says where, which rule, what was got and what to do. Exit code 2."""
 
 
 class SuiteError(InputError):
-    """All faults of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`"""
+    """All problems of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`"""
 
-    def __init__(self, faults: Iterable[str]):
-        self.faults = list(faults)
-        super().__init__("\n".join([*self.faults, f"{len(self.faults)} problem(s); nothing was run."]))
+    def __init__(self, problems: Iterable[str]):
+        self.problems = list(problems)
+        super().__init__("\n".join([*self.problems, f"{len(self.problems)} problem(s); nothing was run."]))
 
 
 class DataError(InputError):
-    """A data set is missing or is not what it should be."""
+    """A data set is missing or damaged."""
 
 
 class ResultsError(Exception):
@@ -25,11 +25,11 @@ class ResultsError(Exception):
 
 
 class EngineError(Exception):
-    """Nothing can be executed here: no worker lives long enough to be given a run. Finished records are untouched."""
+    """No run can be executed: every worker ends before it gets a run. Finished records are untouched."""
 
 
 class OutOfMemory(RuntimeError):
-    """A device has no memory left for what was asked; the batch size is never lowered to make it fit."""
+    """A device has too little memory for a run; the batch size is never lowered to make it fit."""
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:

@@ -1,6 +1,6 @@
-"""A file is a plug-in: a folder's public modules are its choices, and each holds one public frozen dataclass.
+"""A file is a plug-in: every public module of an open folder holds one, a public frozen dataclass.
 
-Listing and versions read the files only; nothing is imported, so records can be judged without torch.
+Names and versions are read from the files without importing them, so records can be judged without torch.
 """
 
 import ast
@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -18,36 +19,36 @@ from cl_semisup.errors import InputError, unknown
 
 PACKAGE = Path(__file__).parent
 FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
-MISSING = "missing"  # the version of a plug-in whose file is not here
+MISSING = "missing"  # the version of a plug-in that has no file
 
-# Versions that only made an older one faster or tidier -> the one whose scores they give: its records stay current.
-# A test must show that results are equal; where a figure could move, records have to become stale instead.
+# Version -> older version that gives the same scores: records of the older one stay current.
+# A test must show that results are equal; where a score could change, records must become stale instead.
 EQUIVALENT_VERSIONS: dict[str, str] = {
-    "1e95a48ddc": "c85a2c9f2c",  # datasets/digits.py tells the sizes of its classes; its images are the same
-    "d33b3531d7": "7910b8f52b",  # encoders/convnet.py pools before it rectifies; features and gradients are the same
-    "dcf16c79c4": "7910b8f52b",  # and its spatial mean looks at channels last; the same again
-    "3b4ae30dc6": "7910b8f52b",  # and has a file of its own
+    "1e95a48ddc": "c85a2c9f2c",  # datasets/digits.py also gives its class sizes; same images
+    "d33b3531d7": "7910b8f52b",  # encoders/convnet.py pools before ReLU; same features and gradients
+    "dcf16c79c4": "7910b8f52b",  # and its spatial mean supports channels last; the same
+    "3b4ae30dc6": "7910b8f52b",  # and is a file of its own; the same
 }
-_outside: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
+_user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 
 
 @dataclass(frozen=True)
-class Choice:
+class PluginField:
     """Marks a field whose value is a plug-in: a name, or one name with its parameters.
 
-    `base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"`; optional admits the word `none`. With `several`
-    a list names plug-ins that belong together and is no grid.
+    `base: Annotated[Any, PluginField("losses", optional=True)] = "nt_xent"`; optional admits the word `none`. With
+    `list_is_set` a list names plug-ins that belong together; it is no grid.
     """
 
     folder: str
     optional: bool = False
-    several: bool = False
+    list_is_set: bool = False
 
 
 def paths(folder: str) -> dict[str, Path]:
-    """Every plug-in of a folder: name -> file, the user's own files included."""
-    inside = {p.stem: p for p in sorted((PACKAGE / folder).glob("*.py")) if not p.stem.startswith("_")}
-    return inside | {name: path for (where, name), path in _outside.items() if where == folder}
+    """Name -> file of every plug-in of a folder, the user's own files included."""
+    package = {p.stem: p for p in sorted((PACKAGE / folder).glob("*.py")) if not p.stem.startswith("_")}
+    return package | {name: path for (of_folder, name), path in _user_files.items() if of_folder == folder}
 
 
 def names(folder: str) -> list[str]:
@@ -55,13 +56,13 @@ def names(folder: str) -> list[str]:
     return sorted(paths(folder))
 
 
-def kind(folder: str) -> str:
+def noun(folder: str) -> str:
     """The word for one plug-in of a folder: 'loss' for 'losses'."""
     return {"losses": "loss", "evaluation": "probe"}.get(folder, folder.removesuffix("s"))
 
 
 def add(path: Path, folder: str = "losses") -> str:
-    """Make a user's own file a plug-in under its stem. Its code runs here, so only the command line may ask."""
+    """Make a user's own file a plug-in; its stem is the name. Its code is run: call this for the command line alone."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(
@@ -70,13 +71,13 @@ def add(path: Path, folder: str = "losses") -> str:
     name = path.stem
     if not name.isidentifier() or name.startswith("_"):
         raise InputError(f"{path}: the file's stem is the plug-in's name. Got {name!r}. Use letters, digits and _.")
-    if name in paths(folder) and _outside.get((folder, name)) != path.resolve():
-        raise InputError(f"{path}: the {kind(folder)} {name!r} exists already. Rename the file.")
-    _outside[folder, name] = path.resolve()
+    if name in paths(folder) and _user_files.get((folder, name)) != path.resolve():
+        raise InputError(f"{path}: the {noun(folder)} {name!r} exists already. Rename the file.")
+    _user_files[folder, name] = path.resolve()
     try:
         load(folder, name)
     except BaseException:
-        del _outside[folder, name]
+        del _user_files[folder, name]
         raise
     return name
 
@@ -86,21 +87,17 @@ def load(folder: str, name: str) -> type:
     """The one public dataclass defined in the plug-in's file."""
     path = paths(folder).get(name)
     if path is None:
-        raise InputError(unknown(kind(folder), name, names(folder)))
-    if (folder, name) in _outside:
+        raise InputError(unknown(noun(folder), name, names(folder)))
+    if (folder, name) in _user_files:
         module = _import_file(path, f"cl_semisup_plugin_{folder}_{name}")
     else:
         module = importlib.import_module(f"cl_semisup.{folder}.{name}")
-    found = [
-        c
-        for c in vars(module).values()
-        if inspect.isclass(c) and is_dataclass(c) and c.__module__ == module.__name__ and not c.__name__.startswith("_")
-    ]
-    if len(found) != 1:
-        raise InputError(
-            f"{path}: a plug-in holds one public dataclass. Got {len(found)}: {[c.__name__ for c in found]}."
-        )
-    return found[0]
+    own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    public = [c for c in own if is_dataclass(c) and not c.__name__.startswith("_")]
+    if len(public) != 1:
+        got = f"{len(public)}: {[c.__name__ for c in public]}"
+        raise InputError(f"{path}: a plug-in holds one public dataclass. Got {got}.")
+    return public[0]
 
 
 def _import_file(path: Path, module_name: str) -> Any:
@@ -120,37 +117,33 @@ def _import_file(path: Path, module_name: str) -> Any:
 
 
 def _line_in(error: BaseException, path: Path) -> int | None:
-    """The last line of the user's own file on the way to the error."""
-    lines, trace = [], error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
-            lines.append(trace.tb_lineno)
-        trace = trace.tb_next
+    """The last line of the user's own file in the error's traceback."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     return lines[-1] if lines else None
 
 
 @cache
 def version(folder: str, name: str) -> str:
-    """10 hex digits of what the file does: rewording or moving code keeps it, a changed default does not.
+    """10 hex digits of what the file does. New comments or moved helpers keep them, a new default does not.
 
-    Hashed is the syntax tree without comments, docstrings and imports; an imported name counts as what it is called
-    where it is defined, wherever that is (see `_Canonical`). The folder's private modules that the file imports count
-    as part of it. Versions in EQUIVALENT_VERSIONS are told as the one that they equal.
+    This is the hash of the syntax tree without comments, docstrings and imports; an imported name is written as in the
+    module that defines it (see `_Canonical`). The folder's private modules that the file imports are hashed with it. A
+    version in EQUIVALENT_VERSIONS is replaced by the older one.
     """
     path = paths(folder).get(name)
     if path is None:
         return MISSING
     own, *private = _own_code(path, folder)
-    text = "".join([own, *sorted(private)])  # sorted: the order of imports says nothing
+    text = "".join([own, *sorted(private)])  # the order of imports has no effect
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     return EQUIVALENT_VERSIONS.get(digest, digest)
 
 
 def _own_code(path: Path, folder: str) -> list[str]:
-    """The file's canonical tree, then those of the private modules beside it that it imports, directly or not."""
-    found, waiting, seen = [], [path], set()
-    while waiting:
-        file = waiting.pop(0)
+    """The canonical trees of the file and of the private modules of its folder that it imports, directly or not."""
+    trees, queue, seen = [], [path], set()
+    while queue:
+        file = queue.pop(0)
         if file in seen or not file.exists():
             continue
         seen.add(file)
@@ -159,16 +152,16 @@ def _own_code(path: Path, folder: str) -> list[str]:
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"cl_semisup.{folder}"):
                 modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 private = [str(module).rpartition(".")[2] for module in modules]
-                waiting += [PACKAGE / folder / f"{word}.py" for word in private if word.startswith("_")]
-        found.append(ast.dump(_Canonical(tree).visit(tree)))
-    return found
+                queue += [PACKAGE / folder / f"{stem}.py" for stem in private if stem.startswith("_")]
+        trees.append(ast.dump(_Canonical(tree).visit(tree)))
+    return trees
 
 
 class _Canonical(ast.NodeTransformer):
-    """A tree without docstrings and imports, each imported name written as the thing it stands for.
+    """A tree without docstrings and imports; each imported name is written in full.
 
-    `F.normalize` and `functional.normalize` become `torch.nn.functional.normalize`, by whatever import they came. Of
-    this package only the name is kept (`unit` of `contrast.unit`, `u` of `import unit as u`), so a helper may move.
+    `F.normalize` and `functional.normalize` become `torch.nn.functional.normalize`. Names of this package lose their
+    module (`contrast.unit` becomes `unit`), so that a helper can move to another module.
     """
 
     def __init__(self, tree: ast.Module):
@@ -176,8 +169,8 @@ class _Canonical(ast.NodeTransformer):
         for node in ast.walk(tree):
             if isinstance(node, ast.Import):
                 for alias in node.names:
-                    whole = alias.name if alias.asname else alias.name.partition(".")[0]
-                    self.imported[alias.asname or whole] = whole
+                    dotted = alias.name if alias.asname else alias.name.partition(".")[0]
+                    self.imported[alias.asname or dotted] = dotted
             elif isinstance(node, ast.ImportFrom):
                 ours = (node.module or "").startswith("cl_semisup")
                 for alias in node.names:
@@ -190,11 +183,11 @@ class _Canonical(ast.NodeTransformer):
         return ast.Name(_without_package(dotted), node.ctx) if dotted else node
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        words, value = [node.attr], node.value
+        attributes, value = [node.attr], node.value
         while isinstance(value, ast.Attribute):
-            words, value = [value.attr, *words], value.value
+            attributes, value = [value.attr, *attributes], value.value
         if isinstance(value, ast.Name) and value.id in self.imported:
-            return ast.Name(_without_package(".".join([self.imported[value.id], *words])), node.ctx)
+            return ast.Name(_without_package(".".join([self.imported[value.id], *attributes])), node.ctx)
         return self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
@@ -204,8 +197,8 @@ class _Canonical(ast.NodeTransformer):
             first = body[0] if body and documented else None
             if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
                 body = body[1:]
-            kept = [statement for statement in body if not isinstance(statement, ast.Import | ast.ImportFrom)]
-            node.body = kept or [ast.Pass()]  # type: ignore[attr-defined]
+            body = [statement for statement in body if not isinstance(statement, ast.Import | ast.ImportFrom)]
+            node.body = body or [ast.Pass()]  # type: ignore[attr-defined]
         return super().generic_visit(node)
 
 
@@ -224,20 +217,20 @@ def _module_file(dotted: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def meanings(plugin: type) -> dict[str, str]:
-    """What each field means, from the `Args:` section of the docstring: the one place where it is written."""
-    wanted = {f.name for f in fields(plugin)}
-    found: dict[str, str] = {}
+def field_descriptions(plugin: type) -> dict[str, str]:
+    """Field name -> its description in the `Args:` section of the docstring."""
+    names = {f.name for f in fields(plugin)}
+    descriptions: dict[str, str] = {}
     last = None
     for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
         word, colon, text = line.strip().partition(":")
-        if colon and word in wanted:
-            last, found[word] = word, text.strip()
+        if colon and word in names:
+            last, descriptions[word] = word, text.strip()
         elif last and line.strip():
-            found[last] += " " + line.strip()
+            descriptions[last] += " " + line.strip()
         else:
             last = None
-    return found
+    return descriptions
 
 
 def summary(folder: str, name: str) -> str:
@@ -246,19 +239,19 @@ def summary(folder: str, name: str) -> str:
     return (ast.get_docstring(plugin) or "").splitlines()[0] if plugin else ""
 
 
-def declared(folder: str, name: str, variable: str, otherwise: Any) -> Any:
-    """A plain class variable of the plug-in, read without importing it."""
+def class_variable(folder: str, name: str, variable: str, default: Any) -> Any:
+    """A class variable of the plug-in whose value is a literal, read without importing it."""
     plugin = _class(folder, name)
     for node in plugin.body if plugin else []:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             if any(isinstance(target, ast.Name) and target.id == variable for target in targets):
                 return ast.literal_eval(node.value)
-    return otherwise
+    return default
 
 
 def _class(folder: str, name: str) -> ast.ClassDef | None:
-    """The plug-in's own class, of which nothing has been executed."""
+    """The syntax tree of the plug-in's class."""
     for node in ast.parse(paths(folder)[name].read_text("utf-8")).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
             return node

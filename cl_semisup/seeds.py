@@ -1,4 +1,4 @@
-"""Randomness is a function of names, never of order: nothing random needs saving; pairs share names."""
+"""Seeds depend on names, never on the order of draws: no generator has to be saved, and paired runs share seeds."""
 
 import hashlib
 

@@ -28,10 +28,10 @@ class Mine:
 
 @pytest.fixture(autouse=True)
 def forget() -> object:
-    before = dict(plugins._outside)
+    before = dict(plugins._user_files)
     yield None
-    plugins._outside.clear()
-    plugins._outside.update(before)
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 
@@ -43,7 +43,7 @@ def test_a_users_file_becomes_a_loss_under_its_stem(tmp_path: Path) -> None:
     assert plugins.add(tmp_path / "mine.py") == "mine"
     assert "mine" in plugins.names("losses")
     assert plugins.summary("losses", "mine") == "A loss of one's own."
-    assert plugins.meanings(plugins.load("losses", "mine")) == {"scale": "factor, > 0 over two lines"}
+    assert plugins.field_descriptions(plugins.load("losses", "mine")) == {"scale": "factor, > 0 over two lines"}
     assert callable(losses.build("mine", scale=2.0))
     with pytest.raises(InputError, match="loss.mine.scale: must be a valid number"):
         losses.build("mine", scale="2")
@@ -97,7 +97,7 @@ def test_every_plug_in_says_what_it_is_and_what_its_settings_mean(folder: str) -
     for name in plugins.names(folder):
         plugin = plugins.load(folder, name)
         assert plugins.summary(folder, name), name
-        assert set(plugins.meanings(plugin)) == set(grid.annotations(plugin)), name
+        assert set(plugins.field_descriptions(plugin)) == set(grid.annotations(plugin)), name
         grid.defaults(plugin)  # a default that breaks its own rule raises
 
 
@@ -118,7 +118,7 @@ def test_a_private_module_beside_a_plug_in_counts_in_its_version(
 
 @pytest.mark.parametrize("name", plugins.names("evaluation"))
 def test_what_a_probe_declares_is_known_without_importing_it(name: str) -> None:
-    assert plugins.declared("evaluation", name, "default", True) is getattr(
+    assert plugins.class_variable("evaluation", name, "default", True) is getattr(
         plugins.load("evaluation", name), "default", True
     )
-    assert plugins.declared("evaluation", name, "no_such_variable", 7) == 7
+    assert plugins.class_variable("evaluation", name, "no_such_variable", 7) == 7

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,10 @@ def read_suite(options: argparse.Namespace) -> "Suite":
     from cl_semisup.suite import suite
 
     load_plugins(options)
-    return suite.read(options.suite, options.data_dir)
+    found = suite.read(options.suite, options.data_dir)
+    for note in found.notes:
+        print(note, file=sys.stderr)
+    return found
 
 
 def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
@@ -43,10 +47,10 @@ def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
     from cl_semisup.results import snapshot
 
     load_plugins(options)
-    stored = snapshot.current(options.results, options.suite)
+    stored = snapshot.current(options.results, options.suite, options.data_dir)
     if stored is None and not options.suite.suffix:
         stored = snapshot.load(options.results, str(options.suite))
-    return stored or snapshot.SuiteSnapshot.of(read_suite(options))
+    return stored or snapshot.SuiteSnapshot.of(read_suite(options), options.data_dir)
 
 
 def load_plugins(options: argparse.Namespace) -> None:

@@ -116,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
             return report.make(options.results, done)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
-    snapshot = SuiteSnapshot.of(suite)
+    snapshot = SuiteSnapshot.of(suite, options.data_dir)
     _prepare_folder(options.results, snapshot)
     todo = scheduler.missing(options.results, snapshot.runs, options.redo)
     if options.print_sbatch:
@@ -140,8 +140,9 @@ def finished(options: argparse.Namespace) -> "SuiteSnapshot | None":
 
     if options.plugin:
         return None
-    stored = snapshot.current(options.results, options.suite)
-    if not stored or (stored.file, stored.code) != (str(options.suite), snapshot.code_hash()):
+    stored = snapshot.current(options.results, options.suite, options.data_dir)
+    asked = (str(options.suite), options.data_dir, snapshot.code_hash())
+    if not stored or (stored.file, stored.data_dir, stored.code) != asked:
         return None
     return None if scheduler.missing(options.results, stored.runs, options.redo) else stored
 

@@ -13,7 +13,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.suite import suite
+    from cl_semisup.suite import schema
 
-    print(json.dumps(suite.schema(), indent=1))
+    print(json.dumps(schema.schema(), indent=1))
     return OK

@@ -1,1 +1,1 @@
-"""YAML text -> checked values: every value keeps its place in the file, and a list is a grid."""
+"""YAML text -> checked values: every value has its place in the file, and a list is a grid."""

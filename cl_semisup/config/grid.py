@@ -1,7 +1,7 @@
-"""What a node of a suite stands for: every list is a grid, every leaf is checked, every fault keeps its place.
+"""What a node of a suite stands for: every list is a grid, every leaf is checked, every problem has its place.
 
-The kind of a node is a type annotation: a leaf type that pydantic checks, a dataclass (a mapping of its fields), or
-`Annotated[Any, Choice(folder)]` (a plug-in: a name, or one name with its parameters).
+A type annotation says what a node must be: a leaf type that pydantic checks, a dataclass (a mapping of its fields), or
+`Annotated[Any, PluginField(folder)]` (a plug-in: a name, or one name with its settings).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,179 +15,191 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_semisup import plugins
+from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
-Place = tuple[str | int, ...]
 T = TypeVar("T")
-MOST = 100_000  # runs of one suite
+MAX_RUNS = 100_000  # of one suite
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # "5" is not 5, and no learning rate is infinite
 
 
 @dataclass(frozen=True)
-class Fault:
-    """One broken rule: where in the suite, and what to say. `of_key` points at the key rather than its value."""
+class Problem:
+    """One broken rule and its place in the suite.
 
-    place: Place
-    text: str
+    Args:
+        path: the node
+        rule: what is wrong and what to do
+        of_key: the place is the node's key rather than its value
+        name: what the message calls the node; its path unless given
+    """
+
+    path: YamlPath
+    rule: str
     of_key: bool = False
+    name: str = ""
+
+    @property
+    def text(self) -> str:
+        return f"{self.name or format_path(self.path)}: {self.rule}"
 
 
 @dataclass(frozen=True)
-class Option:
-    """One value that a node stands for, in plain data with defaults filled in, and where it was written."""
+class GridValue:
+    """One value that a node stands for, in plain data with defaults filled in, and its place."""
 
     value: Any
-    place: Place
+    path: YamlPath
 
 
-def written(place: Place) -> str:
-    """`("losses", 0, "clop")` as a reader finds it: `losses[0].clop`."""
+def format_path(path: YamlPath) -> str:
+    """`("losses", 0, "clop")` as `losses[0].clop`."""
     text = ""
-    for part in place:
+    for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text or "suite"
 
 
-def choice_of(annotation: Any) -> Choice | None:
-    """The plug-in folder that an annotation names, if any."""
-    return next((m for m in get_args(annotation)[1:] if isinstance(m, Choice)), None)
+def plugin_field(annotation: Any) -> PluginField | None:
+    """The PluginField of an annotation, if any."""
+    return next((m for m in get_args(annotation)[1:] if isinstance(m, PluginField)), None)
 
 
 @cache
-def annotations(kind: type) -> dict[str, Any]:
+def annotations(cls: type) -> dict[str, Any]:
     """Field name -> annotation with its metadata."""
     try:
-        hints = get_type_hints(kind, include_extras=True)
+        hints = get_type_hints(cls, include_extras=True)
     except Exception as error:  # a user's own plug-in may hold anything
-        raise InputError(f"{kind.__name__}: annotations must be names that its file knows. Got {error}.") from error
-    return {f.name: hints[f.name] for f in fields(kind) if get_origin(hints[f.name]) is not ClassVar}
+        raise InputError(f"{cls.__name__}: annotations must be names that its file knows. Got {error}.") from error
+    return {f.name: hints[f.name] for f in fields(cls) if get_origin(hints[f.name]) is not ClassVar}
 
 
 @cache
-def defaults(kind: type) -> dict[str, Any]:
-    """Field name -> default in canonical plain data; fields without one are absent."""
-    plain = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
-    faults: list[Fault] = []
-    for name, value in plain.items():
-        node = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        found = options(node, annotations(kind)[name], (name,), faults)
-        plain[name] = found[0].value if found else node
-    if faults:
-        raise InputError(f"{kind.__name__}: a default breaks its own rule. " + "; ".join(f.text for f in faults))
-    return plain
+def defaults(cls: type) -> dict[str, Any]:
+    """Field name -> default in plain data, checked; fields without a default are absent."""
+    checked: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for field in fields(cls):
+        if field.default is not MISSING:
+            value = field.default
+            node = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            values = expand(node, annotations(cls)[field.name], (field.name,), problems)
+            checked[field.name] = values[0].value if values else node
+    if problems:
+        raise InputError(f"{cls.__name__}: a default breaks its own rule. " + "; ".join(p.text for p in problems))
+    return checked
 
 
-def options(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str = "") -> list[Option]:
-    """All values a node stands for. A list is a grid; equal members are a fault: a cell would run twice."""
-    choice = choice_of(annotation)
-    if choice is not None and choice.several:
-        return _several(node, choice, place, faults)
+def expand(
+    node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str = ""
+) -> list[GridValue]:
+    """All values that a node stands for. A list is a grid; equal members are a problem: a cell would run twice."""
+    field = plugin_field(annotation)
+    if field is not None and field.list_is_set:
+        return _plugin_set(node, field, path, problems)
     if not isinstance(node, list):
-        return _single(node, annotation, place, faults, meaning)
+        return _single(node, annotation, path, problems, description)
     if not node:
-        faults.append(Fault(place, f"{written(place)}: must not be an empty list. Got []. Give at least one value."))
-    found: dict[str, Option] = {}  # values are checked, so equal ones are written alike
+        problems.append(Problem(path, "must not be an empty list. Got []. Give at least one value."))
+    unique: dict[str, GridValue] = {}  # values are checked, so equal ones have the same repr
     for index, member in enumerate(node):
-        for option in _single(member, annotation, (*place, index), faults, meaning):
-            twin = found.setdefault(repr(option.value), option)
-            if twin is not option:
-                text = f"must name each value once. Got {_short(option.value)} again (first at {written(twin.place)})."
-                faults.append(Fault(option.place, f"{written(option.place)}: {text} Remove one."))
-    return list(found.values())
+        for value in _single(member, annotation, (*path, index), problems, description):
+            first = unique.setdefault(repr(value.value), value)
+            if first is not value:
+                got = f"Got {_short(value.value)} again (first at {format_path(first.path)})"
+                problems.append(Problem(value.path, f"must name each value once. {got}. Remove one."))
+    return list(unique.values())
 
 
 def combinations(
-    columns: Sequence[Sequence[T]], place: Place, faults: list[Fault], times: int = 1
+    columns: Sequence[Sequence[T]], path: YamlPath, problems: list[Problem], times: int = 1
 ) -> Iterable[tuple[T, ...]]:
-    """Every combination. More than anybody can mean are a fault, or a few lines would stand for billions."""
+    """Every combination; none, and a problem, if there are over MAX_RUNS: a few lines could stand for billions."""
     number = prod(map(len, columns)) * times
-    if number > MOST:
-        text = f"must stand for at most {MOST:,} combinations. Got {number:,}. Split the suite."
-        faults.append(Fault(place, f"{written(place)}: {text}"))
+    if number > MAX_RUNS:
+        rule = f"must stand for at most {MAX_RUNS:,} combinations. Got {number:,}. Split the suite."
+        problems.append(Problem(path, rule))
         return ()
     return product(*columns)
 
 
-def _single(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str) -> list[Option]:
-    if (asked := _if_asked(annotation)) is not None:
+def _single(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:
+    if (without_none := _without_none(annotation)) is not None:
         if node in (None, "none"):
-            return [Option(None, place)]
-        annotation = asked
-    choice = choice_of(annotation)
-    if choice is not None:
-        return _choice(node, choice, place, faults)
+            return [GridValue(None, path)]
+        annotation = without_none
+    field = plugin_field(annotation)
+    if field is not None:
+        return _plugin(node, field, path, problems)
     if is_dataclass(annotation) and isinstance(annotation, type):
-        rows = mapping(node, annotation, place, faults, defaults(annotation))
-        return [Option(value, place) for value in rows]
-    return _leaf(node, annotation, place, faults, meaning)
+        rows = mapping(node, annotation, path, problems, defaults(annotation))
+        return [GridValue(row, path) for row in rows]
+    return _leaf(node, annotation, path, problems, description)
 
 
 def mapping(
-    node: Any, kind: type, place: Place, faults: list[Fault], filled: Mapping[str, Any]
+    node: Any, cls: type, path: YamlPath, problems: list[Problem], base: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
-    """Every combination of the fields of a mapping node, over `filled` for the fields not given."""
+    """Every combination of a mapping's fields, over `base` for the fields that it does not have."""
+    known, descriptions = annotations(cls), plugins.field_descriptions(cls)
     if node is None:
         node = {}
     if not isinstance(node, dict):
-        names = ", ".join(annotations(kind))
-        text = f"{written(place)}: must be a mapping of settings. Got {_short(node)}. Settings: {names or 'none'}."
-        faults.append(Fault(place, text))
+        rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
+        problems.append(Problem(path, rule))
         return []
-    known, means = annotations(kind), plugins.meanings(kind)
     for key in node:
         if key not in known:
-            here = (*place, key) if isinstance(key, str | int) else place
-            faults.append(Fault(here, f"{written(here)}: {unknown('key', key, known)}.", of_key=True))
+            at = (*path, key) if isinstance(key, str | int) else path
+            problems.append(Problem(at, f"{unknown('key', key, known)}.", of_key=True))
     for key in known:
-        if key not in node and key not in filled and key not in defaults(kind):
-            text = f"{written(place)}: needs {key!r}{_means(means.get(key, ''))}. Got nothing. Add it."
-            faults.append(Fault(place, text))
+        if key not in node and key not in base and key not in defaults(cls):
+            rule = f"needs {key!r}{_in_brackets(descriptions.get(key, ''))}. Got nothing. Add it."
+            problems.append(Problem(path, rule))
             return []
-    given = [key for key in known if key in node]
-    columns = [options(node[key], known[key], (*place, key), faults, means.get(key, "")) for key in given]
-    rows = combinations(columns, place, faults)
-    return [{**filled, **dict(zip(given, (o.value for o in row), strict=True))} for row in rows]
+    keys = [key for key in known if key in node]
+    columns = [expand(node[key], known[key], (*path, key), problems, descriptions.get(key, "")) for key in keys]
+    rows = combinations(columns, path, problems)
+    return [{**base, **dict(zip(keys, (v.value for v in row), strict=True))} for row in rows]
 
 
-def _choice(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> list[Option]:
-    kind = plugins.kind(choice.folder)
-    if choice.optional and node in ("none", None):
-        return [Option("none", place)]
-    name: Any = node
-    params: Any = {}
-    at = place
+def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:
+    noun = plugins.noun(field.folder)
+    if field.optional and node in ("none", None):
+        return [GridValue("none", path)]
+    name, settings, at = node, None, path
     if isinstance(node, dict) and len(node) == 1:
-        (name, params), at = next(iter(node.items())), (*place, next(iter(node)))
+        (name, settings), at = next(iter(node.items())), (*path, next(iter(node)))
     if not isinstance(name, str):
-        text = f"must be a {kind}'s name, or one name with its settings. Got {_short(node)}."
+        rule = f"must be a {noun}'s name, or one name with its settings. Got {_short(node)}."
         if isinstance(node, dict):
-            text += f" Write '- {next(iter(node), 'name')}: {{setting: value}}', one {kind} an entry."
-        faults.append(Fault(place, f"{written(place)}: {text}"))
+            rule += f" Write '- {next(iter(node), 'name')}: {{setting: value}}', one {noun} an entry."
+        problems.append(Problem(path, rule))
         return []
-    if name not in plugins.paths(choice.folder):
-        known = plugins.names(choice.folder) + (["none"] if choice.optional else [])
-        faults.append(Fault(at, f"{written(place)}: {unknown(kind, name, known)}.", of_key=at != place))
+    if name not in plugins.paths(field.folder):
+        known = plugins.names(field.folder) + (["none"] if field.optional else [])
+        problems.append(Problem(at, f"{unknown(noun, name, known)}.", of_key=at != path, name=format_path(path)))
         return []
-    plugin = plugins.load(choice.folder, name)
-    return [Option({name: value}, place) for value in mapping(params, plugin, at, faults, defaults(plugin))]
+    plugin = plugins.load(field.folder, name)
+    return [GridValue({name: row}, path) for row in mapping(settings, plugin, at, problems, defaults(plugin))]
 
 
-def _several(node: Any, choice: Choice, place: Place, faults: list[Fault]) -> list[Option]:
+def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:
     """Plug-ins that belong together, each named once; settings inside a member are still a grid."""
-    kind, members = plugins.kind(choice.folder), node if isinstance(node, list) else [node]
+    noun, members = plugins.noun(field.folder), node if isinstance(node, list) else [node]
     if not members:
-        faults.append(Fault(place, f"{written(place)}: must not be an empty list. Got []. Name at least one {kind}."))
-    places: list[Place] = [(*place, index) for index in range(len(members))] if isinstance(node, list) else [place]
-    columns = [_choice(one, choice, at, faults) for one, at in zip(members, places, strict=True)]
-    first: dict[str, Place] = {}
-    for column, at in zip(columns, places, strict=True):
-        for name in {next(iter(option.value)) for option in column}:
-            twin = first.setdefault(name, at)
-            if twin != at:
-                text = f"must name each {kind} once. Got {name!r} again (first at {written(twin)}). Remove one."
-                faults.append(Fault(at, f"{written(at)}: {text}"))
-    return [Option([one.value for one in row], place) for row in combinations(columns, place, faults)]
+        problems.append(Problem(path, f"must not be an empty list. Got []. Name at least one {noun}."))
+    paths: list[YamlPath] = [(*path, index) for index in range(len(members))] if isinstance(node, list) else [path]
+    columns = [_plugin(member, field, at, problems) for member, at in zip(members, paths, strict=True)]
+    first: dict[str, YamlPath] = {}
+    for column, at in zip(columns, paths, strict=True):
+        for name in {next(iter(value.value)) for value in column}:
+            if first.setdefault(name, at) != at:
+                got = f"Got {name!r} again (first at {format_path(first[name])})"
+                problems.append(Problem(at, f"must name each {noun} once. {got}. Remove one."))
+    return [GridValue([value.value for value in row], path) for row in combinations(columns, path, problems)]
 
 
 @cache
@@ -199,23 +211,23 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         raise InputError(f"{rule}. Got {annotation}: {_short(str(error))}. Change it.") from error
 
 
-def _leaf(node: Any, annotation: Any, place: Place, faults: list[Fault], meaning: str) -> list[Option]:
+def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:
     try:
-        return [Option(_adapter(annotation).validate_python(node), place)]
+        return [GridValue(_adapter(annotation).validate_python(node), path)]
     except ValidationError as error:
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        faults.append(Fault(place, f"{written(place)}: {rules}{_means(meaning)}. Got {_short(node)}. Change it."))
+        problems.append(Problem(path, f"{rules}{_in_brackets(description)}. Got {_short(node)}. Change it."))
         return []
 
 
-def _if_asked(annotation: Any) -> Any:
+def _without_none(annotation: Any) -> Any:
     """X of `X | None`, an axis that may be left out (`none`); None for any other annotation."""
-    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    return next((kind for kind in kinds if kind is not NoneType), None) if NoneType in kinds else None
+    members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
+    return next((member for member in members if member is not NoneType), None) if NoneType in members else None
 
 
-def _means(meaning: str) -> str:
-    return f" ({meaning})" if meaning else ""
+def _in_brackets(description: str) -> str:
+    return f" ({description})" if description else ""
 
 
 def _short(value: Any) -> str:
@@ -223,73 +235,73 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def canonical(annotation: Any, node: Any, what: str) -> Any:
-    """The one checked value of a node given in Python; a grid or a fault raises InputError."""
-    faults: list[Fault] = []
-    found = options(node, annotation, (what,), faults)
-    if faults:
-        raise InputError("; ".join(f.text for f in faults))
-    if len(found) != 1:
-        raise InputError(f"{what}: must be one value here, not a grid. Got {_short(node)}.")
-    return found[0].value
+def canonical(annotation: Any, node: Any, name: str) -> Any:
+    """The one checked value of a node given in Python; a grid or a broken rule raises InputError."""
+    problems: list[Problem] = []
+    values = expand(node, annotation, (name,), problems)
+    if problems:
+        raise InputError("; ".join(problem.text for problem in problems))
+    if len(values) != 1:
+        raise InputError(f"{name}: must be one value here, not a grid. Got {_short(node)}.")
+    return values[0].value
 
 
-def build(folder: str, name: str, params: Mapping[str, Any]) -> Any:
-    """The plug-in's dataclass made from checked parameters."""
+def build(folder: str, name: str, settings: Mapping[str, Any]) -> Any:
+    """The plug-in's dataclass, made from settings that are checked."""
     plugin = plugins.load(folder, name)
-    value = canonical(_any_of(folder), {name: dict(params)}, plugins.kind(folder))
+    value = canonical(_annotation(folder), {name: dict(settings)}, plugins.noun(folder))
     return plugin(**value[name])
 
 
 @cache
-def _any_of(folder: str) -> Any:
-    return Annotated[Any, Choice(folder)]
+def _annotation(folder: str) -> Any:
+    return Annotated[Any, PluginField(folder)]
 
 
-# JSON Schema, so that editors complete and check what `options` accepts --------------------------------------------
+# JSON Schema, so that editors complete and check what `expand` accepts ---------------------------------------------
 
 
 class Schema:
-    """Collects the schema of every plug-in met once under `$defs`."""
+    """Makes JSON Schemas; the schema of every plug-in is collected once, under `$defs`."""
 
     def __init__(self) -> None:
         self.definitions: dict[str, Any] = {}
 
-    def grid(self, annotation: Any, meaning: str = "") -> dict[str, Any]:
+    def grid(self, annotation: Any, description: str = "") -> dict[str, Any]:
         """A node: one value, or a list of them (a grid, or plug-ins that belong together)."""
         one = self._single(annotation)
-        found: dict[str, Any] = {"anyOf": [one, {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}]}
-        return {"description": meaning, **found} if meaning else found
+        many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
+        return ({"description": description} if description else {}) | {"anyOf": [one, many]}
 
-    def mapping(self, kind: type) -> dict[str, Any]:
+    def mapping(self, cls: type) -> dict[str, Any]:
         """A mapping of a dataclass's fields; no other keys."""
-        means = plugins.meanings(kind)
+        descriptions = plugins.field_descriptions(cls)
         schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
-        schema["properties"] = {k: self.grid(a, means.get(k, "")) for k, a in annotations(kind).items()}
-        for key, value in defaults(kind).items():
+        schema["properties"] = {k: self.grid(a, descriptions.get(k, "")) for k, a in annotations(cls).items()}
+        for key, value in defaults(cls).items():
             schema["properties"][key]["default"] = value
-        required = [k for k in annotations(kind) if k not in defaults(kind)]
+        required = [k for k in annotations(cls) if k not in defaults(cls)]
         return schema | ({"required": required} if required else {})
 
     def _single(self, annotation: Any) -> dict[str, Any]:
-        if (asked := _if_asked(annotation)) is not None:
-            return {"anyOf": [self._single(asked), {"enum": ["none", None]}]}
-        choice = choice_of(annotation)
-        if choice is not None:
-            return self._choice(choice)
+        if (without_none := _without_none(annotation)) is not None:
+            return {"anyOf": [self._single(without_none), {"enum": ["none", None]}]}
+        field = plugin_field(annotation)
+        if field is not None:
+            return self._plugin(field)
         if is_dataclass(annotation) and isinstance(annotation, type):
             return self.mapping(annotation)
         return _adapter(annotation).json_schema()
 
-    def _choice(self, choice: Choice) -> dict[str, Any]:
-        """A reference to the choice, which is written once under `$defs` and may contain itself (a loss's base)."""
-        key = f"{choice.folder}_or_none" if choice.optional else choice.folder
+    def _plugin(self, field: PluginField) -> dict[str, Any]:
+        """A reference to the folder's plug-ins, written once under `$defs`; they may contain themselves (a base)."""
+        key = f"{field.folder}_or_none" if field.optional else field.folder
         if key not in self.definitions:
-            self.definitions[key] = {}  # holds the place while its parts refer to it
-            names = plugins.names(choice.folder)
-            plain = [name for name in names if self._all_default(choice.folder, name)]
-            forms: list[dict[str, Any]] = [{"enum": plain + (["none"] if choice.optional else [])}]
-            self.definitions[key] = {"anyOf": forms + [self._named(choice.folder, name) for name in names]}
+            self.definitions[key] = {}  # ends the recursion
+            names = plugins.names(field.folder)
+            bare = [name for name in names if self._all_default(field.folder, name)]
+            forms: list[dict[str, Any]] = [{"enum": bare + (["none"] if field.optional else [])}]
+            self.definitions[key] = {"anyOf": forms + [self._named(field.folder, name) for name in names]}
         return {"$ref": f"#/$defs/{key}"}
 
     def _named(self, folder: str, name: str) -> dict[str, Any]:
@@ -297,8 +309,8 @@ class Schema:
         key = f"{folder}.{name}"
         if key not in self.definitions:
             self.definitions[key] = {}
-            inside = self.mapping(plugins.load(folder, name))
-            self.definitions[key] = {"description": plugins.summary(folder, name), **inside}
+            settings = self.mapping(plugins.load(folder, name))
+            self.definitions[key] = {"description": plugins.summary(folder, name), **settings}
         one = {"type": "object", "properties": {name: {"$ref": f"#/$defs/{key}"}}}
         return {**one, "required": [name], "additionalProperties": False}
 

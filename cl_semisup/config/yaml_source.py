@@ -1,4 +1,4 @@
-"""YAML text -> plain data that knows its places. Safe tags only; numbers as in YAML 1.2, so `1e-3` is a number."""
+"""YAML text -> plain data and the line of each value. Safe tags only; numbers as in YAML 1.2 (`1e-3` is a number)."""
 
 import re
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ import yaml
 from cl_semisup.errors import SuiteError
 
 MAX_BYTES = 1_000_000
-MAX_NODES = 100_000  # counted with aliases expanded: an alias bomb of a few lines stands for billions of nodes
+MAX_NODES = 100_000  # with aliases expanded, against alias bombs
 
-Place = tuple[str | int, ...]
+YamlPath = tuple[str | int, ...]  # the keys and list indices that lead to a node
 
 
 class _Loader(yaml.SafeLoader):
@@ -19,8 +19,8 @@ class _Loader(yaml.SafeLoader):
 
 
 _TEXT = "tag:yaml.org,2002:str"
-_UNFIT = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # would steer a terminal, or cannot be encoded
-_FORMS: dict[str, re.Pattern[str]] = {}  # tag -> what its scalars look like
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # would steer a terminal, or cannot be encoded
+_PATTERNS: dict[str, re.Pattern[str]] = {}  # tag -> form of its scalars
 _Loader.yaml_implicit_resolvers = {}
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
@@ -32,8 +32,8 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _FORMS[f"tag:yaml.org,2002:{_tag}"] = re.compile(f"^(?:{_pattern})$")
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _FORMS[f"tag:yaml.org,2002:{_tag}"], list(_first))
+    _PATTERNS[f"tag:yaml.org,2002:{_tag}"] = re.compile(f"^(?:{_pattern})$")
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _PATTERNS[f"tag:yaml.org,2002:{_tag}"], list(_first))
 
 
 _Loader.yaml_constructors = {
@@ -53,24 +53,24 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 @dataclass(frozen=True)
 class Source:
-    """A parsed file: its plain data and, for every place in it, the line and column of key and value (from 1)."""
+    """A parsed file: its plain data, and the (line, column) of every value and key by path, counted from 1."""
 
     file: str
     data: Any
-    values: dict[Place, tuple[int, int]]
-    keys: dict[Place, tuple[int, int]]
+    values: dict[YamlPath, tuple[int, int]]
+    keys: dict[YamlPath, tuple[int, int]]
 
-    def where(self, place: Place, of_key: bool = False) -> str:
-        """`file:line:column` of the nearest written ancestor of a place."""
+    def where(self, path: YamlPath, of_key: bool = False) -> str:
+        """`file:line:column` of a path, or of its nearest ancestor in the file."""
         marks = self.keys if of_key else self.values
-        while place and place not in marks and place not in self.values:
-            place = place[:-1]
-        line, column = marks.get(place) or self.values.get(place, (1, 1))
+        while path and path not in marks and path not in self.values:
+            path = path[:-1]
+        line, column = marks.get(path) or self.values.get(path, (1, 1))
         return f"{self.file}:{line}:{column}"
 
 
 def parse(text: str, file: str) -> Source:
-    """Parse one document; every fault of form (syntax, duplicate key, alias bomb, unknown tag) is a SuiteError."""
+    """Parse one document. Raises SuiteError for bad syntax, a duplicate key, an alias bomb or an unknown tag."""
     if len(text.encode()) > MAX_BYTES:
         raise SuiteError([f"{file}:1:1: must be at most {MAX_BYTES} bytes. Got {len(text.encode())}. Split the suite."])
     walk = _Walk(file)
@@ -79,8 +79,8 @@ def parse(text: str, file: str) -> Source:
         node = loader.get_single_node()
         if node is not None:
             walk.visit(node, (), ())
-        if walk.faults:
-            raise SuiteError(walk.faults)
+        if walk.problems:
+            raise SuiteError(walk.problems)
         data = loader.construct_document(node) if node is not None else None
     except SuiteError:
         raise
@@ -97,47 +97,53 @@ def parse(text: str, file: str) -> Source:
 
 
 class _Walk:
-    """One pass over the node tree: the marks of every place, duplicate keys, and the size with aliases expanded."""
+    """One pass over the node tree: lines and columns, duplicate keys, and the size with aliases expanded."""
 
     def __init__(self, file: str):
         self.file, self.count = file, 0
-        self.values: dict[Place, tuple[int, int]] = {}
-        self.keys: dict[Place, tuple[int, int]] = {}
-        self.faults: list[str] = []
+        self.values: dict[YamlPath, tuple[int, int]] = {}
+        self.keys: dict[YamlPath, tuple[int, int]] = {}
+        self.problems: list[str] = []
 
-    def visit(self, node: yaml.Node, place: Place, above: tuple[int, ...]) -> None:
+    def visit(self, node: yaml.Node, path: YamlPath, above: tuple[int, ...]) -> None:
         self.count += 1
         if self.count > MAX_NODES:
-            at = f"{self.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-            raise SuiteError([f"{at}: must stay under {MAX_NODES} values with aliases expanded. Remove aliases."])
+            rule = f"must stay under {MAX_NODES} values with aliases expanded. Remove aliases."
+            raise SuiteError([f"{self._at(node)}: {rule}"])
         if id(node) in above or len(above) > 50:
-            at = f"{self.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-            raise SuiteError([f"{at}: must not contain itself or nest over 50 levels. Remove the alias."])
-        self.values[place] = (node.start_mark.line + 1, node.start_mark.column + 1)
+            raise SuiteError([f"{self._at(node)}: must not contain itself or nest over 50 levels. Remove the alias."])
+        self.values[path] = _mark(node)
         above = (*above, id(node))
         if isinstance(node, yaml.ScalarNode):
             self._scalar(node)
         elif isinstance(node, yaml.SequenceNode):
             for index, member in enumerate(node.value):
-                self.visit(member, (*place, index), above)
+                self.visit(member, (*path, index), above)
         elif isinstance(node, yaml.MappingNode):
             seen: dict[Any, int] = {}
             for key, value in node.value:
                 name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
-                line, column = key.start_mark.line + 1, key.start_mark.column + 1
                 if name in seen:
                     text = f"duplicate key {name!r} (first on line {seen[name]}). Remove one"
-                    self.faults.append(f"{self.file}:{line}:{column}: {text}.")
-                seen.setdefault(name, line)
-                self.keys[(*place, name)] = (line, column)
+                    self.problems.append(f"{self._at(key)}: {text}.")
+                self.keys[(*path, name)] = _mark(key)
+                seen.setdefault(name, _mark(key)[0])
                 if isinstance(key, yaml.ScalarNode):
                     self._scalar(key)
-                self.visit(value, (*place, name), above)
+                self.visit(value, (*path, name), above)
 
     def _scalar(self, node: yaml.ScalarNode) -> None:
-        """A scalar must look like its tag, and text must be fit to be printed and written to a file."""
-        at = f"{self.file}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
-        if node.tag in _FORMS and not _FORMS[node.tag].match(node.value):
-            self.faults.append(f"{at}: must look like its tag {node.tag}. Got {node.value[:40]!r}. Remove the tag.")
-        elif node.tag == _TEXT and (found := _UNFIT.search(node.value)):
-            self.faults.append(f"{at}: must be text without control characters. Got {found[0]!r}. Remove it.")
+        """A scalar must have the form of its tag, and text must be printable."""
+        at = self._at(node)
+        if node.tag in _PATTERNS and not _PATTERNS[node.tag].match(node.value):
+            self.problems.append(f"{at}: must look like its tag {node.tag}. Got {node.value[:40]!r}. Remove the tag.")
+        elif node.tag == _TEXT and (match := _CONTROL.search(node.value)):
+            self.problems.append(f"{at}: must be text without control characters. Got {match[0]!r}. Remove it.")
+
+    def _at(self, node: yaml.Node) -> str:
+        line, column = _mark(node)
+        return f"{self.file}:{line}:{column}"
+
+
+def _mark(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1

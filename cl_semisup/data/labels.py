@@ -5,7 +5,7 @@ an imbalance keeps the first ones; so label sets are stratified, nested over bud
 rate and batch size. The axes compose in this order:
 
     1. imbalance       class c keeps the share q_c of its images and of its label budget, at least one of each
-    2. unseen classes  some classes lose all their labels, and keep their images
+    2. unlabelled classes  some classes lose all their labels, and keep their images
     3. unlabelled ratio  unlabelled images are dropped, every class in proportion
     4. label noise     some labels are wrong; which images it hits does not depend on the budget
 
@@ -60,7 +60,7 @@ def of_run(labels: Labels, run: Mapping[str, Any]) -> Drawn:
         per_class=run.get("labels_per_class"),
         imbalance=run.get("imbalance"),
         unlabelled_imbalance=run.get("unlabelled_imbalance"),
-        unseen_classes=run.get("unseen_classes"),
+        unlabelled_classes=run.get("unlabelled_classes", run.get("unseen_classes")),
         unlabelled_ratio=run.get("unlabelled_ratio"),
         noise=run.get("label_noise"),
     )
@@ -75,7 +75,7 @@ def draw(
     per_class: int | None = None,
     imbalance: Mapping[str, Any] | None = None,
     unlabelled_imbalance: Mapping[str, Any] | None = None,
-    unseen_classes: int | None = None,
+    unlabelled_classes: int | None = None,
     unlabelled_ratio: float | None = None,
     noise: Mapping[str, Any] | None = None,
 ) -> Drawn:
@@ -88,7 +88,7 @@ def draw(
         per_class: images of each class, of the most frequent one under imbalance
         imbalance: settings.Imbalance as a mapping, of labels and, unless the next says otherwise, of images
         unlabelled_imbalance: the same, of images; an image with a label is kept in any case
-        unseen_classes: classes without any label
+        unlabelled_classes: classes without any label
         unlabelled_ratio: at most so many unlabelled images are kept for each labelled one
         noise: settings.LabelNoise as a mapping
     """
@@ -96,7 +96,7 @@ def draw(
     names = (dataset, repetition)
     of_labels = _shares(list(orders), imbalance, names)
     of_images = of_labels if unlabelled_imbalance is None else _shares(list(orders), unlabelled_imbalance, names)
-    unseen = _unseen(list(orders), unseen_classes or 0, names)
+    without_labels = _unlabelled_classes(list(orders), unlabelled_classes or 0, names)
 
     labelled: list[NDArray[np.intp]] = []
     unlabelled = [np.flatnonzero(labels < 0)]
@@ -104,7 +104,7 @@ def draw(
         budget = _budget(label, len(members), fraction, per_class)
         shown_count = max(1, _round(of_labels[label] * budget))
         kept_count = max(1, _round(of_images[label] * len(members)))
-        seen = 0 if label in unseen else shown_count
+        seen = 0 if label in without_labels else shown_count
         labelled.append(members[:seen])
         unlabelled.append(members[seen:kept_count])
     if unlabelled_ratio is not None:
@@ -152,10 +152,11 @@ def _shares(classes: list[int], imbalance: Mapping[str, Any] | None, names: tupl
     return {label: factor ** -steps[label] for label in classes}
 
 
-def _unseen(classes: list[int], count: int, names: tuple[object, ...]) -> set[int]:
+def _unlabelled_classes(classes: list[int], count: int, names: tuple[object, ...]) -> set[int]:
     """`count` of the classes, nested: more of them contain fewer."""
     if count and count >= len(classes):
-        raise InputError(f"unseen_classes: must leave a class; the data have {len(classes)}. Got {count}. Lower it.")
+        rule = f"must leave a class; the data have {len(classes)}"
+        raise InputError(f"unlabelled_classes: {rule}. Got {count}. Lower it.")
     return set(np.random.default_rng(seed("unseen classes", *names)).permutation(classes)[:count].tolist())
 
 
@@ -172,7 +173,7 @@ def _fewer(groups: list[NDArray[np.intp]], most: float) -> list[NDArray[np.intp]
 def _noisy(whole: Labels, kind: str, fraction: float, names: tuple[object, ...]) -> Labels:
     """Labels of which a fraction is wrong; the wrong ones of a smaller fraction stay wrong in a larger one.
 
-    A wrong label is one of the other classes that have labels: any (symmetric) or the next one (class_dependent).
+    A wrong label is one of the other classes that have labels: any (symmetric) or the next one (pair_flip).
     """
     random = np.random.default_rng(seed("label noise", *names))
     chance, turn = random.random(len(whole)), random.random(len(whole))  # of every image, whether it has a label or not
@@ -180,7 +181,7 @@ def _noisy(whole: Labels, kind: str, fraction: float, names: tuple[object, ...])
     if len(seen) < 2:
         raise InputError(f"label_noise: needs two classes with labels. Got {len(seen)}. Leave it out.")
     hit = (whole >= 0) & (chance < fraction)
-    step = 1 if kind == "class_dependent" else 1 + np.floor(turn[hit] * (len(seen) - 1)).astype(int)
+    step = 1 if kind in ("pair_flip", "class_dependent") else 1 + np.floor(turn[hit] * (len(seen) - 1)).astype(int)
     noisy = whole.copy()
     noisy[hit] = seen[(np.searchsorted(seen, whole[hit]) + step) % len(seen)]
     return noisy

@@ -78,4 +78,4 @@ class LabelNoise:
     """
 
     fraction: Annotated[float, Interval(gt=0, le=1)]
-    kind: Literal["symmetric", "class_dependent"] = "symmetric"
+    kind: Literal["symmetric", "pair_flip"] = "symmetric"

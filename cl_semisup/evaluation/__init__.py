@@ -1,7 +1,7 @@
 """One probe a file: `measure(embedded)` -> scores (fractions in [0, 1]) and diagnostics, on frozen embeddings.
 
 `default = False` keeps a probe out of suites that do not name it. `scores` names what a probe can give. A probe with a
-setting `of` looks at backbone features, at projections or at both; whatever it finds of projections starts with
+setting `layer` looks at backbone features, at projections or at both; whatever it finds of projections starts with
 `projection_`, so that a name never changes its meaning.
 """
 
@@ -16,7 +16,7 @@ from cl_semisup import plugins
 from cl_semisup.data.images import Images
 from cl_semisup.errors import InputError
 
-Of = Literal["features", "projections", "both"]
+Layer = Literal["features", "projections", "both"]
 PROJECTION = "projection_"
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
@@ -85,13 +85,13 @@ class Features:
         for name, values in named.items():
             if not bool(torch.isfinite(values).all()):  # kNN and others would make a plausible number of them
                 got = f"Got {int((~torch.isfinite(values)).sum())} that are not, of {values.numel()}"
-                raise InputError(f"evaluation: {name}: features must be finite. {got}. The network has diverged.")
+                raise InputError(f"probes: {name}: features must be finite. {got}. The network has diverged.")
 
-    def feature_sets(self, of: Of) -> list[FeatureSet]:
+    def feature_sets(self, layer: Layer) -> list[FeatureSet]:
         """The outputs that a probe was asked to look at."""
         features = FeatureSet("", self.train, self.test)
         projections = FeatureSet(PROJECTION, self.train_projections, self.test_projections)
-        return {"features": [features], "projections": [projections], "both": [features, projections]}[of]
+        return {"features": [features], "projections": [projections], "both": [features, projections]}[layer]
 
     def label_sets(self) -> tuple[tuple[str, Tensor], ...]:
         """What a classifier may learn from: every true label, and `_labelled` those that the run could see."""
@@ -110,10 +110,10 @@ class ProbeResult:
     curves: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(embedded: Features, evaluation: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
+def measure(embedded: Features, probes: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
     """All probes that a run asks for."""
     found = ProbeResult()
-    for name, settings in sorted(evaluation.items()):
+    for name, settings in sorted(probes.items()):
         probe = plugins.load("evaluation", name)(**settings).measure(embedded)
         found.scores.update(probe.scores)
         found.diagnostics.update(probe.diagnostics)
@@ -124,8 +124,9 @@ def measure(embedded: Features, evaluation: Mapping[str, Mapping[str, Any]]) -> 
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
-    of = settings.get("of", "both")
-    return {score for score in probe.scores if of == "both" or score.startswith(PROJECTION) == (of == "projections")}
+    if (layer := settings.get("layer", "both")) == "both":
+        return set(probe.scores)
+    return {score for score in probe.scores if score.startswith(PROJECTION) == (layer == "projections")}
 
 
 def evenly(rows: int, most: int) -> Tensor:

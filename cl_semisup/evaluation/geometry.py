@@ -9,13 +9,14 @@ from cl_semisup.measures import geometry
 
 @dataclass(frozen=True)
 class Geometry:
-    """Effective rank, alignment, uniformity and spread of the test images' embeddings, on the unit sphere.
+    """Effective rank, alignment, uniformity and feature std of the test images' embeddings, on the unit sphere.
 
-    `effective_rank`, `uniformity` and `spread` are of backbone features, `projection_effective_rank` and
-    `projection_spread` of projections; no rank is centred. `alignment` is between two random views. `spread` is the
+    `effective_rank`, `uniformity` and `feature_std` are of backbone features, `projection_effective_rank` and
+    `projection_feature_std` of projections; no rank is centred. `alignment` is between two random views. `feature_std`
+    is the
     mean standard deviation of a unit feature's coordinates times sqrt(F): 1 for uniform points, 0 for a single point.
 
-    Source: Roy & Vetterli 2007; arXiv 2005.10242; spread as in arXiv 2011.10566, section 4.1
+    Source: Roy & Vetterli 2007; arXiv 2005.10242; feature_std as in arXiv 2011.10566, section 4.1
     """
 
     scores: ClassVar[tuple[str, ...]] = ()
@@ -29,7 +30,7 @@ class Geometry:
                 "projection_effective_rank": float(geometry.effective_rank(w)),
                 "alignment": float(geometry.alignment(first, second)),
                 "uniformity": float(geometry.uniformity(u)),
-                "spread": float(geometry.spread(u)),
-                "projection_spread": float(geometry.spread(w)),
+                "feature_std": float(geometry.feature_std(u)),
+                "projection_feature_std": float(geometry.feature_std(w)),
             }
         )

@@ -7,7 +7,7 @@ from annotated_types import Interval
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from cl_semisup.evaluation import Features, Of, ProbeResult
+from cl_semisup.evaluation import Features, Layer, ProbeResult
 from cl_semisup.seeds import seed
 
 
@@ -24,11 +24,11 @@ class KMeans:
 
     Args:
         starts: k-means runs from so many first centres; the tightest clustering counts
-        of: backbone features, projections (scores start with projection_), or both
+        layer: backbone features, projections (scores start with projection_), or both
     """
 
     starts: Annotated[int, Interval(ge=1, le=1000)] = 10
-    of: Of = "features"
+    layer: Layer = "features"
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = (
@@ -43,7 +43,7 @@ class KMeans:
 
         truth = embedded.test_labels.cpu().numpy()
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             clusters = self._clusters(
                 F.normalize(feature_set.test, dim=1).cpu().numpy(), embedded.classes, embedded.seed_key
             )

@@ -3,7 +3,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Gt, Interval
 
-from cl_semisup.evaluation import Features, Of, ProbeResult, _neighbours, accuracy
+from cl_semisup.evaluation import Features, Layer, ProbeResult, _neighbours, accuracy
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,12 @@ class KNN:
     Args:
         k: neighbours, capped by the size of the bank
         temperature: t, > 0
-        of: backbone features, projections (scores start with projection_), or both
+        layer: backbone features, projections (scores start with projection_), or both
     """
 
     k: Annotated[int, Interval(ge=1, le=100_000)] = 200
     temperature: Annotated[float, Gt(0)] = 0.1
-    of: Of = "features"
+    layer: Layer = "features"
 
     scores: ClassVar[tuple[str, ...]] = (
         "knn_top1",
@@ -37,7 +37,7 @@ class KNN:
 
     def measure(self, embedded: Features) -> ProbeResult:
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if not bool(known.any()):

@@ -3,7 +3,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Interval
 
-from cl_semisup.evaluation import Features, Of, ProbeResult, _linear
+from cl_semisup.evaluation import Features, Layer, ProbeResult, _linear
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,12 @@ class Linear:
     Args:
         validation: share of the training images held out to choose s
         max_iterations: of L-BFGS; `linear_converged` says whether they were enough
-        of: backbone features, projections (scores start with projection_), or both
+        layer: backbone features, projections (scores start with projection_), or both
     """
 
     validation: Annotated[float, Interval(ge=0.05, le=0.5)] = 0.2
     max_iterations: Annotated[int, Interval(ge=1)] = 1000
-    of: Of = "features"
+    layer: Layer = "features"
 
     scores: ClassVar[tuple[str, ...]] = (
         "linear_top1",
@@ -42,7 +42,7 @@ class Linear:
 
     def measure(self, embedded: Features) -> ProbeResult:
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             for suffix, _ in embedded.label_sets():
                 tuned = _linear.tuned(embedded, feature_set, suffix, self.validation, self.max_iterations)
                 if tuned is None:

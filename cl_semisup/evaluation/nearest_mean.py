@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_semisup.evaluation import Features, Of, ProbeResult, accuracy
+from cl_semisup.evaluation import Features, Layer, ProbeResult, accuracy
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,10 @@ class NearestMean:
     Difference: None
 
     Args:
-        of: backbone features, projections (scores start with projection_), or both
+        layer: backbone features, projections (scores start with projection_), or both
     """
 
-    of: Of = "features"
+    layer: Layer = "features"
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = (
@@ -36,7 +36,7 @@ class NearestMean:
 
     def measure(self, embedded: Features) -> ProbeResult:
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if bool(known.any()):

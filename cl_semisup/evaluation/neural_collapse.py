@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import torch
 
-from cl_semisup.evaluation import Features, Of, ProbeResult, _classes
+from cl_semisup.evaluation import Features, Layer, ProbeResult, _classes
 from cl_semisup.measures.logistic import SoftmaxRegression
 
 STRENGTH = 1e-4  # weight penalty of the head that NC3 and NC4 look at; weak, so that the head may follow the means
@@ -29,10 +29,10 @@ class NeuralCollapse:
     Difference: class means are weighed alike, also where classes differ in size
 
     Args:
-        of: backbone features, projections (names start with projection_), or both
+        layer: backbone features, projections (names start with projection_), or both
     """
 
-    of: Of = "features"
+    layer: Layer = "features"
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
@@ -45,7 +45,7 @@ class NeuralCollapse:
         found = ProbeResult()
         if len(present) < 2:
             return found
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             x = feature_set.train[used]
             probe = SoftmaxRegression.fit(x, y, len(present), STRENGTH)
             weight = probe.weight / probe.scale  # on raw features; constant ones weigh 0

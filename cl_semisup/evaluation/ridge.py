@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cl_semisup.evaluation import Features, Of, ProbeResult, _least_squares, accuracy
+from cl_semisup.evaluation import Features, Layer, ProbeResult, _least_squares, accuracy
 from cl_semisup.seeds import seed
 
 
@@ -19,10 +19,10 @@ class Ridge:
     Difference: None
 
     Args:
-        of: backbone features, projections (scores start with projection_), or both
+        layer: backbone features, projections (scores start with projection_), or both
     """
 
-    of: Of = "features"
+    layer: Layer = "features"
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = (
@@ -34,7 +34,7 @@ class Ridge:
 
     def measure(self, embedded: Features) -> ProbeResult:
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             for suffix, labels in embedded.label_sets():
                 known = labels >= 0
                 if not bool(known.any()):

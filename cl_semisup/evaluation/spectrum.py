@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup.evaluation import Features, Of, ProbeResult
+from cl_semisup.evaluation import Features, Layer, ProbeResult
 from cl_semisup.measures import geometry
 
 
@@ -24,19 +24,19 @@ class Spectrum:
     Args:
         images: at most so many training images; RankMe's authors take 25,600
         pairs_of: at most so many test images, evenly spaced, for the cosines of all pairs
-        of: backbone features, projections (names start with projection_), or both
+        layer: backbone features, projections (names start with projection_), or both
     """
 
     images: Annotated[int, Interval(ge=2)] = 25_600
     pairs_of: Annotated[int, Interval(ge=2, le=20_000)] = 1000
-    of: Of = "both"
+    layer: Layer = "both"
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
     def measure(self, embedded: Features) -> ProbeResult:
         found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.of):
+        for feature_set in embedded.feature_sets(self.layer):
             z, u = _spaced(feature_set.train, self.images), F.normalize(feature_set.test, dim=1)
             alpha, fit = geometry.alpha_req(z)
             values = {

@@ -13,7 +13,7 @@ from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, ProbeResult, _neighbours, accuracy, evenly
 from cl_semisup.measures.logistic import tune
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
 
 NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # as the probes of the run's own data have them
@@ -40,7 +40,7 @@ class Transfer:
         images: at most so many training images of each with a label, evenly spaced
     """
 
-    datasets: Annotated[Any, Choice("datasets", several=True)]
+    datasets: Annotated[Any, PluginField("datasets", list_is_set=True)]
     images: Annotated[int, Interval(ge=1)] = 10_000
 
     default: ClassVar[bool] = False

@@ -168,7 +168,7 @@ class _Attempt:
         embedded = trained.embed(data, visible_labels)
         for named in protocol.probed_datasets(run):
             self.probed_hashes[next(iter(named))] = trained.probed(named).content_hash
-        measured = evaluation.measure(embedded, run.evaluation)
+        measured = evaluation.measure(embedded, run.probes)
         self.scores = {name: float(value) for name, value in measured.scores.items()}
         self.diagnostics = _plain(measured.diagnostics)
         self.curves |= _plain(embedding_plot.of(embedded, trained.loss) | measured.curves)

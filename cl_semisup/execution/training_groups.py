@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup.results.records import Record
+from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 
 if TYPE_CHECKING:
     from cl_semisup.losses import Asks
 
-EVALUATED = ("evaluation",)  # settings that are read once training is over
-SHOWN = ("label_fraction", "labels_per_class", "unseen_classes", "label_noise")  # which labels a run may see
+EVALUATED = ("probes",)  # settings that are read once training is over
+SHOWN = ("label_fraction", "labels_per_class", "unlabelled_classes", "label_noise")  # which labels a run may see
 KEEPING = ("unlabelled_ratio", "unlabelled_imbalance")  # with these, the labels decide which images are kept
 RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # the record and the curves of each run of a training
 
@@ -52,7 +53,8 @@ def _id(run: Run, free: bool) -> str:
     labels_unseen = free and all(getattr(run, axis) is None for axis in KEEPING)
     unseen = EVALUATED + SHOWN if labels_unseen else EVALUATED
     seen = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in unseen}
-    return digest({"training": {key: value for key, value in seen.items() if value is not None}})
+    seen = renamed.first_words({key: value for key, value in seen.items() if value is not None})
+    return digest({"training": seen})
 
 
 def requirements(run: Run) -> "Asks | None":

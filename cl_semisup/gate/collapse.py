@@ -14,13 +14,13 @@ from typing import Annotated, Any
 from annotated_types import Interval
 
 from cl_semisup.config import grid, yaml_source
-from cl_semisup.config.grid import Fault
+from cl_semisup.config.grid import Problem
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.gate import dynamics, page
 from cl_semisup.gate.dynamics import Course, Descent
 from cl_semisup.gate.finding import MOVED, SAME, Finding
 from cl_semisup.gate.verdict import Verdict
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 from cl_semisup.report import svg
 
 KEYS = ("question", "descents", "minimisers", "repetitions")
@@ -105,26 +105,28 @@ def read(path: Path) -> Experiment:
 
 def parse(text: str, file: str) -> Experiment:
     source = yaml_source.parse(text, file)
-    faults: list[Fault] = []
+    faults: list[Problem] = []
     data = source.data
     for key in data:
         if key not in KEYS:
-            faults.append(Fault((key,), f"{key}: {unknown('key', key, KEYS)}.", of_key=True))
+            faults.append(Problem((key,), f"{unknown('key', key, KEYS)}.", of_key=True))
     if "question" not in data:
-        faults.append(Fault((), "suite: needs 'question' (what it asks). Got nothing. Add 'question: ...'."))
+        faults.append(Problem((), "needs 'question' (what it asks). Got nothing. Add 'question: ...'."))
     asked = data["descents"]
     nodes = list(enumerate(asked)) if isinstance(asked, list) else [(None, asked)]
     descents = []
     for index, node in nodes:
-        place: grid.Place = ("descents",) if index is None else ("descents", index)
+        place: yaml_source.YamlPath = ("descents",) if index is None else ("descents", index)
         rows = grid.mapping(node, Descent, place, faults, grid.defaults(Descent))
         descents += [Descent(**row) for row in rows]
-    named = grid.options(data.get("minimisers", ["nt_xent"]), Annotated[Any, Choice("losses")], ("minimisers",), faults)
-    times = grid.options(
+    named = grid.expand(
+        data.get("minimisers", ["nt_xent"]), Annotated[Any, PluginField("losses")], ("minimisers",), faults
+    )
+    times = grid.expand(
         data.get("repetitions", 2), Annotated[int, Interval(ge=1, le=100)], ("repetitions",), faults, "of every descent"
     )
     if faults:
-        raise SuiteError(f"{source.where(f.place, f.of_key)}: {f.text}" for f in faults)
+        raise SuiteError(f"{source.where(f.path, f.of_key)}: {f.text}" for f in faults)
     losses = tuple(option.value for option in named)
     return Experiment(file, str(data["question"]), tuple(dict.fromkeys(descents)), losses, times[0].value)
 

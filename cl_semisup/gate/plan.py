@@ -14,7 +14,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.gate import function
 from cl_semisup.gate.function import Build
 from cl_semisup.results import protocol
-from cl_semisup.suite import suite
+from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 
@@ -75,7 +75,7 @@ def plan(asked: Suite, text: str) -> Plan:
     if doubled:
         rule = "a gate tells cells apart by data set, encoder, optimizer, learning rate, batch size and labels only"
         raise InputError(f"{asked.file}: {rule}. Got several for {doubled[0]}. Vary nothing else.")
-    data = json.dumps(yaml_source.parse(text, asked.file).data, sort_keys=True)
+    data = json.dumps(renamed.first_words(yaml_source.parse(text, asked.file).data), sort_keys=True)
     return Plan(asked, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
 
 

@@ -29,6 +29,7 @@ from cl_semisup.gate.outcome import Outcomes
 from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.trajectory import Trajectory
 from cl_semisup.results import protocol, records
+from cl_semisup.suite import renamed
 
 SCHEMA = 1
 RECIPE = 1  # raised whenever fixed inputs, horizon or kept quantities change: older references then say nothing
@@ -148,7 +149,7 @@ def read(path: Path) -> Reference:
             stored["function"],
             {loss: Trajectory(steps) for loss, steps in stored["free"].items()},
             {
-                loss: {cell: Trajectory(t["steps"], t["end"]) for cell, t in of.items()}
+                loss: {cell: Trajectory(t["steps"], renamed.upgrade_measures(t["end"])) for cell, t in of.items()}
                 for loss, of in stored["trajectory"].items()
             },
             {loss: {cell: _rows(runs) for cell, runs in of.items()} for loss, of in stored["outcome"].items()},

@@ -11,7 +11,7 @@ from cl_semisup import seeds
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Asks, Loss, Setting, asks
 from cl_semisup.losses._pseudo_labels import wide
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 Pair = tuple[Tensor, Tensor]
 EPS = 1e-8
@@ -45,7 +45,7 @@ class AdversarialDistribution:
         samples: draws of r that a step averages over
     """
 
-    base: Annotated[Any, Choice("losses")] = "nt_xent"
+    base: Annotated[Any, PluginField("losses")] = "nt_xent"
     weight: Annotated[float, Interval(ge=0, le=1)] = 0.5
     entropy_weight: Annotated[float, Ge(0)] = 0.01
     epsilon: Annotated[float, Interval(ge=0, le=1)] = 8 / 255

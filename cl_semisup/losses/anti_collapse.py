@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cl_semisup.contrast import both, logsumexp, nothing, unit
 from cl_semisup.contrast.prototypes import random_unit
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class AntiCollapse:
         sharpness: a of ProxyAnchor, > 0; 64 in the code
     """
 
-    base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"
+    base: Annotated[Any, PluginField("losses", optional=True)] = "nt_xent"
     weight: Annotated[float, Ge(0)] = 1.0
     kind: Literal["pair", "proxy"] = "proxy"
     form: Literal["exp", "linear"] = "exp"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cl_semisup.contrast import mean, nothing, unit
 from cl_semisup.contrast.prototypes import orthonormal, random_unit, simplex
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 DIRECTIONS = "the prototypes are directions of their own"
 
@@ -40,7 +40,7 @@ class CLOP:
         prototypes: how the prototypes are drawn
     """
 
-    base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"
+    base: Annotated[Any, PluginField("losses", optional=True)] = "nt_xent"
     weight: Annotated[float, Ge(0)] = 1.0
     distance: Literal["cosine", "euclidean", "manhattan"] = "cosine"
     prototypes: Literal["orthonormal", "simplex_etf", "random_unit", "learned"] = "orthonormal"

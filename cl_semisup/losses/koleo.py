@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import nothing, others, unit
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 EPS = 1e-8  # keeps the logarithm of a distance of 0 finite
 
@@ -30,7 +30,7 @@ class KoLeo:
         of: what is spread: the backbone's features or the projections
     """
 
-    base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"
+    base: Annotated[Any, PluginField("losses", optional=True)] = "nt_xent"
     weight: Annotated[float, Ge(0)] = 0.1
     of: Literal["features", "projections"] = "features"
 

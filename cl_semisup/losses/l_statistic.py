@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cl_semisup.contrast import nothing
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class LStatistic:
         warm_up: share of training in which all images weigh alike
     """
 
-    base: Annotated[Any, Choice("losses")] = "nt_xent"
+    base: Annotated[Any, PluginField("losses")] = "nt_xent"
     weights: Literal["trim", "ramp", "power"] = "trim"
     kept: Annotated[float, Interval(gt=0, le=1)] = 0.9
     power: Annotated[float, Ge(0)] = 1.0

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
 
 LOW_34, LOW_37, LOW_33, LOW_53 = 2**34 - 1, 2**37 - 1, 2**33 - 1, 2**53 - 1
@@ -32,7 +32,7 @@ class LabelRedraw:
         share: q
     """
 
-    base: Annotated[Any, Choice("losses")] = "clop"
+    base: Annotated[Any, PluginField("losses")] = "clop"
     share: Annotated[float, Interval(gt=0, le=1)] = 0.5
 
     def build(self, setting: Setting) -> nn.Module:

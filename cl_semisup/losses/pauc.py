@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from cl_semisup.contrast import logsumexp, mean, nothing, others, unit
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, Setting, asks
-from cl_semisup.plugins import Choice
+from cl_semisup.plugins import PluginField
 
 ROUNDS = 20  # of k-means
 SMOOTHING = 10  # a of the concentration
@@ -51,7 +51,7 @@ class PAUC:
         warmup: share of all steps before the prototypes come in, in [0, 1]
     """
 
-    base: Annotated[Any, Choice("losses", optional=True)] = "nt_xent"
+    base: Annotated[Any, PluginField("losses", optional=True)] = "nt_xent"
     clusters: Annotated[int, Ge(0)] = 0
     granularities: Annotated[int, Interval(ge=1, le=5)] = 2
     temperature: Annotated[float, Gt(0)] = 0.2

@@ -99,7 +99,7 @@ def lidar(views: Tensor, delta: float = 1e-4) -> Tensor:
 # the sphere ---------------------------------------------------------------------------------------------------------
 
 
-def spread(u: Tensor) -> Tensor:
+def feature_std(u: Tensor) -> Tensor:
     """Mean standard deviation of unit rows' coordinates times sqrt(D): 1 for uniform points, 0 for a single point.
 
     Source: arXiv 2011.10566, section 4.1, which watches for values near 0

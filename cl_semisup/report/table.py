@@ -190,7 +190,7 @@ def of_stability(task: str, found: Sequence[Stability]) -> Table:
 GEOMETRY = {
     "effective_rank": "directions that the test features fill (Roy and Vetterli): low is dimensional collapse",
     "projection_effective_rank": "the same of the projections, where the loss works",
-    "spread": "distance of the features from their mean, on the sphere: 0 is one point",
+    "feature_std": "distance of the features from their mean, on the sphere: 0 is one point",
     "alignment": "mean squared distance of two views of an image",
     "uniformity": "of the features on the sphere, lower is more even",
     "nc1": "neural collapse 1: scatter within classes over scatter between them; 0 is collapsed",

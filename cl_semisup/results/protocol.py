@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from cl_semisup import plugins
+from cl_semisup.suite import renamed
 from cl_semisup.suite.run import UNTRAINED, Named, Run
 
 VERSION = 1  # raised whenever a change outside the plug-in files moves a score; see "Scores moved" in CHANGELOG.md
@@ -19,7 +20,7 @@ def versions(run: Run) -> dict[str, str]:
     for folder, named in asked.items():
         for name in _names(named, folder):
             found[f"{folder}.{name}"] = plugins.version(folder, name)
-    for name in run.evaluation:
+    for name in run.probes:
         found[f"evaluation.{name}"] = plugins.version("evaluation", name)
     for named in probed_datasets(run):
         (name,) = named
@@ -30,7 +31,7 @@ def versions(run: Run) -> dict[str, str]:
 def probed_datasets(run: Run) -> list[Named]:
     """The data sets beside its own that a run's probes look at: what a probe's setting `datasets` names."""
     found: list[Named] = []
-    for settings in run.evaluation.values():
+    for settings in run.probes.values():
         found += [named for named in settings.get("datasets", []) if named not in found]
     return found
 
@@ -55,7 +56,7 @@ def settings(
         "projector": run.projector,
         "epochs": run.epochs,
         "views": run.views,
-        "evaluation": run.evaluation,
+        "probes": run.probes,
         "precision": precision,
         "pieces": pieces,
     }
@@ -64,7 +65,7 @@ def settings(
 
 def fingerprint(settings: dict[str, Any]) -> str:
     """10 hex digits of the settings."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    text = json.dumps(renamed.first_words(settings), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup.errors import ResultsError
+from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had the old words of suite/renamed.py
 LARGEST = 1e100  # of any figure in a record: its square is still a number, so statistics cannot overflow
 MAX_BYTES = 16_000_000  # of a file that is read; a record has some 5,000, curves some 50,000
 STATUSES = ("ok", "collapsed", "diverged", "failed")
@@ -91,7 +92,21 @@ def read(path: Path) -> Record:
     wrong = _fault(record, path)
     if wrong:
         raise ResultsError(f"{path}: {wrong} Delete it; the run is then done again.")
-    return record
+    return record if record["schema"] == SCHEMA else _upgraded(record)
+
+
+def _upgraded(record: Record) -> Record:
+    """A record of an earlier schema in today's words; its id and the fingerprint of its protocol stay."""
+    resolved, protocol = record["resolved"], record["protocol"]
+    if "last_good" in resolved:
+        resolved = resolved | {"last_good": renamed.upgrade_measures(resolved["last_good"])}
+    return record | {
+        "schema": SCHEMA,
+        "run": renamed.upgrade(record["run"]),
+        "resolved": resolved,
+        "diagnostics": renamed.upgrade_measures(record["diagnostics"]),
+        "protocol": protocol | {"settings": renamed.upgrade(protocol["settings"])},
+    }
 
 
 def read_curves(path: Path) -> dict[str, Any]:
@@ -100,7 +115,9 @@ def read_curves(path: Path) -> dict[str, Any]:
         curves = _read_json(curves_path(path))
     except (OSError, ValueError, RecursionError):
         return {}
-    return curves if isinstance(curves, dict) else {}
+    if not isinstance(curves, dict):
+        return {}
+    return curves | ({"history": renamed.upgrade_measures(curves["history"])} if "history" in curves else {})
 
 
 def _read_json(path: Path) -> Any:
@@ -168,7 +185,7 @@ def _fault(record: Any, path: Path) -> str:
         return f"needs a status of {', '.join(STATUSES)}. Got {record['status']!r}."
     if record["id"] != path.stem:
         return f"holds the record {record['id']!r}, which belongs in another file."
-    if digest(record["run"]) != record["id"]:
+    if digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
     return _fault_inside(record)
 

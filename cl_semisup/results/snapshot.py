@@ -26,12 +26,13 @@ class SuiteSnapshot:
     text_hash: str
     runs: tuple[Run, ...]
     code: str = ""
+    data_dir: str | None = None  # as given on the command line
 
     @classmethod
-    def of(cls, suite: "Suite") -> "SuiteSnapshot":
-        """Of a suite as this package reads it."""
-        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name != "code"}
-        return cls(**shared, code=code_hash())
+    def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
+        """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
+        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in ("code", "data_dir")}
+        return cls(**shared, code=code_hash(), data_dir=data_dir)
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
@@ -63,15 +64,15 @@ def _check(found: SuiteSnapshot, path: Path) -> None:
     """The file may be a stranger's: its name must be that of its folder, or reports would be written elsewhere."""
     if found.name != path.parent.name:
         raise ValueError(f"it is of the suite {found.name!r}")
-    words = (found.file, found.question, found.baseline, found.score, found.text_hash)
+    words = (found.file, found.question, found.baseline, found.score, found.text_hash, found.data_dir or "")
     if not all(isinstance(word, str) for word in words):
         raise TypeError("its name, file, question, baseline and score must be text")
     for run in found.runs:
         records.path_of(path.parent, run)
 
 
-def current(results: Path, suite_file: Path) -> SuiteSnapshot | None:
-    """The stored selection of a suite file, if the file has not changed since it was stored."""
+def current(results: Path, suite_file: Path, data_dir: str | None = None) -> SuiteSnapshot | None:
+    """The stored snapshot of a suite file that has not changed since; with `data_dir`, only if that was given then."""
     if not suite_file.is_file():
         return None
     wanted = text_hash(suite_file)
@@ -80,7 +81,7 @@ def current(results: Path, suite_file: Path) -> SuiteSnapshot | None:
             found = load(results, path.parent.name)
         except InputError:
             continue
-        if found.text_hash == wanted:
+        if found.text_hash == wanted and data_dir in (None, found.data_dir):
             return found
     return None
 

@@ -2,7 +2,7 @@
 
     diverged    a loss, gradient or feature is not finite, or the loss ends far above its start
     collapsed   any of
-                  one point      spread below 0.02 of a uniform feature_set's
+                  one point      feature std below 0.02 of a uniform cloud's
                   few directions effective rank below max(2, 5 % of min(images, dimensions)), at most (classes - 1) / 2
                   no information both probes at chance, within two standard errors
                   chance loss    the loss ends at its value for a single point, within 0.5 %
@@ -10,7 +10,7 @@
                   weak           at or below the floor, or with six pairs or more not above it by its interval
                   unresolved     above it, with fewer pairs than can say so
 
-Where the thresholds come from: arXiv 2011.10566 calls a spread of 0 collapsed and of 1 healthy; a threshold of 0.1
+Where the thresholds come from: arXiv 2011.10566 calls a feature std of 0 collapsed and of 1 healthy; a threshold of 0.1
 would condemn a freshly made ResNet-50 (0.08 on digits), whose features a linear probe reads well. The cap on the rank
 keeps neural collapse out: a perfect classifier's C classes span C - 1 directions, and that is no fault.
 """
@@ -18,7 +18,7 @@ keeps neural collapse out: a perfect classifier's C classes span C - 1 direction
 import math
 from collections.abc import Mapping, Sequence
 
-SPREAD = 0.02  # share of a uniform feature_set's standard deviation under which all embeddings are one point
+MIN_FEATURE_STD = 0.02  # share of a uniform cloud's standard deviation under which all embeddings are one point
 RANK = 2.0  # effective rank under which embeddings lie in one direction, and
 RANK_SHARE = 0.05  # share of all possible directions under which they are dimensionally collapsed
 NEAR_CHANCE = 2.0  # standard errors above chance within which a probe knows nothing
@@ -69,9 +69,10 @@ def collapse(
         classes, images, dim: classes, test images and feature dimensions, 0 where unknown
         chance: accuracy of the best constant guess on the test images
     """
-    spread, rank = diagnostics.get("spread"), diagnostics.get("effective_rank")
-    if spread is not None and spread < SPREAD:
-        return f"all embeddings are nearly one point (spread {spread:.3g} of a uniform feature_set's, below {SPREAD})"
+    feature_std, rank = diagnostics.get("feature_std"), diagnostics.get("effective_rank")
+    if feature_std is not None and feature_std < MIN_FEATURE_STD:
+        share = f"feature std {feature_std:.3g} of a uniform cloud's, below {MIN_FEATURE_STD}"
+        return f"all embeddings are nearly one point ({share})"
     least = lowest_rank(classes, images, dim)
     if rank is not None and rank < least:
         return f"embeddings use too few directions (effective rank {rank:.3g}, below {least:.3g})"

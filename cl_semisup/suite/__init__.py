@@ -1,1 +1,1 @@
-"""What is asked: a suite, its runs and their settings."""
+"""What a suite asks for: its axes, its runs and their settings."""

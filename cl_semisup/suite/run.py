@@ -1,4 +1,4 @@
-"""A run is one cell of a suite's question, in plain data; its id is the hash of what was asked."""
+"""A run is one training and evaluation that a suite asks for, in plain data; its id is the hash of its settings."""
 
 import hashlib
 import json
@@ -6,22 +6,24 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
-UNTRAINED = "untrained"  # the loss of a floor run; nothing is trained, so it is no plug-in
-Named = dict[str, dict[str, Any]]  # a plug-in as asked: {"clop": {"weight": 1.0, ...}}, every default filled in
+from cl_semisup.suite import renamed
+
+UNTRAINED = "untrained"  # stands for the loss of a run that trains nothing; it is no plug-in
+Named = dict[str, dict[str, Any]]  # a plug-in and its settings: {"clop": {"weight": 1.0, ...}}, every default filled in
 
 
-def digest(asked: dict[str, Any]) -> str:
-    """12 hex digits of the SHA-256 of the canonical JSON of what was asked."""
-    text = json.dumps(asked, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def digest(settings: dict[str, Any]) -> str:
+    """12 hex digits of the SHA-256 of the settings' canonical JSON. Hash `renamed.first_words` of a run's settings."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is asked, with defaults filled in: the same question has the same id on any machine.
+    """All settings of a run, with defaults filled in.
 
-    `None` means "not asked"; such fields leave no trace in the id, so a later version can add axes without moving ids.
-    An untrained run (the floor) has no learning rate, batch size, optimizer or schedule.
+    A field that is None is not hashed into the id, so a later version can add axes and keep the ids. An untrained run
+    has no learning rate, batch size, optimizer or schedule.
     """
 
     dataset: Named
@@ -37,42 +39,36 @@ class Run:
     schedule: dict[str, Any] | None
     projector: dict[str, Any]
     views: dict[str, Any]
-    evaluation: Named
+    probes: Named
     precision: str
     imbalance: dict[str, Any] | None = None
     unlabelled_imbalance: dict[str, Any] | None = None
     unlabelled_ratio: float | None = None
-    unseen_classes: int | None = None
+    unlabelled_classes: int | None = None
     label_noise: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain data for a record, without what was not asked."""
+        """Plain data for a record, without fields that are None."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_dict(cls, asked: dict[str, Any]) -> "Run":
-        """The run of a record."""
-        return cls(**{name: asked.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
+    def from_dict(cls, plain: dict[str, Any]) -> "Run":
+        """The run of a record of any version."""
+        plain = renamed.upgrade(plain)
+        return cls(**{name: plain.get(name) for name in cls.__dataclass_fields__})  # type: ignore[arg-type]
 
     @cached_property
     def id(self) -> str:
-        """The same question has the same id on any machine, and in a record of any age."""
-        asked = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return digest({key: value for key, value in asked.items() if value is not None})  # as_dict without its copies
+        """Equal settings have the same id on any machine and in every version."""
+        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}  # as_dict copies, which is slow
+        return digest(renamed.first_words({key: value for key, value in fields.items() if value is not None}))
 
     @property
     def cell(self) -> tuple[str, str]:
         """The folder of its record: (data set, loss)."""
         return next(iter(self.dataset)), next(iter(self.loss))
 
-    def floor(self) -> "Run":
-        """The same cell with nothing trained: what the architecture gives for free."""
-        return replace(
-            self,
-            loss={UNTRAINED: {}},
-            learning_rate=None,
-            batch_size=None,
-            epochs=0,
-            optimizer=None,
-            schedule=None,
-        )
+    def untrained(self) -> "Run":
+        """The same run without training: its scores are those of the initial weights."""
+        nothing = dict.fromkeys(("learning_rate", "batch_size", "optimizer", "schedule"))
+        return replace(self, loss={UNTRAINED: {}}, epochs=0, **nothing)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Settings of training that are not a plug-in's own: each field is a YAML key, a record key and a report column."""
+"""Settings of training that belong to no plug-in: each field is a YAML key, a record key and a report column."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -8,7 +8,7 @@ from annotated_types import Ge, Gt, Interval, Le
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate is scaled and moves; it is set before every step.
+    """How the learning rate is scaled and how it changes; it is set before every step.
 
     Args:
         scaling: effective rate = learning_rate * (batch_size / 256) ** (0, 1 or 1/2) for none, linear, sqrt

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.losses import Loss, asks
-from cl_semisup.measures.geometry import alignment, effective_rank, spread
+from cl_semisup.measures.geometry import alignment, effective_rank, feature_std
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Schedule
 from cl_semisup.training import momentum
@@ -36,7 +36,7 @@ class Diverged(ArithmeticError):
 class History:
     """Curves of a run, one value a logged step: means of the loss since the last one, the rest at that step.
 
-    Effective rank, spread and alignment are those of the batch's projections on the unit sphere.
+    Effective rank, feature_std and alignment are those of the batch's projections on the unit sphere.
     """
 
     step: list[int] = field(default_factory=list)
@@ -44,7 +44,7 @@ class History:
     learning_rate: list[float] = field(default_factory=list)
     gradient_norm: list[float] = field(default_factory=list)
     effective_rank: list[float] = field(default_factory=list)
-    spread: list[float] = field(default_factory=list)
+    feature_std: list[float] = field(default_factory=list)
     alignment: list[float] = field(default_factory=list)
 
 
@@ -222,7 +222,7 @@ def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, 
     history.gradient_norm.append(norm)
     u, v = nn.functional.normalize(z1, dim=1), nn.functional.normalize(z2, dim=1)
     history.effective_rank.append(float(effective_rank(u)))
-    history.spread.append(float(spread(u)))
+    history.feature_std.append(float(feature_std(u)))
     history.alignment.append(float(alignment(u, v)))
 
 

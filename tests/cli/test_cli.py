@@ -20,10 +20,10 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def forget_plugins() -> object:
-    before = dict(plugins._outside)
+    before = dict(plugins._user_files)
     yield None
-    plugins._outside.clear()
-    plugins._outside.update(before)
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
     plugins.load.cache_clear()
 
 
@@ -89,6 +89,14 @@ def test_a_read_only_results_folder_is_told(capsys: pytest.CaptureFixture[str], 
     code, _, err = run(capsys, suite_file(tmp_path, text), "--results", "/proc/results")
     assert code == cli.NO_RESULTS
     assert "results cannot be written" in err
+
+
+def test_old_words_of_a_suite_are_told(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
+    suite = suite_file(tmp_path, text + "evaluation: {knn: {k: 5}}\n")
+    code, out, err = run(capsys, "check", suite, "--results", str(tmp_path / "results"))
+    assert code == 0
+    assert "no fault found" in out
+    assert err == f"{suite}:10:1: 'evaluation' is now called 'probes'; the old word still works.\n"
 
 
 def test_check_counts_and_estimates_and_runs_nothing(
@@ -157,6 +165,11 @@ def test_a_suite_is_read_again_where_anything_may_have_changed(
     assert done("--redo", "failed")
     assert not done("--redo", "all")
     assert not done("--plugin", "my_loss.py")
+    assert not done("--data-dir", "elsewhere")
+    SuiteSnapshot.of(suite.read(path, "elsewhere"), "elsewhere").save(tmp_path)
+    assert done("--data-dir", "elsewhere")
+    assert not done()
+    asked.save(tmp_path)
     monkeypatch.setattr(snapshot, "code_hash", lambda: "of another version")
     assert not done()
     monkeypatch.undo()

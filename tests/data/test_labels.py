@@ -61,7 +61,7 @@ def test_a_fraction_is_of_each_class_and_at_least_one_image(fraction: float, rep
 
 @pytest.mark.parametrize(
     "axes",
-    [{}, {"imbalance": LONG_TAIL}, {"unseen_classes": 3}, {"noise": NOISE}, {"unlabelled_imbalance": STEP}],
+    [{}, {"imbalance": LONG_TAIL}, {"unlabelled_classes": 3}, {"noise": NOISE}, {"unlabelled_imbalance": STEP}],
     ids=str,
 )
 def test_larger_budgets_contain_smaller_ones_under_every_axis(axes: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ def test_the_unlabelled_part_may_have_a_tail_of_its_own() -> None:
 
 
 def test_a_class_whose_tail_rounds_to_nothing_keeps_one_image() -> None:
-    drawn = draw(per_class=1, imbalance=LONG_TAIL | {"factor": 1e4}, unseen_classes=9)
+    drawn = draw(per_class=1, imbalance=LONG_TAIL | {"factor": 1e4}, unlabelled_classes=9)
     assert counts(drawn.kept)[-1] == 1
     assert min(counts(drawn.kept)) == 1
 
@@ -164,22 +164,22 @@ def test_an_unlabelled_ratio_also_drops_images_without_a_true_label() -> None:
     assert (true[rest] >= 0).sum() == 90
 
 
-def test_unseen_classes_keep_their_images_and_lose_their_labels() -> None:
+def test_unlabelled_classes_keep_their_images_and_lose_their_labels() -> None:
     for repetition in range(3):
-        drawn = draw(unseen_classes=4, repetition=repetition)
+        drawn = draw(unlabelled_classes=4, repetition=repetition)
         assert sorted(counts(labelled(drawn))) == [0] * 4 + [10] * 6
         assert counts(drawn.kept) == [EACH] * CLASSES
-        three = draw(unseen_classes=3, repetition=repetition)
+        three = draw(unlabelled_classes=3, repetition=repetition)
         assert set(np.flatnonzero(np.array(counts(labelled(three))) == 0)) < set(
             np.flatnonzero(np.array(counts(labelled(drawn))) == 0)
         )
 
 
 def test_a_class_with_labels_must_be_left() -> None:
-    with pytest.raises(InputError, match=r"unseen_classes: must leave a class; the data have 10. Got 10. Lower it"):
-        draw(unseen_classes=10)
+    with pytest.raises(InputError, match=r"unlabelled_classes: must leave a class; the data have 10. Got 10. Lower it"):
+        draw(unlabelled_classes=10)
     with pytest.raises(InputError, match="label_noise: needs two classes with labels"):
-        draw(unseen_classes=9, noise=NOISE)
+        draw(unlabelled_classes=9, noise=NOISE)
 
 
 def test_symmetric_noise_hits_the_asked_share_and_every_other_class() -> None:
@@ -190,9 +190,9 @@ def test_symmetric_noise_hits_the_asked_share_and_every_other_class() -> None:
     assert turns[1:].min() > 15
 
 
-def test_class_dependent_noise_goes_to_the_next_class_that_has_labels() -> None:
-    noise = NOISE | {"kind": "class_dependent"}
-    drawn = draw(fraction=1.0, noise=noise, unseen_classes=3)
+def test_pair_flip_noise_goes_to_the_next_class_that_has_labels() -> None:
+    noise = NOISE | {"kind": "pair_flip"}
+    drawn = draw(fraction=1.0, noise=noise, unlabelled_classes=3)
     seen = np.unique(drawn.visible_labels[drawn.visible_labels >= 0])
     assert len(seen) == 7
     after = dict(zip(seen.tolist(), np.roll(seen, -1).tolist(), strict=True))
@@ -211,7 +211,7 @@ def test_more_noise_keeps_the_wrong_labels_of_less() -> None:
 
 def test_axes_compose() -> None:
     drawn = draw(
-        fraction=0.5, imbalance=STEP, unseen_classes=2, unlabelled_ratio=1.0, noise=NOISE, unlabelled_imbalance=None
+        fraction=0.5, imbalance=STEP, unlabelled_classes=2, unlabelled_ratio=1.0, noise=NOISE, unlabelled_imbalance=None
     )
     seen = labelled(drawn)
     assert len(drawn.kept) == 2 * len(seen)
@@ -231,7 +231,7 @@ def test_the_fingerprint_tells_label_sets_apart_and_only_those() -> None:
         {"imbalance": STEP},
         {"unlabelled_imbalance": STEP},
         {"unlabelled_ratio": 1.0},
-        {"unseen_classes": 1},
+        {"unlabelled_classes": 1},
         {"noise": NOISE},
     ]
     assert len({draw(**one).fingerprint for one in axes}) == len(axes)
@@ -241,15 +241,15 @@ def test_the_fingerprint_tells_label_sets_apart_and_only_those() -> None:
 def test_the_fingerprint_of_a_draw_never_moves() -> None:
     """Published records name it: a change of the drawing code must not pass unseen."""
     assert draw().fingerprint == "d9c27ab19524"
-    every = draw(imbalance=LONG_TAIL, unlabelled_ratio=2.0, unseen_classes=2, noise=NOISE)
+    every = draw(imbalance=LONG_TAIL, unlabelled_ratio=2.0, unlabelled_classes=2, noise=NOISE)
     assert every.fingerprint == "128db92ba200"
 
 
 AXES = """
 imbalance: {factor: 5}
 unlabelled_ratio: 2
-unseen_classes: 2
-label_noise: {fraction: 0.2, kind: class_dependent}
+unlabelled_classes: 2
+label_noise: {fraction: 0.2, kind: pair_flip}
 """
 
 
@@ -281,7 +281,7 @@ def test_a_hidden_label_changes_nothing(
     """Scramble every label that the runs may not see: weights, and so features, stay the same to the bit."""
     found: list[Features] = []
 
-    def watch(embedded: Features, evaluation: Any) -> ProbeResult:
+    def watch(embedded: Features, probes: Any) -> ProbeResult:
         found.append(embedded)
         return ProbeResult()
 
@@ -319,9 +319,11 @@ def test_shown_labels_do_change_supervised_weights(parse: Callable[[str], Suite]
 
 def test_an_axis_that_is_not_asked_leaves_no_trace(parse: Callable[[str], Suite], text: str) -> None:
     plain = parse(text).runs
-    spelled = parse(text + "imbalance: none\nlabel_noise: none\nunlabelled_ratio: none\nunseen_classes: none\n").runs
+    spelled = parse(
+        text + "imbalance: none\nlabel_noise: none\nunlabelled_ratio: none\nunlabelled_classes: none\n"
+    ).runs
     assert [run.id for run in plain] == [run.id for run in spelled]
-    assert not {"imbalance", "label_noise", "unlabelled_ratio", "unseen_classes"} & plain[0].as_dict().keys()
+    assert not {"imbalance", "label_noise", "unlabelled_ratio", "unlabelled_classes"} & plain[0].as_dict().keys()
 
 
 def test_axes_are_grids_with_defaults_filled_in(parse: Callable[[str], Suite], text: str) -> None:
@@ -337,10 +339,13 @@ def test_axes_are_grids_with_defaults_filled_in(parse: Callable[[str], Suite], t
 @pytest.mark.parametrize(
     ("axis", "message"),
     [
-        ("unseen_classes: 10", "unseen_classes: must leave a class with labels: the data have 10. Got 10. Lower it."),
         (
-            "unseen_classes: 9\nlabel_noise: {fraction: 0.1}",
-            "unseen_classes: must leave two classes to confuse: the data have 10. Got 9. Lower it.",
+            "unlabelled_classes: 10",
+            "unlabelled_classes: must leave a class with labels: the data have 10. Got 10. Lower it.",
+        ),
+        (
+            "unlabelled_classes: 9\nlabel_noise: {fraction: 0.1}",
+            "unlabelled_classes: must leave two classes to confuse: the data have 10. Got 9. Lower it.",
         ),
         ("label_noise: {fraction: 0}", "label_noise.fraction: must be greater than 0"),
         ("label_noise: {kind: symmetric}", "label_noise: needs 'fraction'"),
@@ -364,7 +369,7 @@ def test_a_wrong_axis_is_told_before_anything_runs(
         ("imbalance: {factor: 50, order: drawn}", "imbalance"),
         ("unlabelled_imbalance: {factor: 20, shape: step}", "unlabelled_imbalance"),
         ("unlabelled_ratio: 1", "unlabelled_ratio"),
-        ("imbalance: {factor: 30}\nunlabelled_ratio: 2\nunseen_classes: 3", "imbalance and unlabelled_ratio"),
+        ("imbalance: {factor: 30}\nunlabelled_ratio: 2\nunlabelled_classes: 3", "imbalance and unlabelled_ratio"),
     ],
 )
 def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
@@ -379,7 +384,7 @@ def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
     with pytest.raises(SuiteError) as error:
         parse(asked.replace("batch_size: 128", f"batch_size: [2, {kept + 1}]"))
     rule = f"must not exceed the {kept} of 1437 training images that {named} keep"
-    assert error.value.faults == [f"s.yaml:7:17: batch_size[1]: {rule}. Got {kept + 1}. Lower it."]
+    assert error.value.problems == [f"s.yaml:7:17: batch_size[1]: {rule}. Got {kept + 1}. Lower it."]
 
 
 def test_a_batch_larger_than_what_is_kept_fails_in_words(parse: Callable[[str], Suite], text: str) -> None:

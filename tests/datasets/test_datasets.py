@@ -83,7 +83,7 @@ def test_views_are_settings_that_a_suite_could_ask_for(name: str) -> None:
 def test_every_setting_is_explained(name: str) -> None:
     kind = kind_of(name)
     assert plugins.summary("datasets", name).endswith((".", "`)."))
-    assert set(plugins.meanings(kind)) == {field.name for field in fields(kind)}
+    assert set(plugins.field_descriptions(kind)) == {field.name for field in fields(kind)}
     assert "Source: " in (kind.__doc__ or "")
 
 

@@ -119,7 +119,7 @@ def measure(name: str, about: Features, **settings: Any) -> ProbeResult:
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
-    settings = {"of": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+    settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
     found = measure(name, embedded(), **settings)
     optional = {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
     assert found.scores.keys() <= evaluation.score_names(name, settings)
@@ -131,7 +131,7 @@ def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
 def test_no_two_probes_give_the_same_name() -> None:
     seen: dict[str, str] = {}
     for name in PROBES:
-        settings = {"of": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+        settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
         found = measure(name, embedded(), **settings)
         for key in found.scores | found.diagnostics | found.curves:
             assert seen.setdefault(key, name) == name
@@ -222,7 +222,7 @@ def test_features_that_are_not_finite_are_refused_before_any_probe_sees_them(par
     whole = getattr(about, part)
     spoilt = (whole[0] if part == "test_views" else whole).clone()
     spoilt[3, 2] = value
-    told = rf"evaluation: {part}: features must be finite. Got 1 that are not, of \d+. The network has diverged."
+    told = rf"probes: {part}: features must be finite. Got 1 that are not, of \d+. The network has diverged."
     with pytest.raises(InputError, match=told):
         replace(about, **{part: (spoilt, whole[1]) if part == "test_views" else spoilt})
 
@@ -244,17 +244,17 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
 def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str) -> None:
     quick = {"loranpac": "{width: 200}", "transfer": "{datasets: glyphs, images: 200}"}
     probes = "".join(f"  {name}: {quick.get(name, '{}')}\n" for name in PROBES)
-    run = parse(f"{text}evaluation:\n{probes}").runs[-1]
+    run = parse(f"{text}probes:\n{probes}").runs[-1]
     record, curves = Executor(Machine("cpu", "data"))(run)
     assert record["status"] == "ok", record["reason"]
-    promised = {score for name, settings in run.evaluation.items() for score in evaluation.score_names(name, settings)}
+    promised = {score for name, settings in run.probes.items() for score in evaluation.score_names(name, settings)}
     missing = promised - record["scores"].keys()
     assert missing == {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
     assert len(curves["linear_per_class"]) == 10
 
 
 def test_a_suite_may_only_be_ordered_by_a_score_that_its_probes_give(text: str) -> None:
-    asked = f"{text}score: projection_knn_top1\nevaluation: {{knn: {{of: FEATURES}}}}\n"
+    asked = f"{text}score: projection_knn_top1\nprobes: {{knn: {{layer: FEATURES}}}}\n"
     assert suite.parse(asked.replace("FEATURES", "both"), "s.yaml").score == "projection_knn_top1"
     with pytest.raises(SuiteError, match="score: unknown score 'projection_knn_top1'"):
         suite.parse(asked.replace("FEATURES", "features"), "s.yaml")
@@ -264,12 +264,12 @@ def test_a_suite_may_only_be_ordered_by_a_score_that_its_probes_give(text: str) 
 
 def test_projections_have_names_of_their_own() -> None:
     for name in ("knn", "linear", "nearest_mean", "ridge", "kmeans", "spectrum", "neural_collapse"):
-        features, both = measure(name, embedded(), of="features"), measure(name, embedded(), of="both")
-        projections = measure(name, embedded(), of="projections")
+        features, both = measure(name, embedded(), layer="features"), measure(name, embedded(), layer="both")
+        projections = measure(name, embedded(), layer="projections")
         assert all(key.startswith("projection_") for key in projections.scores | projections.diagnostics)
         assert features.scores | projections.scores == both.scores
         swapped = replace(embedded(), train=embedded().train_projections, test=embedded().test_projections)
-        as_features = measure(name, swapped, of="features")
+        as_features = measure(name, swapped, layer="features")
         assert {f"projection_{k}": v for k, v in as_features.scores.items()} == projections.scores
 
 
@@ -342,7 +342,7 @@ def test_a_probe_that_needs_the_network_says_so(name: str) -> None:
 def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
     parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = parse(f"{text}evaluation: {{transfer: {{datasets: [glyphs, digits], images: 50}}}}\n")
+    asked = parse(f"{text}probes: {{transfer: {{datasets: [glyphs, digits], images: 50}}}}\n")
     run = asked.runs[0]
     assert protocol.probed_datasets(run) == [
         {"glyphs": grid.defaults(plugins.load("datasets", "glyphs"))},
@@ -364,7 +364,7 @@ def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
 def test_a_missing_data_set_of_a_probe_is_told_before_anything_runs(
     parse: Callable[[str], Suite], text: str, tmp_path: Path
 ) -> None:
-    asked = parse(f"{text}evaluation: {{transfer: {{datasets: [svhn]}}}}\n")
+    asked = parse(f"{text}probes: {{transfer: {{datasets: [svhn]}}}}\n")
     with pytest.raises(DataError, match="svhn: must be in"):
         prepare.datasets(replace(asked, data_dir=str(tmp_path)), list(asked.runs))
 
@@ -372,23 +372,23 @@ def test_a_missing_data_set_of_a_probe_is_told_before_anything_runs(
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ("{}", "evaluation.transfer: needs 'datasets' (data sets to probe on"),
-        ("{datasets: []}", "evaluation.transfer.datasets: must not be an empty list"),
+        ("{}", "probes.transfer: needs 'datasets' (data sets to probe on"),
+        ("{datasets: []}", "probes.transfer.datasets: must not be an empty list"),
         (
             "{datasets: [mnist, mnist]}",
-            "evaluation.transfer.datasets[1]: must name each dataset once. Got 'mnist' again",
+            "probes.transfer.datasets[1]: must name each dataset once. Got 'mnist' again",
         ),
         ("{datasets: [mnits]}", "Did you mean 'mnist'?"),
     ],
 )
 def test_a_fault_in_the_data_sets_of_a_probe_has_its_place(text: str, written: str, told: str) -> None:
     with pytest.raises(SuiteError) as error:
-        suite.parse(f"{text}evaluation: {{transfer: {written}}}\n", "s.yaml")
+        suite.parse(f"{text}probes: {{transfer: {written}}}\n", "s.yaml")
     assert told in str(error.value)
 
 
 def test_cka_of_an_untrained_run_is_one_and_training_moves_it(parse: Callable[[str], Suite], text: str) -> None:
-    runs = parse(f"{text}evaluation: {{cka: {{}}}}\n").runs
+    runs = parse(f"{text}probes: {{cka: {{}}}}\n").runs
     executor = Executor(Machine("cpu", "data"))
     floor, trained = (executor(run)[0]["diagnostics"] for run in (runs[0], runs[-1]))
     assert floor["cka_untrained"] == pytest.approx(1, abs=1e-6)
@@ -471,7 +471,7 @@ def test_presets_are_knn_with_their_settings() -> None:
     presets = measure("knn_presets", about).scores
     assert presets["knn_lightly_top1"] == measure("knn", about, k=200, temperature=0.1).scores["knn_top1"]
     assert presets["knn_solo_learn_top1"] == measure("knn", about, k=20, temperature=0.07).scores["knn_top1"]
-    authors = measure("knn", about, k=100, temperature=0.1, of="projections").scores
+    authors = measure("knn", about, k=100, temperature=0.1, layer="projections").scores
     assert presets["knn_clop_authors_top1"] == authors["projection_knn_top1"]
 
 
@@ -801,8 +801,8 @@ def test_geometry_is_what_loops_compute_of_the_test_images() -> None:
         "projection_effective_rank": oracles.effective_rank(w),
         "alignment": oracles.alignment(first, second),
         "uniformity": oracles.uniformity(u),
-        "spread": oracles.spread(u),
-        "projection_spread": oracles.spread(w),
+        "feature_std": oracles.feature_std(u),
+        "projection_feature_std": oracles.feature_std(w),
     }
     assert found == pytest.approx(loops, rel=1e-4)
 

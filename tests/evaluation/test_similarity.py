@@ -198,7 +198,7 @@ def test_reports_of_suites_without_the_probe_do_not_speak_of_it(tmp_path: Path, 
 def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
     parse: Callable[[str], Suite], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    probes = "evaluation: {similarity: {images: 12}, cka: {images: 12}, linear: {}, knn: false, geometry: false}"
+    probes = "probes: {similarity: {images: 12}, cka: {images: 12}, linear: {}, knn: false, geometry: false}"
     asked = parse(f"{text}{probes}\nbaseline: nt_xent\n".replace("repetitions: 1", "repetitions: 2"))
     looked: list[Tensor] = []
     original = geometry.centred_gram

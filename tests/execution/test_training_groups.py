@@ -39,12 +39,12 @@ def run(parse: Parse, text: str) -> Run:
 @pytest.fixture
 def shared(run: Run) -> list[Run]:
     """Runs that one training answers, with little and with much in common."""
-    fewer = {name: run.evaluation[name] for name in ("knn",)}
+    fewer = {name: run.probes[name] for name in ("knn",)}
     return [
         run,
         replace(run, label_fraction=0.5),
         replace(run, label_fraction=None, labels_per_class=3, label_noise=NOISE),
-        replace(run, unseen_classes=2, evaluation=fewer),
+        replace(run, unlabelled_classes=2, probes=fewer),
     ]
 
 
@@ -68,7 +68,7 @@ def facts(answer: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
 
 def test_labels_and_probes_share_a_training_of_a_loss_without_labels(shared: list[Run]) -> None:
     assert group(shared) == [TrainingGroup(group(shared)[0].id, tuple(shared))]
-    floors = [run.floor() for run in shared]
+    floors = [run.untrained() for run in shared]
     assert len(group(floors)) == 1
     assert len({training.id for training in group([*shared, *floors])}) == 2
 
@@ -93,7 +93,7 @@ def test_what_training_sees_is_a_training_of_its_own(run: Run, changed: dict[str
 def test_losses_that_see_labels_share_nothing_over_labels(parse: Parse, text: str, name: str) -> None:
     run = parse(text.replace("[nt_xent, clop]", name)).runs[-1]
     assert len(group([run, replace(run, label_fraction=0.5)])) == 2
-    assert len(group([run, replace(run, evaluation={})])) == 1
+    assert len(group([run, replace(run, probes={})])) == 1
 
 
 @pytest.mark.parametrize("axis", [{"unlabelled_ratio": 2.0}, {"unlabelled_imbalance": TAIL}])
@@ -191,6 +191,6 @@ def test_the_state_of_a_training_stays_until_its_last_run_has_its_record(tmp_pat
     for run in shared:
         cleanup.results(tmp_path, shared)
         assert state.exists()
-        records.write(tmp_path, run, *executor(run.floor()))
+        records.write(tmp_path, run, *executor(run.untrained()))
     cleanup.results(tmp_path, shared)
     assert not state.exists()

@@ -24,7 +24,7 @@ batch_size: 128
 repetitions: 1
 epochs: 8
 score: knn_top1
-evaluation: {linear: false}
+probes: {linear: false}
 """  # 88 steps, every other one logged
 
 Asked = Callable[..., Run]
@@ -35,7 +35,7 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
     """`asked("kill", at=20, times=1)`: the trained run of a suite whose loss does that."""
     (tmp_path / "faults").mkdir()
     monkeypatch.setenv("FAULTS", str(tmp_path / "faults"))
-    outside = dict(plugins._outside)
+    outside = dict(plugins._user_files)
     plugins.add(FAULTY)
 
     def ask(fault: str, at: int = 0, times: int = 1) -> Run:
@@ -43,8 +43,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
         return suite.parse(text, "s.yaml").runs[-1]
 
     yield ask
-    plugins._outside.clear()
-    plugins._outside.update(outside)
+    plugins._user_files.clear()
+    plugins._user_files.update(outside)
     plugins.load.cache_clear()
 
 

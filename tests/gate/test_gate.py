@@ -333,7 +333,7 @@ batch_size: 256
 repetitions: 2
 epochs: 1
 projector: {dim: 8}
-evaluation: {linear: false}
+probes: {linear: false}
 score: knn_top1
 """
 

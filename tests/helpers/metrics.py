@@ -46,7 +46,7 @@ def alignment(u: Rows, v: Rows) -> float:
     return sum(squared_distance(a, b) for a, b in zip(u, v, strict=True)) / len(u)
 
 
-def spread(u: Rows) -> float:
+def feature_std(u: Rows) -> float:
     """Mean standard deviation of a coordinate, times the root of the dimensions."""
     centre = mean_row(u)
     deviations = [math.sqrt(sum((row[d] - centre[d]) ** 2 for row in u) / len(u)) for d in range(len(centre))]

@@ -31,7 +31,7 @@ def run(loss: str = "nt_xent", repetition: int = 0, **changes: Any) -> Run:
         "schedule": {"decay": "cosine"},
         "projector": {"dim": 8},
         "views": {"flip": 0.0},
-        "evaluation": {"knn": {"k": 5}},
+        "probes": {"knn": {"k": 5}},
         "precision": "auto",
         "repetition": repetition,
     }
@@ -39,7 +39,7 @@ def run(loss: str = "nt_xent", repetition: int = 0, **changes: Any) -> Run:
 
 
 def floor(of: Run) -> Run:
-    return of.floor()
+    return of.untrained()
 
 
 def write(results: Path, asked: Run, score: float = 0.5, status: str = "ok", **changes: Any) -> Path:
@@ -103,4 +103,4 @@ def grid(losses: Iterable[str], repetitions: int, **axes: Iterable[Any]) -> list
     for key, values in axes.items():
         cells = [cell | {key: value} for cell in cells for value in values]
     runs = [run(loss, repetition, **cell) for loss in losses for repetition in range(repetitions) for cell in cells]
-    return [*{one.floor().id: one.floor() for one in runs}.values(), *runs]
+    return [*{one.untrained().id: one.untrained() for one in runs}.values(), *runs]

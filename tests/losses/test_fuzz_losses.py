@@ -41,16 +41,16 @@ BODY = "return self.weight * (z1 - z2).square().mean()"
 
 @pytest.fixture(autouse=True)
 def forget_plugins() -> Iterator[None]:
-    before = dict(plugins._outside)
+    before = dict(plugins._user_files)
     yield
-    plugins._outside.clear()
-    plugins._outside.update(before)
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 
 
 def forget() -> None:
-    plugins._outside.clear()
+    plugins._user_files.clear()
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 
@@ -102,7 +102,7 @@ def test_any_file_is_a_loss_or_told_in_words(source: str, text_of_suite: str, tm
 def text_of_suite(text: str) -> str:
     return (
         text.replace("losses: [nt_xent, clop]", "losses: mine")
-        + "evaluation: {linear: false, geometry: false}\nscore: knn_top1\n"
+        + "probes: {linear: false, geometry: false}\nscore: knn_top1\n"
     )
 
 

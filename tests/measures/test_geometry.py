@@ -101,7 +101,7 @@ def test_uniform_points_on_the_sphere_look_uniform(dim: int, rank: float) -> Non
     assert float(geometry.effective_rank(u)) == pytest.approx(rank, abs=0.2)
     moments = math.log(np.mean(np.exp(4 * np.random.default_rng(0).beta((dim - 1) / 2, (dim - 1) / 2, 10**6) * 2 - 8)))
     assert float(geometry.uniformity(u)) == pytest.approx(moments, abs=0.02)
-    assert float(geometry.spread(u)) == pytest.approx(1, abs=0.01)
+    assert float(geometry.feature_std(u)) == pytest.approx(1, abs=0.01)
     assert geometry.wasserstein_uniformity(u[:500]) < 0.004
 
 
@@ -109,7 +109,7 @@ def test_one_point_is_the_worst_of_all() -> None:
     u = F.normalize(torch.ones(30, 8), dim=1)
     assert float(geometry.effective_rank(u)) == pytest.approx(1, abs=1e-3)
     assert float(geometry.uniformity(u)) == pytest.approx(0, abs=1e-5)
-    assert float(geometry.spread(u)) == pytest.approx(0, abs=1e-6)
+    assert float(geometry.feature_std(u)) == pytest.approx(0, abs=1e-6)
     assert float(geometry.alignment(u, u)) == 0
     assert geometry.wasserstein_uniformity(u) == pytest.approx(1, abs=2e-3)
 

@@ -28,10 +28,10 @@ def runs(tmp_path: Path) -> list[Run]:
     """A good run, a floor, one that diverged with a null in its curves, one without a record."""
     good, bad = run("clop", params={"weight": 0.5, "base": {"nt_xent": {"temperature": 0.2}}}), run(learning_rate=10.0)
     write(tmp_path, good, 0.75, curves=curves(5, 3), seconds=3.5)
-    write(tmp_path, good.floor(), 0.25)
+    write(tmp_path, good.untrained(), 0.25)
     broken = {"history": {"step": [0, 10, 20], "loss": [4.0, None, 2.0], "gradient_norm": "?"}}
     write(tmp_path, bad, status="diverged", reason="the loss is not finite at step 10", curves=broken)
-    found = [good, good.floor(), bad, run("supcon")]
+    found = [good, good.untrained(), bad, run("supcon")]
     select(found).save(tmp_path)
     return found
 

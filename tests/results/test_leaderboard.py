@@ -101,7 +101,7 @@ def test_differences_are_paired_by_repetition(tmp_path: Path) -> None:
 
 def test_the_floor_stands_last_on_the_board_of_every_length_of_training(tmp_path: Path) -> None:
     runs = [run(epochs=epochs) for epochs in (5, 50)]
-    floor = runs[0].floor()
+    floor = runs[0].untrained()
     write(tmp_path, runs[0], 0.5)
     write(tmp_path, runs[1], 0.6)
     write(tmp_path, floor, 0.9)
@@ -118,8 +118,8 @@ def test_what_is_not_above_the_floor_is_weak_where_the_pairs_suffice(
     runs = [run(loss, r) for loss in gains for r in range(repetitions)]
     for one in runs:
         write(tmp_path, one, 0.5 + gains[one.cell[1]][one.repetition % 2])
-        write(tmp_path, one.floor(), 0.5)
-    floors = list({one.floor().id: one.floor() for one in runs}.values())
+        write(tmp_path, one.untrained(), 0.5)
+    floors = list({one.untrained().id: one.untrained() for one in runs}.values())
     found = {line.loss: line.verdict for line in board(tmp_path, runs + floors).lines}
     assert found == {"supcon": "ok", "nt_xent": doubtful, "dcl": "weak", "untrained": "floor"}
 

@@ -39,8 +39,8 @@ def test_what_is_embedded_and_for_how_long_is_part_of_the_protocol(run: Run, cha
 def test_views_probes_data_and_precision_are_part_of_the_protocol(run: Run) -> None:
     others = [
         fingerprint(replace(run, views=run.views | {"flip": 0.5})),
-        fingerprint(replace(run, evaluation=run.evaluation | {"knn": run.evaluation["knn"] | {"k": 20}})),
-        fingerprint(replace(run, evaluation={k: v for k, v in run.evaluation.items() if k != "knn"})),
+        fingerprint(replace(run, probes=run.probes | {"knn": run.probes["knn"] | {"k": 20}})),
+        fingerprint(replace(run, probes={k: v for k, v in run.probes.items() if k != "knn"})),
         fingerprint(run, data_hash="e"),
         fingerprint(run, precision="bfloat16"),
     ]
@@ -66,9 +66,9 @@ def test_private_modules_count_as_part_of_the_probes_that_use_them() -> None:
 
     for probe, module in (("knn", "_neighbours"), ("linear", "_linear"), ("neural_collapse", "_classes")):
         path = plugins.PACKAGE / "evaluation" / f"{module}.py"
-        own = ast.dump(plugins._without_docstrings(ast.parse(path.read_text("utf-8"))))
-        trees = plugins._own_code(plugins.paths("evaluation")[probe], "evaluation")
-        assert own in [ast.dump(plugins._without_docstrings(tree)) for tree in trees]
+        tree = ast.parse(path.read_text("utf-8"))
+        code = plugins._own_code(plugins.paths("evaluation")[probe], "evaluation")
+        assert ast.dump(plugins._Canonical(tree).visit(tree)) in code
 
 
 def test_the_page_names_every_probe() -> None:

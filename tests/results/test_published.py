@@ -5,8 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cl_semisup import plugins
+from cl_semisup.data import labels
 from cl_semisup.results import protocol, records, snapshot
 from cl_semisup.suite import suite
+from cl_semisup.suite.axes import DRAW_KEYS
+from cl_semisup.suite.run import Run
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "results" / "published"
@@ -31,6 +35,30 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     assert {run.id for run in suite.read(ROOT / FILES[name]).runs} == {run.id for run in asked.runs}, (
         "the suite changed: run it again"
     )
+
+
+def test_ids_and_fingerprints_of_published_records_are_those_of_today() -> None:
+    """A word of suites or records may be renamed; the hashes of a run and of its protocol stay."""
+    count = 0
+    for path in records.every(PUBLISHED):
+        record = records.read(path)
+        assert Run.from_dict(record["run"]).id == path.stem
+        assert protocol.fingerprint(record["protocol"]["settings"]) == record["protocol"]["fingerprint"], path
+        count += 1
+    assert count > 3000
+
+
+def test_labels_of_published_records_are_drawn_again() -> None:
+    true_labels = plugins.load("datasets", "digits")().load(ROOT / "data").train_labels
+    drawn: dict[str, str] = {}
+    for path in records.every(PUBLISHED):
+        record = records.read(path)
+        if "digits" in record["run"]["dataset"]:
+            key = repr({axis: record["run"].get(axis) for axis in (*DRAW_KEYS, "label_noise", "repetition")})
+            if key not in drawn:
+                drawn[key] = labels.of_run(true_labels, record["run"]).fingerprint
+            assert drawn[key] == record["resolved"]["label_set"], path
+    assert any("pair_flip" in key for key in drawn)
 
 
 def _from_tables(text: str) -> int:

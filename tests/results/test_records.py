@@ -4,13 +4,16 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cl_semisup.errors import ResultsError
-from cl_semisup.results import protocol, records
+from cl_semisup.results import protocol, records, snapshot
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 
@@ -46,6 +49,42 @@ def test_what_is_written_is_read(tmp_path: Path, run: Run) -> None:
     assert list(records.every(tmp_path)) == [path]
 
 
+def test_a_record_of_the_first_schema_is_read_in_todays_words(tmp_path: Path, run: Run) -> None:
+    asked = replace(run, unlabelled_classes=2, label_noise={"fraction": 0.1, "kind": "pair_flip"})
+    new = record_of(asked) | {
+        "diagnostics": {"feature_std": 0.5, "projection_feature_std": 0.6},
+        "resolved": {"classes": 10, "last_good": {"feature_std": 0.4}},
+    }
+    old = new | {
+        "schema": 1,
+        "run": renamed.first_words(new["run"]),
+        "diagnostics": {"spread": 0.5, "projection_spread": 0.6},
+        "resolved": {"classes": 10, "last_good": {"spread": 0.4}},
+        "protocol": new["protocol"] | {"settings": renamed.first_words(new["protocol"]["settings"])},
+    }
+    assert old["run"]["evaluation"]["knn"]["of"] == "features"
+    assert old["run"]["label_noise"]["kind"] == "class_dependent"
+    assert old["run"]["unseen_classes"] == 2
+    path = records.write(tmp_path, asked, old, {"history": {"spread": [1.0]}})
+    assert records.read(path) == new
+    assert records.read_curves(path) == {"history": {"feature_std": [1.0]}}
+    assert Run.from_dict(old["run"]) == asked
+
+
+def test_a_suites_snapshot_of_an_earlier_version_is_read_in_todays_words(
+    tmp_path: Path, parse: Callable[[str], Suite], text: str
+) -> None:
+    new = SuiteSnapshot.of(parse(text + "unlabelled_classes: 2\n"))
+    new.save(tmp_path)
+    path = tmp_path / "s" / "suite.json"
+    old = json.loads(path.read_text())
+    del old["data_dir"]
+    old["runs"] = [renamed.first_words(run) for run in old["runs"]]
+    assert "evaluation" in old["runs"][0]
+    path.write_text(json.dumps(old))
+    assert snapshot.load(tmp_path, "s") == new
+
+
 def test_nan_is_refused_since_it_is_not_json(tmp_path: Path, run: Run) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         records.write(tmp_path, run, record_of(run) | {"scores": {"knn_top1": float("nan")}}, {})
@@ -75,7 +114,7 @@ def test_a_full_disk_leaves_the_old_record_and_no_litter(
         ("", "must be a record in JSON"),
         ('{"schema": 1, "id"', "must be a record in JSON"),
         ("[1]", "must be a record with a schema number"),
-        ('{"schema": 99}', "has schema 99, made by a newer version; this one reads up to 1"),
+        ('{"schema": 99}', "has schema 99, made by a newer version; this one reads up to 2"),
         ('{"schema": 1, "id": "x"}', "needs 'status' as str. Got NoneType"),
     ],
 )

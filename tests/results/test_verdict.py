@@ -29,7 +29,7 @@ SHOWN = torch.where(torch.arange(1000) % 5 == 0, torch.arange(1000) % CLASSES, -
 def judged(z: torch.Tensor, scores: dict[str, float] | None = None, classes: int = CLASSES) -> str:
     """The verdict on a feature_set of test features."""
     u = F.normalize(z, dim=1)
-    found = {"spread": float(geometry.spread(u)), "effective_rank": float(geometry.effective_rank(u))}
+    found = {"feature_std": float(geometry.feature_std(u)), "effective_rank": float(geometry.effective_rank(u))}
     sizes = {"classes": classes, "images": len(z), "dim": z.shape[1]}
     return verdict.collapse(found, scores or {"knn_top1": 0.9}, **sizes, chance=1 / classes)
 
@@ -53,13 +53,13 @@ def test_uniform_and_rectified_clouds_are_sound() -> None:
 
 
 def test_one_point_is_collapsed() -> None:
-    assert judged(torch.ones(IMAGES, DIM)).startswith("all embeddings are nearly one point (spread ")
+    assert judged(torch.ones(IMAGES, DIM)).startswith("all embeddings are nearly one point (feature std ")
     assert judged(100 + gauss(IMAGES, DIM)).startswith("all embeddings are nearly one point")
 
 
-def test_the_spread_threshold_lies_at_a_fiftieth_of_a_uniform_cloud() -> None:
-    assert verdict.collapse({"spread": 0.0199}) != ""
-    assert verdict.collapse({"spread": 0.0201}) == ""
+def test_the_feature_std_threshold_lies_at_a_fiftieth_of_a_uniform_cloud() -> None:
+    assert verdict.collapse({"feature_std": 0.0199}) != ""
+    assert verdict.collapse({"feature_std": 0.0201}) == ""
 
 
 def test_a_line_is_dimensional_collapse() -> None:
@@ -101,7 +101,7 @@ def test_the_lowest_rank_of_sound_features_follows_from_the_facts() -> None:
 
 def test_probes_at_chance_know_nothing() -> None:
     facts: dict[str, Any] = {"classes": 10, "images": 10_000, "dim": DIM, "chance": 0.1}
-    healthy = {"spread": 0.9, "effective_rank": 50.0}
+    healthy = {"feature_std": 0.9, "effective_rank": 50.0}
     assert "tell nothing of the classes" in verdict.collapse(healthy, {"knn_top1": 0.105, "linear_top1": 0.09}, **facts)
     assert verdict.collapse(healthy, {"knn_top1": 0.107, "linear_top1": 0.09}, **facts) == ""
     assert verdict.collapse(healthy, {"knn_top1": 0.105, "linear_top1": 0.5}, **facts) == ""
@@ -249,9 +249,9 @@ def test_a_run_is_judged_by_where_its_loss_ends(
 
 
 def test_a_run_is_judged_by_its_features(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execute.evaluation, "measure", lambda *_: ProbeResult(diagnostics={"spread": 0.001}))
+    monkeypatch.setattr(execute.evaluation, "measure", lambda *_: ProbeResult(diagnostics={"feature_std": 0.001}))
     assert ended(run)[0] == "collapsed"
-    assert ended(run.floor())[0] == "ok", "nothing was trained, so nothing collapsed"
+    assert ended(run.untrained())[0] == "ok", "nothing was trained, so nothing collapsed"
 
 
 @pytest.mark.skipif(not RECORDS.exists(), reason="no records come along")

@@ -1,4 +1,4 @@
-"""Any text may be given as a suite: it is a suite or a list of faults with places, soon, and nothing is written.
+"""Any text may be given as a suite: it is a suite or a list of problems with places, soon, and nothing is written.
 
 The long form: python benchmarks/fuzz.py suites
 """
@@ -18,7 +18,8 @@ from cl_semisup import cli, plugins
 from cl_semisup.config import grid
 from cl_semisup.errors import SuiteError
 from cl_semisup.results.snapshot import SuiteSnapshot
-from cl_semisup.suite import suite
+from cl_semisup.suite import renamed, suite
+from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.settings import LearningRate
 from cl_semisup.suite.suite import Suite
 
@@ -26,7 +27,7 @@ EXAMPLES = int(os.environ.get("FUZZ", "200"))
 SOON = 20.0  # processor seconds for one text; a few milliseconds but for the first, which imports torch
 fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
-KEYS = [*suite.grid.annotations(suite.Cells), *suite.grid.annotations(suite.About), "views", "evaluation", "lossses"]
+KEYS = [*grid.annotations(Axes), *grid.annotations(SuiteHeader), "views", "probes", *renamed.KEYS, "lossses"]
 NAMES = [name for folder in plugins.FOLDERS for name in plugins.names(folder)]
 odd = st.sampled_from(
     [None, True, "", "none", "../..", "/etc/passwd", "a\0b", "\ud800", "\x1b[2J", "=1+1", "1e-4", "1_000", "0x10", ".inf",
@@ -99,16 +100,16 @@ def _dumped(data: dict[Any, Any]) -> str:
 
 @fuzz
 @given(text=st.one_of(near(), spoilt(), nodes.map(lambda node: _dumped({"question": node})), st.text(max_size=200)))
-def test_any_text_is_a_suite_or_a_list_of_faults(text: str) -> None:
+def test_any_text_is_a_suite_or_a_list_of_problems(text: str) -> None:
     began = time.process_time()
     try:
         found = suite.parse(text, "s.yaml")
     except SuiteError as error:
-        assert error.faults
-        for fault in error.faults:
-            assert fault.startswith("s.yaml:"), fault
-            fault.encode()  # it can be printed
-            assert not any(mark in fault for mark in "\x00\x1b\x07"), fault
+        assert error.problems
+        for problem in error.problems:
+            assert problem.startswith("s.yaml:"), problem
+            problem.encode()  # it can be printed
+            assert not any(mark in problem for mark in "\x00\x1b\x07"), problem
     else:
         _is_sound(found)
     assert time.process_time() - began < SOON
@@ -177,9 +178,9 @@ def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:
 
 
 def test_a_long_list_takes_no_longer_a_value_than_a_short_one() -> None:
-    faults: list[grid.Fault] = []
+    problems: list[grid.Problem] = []
     began = time.process_time()
-    found = grid.options([*range(1, 20_001), 1], LearningRate, ("learning_rate",), faults)
+    found = grid.expand([*range(1, 20_001), 1], LearningRate, ("learning_rate",), problems)
     assert time.process_time() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
     assert len(found) == 20_000
-    assert [fault.place for fault in faults] == [("learning_rate", 20_000)]
+    assert [problem.path for problem in problems] == [("learning_rate", 20_000)]

@@ -10,7 +10,7 @@ import pytest
 from cl_semisup import plugins
 from cl_semisup.config import yaml_source
 from cl_semisup.errors import SuiteError
-from cl_semisup.suite import suite
+from cl_semisup.suite import schema, suite
 from cl_semisup.suite.run import UNTRAINED, Run
 from cl_semisup.suite.suite import Suite
 
@@ -20,10 +20,10 @@ DESCENTS = ROOT / "suites" / "collapse.yaml"  # the gate's, with keys of its own
 SHIPPED = [*sorted(set((ROOT / "suites").glob("*.yaml")) - {DESCENTS}), ROOT / "tests" / "tiny.yaml"]
 
 
-def faults(parse: Parse, text: str) -> list[str]:
+def problems(parse: Parse, text: str) -> list[str]:
     with pytest.raises(SuiteError) as caught:
         parse(text)
-    return caught.value.faults
+    return caught.value.problems
 
 
 def test_every_list_is_a_grid(parse: Parse, text: str) -> None:
@@ -70,11 +70,62 @@ def test_the_data_sets_own_views_are_the_default_and_can_be_changed(parse: Parse
     assert changed["zoom"] == 0.15
 
 
-def test_evaluation_changes_and_drops_probes(parse: Parse, text: str) -> None:
-    run = parse(text + "score: knn_top1\nevaluation: {knn: {k: 20}, linear: false}\n").runs[-1]
-    assert run.evaluation["knn"] == {"k": 20, "temperature": 0.1, "of": "features"}
-    assert "linear" not in run.evaluation
-    assert "geometry" in run.evaluation
+def test_a_suite_changes_and_drops_probes(parse: Parse, text: str) -> None:
+    run = parse(text + "score: knn_top1\nprobes: {knn: {k: 20}, linear: false}\n").runs[-1]
+    assert run.probes["knn"] == {"k": 20, "temperature": 0.1, "layer": "features"}
+    assert "linear" not in run.probes
+    assert "geometry" in run.probes
+
+
+OLD_WORDS = """\
+unseen_classes: 2
+label_noise: [{fraction: 0.1, kind: class_dependent}, {fraction: 0.2, kind: [symmetric, class_dependent]}]
+evaluation:
+  knn: {of: both, k: 20}
+"""
+NEW_WORDS = """\
+unlabelled_classes: 2
+label_noise: [{fraction: 0.1, kind: pair_flip}, {fraction: 0.2, kind: [symmetric, pair_flip]}]
+probes:
+  knn: {layer: both, k: 20}
+"""
+
+
+def test_old_words_are_accepted_and_told_with_their_places(parse: Parse, text: str) -> None:
+    old, new = parse(text + OLD_WORDS), parse(text + NEW_WORDS)
+    assert old.runs == new.runs
+    assert new.notes == ()
+    assert old.notes == (
+        "s.yaml:10:1: 'unseen_classes' is now called 'unlabelled_classes'; the old word still works.",
+        "s.yaml:11:37: 'class_dependent' is now called 'pair_flip'; the old word still works.",
+        "s.yaml:11:89: 'class_dependent' is now called 'pair_flip'; the old word still works.",
+        "s.yaml:12:1: 'evaluation' is now called 'probes'; the old word still works.",
+        "s.yaml:13:9: 'of' is now called 'layer'; the old word still works.",
+    )
+
+
+def test_a_loss_keeps_its_own_setting_of(parse: Parse, text: str) -> None:
+    found = parse(text.replace("[nt_xent, clop]", "[{koleo: {of: projections}}]"))
+    assert found.notes == ()
+    assert found.runs[-1].loss["koleo"]["of"] == "projections"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("evaluation: {knn: {k: 2}}\nprobes: {knn: {k: 2}}", "10:1: evaluation: is now called 'probes'. Got both."),
+        ("unlabelled_classes: 2\nunseen_classes: 2", "11:1: unseen_classes: is now called 'unlabelled_classes'. Got"),
+        ("probes: {knn: {layer: both, of: both}}", "10:29: probes.knn.of: is now called 'layer'. Got both."),
+        ("evaluation: {knn: {layer: both, of: both}}", "10:33: evaluation.knn.of: is now called 'layer'. Got both."),
+    ],
+)
+def test_an_old_and_a_new_word_for_one_thing_are_refused(parse: Parse, text: str, line: str, message: str) -> None:
+    assert [problem for problem in problems(parse, f"{text}{line}\n") if problem.startswith(f"s.yaml:{message}")]
+
+
+def test_a_problem_below_an_old_word_keeps_its_place(parse: Parse, text: str) -> None:
+    (problem,) = problems(parse, text + "evaluation:\n  knn: {of: nothing}\n")
+    assert problem.startswith("s.yaml:11:13: probes.knn.layer: must be 'features', 'projections' or 'both'")
 
 
 MESSAGES = [
@@ -123,7 +174,7 @@ MESSAGES = [
     ),
     ("epochs: 1", "epochs: 1\nbaseline: dhel", "s.yaml:10:11: baseline: unknown loss of this suite 'dhel'."),
     ("epochs: 1", "epochs: 1\nscore: knn", "s.yaml:10:8: score: unknown score 'knn'."),
-    ("epochs: 1", "epochs: 1\nevaluation: {kmn: {}}", "s.yaml:10:14: evaluation: unknown probe 'kmn'."),
+    ("epochs: 1", "epochs: 1\nprobes: {kmn: {}}", "s.yaml:10:10: probes: unknown probe 'kmn'."),
     (
         "epochs: 1",
         "epochs: 1\nprojector: {dim: 4}",
@@ -133,9 +184,9 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize(("old", "new", "message"), MESSAGES, ids=[m[2][:60] for m in MESSAGES])
-def test_a_fault_says_where_rule_value_and_remedy(parse: Parse, text: str, old: str, new: str, message: str) -> None:
+def test_a_problem_says_where_rule_value_and_remedy(parse: Parse, text: str, old: str, new: str, message: str) -> None:
     assert old in text
-    assert any(fault.startswith(message) for fault in faults(parse, text.replace(old, new))), faults(
+    assert any(problem.startswith(message) for problem in problems(parse, text.replace(old, new))), problems(
         parse, text.replace(old, new)
     )
 
@@ -143,15 +194,16 @@ def test_a_fault_says_where_rule_value_and_remedy(parse: Parse, text: str, old: 
 def test_orthonormal_prototypes_for_more_classes_than_dimensions_point_to_the_alternatives(
     parse: Parse, text: str
 ) -> None:
-    (fault,) = faults(parse, text + "projector: {dim: 4}\n")
+    (problem,) = problems(parse, text + "projector: {dim: 4}\n")
     assert (
-        "Got classes=10, dim=4. Set projector dim >= 10, or prototypes: simplex_etf (dim >= 9) or random_unit." in fault
+        "Got classes=10, dim=4. Set projector dim >= 10, or prototypes: simplex_etf (dim >= 9) or random_unit."
+        in problem
     )
 
 
-def test_all_faults_are_told_at_once_in_the_order_of_the_file(parse: Parse, text: str) -> None:
+def test_all_problems_are_told_at_once_in_the_order_of_the_file(parse: Parse, text: str) -> None:
     broken = text.replace("0.1", "-1").replace("128", "1").replace("epochs: 1", "epocs: 1")
-    lines = [int(fault.split(":")[1]) for fault in faults(parse, broken)]
+    lines = [int(problem.split(":")[1]) for problem in problems(parse, broken)]
     assert lines == sorted(lines)
     assert len(lines) == 5  # fraction, rate, batch, the unknown key, and the missing epochs
 
@@ -178,13 +230,13 @@ def test_numbers_are_those_of_yaml_1_2(parse: Parse, text: str) -> None:
     ],
 )
 def test_broken_yaml_is_told_with_its_place(parse: Parse, broken: str, message: str) -> None:
-    assert faults(parse, broken)[0].startswith(message)
+    assert problems(parse, broken)[0].startswith(message)
 
 
 def test_an_alias_bomb_is_refused_quickly(parse: Parse) -> None:
     bomb = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n"
     bomb += "".join(f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
-    assert "must stay under 100000 values with aliases expanded" in faults(parse, bomb)[0]
+    assert "must stay under 100000 values with aliases expanded" in problems(parse, bomb)[0]
 
 
 def test_ten_thousand_cells_expand_in_seconds(parse: Parse, text: str) -> None:
@@ -217,11 +269,11 @@ def test_an_experiment_on_free_embeddings_is_sent_to_the_gate() -> None:
 
 def test_the_committed_schema_is_current() -> None:
     committed = json.loads((ROOT / "suites" / "suite.schema.json").read_text())
-    assert committed == json.loads(json.dumps(suite.schema())), "python benchmark.py schema > suites/suite.schema.json"
+    assert committed == json.loads(json.dumps(schema.schema())), "python benchmark.py schema > suites/suite.schema.json"
 
 
 def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> None:
-    checks = jsonschema.Draft202012Validator(suite.schema())
+    checks = jsonschema.Draft202012Validator(schema.schema())
     checks.check_schema(checks.schema)
     for path in SHIPPED:
         assert checks.is_valid(yaml_source.parse(path.read_text(), str(path)).data), path

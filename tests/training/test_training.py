@@ -77,7 +77,7 @@ def test_the_geometry_of_projections_is_recorded_along_training(monkeypatch: pyt
     u, v = ([oracles.unit(step[side].double().numpy()) for step in seen] for side in ("z1", "z2"))
     assert parts.history.step == [1, 3, 5, 7]
     assert parts.history.effective_rank == pytest.approx([oracles.effective_rank(each) for each in u], rel=1e-4)
-    assert parts.history.spread == pytest.approx([oracles.spread(each) for each in u], rel=1e-4)
+    assert parts.history.feature_std == pytest.approx([oracles.feature_std(each) for each in u], rel=1e-4)
     assert parts.history.alignment == pytest.approx([oracles.alignment(a, b) for a, b in zip(u, v, strict=True)])
 
 

@@ -1,0 +1,36 @@
+"""The JSON Schema of a suite file, for editors."""
+
+from typing import Any
+
+from cl_semisup import plugins
+from cl_semisup.config import grid
+from cl_semisup.data.settings import Views
+from cl_semisup.suite.axes import Axes, SuiteHeader
+
+VIEWS = "changes to the data set's own views"
+PROBES = "probes: settings by name, or false to leave a default probe out"
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a suite file. `suite.parse` is stricter: it also checks each cell as a whole."""
+    collected = grid.Schema()
+    suite = collected.mapping(Axes)
+    properties, descriptions = suite["properties"], plugins.field_descriptions(SuiteHeader)
+    for key, annotation in grid.annotations(SuiteHeader).items():
+        properties[key] = {"description": descriptions[key], **grid.Schema().grid(annotation)["anyOf"][0]}
+    views = collected.mapping(Views)
+    for view in views["properties"].values():
+        view.pop("default")  # the data set has its own
+    properties["views"] = {"description": VIEWS, "anyOf": [views, {"type": "array", "items": views}]}
+    probes = {}
+    for name in plugins.names("evaluation"):
+        collected.definitions[f"evaluation.{name}"] = collected.mapping(plugins.load("evaluation", name))
+        probes[name] = {
+            "description": plugins.summary("evaluation", name),
+            "anyOf": [{"$ref": f"#/$defs/evaluation.{name}"}, {"type": "boolean"}, {"type": "null"}],
+        }
+    probe_mapping = {"type": "object", "properties": probes, "additionalProperties": False}
+    properties["probes"] = {"description": PROBES, **probe_mapping}
+    suite["required"] = sorted({*suite["required"], "question"})
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "cl_semisup suite"}
+    return {**head, **suite, "$defs": dict(sorted(collected.definitions.items()))}
