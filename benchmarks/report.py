@@ -26,14 +26,14 @@ REPETITIONS, RATES, BUDGETS, LOSSES = 5, (0.03, 0.1, 0.3, 1.0, 3.0), (0.01, 0.02
 
 
 def fill(results: Path, wanted: int) -> int:
-    """Write about `wanted` records and the selection that asks for them; how many they are."""
+    """Write about `wanted` records and the snapshot of their suite; return their number."""
     from tests.helpers.records import curves, grid, select, write
 
     datasets = max(1, round(wanted / (REPETITIONS * len(RATES) * len(BUDGETS) * LOSSES)))
     budgets = BUDGETS if wanted >= 1000 else BUDGETS[:2]
     losses = [f"loss_{i}" for i in range(LOSSES)]
-    named = [{f"set_{i}": {}} for i in range(datasets)]
-    runs = grid(["nt_xent", *losses[1:]], REPETITIONS, learning_rate=RATES, label_fraction=budgets, dataset=named)
+    choices = [{f"set_{i}": {}} for i in range(datasets)]
+    runs = grid(["nt_xent", *losses[1:]], REPETITIONS, learning_rate=RATES, label_fraction=budgets, dataset=choices)
     for one in runs:
         score = 0.5 + int(one.id[:2], 16) / 1000
         write(results, one, score, "diverged" if one.learning_rate == RATES[-1] else "ok", curves=curves())
@@ -42,7 +42,7 @@ def fill(results: Path, wanted: int) -> int:
 
 
 def measure(results: Path) -> None:
-    """Make the report and print, as JSON, what it took, imports included: this is a process of its own."""
+    """Make the report and print its cost as JSON, imports included; to be run in a process of its own."""
     began = time.perf_counter()
     from cl_semisup import report
     from cl_semisup.results import snapshot
@@ -51,8 +51,8 @@ def measure(results: Path) -> None:
     seconds, busy = time.perf_counter() - began, time.process_time()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     size = next(path for path in made.files if path.suffix == ".html").stat().st_size / 1e6
-    figures = {"seconds": seconds, "CPU seconds": busy, "peak MiB": peak, "report.html MB": size}
-    print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
+    measurements = {"seconds": seconds, "CPU seconds": busy, "peak MiB": peak, "report.html MB": size}
+    print(json.dumps({name: round(value, 2) for name, value in measurements.items()}))
 
 
 def opened(page: Path) -> float | None:

@@ -61,7 +61,7 @@ class Run:
         return digest({key: value for key, value in asked.items() if value is not None})  # as_dict without its copies
 
     @property
-    def cell(self) -> tuple[str, str]:
+    def record_folder(self) -> tuple[str, str]:
         """The folder of its record: (data set, loss)."""
         return next(iter(self.dataset)), next(iter(self.loss))
 

@@ -216,7 +216,7 @@ def _check_names(about: Mapping[str, Any], runs: list[Run], faults: list[Fault])
     """The baseline must be among the losses, the score among what the probes of every cell give."""
     from cl_semisup import evaluation
 
-    losses = {run.cell[1] for run in runs if run.epochs}
+    losses = {run.record_folder[1] for run in runs if run.epochs}
     if about["baseline"] and about["baseline"] not in losses:
         faults.append(Fault(("baseline",), f"baseline: {unknown('loss of this suite', about['baseline'], losses)}."))
     for run in runs:
