@@ -1,5 +1,6 @@
 """Two results folders, or two losses of a suite, side by side, paired."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,6 @@ import pandas as pd
 
 from cl_semisup.errors import InputError, unknown
 from cl_semisup.report import ranking, terminal
-from cl_semisup.report.ranking import MIN_UNITS
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Column, Entry, Table
 from cl_semisup.report.wording import DASH, format_percent, format_points, pluralize
@@ -16,6 +16,7 @@ from cl_semisup.results.leaderboard import Board, Cell
 from cl_semisup.results.run_table import RunTable, differing_settings, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.results.statistics import MeanCI, mean_ci, paired_difference
+from cl_semisup.results.verdict import MIN_PAIRS
 from cl_semisup.suite.run import UNTRAINED, Run
 
 
@@ -94,17 +95,19 @@ def losses(results: Path, suite: SuiteSnapshot, a: str, b: str) -> str:
         if name not in known:
             raise InputError(f"compare: {unknown('loss of this suite', name, known)}.")
     columns = (Column("task", numeric=False), *map(Column, (f"{a} %", f"{b} %", f"{b} - {a}", "pairs", "p (Holm)")))
-    p_values = [_p_value(board, a, b) for board in boards]
-    adjusted = iter(ranking.holm([p for p in p_values if p is not None]))
+    pairs = [(_repetition_scores(board, a), _repetition_scores(board, b)) for board in boards]
+    differences = [paired_difference(of_b, of_a) for of_a, of_b in pairs]
+    resolvable = [one.n >= MIN_PAIRS and not math.isnan(one.mean) for one in differences]
+    p_values = [ranking.p_value(of_b - of_a) for (of_a, of_b), use in zip(pairs, resolvable, strict=True) if use]
+    adjusted = iter(ranking.holm(p_values))
     rows = []
-    for board, p in zip(boards, p_values, strict=True):
-        difference = paired_difference(_repetition_scores(board, b), _repetition_scores(board, a))
-        p_text = "not resolvable" if p is None else f"{next(adjusted):.3g}"
+    for board, difference, use in zip(boards, differences, resolvable, strict=True):
+        p_text = f"{next(adjusted):.3g}" if use else "not resolvable"
         percents = [format_percent(_score(board, loss)) for loss in (a, b)]
         texts = [board.task, *percents, format_points(difference), str(difference.n), p_text]
         rows.append(tuple(map(Entry, texts)))
     lines = terminal.lines(Table(f"{suite.name}: {a} and {b}", columns, tuple(rows)))
-    note = f"Below {MIN_UNITS} pairs nothing is resolvable, which is not 'no difference'."
+    note = f"Below {MIN_PAIRS} pairs nothing is resolvable, which is not 'no difference'."
     return "\n".join([*lines, f"Each tuned on the validation part; {suite.score}. {note}"])
 
 
@@ -114,10 +117,3 @@ def _score(board: Board, loss: str) -> MeanCI:
 
 def _repetition_scores(board: Board, loss: str) -> np.ndarray:
     return row.repetition_scores if (row := board.row_of(loss)) else np.array([])
-
-
-def _p_value(board: Board, a: str, b: str) -> float | None:
-    first, second = _repetition_scores(board, a), _repetition_scores(board, b)
-    if len(first) != len(second) or len(first) < MIN_UNITS or np.isnan(first).any() or np.isnan(second).any():
-        return None
-    return ranking.p_value(second - first)

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from cl_semisup.report import wording
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board, Cell, Row
@@ -37,28 +35,19 @@ def heatmaps(board: Board) -> list[Heatmap]:
     if all(len(row.cells) < 2 for row in board.trained_rows):
         return []
     means = [cell.score_ci(board.score).mean for row in board.trained_rows for cell in row.cells]
-    scale = Scale(board.score, max((m for m in means if not math.isnan(m)), default=math.nan), board.floor_scores)
+    best = max((mean for mean in means if not math.isnan(mean)), default=math.nan)
     maps = []
     for row in board.trained_rows:
         by_rest: dict[str, list[Cell]] = {}
         for cell in row.cells:
             by_rest.setdefault(cell.config.partition(", batch ")[2].partition(", ")[2], []).append(cell)
-        maps += [_heatmap(row, rest, cells, scale) for rest, cells in by_rest.items()]
+        maps += [_heatmap(board, best, row, rest, cells) for rest, cells in by_rest.items()]
     return maps
 
 
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """What a task's squares are compared with: the score, its best mean, the untrained floor by repetition."""
-
-    score: str
-    best: float
-    floor: np.ndarray | None
-
-
-def _heatmap(row: Row, rest: str, cells: Sequence[Cell], scale: Scale) -> Heatmap:
+def _heatmap(board: Board, best: float, row: Row, rest: str, cells: Sequence[Cell]) -> Heatmap:
     rates = sorted({cell.learning_rate for cell in cells})
-    squares = {(cell.batch_size, cell.learning_rate): _square(cell, scale, row) for cell in cells}
+    squares = {(cell.batch_size, cell.learning_rate): _square(board, best, row, cell) for cell in cells}
     rows = [
         (f"{batch:g}", tuple(squares.get((batch, rate)) for rate in rates))
         for batch in sorted({cell.batch_size for cell in cells})
@@ -66,15 +55,15 @@ def _heatmap(row: Row, rest: str, cells: Sequence[Cell], scale: Scale) -> Heatma
     return Heatmap(row.loss, rest, tuple(f"{rate:g}" for rate in rates), tuple(rows))
 
 
-def _square(cell: Cell, scale: Scale, row: Row) -> Square:
-    score, chance = cell.score_ci(scale.score), cell.metric_mean("chance")
+def _square(board: Board, best: float, row: Row, cell: Cell) -> Square:
+    score, chance = cell.score_ci(board.score), cell.metric_mean("chance")
     percent = wording.format_percent(score, len(cell.runs["status"]))
     counts = wording.format_status_counts(leaderboard.status_counts(cell.runs["status"]))
     reasons = sorted(set(cell.runs["reason"]) - {""})
     title = "; ".join([f"{cell.loss}, {cell.config}: {percent} %, {counts}", *reasons])
     text = wording.DASH if math.isnan(score.mean) else f"{100 * score.mean:.1f}"
     shade = 0.0
-    if not math.isnan(score.mean) and not math.isnan(chance) and scale.best > chance:
-        shade = min(max((score.mean - chance) / (scale.best - chance), 0.0), 1.0)
-    verdict = leaderboard.verdict(cell, scale.score, scale.floor)
+    if not math.isnan(score.mean) and not math.isnan(chance) and best > chance:
+        shade = min(max((score.mean - chance) / (best - chance), 0.0), 1.0)
+    verdict = leaderboard.verdict(cell, board.score, board.floor_scores)
     return Square(text, verdict, round(shade, 3), title, cell is row.tuned_cell)

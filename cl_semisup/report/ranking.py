@@ -6,7 +6,7 @@ two-sided p of an exact sign-flip test of 5 pairs is 2 / 2**5 = .0625.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,7 +17,6 @@ from cl_semisup.results.leaderboard import Board, Row
 from cl_semisup.results.statistics import CONFIDENCE
 from cl_semisup.results.verdict import MIN_PAIRS
 
-MIN_UNITS = MIN_PAIRS
 MIN_DATASETS = 10  # Friedman's chi-square approximation is poor with fewer; Demšar, JMLR 7 (2006), section 3.2.2
 BOOTSTRAP_DRAWS = 2000
 
@@ -42,26 +41,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def significant_pairs(scores: Mapping[str, np.ndarray]) -> dict[tuple[str, str], float]:
-    """(better, worse) -> Holm-adjusted p, of every pair of losses that differ significantly; scores by repetition."""
-    pairs = list(combinations(scores, 2))
-    adjusted = holm([p_value(scores[a] - scores[b]) for a, b in pairs])
-    return {
-        (a, b) if scores[a].mean() > scores[b].mean() else (b, a): p
-        for (a, b), p in zip(pairs, adjusted, strict=True)
-        if p < 1 - CONFIDENCE
-    }
-
-
 def shared_ranks(board: Board) -> dict[str, int]:
     """Loss -> 1 + how many losses of the board are significantly better; {} with too few pairs.
 
     Losses without a significant difference share a rank. A loss without all its runs has none.
     """
     rows = [row for row in board.trained_rows if row.complete]
-    if len(rows) < 2 or board.repetitions < MIN_UNITS:
+    if len(rows) < 2 or board.repetitions < MIN_PAIRS:
         return {}
-    worse = [pair[1] for pair in significant_pairs({row.loss: row.repetition_scores for row in rows})]
+    pairs = list(combinations(rows, 2))
+    adjusted = holm([p_value(a.repetition_scores - b.repetition_scores) for a, b in pairs])
+    significant_pairs = [pair for pair, p in zip(pairs, adjusted, strict=True) if p < 1 - CONFIDENCE]
+    worse = [min(pair, key=lambda row: row.repetition_scores.mean()).loss for pair in significant_pairs]
     return {row.loss: 1 + worse.count(row.loss) for row in rows}
 
 
@@ -70,7 +61,7 @@ def against_baseline(board: Board) -> dict[str, str]:
     rows = [row for row in board.trained_rows if row.complete]
     base = next((row for row in rows if row.loss == board.baseline), None)
     others = [row for row in rows if row is not base]
-    if base is None or not others or board.repetitions < MIN_UNITS:
+    if base is None or not others or board.repetitions < MIN_PAIRS:
         return {}
     adjusted = holm([p_value(row.repetition_scores - base.repetition_scores) for row in others])
     return {row.loss: _comparison(row, p) for row, p in zip(others, adjusted, strict=True)}
@@ -144,7 +135,7 @@ def rank_overall(boards: Sequence[Board]) -> OverallRanking | None:
         Standing(
             loss=loss,
             mean_rank=ranks[i],
-            rank=1 + sum(other.high < ranks[i].low for other in ranks) if units >= MIN_UNITS else None,
+            rank=1 + sum(other.high < ranks[i].low for other in ranks) if units >= MIN_PAIRS else None,
             mean=float(means[i]),
             iqm=iqms[i],
             win_rate=win_rates[i] if base is not None and i != base else None,

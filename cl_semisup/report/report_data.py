@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from cl_semisup.report import ranking, stability, wording
-from cl_semisup.report.ranking import MIN_UNITS, OverallRanking
+from cl_semisup.report.ranking import OverallRanking
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.wording import format_points, pluralize
@@ -17,6 +17,7 @@ from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import STATUSES, UNFINISHED_STATUSES, VALIDATION_SCORE, Board, Row, status_counts
 from cl_semisup.results.run_table import RunTable, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.results.verdict import MIN_PAIRS
 
 SIMILARITY_NOTE = (
     "CKA (linear, unbiased) is 1 where the features of two networks differ by a rotation and a scale at most, and about"
@@ -176,8 +177,8 @@ def _tuning_note(scores: tuple[str, ...]) -> str:
 
 def _pairs_note(repetitions: int) -> str:
     text = "Differences to the baseline are paired: a repetition has the same labels, first weights and views for all."
-    if repetitions < MIN_UNITS:
-        few = f"With {pluralize(repetitions, 'pair')} no difference is resolvable ({MIN_UNITS} are needed)"
+    if repetitions < MIN_PAIRS:
+        few = f"With {pluralize(repetitions, 'pair')} no difference is resolvable ({MIN_PAIRS} are needed)"
         return f"{text} {few}, which is not 'no difference'."
     text += " They say better or worse where a paired t-test does, Holm-corrected over the losses, p < .05."
     ranks = "A rank is 1 + how many losses are better by such tests of all pairs"
@@ -188,9 +189,9 @@ def _standing_note(overall: OverallRanking) -> str:
     where = pluralize(overall.datasets, "data set")
     drawn = "data sets, then repetitions" if overall.datasets > 1 else "repetitions; it speaks of this data set alone"
     text = f"Over all tasks ({where}): a rank is the mean over tasks, its interval a bootstrap's that draws {drawn}."
-    if overall.units < MIN_UNITS:
+    if overall.units < MIN_PAIRS:
         units = f"{pluralize(overall.units, 'paired unit')} (data set and repetition)"
-        text += f" {units} cannot order losses; {MIN_UNITS} are needed."
+        text += f" {units} cannot order losses; {MIN_PAIRS} are needed."
     return text
 
 

@@ -68,21 +68,21 @@ def _of_loss(row: Row, grid: np.ndarray, board: Board, best_of_all: np.ndarray) 
     """`grid` (cells, R) scores, `best_of_all` (R,) the best score of any loss."""
     chance = max(cell.metric_mean("chance") for cell in row.cells)
     best, untuned = grid.max(axis=0), grid.mean(axis=0)
-    kept = retention(grid, best, chance, board.floor_scores)
-    kept_common = retention(grid, best_of_all, chance, board.floor_scores)
+    retention = compute_retention(grid, best, chance, board.floor_scores)
+    retention_common = compute_retention(grid, best_of_all, chance, board.floor_scores)
     rates = np.array([cell.learning_rate for cell in row.cells])
     groups = _by_batch_size(row.cells)
-    stable = [stable_rates(r, rates, groups) for r in kept.T]
+    stable = [stable_rates(r, rates, groups) for r in retention.T]
     grid_rates = sorted(set(rates.tolist()))
     statuses = [status for cell in row.cells for status in cell.runs["status"]]
     return Stability(
         loss=row.loss,
-        lr_auc=mean_ci(lr_auc(r, rates, groups) for r in kept.T),
-        lr_auc_common=mean_ci(lr_auc(r, rates, groups) for r in kept_common.T),
+        lr_auc=mean_ci(lr_auc(r, rates, groups) for r in retention.T),
+        lr_auc_common=mean_ci(lr_auc(r, rates, groups) for r in retention_common.T),
         largest_learning_rate=mean_ci(math.log10(max(one)) for one in stable if one),
         beyond_grid=all(grid_rates[-1] in one for one in stable),
         stable_decades=mean_ci(stable_decades(one, grid_rates) for one in stable),
-        min_retention=mean_ci(kept.min(axis=0)),
+        min_retention=mean_ci(retention.min(axis=0)),
         score_range=mean_ci(best - grid.min(axis=0)),
         untuned_score=mean_ci(untuned),
         tuning_gain=paired_difference(_scores(row.tuned_cell, board.score), untuned),
@@ -90,7 +90,7 @@ def _of_loss(row: Row, grid: np.ndarray, board: Board, best_of_all: np.ndarray) 
     )
 
 
-def retention(grid: np.ndarray, best: np.ndarray, chance: float, floor: np.ndarray | None) -> np.ndarray:
+def compute_retention(grid: np.ndarray, best: np.ndarray, chance: float, floor: np.ndarray | None) -> np.ndarray:
     """(cells, R) share of the best above-chance score that a cell keeps; 0 where the best is not above the floor."""
     base = np.maximum(chance, floor) if floor is not None else np.full(len(best), chance)
     above_floor = best > base
@@ -98,7 +98,7 @@ def retention(grid: np.ndarray, best: np.ndarray, chance: float, floor: np.ndarr
     return np.where(above_floor, share, 0.0)
 
 
-def lr_auc(kept: np.ndarray, rates: np.ndarray, groups: Sequence[np.ndarray]) -> float:
+def lr_auc(retention: np.ndarray, rates: np.ndarray, groups: Sequence[np.ndarray]) -> float:
     """Mean over batch sizes of the trapezoid area of retention over log10(learning rate), divided by the range."""
     areas = []
     for group in groups:
@@ -106,16 +106,17 @@ def lr_auc(kept: np.ndarray, rates: np.ndarray, groups: Sequence[np.ndarray]) ->
         if len(set(logs)) < 2:
             return math.nan
         order = np.argsort(logs, kind="stable")
-        x, y = logs[order], kept[group][order]
+        x, y = logs[order], retention[group][order]
         areas.append(float(((y[1:] + y[:-1]) / 2 * np.diff(x)).sum() / (x[-1] - x[0])))
     return float(np.mean(areas))
 
 
-def stable_rates(kept: np.ndarray, rates: np.ndarray, groups: Sequence[np.ndarray]) -> list[float]:
+def stable_rates(retention: np.ndarray, rates: np.ndarray, groups: Sequence[np.ndarray]) -> list[float]:
     """Learning rates whose cells are stable at every batch size, ascending."""
-    stable = [
-        set(rates[group].tolist()) - set(rates[group][kept[group] < MIN_STABLE_RETENTION].tolist()) for group in groups
-    ]
+    stable = []
+    for group in groups:
+        unstable = rates[group][retention[group] < MIN_STABLE_RETENTION]
+        stable.append(set(rates[group].tolist()) - set(unstable.tolist()))
     return sorted(set.intersection(*stable)) if stable else []
 
 

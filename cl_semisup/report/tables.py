@@ -50,44 +50,38 @@ LOSS = Column("loss", "the loss", numeric=False, csv_name="loss")
 def board_table(board: Board) -> Table:
     """The leaderboard of one task. Every column names its CSV column, see `csv_rows`; a test compares the two."""
     ranks, comparisons = shared_ranks(board), against_baseline(board)
-    columns: list[tuple[Column, Callable[[Row], Entry]]] = [(LOSS, lambda row: _text(row.loss))]
+    columns: list[Column] = [LOSS]
+    entries: list[Callable[[Row], Entry]] = [lambda row: _text(row.loss)]
+
+    def add(name: str, meaning: str, entry: Callable[[Row], Entry], csv_name: str = "", **options: Any) -> None:
+        columns.append(Column(name, meaning, csv_name=csv_name, **options))
+        entries.append(entry)
+
     if ranks:
         meaning = (
             "1 + how many losses are significantly better (paired t-tests, Holm); shared where nothing tells apart"
         )
-        columns.append((Column("rank", meaning, csv_name="rank"), lambda row: _rank(ranks.get(row.loss))))
+        add("rank", meaning, lambda row: _rank(ranks.get(row.loss)), "rank")
     for i, name in enumerate(board.rows[0].scores if board.rows else ()):
         meaning = f"{name}, mean ± half of its 95 % interval, percent"
-        columns.append((Column(f"{name} %", meaning, optional=2 if i else 0, csv_name=name), _score(name)))
+        add(f"{name} %", meaning, _score(name), name, optional=2 if i else 0)
         if i == 0:
             meaning = "mean of the middle half of the repetitions, which an outlier hardly moves, percent"
-            columns.append((Column("IQM %", meaning, optional=3), _iqm))
+            add("IQM %", meaning, _iqm, optional=3)
         if i == 0 and board.baseline:
             meaning = f"difference to {board.baseline}, paired by repetition, points; with 6 pairs or more its verdict"
-            difference = Column(f"vs {board.baseline}", meaning, csv_name="difference")
-            columns.append((difference, lambda row: _difference(row, board, comparisons)))
-    columns += [
-        (Column("tuned", "config chosen on the validation part", numeric=False, csv_name="config"), _config),
-        (
-            Column("verdict", "how the runs of the tuned config ended", numeric=False, csv_name="verdict"),
-            lambda row: _text(row.verdict),
-        ),
-        (
-            Column("runs", "how all runs of the loss ended", numeric=False, csv_name="runs"),
-            lambda row: _text(wording.format_status_counts(row.status_counts)),
-        ),
-        (Column("worst %", "mean score of the worst config", optional=1, csv_name="worst"), _worst_config),
-        (
-            Column("s/run", "training seconds of a run of the tuned config", optional=1, csv_name="train_seconds"),
-            lambda row: _number(row.tuned_cell.metric_mean("train_seconds"), wording.format_seconds),
-        ),
-    ]
+            add(f"vs {board.baseline}", meaning, lambda row: _difference(row, board, comparisons), "difference")
+    add("tuned", "config chosen on the validation part", _config, "config", numeric=False)
+    meaning = "how the runs of the tuned config ended"
+    add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
+    add("runs", "how all runs of the loss ended", _status_counts, "runs", numeric=False)
+    add("worst %", "mean score of the worst config", _worst_config, "worst", optional=1)
+    add("s/run", "training seconds of a run of the tuned config", _train_seconds, "train_seconds", optional=1)
     if board.baseline:
         meaning = f"training time of an image relative to {board.baseline} at the same batch size, on the same machine"
-        time = Column("time", meaning, optional=1, csv_name="relative_time")
-        columns.append((time, lambda row: _number(row.relative_time, wording.format_ratio)))
-    rows = tuple(tuple(entry(row) for _, entry in columns) for row in board.rows)
-    return Table(board.task, tuple(column for column, _ in columns), rows)
+        add("time", meaning, lambda row: _number(row.relative_time, wording.format_ratio), "relative_time", optional=1)
+    rows = tuple(tuple(entry(row) for entry in entries) for row in board.rows)
+    return Table(board.task, tuple(columns), rows)
 
 
 def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[str, Any]]:
@@ -154,6 +148,14 @@ def _difference(row: Row, board: Board, comparisons: dict[str, str]) -> Entry:
 
 def _config(row: Row) -> Entry:
     return _text(wording.DASH if row.loss == UNTRAINED else row.tuned_cell.config)
+
+
+def _status_counts(row: Row) -> Entry:
+    return _text(wording.format_status_counts(row.status_counts))
+
+
+def _train_seconds(row: Row) -> Entry:
+    return _number(row.tuned_cell.metric_mean("train_seconds"), wording.format_seconds)
 
 
 def _worst_config(row: Row) -> Entry:

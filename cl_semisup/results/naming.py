@@ -5,8 +5,9 @@ from typing import Any
 
 from cl_semisup.suite.run import UNTRAINED, Run
 
-TASK_KEYS = {"dataset", "label_fraction", "labels_per_class"}  # of a run; what else differs is added to a task's name
-CONFIG_KEYS = {"learning_rate", "batch_size", "optimizer", "schedule"}
+# fields of a run that tables show by themselves; a task's name has the other settings that differ
+SHOWN_FIELDS = {"dataset", "label_fraction", "labels_per_class", "loss", "repetition"}
+SHOWN_FIELDS |= {"learning_rate", "batch_size", "optimizer", "schedule"}
 
 
 class RunNames:
@@ -22,7 +23,6 @@ class RunNames:
         self.varied_keys = {dataset: varied_keys(settings) for dataset, settings in by_dataset.items()}
         self.datasets, self.losses = _plugin_names(runs, "dataset"), _plugin_names(runs, "loss")
         self.optimizers = _plugin_names(trained, "optimizer")
-        self.several_optimizers = len(set(self.optimizers.values())) > 1
         self.schedule_keys = varied_keys([run.schedule or {} for run in trained])
         self.tasks_by_floor: dict[str, dict[str, None]] = {}
         for run in trained:
@@ -37,7 +37,7 @@ class RunNames:
         if not run.epochs:
             return UNTRAINED
         parts = [f"lr {run.learning_rate:g}", f"batch {run.batch_size}"]
-        if self.several_optimizers:
+        if len(set(self.optimizers.values())) > 1:
             parts.append(self.optimizers[run.id])
         return ", ".join(parts + [f"{key} {(run.schedule or {})[key]}" for key in self.schedule_keys])
 
@@ -73,9 +73,7 @@ def varied_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _other_settings(run: Run) -> dict[str, Any]:
-    """All that is neither in TASK_KEYS nor in CONFIG_KEYS, nor the loss, nor the repetition."""
-    named = TASK_KEYS | CONFIG_KEYS | {"loss", "repetition"}
-    settings = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in named}
+    settings = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in SHOWN_FIELDS}
     return {key: value for key, value in settings.items() if value is not None}
 
 

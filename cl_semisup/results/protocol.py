@@ -14,16 +14,16 @@ VERSION = 1  # raised whenever a change outside the plug-in files moves a score;
 
 def versions(run: Run) -> dict[str, str]:
     """`folder.name` -> version of every plug-in file of a run, also bases of losses and data sets of probes."""
-    found = {}
+    hashes = {}
     choices = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
     for folder, choice in choices.items():
         for name in _names(choice):
-            found[f"{folder}.{name}"] = plugins.version(folder, name)
+            hashes[f"{folder}.{name}"] = plugins.version(folder, name)
     for name in run.evaluation:
-        found[f"evaluation.{name}"] = plugins.version("evaluation", name)
+        hashes[f"evaluation.{name}"] = plugins.version("evaluation", name)
     for (name,) in probed_datasets(run):
-        found[f"datasets.{name}"] = plugins.version("datasets", name)
-    return dict(sorted(found.items()))
+        hashes[f"datasets.{name}"] = plugins.version("datasets", name)
+    return dict(sorted(hashes.items()))
 
 
 def probed_datasets(run: Run) -> list[Named]:

@@ -49,9 +49,8 @@ def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False) ->
         rows += [_run_columns(run, names) | {"task": t, "base_task": t} | columns for t in names.tasks(run)]
     frame = pd.DataFrame(rows, columns=None if rows else list(SORT_KEYS))
     frame = frame.sort_values(list(SORT_KEYS), ignore_index=True)
-    for column in ("protocol", "chance", "device", "machine", "torch", "commit"):
-        if column not in frame:
-            frame[column] = math.nan
+    required = ("protocol", "chance", "device", "machine", "torch", "commit")
+    frame[[column for column in required if column not in frame]] = math.nan
     frame = frame if ignore_protocol else _split_protocols(frame, protocols)
     return RunTable(frame, tuple(sorted(scores)), tuple(sorted(diagnostics)), protocols)
 

@@ -2,7 +2,7 @@
 
     diverged    a loss, gradient or feature is not finite, or the loss ends far above its start
     collapsed   any of
-                  one point      spread below 0.02 of a uniform feature_set's
+                  one point      spread below 0.02 of a uniform cloud's
                   few directions effective rank below max(2, 5 % of min(images, dimensions)), at most (classes - 1) / 2
                   no information both probes at chance, within two standard errors
                   chance loss    the loss ends at its value for a single point, within 0.5 %
@@ -18,7 +18,7 @@ excludes neural collapse: the C classes of a perfect classifier span C - 1 direc
 import math
 from collections.abc import Mapping, Sequence
 
-SPREAD = 0.02  # share of a uniform feature_set's standard deviation below which all embeddings count as one point
+SPREAD = 0.02  # share of a uniform cloud's standard deviation below which all embeddings count as one point
 RANK = 2.0  # effective rank below which embeddings lie in one direction
 RANK_SHARE = 0.05  # share of all possible directions below which they are dimensionally collapsed
 NEAR_CHANCE = 2.0  # standard errors above chance within which a probe has learnt nothing
@@ -71,7 +71,7 @@ def collapse(
     """
     spread, rank = diagnostics.get("spread"), diagnostics.get("effective_rank")
     if spread is not None and spread < SPREAD:
-        return f"all embeddings are nearly one point (spread {spread:.3g} of a uniform feature_set's, below {SPREAD})"
+        return f"all embeddings are nearly one point (spread {spread:.3g} of a uniform cloud's, below {SPREAD})"
     min_rank = lowest_rank(classes, images, dim)
     if rank is not None and rank < min_rank:
         return f"embeddings use too few directions (effective rank {rank:.3g}, below {min_rank:.3g})"
@@ -103,8 +103,7 @@ def stuck(losses: Sequence[float], collapsed_value: float | None) -> str:
     """
     if not losses or collapsed_value is None:
         return ""
-    if abs(losses[-1] - collapsed_value) <= SAME_LOSS * max(1e-6, abs(collapsed_value)):
-        return (
-            f"the loss ends at {losses[-1]:.4g}, its value when all projections are one point ({collapsed_value:.4g})"
-        )
-    return ""
+    end = losses[-1]
+    if abs(end - collapsed_value) > SAME_LOSS * max(1e-6, abs(collapsed_value)):
+        return ""
+    return f"the loss ends at {end:.4g}, its value when all projections are one point ({collapsed_value:.4g})"
