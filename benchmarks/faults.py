@@ -175,7 +175,7 @@ def _end(results: Path) -> str:
 
 
 def finished(results: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in records.every(results)}
+    return {path: path.read_bytes() for path in records.all_paths(results)}
 
 
 def _damage(results: Path, before: dict[Path, bytes]) -> tuple[int, int]:
@@ -224,7 +224,7 @@ def _lives(pid: int) -> bool:
 def differences(undisturbed: Path, disturbed: Path) -> list[str]:
     """What differs of two results folders, cost and time of day aside; their reports are made again and compared."""
     found = []
-    one, other = ({p.relative_to(folder): p for p in records.every(folder)} for folder in (undisturbed, disturbed))
+    one, other = ({p.relative_to(folder): p for p in records.all_paths(folder)} for folder in (undisturbed, disturbed))
     found += [f"{name}: in one folder only" for name in sorted(map(str, one.keys() ^ other.keys()))]
     for name in sorted(one.keys() & other.keys()):
         pair = [records.read(files[name]) for files in (one, other)]
@@ -257,7 +257,7 @@ def litter(results: Path) -> list[str]:
 
 def unfinished(results: Path, runs: int) -> list[str]:
     """What keeps a benchmark of so many runs from being complete and well."""
-    found = [records.read(path) for path in records.every(results)]
+    found = [records.read(path) for path in records.all_paths(results)]
     bad = [f"{record['id']}: {record['status']}: {record['reason']}" for record in found if record["status"] != "ok"]
     return bad + ([f"{len(found)} records of {runs} runs"] if len(found) != runs else [])
 

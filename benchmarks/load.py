@@ -21,7 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from cl_semisup.execution.execute import Executor, failed  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.results import leaderboard, records  # noqa: E402
+from cl_semisup.results import records  # noqa: E402
+from cl_semisup.results.run_table import gather  # noqa: E402
 from cl_semisup.results.snapshot import SuiteSnapshot  # noqa: E402
 from cl_semisup.scheduling import cleanup, scheduler  # noqa: E402
 from cl_semisup.suite import suite  # noqa: E402
@@ -83,9 +84,9 @@ def steps(asked: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]
     yield "conduct.missing", lambda: scheduler.missing(results, runs)
     yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
     yield "sweep.results", lambda: cleanup.results(results, runs)
-    yield "records.find", lambda: records.find(results, runs)
+    yield "records.read_all", lambda: records.read_all(results, runs)
     yield "selection.save", lambda: SuiteSnapshot.of(asked).save(results)
-    yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)
+    yield "leaderboard.gather", lambda: gather(results, runs)
 
 
 def fill(asked: Suite, results: Path) -> None:

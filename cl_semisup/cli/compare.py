@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.report import comparison
 
     if options.suite:
-        print(comparison.methods(options.results, arguments.snapshot_of(options), options.a, options.b))
+        print(comparison.losses(options.results, arguments.snapshot_of(options), options.a, options.b))
     else:
         print(comparison.folders(Path(options.a), Path(options.b), options.score))
     return OK

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
         from cl_semisup.results import records
 
         records.stay_inside(options.results, suite.folder(options.results) / "leaderboard.md")
-        live.follow(options.results, suite, options.watch, lambda left: left > 0)
+        live.watch(options.results, suite, options.watch, lambda left: left > 0)
     return make(options.results, suite)
 
 

@@ -152,7 +152,7 @@ def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
     from cl_semisup.results import records
     from cl_semisup.scheduling import cleanup
 
-    records.writable(results)
+    records.check_writable(results)
     cleanup.results(results, snapshot.runs)
     snapshot.save(results)
 
@@ -167,7 +167,7 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
         return nullcontext()
     from cl_semisup.report import live
 
-    return live.beside(options.results, name, options.watch)
+    return live.watch_in_background(options.results, name, options.watch)
 
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:

@@ -26,7 +26,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer, out_of_memory, resolved_precision, synchronize, way
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
-from cl_semisup.results.records import LARGEST, SCHEMA, Record
+from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Run
 from cl_semisup.training.loop import Diverged, History
 
@@ -248,7 +248,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inside) for inside in value]
     if isinstance(value, float):
-        return float(value) if abs(value) <= LARGEST else None
+        return float(value) if abs(value) <= MAX_VALUE else None
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")

@@ -1,11 +1,11 @@
 r"""The leaderboard as LaTeX tables (booktabs), to \input into a paper; the best mean of a column is not made bold.
 
-Bold would claim an order that the intervals may not support; where ranks are told apart they have a column.
+Bold would claim an order that the intervals may not support; significant differences are in the column `rank`.
 """
 
-from cl_semisup.report import table
-from cl_semisup.report.findings import Findings
-from cl_semisup.report.table import Table
+from cl_semisup.report import tables
+from cl_semisup.report.report_data import ReportData
+from cl_semisup.report.tables import Table
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -31,26 +31,26 @@ SPECIAL = {
 }
 
 
-def document(findings: Findings) -> str:
-    """A table environment a task, then the standings; the notes as comments."""
-    shown = [table.of_board(board) for board in findings.boards]
-    if findings.overall:
-        shown.append(table.of_overall(findings.overall, findings.chosen.score, findings.chosen.baseline))
-    head = [r"% needs \usepackage{booktabs}", *(f"% {_one_line(note)}" for note in findings.notes)]
-    return "\n".join([*head, *(text for one in shown for text in environment(one)), ""])
+def document(data: ReportData) -> str:
+    """A table environment a task, then the overall ranking; the notes as comments."""
+    all_tables = [tables.board_table(board) for board in data.boards]
+    if data.overall_ranking:
+        all_tables.append(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
+    head = [r"% needs \usepackage{booktabs}", *(f"% {_one_line(note)}" for note in data.notes)]
+    return "\n".join([*head, *(line for table in all_tables for line in environment(table)), ""])
 
 
-def environment(shown: Table) -> list[str]:
+def environment(table: Table) -> list[str]:
     """One table environment."""
-    layout = "".join("r" if column.numeric else "l" for column in shown.columns)
-    rows = [[escape(entry.text) for entry in row] for row in shown.rows]
+    layout = "".join("r" if column.numeric else "l" for column in table.columns)
+    rows = [[escape(entry.text) for entry in row] for row in table.rows]
     return [
         r"\begin{table}",
         r"\centering",
-        rf"\caption{{{escape(shown.caption)}}}",
+        rf"\caption{{{escape(table.caption)}}}",
         rf"\begin{{tabular}}{{{layout}}}",
         r"\toprule",
-        _row([escape(column.name) for column in shown.columns]),
+        _row([escape(column.name) for column in table.columns]),
         r"\midrule",
         *(_row(row) for row in rows),
         r"\bottomrule",

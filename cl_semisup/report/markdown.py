@@ -2,43 +2,43 @@
 
 import re
 
-from cl_semisup.report import table
-from cl_semisup.report.findings import Findings
-from cl_semisup.report.table import Table
+from cl_semisup.report import tables
+from cl_semisup.report.report_data import ReportData
+from cl_semisup.report.tables import Table
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
 
-def page(findings: Findings) -> str:
-    """Question, answer, a table a task, standings, stability, geometry, alikeness, notes, origin."""
-    parts = [f"# {escape(findings.chosen.name)}", "", escape(findings.chosen.question), ""]
-    parts += [f"- {escape(sentence)}" for sentence in findings.answer]
-    parts += ["", escape(findings.progress), ""]
-    for board in findings.boards:
-        parts += _section(table.of_board(board))
-    if findings.overall:
-        parts += _section(table.of_overall(findings.overall, findings.chosen.score, findings.chosen.baseline))
-    for task, figures in findings.stability.items():
-        parts += _section(table.of_stability(task, figures))
-    for board in findings.boards:
-        if geometry := table.of_geometry(board):
+def page(data: ReportData) -> str:
+    """Question, answer, a table a task, overall ranking, stability, geometry, similarity, notes, origin."""
+    parts = [f"# {escape(data.suite.name)}", "", escape(data.suite.question), ""]
+    parts += [f"- {escape(sentence)}" for sentence in data.answer]
+    parts += ["", escape(data.progress), ""]
+    for board in data.boards:
+        parts += _section(tables.board_table(board))
+    if data.overall_ranking:
+        parts += _section(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
+    for task, metrics in data.stability.items():
+        parts += _section(tables.stability_table(task, metrics))
+    for board in data.boards:
+        if geometry := tables.geometry_table(board):
             parts += _section(geometry)
-        if alike := findings.similarity.get(board.task):
-            parts += _section(table.of_similarity(board, alike, [board.baseline] if board.baseline else []))
-    parts += ["## How to read this", "", *(f"- {note_text(note)}" for note in findings.notes), ""]
-    parts += ["## Where it comes from", "", *(f"- {name}: {code(value)}" for name, value in findings.origin), ""]
+        if similarity := data.similarity.get(board.task):
+            parts += _section(tables.similarity_table(board, similarity, [board.baseline] if board.baseline else []))
+    parts += ["## How to read this", "", *(f"- {note_text(note)}" for note in data.notes), ""]
+    parts += ["## Where it comes from", "", *(f"- {name}: {code(value)}" for name, value in data.origin), ""]
     return "\n".join(parts)
 
 
-def _section(shown: Table) -> list[str]:
-    return [f"## {escape(shown.caption)}", "", *lines(shown), ""]
+def _section(table: Table) -> list[str]:
+    return [f"## {escape(table.caption)}", "", *lines(table), ""]
 
 
-def lines(shown: Table) -> list[str]:
-    """A table in GitHub's dialect."""
-    heads = [escape(column.name) for column in shown.columns]
-    rules = ["---:" if column.numeric else ":---" for column in shown.columns]
-    rows = [[escape(entry.text) for entry in row] for row in shown.rows]
+def lines(table: Table) -> list[str]:
+    """A table in GitHub Flavored Markdown."""
+    heads = [escape(column.name) for column in table.columns]
+    rules = ["---:" if column.numeric else ":---" for column in table.columns]
+    rows = [[escape(entry.text) for entry in row] for row in table.rows]
     return [f"| {' | '.join(row)} |" for row in (heads, rules, *rows)]
 
 
@@ -59,7 +59,7 @@ def _spaced(piece: str) -> str:
 
 
 def code(text: str) -> str:
-    """Text as code, whatever backticks it holds."""
+    """Text as code, also if it contains backticks."""
     text = " ".join(text.split())
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""

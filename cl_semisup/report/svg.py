@@ -1,7 +1,7 @@
-"""Small inline SVG pictures: axes, lines, intervals, marks. Colours are CSS classes, so a page's theme rules.
+"""Small inline SVG images: axes, lines, intervals, marks. Colours are CSS classes, which the page's theme defines.
 
-A series is drawn in `currentColor` of a group with class `k0`, `k1`, ...; pages colour those and may hide them. Text is
-escaped here. Coordinates have one decimal, so the same data give the same bytes.
+A series is drawn in `currentColor` of a group with class `k0`, `k1`, ...; pages colour these groups and may hide
+them. Text is escaped here. Coordinates have one decimal, so the same data give the same bytes.
 """
 
 import math
@@ -12,7 +12,6 @@ from html import escape
 
 WIDTH, HEIGHT = 400, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44  # margins around the plot, in user units (pixels at full width)
-SHAPES = 6
 Point = tuple[float, float]
 
 
@@ -42,20 +41,20 @@ class Scale:
         unit = (self.end - self.start) / (high - low)
         return [self.start + (v - low) * unit for v in (map(math.log10, values) if self.log else values)]
 
-    def inside(self, value: float) -> float:
-        """Like a call, with the value moved to the end of the range that it is beyond."""
+    def clamped(self, value: float) -> float:
+        """Like a call, with the value clamped to the range."""
         return self(min(max(value, self.low), self.high))
 
-    def ticks(self, most: int = 6) -> list[float]:
-        """Round values inside the range: steps of 1, 2 or 5, or powers of ten with 2 and 5 between few of them."""
+    def ticks(self, count: int = 6) -> list[float]:
+        """About `count` round values: steps of 1, 2 or 5; on a long logarithmic range 1, 2, 5 or only powers of ten."""
         if self.log and self.high > 5 * self.low:
             low, high = math.log10(self.low), math.log10(self.high)
             factors = (1, 2, 5) if high - low < 1.7 else (1,)
             powers = range(math.floor(low), math.ceil(high) + 1)
-            found = [f * 10.0**power for power in powers for f in factors]
-            found = [v for v in found if self.low * 0.999 <= v <= self.high * 1.001]
-            return found[:: 1 + len(found) // (most + 2)]
-        step = _round_step((self.high - self.low) / most)
+            ticks = [f * 10.0**power for power in powers for f in factors]
+            ticks = [v for v in ticks if self.low * 0.999 <= v <= self.high * 1.001]
+            return ticks[:: 1 + len(ticks) // (count + 2)]
+        step = _round_step((self.high - self.low) / count)
         first = math.ceil(self.low / step - 1e-9)
         return [i * step for i in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
@@ -66,21 +65,21 @@ def _round_step(rough: float) -> float:
 
 
 def span(values: Iterable[float], pad: float = 0.06, log: bool = False) -> tuple[float, float]:
-    """The range of the finite values with some room around; never empty."""
+    """The range of the finite values with a margin; never empty."""
     known = [v for v in values if math.isfinite(v) and (v > 0 or not log)]
     if not known:
         return (0.1, 1.0) if log else (0.0, 1.0)
     low, high = min(known), max(known)
     if log:
-        room = (high / low) ** pad if high > low else 1.5
-        return low / room, high * room
-    room = (high - low) * pad or max(abs(high) * pad, 1e-6)
-    return low - room, high + room
+        margin = (high / low) ** pad if high > low else 1.5
+        return low / margin, high * margin
+    margin = (high - low) * pad or max(abs(high) * pad, 1e-6)
+    return low - margin, high + margin
 
 
 @dataclass(frozen=True)
 class Axes:
-    """A plot's two scales and what they measure. `names` replaces the ticks of the horizontal axis."""
+    """A plot's two scales and their labels. `names_x` replaces the numbers of `ticks_x`."""
 
     x_range: tuple[float, float]
     y_range: tuple[float, float]
@@ -123,18 +122,18 @@ class Axes:
 
 
 def picture(inside: str, title: str, width: float = WIDTH, height: float = HEIGHT) -> str:
-    """An SVG element that says what it shows."""
+    """An SVG element with a title for screen readers."""
     head = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(title)}">'
     return f"{head}{inside}</svg>"
 
 
 def series(index: int, inside: str) -> str:
-    """What belongs to one loss."""
+    """The group of all that belongs to one loss."""
     return f'<g class="k k{index}">{inside}</g>'
 
 
-def line(points: Sequence[Point], dash: int = 0, thin: bool = False) -> str:
-    """A polyline through the finite points, broken where one is not."""
+def line(points: Iterable[Point], dash: int = 0, thin: bool = False) -> str:
+    """A polyline through the finite points, broken at points that are not finite."""
     path, pen = [], "M"
     for x, y in points:
         if not (math.isfinite(x) and math.isfinite(y)):
@@ -153,16 +152,16 @@ def _dash(index: int) -> str:
 
 
 def mark(x: float, y: float, shape: int, title: str) -> str:
-    """A filled mark with a hover text; shapes differ, so that colour is not needed to tell them apart."""
-    drawn = (
+    """A filled mark with a hover text; different shapes make losses distinguishable without colour."""
+    shapes = (
         f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
         f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"/>',
         f'<path d="M{x:.1f} {y - 5:.1f}l4.8 8.4h-9.6z"/>',
         f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z"/>',
         f'<path d="M{x:.1f} {y + 5:.1f}l4.8 -8.4h-9.6z"/>',
         f'<path d="M{x - 4.5:.1f} {y - 1.5:.1f}h3v-3h3v3h3v3h-3v3h-3v-3h-3z"/>',
-    )[shape % SHAPES]
-    return f'<g fill="currentColor">{drawn}<title>{escape(title)}</title></g>'
+    )
+    return f'<g fill="currentColor">{shapes[shape % len(shapes)]}<title>{escape(title)}</title></g>'
 
 
 def whisker(x: float, low: float, high: float) -> str:
@@ -178,13 +177,13 @@ def bar(y: float, low: float, high: float) -> str:
 
 
 def dots(points: Iterable[Point], kind: str) -> str:
-    """Many small dots in one path: a hundredth of the bytes of as many circles."""
+    """Many small dots in one path, with a hundredth of the bytes of circles."""
     path = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in points)
     return f'<path class="dots {kind}" d="{path}"/>' if path else ""
 
 
 def ring(x: float, y: float, kind: str, title: str) -> str:
-    """An open circle around a place, seen on top of dots of its own colour."""
+    """An open circle, visible on top of dots of its own colour."""
     circle = f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5"/>'
     return f'<g class="ring {kind}">{circle}{circle}<title>{escape(title)}</title></g>'
 

@@ -1,46 +1,47 @@
-"""The leaderboard for a terminal: aligned columns, about 110 wide; files hold what has no room."""
+"""The leaderboard for a terminal: aligned columns, about 110 wide; files hold what does not fit."""
 
 import textwrap
 
-from cl_semisup.report import table, wording
-from cl_semisup.report.findings import Findings
-from cl_semisup.report.table import Table
+from cl_semisup.report import tables, wording
+from cl_semisup.report.report_data import ReportData
+from cl_semisup.report.tables import Table
 
 WIDTH = 110
-NARROWEST = 16  # letters of a loss that are always shown
+MIN_LOSS_WIDTH = 16  # characters of a loss that are always shown
 
 
-def text(findings: Findings) -> str:
+def text(data: ReportData) -> str:
     """Question, answer, a table a task, notes."""
-    parts = [*_wrapped([findings.chosen.question]), "", *_wrapped(findings.answer), findings.progress]
-    for board in findings.boards:
-        parts += ["", *lines(table.of_board(board))]
-    if findings.overall:
-        parts += ["", *lines(table.of_overall(findings.overall, findings.chosen.score, findings.chosen.baseline))]
-    return "\n".join([*parts, "", *_wrapped(findings.notes)])
+    parts = [*_wrapped([data.suite.question]), "", *_wrapped(data.answer), data.progress]
+    for board in data.boards:
+        parts += ["", *lines(tables.board_table(board))]
+    if data.overall_ranking:
+        parts += ["", *lines(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))]
+    return "\n".join([*parts, "", *_wrapped(data.notes)])
 
 
-def lines(shown: Table, width: int = WIDTH) -> list[str]:
-    """A table's lines; to fit, optional columns go, the last first, and then the ends of long first entries."""
-    kept = list(range(len(shown.columns)))
-    optional = sorted((column.optional, i) for i, column in enumerate(shown.columns) if column.optional)
-    while optional and _excess(_widths(shown, kept), width) > 0:
-        kept.remove(optional.pop()[1])
-    widths = _widths(shown, kept)
-    widths[0] = max(min(widths[0], NARROWEST), widths[0] - max(_excess(widths, width), 0))
-    rows = [[shown.columns[i].name for i in kept]] + [[row[i].text for i in kept] for row in shown.rows]
-    numeric = [shown.columns[i].numeric for i in kept]
-    body = ["  ".join(_aligned([wording.cut(row[0], widths[0]), *row[1:]], widths, numeric)).rstrip() for row in rows]
-    return [shown.caption, body[0], "-" * len(max(body, key=len)), *body[1:]]
+def lines(table: Table, width: int = WIDTH) -> list[str]:
+    """A table's lines; to fit, optional columns are left out, then long names of losses are shortened."""
+    columns = list(range(len(table.columns)))
+    optional = sorted((column.optional, i) for i, column in enumerate(table.columns) if column.optional)
+    while optional and _excess(_widths(table, columns), width) > 0:
+        columns.remove(optional.pop()[1])
+    widths = _widths(table, columns)
+    widths[0] = max(min(widths[0], MIN_LOSS_WIDTH), widths[0] - max(_excess(widths, width), 0))
+    rows = [[table.columns[i].name for i in columns]] + [[row[i].text for i in columns] for row in table.rows]
+    numeric = [table.columns[i].numeric for i in columns]
+    rows = [[wording.ellipsize(row[0], widths[0]), *row[1:]] for row in rows]
+    body = ["  ".join(_aligned(row, widths, numeric)).rstrip() for row in rows]
+    return [table.caption, body[0], "-" * len(max(body, key=len)), *body[1:]]
 
 
 def _excess(widths: list[int], width: int) -> int:
-    """How many letters a row of these columns is too long."""
+    """By how many characters a row of these columns is too long."""
     return sum(widths) + 2 * (len(widths) - 1) - width
 
 
-def _widths(shown: Table, kept: list[int]) -> list[int]:
-    return [max([len(shown.columns[i].name), *(len(row[i].text) for row in shown.rows)]) for i in kept]
+def _widths(table: Table, columns: list[int]) -> list[int]:
+    return [max([len(table.columns[i].name), *(len(row[i].text) for row in table.rows)]) for i in columns]
 
 
 def _aligned(row: list[str], widths: list[int], numeric: list[bool]) -> list[str]:

@@ -1,79 +1,82 @@
-"""Numbers as people read them: scores in percent, `92.2 ± 1.8`, a dash where a number would mislead."""
+"""Numbers as text: scores in percent, `92.2 ± 1.8`, and a dash where a number would mislead."""
 
 import math
 
-from cl_semisup.report.ranking import Bounded
-from cl_semisup.results.leaderboard import Estimate
+from cl_semisup.report.ranking import Interval
+from cl_semisup.results.statistics import MeanCI
 
 DASH = "—"
 MINUS = "\N{MINUS SIGN}"
 TIMES_OR_OVER = "\N{MULTIPLICATION SIGN}\N{DIVISION SIGN}"
 
 
-def percent(found: Estimate, of: int = 0) -> str:
-    """`92.2 ± 1.8`; a single value has no interval; a missing run leaves a dash and `4/5`."""
-    return with_half(Estimate(100 * found.mean, 100 * found.half, found.n), ".1f", of)
+def format_number(value: float, spec: str = ".2f") -> str:
+    return DASH if math.isnan(value) else f"{value:z{spec}}"  # z: no negative zero
 
 
-def points(found: Estimate) -> str:
+def format_mean_ci(value: MeanCI, spec: str = ".2f", repetitions: int = 0) -> str:
+    """`0.98 ± 0.01`; without a mean a dash and, if `repetitions` are given, how many there are: `4/5`."""
+    if math.isnan(value.mean):
+        return f"{DASH} {value.n}/{repetitions}" if repetitions else DASH
+    return f"{value.mean:z{spec}}" + _plus_minus(value.ci_half_width, spec)
+
+
+def format_percent(value: MeanCI, repetitions: int = 0) -> str:
+    """A share in percent: `92.2 ± 1.8`."""
+    return format_mean_ci(MeanCI(100 * value.mean, 100 * value.ci_half_width, value.n), ".1f", repetitions)
+
+
+def format_points(value: MeanCI) -> str:
     """A difference of scores in percentage points, signed: `+0.4 ± 2.0`."""
-    if math.isnan(found.mean):
+    if math.isnan(value.mean):
         return DASH
-    mean = f"{100 * found.mean:+.1f}".replace("-", MINUS)
-    return (mean if mean.strip(f"+{MINUS}0.") else "0.0") + (
-        "" if math.isnan(found.half) else f" ± {100 * found.half:.1f}"
-    )
+    mean = f"{100 * value.mean:+.1f}".replace("-", MINUS)
+    return (mean if mean.strip(f"+{MINUS}0.") else "0.0") + _plus_minus(100 * value.ci_half_width, ".1f")
 
 
-def plain(value: float, form: str = ".2f") -> str:
-    return DASH if math.isnan(value) else f"{value:z{form}}"  # z: no negative zero
+def _plus_minus(ci_half_width: float, spec: str) -> str:
+    return "" if math.isnan(ci_half_width) else f" ± {ci_half_width:{spec}}"
 
 
-def with_half(found: Estimate, form: str = ".2f", of: int = 0) -> str:
-    """`0.98 ± 0.01` in the unit it has; a missing run leaves a dash and, if they are `of` so many, `4/5`."""
-    if math.isnan(found.mean):
-        return f"{DASH} {found.n}/{of}" if of else DASH
-    return f"{found.mean:z{form}}" + ("" if math.isnan(found.half) else f" ± {found.half:{form}}")
-
-
-def bounded(found: Bounded | None, form: str = ".1f", scale: float = 1.0) -> str:
+def format_interval(interval: Interval | None, spec: str = ".1f", scale: float = 1.0) -> str:
     """`1.5 [1.0, 2.5]`"""
-    if found is None or math.isnan(found.value):
+    if interval is None or math.isnan(interval.value):
         return DASH
-    value, low, high = (format(scale * x, form) for x in (found.value, found.low, found.high))
+    value, low, high = (format(scale * x, spec) for x in (interval.value, interval.low, interval.high))
     return f"{value} [{low}, {high}]"
 
 
-def rate(log10: Estimate, of: int) -> str:
-    """A learning rate from its log10, with the factor of its interval, times or over: `0.3 x/ 1.4 (5/6)`."""
+def format_learning_rate(log10: MeanCI, repetitions: int) -> str:
+    """A learning rate from its log10, the interval as a factor, repetitions that have one: `0.3 ×÷ 1.4 (5/6)`."""
     if math.isnan(log10.mean):
         return "none"
-    factor = "" if math.isnan(log10.half) or log10.half < 5e-3 else f" {TIMES_OR_OVER} {10**log10.half:.2g}"
-    return f"{10**log10.mean:.3g}{factor}" + (f" ({log10.n}/{of})" if log10.n < of else "")
+    width = log10.ci_half_width
+    factor = "" if math.isnan(width) or width < 5e-3 else f" {TIMES_OR_OVER} {10**width:.2g}"
+    return f"{10**log10.mean:.3g}{factor}" + (f" ({log10.n}/{repetitions})" if log10.n < repetitions else "")
 
 
-def seconds(value: float) -> str:
-    """Three digits at most: `2.3`, `140`, `5200`."""
-    return plain(value, ".1f" if value < 100 else ".0f")
+def format_seconds(value: float) -> str:
+    """At most one decimal: `2.3`, `140`, `5200`."""
+    return format_number(value, ".1f" if value < 100 else ".0f")
 
 
-def times(value: float) -> str:
-    """`1.3x`, `12x`: a multiple of something."""
-    return plain(value, ".1f" if value < 9.95 else ".0f") + ("" if math.isnan(value) else "x")
+def format_ratio(value: float) -> str:
+    """`1.3x`, `12x`"""
+    return format_number(value, ".1f" if value < 9.95 else ".0f") + ("" if math.isnan(value) else "x")
 
 
-def endings(ended: dict[str, int]) -> str:
+def format_status_counts(counts: dict[str, int]) -> str:
     """`ok 10, diverged 2`"""
-    return ", ".join(f"{ending} {count}" for ending, count in ended.items())
+    return ", ".join(f"{status} {count}" for status, count in counts.items())
 
 
-def count(n: int, what: str) -> str:
+def pluralize(n: int, noun: str) -> str:
     """`1 loss`, `3 losses`, `2 data sets`"""
-    plural = what + ("es" if what.endswith("s") else "s")
-    return f"{n} {what if n == 1 else plural}"
+    plural = noun + ("es" if noun.endswith("s") else "s")
+    return f"{n} {noun if n == 1 else plural}"
 
 
-def cut(text: str, most: int) -> str:
-    """A text that has no room without its middle: names of one loss's settings often differ at the end alone."""
-    head = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:head]}…{text[len(text) - (most - 1 - head) :]}"
+def ellipsize(text: str, max_length: int) -> str:
+    """Shorten a text in its middle: names of one loss with several settings often differ only at the end."""
+    head = (max_length - 1) // 2
+    return text if len(text) <= max_length else f"{text[:head]}…{text[len(text) - (max_length - 1 - head) :]}"

@@ -1,1 +1,1 @@
-"""What is kept: records, what makes them comparable, and leaderboards. Never torch."""
+"""Stored results: records, what makes them comparable, and leaderboards. Never torch."""

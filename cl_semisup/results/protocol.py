@@ -1,4 +1,4 @@
-"""What makes two numbers comparable, hashed: rows with different fingerprints are never ranked together."""
+"""The evaluation protocol of a run and its hash: rows with different fingerprints are never ranked together."""
 
 import hashlib
 import json
@@ -14,26 +14,25 @@ VERSION = 1  # raised whenever a change outside the plug-in files moves a score;
 
 
 def versions(run: Run) -> dict[str, str]:
-    """`folder.name` -> version of every plug-in file behind a run: bases of losses, data that probes look at."""
-    found = {}
-    asked = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
-    for folder, named in asked.items():
-        for name in _names(named, folder):
-            found[f"{folder}.{name}"] = plugins.version(folder, name)
+    """`folder.name` -> version of every plug-in file of a run, also bases of losses and data sets of probes."""
+    hashes = {}
+    choices = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
+    for folder, choice in choices.items():
+        for name in _names(choice):
+            hashes[f"{folder}.{name}"] = plugins.version(folder, name)
     for name in run.probes:
-        found[f"evaluation.{name}"] = plugins.version("evaluation", name)
-    for named in probed_datasets(run):
-        (name,) = named
-        found[f"datasets.{name}"] = plugins.version("datasets", name)
-    return dict(sorted(found.items()))
+        hashes[f"evaluation.{name}"] = plugins.version("evaluation", name)
+    for (name,) in probed_datasets(run):
+        hashes[f"datasets.{name}"] = plugins.version("datasets", name)
+    return dict(sorted(hashes.items()))
 
 
 def probed_datasets(run: Run) -> list[Named]:
-    """The data sets beside its own that a run's probes look at: what a probe's setting `datasets` names."""
-    found: list[Named] = []
+    """The data sets beside its own that a run's probes evaluate: what a probe's setting `datasets` names."""
+    datasets: list[Named] = []
     for settings in run.probes.values():
-        found += [named for named in settings.get("datasets", []) if named not in found]
-    return found
+        datasets += [dataset for dataset in settings.get("datasets", []) if dataset not in datasets]
+    return datasets
 
 
 def settings(
@@ -42,13 +41,15 @@ def settings(
     """Everything that two runs must share for their scores to be compared.
 
     Args:
-        run: as asked
-        data_hash, precision: as resolved
-        probed: name -> content hash of the data sets that probes looked at beside the run's own
-        plain: said only of runs that took no fast path: last digits move, and small differences grow in training
+        run: its settings
+        data_hash, precision: as resolved on the machine
+        probed: name -> content hash of the data sets that probes evaluated beside the run's own
+        plain: True for runs without fast paths, whose last digits differ; small differences grow in training
     """
-    pieces = {key: value for key, value in versions(run).items() if not key.startswith(("losses.", "optimizers."))}
-    kept = {
+    plugin_versions = {
+        key: value for key, value in versions(run).items() if not key.startswith(("losses.", "optimizers."))
+    }
+    shared = {
         "version": VERSION,
         "dataset": run.dataset,
         "data_hash": data_hash,
@@ -58,9 +59,11 @@ def settings(
         "views": run.views,
         "probes": run.probes,
         "precision": precision,
-        "pieces": pieces,
+        "pieces": plugin_versions,
     }
-    return kept | ({"probed_data": dict(sorted(probed.items()))} if probed else {}) | ({"plain": True} if plain else {})
+    return (
+        shared | ({"probed_data": dict(sorted(probed.items()))} if probed else {}) | ({"plain": True} if plain else {})
+    )
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -69,23 +72,21 @@ def fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def stale(record: dict[str, Any]) -> list[str]:
-    """Plug-in files that changed since a record was made, and `protocol` if the rest did; [] while it is current.
+def stale_parts(record: dict[str, Any]) -> list[str]:
+    """Plug-in files that changed since a record was made, and `protocol` if VERSION did; [] for a current record.
 
-    A user's own file that is not at hand cannot be judged and counts as unchanged.
+    A user's own file that is not loaded counts as unchanged.
     """
-    then, now = record["versions"]["plugins"], versions(Run.from_dict(record["run"]))
-    moved = [key for key in now if now[key] != plugins.MISSING and then.get(key) != now[key]]
-    return moved + (["protocol"] if record["protocol"]["settings"]["version"] != VERSION else [])
+    recorded, current = record["versions"]["plugins"], versions(Run.from_dict(record["run"]))
+    changed = [key for key in current if current[key] != plugins.MISSING and recorded.get(key) != current[key]]
+    return changed + (["protocol"] if record["protocol"]["settings"]["version"] != VERSION else [])
 
 
-def _names(named: dict[str, Any], folder: str) -> list[str]:
-    """The plug-in names in a choice, also those nested as settings: {"clop": {"base": {"nt_xent": {}}}} names two."""
-    found = []
-    for name, params in named.items():
-        if name != UNTRAINED:
-            found.append(name)
+def _names(choice: dict[str, Any]) -> list[str]:
+    """The plug-in names in a choice, also the nested ones: {"clop": {"base": {"nt_xent": {}}}} names two."""
+    names = [name for name in choice if name != UNTRAINED]
+    for params in choice.values():
         for value in params.values():
             if isinstance(value, dict):
-                found += _names(value, folder)
-    return found
+                names += _names(value)
+    return names

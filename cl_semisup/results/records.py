@@ -1,10 +1,10 @@
-"""One run, one fact, one file: written atomically, read with its schema checked. A file there means the run is over.
+"""One file a run: written atomically, checked when read. Where the file exists, the run is over.
 
-<results>/records/<data set>/<loss>/<id>.json           the record: what was asked, what came out, at what cost
-<results>/records/<data set>/<loss>/<id>.curves.json    its curves, spectrum, picture and the like, for reports
+<results>/records/<data set>/<loss>/<id>.json           the record: settings, scores, cost
+<results>/records/<data set>/<loss>/<id>.curves.json    curves, spectrum, embedding plot and the like, for reports
 
-Records may come from strangers: one is read only if it is a plain file of its own, of a sane size, with every field of
-the right kind, and about the run that its name says. Nothing is written through a link that leads out of the folder.
+Records may come from strangers: a record is read only if it is a regular file of a sane size, every field has the right
+type, and it belongs to the run of its file name. Nothing is written through a link that leads out of the folder.
 """
 
 import contextlib
@@ -22,15 +22,15 @@ from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py
-LARGEST = 1e100  # of any figure in a record: its square is still a number, so statistics cannot overflow
-MAX_BYTES = 16_000_000  # of a file that is read; a record has some 5,000, curves some 50,000
+MAX_VALUE = 1e100  # of any number in a record: its square is finite, so statistics cannot overflow
+MAX_BYTES = 16_000_000  # of a file that is read; a record has about 5,000, curves about 50,000
 STATUSES = ("ok", "collapsed", "diverged", "failed")
 Record = dict[str, Any]
 
 
 def path_of(results: Path, run: Run) -> Path:
-    """Where the record of a run lies or will lie."""
-    dataset, loss = run.cell
+    """The path of a run's record, whether it exists or not."""
+    dataset, loss = run.record_folder
     if not (dataset.isidentifier() and loss.isidentifier()):
         raise ResultsError(f"a run of {dataset!r} and {loss!r} has no record: names of plug-ins are plain words.")
     return results / f"records/{dataset}/{loss}/{run.id}.json"
@@ -41,7 +41,7 @@ def curves_path(record: Path) -> Path:
 
 
 def write(results: Path, run: Run, record: Record, curves: dict[str, Any]) -> Path:
-    """Write the curves, then the record; a crash at any instant leaves either no record or a whole one."""
+    """Write the curves, then the record; after a crash there is either no record or a whole one."""
     path = path_of(results, run)
     stay_inside(results, path)
     write_json(curves_path(path), curves, indent=None)
@@ -50,12 +50,12 @@ def write(results: Path, run: Run, record: Record, curves: dict[str, Any]) -> Pa
 
 
 def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
-    """JSON with sorted keys, atomically; NaN and infinity are refused, since they are not JSON."""
+    """Write JSON with sorted keys, atomically; NaN and infinity are refused, since they are not JSON."""
     write_text(path, json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Temporary file in the same folder, flushed to disk, renamed over the target, the folder flushed too."""
+    """Write atomically: flush a temporary file in the same folder to disk, rename it, flush the folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.stem}.")
@@ -76,22 +76,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def stay_inside(results: Path, path: Path) -> None:
-    """Refuse to write where a link leads out of the results folder, which may have come from elsewhere."""
+    """Raise ResultsError if a link leads out of the results folder, which may come from a stranger."""
     if not path.parent.resolve().is_relative_to(results.resolve()):
         raise ResultsError(f"{path}: must lie in {results}. Got a link to {path.parent.resolve()}. Remove the link.")
 
 
 def read(path: Path) -> Record:
-    """A record, or ResultsError that says what is wrong with the file."""
+    """Read a record; ResultsError says what is wrong with the file."""
     try:
         record: Any = _read_json(path)
     except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(
             f"{path}: must be a record in JSON: {error}. Delete it; the run is then done again."
         ) from None
-    wrong = _fault(record, path)
-    if wrong:
-        raise ResultsError(f"{path}: {wrong} Delete it; the run is then done again.")
+    if problem := _problem(record, path):
+        raise ResultsError(f"{path}: {problem} Delete it; the run is then done again.")
     return record if record["schema"] == SCHEMA else _upgraded(record)
 
 
@@ -110,7 +109,7 @@ def _upgraded(record: Record) -> Record:
 
 
 def read_curves(path: Path) -> dict[str, Any]:
-    """The curves beside a record; {} where there are none."""
+    """The curves beside a record; {} if there are none."""
     try:
         curves = _read_json(curves_path(path))
     except (OSError, ValueError, RecursionError):
@@ -121,16 +120,16 @@ def read_curves(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> Any:
-    """What a plain file of a sane size holds; a link or a pipe is none. Numbers are finite, text can be written."""
+    """The value in a regular file of a sane size, no link or pipe; its numbers are finite and its text is valid."""
     for part in (path, path.parent, path.parent.parent):  # the folders of the loss and of the data set
         if part.is_symlink():
             raise ValueError(f"{part} is a link")
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
         raise ValueError(f"it is no file, or larger than {MAX_BYTES} bytes")
     text = path.read_text("utf-8")
     value = json.loads(text, parse_constant=_refuse_constant)
-    if "\\ud" in text.lower():  # half a surrogate pair, which no file can hold, may be among these
+    if "\\ud" in text.lower():  # may hold half a surrogate pair, which cannot be encoded
         json.dumps(value, ensure_ascii=False).encode()
     return value
 
@@ -139,30 +138,26 @@ def _refuse_constant(word: str) -> float:
     raise ValueError(f"{word} is no number")
 
 
-def find(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
-    """Run id -> record, of those runs that have one."""
-    found = {}
-    for run in runs:
-        path = path_of(results, run)
-        if path.exists():
-            found[run.id] = read(path)
-    return found
+def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
+    """Run id -> record, of the runs that have one."""
+    paths = {run.id: path_of(results, run) for run in runs}
+    return {run_id: read(path) for run_id, path in paths.items() if path.exists()}
 
 
-def every(results: Path) -> Iterator[Path]:
-    """The files of all records in a results folder, sorted."""
+def all_paths(results: Path) -> Iterator[Path]:
+    """The paths of all records in a results folder, sorted."""
     files = sorted((results / "records").glob("*/*/*.json"))
     return (path for path in files if not path.name.endswith(".curves.json") and not path.name.startswith("."))
 
 
-def writable(results: Path) -> None:
-    """Make the folder and try to write in it, before anything is computed."""
+def check_writable(results: Path) -> None:
+    """Make the folder and try to write in it; ResultsError says why it fails."""
     try:
         results.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=results) as file:
             file.write(b"x" * 65536)
             file.flush()
-        for path in results.iterdir():  # records, states, claims, reports of suites
+        for path in results.iterdir():  # folders of records, checkpoints, claims and suites
             stay_inside(results, path / "file")
     except OSError as error:
         raise ResultsError(_explain(results, error)) from error
@@ -171,8 +166,8 @@ def writable(results: Path) -> None:
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 
-def _fault(record: Any, path: Path) -> str:
-    """The first broken rule of a record; other fields than ours are left alone."""
+def _problem(record: Any, path: Path) -> str:
+    """The first broken rule of a record, or ""; unknown fields are ignored."""
     if not isinstance(record, dict) or type(record.get("schema")) is not int:
         return "must be a record with a schema number."
     if record["schema"] > SCHEMA:
@@ -187,15 +182,15 @@ def _fault(record: Any, path: Path) -> str:
         return f"holds the record {record['id']!r}, which belongs in another file."
     if digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return _fault_inside(record)
+    return _problem_inside(record)
 
 
-def _fault_inside(record: Record) -> str:
-    """The parts that reports compute with."""
+def _problem_inside(record: Record) -> str:
+    """The first broken rule of the parts that reports compute with."""
     for part in ("scores", "diagnostics", "cost"):
         for name, value in record[part].items():
-            missing = value is None and part == "diagnostics"
-            if not missing and not (type(value) in (int, float) and abs(value) <= LARGEST):
+            undefined = value is None and part == "diagnostics"
+            if not undefined and not (type(value) in (int, float) and abs(value) <= MAX_VALUE):
                 return f"needs a number as {part}.{name}. Got {value!r:.40}."
     if not isinstance(record["versions"].get("plugins"), dict):
         return "needs the versions of its plug-ins."
@@ -207,7 +202,7 @@ def _fault_inside(record: Record) -> str:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable; some file systems do not know how, which costs durability and not atomicity."""
+    """Make a rename durable. A file system that cannot do it loses durability, not atomicity."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""What a report needs of a suite: its question and its runs, kept beside the results so that reading needs no torch."""
+"""What a report needs of a suite: its question and runs, stored beside the results so that a report needs no torch."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SuiteSnapshot:
-    """A checked suite in plain data; `text_hash` and `code` tell whether its file, or what read it, has changed."""
+    """A checked suite as plain data; the hashes `text_hash` (suite file) and `code` (package) detect a stale one."""
 
     name: str
     file: str
@@ -36,22 +36,22 @@ class SuiteSnapshot:
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
-        plain = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
-        records.write_json(_path(results, self.name), plain, indent=None)
+        content = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
+        records.write_json(_path(results, self.name), content, indent=None)
 
     def folder(self, results: Path) -> Path:
-        """Where the suite's leaderboard and report go."""
+        """The folder of the suite's leaderboard and report."""
         return results / self.name
 
 
 def load(results: Path, name: str) -> SuiteSnapshot:
-    """The selection of a suite that has run in this results folder."""
+    """The snapshot of a suite that has run in this results folder; InputError says why there is none."""
     path = _path(results, name)
     try:
-        plain: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        found = SuiteSnapshot(**plain | {"runs": tuple(Run.from_dict(run) for run in plain["runs"])})
-        _check(found, path)
-        return found
+        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
+        _check(suite, path)
+        return suite
     except FileNotFoundError:
         raise InputError(
             f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
@@ -60,14 +60,14 @@ def load(results: Path, name: str) -> SuiteSnapshot:
         raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
 
 
-def _check(found: SuiteSnapshot, path: Path) -> None:
-    """The file may be a stranger's: its name must be that of its folder, or reports would be written elsewhere."""
-    if found.name != path.parent.name:
-        raise ValueError(f"it is of the suite {found.name!r}")
-    words = (found.file, found.question, found.baseline, found.score, found.text_hash, found.data_dir or "")
-    if not all(isinstance(word, str) for word in words):
+def _check(suite: SuiteSnapshot, path: Path) -> None:
+    """The file may come from a stranger: the suite must have its folder's name, or reports would go elsewhere."""
+    if suite.name != path.parent.name:
+        raise ValueError(f"it is of the suite {suite.name!r}")
+    texts = (suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.data_dir or "")
+    if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline and score must be text")
-    for run in found.runs:
+    for run in suite.runs:
         records.path_of(path.parent, run)
 
 
@@ -75,14 +75,14 @@ def current(results: Path, suite_file: Path, data_dir: str | None = None) -> Sui
     """The stored snapshot of a suite file that has not changed since; with `data_dir`, only if that was given then."""
     if not suite_file.is_file():
         return None
-    wanted = text_hash(suite_file)
+    file_hash = text_hash(suite_file)
     for path in sorted(results.glob("*/suite.json"), key=lambda path: path.parent.name != suite_file.stem):
         try:
-            found = load(results, path.parent.name)
+            suite = load(results, path.parent.name)
         except InputError:
             continue
-        if found.text_hash == wanted and data_dir in (None, found.data_dir):
-            return found
+        if suite.text_hash == file_hash and data_dir in (None, suite.data_dir):
+            return suite
     return None
 
 
@@ -91,7 +91,7 @@ def text_hash(suite_file: Path) -> str:
 
 
 def code_hash() -> str:
-    """Of the package: another version may ask other runs for the same text. The files of plug-ins are not in it."""
+    """Hash of the package, without a user's own plug-ins: another version may make other runs of the same suite."""
     package = Path(__file__).parents[1]
     sources = sorted(package.rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]

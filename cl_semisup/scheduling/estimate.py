@@ -64,7 +64,7 @@ def _like(run: Run) -> str:
 def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
     """Medians over finished runs that are alike."""
     costs = defaultdict(list)
-    found = records.find(results, runs)
+    found = records.read_all(results, runs)
     for run in runs:
         record = found.get(run.id)
         if record and record["status"] in ("ok", "collapsed"):

@@ -61,7 +61,7 @@ def _wanted(path: Path, redo: str) -> bool:
         return True
     if redo == "failed":
         return bool(records.read(path)["status"] == "failed")
-    return redo == "stale" and bool(protocol.stale(records.read(path)))
+    return redo == "stale" and bool(protocol.stale_parts(records.read(path)))
 
 
 def run_all(

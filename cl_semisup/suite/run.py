@@ -64,7 +64,7 @@ class Run:
         return digest(renamed.first_words({key: value for key, value in fields.items() if value is not None}))
 
     @property
-    def cell(self) -> tuple[str, str]:
+    def record_folder(self) -> tuple[str, str]:
         """The folder of its record: (data set, loss)."""
         return next(iter(self.dataset)), next(iter(self.loss))
 

@@ -76,7 +76,7 @@ def written(folder: Path, losses: str, epochs: int = 1) -> Path:
 
 def every_record(results: Path) -> dict[str, dict[str, Any]]:
     """Loss -> record."""
-    return {path.parent.name: records.read(path) for path in records.every(results)}
+    return {path.parent.name: records.read(path) for path in records.all_paths(results)}
 
 
 def test_two_processes_write_the_records_of_one_and_tell_a_failure_of_either(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_stopped_training_saves_its_state_on_all_processes_and_goes_on_from_it
     assert again.returncode == 0, output
     record = every_record(results)["nt_xent"]
     assert record["status"] == "ok"
-    (path,) = (path for path in records.every(results) if path.parent.name == "nt_xent")
+    (path,) = (path for path in records.all_paths(results) if path.parent.name == "nt_xent")
     history = records.read_curves(path)["history"]
     assert history["loss"][0] == MARK  # as in the state that it went on from
     assert history["step"][-1] == record["resolved"]["steps"] - 1

@@ -17,11 +17,12 @@ from cl_semisup.evaluation import Features
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.measures import geometry
-from cl_semisup.report import table
-from cl_semisup.report.findings import Findings
+from cl_semisup.report import tables
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.similarity import Similarity
-from cl_semisup.results import leaderboard, records
+from cl_semisup.results import records
 from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.results.statistics import mean_ci
 from cl_semisup.suite.suite import Suite
 from tests.evaluation.test_evaluation import PROBES, embedded, measure
 from tests.helpers import metrics as oracles
@@ -132,13 +133,13 @@ def test_with_nothing_to_compare_nothing_is_kept(test: Tensor) -> None:
 # the table ----------------------------------------------------------------------------------------------------------
 
 
-def alike(results: Path, grams: dict[tuple[str, int], Any], status: str = "ok") -> tuple[Findings, Similarity | None]:
+def alike(results: Path, grams: dict[tuple[str, int], Any], status: str = "ok") -> tuple[ReportData, Similarity | None]:
     """Of records that keep these entries by (loss, repetition)."""
     runs = [run(loss, repetition) for loss, repetition in grams]
     for one, entries in zip(runs, grams.values(), strict=True):
         kept = {} if entries is None else {"gram": entries}
         write(results, one, 0.5, status, diagnostics={"gram_images": 4.0 * bool(kept)}, curves=kept)
-    findings = Findings.of(results, select(runs))
+    findings = ReportData.read(results, select(runs))
     return findings, next(iter(findings.similarity.values()), None)
 
 
@@ -149,12 +150,14 @@ def test_losses_are_paired_by_repetition_and_compared_with_themselves_over_repet
     assert found.images == 4
     assert found.between["clop", "nt_xent"] == found.between["nt_xent", "clop"]
     assert found.between["clop", "nt_xent"].mean == pytest.approx(0.5)  # 1 and 0
-    assert found.between["clop", "nt_xent"].half == pytest.approx(12.7062 / 2, rel=1e-4)  # t(0.975, 1) sd / sqrt(2)
+    assert found.between["clop", "nt_xent"].ci_half_width == pytest.approx(
+        12.7062 / 2, rel=1e-4
+    )  # t(0.975, 1) sd / sqrt(2)
     assert found.within == pytest.approx({"nt_xent": 0.0, "clop": 1.0})
     (board,) = findings.boards
-    visible_labels = table.of_similarity(board, found, ["nt_xent"])
-    assert [column.name for column in visible_labels.columns] == ["loss", "CKA to nt_xent", "between repetitions"]
-    assert [[entry.text for entry in row] for row in visible_labels.rows] == [
+    table = tables.similarity_table(board, found, ["nt_xent"])
+    assert [column.name for column in table.columns] == ["loss", "CKA to nt_xent", "between repetitions"]
+    assert [[entry.text for entry in row] for row in table.rows] == [
         ["clop", "0.50 ± 6.35", "1.00"],
         ["nt_xent", "itself", "0.00"],
     ]
@@ -174,8 +177,8 @@ def test_what_is_no_gram_or_of_other_images_leaves_a_dash(tmp_path: Path, entrie
     assert texts == {"clop": ["— 1/2", "—"], "nt_xent": ["itself", "1.00"]}
 
 
-def _rows(findings: Findings, found: Similarity) -> tuple[tuple[table.Entry, ...], ...]:
-    return table.of_similarity(findings.boards[0], found, ["nt_xent"]).rows
+def _rows(findings: ReportData, found: Similarity) -> tuple[tuple[tables.Entry, ...], ...]:
+    return tables.similarity_table(findings.boards[0], found, ["nt_xent"]).rows
 
 
 def test_a_loss_with_other_repetitions_is_not_paired(tmp_path: Path) -> None:
@@ -188,7 +191,7 @@ def test_a_loss_with_other_repetitions_is_not_paired(tmp_path: Path) -> None:
 def test_reports_of_suites_without_the_probe_do_not_speak_of_it(tmp_path: Path, entries: Any) -> None:
     findings, found = alike(tmp_path, {("nt_xent", r): entries for r in range(2)})
     assert found is None
-    report.make(tmp_path, findings.chosen)
+    report.make(tmp_path, findings.suite)
     for name in ("leaderboard.md", "report.html", "leaderboard.csv"):
         text = (tmp_path / "made" / name).read_text("utf-8")
         assert "Alikeness" not in text
@@ -207,7 +210,7 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
     for one in asked.runs:
         record, curves = executor(one)
         assert record["status"] == "ok", record["reason"]
-        features[one.cell[1], one.repetition] = looked[-1]
+        features[one.record_folder[1], one.repetition] = looked[-1]
         path = records.write(tmp_path, one, record, curves)
         assert len(records.curves_path(path).read_text("utf-8")) < 60_000
 
@@ -217,7 +220,7 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
     for loss in ("clop", "untrained"):
         expected = [by_loops(features[loss, r], features["nt_xent", r]) for r in range(2)]
         assert rows.loc[loss, "cka_to_baseline"] == pytest.approx(np.mean(expected), abs=0.02)  # 12 images, rounded
-        half = leaderboard.estimate(expected).half
+        half = mean_ci(expected).ci_half_width
         assert rows.loc[loss, "cka_to_baseline_half"] == pytest.approx(half, abs=0.3)
         apart = by_loops(features[loss, 0], features[loss, 1])
         assert rows.loc[loss, "cka_between_repetitions"] == pytest.approx(apart, abs=0.02)
@@ -231,4 +234,4 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
 def test_every_column_of_the_geometry_table_is_something_that_a_probe_finds() -> None:
     settings: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}
     found = {name for probe in PROBES for name in measure(probe, embedded(), **settings.get(probe, {})).diagnostics}
-    assert table.GEOMETRY.keys() <= found
+    assert tables.GEOMETRY.keys() <= found

@@ -158,4 +158,4 @@ def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path:
 def test_an_unwritable_results_folder_is_told_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="Name a folder, not a file, with --results"):
-        records.writable(tmp_path / "file")
+        records.check_writable(tmp_path / "file")

@@ -33,7 +33,7 @@ TAIL = {"factor": 10.0, "shape": "exponential", "order": "index"}
 @pytest.fixture
 def run(parse: Parse, text: str) -> Run:
     """A trained run of a loss without labels."""
-    return next(run for run in parse(text).runs if run.cell[1] == "nt_xent")
+    return next(run for run in parse(text).runs if run.record_folder[1] == "nt_xent")
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_a_suite_trains_once_and_writes_every_record(
     outcome = scheduler.run_all(tmp_path, scheduler.missing(tmp_path, shared), InProcess())
     assert outcome.statuses == {"ok": 2}
     assert len(calls) == 2
-    assert [record["cost"]["trained_for"] for record in records.find(tmp_path, shared).values()] == [2] * 4
+    assert [record["cost"]["trained_for"] for record in records.read_all(tmp_path, shared).values()] == [2] * 4
     assert scheduler.missing(tmp_path, shared) == []
     scheduler.run_all(tmp_path, shared[:2], InProcess(), share=False)
     assert len(calls) == 4
@@ -176,7 +176,7 @@ def test_a_shared_training_goes_on_to_the_bit_after_kill_9(
     runs, results = [run, replace(run, label_fraction=0.5)], tmp_path / "results"
     assert scheduler.run_all(results, runs, engine()).statuses == {"ok": 2}
     assert (tmp_path / "faults" / "calls").stat().st_size < 100  # 88 steps, and the killed one again
-    found = records.find(results, runs)
+    found = records.read_all(results, runs)
     alone_ = [Executor(Machine("cpu", "data"))(one)[0] for one in runs]
     assert [found[one.id]["scores"] for one in runs] == [record["scores"] for record in alone_]
     assert not list((results / "checkpoints").iterdir())

@@ -36,7 +36,7 @@ def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, 
     runs = [asked("none", at=at) for at in range(6)]
     with pytest.raises(ResultsError, match=r"No space left on device\. (Free some space|Check the results folder)"):
         scheduler.run_all(small, runs, InProcess())
-    done = [records.read(path) for path in records.every(small)]
+    done = [records.read(path) for path in records.all_paths(small)]
     assert 0 < len(done) < len(runs)
     assert not list(small.rglob(".tmp-*"))
     subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)

@@ -200,7 +200,7 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
     words = (str(TINY), "--results", str(there), "--engine", "ray", "--address", cluster.address)
 
     def until(count: int, process: subprocess.Popen[str]) -> None:
-        while len(list(records.every(there))) < count and process.poll() is None:
+        while len(list(records.all_paths(there))) < count and process.poll() is None:
             time.sleep(0.1)
 
     process = command(*words)
@@ -209,7 +209,7 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 130, output
     assert "Traceback" not in output
-    before = len(list(records.every(there)))
+    before = len(list(records.all_paths(there)))
     process = command(*words)
     until(before + 2, process)
     cluster.remove_node(lost, allow_graceful=False)  # as hard as it gets: SIGKILL

@@ -27,7 +27,7 @@ def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine
     batch.write_text(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
     def done() -> int:
-        return len(list(records.every(there)))
+        return len(list(records.all_paths(there)))
 
     (tmp_path / "slurm").mkdir()
     with Slurm(tmp_path / "slurm") as cluster:

@@ -43,8 +43,8 @@ def test_what_is_exported_is_what_the_record_says(tmp_path: Path, runs: list[Run
     assert good.name == f"digits/clop/labels-10%-lr-0.1-batch-64-r-0-{good.id}"
     assert good.settings["loss.clop.weight"] == 0.5
     assert good.settings["loss.clop.base.nt_xent.temperature"] == 0.2
-    assert good.figures["score/linear_top1"] == 0.75
-    assert good.figures["cost/train_seconds"] == 3.5
+    assert good.metrics["score/linear_top1"] == 0.75
+    assert good.metrics["cost/train_seconds"] == 3.5
     assert good.series["training/effective_rank"] == [(s, 10.0 + s / 10) for s in range(5)]
     assert good.seconds == 1767225600
     assert floor.series == {}

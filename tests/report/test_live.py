@@ -43,7 +43,7 @@ def test_a_report_is_made_again_only_when_runs_have_finished(tmp_path: Path, mon
         return len(left_seen) < 6
 
     monkeypatch.setattr(time, "sleep", sleep)
-    live.follow(tmp_path, select(runs), 7.0, go_on)
+    live.watch(tmp_path, select(runs), 7.0, go_on)
     assert left_seen == [4, 4, 3, 2, 2, 2]
     assert made == [7.0] * 3
     assert slept == [7.0] * 5
@@ -54,16 +54,15 @@ def test_a_report_that_takes_long_is_made_less_often(tmp_path: Path, monkeypatch
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(report, "make", lambda *_, **__: clock.__setitem__(0, clock[0] + 20))
-    live.follow(tmp_path, select(grid(["nt_xent"], 1)), 7.0, lambda _: not slept)
+    live.watch(tmp_path, select(grid(["nt_xent"], 1)), 7.0, lambda _: not slept)
     assert slept == [pytest.approx(200)]
 
 
 def test_another_process_follows_and_goes_with_the_run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     runs = grid(["nt_xent"], 2)
-    chosen = select(runs)
-    chosen.save(tmp_path)
+    select(runs).save(tmp_path)
     page = tmp_path / "made" / "report.html"
-    with live.beside(tmp_path, "made", 0.1):
+    with live.watch_in_background(tmp_path, "made", 0.1):
         assert wait_for(page.exists)
         assert GOING_ON in page.read_text("utf-8")
         assert "4 runs: missing 4" in page.read_text("utf-8")
@@ -83,7 +82,7 @@ def test_a_record_that_cannot_be_read_ends_the_refreshing_with_a_word_and_not_th
     select(runs).save(tmp_path)
     write(tmp_path, runs[0]).write_text("{")
     said = []
-    with live.beside(tmp_path, "made", 0.1):
+    with live.watch_in_background(tmp_path, "made", 0.1):
         assert wait_for(lambda: said.append(capfd.readouterr().err) or "not refreshed any more" in "".join(said))  # type: ignore[func-returns-value]
     assert "must be a record in JSON" in "".join(said)
     assert "Traceback" not in "".join(said)

@@ -1,4 +1,4 @@
-"""Ranks, figures of merit, and every form of the report: what is claimed, what is escaped, that bytes repeat."""
+"""Ranks, stability metrics, and every form of the report: what is claimed, what is escaped, that bytes repeat."""
 
 import csv
 import importlib.util
@@ -16,10 +16,12 @@ from scipy import stats
 
 from cl_semisup import report
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, table, terminal, wording
-from cl_semisup.report.findings import Findings
+from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, tables, terminal, wording
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board
+from cl_semisup.results.run_table import gather
+from cl_semisup.results.statistics import MeanCI
 from cl_semisup.suite.run import Run
 from tests.helpers.records import curves, grid, run, select, write
 
@@ -27,7 +29,7 @@ NASTY = "<script>alert(1)</script>|_$&\n=1"
 
 
 def boards_of(results: Path, runs: list[Run], baseline: str = "nt_xent") -> list[Board]:
-    return leaderboard.boards(leaderboard.gather(results, runs), "linear_top1", baseline)
+    return leaderboard.boards(gather(results, runs), "linear_top1", baseline)
 
 
 def fill(results: Path, runs: list[Run], score: Any) -> None:
@@ -74,7 +76,7 @@ def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
     assert ranking.holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
     n = random.randint(1, 40)
     hits = random.randint(0, n + 1)
-    found = stability.wilson(hits, n)
+    found = stability.wilson_interval(hits, n)
     assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
 
 
@@ -82,8 +84,8 @@ def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise:
     random = np.random.RandomState(1)
     runs = grid(gains, repetitions)
     levels = random.normal(0.5, 0.1, size=repetitions)
-    for one in sorted(runs, key=lambda r: (r.cell[1], r.repetition)):
-        gain = gains.get(one.cell[1], -0.3)
+    for one in sorted(runs, key=lambda r: (r.record_folder[1], r.repetition)):
+        gain = gains.get(one.record_folder[1], -0.3)
         write(results, one, levels[one.repetition] + gain + random.normal(0, noise))
     return boards_of(results, runs)[0]
 
@@ -98,7 +100,7 @@ def test_below_six_pairs_nothing_is_ranked_however_clear_it_looks(tmp_path: Path
     found = losses_with(tmp_path, {"supcon": 0.4, "nt_xent": 0.0}, repetitions=5)
     assert ranking.shared_ranks(found) == {}
     assert ranking.against_baseline(found) == {}
-    assert [column.name for column in table.of_board(found).columns][1] != "rank"
+    assert [column.name for column in tables.board_table(found).columns][1] != "rank"
 
 
 def blocks(seed: int, datasets: int = 3, tasks: int = 2, losses: int = 4, repetitions: int = 5) -> list[np.ndarray]:
@@ -127,7 +129,7 @@ def test_a_win_rate_counts_pairs_and_half_of_ties(seed: int) -> None:
     for loss in range(4):
         scores = [(a > b) + (a == b) / 2 for x in made for t in x for a, b in zip(t[loss], t[1], strict=True)]
         wins[loss] = np.mean(scores)
-    assert ranking._wins(made, 1) == pytest.approx(wins)
+    assert ranking._win_rates(made, 1) == pytest.approx(wins)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -154,12 +156,12 @@ def many_tasks(results: Path, datasets: int, repetitions: int, gains: dict[str, 
     random = np.random.RandomState(0)
     runs = grid(gains, repetitions, dataset=[{f"set{i}": {}} for i in range(datasets)], label_fraction=[0.1, 1.0])
     for one in sorted(runs, key=lambda r: r.id):
-        write(results, one, 0.5 + gains.get(one.cell[1], -0.2) + random.normal(0, 0.01))
+        write(results, one, 0.5 + gains.get(one.record_folder[1], -0.2) + random.normal(0, 0.01))
     return boards_of(results, runs)
 
 
 def test_a_loss_that_always_wins_has_rank_one_in_every_draw(tmp_path: Path) -> None:
-    found = ranking.overall(many_tasks(tmp_path, 2, 3, {"supcon": 0.3, "nt_xent": 0.0, "clop": 0.0}))
+    found = ranking.rank_overall(many_tasks(tmp_path, 2, 3, {"supcon": 0.3, "nt_xent": 0.0, "clop": 0.0}))
     assert found is not None
     first = found.standings[0]
     assert (first.loss, first.rank) == ("supcon", 1)
@@ -171,7 +173,7 @@ def test_a_loss_that_always_wins_has_rank_one_in_every_draw(tmp_path: Path) -> N
 
 
 def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
-    found = ranking.overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
+    found = ranking.rank_overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
     assert found is not None
     assert [one.rank for one in found.standings] == [None, None]
 
@@ -179,7 +181,7 @@ def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("datasets", "there"), [(9, False), (10, True)])
 def test_a_critical_difference_diagram_comes_with_ten_data_sets(tmp_path: Path, datasets: int, there: bool) -> None:
     runs = grid(["nt_xent", "supcon", "clop"], 1, dataset=[{f"set{i}": {}} for i in range(datasets)])
-    fill(tmp_path, runs, lambda one: 0.5 + len(one.cell[1]) / 100)
+    fill(tmp_path, runs, lambda one: 0.5 + len(one.record_folder[1]) / 100)
     found = report.make(tmp_path, select(runs))
     page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
     assert ("mean ranks with critical difference" in page) is there
@@ -196,8 +198,10 @@ def test_turning_all_scores_round_turns_the_ranks_round(tmp_path: Path) -> None:
 
 def test_a_loss_without_all_runs_is_listed_and_not_ranked(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon", "clop"], 2, label_fraction=[0.1, 1.0])
-    fill(tmp_path, [one for one in runs if one.cell[1] != "clop" or one.label_fraction == 0.1], lambda one: 0.5)
-    found = ranking.overall(boards_of(tmp_path, runs))
+    fill(
+        tmp_path, [one for one in runs if one.record_folder[1] != "clop" or one.label_fraction == 0.1], lambda one: 0.5
+    )
+    found = ranking.rank_overall(boards_of(tmp_path, runs))
     assert found is not None
     assert found.unranked == ("clop",)
     assert {one.loss for one in found.standings} == {"nt_xent", "supcon"}
@@ -215,28 +219,28 @@ CURVES = {  # loss -> score at each learning rate; None diverged. Chance is .1
 
 
 @pytest.fixture(scope="module")
-def figures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, stability.Stability]:
+def metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, stability.Stability]:
     results = tmp_path_factory.mktemp("stability")
     runs = grid(CURVES, 2, learning_rate=RATES)
-    fill(results, runs, lambda one: CURVES[one.cell[1]][RATES.index(one.learning_rate)] if one.epochs else 0.3)
+    fill(results, runs, lambda one: CURVES[one.record_folder[1]][RATES.index(one.learning_rate)] if one.epochs else 0.3)
     (board,) = boards_of(results, runs)
     return {found.loss: found for found in stability.stability(board)}
 
 
-def test_the_area_is_that_of_the_retention_curve(figures: dict[str, stability.Stability]) -> None:
+def test_the_area_is_that_of_the_retention_curve(metrics: dict[str, stability.Stability]) -> None:
     for loss, scores in CURVES.items():
         values = np.array([0.1 if s is None else s for s in scores])
         kept = (values - 0.1) / max(values.max() - 0.1, 1e-9) if values.max() > 0.3 else values * 0
         by_hand = sum((a + b) / 2 for a, b in pairwise(kept)) / (len(RATES) - 1)
-        assert figures[loss].area.mean == pytest.approx(by_hand), loss
+        assert metrics[loss].lr_auc.mean == pytest.approx(by_hand), loss
 
 
-def test_a_loss_that_collapses_everywhere_is_not_called_stable(figures: dict[str, stability.Stability]) -> None:
-    gone = figures["gone"]
-    assert (gone.area.mean, gone.worst.mean, gone.width_decades.mean) == (0, 0, 0)
+def test_a_loss_that_collapses_everywhere_is_not_called_stable(metrics: dict[str, stability.Stability]) -> None:
+    gone = metrics["gone"]
+    assert (gone.lr_auc.mean, gone.min_retention.mean, gone.stable_decades.mean) == (0, 0, 0)
     assert gone.largest_learning_rate.n == 0
     assert gone.broken_share.value == 1
-    assert gone.spread.mean == 0  # which is why spread alone says nothing
+    assert gone.score_range.mean == 0  # so a range alone says nothing
 
 
 def test_nothing_is_retained_where_nothing_was_learnt(tmp_path: Path) -> None:
@@ -244,7 +248,7 @@ def test_nothing_is_retained_where_nothing_was_learnt(tmp_path: Path) -> None:
     runs = grid(["nt_xent"], 2, learning_rate=RATES)
     fill(tmp_path, runs, lambda one: 0.25 if one.epochs else 0.3)
     (found,) = stability.stability(boards_of(tmp_path, runs)[0])
-    assert (found.area.mean, found.worst.mean) == (0, 0)
+    assert (found.lr_auc.mean, found.min_retention.mean) == (0, 0)
 
 
 def test_a_collapsed_runs_luck_is_no_stability(tmp_path: Path) -> None:
@@ -252,38 +256,38 @@ def test_a_collapsed_runs_luck_is_no_stability(tmp_path: Path) -> None:
     for one in runs:
         write(tmp_path, one, 0.7 if one.epochs else 0.3, "collapsed" if one.learning_rate == 1.0 else "ok")
     (found,) = stability.stability(boards_of(tmp_path, runs)[0])
-    assert found.worst.mean == 0
-    assert found.area.mean == pytest.approx(0.5)
+    assert found.min_retention.mean == 0
+    assert found.lr_auc.mean == pytest.approx(0.5)
     assert found.broken_share.value == 0.5
 
 
-def test_the_common_area_does_not_reward_low_and_flat(figures: dict[str, stability.Stability]) -> None:
-    assert figures["flat"].common_area.mean == pytest.approx(figures["flat"].area.mean * 0.62 / 0.68)
+def test_the_common_area_does_not_reward_low_and_flat(metrics: dict[str, stability.Stability]) -> None:
+    assert metrics["flat"].lr_auc_common.mean == pytest.approx(metrics["flat"].lr_auc.mean * 0.62 / 0.68)
 
 
-def test_the_stable_region_has_a_largest_rate_and_a_width(figures: dict[str, stability.Stability]) -> None:
-    flat, cliff = figures["flat"], figures["cliff"]
-    assert flat.width_decades.mean == pytest.approx(4)
+def test_the_stable_region_has_a_largest_rate_and_a_width(metrics: dict[str, stability.Stability]) -> None:
+    flat, cliff = metrics["flat"], metrics["cliff"]
+    assert flat.stable_decades.mean == pytest.approx(4)
     assert flat.beyond_grid
     assert 10**cliff.largest_learning_rate.mean == pytest.approx(0.1)
     assert not cliff.beyond_grid
-    assert cliff.width_decades.mean == pytest.approx(1)  # .01 to .1; at .001 less than 95 % is kept
+    assert cliff.stable_decades.mean == pytest.approx(1)  # .01 to .1; at .001 less than 95 % is kept
 
 
 def test_a_gap_ends_the_stable_region() -> None:
-    assert stability.width([0.001, 0.01, 1.0], RATES) == pytest.approx(1)
-    assert stability.width([0.1], RATES) == 0
+    assert stability.stable_decades([0.001, 0.01, 1.0], RATES) == pytest.approx(1)
+    assert stability.stable_decades([0.1], RATES) == 0
 
 
-def test_tuning_gain_is_tuned_minus_the_mean_of_the_grid(figures: dict[str, stability.Stability]) -> None:
-    assert figures["peaky"].untuned.mean == pytest.approx(np.mean([0.1, 0.4, 0.78, 0.4, 0.1]))
-    assert figures["peaky"].tuning_gain.mean == pytest.approx(0.78 - figures["peaky"].untuned.mean)
+def test_tuning_gain_is_tuned_minus_the_mean_of_the_grid(metrics: dict[str, stability.Stability]) -> None:
+    assert metrics["peaky"].untuned_score.mean == pytest.approx(np.mean([0.1, 0.4, 0.78, 0.4, 0.1]))
+    assert metrics["peaky"].tuning_gain.mean == pytest.approx(0.78 - metrics["peaky"].untuned_score.mean)
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 12), (3, 12), (12, 12), (1, 1)])
 def test_the_share_of_broken_runs_has_wilsons_interval(hits: int, n: int) -> None:
     expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    found = stability.wilson(hits, n)
+    found = stability.wilson_interval(hits, n)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -292,20 +296,20 @@ def test_sensitivity_to_labels_is_the_gain_for_ten_times_as_many(tmp_path: Path)
     fill(tmp_path, runs, lambda one: 0.5 + 0.1 * math.log10(one.label_fraction) + 0.05 * one.repetition)
     found = stability.budget_slopes(boards_of(tmp_path, runs))
     assert found["digits"]["nt_xent"].mean == pytest.approx(0.1)
-    assert found["digits"]["nt_xent"].half == pytest.approx(0, abs=1e-9)
+    assert found["digits"]["nt_xent"].ci_half_width == pytest.approx(0, abs=1e-9)
 
 
 # What a report says ----------------------------------------------------------------------------------------------
 
 
-def findings_of(results: Path, runs: list[Run], **changes: Any) -> Findings:
-    return Findings.of(results, select(runs, **changes))
+def data_of(results: Path, runs: list[Run], **changes: Any) -> ReportData:
+    return ReportData.read(results, select(runs, **changes))
 
 
 def test_few_repetitions_are_said_to_resolve_nothing(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 3)
-    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
-    text = " ".join(terminal.text(findings_of(tmp_path, runs)).split())
+    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    text = " ".join(terminal.text(data_of(tmp_path, runs)).split())
     assert "With 3 pairs no difference is resolvable (6 are needed), which is not 'no difference'." in text
     assert "supcon leads with 90.0 ± 0.0 % linear_top1; +40.0 ± 0.0 points on nt_xent; with 3 repetitions" in text
 
@@ -313,7 +317,7 @@ def test_few_repetitions_are_said_to_resolve_nothing(tmp_path: Path) -> None:
 def test_a_single_repetition_says_that_it_has_no_interval(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 1)
     fill(tmp_path, runs, lambda one: 0.5)
-    text = terminal.text(findings_of(tmp_path, runs))
+    text = terminal.text(data_of(tmp_path, runs))
     assert "n = 1 repetition: there is no interval" in text
     assert "±" not in text.partition("n = 1")[0]
 
@@ -322,7 +326,7 @@ def test_missing_and_stale_runs_come_with_the_command_that_makes_them(tmp_path: 
     runs = grid(["nt_xent"], 3)
     for one in runs[:-1]:
         write(tmp_path, one, 0.5, plugins={} if one == runs[-2] else {**_versions(one)})
-    text = " ".join(terminal.text(findings_of(tmp_path, runs)).split())
+    text = " ".join(terminal.text(data_of(tmp_path, runs)).split())
     where = f"python benchmark.py suites/made.yaml --results {tmp_path}"
     assert f"1 run missing: run `{where}`" in text
     assert "1 stale run left out (" in text
@@ -338,8 +342,8 @@ def _versions(one: Run) -> dict[str, str]:
 
 def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.01, 0.02, 0.1, 0.2], dataset=[{"a": {}}, {"b": {}}])
-    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
-    answer = findings_of(tmp_path, runs).answer
+    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    answer = data_of(tmp_path, runs).answer
     assert answer == [
         "Over all 8 tasks: supcon has the best mean rank, 1.0 [1.0, 1.0]; with 4 paired units that is not resolvable.",
         "Best mean: supcon on 8 tasks.",
@@ -349,14 +353,14 @@ def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
 def test_better_than_every_loss_is_not_claimed_while_one_is_unfinished(tmp_path: Path) -> None:
     random = np.random.RandomState(0)
     runs = grid(["nt_xent", "supcon", "clop"], 8)
-    fill(tmp_path, runs[:-1], lambda one: random.normal(0.9 if one.cell[1] == "supcon" else 0.5, 0.01))
-    assert "better than every other finished loss" in findings_of(tmp_path, runs).answer[0]
+    fill(tmp_path, runs[:-1], lambda one: random.normal(0.9 if one.record_folder[1] == "supcon" else 0.5, 0.01))
+    assert "better than every other finished loss" in data_of(tmp_path, runs).answer[0]
 
 
 def test_what_went_wrong_is_in_the_answer(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2)
-    fill(tmp_path, runs, lambda one: None if one.cell[1] == "supcon" else 0.5)
-    found = findings_of(tmp_path, runs)
+    fill(tmp_path, runs, lambda one: None if one.record_folder[1] == "supcon" else 0.5)
+    found = data_of(tmp_path, runs)
     assert "Runs that collapsed, diverged or failed: supcon 2." in found.answer
     assert found.progress == "6 runs: ok 4, diverged 2"
 
@@ -364,29 +368,28 @@ def test_what_went_wrong_is_in_the_answer(tmp_path: Path) -> None:
 def test_a_protocol_of_its_own_does_not_keep_tasks_from_being_joined(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.1, 1.0])
     for one in runs:
-        odd = one.label_fraction == 0.1 and one.cell[1] == "supcon"
+        odd = one.label_fraction == 0.1 and one.record_folder[1] == "supcon"
         write(tmp_path, one, 0.5, precision="bfloat16" if odd else "float32")
-    found = findings_of(tmp_path, runs)
+    found = data_of(tmp_path, runs)
     assert len(found.boards) == 3
-    assert found.one_a_task == [found.boards[0], found.boards[2]]
-    assert {line.loss for line in found.one_a_task[0].trained} == {"nt_xent", "supcon"}
+    assert found.main_boards == [found.boards[0], found.boards[2]]
+    assert {row.loss for row in found.main_boards[0].trained_rows} == {"nt_xent", "supcon"}
     assert any(note.startswith("Runs under different protocols are not ranked together") for note in found.notes)
 
 
 def test_the_terminal_table_is_at_most_110_wide(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "a_loss_with_a_rather_long_name"], 6, learning_rate=[0.1, 1.0])
     fill(tmp_path, runs, lambda one: 0.5)
-    text = terminal.text(findings_of(tmp_path, runs))
+    text = terminal.text(data_of(tmp_path, runs))
     assert max(map(len, text.splitlines())) <= 110
 
 
 def test_numbers_are_worded_without_claiming_more_than_there_is() -> None:
-    estimate = leaderboard.Estimate
-    assert wording.percent(estimate(0.922, 0.018, 3), 3) == "92.2 ± 1.8"
-    assert wording.percent(estimate(0.922, math.nan, 1), 1) == "92.2"
-    assert wording.percent(estimate(n=4), 5) == "— 4/5"
-    assert wording.points(estimate(-0.004, 0.02, 3)) == f"{wording.MINUS}0.4 ± 2.0"
-    assert wording.points(estimate(-1e-9, math.nan, 1)) == "0.0"
+    assert wording.format_percent(MeanCI(0.922, 0.018, 3), 3) == "92.2 ± 1.8"
+    assert wording.format_percent(MeanCI(0.922, math.nan, 1), 1) == "92.2"
+    assert wording.format_percent(MeanCI(n=4), 5) == "— 4/5"
+    assert wording.format_points(MeanCI(-0.004, 0.02, 3)) == f"{wording.MINUS}0.4 ± 2.0"
+    assert wording.format_points(MeanCI(-1e-9, math.nan, 1)) == "0.0"
 
 
 # Files -----------------------------------------------------------------------------------------------------------
@@ -394,9 +397,9 @@ def test_numbers_are_worded_without_claiming_more_than_there_is() -> None:
 
 def made(results: Path, ordered: list[Run]) -> dict[str, bytes]:
     for one in ordered:
-        slope = 1 + len(one.cell[1]) / 10
+        slope = 1 + len(one.record_folder[1]) / 10
         score = 0.4 + 0.3 * (one.learning_rate == 0.1) + 0.01 * one.repetition + slope / 100
-        diverges = one.learning_rate == 1.0 and one.cell[1] == "vicreg"
+        diverges = one.learning_rate == 1.0 and one.record_folder[1] == "vicreg"
         precision = "bfloat16" if one.label_fraction == 1.0 else "float32"  # two protocols, in an order of their own
         write(results, one, score, "diverged" if diverges else "ok", curves=curves(20, 50, slope), precision=precision)
     found = report.make(results, select(ordered))
@@ -423,8 +426,8 @@ def nasty(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str
     runs = [run("nt_xent", r, params={"base": NASTY if odd else "plain"}) for r in range(2) for odd in (0, 1)]
     for one in runs:
         write(results, one, 0.5, "collapsed", reason=NASTY, curves=curves(5, 20))
-    chosen = select(runs, question=NASTY, file=f"suites/`{NASTY}`.yaml")
-    return results, {path.name: path.read_text("utf-8") for path in report.make(results, chosen).files}
+    suite = select(runs, question=NASTY, file=f"suites/`{NASTY}`.yaml")
+    return results, {path.name: path.read_text("utf-8") for path in report.make(results, suite).files}
 
 
 def test_no_text_of_a_suite_or_a_record_becomes_html(nasty: tuple[Path, dict[str, str]]) -> None:
@@ -462,18 +465,18 @@ def test_latex_special_characters_are_escaped(nasty: tuple[Path, dict[str, str]]
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
 def test_a_spreadsheet_runs_no_formula_of_ours(text: str) -> None:
-    assert export.guarded(text) == f"'{text}"
+    assert export.guard_formula(text) == f"'{text}"
 
 
 def test_plain_text_and_negative_numbers_stay_as_they_are() -> None:
-    assert export.guarded("clop") == "clop"
-    assert export.guarded(-0.5) == -0.5
+    assert export.guard_formula("clop") == "clop"
+    assert export.guard_formula(-0.5) == -0.5
 
 
 def test_the_csv_holds_full_precision_fractions(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2)
     fill(tmp_path, runs, lambda one: 1 / 3)
-    (row, *_) = csv.DictReader(io.StringIO(export.csv(findings_of(tmp_path, runs))))
+    (row, *_) = csv.DictReader(io.StringIO(export.csv(data_of(tmp_path, runs))))
     assert float(row["linear_top1"]) == 1 / 3
     assert row["linear_top1_n"] == "2"
 
@@ -610,7 +613,7 @@ def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
 def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "vicreg"], 2, learning_rate=[0.1, 1.0, 10.0])
     for one in runs:
-        hot = one.cell[1] == "vicreg" and (one.learning_rate or 0) > 0.5
+        hot = one.record_folder[1] == "vicreg" and (one.learning_rate or 0) > 0.5
         write(tmp_path, one, 0.5, "diverged" if hot else "ok", curves=curves(5, 5))
     found = report.make(tmp_path, select(runs))
     page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
@@ -626,7 +629,7 @@ def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen
 def test_two_folders_are_compared_run_by_run(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 4)
     fill(tmp_path / "a", runs, lambda one: 0.5 + 0.1 * one.repetition)
-    fill(tmp_path / "b", runs[:-1], lambda one: 0.5 + 0.1 * one.repetition + 0.03 * (one.cell[1] == "supcon"))
+    fill(tmp_path / "b", runs[:-1], lambda one: 0.5 + 0.1 * one.repetition + 0.03 * (one.record_folder[1] == "supcon"))
     text = comparison.folders(tmp_path / "a", tmp_path / "b")
     assert "In both: 11 runs." in text
     assert re.search(r"^nt_xent .* 0\.0 ± 0\.0", text, re.MULTILINE)
@@ -649,18 +652,18 @@ def test_a_folder_without_records_is_an_input_error(tmp_path: Path) -> None:
 def test_two_losses_are_compared_on_every_task(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 6, label_fraction=[0.1, 1.0])
     random = np.random.RandomState(0)
-    fill(tmp_path, runs, lambda one: 0.5 + 0.2 * (one.cell[1] == "supcon") + random.normal(0, 0.01))
-    text = comparison.methods(tmp_path, select(runs), "nt_xent", "supcon")
+    fill(tmp_path, runs, lambda one: 0.5 + 0.2 * (one.record_folder[1] == "supcon") + random.normal(0, 0.01))
+    text = comparison.losses(tmp_path, select(runs), "nt_xent", "supcon")
     assert text.count("digits, labels") == 2
     assert "not resolvable" not in text.rpartition("\n")[0]
     with pytest.raises(InputError, match=r"unknown loss of this suite 'supcn'. Did you mean 'supcon'\?"):
-        comparison.methods(tmp_path, select(runs), "supcn", "supcon")
+        comparison.losses(tmp_path, select(runs), "supcn", "supcon")
 
 
 def test_two_losses_with_few_pairs_are_not_resolvable(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 3)
-    fill(tmp_path, runs, lambda one: 0.9 if one.cell[1] == "supcon" else 0.5)
-    assert "not resolvable" in comparison.methods(tmp_path, select(runs), "nt_xent", "supcon")
+    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    assert "not resolvable" in comparison.losses(tmp_path, select(runs), "nt_xent", "supcon")
 
 
 def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp_path: Path) -> None:
@@ -668,19 +671,38 @@ def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp
     for one in runs:
         made = {"effective_rank": 10.0 + one.repetition, "nc1": 0.5, "unheard_of": 1.0}
         write(tmp_path, one, diagnostics=made)
-    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
-    shown = table.of_geometry(board)
+    (board,) = leaderboard.boards(gather(tmp_path, runs), "linear_top1")
+    shown = tables.geometry_table(board)
     assert shown is not None
     assert [column.name for column in shown.columns] == ["loss", "effective_rank", "nc1"]
     assert shown.rows[0][1].text == "11.00 ± 2.48"  # t(0.975, 2) / sqrt(3) of a standard deviation of 1
-    assert {"effective_rank", "effective_rank_half", "nc1", "unheard_of"} <= set(table.plain_rows(board)[0])
+    assert {"effective_rank", "effective_rank_half", "nc1", "unheard_of"} <= set(tables.csv_rows(board)[0])
+
+
+CSV_ONLY = {"task", "dataset", "labels", "learning_rate", "batch_size", "repetitions", "baseline", "difference_half"}
+CSV_ONLY |= {"pairs", "against_baseline", "peak_memory_bytes"}
+TABLE_ONLY = {"IQM %"}
+
+
+def test_the_csv_and_the_table_have_the_same_columns_with_the_same_values(tmp_path: Path) -> None:
+    """Whoever adds a column to one of the two adds it to the other, or names it above."""
+    board = losses_with(tmp_path, {"supcon": 0.2, "clop": 0.1, "nt_xent": 0.0}, repetitions=6)
+    shown, rows = tables.board_table(board), tables.csv_rows(board)
+    assert {column.name for column in shown.columns if not column.csv_name} == TABLE_ONLY
+    others = CSV_ONLY | set(board.rows[0].diagnostics) | {f"{name}_half" for name in board.rows[0].diagnostics}
+    others |= {f"{name}_{end}" for name in board.rows[0].scores for end in ("half", "n")}
+    assert rows[0].keys() == {column.csv_name for column in shown.columns if column.csv_name} | others
+    for entries, row in zip(shown.rows, rows, strict=True):
+        for column, entry in zip(shown.columns, entries, strict=True):
+            if column.csv_name and entry.text not in ("baseline", wording.DASH):
+                assert entry.value == pytest.approx(row[column.csv_name], nan_ok=True), column.name
 
 
 def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetition(tmp_path: Path) -> None:
     runs = [run("nt_xent", r) for r in range(4)] + [run("clop", r) for r in range(4)]
     for one, score in zip(runs, (0.5, 0.6, 0.7, 0.96, 0.5, 0.6, 0.7), strict=False):
         write(tmp_path, one, score)
-    (board,) = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
-    shown = table.of_board(board)
+    (board,) = leaderboard.boards(gather(tmp_path, runs), "linear_top1")
+    shown = tables.board_table(board)
     at = [column.name for column in shown.columns].index("IQM %")
     assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}

@@ -20,6 +20,7 @@ from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.execute import failed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import leaderboard, records, snapshot
+from cl_semisup.results.run_table import gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import progress, scheduler
 from cl_semisup.suite import suite
@@ -42,7 +43,7 @@ epochs: 1
 
 
 @pytest.fixture(scope="module")
-def asked() -> Suite:
+def fuzz_suite() -> Suite:
     return suite.parse(SUITE, "fuzz.yaml")
 
 
@@ -85,30 +86,29 @@ def tampered(draw: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
     return tamper
 
 
-def read_all(results: Path, chosen: Suite) -> None:
-    """What reads records anywhere in the package, but for drawing."""
-    scheduler.missing(results, chosen.runs, "stale")
-    for record in records.find(results, chosen.runs).values():
+def read_all(results: Path, suite: Suite) -> None:
+    """Everything in the package that reads records, except plots."""
+    scheduler.missing(results, suite.runs, "stale")
+    for record in records.read_all(results, suite.runs).values():
         progress.line(record)
-    gathered = leaderboard.gather(results, chosen.runs)
-    leaderboard.boards(gathered, "linear_top1", "nt_xent")
+    leaderboard.boards(gather(results, suite.runs), "linear_top1", "nt_xent")
 
 
 @fuzz
 @given(tamper=tampered())
 def test_a_tampered_record_is_refused_or_harmless(
-    tamper: Callable[[dict[str, Any]], None], asked: Suite, tmp_path_factory: pytest.TempPathFactory
+    tamper: Callable[[dict[str, Any]], None], fuzz_suite: Suite, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     results = tmp_path_factory.mktemp("results")
-    for run in asked.runs:
+    for run in fuzz_suite.runs:
         record = sound(run)
-        if run == asked.runs[-1]:
+        if run == fuzz_suite.runs[-1]:
             tamper(record)
         path = records.path_of(results, run)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(record))
     try:
-        read_all(results, asked)
+        read_all(results, fuzz_suite)
     except ResultsError as error:
         assert str(results) in str(error)
         assert "Delete it; the run is then done again." in str(error)
@@ -118,9 +118,9 @@ def test_a_tampered_record_is_refused_or_harmless(
 @fuzz
 @given(cut=st.integers(0, 10_000), garbage=st.binary(max_size=20))
 def test_a_cut_or_garbled_record_is_never_read_as_one(
-    cut: int, garbage: bytes, asked: Suite, tmp_path_factory: pytest.TempPathFactory
+    cut: int, garbage: bytes, fuzz_suite: Suite, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    results, run = tmp_path_factory.mktemp("results"), asked.runs[-1]
+    results, run = tmp_path_factory.mktemp("results"), fuzz_suite.runs[-1]
     path = records.write(results, run, sound(run), {})
     content = path.read_bytes()
     cut %= len(content) - 2  # the last two bytes are a brace and a newline
@@ -129,13 +129,13 @@ def test_a_cut_or_garbled_record_is_never_read_as_one(
         records.read(path)
 
 
-def test_a_report_of_tampered_words_is_escaped(tmp_path: Path, asked: Suite) -> None:
-    for run in asked.runs:
+def test_a_report_of_tampered_words_is_escaped(tmp_path: Path, fuzz_suite: Suite) -> None:
+    for run in fuzz_suite.runs:
         record = sound(run, "<script>alert(1)</script>|`=1+1")
         record["resolved"]["device"] = "<img src=x onerror=alert(1)>"
         record["scores"] |= {"<script>alert(2)</script>": 0.5, "=1+1": 0.5}
         records.write(tmp_path, run, record, {"history": {"step": ["<script>"], "loss": "x"}, "picture": [1]})
-    made = report.make(tmp_path, SuiteSnapshot.of(asked))
+    made = report.make(tmp_path, SuiteSnapshot.of(fuzz_suite))
     for path in made.files:
         assert path.resolve().is_relative_to(tmp_path)
         if path.suffix == ".html":
@@ -145,8 +145,8 @@ def test_a_report_of_tampered_words_is_escaped(tmp_path: Path, asked: Suite) -> 
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_a_link_is_no_record_and_nothing_is_written_through_it(tmp_path: Path, asked: Suite, level: int) -> None:
-    results, elsewhere, run = tmp_path / "results", tmp_path / "elsewhere", asked.runs[-1]
+def test_a_link_is_no_record_and_nothing_is_written_through_it(tmp_path: Path, fuzz_suite: Suite, level: int) -> None:
+    results, elsewhere, run = tmp_path / "results", tmp_path / "elsewhere", fuzz_suite.runs[-1]
     path = records.path_of(results, run)
     linked = [path, *path.parents][level]
     linked.parent.mkdir(parents=True)
@@ -187,8 +187,8 @@ def test_what_is_no_record_is_told_and_not_waited_for(
     assert records.read_curves(tmp_path / "x.json") == {}
 
 
-def test_a_record_about_another_run_is_refused(tmp_path: Path, asked: Suite) -> None:
-    run = asked.runs[-1]
+def test_a_record_about_another_run_is_refused(tmp_path: Path, fuzz_suite: Suite) -> None:
+    run = fuzz_suite.runs[-1]
     record = sound(run)
     record["run"]["learning_rate"] = 0.2
     path = records.write(tmp_path, run, record, {})
@@ -205,32 +205,32 @@ def test_a_record_about_another_run_is_refused(tmp_path: Path, asked: Suite) -> 
         ("score", 1),
     ],
 )
-def test_a_strangers_selection_cannot_send_a_report_elsewhere(
-    tmp_path: Path, asked: Suite, key: str, value: Any
+def test_a_strangers_snapshot_cannot_send_a_report_elsewhere(
+    tmp_path: Path, fuzz_suite: Suite, key: str, value: Any
 ) -> None:
-    SuiteSnapshot.of(asked).save(tmp_path)
+    SuiteSnapshot.of(fuzz_suite).save(tmp_path)
     path = tmp_path / "fuzz" / "suite.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises((InputError, ResultsError)):
         snapshot.load(tmp_path, "fuzz")
 
 
-def test_numbers_stay_what_they_are(tmp_path: Path, asked: Suite) -> None:
-    run = asked.runs[-1]
+def test_numbers_stay_what_they_are(tmp_path: Path, fuzz_suite: Suite) -> None:
+    run = fuzz_suite.runs[-1]
     record = sound(run)
     record["scores"]["knn_top1"] = math.nextafter(0.5, 1)
     assert records.read(records.write(tmp_path, run, record, {})) == record
 
 
 @pytest.mark.parametrize("name", ["checkpoints", "claims", "records", "fuzz"])
-def test_a_results_folder_with_a_link_that_leads_out_is_refused(tmp_path: Path, asked: Suite, name: str) -> None:
+def test_a_results_folder_with_a_link_that_leads_out_is_refused(tmp_path: Path, fuzz_suite: Suite, name: str) -> None:
     results, elsewhere = tmp_path / "results", tmp_path / "elsewhere"
     for folder in (results, elsewhere):
         folder.mkdir()
     (results / name).symlink_to(elsewhere)
     with pytest.raises(ResultsError, match="must lie in .* Got a link to .* Remove the link"):
-        records.writable(results)
+        records.check_writable(results)
     assert not list(elsewhere.iterdir())
     (tmp_path / "link").symlink_to(results)  # a results folder that is itself a link is its user's choice
     (results / name).unlink()
-    records.writable(tmp_path / "link")
+    records.check_writable(tmp_path / "link")

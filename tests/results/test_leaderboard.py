@@ -9,57 +9,61 @@ import pytest
 from scipy import stats
 
 from cl_semisup.results import leaderboard
-from cl_semisup.results.leaderboard import Board, estimate
+from cl_semisup.results.leaderboard import Board, Row
+from cl_semisup.results.run_table import gather
+from cl_semisup.results.statistics import mean_ci
 from tests.helpers.records import run, write
 
 
 def board(results: Path, runs: list, baseline: str = "") -> Board:  # type: ignore[type-arg]
-    (only,) = leaderboard.boards(leaderboard.gather(results, runs), "linear_top1", baseline)
+    (only,) = leaderboard.boards(gather(results, runs), "linear_top1", baseline)
     return only
 
 
-def line(of: Board, loss: str) -> leaderboard.Line:
-    return next(one for one in of.lines if one.loss == loss)
+def row_of(board: Board, loss: str) -> Row:
+    row = board.row_of(loss)
+    assert row is not None
+    return row
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
 def test_the_interval_is_students(n: int) -> None:
     x = np.random.RandomState(n).normal(size=n)
     low, high = stats.t.interval(0.95, n - 1, loc=x.mean(), scale=stats.sem(x))
-    found = estimate(x)
-    assert (found.mean - found.half, found.mean + found.half) == pytest.approx((low, high))
+    found = mean_ci(x)
+    assert (found.mean - found.ci_half_width, found.mean + found.ci_half_width) == pytest.approx((low, high))
 
 
 def test_the_interval_of_five_covers_the_mean_95_times_in_100() -> None:
     draws = np.random.RandomState(0).normal(0.7, 0.05, size=(4000, 5))
-    covered = [abs(found.mean - 0.7) <= found.half for found in map(estimate, draws)]
+    covered = [abs(found.mean - 0.7) <= found.ci_half_width for found in map(mean_ci, draws)]
     assert 0.93 < np.mean(covered) < 0.97
 
 
 def test_a_single_repetition_has_no_interval() -> None:
-    found = estimate([0.4])
+    found = mean_ci([0.4])
     assert found.mean == 0.4
-    assert math.isnan(found.half)
+    assert math.isnan(found.ci_half_width)
 
 
 def test_a_loss_is_tuned_on_validation_and_not_on_test(tmp_path: Path) -> None:
     good, lucky = run(learning_rate=0.1), run(learning_rate=1.0)
     write(tmp_path, good, 0.6, validation=0.9)
     write(tmp_path, lucky, 0.8, validation=0.5)
-    found = board(tmp_path, [good, lucky]).lines[0]
-    assert found.cell.config == "lr 0.1, batch 64"
+    found = board(tmp_path, [good, lucky]).rows[0]
+    assert found.tuned_cell.config == "lr 0.1, batch 64"
     assert found.scores["linear_top1"].mean == 0.6
-    assert found.worst == 0.6
+    assert found.worst_config_score == 0.6
 
 
 def test_a_diverged_run_counts_as_chance(tmp_path: Path) -> None:
     runs = [run(repetition=r) for r in range(2)]
     write(tmp_path, runs[0], 0.5)
     write(tmp_path, runs[1], status="diverged")
-    found = board(tmp_path, runs).lines[0]
+    found = board(tmp_path, runs).rows[0]
     assert found.scores["linear_top1"].mean == pytest.approx((0.5 + 0.1) / 2)
     assert found.verdict == "diverged"
-    assert found.ended == {"ok": 1, "diverged": 1}
+    assert found.status_counts == {"ok": 1, "diverged": 1}
 
 
 @pytest.mark.parametrize("status", ["failed", "missing"])
@@ -69,7 +73,7 @@ def test_there_is_no_mean_over_a_missing_cell(tmp_path: Path, status: str) -> No
         write(tmp_path, one, 0.5)
     if status == "failed":
         write(tmp_path, runs[2], status="failed")
-    found = board(tmp_path, runs).lines[0]
+    found = board(tmp_path, runs).rows[0]
     assert math.isnan(found.scores["linear_top1"].mean)
     assert found.scores["linear_top1"].n == 2
     assert not found.complete
@@ -79,7 +83,7 @@ def test_there_is_no_mean_over_a_missing_cell(tmp_path: Path, status: str) -> No
 def test_a_loss_with_an_untried_config_is_unfinished(tmp_path: Path) -> None:
     runs = [run(learning_rate=0.1), run(learning_rate=1.0)]
     write(tmp_path, runs[0], 0.5)
-    found = board(tmp_path, runs).lines[0]
+    found = board(tmp_path, runs).rows[0]
     assert found.verdict == "unfinished"
     assert not found.complete
 
@@ -92,10 +96,10 @@ def test_differences_are_paired_by_repetition(tmp_path: Path) -> None:
         for loss, gain in (("nt_xent", 0.0), ("supcon", 0.02)):
             runs.append(run(loss, repetition))
             write(tmp_path, runs[-1], level + gain)
-    found = line(board(tmp_path, runs[::-1], "nt_xent"), "supcon")
+    found = row_of(board(tmp_path, runs[::-1], "nt_xent"), "supcon")
     assert found.difference.mean == pytest.approx(0.02)
-    assert found.difference.half == pytest.approx(0.0, abs=1e-9)
-    assert found.scores["linear_top1"].half > 0.3
+    assert found.difference.ci_half_width == pytest.approx(0.0, abs=1e-9)
+    assert found.scores["linear_top1"].ci_half_width > 0.3
     assert found.difference.n == 4
 
 
@@ -105,8 +109,8 @@ def test_the_floor_stands_last_on_the_board_of_every_length_of_training(tmp_path
     write(tmp_path, runs[0], 0.5)
     write(tmp_path, runs[1], 0.6)
     write(tmp_path, floor, 0.9)
-    found = leaderboard.boards(leaderboard.gather(tmp_path, [*runs, floor]), "linear_top1")
-    assert [[one.loss for one in one_board.lines] for one_board in found] == [["nt_xent", "untrained"]] * 2
+    found = leaderboard.boards(gather(tmp_path, [*runs, floor]), "linear_top1")
+    assert [[one.loss for one in one_board.rows] for one_board in found] == [["nt_xent", "untrained"]] * 2
 
 
 @pytest.mark.parametrize(("repetitions", "doubtful"), [(3, "unresolved"), (6, "weak")])
@@ -117,32 +121,32 @@ def test_what_is_not_above_the_floor_is_weak_where_the_pairs_suffice(
     gains = {"supcon": (0.40, 0.41), "nt_xent": (0.10, -0.08), "dcl": (-0.02, 0.01)}
     runs = [run(loss, r) for loss in gains for r in range(repetitions)]
     for one in runs:
-        write(tmp_path, one, 0.5 + gains[one.cell[1]][one.repetition % 2])
+        write(tmp_path, one, 0.5 + gains[one.record_folder[1]][one.repetition % 2])
         write(tmp_path, one.untrained(), 0.5)
     floors = list({one.untrained().id: one.untrained() for one in runs}.values())
-    found = {line.loss: line.verdict for line in board(tmp_path, runs + floors).lines}
+    found = {row.loss: row.verdict for row in board(tmp_path, runs + floors).rows}
     assert found == {"supcon": "ok", "nt_xent": doubtful, "dcl": "weak", "untrained": "floor"}
 
 
 def test_runs_under_different_protocols_are_on_different_boards(tmp_path: Path) -> None:
     runs = [run(loss, r) for loss in ("nt_xent", "supcon") for r in range(2)]
     for one in runs:
-        odd = one.cell[1] == "supcon" and one.repetition == 1
+        odd = one.record_folder[1] == "supcon" and one.repetition == 1
         write(tmp_path, one, 0.5, precision="bfloat16" if odd else "float32")
-    found = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    found = leaderboard.boards(gather(tmp_path, runs), "linear_top1")
     names = [one.task.partition("[")[2] for one in found]
     assert names == ["precision=float32]", "precision=bfloat16]"]
-    assert math.isnan(line(found[0], "supcon").scores["linear_top1"].mean)
-    assert line(found[0], "supcon").ended == {"ok": 1, "other protocol": 1}
-    assert [one.loss for one in found[1].lines] == ["supcon"]
+    assert math.isnan(row_of(found[0], "supcon").scores["linear_top1"].mean)
+    assert row_of(found[0], "supcon").status_counts == {"ok": 1, "other protocol": 1}
+    assert [one.loss for one in found[1].rows] == ["supcon"]
 
 
 def test_a_stale_record_is_not_mixed_in(tmp_path: Path) -> None:
     runs = [run(repetition=r) for r in range(2)]
     write(tmp_path, runs[0], 0.5)
     write(tmp_path, runs[1], 0.9, plugins={})
-    found = board(tmp_path, runs).lines[0]
-    assert found.ended == {"ok": 1, "stale": 1}
+    found = board(tmp_path, runs).rows[0]
+    assert found.status_counts == {"ok": 1, "stale": 1}
     assert math.isnan(found.scores["linear_top1"].mean)
 
 
@@ -150,19 +154,19 @@ def test_boards_go_by_the_number_of_labels_and_not_by_their_spelling(tmp_path: P
     runs = [run(label_fraction=f) for f in (0.1, 0.02, 1.0)]
     for one in runs:
         write(tmp_path, one)
-    found = leaderboard.boards(leaderboard.gather(tmp_path, runs), "linear_top1")
+    found = leaderboard.boards(gather(tmp_path, runs), "linear_top1")
     assert [one.labels for one in found] == ["2%", "10%", "100%"]
 
 
 def test_losses_of_one_name_are_told_apart_by_what_differs(tmp_path: Path) -> None:
     runs = [run(params={"temperature": t, "same": 1}) for t in (0.1, 0.5)] + [run("clop", params={"weight": 1})]
-    names = [one.loss for one in board(tmp_path, runs).lines]
+    names = [one.loss for one in board(tmp_path, runs).rows]
     assert names == ["clop", "nt_xent(temperature=0.1)", "nt_xent(temperature=0.5)"]
 
 
 def test_what_a_base_implies_goes_without_saying_unless_it_tells_losses_apart(tmp_path: Path) -> None:
     def names(*bases: dict[str, Any]) -> list[str]:
-        return sorted(one.loss for one in board(tmp_path, [run("clop", params={"base": base}) for base in bases]).lines)
+        return sorted(one.loss for one in board(tmp_path, [run("clop", params={"base": base}) for base in bases]).rows)
 
     cold, warm = {"nt_xent": {"temperature": 0.1}}, {"nt_xent": {"temperature": 0.5}}
     assert names(warm, {"supcon": {"temperature": 0.2}}) == ["clop(base=nt_xent)", "clop(base=supcon)"]
@@ -173,12 +177,10 @@ def test_what_a_base_implies_goes_without_saying_unless_it_tells_losses_apart(tm
 
 def test_views_of_a_data_sets_own_go_without_saying_and_others_are_said(tmp_path: Path) -> None:
     ours, theirs = run(), run(dataset={"glyphs": {}}, views={"flip": 0.0, "rotation": 15.0})
-    tasks = [one.task for one in leaderboard.boards(leaderboard.gather(tmp_path, [ours, theirs]), "linear_top1")]
+    tasks = [one.task for one in leaderboard.boards(gather(tmp_path, [ours, theirs]), "linear_top1")]
     assert tasks == ["digits, labels 10%", "glyphs, labels 10%"]
     strong = run(dataset={"glyphs": {}}, views={"flip": 0.0, "rotation": 45.0})
-    tasks = [
-        one.task for one in leaderboard.boards(leaderboard.gather(tmp_path, [ours, theirs, strong]), "linear_top1")
-    ]
+    tasks = [one.task for one in leaderboard.boards(gather(tmp_path, [ours, theirs, strong]), "linear_top1")]
     of_glyphs = [f"glyphs, labels 10%, views.rotation={angle}" for angle in (15.0, 45.0)]
     assert tasks == ["digits, labels 10%", *of_glyphs]
 
@@ -189,30 +191,32 @@ def test_the_order_of_runs_and_files_moves_nothing(tmp_path: Path) -> None:
     for name, ordered in (("a", runs), ("b", runs[::-1])):
         for one in ordered:
             write(tmp_path / name, one, 0.5 + 0.01 * one.repetition)
-        frames.append(leaderboard.gather(tmp_path / name, ordered).frame)
+        frames.append(gather(tmp_path / name, ordered).frame)
     assert frames[0].equals(frames[1])
 
 
 def test_no_record_at_all_is_a_board_of_dashes(tmp_path: Path) -> None:
     found = board(tmp_path, [run(), run("supcon")], "nt_xent")
-    assert [one.verdict for one in found.lines] == ["unfinished"] * 2
+    assert [one.verdict for one in found.rows] == ["unfinished"] * 2
 
 
 def test_a_losss_time_is_relative_to_the_baseline_at_the_same_batch_size(tmp_path: Path) -> None:
     speeds = {("nt_xent", 64): 1000.0, ("nt_xent", 256): 4000.0, ("supcon", 64): 500.0}
     runs = [run(loss, r, batch_size=batch) for loss, batch in speeds for r in range(3)]
     for one in runs:
-        speed = speeds[one.cell[1], one.batch_size or 0] * (1, 1, 0.01)[one.repetition]  # a slow moment moves nothing
+        speed = (
+            speeds[one.record_folder[1], one.batch_size or 0] * (1, 1, 0.01)[one.repetition]
+        )  # a slow moment moves nothing
         write(tmp_path, one, cost={"images_per_second": speed})
     found = board(tmp_path, runs, "nt_xent")
-    assert line(found, "supcon").pace == pytest.approx(2.0)
-    assert line(found, "nt_xent").pace == pytest.approx(1.0)
+    assert row_of(found, "supcon").relative_time == pytest.approx(2.0)
+    assert row_of(found, "nt_xent").relative_time == pytest.approx(1.0)
 
 
 def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
     ours, theirs = run("nt_xent"), run("supcon")
     write(tmp_path, ours, cost={"images_per_second": 1000.0})
     write(tmp_path, theirs, cost={"images_per_second": 500.0}, made={"machine": "another"})
-    assert math.isnan(line(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").pace)
+    assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
     write(tmp_path, theirs)  # not timed
-    assert math.isnan(line(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").pace)
+    assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)

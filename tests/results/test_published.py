@@ -26,11 +26,11 @@ def test_there_are_published_results() -> None:
 @pytest.mark.parametrize("name", SUITES)
 def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     asked = snapshot.load(PUBLISHED, name)
-    found = records.find(PUBLISHED, asked.runs)
+    found = records.read_all(PUBLISHED, asked.runs)
     missing = [run.id for run in asked.runs if run.id not in found]
     assert not missing
     assert {found[run.id]["status"] for run in asked.runs} <= {"ok", "collapsed", "diverged"}
-    outdated = {piece for run in asked.runs for piece in protocol.stale(found[run.id])}
+    outdated = {piece for run in asked.runs for piece in protocol.stale_parts(found[run.id])}
     assert not outdated, f"the code of {outdated} changed since: run again, or see plugins.EQUIVALENT_VERSIONS"
     assert {run.id for run in suite.read(ROOT / FILES[name]).runs} == {run.id for run in asked.runs}, (
         "the suite changed: run it again"

@@ -45,8 +45,8 @@ def test_what_is_written_is_read(tmp_path: Path, run: Run) -> None:
     assert path == tmp_path / "records" / "digits" / "clop" / f"{run.id}.json"
     assert records.read(path) == record_of(run)
     assert records.read_curves(path) == {"history": {"loss": [1.0]}}
-    assert records.find(tmp_path, [run]) == {run.id: record_of(run)}
-    assert list(records.every(tmp_path)) == [path]
+    assert records.read_all(tmp_path, [run]) == {run.id: record_of(run)}
+    assert list(records.all_paths(tmp_path)) == [path]
 
 
 def test_a_record_of_the_first_schema_is_read_in_todays_words(tmp_path: Path, run: Run) -> None:
@@ -88,7 +88,7 @@ def test_a_suites_snapshot_of_an_earlier_version_is_read_in_todays_words(
 def test_nan_is_refused_since_it_is_not_json(tmp_path: Path, run: Run) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         records.write(tmp_path, run, record_of(run) | {"scores": {"knn_top1": float("nan")}}, {})
-    assert list(records.every(tmp_path)) == []
+    assert list(records.all_paths(tmp_path)) == []
 
 
 def test_a_full_disk_leaves_the_old_record_and_no_litter(
@@ -136,15 +136,15 @@ def test_a_record_in_another_runs_place_is_refused(tmp_path: Path, run: Run) -> 
 
 def test_a_changed_plug_in_makes_a_record_stale(run: Run) -> None:
     record = record_of(run)
-    assert protocol.stale(record) == []
+    assert protocol.stale_parts(record) == []
     record["versions"]["plugins"]["losses.nt_xent"] = "0"
-    assert protocol.stale(record) == ["losses.nt_xent"]  # clop's base: nested plug-ins count
+    assert protocol.stale_parts(record) == ["losses.nt_xent"]  # clop's base: nested plug-ins count
     record["protocol"]["settings"]["version"] = 0
-    assert "protocol" in protocol.stale(record)
+    assert "protocol" in protocol.stale_parts(record)
 
 
 def test_a_users_loss_that_is_not_at_hand_is_not_stale(run: Run) -> None:
     record = record_of(run)
     record["run"]["loss"] = {"someones_own": {}}
     record["versions"]["plugins"]["losses.someones_own"] = "abc"
-    assert protocol.stale(record) == []
+    assert protocol.stale_parts(record) == []

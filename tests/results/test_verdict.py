@@ -275,7 +275,7 @@ def test_no_stored_record_that_is_ok_would_be_condemned() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gain", "half", "pairs", "word"),
+    ("gain", "ci_half_width", "pairs", "word"),
     [
         (0.10, 0.09, 3, "ok"),
         (0.10, 0.10, 3, "unresolved"),
@@ -288,6 +288,6 @@ def test_no_stored_record_that_is_ok_would_be_condemned() -> None:
     ],
 )
 def test_a_gain_over_the_floor_is_judged_by_its_interval_where_the_pairs_suffice(
-    gain: float, half: float, pairs: int, word: str
+    gain: float, ci_half_width: float, pairs: int, word: str
 ) -> None:
-    assert verdict.of_gain(gain, half, pairs) == word
+    assert verdict.gain_verdict(gain, ci_half_width, pairs) == word

@@ -1,4 +1,4 @@
-"""TensorBoard: one event file a run, with its curves, its figures at the end, its settings as hyperparameters.
+"""TensorBoard: one event file a run, with its curves, its final metrics and its settings as hyperparameters.
 
 benchmark.py export SUITE --to tensorboard DIR && tensorboard --logdir DIR
 """
@@ -11,11 +11,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from cl_semisup.report.exporters import Exported
+from cl_semisup.report.exporters import ExportedRun
 
 
-def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
-    """Write DIR/<suite>/<data set>/<loss>/<run>/events.out.tfevents.<id>; a file from before is replaced."""
+def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
+    """Write DIR/<suite>/<data set>/<loss>/<run>/events.out.tfevents.<id>; an older file is replaced."""
     count = 0
     for run in runs:
         path = folder / suite / run.name / f"events.out.tfevents.{int(run.seconds)}.{run.id}"
@@ -31,17 +31,17 @@ def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
     return count
 
 
-def _events(run: Exported) -> Iterator[Event]:
+def _events(run: ExportedRun) -> Iterator[Event]:
     yield Event(wall_time=run.seconds, file_version="brain.Event:2")
-    asked = hparams_pb(run.settings, trial_id=run.id, start_time_secs=run.seconds)
-    yield Event(wall_time=run.seconds, summary=asked)
+    hyperparameters = hparams_pb(run.settings, trial_id=run.id, start_time_secs=run.seconds)
+    yield Event(wall_time=run.seconds, summary=hyperparameters)
     for name, points in run.series.items():
         for step, value in points:
             yield _scalar(run, name, step, value)
-    for name, value in run.figures.items():
+    for name, value in run.metrics.items():
         yield _scalar(run, name, run.last_step, value)
 
 
-def _scalar(run: Exported, name: str, step: int, value: float) -> Event:
+def _scalar(run: ExportedRun, name: str, step: int, value: float) -> Event:
     summary = Summary(value=[Summary.Value(tag=name, simple_value=value)])
     return Event(wall_time=run.seconds, step=step, summary=summary)

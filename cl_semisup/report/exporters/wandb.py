@@ -9,11 +9,11 @@ from pathlib import Path
 
 import wandb
 
-from cl_semisup.report.exporters import Exported
+from cl_semisup.report.exporters import ExportedRun
 
 
-def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
-    """One offline run a record, in the project of the suite's name; syncing a run twice updates it, as ids are ours."""
+def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
+    """One offline run a record, in a project named like the suite; the run's id makes a second sync an update."""
     count = 0
     for run in runs:
         opened = wandb.init(
@@ -36,7 +36,7 @@ def write(runs: Iterable[Exported], folder: Path, suite: str) -> int:
                 at_step[step][name] = value
         for step, values in sorted(at_step.items()):
             opened.log(values, step=step)
-        opened.summary.update({**run.figures, "status": run.status})
+        opened.summary.update({**run.metrics, "status": run.status})
         opened.finish(exit_code=int(run.status == "failed"))
         count += 1
     return count

@@ -1,0 +1,243 @@
+"""The content of a report, before it is written in any format: answer, boards, notes, origin of the numbers."""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from cl_semisup.report import ranking, stability, wording
+from cl_semisup.report.ranking import OverallRanking
+from cl_semisup.report.similarity import Similarity, similarity
+from cl_semisup.report.stability import Stability
+from cl_semisup.report.wording import format_points, pluralize
+from cl_semisup.results import leaderboard
+from cl_semisup.results.leaderboard import STATUSES, UNFINISHED_STATUSES, VALIDATION_SCORE, Board, Row, status_counts
+from cl_semisup.results.run_table import RunTable, gather
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.results.verdict import MIN_PAIRS
+
+SIMILARITY_NOTE = (
+    "CKA (linear, unbiased) is 1 where the features of two networks differ by a rotation and a scale at most, and about"
+    " 0 where they have nothing in common. To another loss it is paired by repetition, so both networks began with the"
+    " same weights; between repetitions they did not, and every two are compared, without an interval."
+)
+MAX_TASKS_ONE_BY_ONE = 6  # with more tasks, the answer only counts on how many each loss leads
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything that terminal, Markdown, LaTeX and HTML show of a suite's records."""
+
+    suite: SuiteSnapshot
+    results: Path
+    run_table: RunTable
+
+    @classmethod
+    def read(cls, results: Path, suite: SuiteSnapshot) -> "ReportData":
+        return cls(suite, results, gather(results, suite.runs))
+
+    @cached_property
+    def boards(self) -> list[Board]:
+        return leaderboard.boards(self.run_table, self.suite.score, self.suite.baseline)
+
+    @cached_property
+    def main_boards(self) -> list[Board]:
+        """The board of every task's most common protocol; statistics over tasks use only these."""
+        return list({board.base_task: board for board in reversed(self.boards)}.values())[::-1]
+
+    @cached_property
+    def overall_ranking(self) -> OverallRanking | None:
+        return ranking.rank_overall(self.main_boards)
+
+    @cached_property
+    def stability(self) -> dict[str, list[Stability]]:
+        """Task -> stability metrics of its losses, of tasks with a grid."""
+        return {board.task: metrics for board in self.boards if (metrics := stability.stability(board))}
+
+    @cached_property
+    def similarity(self) -> dict[str, Similarity]:
+        """Task -> CKA between losses, of tasks whose runs were probed for it."""
+        return {board.task: cka for board in self.boards if (cka := similarity(board, self.results))}
+
+    @cached_property
+    def status_counts(self) -> dict[str, int]:
+        """How all runs ended; a floor run is on several boards and counts once."""
+        best: dict[str, str] = {}
+        for run_id, status in zip(self.run_table.frame["id"], self.run_table.frame["status"], strict=True):
+            best[run_id] = min(best.get(run_id, status), status, key=STATUSES.index)
+        return status_counts(best.values())
+
+    @property
+    def command(self) -> str:
+        """The command that runs what is missing and writes the report again."""
+        where = "" if self.results == Path("results") else f" --results {self.results}"
+        return f"python benchmark.py {self.suite.file}{where}"
+
+    @cached_property
+    def answer(self) -> list[str]:
+        """The question answered in sentences: over all tasks, then by task (or leaders counted), then broken runs."""
+        sentences = [_over_all(self.overall_ranking)] if self.overall_ranking else []
+        if len(self.boards) <= MAX_TASKS_ONE_BY_ONE:
+            sentences += [_leading(board) for board in self.boards]
+        else:
+            sentences.append(_leaders(self.boards))
+        broken = Counter[str]()
+        for board in self.boards:
+            for row in board.trained_rows:
+                broken[row.loss] += sum(row.status_counts.get(word, 0) for word in ("collapsed", "diverged", "failed"))
+        if counts := ", ".join(f"{loss} {n}" for loss, n in sorted(broken.items()) if n):
+            sentences.append(f"Runs that collapsed, diverged or failed: {counts}.")
+        return sentences
+
+    @cached_property
+    def progress(self) -> str:
+        """`152 runs: ok 144, diverged 8`"""
+        counts = self.status_counts
+        return f"{pluralize(sum(counts.values()), 'run')}: {wording.format_status_counts(counts)}"
+
+    @cached_property
+    def notes(self) -> list[str]:
+        """How to read the tables and what their numbers mean."""
+        repetitions = max((board.repetitions for board in self.boards), default=0)
+        notes = [_interval_note(repetitions), _tuning_note(self.run_table.scores)]
+        notes.append(
+            f"Losses are ordered by {self.suite.score}, percent of the test images at the last epoch. {self._chance}"
+            "A diverged run counts as chance; a failed or missing one leaves a dash and how many of how many are there."
+        )
+        notes.append(
+            "Verdicts: weak = not above the untrained network; unresolved = above it on average, with too few pairs for"
+            " the interval to say so; collapsed = the embeddings are"
+            " nearly one point or one direction; diverged = the loss or a gradient was no longer a number;"
+            " floor = untrained."
+        )
+        if any(board.baseline for board in self.boards):
+            notes.append(_pairs_note(repetitions))
+        if self.overall_ranking:
+            notes.append(_standing_note(self.overall_ranking))
+        if self.similarity:
+            notes.append(SIMILARITY_NOTE)
+        return notes + self._unfinished_notes
+
+    @property
+    def _chance(self) -> str:
+        chances = sorted({round(100 * c, 1) for c in self.run_table.frame["chance"].dropna()})
+        return f"Chance is {', '.join(f'{c:g}' for c in chances)} %. " if chances else ""
+
+    @property
+    def _unfinished_notes(self) -> list[str]:
+        """Runs that are missing, stale or under another protocol, and what to do."""
+        notes, counts = [], self.status_counts
+        if missing := counts.get("missing"):
+            notes.append(f"{pluralize(missing, 'run')} missing: run `{self.command}`; finished runs are kept.")
+        if stale := counts.get("stale"):
+            reasons = self.run_table.frame.loc[self.run_table.frame["status"] == "stale", "reason"]
+            why = "; ".join(sorted(set(reasons)))
+            notes.append(f"{pluralize(stale, 'stale run')} left out ({why}): run `{self.command} --redo stale`.")
+        tasks = [board.task for board in self.boards if board.task.endswith("]")]
+        if tasks:
+            notes.append(f"Runs under different protocols are not ranked together: {'; '.join(tasks)}.")
+        return notes
+
+    @cached_property
+    def origin(self) -> list[tuple[str, str]]:
+        """Where the numbers come from: (name, value); different values with the number of records that have them."""
+        frame = self.run_table.frame.drop_duplicates("id")
+        frame = frame[~frame["status"].isin(UNFINISHED_STATUSES)]
+        entries = [("command", self.command), ("suite", f"{self.suite.file} (hash {self.suite.text_hash})")]
+        for column in ("device", "machine", "precision", "package", "torch", "python", "commit", "protocol"):
+            entries.append((column, _tally(frame, column)))
+        return [(name, value) for name, value in entries if value]
+
+
+def _tally(frame: pd.DataFrame, column: str) -> str:
+    """`cpu (150), cuda (2)`; a single value has no count."""
+    counts = Counter(str(value) for value in frame[column].dropna()) if column in frame else Counter[str]()
+    if len(counts) < 2:
+        return next(iter(counts), "")
+    return ", ".join(f"{value} ({n})" for value, n in sorted(counts.items()))
+
+
+def _interval_note(repetitions: int) -> str:
+    if repetitions < 2:
+        return "n = 1 repetition: there is no interval, and no difference can be told from chance."
+    return f"n = {repetitions} repetitions; ± is half of the 95 % t-interval of their mean."
+
+
+def _tuning_note(scores: tuple[str, ...]) -> str:
+    if VALIDATION_SCORE not in scores:
+        return "No record has a validation score: each loss stands in the first config of the grid, untuned."
+    return (
+        f"Each loss stands in its config with the best mean {VALIDATION_SCORE}: accuracy on training images held out of"
+        " training the probe, with all their labels; never on the test images."
+    )
+
+
+def _pairs_note(repetitions: int) -> str:
+    text = "Differences to the baseline are paired: a repetition has the same labels, first weights and views for all."
+    if repetitions < MIN_PAIRS:
+        few = f"With {pluralize(repetitions, 'pair')} no difference is resolvable ({MIN_PAIRS} are needed)"
+        return f"{text} {few}, which is not 'no difference'."
+    text += " They say better or worse where a paired t-test does, Holm-corrected over the losses, p < .05."
+    ranks = "A rank is 1 + how many losses are better by such tests of all pairs"
+    return f"{text} {ranks}: one that scatters can have a better rank than one with a higher mean."
+
+
+def _standing_note(overall: OverallRanking) -> str:
+    where = pluralize(overall.datasets, "data set")
+    drawn = "data sets, then repetitions" if overall.datasets > 1 else "repetitions; it speaks of this data set alone"
+    text = f"Over all tasks ({where}): a rank is the mean over tasks, its interval a bootstrap's that draws {drawn}."
+    if overall.units < MIN_PAIRS:
+        units = f"{pluralize(overall.units, 'paired unit')} (data set and repetition)"
+        text += f" {units} cannot order losses; {MIN_PAIRS} are needed."
+    return text
+
+
+def _over_all(overall: OverallRanking) -> str:
+    """`Over all 6 tasks: clop has the best mean rank, 1.2 [1.0, 1.8]; not told apart from supcon.`"""
+    first = overall.standings[0]
+    mean_rank = wording.format_interval(first.mean_rank)
+    text = f"Over all {overall.tasks} tasks: {first.loss} has the best mean rank, {mean_rank}"
+    if first.rank is None:
+        return f"{text}; with {pluralize(overall.units, 'paired unit')} that is not resolvable."
+    tied = [one.loss for one in overall.standings[1:] if one.rank == 1]
+    unranked = f" Not ranked, as runs are missing or failed: {', '.join(overall.unranked)}." if overall.unranked else ""
+    comparison = f"not told apart from {', '.join(tied)}" if tied else "its interval lies above all others"
+    return f"{text}; {comparison}.{unranked}"
+
+
+def _leaders(boards: list[Board]) -> str:
+    """`Best mean: clop on 7 tasks, supcon on 3.`"""
+    first_rows = [board.trained_rows[0] for board in boards if board.trained_rows]
+    leaders = Counter(row.loss for row in first_rows if row.complete)
+    ordered = sorted(leaders.items(), key=lambda item: (-item[1], item[0]))
+    text = ", ".join(f"{loss} on {pluralize(n, 'task')}" for loss, n in ordered)
+    return f"Best mean: {text}." if text else "No task has all its runs yet."
+
+
+def _leading(board: Board) -> str:
+    """`digits, labels 2%: dhel leads with 98.7 ± 2.1 %; ...`"""
+    rows = [row for row in board.trained_rows if not math.isnan(row.scores[board.score].mean)]
+    if not rows:
+        return f"{board.task}: no loss has all its runs yet."
+    first = rows[0]
+    text = f"{board.task}: {first.loss} leads with {wording.format_percent(first.scores[board.score])} % {board.score}"
+    if len(rows) == 1:
+        return f"{text}."
+    return f"{text}; {_second_clause(board, first, rows)}."
+
+
+def _second_clause(board: Board, first: Row, rows: list[Row]) -> str:
+    ranks = ranking.shared_ranks(board)
+    if not ranks:
+        text = f"with {pluralize(board.repetitions, 'repetition')} that is not resolvable"
+        if first.loss == board.baseline or all(row.loss != board.baseline for row in rows):
+            return text
+        return f"{format_points(first.difference)} points on {board.baseline}; {text}"
+    tied = [loss for loss, rank in ranks.items() if rank == 1 and loss != first.loss]
+    if not tied:
+        others = "every other loss" if all(row.complete for row in board.trained_rows) else "every other finished loss"
+        return f"better than {others} (p < .05, paired, Holm-corrected)"
+    return f"not told apart from {', '.join(tied)}"
