@@ -81,7 +81,7 @@ def _exported(run: Run, record: records.Record, curves: dict[str, Any]) -> Expor
     return Exported(
         id=run.id,
         name=_name(run),
-        loss=run.cell[1],
+        loss=run.loss_name,
         status=record["status"],
         reason=record["reason"],
         seconds=_seconds(record.get("started_at")),
@@ -96,7 +96,7 @@ def _name(run: Run) -> str:
     words = ["labels", budget(run).replace("/", "-per-")]
     if run.epochs:
         words += ["lr", f"{run.learning_rate:g}", "batch", str(run.batch_size)]
-    return "/".join([*run.cell, "-".join([*words, "r", str(run.repetition), run.id])])
+    return "/".join([run.dataset_name, run.loss_name, "-".join([*words, "r", str(run.repetition), run.id])])
 
 
 def _series(history: Any) -> dict[str, list[tuple[int, float]]]:
