@@ -30,7 +30,7 @@ Record = dict[str, Any]
 
 def path_of(results: Path, run: Run) -> Path:
     """The path of a run's record, whether it exists or not."""
-    dataset, loss = run.record_folder
+    dataset, loss = run.dataset_name, run.loss_name
     if not (dataset.isidentifier() and loss.isidentifier()):
         raise ResultsError(f"a run of {dataset!r} and {loss!r} has no record: names of plug-ins are plain words.")
     return results / f"records/{dataset}/{loss}/{run.id}.json"

@@ -106,7 +106,7 @@ def line(record: Record) -> str:
 
 def asked(run: Run) -> str:
     """What tells a run from the others of its suite."""
-    dataset, loss = run.record_folder
+    dataset, loss = run.dataset_name, run.loss_name
     budget = f"{run.label_fraction:g}" if run.label_fraction is not None else f"{run.labels_per_class}/class"
     text = f"{dataset} {loss} labels={budget} r={run.repetition}"
     return f"{text} lr={run.learning_rate:g} bs={run.batch_size}" if run.epochs else text
@@ -123,7 +123,7 @@ def words(seconds: float) -> str:
 
 def _kind(run: Run) -> str:
     """Runs of a kind cost about the same."""
-    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.record_folder[1]))
+    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.loss_name))
 
 
 def _seconds(record: Record) -> float:

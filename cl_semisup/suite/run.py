@@ -64,9 +64,12 @@ class Run:
         return digest(renamed.first_words({key: value for key, value in fields.items() if value is not None}))
 
     @property
-    def record_folder(self) -> tuple[str, str]:
-        """The folder of its record: (data set, loss)."""
-        return next(iter(self.dataset)), next(iter(self.loss))
+    def dataset_name(self) -> str:
+        return next(iter(self.dataset))
+
+    @property
+    def loss_name(self) -> str:
+        return next(iter(self.loss))
 
     def untrained(self) -> "Run":
         """The same run without training: its scores are those of the initial weights."""

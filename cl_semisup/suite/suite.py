@@ -140,7 +140,7 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
     """The suite must have the baseline among its losses, and every run the score among those of its probes."""
     from cl_semisup import evaluation
 
-    losses = {run.record_folder[1] for run in runs if run.epochs}
+    losses = {run.loss_name for run in runs if run.epochs}
     if header["baseline"] and header["baseline"] not in losses:
         problems.append(Problem(("baseline",), f"{unknown('loss of this suite', header['baseline'], losses)}."))
     for run in runs:

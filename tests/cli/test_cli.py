@@ -187,7 +187,7 @@ def test_compare_puts_two_folders_or_two_losses_side_by_side(
     runs = grid(["nt_xent", "supcon"], 6)
     for folder, gain in (("a", 0.0), ("b", 0.1)):
         for one in runs:
-            write(tmp_path / folder, one, 0.5 + 0.01 * one.repetition + gain * (one.record_folder[1] == "supcon"))
+            write(tmp_path / folder, one, 0.5 + 0.01 * one.repetition + gain * (one.loss_name == "supcon"))
     select(runs).save(tmp_path / "b")
     code, out, _ = run(capsys, "compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert code == 0

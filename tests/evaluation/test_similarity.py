@@ -210,7 +210,7 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
     for one in asked.runs:
         record, curves = executor(one)
         assert record["status"] == "ok", record["reason"]
-        features[one.record_folder[1], one.repetition] = looked[-1]
+        features[one.loss_name, one.repetition] = looked[-1]
         path = records.write(tmp_path, one, record, curves)
         assert len(records.curves_path(path).read_text("utf-8")) < 60_000
 

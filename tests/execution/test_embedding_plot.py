@@ -71,7 +71,7 @@ def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Features) -
 
 
 def test_a_run_keeps_the_prototypes_of_its_loss(parse: Callable[[str], Suite], text: str) -> None:
-    (asked,) = (run for run in parse(text).runs if run.record_folder[1] == "clop")
+    (asked,) = (run for run in parse(text).runs if run.loss_name == "clop")
     _, curves = Executor(Machine("cpu", "data"))(asked)
     assert curves["projection_picture"]["prototypes"]["label"] == list(range(10))
     assert all(np.isfinite(curves["projection_picture"][key]).all() for key in ("x", "y"))

@@ -33,7 +33,7 @@ TAIL = {"factor": 10.0, "shape": "exponential", "order": "index"}
 @pytest.fixture
 def run(parse: Parse, text: str) -> Run:
     """A trained run of a loss without labels."""
-    return next(run for run in parse(text).runs if run.record_folder[1] == "nt_xent")
+    return next(run for run in parse(text).runs if run.loss_name == "nt_xent")
 
 
 @pytest.fixture

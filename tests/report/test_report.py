@@ -84,8 +84,8 @@ def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise:
     random = np.random.RandomState(1)
     runs = grid(gains, repetitions)
     levels = random.normal(0.5, 0.1, size=repetitions)
-    for one in sorted(runs, key=lambda r: (r.record_folder[1], r.repetition)):
-        gain = gains.get(one.record_folder[1], -0.3)
+    for one in sorted(runs, key=lambda r: (r.loss_name, r.repetition)):
+        gain = gains.get(one.loss_name, -0.3)
         write(results, one, levels[one.repetition] + gain + random.normal(0, noise))
     return boards_of(results, runs)[0]
 
@@ -156,7 +156,7 @@ def many_tasks(results: Path, datasets: int, repetitions: int, gains: dict[str, 
     random = np.random.RandomState(0)
     runs = grid(gains, repetitions, dataset=[{f"set{i}": {}} for i in range(datasets)], label_fraction=[0.1, 1.0])
     for one in sorted(runs, key=lambda r: r.id):
-        write(results, one, 0.5 + gains.get(one.record_folder[1], -0.2) + random.normal(0, 0.01))
+        write(results, one, 0.5 + gains.get(one.loss_name, -0.2) + random.normal(0, 0.01))
     return boards_of(results, runs)
 
 
@@ -181,7 +181,7 @@ def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("datasets", "there"), [(9, False), (10, True)])
 def test_a_critical_difference_diagram_comes_with_ten_data_sets(tmp_path: Path, datasets: int, there: bool) -> None:
     runs = grid(["nt_xent", "supcon", "clop"], 1, dataset=[{f"set{i}": {}} for i in range(datasets)])
-    fill(tmp_path, runs, lambda one: 0.5 + len(one.record_folder[1]) / 100)
+    fill(tmp_path, runs, lambda one: 0.5 + len(one.loss_name) / 100)
     found = report.make(tmp_path, select(runs))
     page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
     assert ("mean ranks with critical difference" in page) is there
@@ -198,9 +198,7 @@ def test_turning_all_scores_round_turns_the_ranks_round(tmp_path: Path) -> None:
 
 def test_a_loss_without_all_runs_is_listed_and_not_ranked(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon", "clop"], 2, label_fraction=[0.1, 1.0])
-    fill(
-        tmp_path, [one for one in runs if one.record_folder[1] != "clop" or one.label_fraction == 0.1], lambda one: 0.5
-    )
+    fill(tmp_path, [one for one in runs if one.loss_name != "clop" or one.label_fraction == 0.1], lambda one: 0.5)
     found = ranking.rank_overall(boards_of(tmp_path, runs))
     assert found is not None
     assert found.unranked == ("clop",)
@@ -222,7 +220,7 @@ CURVES = {  # loss -> score at each learning rate; None diverged. Chance is .1
 def metrics(tmp_path_factory: pytest.TempPathFactory) -> dict[str, stability.Stability]:
     results = tmp_path_factory.mktemp("stability")
     runs = grid(CURVES, 2, learning_rate=RATES)
-    fill(results, runs, lambda one: CURVES[one.record_folder[1]][RATES.index(one.learning_rate)] if one.epochs else 0.3)
+    fill(results, runs, lambda one: CURVES[one.loss_name][RATES.index(one.learning_rate)] if one.epochs else 0.3)
     (board,) = boards_of(results, runs)
     return {found.loss: found for found in stability.stability(board)}
 
@@ -308,7 +306,7 @@ def data_of(results: Path, runs: list[Run], **changes: Any) -> ReportData:
 
 def test_few_repetitions_are_said_to_resolve_nothing(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 3)
-    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    fill(tmp_path, runs, lambda one: 0.9 if one.loss_name == "supcon" else 0.5)
     text = " ".join(terminal.text(data_of(tmp_path, runs)).split())
     assert "With 3 pairs no difference is resolvable (6 are needed), which is not 'no difference'." in text
     assert "supcon leads with 90.0 ± 0.0 % linear_top1; +40.0 ± 0.0 points on nt_xent; with 3 repetitions" in text
@@ -342,7 +340,7 @@ def _versions(one: Run) -> dict[str, str]:
 
 def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.01, 0.02, 0.1, 0.2], dataset=[{"a": {}}, {"b": {}}])
-    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    fill(tmp_path, runs, lambda one: 0.9 if one.loss_name == "supcon" else 0.5)
     answer = data_of(tmp_path, runs).answer
     assert answer == [
         "Over all 8 tasks: supcon has the best mean rank, 1.0 [1.0, 1.0]; with 4 paired units that is not resolvable.",
@@ -353,13 +351,13 @@ def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
 def test_better_than_every_loss_is_not_claimed_while_one_is_unfinished(tmp_path: Path) -> None:
     random = np.random.RandomState(0)
     runs = grid(["nt_xent", "supcon", "clop"], 8)
-    fill(tmp_path, runs[:-1], lambda one: random.normal(0.9 if one.record_folder[1] == "supcon" else 0.5, 0.01))
+    fill(tmp_path, runs[:-1], lambda one: random.normal(0.9 if one.loss_name == "supcon" else 0.5, 0.01))
     assert "better than every other finished loss" in data_of(tmp_path, runs).answer[0]
 
 
 def test_what_went_wrong_is_in_the_answer(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2)
-    fill(tmp_path, runs, lambda one: None if one.record_folder[1] == "supcon" else 0.5)
+    fill(tmp_path, runs, lambda one: None if one.loss_name == "supcon" else 0.5)
     found = data_of(tmp_path, runs)
     assert "Runs that collapsed, diverged or failed: supcon 2." in found.answer
     assert found.progress == "6 runs: ok 4, diverged 2"
@@ -368,7 +366,7 @@ def test_what_went_wrong_is_in_the_answer(tmp_path: Path) -> None:
 def test_a_protocol_of_its_own_does_not_keep_tasks_from_being_joined(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.1, 1.0])
     for one in runs:
-        odd = one.label_fraction == 0.1 and one.record_folder[1] == "supcon"
+        odd = one.label_fraction == 0.1 and one.loss_name == "supcon"
         write(tmp_path, one, 0.5, precision="bfloat16" if odd else "float32")
     found = data_of(tmp_path, runs)
     assert len(found.boards) == 3
@@ -397,9 +395,9 @@ def test_numbers_are_worded_without_claiming_more_than_there_is() -> None:
 
 def made(results: Path, ordered: list[Run]) -> dict[str, bytes]:
     for one in ordered:
-        slope = 1 + len(one.record_folder[1]) / 10
+        slope = 1 + len(one.loss_name) / 10
         score = 0.4 + 0.3 * (one.learning_rate == 0.1) + 0.01 * one.repetition + slope / 100
-        diverges = one.learning_rate == 1.0 and one.record_folder[1] == "vicreg"
+        diverges = one.learning_rate == 1.0 and one.loss_name == "vicreg"
         precision = "bfloat16" if one.label_fraction == 1.0 else "float32"  # two protocols, in an order of their own
         write(results, one, score, "diverged" if diverges else "ok", curves=curves(20, 50, slope), precision=precision)
     found = report.make(results, select(ordered))
@@ -613,7 +611,7 @@ def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
 def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "vicreg"], 2, learning_rate=[0.1, 1.0, 10.0])
     for one in runs:
-        hot = one.record_folder[1] == "vicreg" and (one.learning_rate or 0) > 0.5
+        hot = one.loss_name == "vicreg" and (one.learning_rate or 0) > 0.5
         write(tmp_path, one, 0.5, "diverged" if hot else "ok", curves=curves(5, 5))
     found = report.make(tmp_path, select(runs))
     page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
@@ -629,7 +627,7 @@ def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen
 def test_two_folders_are_compared_run_by_run(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 4)
     fill(tmp_path / "a", runs, lambda one: 0.5 + 0.1 * one.repetition)
-    fill(tmp_path / "b", runs[:-1], lambda one: 0.5 + 0.1 * one.repetition + 0.03 * (one.record_folder[1] == "supcon"))
+    fill(tmp_path / "b", runs[:-1], lambda one: 0.5 + 0.1 * one.repetition + 0.03 * (one.loss_name == "supcon"))
     text = comparison.folders(tmp_path / "a", tmp_path / "b")
     assert "In both: 11 runs." in text
     assert re.search(r"^nt_xent .* 0\.0 ± 0\.0", text, re.MULTILINE)
@@ -652,7 +650,7 @@ def test_a_folder_without_records_is_an_input_error(tmp_path: Path) -> None:
 def test_two_losses_are_compared_on_every_task(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 6, label_fraction=[0.1, 1.0])
     random = np.random.RandomState(0)
-    fill(tmp_path, runs, lambda one: 0.5 + 0.2 * (one.record_folder[1] == "supcon") + random.normal(0, 0.01))
+    fill(tmp_path, runs, lambda one: 0.5 + 0.2 * (one.loss_name == "supcon") + random.normal(0, 0.01))
     text = comparison.losses(tmp_path, select(runs), "nt_xent", "supcon")
     assert text.count("digits, labels") == 2
     assert "not resolvable" not in text.rpartition("\n")[0]
@@ -662,7 +660,7 @@ def test_two_losses_are_compared_on_every_task(tmp_path: Path) -> None:
 
 def test_two_losses_with_few_pairs_are_not_resolvable(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 3)
-    fill(tmp_path, runs, lambda one: 0.9 if one.record_folder[1] == "supcon" else 0.5)
+    fill(tmp_path, runs, lambda one: 0.9 if one.loss_name == "supcon" else 0.5)
     assert "not resolvable" in comparison.losses(tmp_path, select(runs), "nt_xent", "supcon")
 
 

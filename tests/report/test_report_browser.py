@@ -72,15 +72,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     results = tmp_path_factory.mktemp("page")
     runs = grid(["nt_xent", LONG, "vicreg", "clop"], 3, learning_rate=RATES, label_fraction=[0.1, 1.0])
     for one in runs:
-        score = 0.5 + len(one.record_folder[1]) / 100 + 0.01 * one.repetition
-        broken = one.record_folder[1] == "vicreg" and one.learning_rate == RATES[-1]
+        score = 0.5 + len(one.loss_name) / 100 + 0.01 * one.repetition
+        broken = one.loss_name == "vicreg" and one.learning_rate == RATES[-1]
         write(
             results,
             one,
             score,
             "diverged" if broken else "ok",
             curves=curves(30, 100),
-            seconds=len(one.record_folder[1]),
+            seconds=len(one.loss_name),
         )
     found = report.make(results, select(runs, question=QUESTION))
     return next(path for path in found.files if path.name == "report.html")

@@ -121,7 +121,7 @@ def test_what_is_not_above_the_floor_is_weak_where_the_pairs_suffice(
     gains = {"supcon": (0.40, 0.41), "nt_xent": (0.10, -0.08), "dcl": (-0.02, 0.01)}
     runs = [run(loss, r) for loss in gains for r in range(repetitions)]
     for one in runs:
-        write(tmp_path, one, 0.5 + gains[one.record_folder[1]][one.repetition % 2])
+        write(tmp_path, one, 0.5 + gains[one.loss_name][one.repetition % 2])
         write(tmp_path, one.untrained(), 0.5)
     floors = list({one.untrained().id: one.untrained() for one in runs}.values())
     found = {row.loss: row.verdict for row in board(tmp_path, runs + floors).rows}
@@ -131,7 +131,7 @@ def test_what_is_not_above_the_floor_is_weak_where_the_pairs_suffice(
 def test_runs_under_different_protocols_are_on_different_boards(tmp_path: Path) -> None:
     runs = [run(loss, r) for loss in ("nt_xent", "supcon") for r in range(2)]
     for one in runs:
-        odd = one.record_folder[1] == "supcon" and one.repetition == 1
+        odd = one.loss_name == "supcon" and one.repetition == 1
         write(tmp_path, one, 0.5, precision="bfloat16" if odd else "float32")
     found = leaderboard.boards(gather(tmp_path, runs), "linear_top1")
     names = [one.task.partition("[")[2] for one in found]
@@ -204,9 +204,7 @@ def test_a_losss_time_is_relative_to_the_baseline_at_the_same_batch_size(tmp_pat
     speeds = {("nt_xent", 64): 1000.0, ("nt_xent", 256): 4000.0, ("supcon", 64): 500.0}
     runs = [run(loss, r, batch_size=batch) for loss, batch in speeds for r in range(3)]
     for one in runs:
-        speed = (
-            speeds[one.record_folder[1], one.batch_size or 0] * (1, 1, 0.01)[one.repetition]
-        )  # a slow moment moves nothing
+        speed = speeds[one.loss_name, one.batch_size or 0] * (1, 1, 0.01)[one.repetition]  # a slow moment moves nothing
         write(tmp_path, one, cost={"images_per_second": speed})
     found = board(tmp_path, runs, "nt_xent")
     assert row_of(found, "supcon").relative_time == pytest.approx(2.0)

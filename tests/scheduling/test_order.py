@@ -29,8 +29,8 @@ def test_most_images_go_first_and_equals_stay_in_the_suites_order(tmp_path: Path
     lorac_views = 3
     images = [
         run.epochs
-        * (digits if run.record_folder[0] == "digits" else few)
-        * (lorac_views if run.record_folder[1] == "lorac" else 2)
+        * (digits if run.dataset_name == "digits" else few)
+        * (lorac_views if run.loss_name == "lorac" else 2)
         for run in runs
     ]
     assert images == sorted(images, reverse=True)
@@ -42,7 +42,7 @@ def test_most_images_go_first_and_equals_stay_in_the_suites_order(tmp_path: Path
 def test_finished_runs_tell_what_an_image_costs(tmp_path: Path, parse: Parse, text: str) -> None:
     """A slow loss goes before a fast one that sees as many images, once either has been seen."""
     suite = parse(text.replace("repetitions: 1", "repetitions: 2"))
-    fast, slow = [[run for run in suite.runs if run.record_folder[1] == loss] for loss in ("nt_xent", "clop")]
+    fast, slow = [[run for run in suite.runs if run.loss_name == loss] for loss in ("nt_xent", "clop")]
     record_maker.write(tmp_path, fast[0], seconds=1.0)
     assert started([fast[1], slow[1]], order.expected(tmp_path, suite)) == [fast[1], slow[1]]  # the only rate known
     record_maker.write(tmp_path, slow[0], seconds=2.0)

@@ -58,7 +58,7 @@ def test_a_run_survives_its_record(parse: Parse, text: str) -> None:
 
 def test_one_untrained_floor_goes_with_all_cells_of_a_task(parse: Parse, text: str) -> None:
     many = text.replace("learning_rate: 0.1", "learning_rate: [0.1, 1]").replace("repetitions: 1", "repetitions: 2")
-    floors = [run for run in parse(many).runs if run.record_folder[1] == UNTRAINED]
+    floors = [run for run in parse(many).runs if run.loss_name == UNTRAINED]
     assert len(floors) == 2
     assert all(run.epochs == 0 and run.learning_rate is None for run in floors)
 
@@ -288,4 +288,4 @@ def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> No
 
 def test_the_zoo_names_every_loss() -> None:
     runs = suite.read(ROOT / "suites" / "zoo.yaml").runs
-    assert {run.record_folder[1] for run in runs} - {UNTRAINED} == set(plugins.names("losses"))
+    assert {run.loss_name for run in runs} - {UNTRAINED} == set(plugins.names("losses"))

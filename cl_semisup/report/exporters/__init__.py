@@ -80,7 +80,7 @@ def _exported(run: Run, record: records.Record, curves: dict[str, Any]) -> Expor
     return ExportedRun(
         id=run.id,
         name=_name(run),
-        loss=run.record_folder[1],
+        loss=run.loss_name,
         status=record["status"],
         reason=record["reason"],
         seconds=_seconds(record.get("started_at")),
@@ -95,7 +95,7 @@ def _name(run: Run) -> str:
     parts = ["labels", budget(run).replace("/", "-per-")]
     if run.epochs:
         parts += ["lr", f"{run.learning_rate:g}", "batch", str(run.batch_size)]
-    return "/".join([*run.record_folder, "-".join([*parts, "r", str(run.repetition), run.id])])
+    return "/".join([run.dataset_name, run.loss_name, "-".join([*parts, "r", str(run.repetition), run.id])])
 
 
 def _series(history: Any) -> dict[str, list[tuple[int, float]]]:
