@@ -45,7 +45,7 @@ def unit(rows: Any) -> np.ndarray:
 def test_prototypes_stand_where_they_are_among_the_projections(embedded: Features) -> None:
     """Checked by distances: two principal directions of the covariance keep those between any two points."""
     loss = losses.build("clop", dim=DIM, classes=CLASSES)
-    found = embedding_plot.of(embedded, loss)["projection_picture"]
+    found = embedding_plot.plot_data(embedded, loss)["projection_picture"]
     rows = unit(embedded.test_projections.numpy())
     prototypes = unit(loss.prototypes.numpy())  # type: ignore[attr-defined]
     covariance = np.cov(rows.T)
@@ -60,14 +60,14 @@ def test_prototypes_stand_where_they_are_among_the_projections(embedded: Feature
 
 def test_features_are_drawn_of_every_loss_and_projections_only_of_one_with_prototypes(embedded: Features) -> None:
     for loss in (None, losses.build("nt_xent")):
-        found = embedding_plot.of(embedded, loss)
+        found = embedding_plot.plot_data(embedded, loss)
         assert found.keys() == {"singular_values", "picture"}
         assert found["picture"]["label"] == embedded.test_labels.tolist()
 
 
 def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Features) -> None:
     loss = losses.build("swav", dim=DIM, classes=CLASSES, images=IMAGES, prototypes=CLASSES)
-    assert embedding_plot.of(embedded, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
+    assert embedding_plot.plot_data(embedded, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
 
 
 def test_a_run_keeps_the_prototypes_of_its_loss(parse: Callable[[str], Suite], text: str) -> None:

@@ -44,7 +44,7 @@ class InProcess:
         training = self.queue.pop(0)
         for run in training.runs:
             self.before(run)
-        return [(training, self.executor.training(training))]
+        return [(training, self.executor.run_group(training))]
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
         self.cancelled = True

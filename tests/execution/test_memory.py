@@ -18,11 +18,11 @@ linux = pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone can
 
 @linux
 def test_a_peak_is_forgotten() -> None:
-    memory.restart(CPU)
+    memory.reset_peak(CPU)
     before = memory.peak(CPU)
     torch.ones(BIG // 4)
     assert memory.peak(CPU) >= before + 0.9 * BIG
-    memory.restart(CPU)
+    memory.reset_peak(CPU)
     assert memory.peak(CPU) < before + 0.5 * BIG
 
 
@@ -37,7 +37,7 @@ def test_a_process_does_not_inherit_the_peak_of_the_one_that_started_it() -> Non
 def test_without_the_files_of_linux_the_system_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked_of_linux = memory.peak(CPU)
     monkeypatch.setattr(memory, "PROCESS", tmp_path / "none")
-    memory.restart(CPU)
+    memory.reset_peak(CPU)
     assert memory.peak(CPU) >= 0.9 * asked_of_linux
 
 
@@ -54,11 +54,11 @@ def pages():  # that are mapped anew by ten tensors of 64 MiB, one after the oth
 
 CPU = torch.device("cpu")
 usual = pages()
-memory.keep()
+memory.retain_freed_memory()
 pages()  # some are mapped until the blocks have found their places
 kept = pages()
 held = memory.peak(CPU)
-memory.restart(CPU)
+memory.reset_peak(CPU)
 print(usual, kept, held - memory.peak(CPU))
 """
 
@@ -74,12 +74,12 @@ def test_freed_memory_is_kept_for_the_next_tensor_and_given_back_before_the_next
 @pytest.mark.parametrize("plain", [False, True])
 def test_memory_is_kept_where_runs_are_executed_fast(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
     asked: list[str] = []
-    monkeypatch.setattr(memory, "keep", lambda: asked.append("keep"))
+    monkeypatch.setattr(memory, "retain_freed_memory", lambda: asked.append("keep"))
     Executor(Machine("cpu", "", plain=plain))
     assert asked == ([] if plain else ["keep"])
 
 
 def test_a_c_library_without_these_functions_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
-    memory.keep()
-    memory.restart(CPU)
+    memory.retain_freed_memory()
+    memory.reset_peak(CPU)

@@ -15,7 +15,7 @@ from cl_semisup.contrast import chunked
 from cl_semisup.engines import fork_server
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import compiled, one_tensor_at_a_time, resolved_precision
+from cl_semisup.execution.trainer import compiled, disable_fused_steps, resolved_precision
 from cl_semisup.results import protocol
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run
@@ -135,7 +135,7 @@ def moved(name: str, plain: bool) -> tuple[list[Any], int]:
     weights = [nn.Parameter(torch.randn(4, 4, generator=generator)) for _ in range(3)]
     optimizer = plugins.load("optimizers", name)().build(weights, [nn.Parameter(torch.ones(3))])
     if plain:
-        one_tensor_at_a_time(optimizer)
+        disable_fused_steps(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     calls = 0

@@ -114,7 +114,7 @@ def test_runs_of_a_training_keep_the_same_images(shared: list[Run], imbalance: d
 
 def test_a_shared_record_is_the_one_that_the_run_gets_alone(shared: list[Run], monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch)
-    together = Executor(MACHINE).training(*group(shared))
+    together = Executor(MACHINE).run_group(*group(shared))
     assert len(calls) == 1
     assert [facts(answer) for answer in together] == [facts(Executor(MACHINE)(run)) for run in shared]
     assert len(calls) == 1 + len(shared)
@@ -130,7 +130,7 @@ def test_a_training_that_fails_fails_for_each_of_its_runs_as_it_would_alone(
     hot = text.replace("learning_rate: 0.1", "learning_rate: 1e6").replace("[nt_xent, clop]", "vicreg")
     run = parse(hot.replace("epochs: 1", "epochs: 8")).runs[-1]
     calls = counted(monkeypatch)
-    together = Executor(MACHINE).training(*group([run, replace(run, label_fraction=0.5)]))
+    together = Executor(MACHINE).run_group(*group([run, replace(run, label_fraction=0.5)]))
     assert len(calls) == 1
     assert [record["status"] for record, _ in together] == ["diverged"] * 2
     assert facts(together[0]) == facts(Executor(MACHINE)(run))

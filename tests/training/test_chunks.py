@@ -18,7 +18,7 @@ from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import loop
-from cl_semisup.training.chunks import Chunks, apart, divisible
+from cl_semisup.training.chunks import ChunkedEncoder, can_be_chunked, encode_in_chunks
 from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
@@ -43,7 +43,7 @@ def encoder() -> nn.Module:
 def gradients(encode: nn.Module, loss: Any, dtype: torch.dtype, count: int) -> list[Tensor]:
     """Of an encoder, a projector with batch norm and a loss, the batch in so many chunks."""
     encode, head = copy.deepcopy(encode).to(dtype), copy.deepcopy(PROJECTOR).to(dtype)
-    chunks = Chunks(encode, count)
+    chunks = ChunkedEncoder(encode, count)
     inputs = torch.randn(2 * 11, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).to(dtype)
     z1, z2 = head(chunks(inputs)).chunk(2)
     loss(z1, z2, torch.arange(11) % CLASSES).backward()
@@ -87,7 +87,7 @@ def train(name: str, params: dict[str, Any], chunks: int, autocast: torch.dtype 
         model=model,
         loss=loss,
         views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
-        optimizer=plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss)),
+        optimizer=plugins.load("optimizers", "sgd")().build(*loop.split_parameters(model, loss)),
         images=images.to(torch.uint8),
         visible_labels=torch.arange(IMAGES) % CLASSES,
         seed_key=NAMES,
@@ -119,14 +119,14 @@ def test_an_encoder_takes_chunks_unless_batch_norm_joins_its_images(name: str) -
     encode = plugins.load("encoders", name)().build(3, 16)
     normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encode.modules())
     before = copy.deepcopy(encode.state_dict())
-    assert divisible(encode, torch.randn(8, 3, 16, 16)) is not normed
+    assert can_be_chunked(encode, torch.randn(8, 3, 16, 16)) is not normed
     assert all(torch.equal(value, before[key]) for key, value in encode.state_dict().items())
 
 
 def test_what_draws_anew_in_every_pass_takes_no_chunks() -> None:
-    assert divisible(nn.Linear(4, 4), torch.randn(8, 4))
-    assert not divisible(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2)), torch.randn(8, 4))
-    assert not apart(nn.Linear(4, 4), torch.randn(8, 4), 3).requires_grad
+    assert can_be_chunked(nn.Linear(4, 4), torch.randn(8, 4))
+    assert not can_be_chunked(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2)), torch.randn(8, 4))
+    assert not encode_in_chunks(nn.Linear(4, 4), torch.randn(8, 4), 3).requires_grad
 
 
 Asked = Callable[[str], Suite]
@@ -177,7 +177,7 @@ def test_what_does_not_fit_an_image_at_a_time_fails_and_tells_how_far_it_went(
     parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     memory_for(0, monkeypatch)
-    monkeypatch.setattr("cl_semisup.execution.trainer.divisible", lambda *_: True)
+    monkeypatch.setattr("cl_semisup.execution.trainer.can_be_chunked", lambda *_: True)
     record, _ = Executor(Machine("cpu", str(Path())))(parse(text.replace(MLP, VIT)).runs[-1])
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory in 128 chunks a batch (peak ")

@@ -61,7 +61,7 @@ def _parts(name: str, encoder_name: str) -> TrainingSetup:
     looks = Views(rotation=10.0, shift=0.1)
     mean, std = torch.tensor([0.5]), torch.tensor([0.3])
     views = {"full": ViewMaker(looks, mean, std), "weak": ViewMaker(weak(looks), mean, std)}
-    optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
+    optimizer = plugins.load("optimizers", "sgd")().build(*loop.split_parameters(model, loss))
     return TrainingSetup(model, loss, views, optimizer, images, visible_labels, NAMES, History())
 
 
@@ -87,7 +87,7 @@ def _mean_of_shards(tensors: list[Tensor]) -> None:
     """What DistributedDataParallel does to gradients."""
     for t in tensors:
         distributed.all_reduce(t)
-        t.div_(exchange.size())
+        t.div_(exchange.world_size())
 
 
 def _own_statistics(model: nn.Module) -> None:
@@ -97,7 +97,7 @@ def _own_statistics(model: nn.Module) -> None:
 FAULTS: dict[str, tuple[Any, str, Callable[..., None]]] = {
     "gradients averaged": (parallel, "_sum", _mean_of_shards),
     "gradients of one shard": (parallel, "_sum", lambda tensors: None),
-    "statistics of one shard": (batch_norm, "share", _own_statistics),
+    "statistics of one shard": (batch_norm, "convert_sync_batch_norm", _own_statistics),
 }
 
 
@@ -178,20 +178,20 @@ def test_the_mean_over_processes_loses_their_number(found: list[dict[str, Any]])
 
 @pytest.mark.parametrize(("count", "ranks"), [(8, 4), (17, 4), (5, 5), (131_072, 8)])
 def test_shards_are_disjoint_whole_and_of_even_size(count: int, ranks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange, "size", lambda: ranks)
-    shards = [exchange.rows(count, of) for of in range(ranks)]
+    monkeypatch.setattr(exchange, "world_size", lambda: ranks)
+    shards = [exchange.shard_rows(count, of) for of in range(ranks)]
     assert [i for own in shards for i in range(own.start, own.stop)] == list(range(count))
-    lengths = {exchange.length(count, of) for of in range(ranks)}
+    lengths = {own.stop - own.start for own in shards}
     assert max(lengths) - min(lengths) <= 1
 
 
 def test_the_network_is_not_called_on_a_whole_batch_by_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """A need that did so would count the network's gradient once for each process."""
     parts = _parts("nt_xent", "mlp")
-    monkeypatch.setattr(parallel, "size", lambda: 2)
-    monkeypatch.setattr(parallel, "_copy_from_first", lambda tensors: None)
-    parallel.begin(parts.model, parts.loss)
-    with pytest.raises(RuntimeError, match="must be called through parallel.on_shards"):
+    monkeypatch.setattr(parallel, "world_size", lambda: 2)
+    monkeypatch.setattr(parallel, "_broadcast", lambda tensors: None)
+    parallel.prepare_model(parts.model, parts.loss)
+    with pytest.raises(RuntimeError, match="must be called through parallel.run_sharded"):
         parts.model.encoder(torch.zeros(4, 1, SIDE, SIDE))
     parts.model.eval().encoder(torch.zeros(4, 1, SIDE, SIDE))  # evaluation is one process's
 
@@ -202,4 +202,4 @@ def test_a_batch_norm_of_another_kind_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"0: batch norm must be one of BatchNorm1d, BatchNorm2d, BatchNorm3d .* Got Own"
     ):
-        batch_norm.share(nn.Sequential(Own(3)))
+        batch_norm.convert_sync_batch_norm(nn.Sequential(Own(3)))

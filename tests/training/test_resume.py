@@ -79,7 +79,7 @@ def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Trainin
     visible_labels[::2] = -1
     mean, std = torch.tensor([0.3]), torch.tensor([0.35])
     settings = Views(rotation=15.0, shift=0.1)
-    weights, others = loop.parameters(model, loss)
+    weights, others = loop.split_parameters(model, loss)
     return TrainingSetup(
         model=model,
         loss=loss,
@@ -122,10 +122,10 @@ def test_a_resumed_training_is_the_same_bit_for_bit(case: str, optimizer: str, t
     broken = _parts(name, params, optimizer)
     _crash_after(STOP, broken.optimizer)
     with pytest.raises(InterruptedRunError):
-        _train(broken, Checkpoint(tmp_path / "run.pt", every=0))
+        _train(broken, Checkpoint(tmp_path / "run.pt", interval=0))
 
     resumed = _parts(name, params, optimizer)
-    saved = Checkpoint(tmp_path / "run.pt", every=0)
+    saved = Checkpoint(tmp_path / "run.pt", interval=0)
     state = saved.load(torch.device("cpu"))  # tensors and plain values only
     assert state is not None
     assert state["step"] == STOP
@@ -149,7 +149,7 @@ def test_the_memory_of_a_loss_changes_and_matters(case: str, tmp_path: Path) -> 
 
     broken = _parts(name, params)
     _crash_after(STOP, broken.optimizer)
-    checkpoint = Checkpoint(tmp_path / "run.pt", every=0)
+    checkpoint = Checkpoint(tmp_path / "run.pt", interval=0)
     with pytest.raises(InterruptedRunError):
         _train(broken, checkpoint)
     state = checkpoint.load(torch.device("cpu"))

@@ -15,11 +15,11 @@ from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.losses import Asks
 from cl_semisup.suite.settings import Projector, Schedule
-from cl_semisup.training import loop, momentum
+from cl_semisup.training import ema, loop
 from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
-from cl_semisup.training.schedule import effective, factor
+from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
 from tests.helpers import metrics as oracles
 
 IMAGES, SIDE, CLASSES = 64, 8, 4
@@ -37,13 +37,13 @@ def make(loss: Any, seed_key: tuple[object, ...] = NAMES, visible_labels: Tensor
     settings = Views(rotation=10.0, shift=0.1)
     recipes = {"full": settings, "weak": weak(settings)}
     views = {name: ViewMaker(recipe, torch.zeros(1), torch.ones(1)) for name, recipe in recipes.items()}
-    optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
+    optimizer = plugins.load("optimizers", "sgd")().build(*loop.split_parameters(model, loss))
     visible_labels = torch.arange(IMAGES) % CLASSES if visible_labels is None else visible_labels
     return TrainingSetup(model, loss, views, optimizer, images, visible_labels, seed_key, History())
 
 
 def train(parts: TrainingSetup, **changed: Any) -> TrainingSetup:
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "peak": 0.05, "schedule": FLAT}
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "base_learning_rate": 0.05, "schedule": FLAT}
     loop.train(parts, **(settings | changed))
     return parts
 
@@ -153,15 +153,15 @@ def test_needs_are_handed_over_one_a_view() -> None:
 
 def test_the_momentum_copy_is_a_slow_average() -> None:
     parts = make(Watching())
-    teacher = momentum.make(parts.model)
+    teacher = ema.make(parts.model)
     before = weights(teacher)
     with torch.no_grad():
         for p in parts.model.parameters():
             p.add_(1.0)
-    momentum.update(teacher, parts.model, 0.9)
+    ema.update(teacher, parts.model, 0.9)
     torch.testing.assert_close(weights(teacher), before + 0.1)
-    assert momentum.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
-    assert momentum.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
+    assert ema.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
+    assert ema.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
@@ -179,19 +179,19 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
 
 @pytest.mark.parametrize(("scaling", "expected"), [("none", 0.3), ("linear", 0.6), ("sqrt", 0.3 * 2**0.5)])
 def test_the_learning_rate_is_scaled_to_the_batch_of_256(scaling: Any, expected: float) -> None:
-    assert effective(0.3, 512, Schedule(scaling=scaling)) == pytest.approx(expected)
+    assert scaled_learning_rate(0.3, 512, Schedule(scaling=scaling)) == pytest.approx(expected)
 
 
 def test_the_learning_rate_warms_up_linearly_and_ends_on_a_cosine() -> None:
     schedule = Schedule(warmup_epochs=2, decay="cosine")
-    rates = [factor(step, 100, 10, schedule) for step in range(100)]
+    rates = [lr_factor(step, 100, 10, schedule) for step in range(100)]
     steps_up = [b - a for a, b in zip(rates[:20], rates[1:21], strict=True)]
     assert steps_up == pytest.approx([1 / 21] * 20)
     assert max(rates) == rates[20] == 1.0
     assert rates[60] == pytest.approx(0.5)
     assert rates[-1] < 0.01
-    assert factor(99, 100, 10, Schedule(decay="constant")) == 1.0
-    assert factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
+    assert lr_factor(99, 100, 10, Schedule(decay="constant")) == 1.0
+    assert lr_factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
 
 
 def test_lars_follows_its_equation() -> None:
@@ -269,7 +269,7 @@ def test_no_step_waits_for_the_device_but_those_that_are_logged(
     for logged in (4, 2):  # of 8 steps
         monkeypatch.setattr(loop, "LOGGED_POINTS", logged)
         parts = make(losses.build("nt_xent"))
-        weights_, others = loop.parameters(parts.model, parts.loss)
+        weights_, others = loop.split_parameters(parts.model, parts.loss)
         changed = replace(parts, optimizer=plugins.load("optimizers", optimizer)().build(weights_, others))
         with Waits() as waits:
             train(changed)
