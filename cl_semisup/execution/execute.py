@@ -97,8 +97,7 @@ class Executor:
                 attempt.set_failed(error)
             results.append((attempt.record(started), attempt.curves))
         trainer.release()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
         return tuple(results)
 
     def run_as_worker_rank(self, group: TrainingGroup) -> None:

@@ -18,10 +18,7 @@ RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # (record, curves) of ea
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """One training and the runs, at least one, that are evaluated on it: the unit of work of an engine.
-
-    `id` names its claim and its state on disk.
-    """
+    """One training and its runs, at least one: an engine's unit of work. `id` names its claim and its state on disk."""
 
     id: str
     runs: tuple[Run, ...]

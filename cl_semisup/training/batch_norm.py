@@ -32,7 +32,7 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
             return super().forward(x)
         self._check_input_dim(x)
         count, mean, variance = _statistics(x.detach())
-        if self.track_running_stats and self.num_batches_tracked is not None:
+        if self.track_running_stats:
             self._update_running_stats(count, mean, variance)
         invstd = (variance + self.eps).rsqrt()
         y: Tensor = _Normalize.apply(x, self.weight, self.bias, mean, invstd, count)
@@ -41,9 +41,8 @@ class _SyncBatchNorm(nn.modules.batchnorm._BatchNorm):
     @torch.no_grad()
     def _update_running_stats(self, count: Tensor, mean: Tensor, variance: Tensor) -> None:
         """As in PyTorch: the running variance is unbiased."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
         self.num_batches_tracked.add_(1)
         momentum = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
@@ -56,16 +55,10 @@ def _disable_compile() -> None:
     _SyncBatchNorm.forward = torch.compiler.disable(_SyncBatchNorm.forward)  # type: ignore[method-assign]
 
 
-class _Sync1d(_SyncBatchNorm, nn.BatchNorm1d): ...
-
-
-class _Sync2d(_SyncBatchNorm, nn.BatchNorm2d): ...
-
-
-class _Sync3d(_SyncBatchNorm, nn.BatchNorm3d): ...
-
-
-_SYNCED: dict[type, type] = {nn.BatchNorm1d: _Sync1d, nn.BatchNorm2d: _Sync2d, nn.BatchNorm3d: _Sync3d}
+_SYNCED: dict[type, type] = {
+    batch_norm: type(f"_Sync{batch_norm.__name__}", (_SyncBatchNorm, batch_norm), {})
+    for batch_norm in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+}
 
 
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

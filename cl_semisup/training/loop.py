@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -84,81 +84,42 @@ def train(
     checkpoint: Checkpoint | None = None,
     chunks: int = 1,
 ) -> None:
-    """Train the model and the loss of `setup` in place and fill `setup.history`.
+    """Train the model and the loss of `setup` in place and fill `setup.history`. Raises Diverged and Preempted.
 
     Args:
         base_learning_rate: after the scaling rule, before warm-up and decay
         autocast: dtype of the network's computations; None for float32
         chunks: number of chunks in which a batch goes through the encoder
-
-    Raises Diverged, and Preempted once the checkpoint has saved the state on request.
     """
     model, device, requirements = setup.model, setup.visible_labels.device, asks(setup.loss)
     prepare_model(model, setup.loss)
     encode = ChunkedEncoder(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
-    project = model.projector if setup.project is None else setup.project
     steps_per_epoch = len(setup.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
     step_log = torch.zeros(2, steps, device=device)  # per step: the loss, and the largest absolute projection
     ema_model = ema.make(model) if any(NEEDS[need].needs_ema for need in requirements.needs) else None
     start_step = _resume(checkpoint, setup, ema_model, step_log) if checkpoint else 0
-    host_labels = setup.visible_labels.cpu()  # indices are drawn on the host, so that no step waits for the device
-    fixed_index = None
-    if requirements.bound:
-        fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *setup.seed_key)).to(device)
     labels = setup.visible_labels if requirements.labels else torch.full_like(setup.visible_labels, -1)
-    augment = setup.views["full"]
-    pixels = (-augment.mean / augment.std, (1 - augment.mean) / augment.std)
-    trainable = [weight for group in setup.optimizer.param_groups for weight in group["params"]]
-
-    def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
-        features = encode(shard)
-        return features, project(features)
+    mean, std = setup.views["full"].mean, setup.views["full"].std
+    pixels = (-mean / std, (1 - mean) / std)
 
     model.train()
-    for step in range(start_step, steps):
-        epoch, batch = divmod(step, steps_per_epoch)
-        if batch == 0 or step == start_step:
-            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
-        index = order[batch * batch_size : (batch + 1) * batch_size]  # (N,)
-        if fixed_index is not None:
-            index = torch.cat([index, fixed_index])
-        learning_rate = base_learning_rate * lr_factor(step, steps, steps_per_epoch, schedule)
-        for group in setup.optimizer.param_groups:
-            group["lr"] = learning_rate
-
-        images = _images_at(setup.images, index)
-        inputs = [
-            setup.views[recipe](images, seed("views", *setup.seed_key, step, view))
-            for view, recipe in enumerate(requirements.views)
-        ]
-        support_index = None
-        if requirements.support:
-            support_index = _draw_per_class(host_labels, requirements.support, seed("support", *setup.seed_key, step))
-            support_index = support_index.to(device, non_blocking=True)
-            images = _images_at(setup.images, support_index)
-            inputs.append(augment(images, seed("support views", *setup.seed_key, step)))
-        with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
-            features, projections = run_sharded(forward, torch.cat(inputs))  # (V N + S, F), (V N + S, D)
-
+    for step, index, inputs, support_index in _draw_batches(setup, start_step, steps, batch_size):
+        features, projections = _forward(setup, encode, torch.cat(inputs))
         sizes = [len(view) for view in inputs]
         h, z = features.float().split(sizes), projections.float().split(sizes)
         support = None
         if support_index is not None:
             support, h, z = (z[-1], setup.visible_labels[support_index]), h[:-1], z[:-1]
             inputs.pop()
-        progress = step / steps
+        epoch, progress = step // steps_per_epoch, step / steps
         context = StepContext(model, ema_model, tuple(inputs), h, z, index, epoch, progress, support, pixels, chunks)
         extras = {need: NEEDS[need].value(context) for need in requirements.needs}
         loss = setup.loss(z[0], z[1], labels[index], **extras)
 
-        for weight in trainable:  # the optimizer's zero_grad takes ten times as long
-            weight.grad = None
-        loss.backward()
-        encode.backward()
-        reduce_gradients(model, setup.loss)
-        setup.optimizer.step()
+        learning_rate = base_learning_rate * lr_factor(step, steps, steps_per_epoch, schedule)
+        _optimizer_step(setup, loss, encode, learning_rate)
         if ema_model is not None:
             ema.update(ema_model, model, ema.decay(requirements.momentum, progress))
         step_log[0, step], step_log[1, step] = loss.detach(), projections.detach().abs().amax()
@@ -167,6 +128,63 @@ def train(
             _log(setup, step, step_log, learning_rate, z[0].detach(), z[1].detach())
         if checkpoint and checkpoint.due(last=step == steps - 1):
             checkpoint.save(_state(step + 1, setup, ema_model, step_log))  # raises Preempted if asked to stop
+
+
+def _draw_batches(
+    setup: TrainingSetup, start_step: int, steps: int, batch_size: int
+) -> Iterator[tuple[int, Tensor, list[Tensor], Tensor | None]]:
+    """(step, indices (N,), views, support indices (S,) or None) of every step.
+
+    The views are V (N, channels, side, side), followed by one view of the support images if there are any.
+    """
+    requirements, device, seed_key = asks(setup.loss), setup.visible_labels.device, setup.seed_key
+    host_labels = setup.visible_labels.cpu()  # indices are drawn on the host, so that no step waits for the device
+    fixed_index = support_index = None
+    if requirements.bound:
+        fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *seed_key)).to(device)
+    steps_per_epoch = len(setup.images) // batch_size
+    for step in range(start_step, steps):
+        epoch, batch = divmod(step, steps_per_epoch)
+        if batch == 0 or step == start_step:
+            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
+        index = order[batch * batch_size : (batch + 1) * batch_size]
+        if fixed_index is not None:
+            index = torch.cat([index, fixed_index])
+        images = _images_at(setup.images, index)
+        inputs = [
+            setup.views[recipe](images, seed("views", *seed_key, step, view))
+            for view, recipe in enumerate(requirements.views)
+        ]
+        if requirements.support:
+            support_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
+            support_index = support_index.to(device, non_blocking=True)
+            images = _images_at(setup.images, support_index)
+            inputs.append(setup.views["full"](images, seed("support views", *seed_key, step)))
+        yield step, index, inputs, support_index
+
+
+def _forward(setup: TrainingSetup, encode: ChunkedEncoder, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (V N + S, F) and projections (V N + S, D)."""
+    project = setup.model.projector if setup.project is None else setup.project
+
+    def forward_shard(shard: Tensor) -> tuple[Tensor, Tensor]:
+        features = encode(shard)
+        return features, project(features)
+
+    with torch.autocast(inputs.device.type, encode.autocast) if encode.autocast else contextlib.nullcontext():
+        features, projections = run_sharded(forward_shard, inputs)
+    return features, projections
+
+
+def _optimizer_step(setup: TrainingSetup, loss: Tensor, encode: ChunkedEncoder, learning_rate: float) -> None:
+    for group in setup.optimizer.param_groups:
+        group["lr"] = learning_rate
+        for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long
+            weight.grad = None
+    loss.backward()
+    encode.backward()
+    reduce_gradients(setup.model, setup.loss)
+    setup.optimizer.step()
 
 
 def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:

@@ -119,8 +119,7 @@ NEEDS: dict[str, Need] = {
     "encode": Need(_encode),  # inputs -> projections, differentiable; running statistics do not change
     "pixels": Need(lambda step: step.pixels),  # 2 x (channels, 1, 1), a black and a white pixel, normalized
     "support": Need(lambda step: step.support),  # (z (S, D), labels (S,)), as many images of every class
-    "momentum_features": Need(lambda step: step.ema_features, needs_ema=True),  # V x (N, F); all three of the EMA model
-    "momentum_projections": Need(_ema_projections, needs_ema=True),  # V x (N, D)
-    # V x (N, C)
+    "momentum_features": Need(lambda step: step.ema_features, needs_ema=True),  # V x (N, F), of the EMA model
+    "momentum_projections": Need(_ema_projections, needs_ema=True),  # V x (N, D); the logits V x (N, C)
     "momentum_logits": Need(lambda step: _logits(step.ema_model, step.ema_features), classifier, needs_ema=True),
 }

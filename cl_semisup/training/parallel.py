@@ -2,7 +2,7 @@
 
 Every rank draws the same batch and the same views, since draws are functions of names. The network runs on shards:
 rank r takes the rows [r n / R, (r + 1) n / R) of a batch of n, and the outputs are gathered in the order of the batch.
-Everything after it sees the whole batch on every rank: the loss with its queue, heads, prototypes and attacks. A loss
+Every rank computes the rest for the whole batch: the loss with its queue, heads, prototypes and attacks. A loss
 therefore does not know about ranks, and its negatives are those of the whole batch.
 
 How gradients are reduced. With z_r = f(x_r; w) the outputs of shard r and J_r = dz_r/dw,
@@ -16,9 +16,9 @@ a slice. Rank r then has J_r^T g_r, and the gradients of the shards are *summed*
     gather, then mean     1/R sum_r J_r^T g_r                     dL/dw / R: too small by the number of ranks
     sum in the gather     sum_r J_r^T (R g_r): R copies of L      R dL/dw, right only if a mean over ranks follows
 
-DistributedDataParallel takes the mean, which is right for a loss that is a mean over the images of each rank. With a
-gather that keeps its own rows, it trains with a learning rate R times too small. Here the gradients of parameters that
-act on shards (encoder, projector) are summed; parameters that act on the gathered batch have dL/dw on every rank.
+DistributedDataParallel takes the mean, which is right for a loss that is a mean over the images of each rank. Here the
+gradients of parameters that act on shards (encoder, projector) are summed; those of parameters that act on the gathered
+batch are dL/dw on every rank.
 
 Taking a shard is the transpose of gathering. So inputs that need a gradient, as in an attack on the images, get all of
 it on every rank. Batch norm within shards uses the statistics of the whole batch (`batch_norm`).
