@@ -49,7 +49,7 @@ def one(network: str, setting: str) -> float:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.object(loop, "LOGGED_POINTS", 1))
         if setting == NOT_KEPT:
-            stack.enter_context(patch.object(memory, "keep", lambda: None))
+            stack.enter_context(patch.object(memory, "retain_freed_memory", lambda: None))
         step.random_images(folder)
         train = step.trainer(network, folder, **SETTINGS[setting])
         train()

@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from cl_semisup.execution.execute import Executor, failed  # noqa: E402
+from cl_semisup.execution.execute import Executor, failed_record  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
 from cl_semisup.results import records  # noqa: E402
 from cl_semisup.results.run_table import gather  # noqa: E402
@@ -92,7 +92,7 @@ def steps(asked: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]
 def fill(asked: Suite, results: Path) -> None:
     """A record for every run, as if all had been executed."""
     for number, run in enumerate(asked.runs):
-        record, _ = failed(run, Machine("cpu", "data"), "")
+        record, _ = failed_record(run, Machine("cpu", "data"), "")
         score = 0.5 + 0.4 * (number * 7919 % 1000) / 1000
         scores = {"linear_top1": score, "linear_top1_validation": score, "knn_top1": score}
         path = records.path_of(results, run)

@@ -31,11 +31,11 @@ from cl_semisup import plugins  # noqa: E402
 from cl_semisup.data.views import ViewMaker  # noqa: E402
 from cl_semisup.execution.execute import Executor  # noqa: E402
 from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.execution.trainer import Trainer, way  # noqa: E402
+from cl_semisup.execution.trainer import Trainer, kernel_context  # noqa: E402
 from cl_semisup.execution.training_groups import single_run  # noqa: E402
 from cl_semisup.suite import suite  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
-from cl_semisup.training.chunks import Chunks  # noqa: E402
+from cl_semisup.training.chunks import ChunkedEncoder  # noqa: E402
 
 SHOWN = 8  # operations
 SUITE = """\
@@ -78,8 +78,8 @@ def trainer(network: str, folder: str, precision: str = "float32", **machine: bo
     visible_labels = torch.full((len(data.train_images),), -1)
 
     def train() -> int:
-        trained = Trainer(single_run(asked), execute.machine, execute.probed)
-        with way(execute.machine):
+        trained = Trainer(single_run(asked), execute.machine, execute.probe_datasets)
+        with kernel_context(execute.machine):
             trained.train(data, visible_labels)
         return int(trained.resolved["steps"])
 
@@ -91,7 +91,7 @@ def timed(spent: dict[str, float]) -> Iterator[None]:
     """Processor seconds of a step's parts while entered; none of them is inside another."""
     parts: dict[str, tuple[Any, str]] = {
         "views": (ViewMaker, "__call__"),
-        "encoder": (Chunks, "__call__"),
+        "encoder": (ChunkedEncoder, "__call__"),
         "loss": (plugins.load("losses", "nt_xent"), "__call__"),
         "backward": (torch.Tensor, "backward"),
         "optimizer": (torch.optim.SGD, "step"),

@@ -28,7 +28,7 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup import native
     from cl_semisup.engines.local import Local
     from cl_semisup.execution.execute import choose_device, free_memory
-    from cl_semisup.execution.machine import default_threads, default_workers, fitting
+    from cl_semisup.execution.machine import default_threads, default_workers, runs_that_fit
 
     device = choose_device(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
@@ -36,7 +36,7 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
         print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
-        most, room = min(runs, options.workers or default_workers("cpu")), partial(fitting, free_memory(device))
+        most, room = min(runs, options.workers or default_workers("cpu")), partial(runs_that_fit, free_memory(device))
         return Local(machine, most, options.plugin, options.run_timeout, room)
     workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)

@@ -127,10 +127,10 @@ class Pool(ABC, Generic[M]):
         return self._failed(worker, f"the worker process died {ATTEMPTS} times, the last time by {cause}")
 
     def _failed(self, worker: M, reason: str) -> Finished:
-        from cl_semisup.execution.execute import failures
+        from cl_semisup.execution.execute import failed_results
 
         assert worker.training is not None  # only a training fails
-        return worker.training, failures(worker.training, self.machine, reason)
+        return worker.training, failed_results(worker.training, self.machine, reason)
 
     def _drop(self, worker: M) -> None:
         worker.end()

@@ -155,7 +155,7 @@ class Ray(Pool["_Worker"]):
         asked = [named for run in training.runs for named in (run.dataset, *protocol.probed_datasets(run))]
         for named in asked:
             if repr(named) not in self._images:
-                images = data.read(named, self.machine.data_dir)
+                images = data.load_images(named, self.machine.data_dir)
                 _ = images.content_hash  # computed here once, and kept with the images
                 self._images[repr(named)] = ray.put(images)
         return {repr(named): self._images[repr(named)] for named in asked}
@@ -280,7 +280,7 @@ class _Actor:
             path.write_text(text, "utf-8")
             plugins.add(path)
         gc.freeze()  # as in serve.py
-        self._executor = Executor(self.machine, self._leave.is_set, images=lambda named: self._images[repr(named)])
+        self._executor = Executor(self.machine, self._leave.is_set, read_images=lambda named: self._images[repr(named)])
         return str(ray.get_runtime_context().get_node_id())
 
     def execute(
@@ -294,7 +294,7 @@ class _Actor:
             _write(path, state)
         try:
             self._images = dict(zip(names, images, strict=True))
-            return self._executor.training(training)
+            return self._executor.run_group(training)
         except Preempted:
             return self.state()
         finally:

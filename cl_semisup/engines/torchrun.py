@@ -120,18 +120,18 @@ class Meeting:
         """Wait until all processes are ready for this training, or one of them never will be."""
         from torch.distributed import DistStoreError
 
-        from cl_semisup.training.exchange import Lost
+        from cl_semisup.training.exchange import ProcessLost
 
         ready = self.store.add(f"ready/{self.number}", 1)
         end = time.monotonic() + SILENCE_SECONDS
         while ready < self.size:
             if self.told("failed") or self.told("over") or time.monotonic() > end:
-                raise Lost("a process is not there for this training")
+                raise ProcessLost("a process is not there for this training")
             time.sleep(MOMENT)
             try:
                 ready = self.store.add(f"ready/{self.number}", 0)
             except DistStoreError as error:
-                raise Lost(str(error)) from error
+                raise ProcessLost(str(error)) from error
 
 
 @cache
@@ -212,10 +212,10 @@ class Torchrun:
         return f"took longer than the limit of {self.limit:g} s"
 
     def _failures(self, reason: str) -> RunResults:
-        from cl_semisup.execution.execute import failures
+        from cl_semisup.execution.execute import failed_results
 
         assert self._flying is not None  # something was submitted
-        return failures(self._flying, self.machine, reason)
+        return failed_results(self._flying, self.machine, reason)
 
     def _work(self) -> None:
         """The thread: training after training, each announced to the others."""
@@ -232,14 +232,14 @@ class Torchrun:
             self._found.put(error)
 
     def _train(self, execute: Any, training: TrainingGroup) -> RunResults:
-        from cl_semisup.training.exchange import Lost
+        from cl_semisup.training.exchange import ProcessLost
 
         if not training.runs[0].epochs:  # nothing is trained
-            return execute.training(training)
+            return execute.run_group(training)
         meeting().announce(_order(self.machine, training))
         try:
-            answers: RunResults = execute.training(training)
-        except Lost as error:
+            answers: RunResults = execute.run_group(training)
+        except ProcessLost as error:
             reason = meeting().told("failed", GRACE_SECONDS)
             if reason is None:
                 rule = "a process of torchrun has died or hangs"
@@ -254,7 +254,7 @@ def follow(device: str, plugin_files: Sequence[Path]) -> int:
     """The life of every process but the first: train along until that one says stop. Signals are its affair."""
     from cl_semisup import plugins
     from cl_semisup.training.checkpoint import Preempted
-    from cl_semisup.training.exchange import Lost
+    from cl_semisup.training.exchange import ProcessLost
 
     for path in plugin_files:
         plugins.add(path)
@@ -266,10 +266,10 @@ def follow(device: str, plugin_files: Sequence[Path]) -> int:
             if executor is None or executor.machine != machine:
                 executor = _executor(machine, lambda: False)
             try:
-                executor.follow(training)
+                executor.run_as_worker_rank(training)
             except Preempted:
                 continue
-            except Lost as error:
+            except ProcessLost as error:
                 if meeting().told("failed") is None and meeting().told("over", GRACE_SECONDS) is None:
                     raise EngineError(f"process {meeting().rank}: {error}") from error
             except (Exception, SystemExit) as error:  # the first process makes a record of it

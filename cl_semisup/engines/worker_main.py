@@ -45,7 +45,7 @@ def serve(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], en
         gc.freeze()  # what is imported stays: no looking through it for garbage, 80 ms at a time
         pipe.send(READY)
         while True:
-            pipe.send(execute.training(pipe.recv()))
+            pipe.send(execute.run_group(pipe.recv()))
     except InputError as error:
         pipe.send(error)
     except (EOFError, OSError, Preempted):

@@ -1,1 +1,1 @@
-"""From a Run to a Record: `execute` does one, an engine does many."""
+"""From a Run to a Record: train, evaluate, record. Engines do this for many runs."""

@@ -1,4 +1,4 @@
-"""A run's data set on the device, the part of it that a run draws, and the data sets that probes look at beside it."""
+"""A run's data set on the device, the subset that the run draws, and the other data sets of its probes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,13 +12,13 @@ from cl_semisup import plugins
 from cl_semisup.data.images import Images
 from cl_semisup.suite.run import Named
 
-KEPT = 4  # data sets of probes that stay loaded
-Read = Callable[[Named], Images]
+CACHE_SIZE = 4  # data sets of probes that stay loaded
+ReadImages = Callable[[Named], Images]
 
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set on the device: uint8 images (M, C, side, side), true labels, statistics of its training images."""
+    """A data set on the device: uint8 images (M, C, side, side), true labels (M,), pixel mean and std (C,)."""
 
     train_images: Tensor
     train_labels: Tensor
@@ -30,37 +30,38 @@ class Data:
     content_hash: str
 
 
-class Probed:
-    """The data sets that probes look at beside the run's own, by their plug-ins; the last few are kept on the host."""
+class ProbeDatasets:
+    """Data sets that probes use beside the run's own; the last few stay in host memory."""
 
-    def __init__(self, read: Read):
-        self.read = read
-        self._kept: dict[str, Images] = {}
+    def __init__(self, read_images: ReadImages):
+        self.read_images = read_images
+        self._cache: dict[str, Images] = {}
 
     def __call__(self, named: Named) -> Images:
         key = repr(named)
-        if key not in self._kept:
-            while len(self._kept) >= KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[key] = self.read(named)
-        return self._kept[key]
+        if key not in self._cache:
+            while len(self._cache) >= CACHE_SIZE:
+                del self._cache[next(iter(self._cache))]
+            self._cache[key] = self.read_images(named)
+        return self._cache[key]
 
 
-def read(named: Named, data_dir: str) -> Images:
-    """A data set from its folder."""
+def load_images(named: Named, data_dir: str) -> Images:
+    """A data set, by its plug-in, from the folder of data sets."""
     (name, params) = next(iter(named.items()))
     images: Images = plugins.load("datasets", name)(**params).load(Path(data_dir))
     return images
 
 
-def place(images: Images, device: torch.device) -> Data:
-    """A data set on the device where it fits beside training; on a CPU its images are not copied."""
+def to_device(images: Images, device: torch.device) -> Data:
+    """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
     mean, std = _pixel_statistics(images.train_images)
-    home = device if _fits(images.train_images.nbytes + images.test_images.nbytes, device) else torch.device("cpu")
+    fits = _fits(images.train_images.nbytes + images.test_images.nbytes, device)
+    image_device = device if fits else torch.device("cpu")
     return Data(
-        torch.as_tensor(images.train_images).to(home),
+        torch.as_tensor(images.train_images).to(image_device),
         torch.as_tensor(images.train_labels).to(device),
-        torch.as_tensor(images.test_images).to(home),
+        torch.as_tensor(images.test_images).to(image_device),
         torch.as_tensor(images.test_labels).to(device),
         mean.to(device),
         std.to(device),
@@ -69,31 +70,31 @@ def place(images: Images, device: torch.device) -> Data:
     )
 
 
-def part(data: Data, kept: Any) -> Data:
-    """The training images that a run draws; all of them are not copied."""
-    if len(kept) == len(data.train_images):
+def subset(data: Data, indices: Any) -> Data:
+    """The data set with the training images at these indices only; no copy if these are all."""
+    if len(indices) == len(data.train_images):
         return data
-    rows = torch.from_numpy(kept)
-    images, true = data.train_images, data.train_labels
-    return replace(data, train_images=images[rows.to(images.device)], train_labels=true[rows.to(true.device)])
+    rows = torch.from_numpy(indices)
+    images, labels = data.train_images, data.train_labels
+    return replace(data, train_images=images[rows.to(images.device)], train_labels=labels[rows.to(labels.device)])
 
 
 def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:
-    """Per-channel mean and standard deviation of uint8 images in [0, 1], exact, from counts of the 256 values."""
-    value = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
+    """Mean and std per channel of uint8 images scaled to [0, 1]; exact, from counts of the 256 values."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
     for channel in range(images.shape[1]):
         counts = torch.zeros(256, dtype=torch.float64)
         for first in range(0, len(images), 10_000):
-            part = torch.as_tensor(images[first : first + 10_000, channel]).flatten().int()
-            counts += torch.bincount(part, minlength=256)
-        shares = counts / counts.sum()
-        mean = (shares * value).sum()
+            pixels = torch.as_tensor(images[first : first + 10_000, channel]).flatten().int()
+            counts += torch.bincount(pixels, minlength=256)
+        frequencies = counts / counts.sum()
+        mean = (frequencies * values).sum()
         means.append(mean)
-        deviations.append((shares * (value - mean).square()).sum().sqrt().clamp(min=1e-3))
-    return torch.stack(means).float(), torch.stack(deviations).float()
+        stds.append((frequencies * (values - mean).square()).sum().sqrt().clamp(min=1e-3))
+    return torch.stack(means).float(), torch.stack(stds).float()
 
 
-def _fits(size: int, device: torch.device) -> bool:
-    """May the data live on the device? Half of its free memory is left to training."""
-    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2
+def _fits(size_bytes: int, device: torch.device) -> bool:
+    """Whether images of this size take less than half of a GPU's free memory; the rest is for training."""
+    return device.type != "cuda" or size_bytes < torch.cuda.mem_get_info(device)[0] // 2

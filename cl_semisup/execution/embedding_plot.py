@@ -1,4 +1,4 @@
-"""What a report draws of a trained network: singular values, and test images on two principal directions."""
+"""Data for a report's plots of a trained network: singular values, and test images on two principal directions."""
 
 from typing import Any
 
@@ -10,49 +10,49 @@ from cl_semisup import losses
 from cl_semisup.evaluation import Features
 from cl_semisup.measures import geometry
 
-POINTS = 300  # test images, and at most as many prototypes
+MAX_POINTS = 300  # of test images and of prototypes
 
 
-def of(embedded: Features, loss: Any) -> dict[str, Any]:
-    """Singular values and picture of the unit test features, rounded; all that a report draws is on the sphere.
+def plot_data(features: Features, loss: Any) -> dict[str, Any]:
+    """Singular values and a scatter plot of the normalized test features, rounded to 4 digits.
 
-    A loss with directions of its own lives among projections, so there is a second picture, of those and of its
-    directions (attribute `prototypes`, (K, D)): row c belongs to class c if the loss is told labels, to none otherwise.
+    If the loss has `prototypes` (K, D), a second plot shows them among the normalized test projections. Prototype c has
+    the label c if the loss sees labels and has a prototype per class, otherwise -1.
     """
-    features = normalize(embedded.test, dim=1)
-    visible_labels = embedded.test_labels[:POINTS].tolist()
-    centre, directions = _principal(features)
-    found = {
-        "singular_values": _rounded(geometry.singular_values(features)),
-        "picture": _flat(features[:POINTS], centre, directions) | {"label": visible_labels},
+    test_features = normalize(features.test, dim=1)
+    point_labels = features.test_labels[:MAX_POINTS].tolist()
+    mean, directions = _principal_directions(test_features)
+    plots = {
+        "singular_values": _rounded(geometry.singular_values(test_features)),
+        "picture": _coordinates(test_features[:MAX_POINTS], mean, directions) | {"label": point_labels},
     }
     prototypes = getattr(loss, "prototypes", None)
-    width = embedded.test_projections.shape[1]
+    width = features.test_projections.shape[1]
     if isinstance(prototypes, Tensor) and prototypes.ndim == 2 and prototypes.shape[1] == width:
-        projections = normalize(embedded.test_projections, dim=1)
-        centre, directions = _principal(projections)
-        rows = normalize(prototypes.detach()[:POINTS].to(projections), dim=1)
-        of_class = losses.asks(loss).labels and len(prototypes) == embedded.classes
-        found["projection_picture"] = {
-            **_flat(projections[:POINTS], centre, directions),
-            "label": visible_labels,
+        projections = normalize(features.test_projections, dim=1)
+        mean, directions = _principal_directions(projections)
+        rows = normalize(prototypes.detach()[:MAX_POINTS].to(projections), dim=1)
+        one_per_class = losses.asks(loss).labels and len(prototypes) == features.classes
+        plots["projection_picture"] = {
+            **_coordinates(projections[:MAX_POINTS], mean, directions),
+            "label": point_labels,
             "prototypes": {
-                **_flat(rows, centre, directions),
-                "label": list(range(len(rows))) if of_class else [-1] * len(rows),
+                **_coordinates(rows, mean, directions),
+                "label": list(range(len(rows))) if one_per_class else [-1] * len(rows),
             },
         }
-    return found
+    return plots
 
 
-def _principal(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean (D,) of unit rows and their two principal directions (2, D); (1, D) where there is but one."""
-    centre = rows.mean(dim=0)
-    return centre, torch.linalg.svd(rows - centre, full_matrices=False)[2][:2]
+def _principal_directions(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean (D,) of the rows and their two principal directions (2, D), or (1, D) if D or the row count is 1."""
+    mean = rows.mean(dim=0)
+    return mean, torch.linalg.svd(rows - mean, full_matrices=False)[2][:2]
 
 
-def _flat(rows: Tensor, centre: Tensor, directions: Tensor) -> dict[str, list[float]]:
-    flat = (rows - centre) @ directions.T  # (n, 2)
-    return {"x": _rounded(flat[:, 0]), "y": _rounded(flat[:, 1]) if flat.shape[1] > 1 else []}
+def _coordinates(rows: Tensor, mean: Tensor, directions: Tensor) -> dict[str, list[float]]:
+    plane = (rows - mean) @ directions.T  # (n, 2)
+    return {"x": _rounded(plane[:, 0]), "y": _rounded(plane[:, 1]) if plane.shape[1] > 1 else []}
 
 
 def _rounded(values: Tensor) -> list[float]:

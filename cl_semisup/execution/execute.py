@@ -1,4 +1,4 @@
-"""Run -> Record: train, evaluate, tell. The only place where a failure becomes data."""
+"""Run -> Record: train and evaluate. Every failure of a run becomes a record here."""
 
 import math
 import platform
@@ -14,128 +14,138 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features
-from cl_semisup.execution import collapsed_loss, embedding_plot, memory
-from cl_semisup.execution.data import Data, Probed, Read, part, place, read
+from cl_semisup.execution import embedding_plot, memory
+from cl_semisup.execution.collapsed_loss import collapsed_loss_value
+from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, load_images, subset, to_device
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer, out_of_memory, resolved_precision, synchronize, way
+from cl_semisup.execution.trainer import Trainer, is_out_of_memory, kernel_context, resolved_precision, synchronize
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Run
 from cl_semisup.training.loop import Diverged, History
 
-MOST_WORDS = 1000  # characters of an error's message in a record
+MAX_MESSAGE_LENGTH = 1000  # characters of an error message in a record
 
 
-def choose_device(asked: str = "auto") -> str:
-    """CUDA, then Apple's MPS, then the CPU; a device that is asked for must be there."""
-    known = ["cpu"]
+def choose_device(name: str = "auto") -> str:
+    """`auto` is CUDA, else Apple's MPS, else the CPU. InputError if this machine lacks the device."""
+    devices = ["cpu"]
     if torch.backends.mps.is_available():
-        known.insert(0, "mps")
+        devices.insert(0, "mps")
     if torch.cuda.is_available():
-        known[:0] = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-    if asked == "auto":
-        return known[0]
-    if asked not in known:
-        raise InputError(f"--device: {asked!r} is not on this machine. Known: {', '.join(known)}.")
-    return asked
+        devices[:0] = ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    if name == "auto":
+        return devices[0]
+    if name not in devices:
+        raise InputError(f"--device: {name!r} is not on this machine. Known: {', '.join(devices)}.")
+    return name
 
 
 def free_memory(device: str) -> int:
-    """Bytes of a GPU that nobody uses."""
+    """Bytes of a GPU that no process uses."""
     return int(torch.cuda.mem_get_info(device)[0])
 
 
 class Executor:
-    """Executes runs one after the other on one machine, keeping the last data set loaded.
+    """Executes runs one after the other on one machine. The last data set stays loaded.
 
-    `leave` says whether this process has been asked to go; training then saves its state and raises Preempted. Within
-    `together` training goes on, with other processes if it says so. Data sets are read from the machine's folder,
-    unless `images` brings them from elsewhere.
+    Args:
+        should_stop: whether this process has been asked to stop; training then saves its state and raises Preempted
+        collective_context: entered for each training; under torchrun it sets up communication between the ranks
+        read_images: reads a data set; by default from the machine's folder
     """
 
     def __init__(
         self,
         machine: Machine,
-        leave: Callable[[], bool] = lambda: False,
-        together: Callable[[], AbstractContextManager[None]] = nullcontext,
-        images: Read | None = None,
+        should_stop: Callable[[], bool] = lambda: False,
+        collective_context: Callable[[], AbstractContextManager[None]] = nullcontext,
+        read_images: ReadImages | None = None,
     ):
-        self.machine, self.leave, self.together = machine, leave, together
-        self.images: Read = images or partial(read, data_dir=machine.data_dir)
+        self.machine, self.should_stop, self.collective_context = machine, should_stop, collective_context
+        self.read_images: ReadImages = read_images or partial(load_images, data_dir=machine.data_dir)
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data] | None = None
-        self.probed = Probed(self.images)
+        self.probe_datasets = ProbeDatasets(self.read_images)
         if not machine.plain:
-            memory.keep()
+            memory.retain_freed_memory()
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
-        """The record and the curves of a run. `data` replaces the data set, for a trial on a part of it."""
-        return self.training(single_run(run), data)[0]
+        """The record and the curves of a run. `data` replaces the data set, for a trial on a subset."""
+        return self.run_group(single_run(run), data)[0]
 
-    def training(self, asked: TrainingGroup, data: Data | None = None) -> RunResults:
-        """Train once and evaluate for every run; any failure of a run is a record too."""
-        trained, answers = Trainer(asked, self.machine, self.probed, self.leave, self.together), []
-        for run in asked.runs:
+    def run_group(self, group: TrainingGroup, data: Data | None = None) -> RunResults:
+        """Train once and evaluate every run. A failure of a run becomes its record."""
+        trainer, results = self._trainer(group), []
+        for run in group.runs:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
             try:
-                with way(self.machine):
-                    attempt.go(data or self.data(run), trained)
+                with kernel_context(self.machine):
+                    attempt.execute(data or self.data(run), trainer)
             except Diverged as error:
-                attempt.diverged(error)
-            except (Exception, SystemExit) as error:  # a stranger's loss may leave; the run ends, not the worker
-                attempt.failed(error)
-            answers.append((attempt.record(started), attempt.curves))
-        trained.free()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        return tuple(answers)
+                attempt.set_diverged(error)
+            except (Exception, SystemExit) as error:  # a plug-in may call sys.exit, which must not end the worker
+                attempt.set_failed(error)
+            results.append((attempt.record(started), attempt.curves))
+        trainer.release()
+        torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
+        return tuple(results)
 
-    def follow(self, asked: TrainingGroup) -> None:
-        """Take part in a training that another process evaluates and answers for."""
-        run = asked.runs[0]
-        data = self.data(run)
-        drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        visible_labels = torch.from_numpy(drawn.visible_labels).to(self.device)
-        trained = Trainer(asked, self.machine, self.probed, self.leave, self.together)
-        with way(self.machine):
-            trained.train(part(data, drawn.kept), visible_labels)
+    def run_as_worker_rank(self, group: TrainingGroup) -> None:
+        """Take part in a training on several processes; rank 0 evaluates it and makes the records."""
+        run = group.runs[0]
+        data, visible_labels, _ = _training_data(run, self.data(run), self.device)
+        with kernel_context(self.machine):
+            self._trainer(group).train(data, visible_labels)
 
     def data(self, run: Run) -> Data:
+        """The run's whole data set on the device."""
         key = repr(run.dataset)
         if self._data is None or self._data[0] != key:
             self._data = None  # free the old one first
-            self._data = (key, place(self.images(run.dataset), self.device))
+            self._data = (key, to_device(self.read_images(run.dataset), self.device))
         return self._data[1]
 
+    def _trainer(self, group: TrainingGroup) -> Trainer:
+        return Trainer(group, self.machine, self.probe_datasets, self.should_stop, self.collective_context)
 
-def failed(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:
-    """The record of a run that could not even be executed."""
+
+def _training_data(run: Run, data: Data, device: torch.device) -> tuple[Data, Tensor, str]:
+    """The data set with the run's training images, their visible labels (M,), and the fingerprint of this draw."""
+    drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
+    return subset(data, drawn.kept), torch.from_numpy(drawn.visible_labels).to(device), drawn.fingerprint
+
+
+def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:
+    """The record and the empty curves of a run that could not be executed."""
     attempt = _Attempt(run, machine)
     attempt.status, attempt.reason = "failed", reason
     return attempt.record(datetime.now(UTC)), attempt.curves
 
 
-def failures(training: TrainingGroup, machine: Machine, reason: str) -> RunResults:
-    """The records of a training that could not even be executed."""
-    return tuple(failed(run, machine, reason) for run in training.runs)
+def failed_results(group: TrainingGroup, machine: Machine, reason: str) -> RunResults:
+    """The records of a group that could not be executed."""
+    return tuple(failed_record(run, machine, reason) for run in group.runs)
 
 
 class _Attempt:
-    """What is known of a run so far; a record can be made of it at any point."""
+    """The state of one execution of a run; `record` can be called at any point."""
 
     def __init__(self, run: Run, machine: Machine):
         self.run, self.machine, self.device = run, machine, torch.device(machine.device)
         self.status, self.reason = "ok", ""
         precision = resolved_precision(run.precision, machine)
-        self.resolved: dict[str, Any] = {"device": self._device_name(), "precision": precision}
+        device_name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        self.resolved: dict[str, Any] = {"device": device_name, "precision": precision}
         if machine.plain:
             self.resolved["plain"] = True
         self.scores: dict[str, float] = {}
@@ -143,67 +153,63 @@ class _Attempt:
         self.cost: dict[str, float] = {}
         self.curves: dict[str, Any] = {}
         self.data_hash = ""
-        self.probed_hashes: dict[str, str] = {}
+        self.probe_data_hashes: dict[str, str] = {}
         self.history = History()
 
-    def go(self, data: Data, trained: Trainer) -> None:
-        """Train, unless that is done, and evaluate; every finding is kept as soon as it is known."""
+    def execute(self, data: Data, trainer: Trainer) -> None:
+        """Train, unless the trainer has already done so, and evaluate."""
         run = self.run
-        drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        visible_labels, data = torch.from_numpy(drawn.visible_labels).to(self.device), part(data, drawn.kept)
+        data, visible_labels, label_set = _training_data(run, data, self.device)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
-        self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((visible_labels >= 0).sum())}
+        self.resolved |= {"label_set": label_set, "labelled_images": int((visible_labels >= 0).sum())}
         if run.epochs and (run.batch_size or 0) > len(visible_labels):
             rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(visible_labels)}"
             raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
         try:
-            trained.train(data, visible_labels)
+            trainer.train(data, visible_labels)
         finally:
-            self.history = trained.history
-            self.resolved |= trained.resolved
-            self.cost |= trained.cost
+            self.history = trainer.history
+            self.resolved |= trainer.resolved
+            self.cost |= trainer.cost
 
         began = time.perf_counter()
-        embedded = trained.embed(data, visible_labels)
+        features = trainer.features(data, visible_labels)
         for named in protocol.probed_datasets(run):
-            self.probed_hashes[next(iter(named))] = trained.probed(named).content_hash
-        measured = evaluation.measure(embedded, run.probes)
-        self.scores = {name: float(value) for name, value in measured.scores.items()}
-        self.diagnostics = _plain(measured.diagnostics)
-        self.curves |= _plain(embedding_plot.of(embedded, trained.loss) | measured.curves)
+            self.probe_data_hashes[next(iter(named))] = trainer.probe_datasets(named).content_hash
+        result = evaluation.measure(features, run.probes)
+        self.scores = {name: float(value) for name, value in result.scores.items()}
+        self.diagnostics = _to_json(result.diagnostics)
+        self.curves |= _to_json(embedding_plot.plot_data(features, trainer.loss) | result.curves)
         synchronize(self.device)
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs:
-            self._judge(embedded, trained)
+            self._set_status(features, trainer)
 
-    def _judge(self, embedded: Features, trained: Trainer) -> None:
-        """Say so if what was trained is no representation; scores are kept beside the verdict."""
-        counts = torch.bincount(embedded.test_labels, minlength=embedded.classes)
-        images, width = embedded.test.shape
-        batch, dim = self.run.batch_size or 0, embedded.test_projections.shape[1]
-        assert trained.loss is not None  # of what was trained
-        of_a_point = collapsed_loss.collapsed_loss_value(
-            trained.loss, embedded.visible_labels, batch, dim, embedded.classes
-        )
-        if why := verdict.divergence(self.history.loss):
-            self.status, self.reason = "diverged", why
-        elif why := verdict.collapse(
+    def _set_status(self, features: Features, trainer: Trainer) -> None:
+        """Set the status if the training has diverged or collapsed. The scores stay in the record."""
+        images, width = features.test.shape
+        batch, dim = self.run.batch_size or 0, features.test_projections.shape[1]
+        assert trainer.loss is not None
+        collapsed_value = collapsed_loss_value(trainer.loss, features.visible_labels, batch, dim, features.classes)
+        if reason := verdict.divergence(self.history.loss):
+            self.status, self.reason = "diverged", reason
+        elif reason := verdict.collapse(
             self.diagnostics,
             self.scores,
-            classes=embedded.classes,
+            classes=features.classes,
             images=images,
             dim=width,
-            chance=float(counts.max()) / images,
-        ) or verdict.stuck(self.history.loss, of_a_point):
-            self.status, self.reason = "collapsed", why
+            chance=float(torch.bincount(features.test_labels).max()) / images,
+        ) or verdict.stuck(self.history.loss, collapsed_value):
+            self.status, self.reason = "collapsed", reason
 
     def record(self, started: datetime) -> Record:
-        """Everything known of the run, in the schema of `records`."""
-        kept = protocol.settings(
-            self.run, self.data_hash, self.resolved["precision"], self.probed_hashes, self.machine.plain
+        """Everything known of the run so far, in the schema of `records`."""
+        settings = protocol.settings(
+            self.run, self.data_hash, self.resolved["precision"], self.probe_data_hashes, self.machine.plain
         )
-        self.curves["history"] = _plain(asdict(self.history))
+        self.curves["history"] = _to_json(asdict(self.history))
         return {
             "schema": SCHEMA,
             "id": self.run.id,
@@ -214,39 +220,36 @@ class _Attempt:
             "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
             "diagnostics": self.diagnostics,
             "cost": {**self.cost, "peak_memory_bytes": memory.peak(self.device)},
-            "protocol": {"fingerprint": protocol.fingerprint(kept), "settings": kept},
+            "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
             "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **environment()},
             "started_at": started.isoformat(timespec="seconds"),
         }
 
-    def diverged(self, error: Diverged) -> None:
-        """The network's numbers are no longer numbers: where, and what was last known to be well."""
+    def set_diverged(self, error: Diverged) -> None:
+        """Record the step at which a value was not finite, and the last point of the history."""
         self.status, self.reason = "diverged", str(error)
         self.resolved["diverged_at_step"] = error.step
         if self.history.step:
-            self.resolved["last_good"] = _plain({name: values[-1] for name, values in asdict(self.history).items()})
+            self.resolved["last_good"] = _to_json({name: values[-1] for name, values in asdict(self.history).items()})
 
-    def failed(self, error: BaseException) -> None:
-        """Anything else that ends a run; what it has found so far counts for nothing."""
-        words = _words(error)
-        self.status, self.reason = "failed", f"{type(error).__name__}: {words}"
-        if out_of_memory(error):
+    def set_failed(self, error: BaseException) -> None:
+        """Record any other error. Scores, diagnostics and curves are dropped."""
+        message = _message(error)
+        self.status, self.reason = "failed", f"{type(error).__name__}: {message}"
+        if is_out_of_memory(error):
             tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
             peak = memory.peak(self.device) / 2**30
-            self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {words.splitlines()[0]}"
+            self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {message.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
-        self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MOST_WORDS :]}
-
-    def _device_name(self) -> str:
-        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MAX_MESSAGE_LENGTH :]}
 
 
-def _plain(value: Any) -> Any:
-    """As JSON has it: what is not finite, or absurd, becomes null. Anything else that JSON lacks is refused."""
+def _to_json(value: Any) -> Any:
+    """Convert to JSON types. Floats that are not finite or too large become None; other types raise TypeError."""
     if isinstance(value, dict):
-        return {str(key): _plain(inside) for key, inside in value.items()}
+        return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(inside) for inside in value]
+        return [_to_json(item) for item in value]
     if isinstance(value, float):
         return float(value) if abs(value) <= MAX_VALUE else None
     if value is None or isinstance(value, str | int):
@@ -254,18 +257,18 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")
 
 
-def _words(error: BaseException) -> str:
-    """What an error says, fit for a record: a stranger's code may say anything, at any length."""
+def _message(error: BaseException) -> str:
+    """An error's message, cut for a record; its class if the message is empty or `str` fails."""
     try:
         text = str(error).strip()
     except Exception:
         text = ""
-    return (text or type(error).__name__)[:MOST_WORDS].encode("utf-8", "replace").decode()
+    return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 
 
 @cache
 def environment() -> dict[str, Any]:
-    """Versions, machine and commit: where a number comes from."""
+    """Versions, machine and commit of this process."""
     commit, clean = _commit()
     return {
         "package": cl_semisup.__version__,
@@ -281,11 +284,9 @@ def _commit() -> tuple[str, bool]:
     """The checkout's commit and whether the package in it is unchanged; ("", False) outside a checkout."""
     folder = Path(cl_semisup.__file__).parent
 
-    def git(*words: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *words], capture_output=True, text=True, timeout=10, check=True
-        )
-        return done.stdout.strip()
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "--short=12", "HEAD"), not git("status", "--porcelain", "--", ".")

@@ -1,4 +1,4 @@
-"""Where and how runs execute. Without torch: a worker knows its machine before it imports anything heavy."""
+"""Where and how runs execute. This module does not import torch, so that commands start fast."""
 
 import os
 from dataclasses import dataclass
@@ -6,29 +6,29 @@ from pathlib import Path
 
 from cl_semisup.execution.training_groups import TrainingGroup
 
-CONTEXT = 600 * 2**20  # bytes that CUDA and its libraries take of a GPU in every process
-SLACK = 1.25  # of memory that torch holds, over what tensors take
-FILLED = 0.9  # share of a GPU's memory that is given out
+CUDA_CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA and its libraries take in every process
+ALLOCATOR_OVERHEAD = 1.25  # memory that torch reserves / memory of tensors
+USABLE_SHARE = 0.9  # of a GPU's free memory
 
 
 def default_workers(device: str) -> int:
-    """One a core on a CPU, where one thread each beats threads for small networks; one a GPU."""
+    """One per core on a CPU, as small networks gain nothing from threads; one per GPU."""
     return len(os.sched_getaffinity(0)) if device == "cpu" and hasattr(os, "sched_getaffinity") else 1
 
 
 def default_threads(device: str) -> int:
-    """Of a worker. On a CPU always 1, since the number moves the last digits and must not follow that of workers."""
+    """Threads per worker. Always 1 on a CPU: the number moves the last digits, so it must not depend on the machine."""
     return 1 if device == "cpu" else len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def fitting(free: int, peak: int) -> int:
-    """How many runs like one whose tensors took `peak` bytes go at once into `free` bytes of a GPU; at least one."""
-    return max(1, int(FILLED * free / (SLACK * peak + CONTEXT)))
+def runs_that_fit(free: int, peak: int) -> int:
+    """The number of runs that fit in `free` bytes of a GPU at once if the tensors of each take `peak` bytes; >= 1."""
+    return max(1, int(USABLE_SHARE * free / (ALLOCATOR_OVERHEAD * peak + CUDA_CONTEXT_BYTES)))
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one training takes of a cluster's node; with a fraction of a GPU, several share it."""
+    """CPUs and GPUs of a cluster's node that one training takes. Several trainings share a GPU if `gpus` < 1."""
 
     cpus: float
     gpus: float
@@ -39,20 +39,20 @@ class Need:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how runs execute; none of it is part of the question.
+    """Where and how runs execute. None of it is part of a run's id.
 
     Args:
         device: cpu, cuda, cuda:1, mps
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
-        native: kernels in C for views and for blocks of small networks, on a CPU that has a compiler, with one thread
-        compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has what it does on a CPU
-        plain: nothing that is there for speed alone, to compare with: float32, the default layout, nothing compiled, no
-            kernels in C, optimizers that take one tensor at a time, similarity matrices whole, workers that are not
-            forked, freed memory given back at once
-        checkpoints: folder for the states of unfinished runs; "" keeps none
+        native: C kernels for views and for blocks of small networks, on a CPU with a C compiler and one thread
+        compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has its times on a CPU
+        plain: reference mode without any fast path: float32, the default layout, no compilation, no C kernels,
+            optimizers without fused steps, whole similarity matrices, workers that are not forked, freed memory
+            returned at once
+        checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
-        threads: of a worker process; the number moves the last bits of sums, so it never follows the number of workers
+        threads: per worker process; the number moves the last bits of sums
     """
 
     device: str
@@ -66,7 +66,7 @@ class Machine:
     threads: int = 1
 
     def wants_kernels(self) -> bool:
-        """Do its runs go through the kernels in C, if there are any? These do not share their work among threads."""
+        """Whether runs use the C kernels, if these can be compiled. The kernels are single-threaded."""
         return self.native and not self.plain and self.device == "cpu" and self.threads == 1
 
     def checkpoint_path(self, training: TrainingGroup) -> Path:

@@ -1,6 +1,6 @@
-"""The memory of a process that trains: freed memory is kept for the next tensor, and a run's peak is told.
+"""Memory of a process that trains: keep freed memory for later tensors, and measure the peak of a run.
 
-The peak is of a GPU what tensors take; else the process's resident set, libraries and all.
+The peak is the memory of all tensors on a GPU; on a CPU it is the resident set of the whole process.
 """
 
 import contextlib
@@ -12,45 +12,45 @@ from pathlib import Path
 import torch
 
 PROCESS = Path("/proc/self")
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # names of numbers of mallopt(3)
-PAD = 64 * 2**20  # bytes that the heap grows by: address space, which takes memory when it is written to
+TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
+HEAP_GROWTH = 64 * 2**20  # bytes of address space; a page takes memory only when it is written to
 
 
-def keep() -> None:
-    """Have this process keep what it frees, instead of asking the system for the next tensor's memory.
+def retain_freed_memory() -> None:
+    """Have the allocator keep freed memory for later tensors instead of returning it to the system.
 
-    The C library of most Linuxes gives large blocks back at once, and each page of the next one is cleared and mapped
-    anew: a fifth of a step of a convnet on 32 x 32 pixels. Other C libraries are left as they are.
+    By default glibc returns large blocks at once, and the system clears and maps every page of the next one: a fifth of
+    a training step of a convnet on 32 x 32 pixels. No effect with other C libraries.
     """
-    for number, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, PAD)):
-        _ask_glibc("mallopt", number, value)
+    for parameter, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, -1), (TOP_PAD, HEAP_GROWTH)):
+        _call_glibc("mallopt", parameter, value)
 
 
-def restart(device: torch.device) -> None:
-    """Forget the peak so far: a worker does many runs, keeps memory, and is started by a process that had its own."""
+def reset_peak(device: torch.device) -> None:
+    """Start a new measurement: a worker does many runs, and freed memory of the last one would count."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        _ask_glibc("malloc_trim", 0)  # what is kept goes back to the system
-        with contextlib.suppress(OSError):  # Linux alone can forget; elsewhere the peak is that of all runs so far
-            (PROCESS / "clear_refs").write_text("5")  # proc(5): the resident set's peak becomes what it is now
+        _call_glibc("malloc_trim", 0)  # return freed memory to the system
+        with contextlib.suppress(OSError):  # only on Linux; elsewhere the peak is that of all runs so far
+            (PROCESS / "clear_refs").write_text("5")  # proc(5): reset the peak of the resident set
 
 
 def peak(device: torch.device) -> int:
-    """Bytes, since `restart` where that can be told."""
+    """Bytes, since the last `reset_peak` if the system can reset the peak."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):
         for line in (PROCESS / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
-    # What getrusage tells of a process on Linux is at least what the process that started it had when it did.
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest if platform.system() == "Darwin" else largest * 1024
+    # On Linux this value includes the size that the parent process had when it started this one.
+    max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return max_rss if platform.system() == "Darwin" else max_rss * 1024
 
 
-def _ask_glibc(function: str, *numbers: int) -> None:
-    """Call a function that the C library of most Linuxes has, and others lack."""
+def _call_glibc(function: str, *numbers: int) -> None:
+    """Call a function of glibc; do nothing if the C library lacks it."""
     if platform.system() == "Linux":
         getattr(ctypes.CDLL(None), function, lambda *_: None)(*numbers)

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM: the first is heeded at a good moment, a second Ctrl-C ends all at once."""
+"""Ctrl-C and SIGTERM: the first signal requests a stop with all states saved, a second Ctrl-C stops at once."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-IMPORT_SECONDS = 0.05  # until a signal that came during an import is tried again
-ECHO_SECONDS = 0.5  # a wrapper passes the terminal's Ctrl-C on, so the same one can come twice
+IMPORT_SECONDS = 0.05  # delay before a signal that came during an import is sent again
+ECHO_SECONDS = 0.5  # a wrapper may forward the terminal's Ctrl-C, so that the same one arrives twice
 
 
 class Stopped(KeyboardInterrupt):
-    """The command was asked to stop and has stopped; `exit_code` is 130 or 143, as shells and schedulers have it."""
+    """The command has stopped because of a signal; `exit_code` is 128 + the signal's number: 130 or 143."""
 
     def __init__(self, number: int):
         self.exit_code = 128 + number
@@ -23,50 +23,46 @@ class Stopped(KeyboardInterrupt):
 
 
 class Request:
-    """While entered, the first signal is noted here; it is true from then on. A second SIGINT raises where it comes."""
+    """A context within which the first signal makes this object true; a second SIGINT raises Stopped at once."""
 
     def __init__(self) -> None:
         self.number = 0
-        self._since = 0.0
+        self._first_signal_time = 0.0
 
     def __bool__(self) -> bool:
         return self.number != 0
 
     def __call__(self, number: int, frame: Any) -> None:
-        if self.number and number == signal.SIGINT and time.monotonic() - self._since > ECHO_SECONDS:
+        if self.number and number == signal.SIGINT and time.monotonic() - self._first_signal_time > ECHO_SECONDS:
             raise Stopped(number)
         if not self.number:
-            self.number, self._since = number, time.monotonic()
+            self.number, self._first_signal_time = number, time.monotonic()
 
     def __enter__(self) -> "Request":
-        self._before = _handled(self)
+        self._handling = _handle_signals(self)
+        self._handling.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handling.__exit__(None, None, None)
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Within, a signal raises Stopped where it comes: nothing is computed yet, or no more.
+    """Within, a signal raises Stopped at once; for times when no run is executed.
 
-    During an import it waits for the import's end: torch's own code aborts the process if one is interrupted.
+    A signal during an import is delayed until its end, since torch aborts the process if its import is interrupted.
     """
 
     def stop(number: int, frame: Any) -> None:
         if not _importing(frame):
             raise Stopped(number)
-        again = threading.Timer(IMPORT_SECONDS, os.kill, [os.getpid(), number])
-        again.daemon = True
-        again.start()
+        timer = threading.Timer(IMPORT_SECONDS, os.kill, [os.getpid(), number])
+        timer.daemon = True
+        timer.start()
 
-    before = _handled(stop)
-    try:
+    with _handle_signals(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _importing(frame: FrameType | None) -> bool:
@@ -77,8 +73,13 @@ def _importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _handled(handler: Any) -> dict[int, Any]:
-    """Install a handler; what was there before. Python lets the main thread alone do so."""
-    if threading.current_thread() is not threading.main_thread():
-        return {}
-    return {number: signal.signal(number, handler) for number in SIGNALS}
+@contextmanager
+def _handle_signals(handler: Any) -> Iterator[None]:
+    """Within, signals call this handler; no effect outside the main thread, where Python forbids it."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = {number: signal.signal(number, handler) for number in SIGNALS} if in_main_thread else {}
+    try:
+        yield
+    finally:
+        for number, previous_handler in previous.items():
+            signal.signal(number, previous_handler)

@@ -1,4 +1,4 @@
-"""The network of a training: fitted once, then handed to every run that is evaluated on it."""
+"""Trains the network of a group of runs once and computes its features for every run."""
 
 import time
 import traceback
@@ -17,7 +17,7 @@ from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
-from cl_semisup.execution.data import Data, Probed
+from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks, head
@@ -26,33 +26,34 @@ from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import exchange, loop, needs
 from cl_semisup.training.checkpoint import Checkpoint
-from cl_semisup.training.chunks import divisible
+from cl_semisup.training.chunks import can_be_chunked
 from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
-from cl_semisup.training.schedule import effective
+from cl_semisup.training.schedule import scaled_learning_rate
 from cl_semisup.training.shared_checkpoint import SharedCheckpoint
 
-EVALUATION_CHUNK = 1000  # images at once when features are extracted
-TRIAL_IMAGES = 8  # that show whether an encoder may take its batch in chunks
+EVALUATION_BATCH = 1000  # images at once when features are computed
+TRIAL_IMAGES = 8  # for the trial whether an encoder can take its batch in chunks
 
 
 class Trainer:
-    """Trainer for the first run that asks; the others find it as it is, with the error that may have ended it.
+    """The training of a group: the first call of `train` trains, later calls keep its result or raise its error.
 
-    What training says of itself (`resolved`, `cost`, `history`) is said of every run: its cost is not divided among
-    them, and `trained_for` tells how many they are.
+    `resolved`, `cost` and `history` go into the record of every run of the group. The cost is not divided among these
+    runs; `trained_for` is their number. The arguments are those of Executor.
     """
 
     def __init__(
         self,
-        training: TrainingGroup,
+        group: TrainingGroup,
         machine: Machine,
-        probed: Probed,
-        leave: Callable[[], bool] = lambda: False,
-        together: Callable[[], AbstractContextManager[None]] = nullcontext,
+        probe_datasets: ProbeDatasets,
+        should_stop: Callable[[], bool] = lambda: False,
+        collective_context: Callable[[], AbstractContextManager[None]] = nullcontext,
     ):
-        self.asked, self.machine, self.probed, self.leave, self.together = training, machine, probed, leave, together
-        self.run = training.runs[0]  # any of them: they agree in all that is read here
+        self.group, self.machine, self.probe_datasets = group, machine, probe_datasets
+        self.should_stop, self.collective_context = should_stop, collective_context
+        self.run = group.runs[0]  # the runs of a group agree in all settings that are read here
         self.seed_key = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
         self.precision = resolved_precision(self.run.precision, machine)
@@ -61,40 +62,40 @@ class Trainer:
         self.history = History()
         self.loss: losses.Loss | None = None
         self._model: Model | None = None
-        self._embedded: Features | None = None
+        self._features: Features | None = None
         self._error: BaseException | None = None
 
     def train(self, data: Data, visible_labels: Tensor) -> None:
-        """Once; the images must be the same for all runs, the labels only where the loss sees them."""
+        """Train unless done. The images must be the same for all runs; the labels too if the loss sees labels."""
         if self._error:
             raise self._error
         if self._model is None:
             try:
-                with self.together() if self.run.epochs else nullcontext():
+                with self.collective_context() if self.run.epochs else nullcontext():
                     self._model = self._train(data, visible_labels)
             except (Exception, SystemExit) as error:
                 self._error = error
                 raise
 
-    def embed(self, data: Data, visible_labels: Tensor) -> Features:
-        """What the network makes of the images, computed once, beside the labels of one run."""
-        if self._embedded is None:
-            self._embedded = self._embed(data, visible_labels)
-        return replace(self._embedded, visible_labels=visible_labels, memo={})
+    def features(self, data: Data, visible_labels: Tensor) -> Features:
+        """The network's features, computed once, with the visible labels of one run. `train` must come first."""
+        if self._features is None:
+            self._features = self._compute_features(data, visible_labels)
+        return replace(self._features, visible_labels=visible_labels, memo={})
 
-    def free(self) -> None:
-        """Let go of the network, and of the error whose frames hold it too."""
-        self.loss = self._model = self._embedded = self._error = None
+    def release(self) -> None:
+        """Drop the network, and the error whose traceback refers to it."""
+        self.loss = self._model = self._features = self._error = None
 
     def _train(self, data: Data, visible_labels: Tensor) -> Model:
-        """The network after training, if there is any.
+        """The network after all epochs of the run, which may be 0.
 
-        Where memory runs out training begins anew with its batch in twice as many chunks, down to one image in all its
-        views, if that leaves the gradient what it is. The batch size stays what was asked.
+        If memory runs out, training starts anew with twice as many chunks per batch, up to one per image, provided that
+        chunks do not change the gradient. The batch size stays the same.
         """
         chunks = 1
         while True:
-            memory.restart(self.device)
+            memory.reset_peak(self.device)
             self.loss, model = self.build(data)
             if not self.run.epochs:
                 return model
@@ -102,12 +103,12 @@ class Trainer:
                 self._fit(model, data, visible_labels, chunks)
                 return model
             except Exception as error:
-                too_small = 2 * chunks > (self.run.batch_size or 0)
-                if not out_of_memory(error) or too_small or exchange.size() > 1:  # the other processes wait
+                too_many = 2 * chunks > (self.run.batch_size or 0) or exchange.world_size() > 1  # other ranks go on
+                if too_many or not is_out_of_memory(error):
                     raise
-                traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
+                traceback.clear_frames(error.__traceback__)  # they refer to the tensors of the step
                 trial = self.views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
-                if not divisible(model.encoder, trial):
+                if not can_be_chunked(model.encoder, trial):
                     raise
             chunks *= 2
             self.resolved["chunks"] = chunks
@@ -119,24 +120,22 @@ class Trainer:
         projector = Projector(**run.projector)
         loss = None
         if run.epochs:
-            prototypes = seed("prototypes", *self.seed_key)
+            loss_seed = seed("prototypes", *self.seed_key)
             dim = projector.dim if projector.layers else self._encoder(data).dim
-            known = {"dim": dim, "classes": data.classes, "seed": prototypes, "images": len(data.train_images)}
-            loss = losses.build(loss_name, **known, **loss_settings)
+            sizes = {"dim": dim, "classes": data.classes, "images": len(data.train_images)}
+            loss = losses.build(loss_name, seed=loss_seed, **sizes, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        return loss, self._first(data, losses.asks(loss).needs)
+        return loss, self._initial_model(data, losses.asks(loss).needs)
 
     def _encoder(self, data: Data) -> Any:
         (name, settings) = next(iter(self.run.encoder.items()))
         return plugins.load("encoders", name)(**settings).build(*data.train_images.shape[1:3])
 
-    def _first(self, data: Data, asked: Iterable[str] = ()) -> Model:
-        """The network with its first weights, which names alone decide."""
-        projector = Projector(**self.run.projector)
-        model = Model(lambda: self._encoder(data), projector, data.classes, needs.heads(asked), self.seed_key).to(
-            self.device
-        )
+    def _initial_model(self, data: Data, loss_needs: Iterable[str] = ()) -> Model:
+        """The network with its initial weights, which depend on the seed key only."""
+        projector, heads = Projector(**self.run.projector), needs.heads(loss_needs)
+        model = Model(lambda: self._encoder(data), projector, data.classes, heads, self.seed_key).to(self.device)
         if self.machine.channels_last and not self.machine.plain:
             model = model.to(memory_format=torch.channels_last)
         return model
@@ -149,25 +148,25 @@ class Trainer:
         assert run.optimizer is not None
         assert run.schedule is not None
         schedule = Schedule(**run.schedule)
-        base_learning_rate = effective(run.learning_rate, run.batch_size, schedule)
-        (optimizer, optimizer_settings) = next(iter(run.optimizer.items()))
-        weights, others = loop.parameters(model, loss)
+        base_learning_rate = scaled_learning_rate(run.learning_rate, run.batch_size, schedule)
+        (name, settings) = next(iter(run.optimizer.items()))
+        optimizer = plugins.load("optimizers", name)(**settings)
         self.resolved |= {
             "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
         if native.library():
             self.resolved["native"] = True
-        if exchange.size() > 1:
-            self.resolved["processes"] = exchange.size()
-            if run.batch_size < exchange.size():
-                rule = f"must be at least the number of processes, {exchange.size()}"
+        if exchange.world_size() > 1:
+            self.resolved["processes"] = exchange.world_size()
+            if run.batch_size < exchange.world_size():
+                rule = f"must be at least the number of processes, {exchange.world_size()}"
                 raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
-        parts = TrainingSetup(
+        setup = TrainingSetup(
             model=model,
             loss=loss,
             views={"full": self.views(data), "weak": self.views(data, weak(Views(**run.views)))},
-            optimizer=plugins.load("optimizers", optimizer)(**optimizer_settings).build(weights, others),
+            optimizer=optimizer.build(*loop.split_parameters(model, loss)),
             images=data.train_images,
             visible_labels=visible_labels,
             seed_key=self.seed_key,
@@ -175,24 +174,23 @@ class Trainer:
             encode=self.faster(model.encoder),
             project=self.faster_head(model.projector),
         )
-        autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
         if self.machine.plain:
-            one_tensor_at_a_time(parts.optimizer)
+            disable_fused_steps(setup.optimizer)
         loop.train(
-            parts,
+            setup,
             epochs=run.epochs,
             batch_size=run.batch_size,
             base_learning_rate=base_learning_rate,
             schedule=schedule,
-            autocast=autocast,
+            autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
             checkpoint=checkpoint,
             chunks=chunks,
         )
         synchronize(self.device)
         seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
         self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
-        self.cost["trained_for"] = len(self.asked.runs)
+        self.cost["trained_for"] = len(self.group.runs)
 
     def faster(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
         """The encoder in another form for the steps of training, if this machine has one for it."""
@@ -205,35 +203,33 @@ class Trainer:
         return head.fused(projector) if _alone() else None
 
     @torch.no_grad()
-    def _embed(self, data: Data, visible_labels: Tensor) -> Features:
+    def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
         model, views, seed_key = self._model, self.views(data), self.seed_key
-        assert model is not None  # `train` comes first
+        assert model is not None
         model.eval()
 
         @torch.no_grad()
-        def outputs(images: Tensor, look: Any, model: Model = model) -> tuple[Tensor, Tensor]:
-            chunks = []
-            for number, chunk in enumerate(images.split(EVALUATION_CHUNK)):
-                features = model.encoder(look(chunk.to(self.device), number))
-                chunks.append((features, model.projector(features)))
-            return torch.cat([f for f, _ in chunks]), torch.cat([p for _, p in chunks])
+        def outputs(images: Tensor, transform: Any, model: Model = model) -> tuple[Tensor, Tensor]:
+            batches = []
+            for number, batch in enumerate(images.split(EVALUATION_BATCH)):
+                features = model.encoder(transform(batch.to(self.device), number))
+                batches.append((features, model.projector(features)))
+            return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
 
-        def plain(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
+        def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
             return outputs(images, lambda x, _: views.plain(x), model)
 
         def untrained(images: Tensor) -> Tensor:
-            first = self._first(data)
-            first.eval()
-            return plain(images, first)[0]
+            return not_augmented(images, self._initial_model(data).eval())[0]
 
         def random_view(view: int) -> Tensor:
             return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
 
-        train, train_projections = plain(data.train_images)
-        test, test_projections = plain(data.test_images)
+        train, train_projections = not_augmented(data.train_images)
+        test, test_projections = not_augmented(data.test_images)
         test_views = random_view(1), random_view(2)
-        for part in (train, test, train_projections, test_projections, *test_views):
-            if not bool(torch.isfinite(part).all()):
+        for output in (train, test, train_projections, test_projections, *test_views):
+            if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Features(
             train=train,
@@ -249,10 +245,10 @@ class Trainer:
             network=Network(
                 encoder=model.encoder,
                 test_images=data.test_images,
-                features=lambda images: plain(images)[0],
+                features=lambda images: not_augmented(images)[0],
                 view=random_view,
                 untrained=untrained,
-                dataset=self.probed,
+                dataset=self.probe_datasets,
             ),
         )
 
@@ -262,35 +258,35 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint | None:
         if not self.machine.checkpoints:
             return None
-        pieces = {name: v for name, v in protocol.versions(self.run).items() if not name.startswith("evaluation.")}
-        machine = self.machine
-        made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {self.device.type} {machine.threads}"
-        made_by += f" {machine.channels_last} {machine.compile} {machine.plain}"  # which move the last digits too
-        made_by += f" {native.library() is not None}"
-        kind = Checkpoint if exchange.size() == 1 else SharedCheckpoint
-        return kind(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
+        machine, versions = self.machine, protocol.versions(self.run)
+        plugin_versions = {name: v for name, v in versions.items() if not name.startswith("evaluation.")}
+        code_version = f"{protocol.VERSION} {plugin_versions} {torch.__version__} {self.device.type} {machine.threads}"
+        # fast paths move the last digits
+        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.library() is not None}"
+        checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
+        path = machine.checkpoint_path(self.group)
+        return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop)
 
 
-def way(machine: Machine) -> AbstractContextManager[None]:
-    """How views, blocks and losses are computed on it, within."""
+def kernel_context(machine: Machine) -> AbstractContextManager[None]:
+    """A context within which this machine's runs are executed: with C kernels, or without any fast path (`plain`)."""
     return chunked.dense() if machine.plain else native.used(machine.wants_kernels())
 
 
-def resolved_precision(asked: str, machine: Machine) -> str:
-    """The arithmetic of a network on this machine: `auto` is bfloat16 on a GPU that has it."""
+def resolved_precision(precision: str, machine: Machine) -> str:
+    """The dtype of the network's computations: `auto` is bfloat16 on a GPU that supports it, else float32."""
     if machine.plain:
         return "float32"
-    if asked != "auto":
-        return asked
+    if precision != "auto":
+        return precision
     cuda = torch.device(machine.device).type == "cuda"
     return "bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32"
 
 
 def compiled(encoder: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The encoder as compiled code, for the steps of training; torch keeps the code on disk for other processes.
+    """The compiled encoder, for training steps only. torch caches the code on disk for other processes.
 
-    On a GPU a step is replayed as a CUDA graph, whose output the next replay overwrites, so it is copied. Evaluation
-    and momentum copies, with batches of other sizes, go through the encoder itself.
+    On a GPU each call replays a CUDA graph. The next replay overwrites its output, so the output is copied.
     """
     if device.type != "cuda":
         return torch.compile(encoder)
@@ -298,25 +294,26 @@ def compiled(encoder: torch.nn.Module, device: torch.device) -> Callable[[Tensor
     return lambda inputs: replay(inputs).clone()
 
 
-def one_tensor_at_a_time(optimizer: torch.optim.Optimizer) -> None:
-    """Without fused or multi-tensor calls."""
+def disable_fused_steps(optimizer: torch.optim.Optimizer) -> None:
+    """Have the optimizer update one tensor at a time."""
     for group in optimizer.param_groups:
         group |= {"fused": False, "foreach": False}
 
 
 def _alone() -> bool:
-    """Or batch norm joins the shards of all processes, which kernels do not."""
-    return exchange.size() == 1
+    """Whether this is the only process. With several, batch norm must be synchronized, which the C kernels cannot."""
+    return exchange.world_size() == 1
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the device, so that a clock tells the truth."""
+    """Wait for the device, so that measured times are right."""
     if device.type == "cuda":
         torch.cuda.synchronize()
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Is it that? torch has a class for it on a GPU and words alone on a CPU and in cuBLAS."""
-    words = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    known = isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError)
-    return known or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is lack of memory. On a CPU and in cuBLAS torch has no error class for it, only messages."""
+    messages = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    if isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)

@@ -1,4 +1,4 @@
-"""Which runs are answered by one training: those that differ only in what training does not see."""
+"""Groups of runs that share one training: runs that differ only in settings that training does not depend on."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,18 +11,15 @@ from cl_semisup.suite.run import Run, digest
 if TYPE_CHECKING:
     from cl_semisup.losses import Asks
 
-EVALUATED = ("probes",)  # settings that are read once training is over
-SHOWN = ("label_fraction", "labels_per_class", "unlabelled_classes", "label_noise")  # which labels a run may see
-KEEPING = ("unlabelled_ratio", "unlabelled_imbalance")  # with these, the labels decide which images are kept
-RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # the record and the curves of each run of a training
+PROBE_KEYS = ("probes",)  # settings that are read after training
+LABEL_KEYS = ("label_fraction", "labels_per_class", "unlabelled_classes", "label_noise")  # which labels a run may see
+SUBSAMPLING_KEYS = ("unlabelled_ratio", "unlabelled_imbalance")  # drop images depending on their labels
+RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # (record, curves) of each run of a group
 
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """What an engine executes as one: a training and the runs that are evaluated on it, one or more.
-
-    `id` names its claim and its state on disk.
-    """
+    """One training and its runs, at least one: an engine's unit of work. `id` names its claim and its state on disk."""
 
     id: str
     runs: tuple[Run, ...]
@@ -32,43 +29,43 @@ Finished = tuple[TrainingGroup, RunResults]
 
 
 def single_run(run: Run) -> TrainingGroup:
-    """A run as a training of its own."""
+    """A group of one run."""
     return TrainingGroup(run.id, (run,))
 
 
 def group(runs: Iterable[Run]) -> list[TrainingGroup]:
-    """The trainings that answer these runs, in the order of their first ones."""
-    free: dict[str, bool] = {}  # whether a loss, with its settings, trains without labels
-    found: dict[str, list[Run]] = {}
+    """The groups of these runs, in the order of their first runs."""
+    label_free: dict[str, bool] = {}  # loss and its settings -> whether training is independent of labels
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        key = repr(run.loss)
-        if key not in free:
-            free[key] = not run.epochs or _free_of_labels(run)
-        found.setdefault(_id(run, free[key]), []).append(run)
-    return [TrainingGroup(key, tuple(members)) for key, members in found.items()]
+        loss = repr(run.loss)
+        if loss not in label_free:
+            label_free[loss] = not run.epochs or _is_label_free(run)
+        groups.setdefault(_id(run, label_free[loss]), []).append(run)
+    return [TrainingGroup(key, tuple(members)) for key, members in groups.items()]
 
 
-def _id(run: Run, free: bool) -> str:
-    """The hash of all that training sees. What is not known to be left out counts, so a later axis is safe."""
-    labels_unseen = free and all(getattr(run, axis) is None for axis in KEEPING)
-    unseen = EVALUATED + SHOWN if labels_unseen else EVALUATED
-    seen = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in unseen}
-    seen = renamed.first_words({key: value for key, value in seen.items() if value is not None})
-    return digest({"training": seen})
+def _id(run: Run, label_free: bool) -> str:
+    """The hash of all settings that training depends on. A new setting counts, unless it is listed above."""
+    ignores_labels = label_free and all(getattr(run, key) is None for key in SUBSAMPLING_KEYS)
+    ignored = PROBE_KEYS + LABEL_KEYS if ignores_labels else PROBE_KEYS
+    settings = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in ignored}
+    settings = renamed.first_words({key: value for key, value in settings.items() if value is not None})
+    return digest({"training": settings})
 
 
 def requirements(run: Run) -> "Asks | None":
-    """What the run's loss declares; None where it cannot be built, which its own runs will tell."""
+    """What the run's loss asks for; None if it cannot be built. Executing the run then reports the error."""
     from cl_semisup import losses
 
     (name, settings) = next(iter(run.loss.items()))
-    try:  # what a loss asks for depends on its settings and not on these sizes
+    try:  # the answer depends on the settings of a loss and not on these sizes
         return losses.asks(losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings))
     except Exception:
         return None
 
 
-def _free_of_labels(run: Run) -> bool:
-    """Does the run's loss train the same network whatever the labels are? By what it declares, which is held to it."""
-    declared = requirements(run)
-    return declared is not None and declared.free_of_labels
+def _is_label_free(run: Run) -> bool:
+    """Whether the loss declares that training does not depend on labels. The loop then hides labels from it."""
+    asks = requirements(run)
+    return asks is not None and asks.free_of_labels

@@ -23,7 +23,7 @@ def here(data_dir: str) -> Execute:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            return _by_run((training, executor.training(training)) for training in group(runs))
+            return _by_run((training, executor.run_group(training)) for training in group(runs))
         finally:
             torch.set_num_threads(threads)
 

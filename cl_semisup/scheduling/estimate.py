@@ -97,20 +97,20 @@ class _Trial:
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
 
-        from cl_semisup.execution.data import Probed, place, read
+        from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
         from cl_semisup.execution.machine import Machine
-        from cl_semisup.execution.trainer import Trainer, way
+        from cl_semisup.execution.trainer import Trainer, kernel_context
 
         torch.set_num_threads(1)  # as in a worker
-        images_of = partial(read, data_dir=suite.data_dir)
-        data = place(images_of(run.dataset), torch.device(device))
+        images_of = partial(load_images, data_dir=suite.data_dir)
+        data = to_device(images_of(run.dataset), torch.device(device))
         kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
         self.run, self.images, self.tests = run, len(kept), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)
-        trained = Trainer(training_groups.single_run(run), self.machine, Probed(images_of))
+        trained = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
         self.device, self.precision = trained.device, trained.precision
         self.model, self.views = trained.build(data)[1], trained.views(data)
-        with way(self.machine):
+        with kernel_context(self.machine):
             self.encode = trained.faster(self.model.encoder) or self.model.encoder
             self.project = trained.faster_head(self.model.projector) or self.model.projector
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
@@ -139,11 +139,11 @@ class _Trial:
 
     def _steps(self, precision: str) -> tuple[int, float]:
         """How many were done, and in how many seconds."""
-        from cl_semisup.execution.trainer import synchronize, way
+        from cl_semisup.execution.trainer import kernel_context, synchronize
 
         began = time.perf_counter()
         for number in range(MEASURED_STEPS):
-            with way(self.machine):
+            with kernel_context(self.machine):
                 self._step(number, precision == "bfloat16")
             if time.perf_counter() - began > MEASURED_SECONDS:
                 break

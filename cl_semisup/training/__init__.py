@@ -1,1 +1,1 @@
-"""Training never sees a suite: one run's parts go in, a trained model and its history come out."""
+"""The training of one run: a setup goes in, a trained model and its history come out."""

@@ -1,7 +1,7 @@
-"""A training run's state on disk, so that it goes on bit for bit on a CPU.
+"""The state of a training on disk. A resumed training gives the same bits on a CPU.
 
-Randomness is a function of names and the step, so the state is the tensors that training changes and the step alone.
-The file is a SHA-256 and what it is of: a state that is cut short or damaged is not continued, the run begins anew.
+Random draws are functions of names and the step, so the state is the step and the tensors that training changes.
+The file is a SHA-256 digest followed by its payload. A training with a truncated or damaged file starts anew.
 """
 
 import contextlib
@@ -20,56 +20,58 @@ DIGEST = 32  # bytes of a SHA-256
 
 
 class Preempted(BaseException):
-    """Training has stopped with its state saved, because its process was asked to leave."""
+    """Training has stopped on request, with its state saved."""
 
 
 class Checkpoint:
-    """One file, replaced atomically, at most every `every` seconds.
+    """One file, replaced atomically, at most once in `interval` seconds.
 
-    `made_by` names the code that makes the state; a state made by other code is not continued. `leave` says whether
-    the process has been asked to go. `seconds` is the training time behind the state that was loaded.
+    `code_version` names the code that makes the state; a state of other code is not loaded. `should_stop` tells whether
+    the process has been asked to stop. `seconds` is the training time before the state that was loaded.
     """
 
-    def __init__(self, path: Path, every: float, made_by: str = "", leave: Callable[[], bool] = lambda: False):
-        self.path, self.every, self.made_by, self.leave = path, every, made_by, leave
+    def __init__(
+        self, path: Path, interval: float, code_version: str = "", should_stop: Callable[[], bool] = lambda: False
+    ):
+        self.path, self.interval, self.code_version, self.should_stop = path, interval, code_version, should_stop
         self.seconds = 0.0
-        self._began = self._last = time.monotonic()
-        self._kept = False
+        self._started = self._last_save = time.monotonic()
+        self._saved = False
 
     def due(self, last: bool = False) -> bool:
-        """Is it time? The `last` step of a run that was ever saved is too, so that evaluation may be cut short."""
-        return self.asked_to_leave() or time.monotonic() - self._last >= self.every or (last and self._kept)
+        """Whether to save now. After the `last` step: if the run was ever saved, in case evaluation is interrupted."""
+        return self.stop_requested() or time.monotonic() - self._last_save >= self.interval or (last and self._saved)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write beside, flush, rename: a crash leaves the old state or the new one. Raises Preempted if asked to leave.
+        """Write a temporary file, flush and rename it. Raises Preempted if the process has been asked to stop.
 
-        A disk that is full costs the state and not the run.
+        If the disk is full, training goes on without a state.
         """
         payload = io.BytesIO()
-        seconds = self.seconds + time.monotonic() - self._began
-        torch.save({"made_by": self.made_by, "seconds": seconds, **state}, payload)
+        seconds = self.seconds + time.monotonic() - self._started
+        torch.save({"code_version": self.code_version, "seconds": seconds, **state}, payload)
         try:
             self._replace(payload.getbuffer())
-            self._kept = True
+            self._saved = True
         except OSError as error:
             print(f"{self.path}: no state is kept: {error.strerror}. The run goes on.", file=sys.stderr, flush=True)
-        self._last = time.monotonic()
-        if self.asked_to_leave():
+        self._last_save = time.monotonic()
+        if self.stop_requested():
             raise Preempted
 
-    def asked_to_leave(self) -> bool:
-        return self.leave()
+    def stop_requested(self) -> bool:
+        return self.should_stop()
 
-    def content(self) -> bytes | None:
-        """What the file holds; None where there is none that can be read."""
+    def read(self) -> bytes | None:
+        """The content of the file; None if it cannot be read."""
         try:
             return self.path.read_bytes()
         except OSError:
             return None
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None if there is none to go on from. Tensors and plain values: no code can hide in it."""
-        content = self.content()
+        """The saved state; None if there is none, or one that is damaged or of other code. No pickled code is run."""
+        content = self.read()
         if content is None:
             return None
         digest, payload = content[:DIGEST], content[DIGEST:]
@@ -77,10 +79,10 @@ class Checkpoint:
             return None
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
-            if state["made_by"] != self.made_by:
+            if state["code_version"] != self.code_version:
                 return None
-            self.seconds, self._kept = float(state["seconds"]), True
-        except Exception:  # whatever a file raises that is none of ours
+            self.seconds, self._saved = float(state["seconds"]), True
+        except Exception:  # a file that another program wrote can raise anything
             return None
         return state
 

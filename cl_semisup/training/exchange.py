@@ -1,4 +1,4 @@
-"""The processes of one training, the rows of a batch that each has, and how these come together."""
+"""Communication between the processes (ranks) of one training, and the rows of a batch that each rank has."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,49 +7,43 @@ import torch
 from torch import Tensor, distributed
 
 
-class Lost(BaseException):
-    """Another process of this training is gone or silent: nothing can be computed any more, and no run is at fault."""
+class ProcessLost(BaseException):
+    """Another process of this training has died or does not answer. The training cannot go on; no run is at fault."""
 
 
-def size() -> int:
-    """R, the number of processes; 1 where nobody started several."""
+def world_size() -> int:
+    """R, the number of processes; 1 without torch.distributed."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """r, of this process; 0 is the one that writes."""
-    return distributed.get_rank() if size() > 1 else 0
+    """The number of this process, in [0, R). Rank 0 writes files."""
+    return distributed.get_rank() if world_size() > 1 else 0
 
 
-def rows(count: int, of: int | None = None) -> slice:
-    """The rows of a batch of `count` that belong to a process, this one by default; sizes differ by one at most."""
-    of = rank() if of is None else of
-    return slice(of * count // size(), (of + 1) * count // size())
+def shard_rows(count: int, of_rank: int | None = None) -> slice:
+    """The rows of a batch of `count` that a rank (default: this one) has. Shards differ in size by one at most."""
+    r = rank() if of_rank is None else of_rank
+    return slice(r * count // world_size(), (r + 1) * count // world_size())
 
 
-def length(count: int, of: int) -> int:
-    """How many rows of a batch belong to a process."""
-    own = rows(count, of)
-    return own.stop - own.start
-
-
-def all_gather(part: Tensor, count: int) -> Tensor:
-    """(count, ...): the shards of all processes, in order."""
-    most = -(-count // size())
-    if len(part) < most:
-        part = torch.cat([part, part.new_zeros(most - len(part), *part.shape[1:])])
-    found = [torch.empty_like(part, memory_format=torch.contiguous_format) for _ in range(size())]
-    with heard():
-        distributed.all_gather(found, part.contiguous())
-    return torch.cat([every[: length(count, of)] for of, every in enumerate(found)])
+def all_gather(shard: Tensor, count: int) -> Tensor:
+    """(n, ...) of each rank -> (count, ...), in the order of ranks."""
+    longest = -(-count // world_size())
+    if len(shard) < longest:
+        shard = torch.cat([shard, shard.new_zeros(longest - len(shard), *shard.shape[1:])])
+    shards = [torch.empty_like(shard, memory_format=torch.contiguous_format) for _ in range(world_size())]
+    with comm_errors():
+        distributed.all_gather(shards, shard.contiguous())
+    return torch.cat([each[: len(range(count)[shard_rows(count, r)])] for r, each in enumerate(shards)])
 
 
 @contextmanager
-def heard() -> Iterator[None]:
-    """Around every exchange: one that fails says that another process is gone."""
+def comm_errors() -> Iterator[None]:
+    """Turn the RuntimeError of a failed collective into ProcessLost. Every collective is called within this context."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:
-        raise Lost(f"process {rank()} of {size()} hears nothing from another: {error}") from error
+        raise ProcessLost(f"process {rank()} of {world_size()} hears nothing from another: {error}") from error

@@ -1,8 +1,8 @@
-"""One run's training, from top to bottom."""
+"""The training loop of one run."""
 
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 
 import torch
@@ -13,30 +13,30 @@ from cl_semisup.losses import Loss, asks
 from cl_semisup.measures.geometry import alignment, effective_rank, feature_std
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Schedule
-from cl_semisup.training import momentum
+from cl_semisup.training import ema
 from cl_semisup.training.checkpoint import Checkpoint
-from cl_semisup.training.chunks import Chunks
+from cl_semisup.training.chunks import ChunkedEncoder
 from cl_semisup.training.model import Model
-from cl_semisup.training.needs import NEEDS, Step
-from cl_semisup.training.parallel import begin, finish_gradients, on_shards
-from cl_semisup.training.schedule import factor
+from cl_semisup.training.needs import NEEDS, StepContext
+from cl_semisup.training.parallel import prepare_model, reduce_gradients, run_sharded
+from cl_semisup.training.schedule import lr_factor
 
 LOGGED_POINTS = 40  # points of a run's curves
 
 
 class Diverged(ArithmeticError):
-    """The loss, a gradient or a feature is no longer a number; the curves up to there are kept."""
+    """The loss, a gradient or a feature is not finite. The history up to this step is complete."""
 
-    def __init__(self, step: int, what: str, why: str = ""):
+    def __init__(self, step: int, quantity: str, details: str = ""):
         self.step = step
-        super().__init__(f"{what} is not finite at step {step}{why}")
+        super().__init__(f"{quantity} is not finite at step {step}{details}")
 
 
 @dataclass
 class History:
-    """Curves of a run, one value a logged step: means of the loss since the last one, the rest at that step.
+    """Curves of a run with one value per logged step. The loss is the mean since the last logged step.
 
-    Effective rank, feature_std and alignment are those of the batch's projections on the unit sphere.
+    Effective rank, feature_std and alignment are computed from the normalized projections of the batch.
     """
 
     step: list[int] = field(default_factory=list)
@@ -56,9 +56,9 @@ class TrainingSetup:
         views: recipe (`full`, `weak`) -> maker of random views
         images: (M, channels, side, side) uint8
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
-        seed_key: (data set, repetition), the start of every seed. The loss is no part of it: differences between
-            losses are paired
-        encode, project: encoder and projector in a faster form, if there is one
+        seed_key: (data set, repetition), the start of every seed. The loss is not part of it, so that all losses of a
+            repetition draw the same batches and views
+        encode, project: fast versions of encoder and projector, if there are any
     """
 
     model: Model
@@ -84,91 +84,111 @@ def train(
     checkpoint: Checkpoint | None = None,
     chunks: int = 1,
 ) -> None:
-    """Train in place; the curves grow in `setup.history`.
+    """Train the model and the loss of `setup` in place and fill `setup.history`. Raises Diverged and Preempted.
 
     Args:
         base_learning_rate: after the scaling rule, before warm-up and decay
-        autocast: the network's arithmetic; None for float32
-        chunks: in how many parts a batch goes through the encoder
+        autocast: dtype of the network's computations; None for float32
+        chunks: number of chunks in which a batch goes through the encoder
     """
-    model, device, asked = setup.model, setup.visible_labels.device, asks(setup.loss)
-    begin(model, setup.loss)
-    encode = Chunks(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
-    project = model.projector if setup.project is None else setup.project
+    model, device, requirements = setup.model, setup.visible_labels.device, asks(setup.loss)
+    prepare_model(model, setup.loss)
+    encode = ChunkedEncoder(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
     steps_per_epoch = len(setup.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
-    trace = torch.zeros(2, steps, device=device)  # the loss, and the largest absolute projection
-    teacher = momentum.make(model) if any(NEEDS[need].momentum for need in asked.needs) else None
-    first = _resume(checkpoint, setup, teacher, trace) if checkpoint else 0
-    on_host = setup.visible_labels.cpu()  # draws are made there, so that no step waits for the device
-    bound = _per_class(on_host, asked.bound, seed("bound", *setup.seed_key)).to(device) if asked.bound else None
-    labels = (
-        setup.visible_labels if asked.labels else torch.full_like(setup.visible_labels, -1)
-    )  # (M,) none but what is declared
-    look = setup.views["full"]
-    pixels = (-look.mean / look.std, (1 - look.mean) / look.std)
-    learned = [weight for group in setup.optimizer.param_groups for weight in group["params"]]
+    step_log = torch.zeros(2, steps, device=device)  # per step: the loss, and the largest absolute projection
+    ema_model = ema.make(model) if any(NEEDS[need].needs_ema for need in requirements.needs) else None
+    start_step = _resume(checkpoint, setup, ema_model, step_log) if checkpoint else 0
+    labels = setup.visible_labels if requirements.labels else torch.full_like(setup.visible_labels, -1)
+    mean, std = setup.views["full"].mean, setup.views["full"].std
+    pixels = (-mean / std, (1 - mean) / std)
 
-    def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
+    model.train()
+    for step, index, inputs, support_index in _draw_batches(setup, start_step, steps, batch_size):
+        features, projections = _forward(setup, encode, torch.cat(inputs))
+        sizes = [len(view) for view in inputs]
+        h, z = features.float().split(sizes), projections.float().split(sizes)
+        support = None
+        if support_index is not None:
+            support, h, z = (z[-1], setup.visible_labels[support_index]), h[:-1], z[:-1]
+            inputs.pop()
+        epoch, progress = step // steps_per_epoch, step / steps
+        context = StepContext(model, ema_model, tuple(inputs), h, z, index, epoch, progress, support, pixels, chunks)
+        extras = {need: NEEDS[need].value(context) for need in requirements.needs}
+        loss = setup.loss(z[0], z[1], labels[index], **extras)
+
+        learning_rate = base_learning_rate * lr_factor(step, steps, steps_per_epoch, schedule)
+        _optimizer_step(setup, loss, encode, learning_rate)
+        if ema_model is not None:
+            ema.update(ema_model, model, ema.decay(requirements.momentum, progress))
+        step_log[0, step], step_log[1, step] = loss.detach(), projections.detach().abs().amax()
+
+        if (step + 1) % log_every == 0 or step == steps - 1:
+            _log(setup, step, step_log, learning_rate, z[0].detach(), z[1].detach())
+        if checkpoint and checkpoint.due(last=step == steps - 1):
+            checkpoint.save(_state(step + 1, setup, ema_model, step_log))  # raises Preempted if asked to stop
+
+
+def _draw_batches(
+    setup: TrainingSetup, start_step: int, steps: int, batch_size: int
+) -> Iterator[tuple[int, Tensor, list[Tensor], Tensor | None]]:
+    """(step, indices (N,), views, support indices (S,) or None) of every step.
+
+    The views are V (N, channels, side, side), followed by one view of the support images if there are any.
+    """
+    requirements, device, seed_key = asks(setup.loss), setup.visible_labels.device, setup.seed_key
+    host_labels = setup.visible_labels.cpu()  # indices are drawn on the host, so that no step waits for the device
+    fixed_index = support_index = None
+    if requirements.bound:
+        fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *seed_key)).to(device)
+    steps_per_epoch = len(setup.images) // batch_size
+    for step in range(start_step, steps):
+        epoch, batch = divmod(step, steps_per_epoch)
+        if batch == 0 or step == start_step:
+            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
+        index = order[batch * batch_size : (batch + 1) * batch_size]
+        if fixed_index is not None:
+            index = torch.cat([index, fixed_index])
+        images = _images_at(setup.images, index)
+        inputs = [
+            setup.views[recipe](images, seed("views", *seed_key, step, view))
+            for view, recipe in enumerate(requirements.views)
+        ]
+        if requirements.support:
+            support_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
+            support_index = support_index.to(device, non_blocking=True)
+            images = _images_at(setup.images, support_index)
+            inputs.append(setup.views["full"](images, seed("support views", *seed_key, step)))
+        yield step, index, inputs, support_index
+
+
+def _forward(setup: TrainingSetup, encode: ChunkedEncoder, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Features (V N + S, F) and projections (V N + S, D)."""
+    project = setup.model.projector if setup.project is None else setup.project
+
+    def forward_shard(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
         return features, project(features)
 
-    model.train()
-    for step in range(first, steps):
-        epoch, batch = divmod(step, steps_per_epoch)
-        if batch == 0 or step == first:
-            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
-        index = order[batch * batch_size : (batch + 1) * batch_size]  # (N,)
-        if bound is not None:
-            index = torch.cat([index, bound])
-        rate = base_learning_rate * factor(step, steps, steps_per_epoch, schedule)
-        for group in setup.optimizer.param_groups:
-            group["lr"] = rate
+    with torch.autocast(inputs.device.type, encode.autocast) if encode.autocast else contextlib.nullcontext():
+        features, projections = run_sharded(forward_shard, inputs)
+    return features, projections
 
-        images = _gather(setup.images, index)
-        inputs = [
-            setup.views[recipe](images, seed("views", *setup.seed_key, step, view))
-            for view, recipe in enumerate(asked.views)
-        ]
-        supported = None
-        if asked.support:
-            supported = _per_class(on_host, asked.support, seed("support", *setup.seed_key, step))
-            supported = supported.to(device, non_blocking=True)
-            inputs.append(
-                setup.views["full"](_gather(setup.images, supported), seed("support views", *setup.seed_key, step))
-            )
-        with torch.autocast(device.type, autocast) if autocast else contextlib.nullcontext():
-            features, projections = on_shards(forward, torch.cat(inputs))  # (V N + S, F), (V N + S, D)
 
-        sizes = [len(part) for part in inputs]
-        h, z = features.float().split(sizes), projections.float().split(sizes)
-        support = None
-        if supported is not None:
-            support, h, z = (z[-1], setup.visible_labels[supported]), h[:-1], z[:-1]
-            inputs.pop()
-        at_hand = Step(model, teacher, tuple(inputs), h, z, index, epoch, step / steps, support, pixels, chunks)
-        extras = {need: NEEDS[need].value(at_hand) for need in asked.needs}
-        loss = setup.loss(z[0], z[1], labels[index], **extras)
-
-        for weight in learned:  # as the optimizer's zero_grad, which takes ten times as long
+def _optimizer_step(setup: TrainingSetup, loss: Tensor, encode: ChunkedEncoder, learning_rate: float) -> None:
+    for group in setup.optimizer.param_groups:
+        group["lr"] = learning_rate
+        for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long
             weight.grad = None
-        loss.backward()
-        encode.backward()
-        finish_gradients(model, setup.loss)
-        setup.optimizer.step()
-        if teacher is not None:
-            momentum.update(teacher, model, momentum.decay(asked.momentum, step / steps))
-        trace[0, step], trace[1, step] = loss.detach(), projections.detach().abs().amax()
-
-        if (step + 1) % log_every == 0 or step == steps - 1:
-            _log(setup.history, step, trace, rate, model, z[0].detach(), z[1].detach())
-        if checkpoint and checkpoint.due(last=step == steps - 1):
-            checkpoint.save(_state(step + 1, setup, teacher, trace))  # the way out, if the process has to leave
+    loss.backward()
+    encode.backward()
+    reduce_gradients(setup.model, setup.loss)
+    setup.optimizer.step()
 
 
 def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
-    """(length,) image indices of an epoch: whole random passes over the images the loss trains on, cut to length."""
+    """(length,) image indices of an epoch: random passes over all images that the loss trains on, cut to `length`."""
     if asks(setup.loss).trains_on == "labelled":
         pool = torch.nonzero(setup.visible_labels.cpu() >= 0).squeeze(1)
     else:
@@ -178,47 +198,48 @@ def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
     return torch.cat([pool[torch.randperm(len(pool), generator=generator)] for _ in range(passes)])[:length]
 
 
-def parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """(weights, others) of model and loss: matrices and kernels, which decay; vectors and scalars, which do not."""
-    learned = [*model.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else [])]
-    return [p for p in learned if p.ndim > 1], [p for p in learned if p.ndim <= 1]
+def split_parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters of model and loss: matrices and kernels (with weight decay), vectors and scalars (without)."""
+    trainable = [*model.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else [])]
+    return [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
 
 
-def _per_class(labels: Tensor, count: int, name: int) -> Tensor:
-    """(C' * count,) indices of random labelled images, `count` of each class that has any, with repeats if it must."""
-    generator = torch.Generator().manual_seed(name)
-    drawn = []
+def _draw_per_class(labels: Tensor, count: int, draw_seed: int) -> Tensor:
+    """(C' * count,) indices of random labelled images, `count` of each class. Images of smaller classes repeat."""
+    generator = torch.Generator().manual_seed(draw_seed)
+    indices = []
     for label in labels[labels >= 0].unique().tolist():
         members = torch.nonzero(labels == label).squeeze(1)
         passes = -(-count // len(members))
         order = torch.cat([torch.randperm(len(members), generator=generator) for _ in range(passes)])
-        drawn.append(members[order[:count]])
-    return torch.cat(drawn) if drawn else torch.empty(0, dtype=torch.long)
+        indices.append(members[order[:count]])
+    return torch.cat(indices) if indices else torch.empty(0, dtype=torch.long)
 
 
-def _gather(images: Tensor, index: Tensor) -> Tensor:
-    """The batch's images on the training device; data too large for the device waits on the host."""
+def _images_at(images: Tensor, index: Tensor) -> Tensor:
+    """The images on the device of `index`. A data set that does not fit on the device is on the host."""
     if images.device == index.device:
         return images.index_select(0, index)
     return images[index.to(images.device)].to(index.device, non_blocking=True)
 
 
-def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, z1: Tensor, z2: Tensor) -> None:
-    """One point of every curve; the only place where the host waits for the device."""
+def _log(setup: TrainingSetup, step: int, step_log: Tensor, learning_rate: float, z1: Tensor, z2: Tensor) -> None:
+    """Append one point to every curve. Nothing else in the loop waits for the device. Raises Diverged."""
+    model, history = setup.model, setup.history
     first = history.step[-1] + 1 if history.step else 0
-    recent, widest = trace[:, first : step + 1]
-    bad = torch.nonzero(~torch.isfinite(recent))
-    if len(bad):
-        itself = bool(torch.isfinite(widest[bad[0]]))
-        why = ", though the projections are" if itself else ", and neither are the projections: the weights blew up"
-        raise Diverged(first + int(bad[0]), "the loss", why)
+    losses, max_projections = step_log[:, first : step + 1]
+    not_finite = torch.nonzero(~torch.isfinite(losses))
+    if len(not_finite):
+        only_loss = bool(torch.isfinite(max_projections[not_finite[0]]))
+        rest = ", though the projections are" if only_loss else ", and neither are the projections: the weights blew up"
+        raise Diverged(first + int(not_finite[0]), "the loss", rest)
     norm = float(nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None]))
     if not math.isfinite(norm):
-        ill = [n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
-        raise Diverged(step, f"the gradient of {ill[0]} and {len(ill) - 1} more" if ill else "the gradient's norm")
+        bad = [n for n, p in model.named_parameters() if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
+        raise Diverged(step, f"the gradient of {bad[0]} and {len(bad) - 1} more" if bad else "the gradient's norm")
     history.step.append(step)
-    history.loss.append(float(recent.mean()))
-    history.learning_rate.append(rate)
+    history.loss.append(float(losses.mean()))
+    history.learning_rate.append(learning_rate)
     history.gradient_norm.append(norm)
     u, v = nn.functional.normalize(z1, dim=1), nn.functional.normalize(z2, dim=1)
     history.effective_rank.append(float(effective_rank(u)))
@@ -226,31 +247,31 @@ def _log(history: History, step: int, trace: Tensor, rate: float, model: Model, 
     history.alignment.append(float(alignment(u, v)))
 
 
-def _state(step: int, setup: TrainingSetup, teacher: Model | None, trace: Tensor) -> dict[str, object]:
-    """All that training changes. Draws are functions of names and the step, so no generator is saved."""
+def _state(step: int, setup: TrainingSetup, ema_model: Model | None, step_log: Tensor) -> dict[str, object]:
+    """All that training changes. Draws are functions of names and the step, so no generator state is saved."""
     return {
         "step": step,
         "model": setup.model.state_dict(),
-        "teacher": teacher.state_dict() if teacher else {},
+        "ema_model": ema_model.state_dict() if ema_model else {},
         "loss": setup.loss.state_dict() if isinstance(setup.loss, nn.Module) else {},
         "optimizer": setup.optimizer.state_dict(),
-        "trace": trace,
+        "step_log": step_log,
         "history": asdict(setup.history),
     }
 
 
-def _resume(checkpoint: Checkpoint, setup: TrainingSetup, teacher: Model | None, trace: Tensor) -> int:
-    """Restore a saved state, if there is one, and say which step comes next."""
+def _resume(checkpoint: Checkpoint, setup: TrainingSetup, ema_model: Model | None, step_log: Tensor) -> int:
+    """Restore a saved state, if there is one, and return the next step."""
     state = checkpoint.load(setup.visible_labels.device)
     if state is None:
         return 0
     setup.model.load_state_dict(state["model"])
-    if teacher is not None:
-        teacher.load_state_dict(state["teacher"])
+    if ema_model is not None:
+        ema_model.load_state_dict(state["ema_model"])
     if isinstance(setup.loss, nn.Module):
         setup.loss.load_state_dict(state["loss"])
     setup.optimizer.load_state_dict(state["optimizer"])
-    trace.copy_(state["trace"])
+    step_log.copy_(state["step_log"])
     for name, values in state["history"].items():
         getattr(setup.history, name)[:] = values
     return int(state["step"])

@@ -1,4 +1,4 @@
-"""The network of a run: encoder, projector, and the heads that its loss asks for."""
+"""The network of a run: encoder, projector, and the heads that its loss needs."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise
@@ -15,14 +15,14 @@ HeadBuilder = Callable[[int, int], nn.Module]  # (width of the features F, numbe
 
 
 class Model(nn.Module):
-    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `heads[name](h)`: what else the loss asks for.
+    """`encoder(images)` -> h (N, F); `projector(h)` -> z (N, D); `heads[name](h)` -> other outputs that the loss needs.
 
     Args:
         encoder: builds the encoder, a module with the width of its features as `dim`
         projector: settings of the projector
         classes: C
         heads: name -> builder of a head
-        seed_key: (data set, repetition), names the initial weights: every loss of a repetition starts equal
+        seed_key: (data set, repetition), seeds the initial weights: every loss of a repetition starts from the same
     """
 
     def __init__(
@@ -44,18 +44,18 @@ class Model(nn.Module):
 
 
 def build_projector(features: int, settings: Projector) -> nn.Module:
-    """Linear-BatchNorm-ReLU blocks and a last Linear; without layers the features themselves."""
+    """`settings.layers` - 1 Linear-BatchNorm-ReLU blocks and a last Linear; with 0 layers the identity."""
     if settings.layers == 0:
         return nn.Identity()
     widths = [features] + [settings.hidden or features] * (settings.layers - 1)
     layers: list[nn.Module] = []
-    for narrow, wide in pairwise(widths):
-        layers += [nn.Linear(narrow, wide, bias=False), nn.BatchNorm1d(wide), nn.ReLU(inplace=True)]
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim))
 
 
 def seeded(make: Callable[[], M], *seed_key: object) -> M:
-    """Build a module whose first weights depend on names alone, whatever was built before it."""
+    """Build a module whose initial weights depend on `seed_key` only. The global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed("weights", *seed_key))
         return make()

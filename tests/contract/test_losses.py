@@ -1,4 +1,4 @@
-"""Every loss found is held to its contract and to its oracle; a loss without an oracle fails here."""
+"""Every loss keeps its contract and equals its oracle; a loss without an oracle fails here."""
 
 import importlib
 import inspect
@@ -13,59 +13,59 @@ from cl_semisup import contract, losses, plugins
 from cl_semisup.contract import Batch, Subject, provide
 from cl_semisup.losses import asks
 
-NAMES = plugins.names("losses")
+LOSSES = plugins.names("losses")
 ORACLES = Path(__file__).parents[1] / "oracles"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_every_loss_keeps_its_contract(name: str) -> None:
     broken = [f"{v.clause}: {v.text}" for v in contract.check(name) if v.outcome == "broken"]
     assert not broken, "\n".join(broken)
 
 
 def test_every_loss_has_an_oracle() -> None:
-    assert {path.stem for path in ORACLES.glob("*.py")} - {"__init__", "loops"} == set(NAMES)
+    assert {path.stem for path in ORACLES.glob("*.py")} - {"__init__", "loops"} == set(LOSSES)
 
 
 def _cases() -> list[Any]:
-    found = []
-    for name in NAMES:
+    cases = []
+    for name in LOSSES:
         if (ORACLES / f"{name}.py").exists():
             for case in importlib.import_module(f"tests.oracles.{name}").CASES:
-                found.append(pytest.param(name, case, id=f"{name}-{json.dumps(case)}"))
-    return found
+                cases.append(pytest.param(name, case, id=f"{name}-{json.dumps(case)}"))
+    return cases
 
 
-@pytest.mark.parametrize("known", ["some", "all", "none"])
+@pytest.mark.parametrize("labelled", ["some", "all", "none"])
 @pytest.mark.parametrize(("name", "params"), _cases())
-def test_value_and_gradient_equal_plain_loops(name: str, params: dict[str, Any], known: str) -> None:
+def test_value_and_gradient_equal_python_loops(name: str, params: dict[str, Any], labelled: str) -> None:
     oracle = importlib.import_module(f"tests.oracles.{name}").oracle
-    drawn = Batch.draw(images=7, dim=5, classes=3, seed=5)
-    assert drawn.labels is not None
-    labels = {"some": drawn.labels, "all": torch.arange(7) % 3, "none": None}[known]
+    batch = Batch.draw(images=7, dim=5, classes=3, seed=5)
+    assert batch.labels is not None
+    labels = {"some": batch.labels, "all": torch.arange(7) % 3, "none": None}[labelled]
     subject = Subject(name, params, dim=5, classes=3)
     gradients, values = [], []
-    for by_loops in (False, True):
-        z1, z2 = drawn.z1.clone().requires_grad_(), drawn.z2.clone().requires_grad_()
+    for use_oracle in (False, True):
+        z1, z2 = batch.z1.clone().requires_grad_(), batch.z2.clone().requires_grad_()
         loss = subject.build()
         if isinstance(loss, torch.nn.Module):
             loss.double()
         extras = provide(asks(loss), Batch(z1, z2, labels), torch.arange(7), 3)
-        if by_loops:
+        if use_oracle:
             if "loss" in inspect.signature(oracle).parameters:
-                extras["loss"] = loss  # for what a loss draws when it is built: prototypes, weights
+                extras["loss"] = loss  # for its prototypes or weights, which are drawn when it is built
             value = oracle(list(z1), list(z2), None if labels is None else labels.tolist(), **params, **extras)
         else:
             value = loss(z1, z2, labels, **extras)
-        found = torch.autograd.grad(value, (z1, z2), allow_unused=True)
-        gradients.append(torch.cat([torch.zeros_like(z1) if g is None else g for g in found]))
+        grads = torch.autograd.grad(value, (z1, z2), allow_unused=True)
+        gradients.append(torch.cat([torch.zeros_like(z1) if g is None else g for g in grads]))
         values.append(value.detach())
     torch.testing.assert_close(values[0], values[1], rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-10)
 
 
 def test_unlabelled_images_are_not_one_class() -> None:
-    """The likeliest mistake of this project, planted: -1 taken as a class must be caught by the oracle."""
+    """If -1 were a class, the value would differ, so the oracle would catch this mistake."""
     batch = Batch.draw()
     as_class = torch.where(batch.labels < 0, 3, batch.labels) if batch.labels is not None else None
     for name in ("supcon", "supcon_in"):

@@ -8,7 +8,7 @@ import pytest
 from cl_semisup import cli
 from cl_semisup.engines.local import Local
 from cl_semisup.execution import execute
-from cl_semisup.execution.machine import Machine, fitting
+from cl_semisup.execution.machine import Machine, runs_that_fit
 from cl_semisup.execution.training_groups import Finished, single_run
 from cl_semisup.scheduling import scheduler
 from tests.helpers import records as record_maker
@@ -24,9 +24,9 @@ def finished(epochs: int = 5, status: str = "ok", peak: int = 2 * GIB) -> Finish
 
 
 def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
-    assert fitting(80 * GIB, 2 * GIB) == 23  # 72 GiB over 1.25 x 2 GiB and a context of 600 MiB
-    assert fitting(24 * GIB, 10 * GIB) == 1
-    assert fitting(1 * GIB, 10 * GIB) == 1
+    assert runs_that_fit(80 * GIB, 2 * GIB) == 23  # 72 GiB over 1.25 x 2 GiB and a context of 600 MiB
+    assert runs_that_fit(24 * GIB, 10 * GIB) == 1
+    assert runs_that_fit(1 * GIB, 10 * GIB) == 1
 
 
 def test_the_first_trained_run_says_how_many_there_may_be() -> None:

@@ -1,4 +1,4 @@
-"""What a run keeps for a report to draw: features, and projections with the loss's prototypes among them."""
+"""The data of a report's plots: test features, and test projections with the prototypes of the loss."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ CLASSES, IMAGES, DIM = 4, 40, 6
 
 
 @pytest.fixture
-def embedded() -> Features:
+def features() -> Features:
     random = torch.Generator().manual_seed(0)
 
     def rows(width: int) -> torch.Tensor:
@@ -42,36 +42,36 @@ def unit(rows: Any) -> np.ndarray:
     return np.asarray(rows, dtype=float) / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_prototypes_stand_where_they_are_among_the_projections(embedded: Features) -> None:
-    """Checked by distances: two principal directions of the covariance keep those between any two points."""
+def test_prototypes_have_the_right_place_among_the_projections(features: Features) -> None:
+    """Compared by distances in the plane of the two principal directions, which do not depend on their signs."""
     loss = losses.build("clop", dim=DIM, classes=CLASSES)
-    found = embedding_plot.of(embedded, loss)["projection_picture"]
-    rows = unit(embedded.test_projections.numpy())
+    picture = embedding_plot.plot_data(features, loss)["projection_picture"]
+    rows = unit(features.test_projections.numpy())
     prototypes = unit(loss.prototypes.numpy())  # type: ignore[attr-defined]
     covariance = np.cov(rows.T)
     directions = np.linalg.eigh(covariance)[1][:, -2:]
-    assert found["prototypes"]["label"] == list(range(CLASSES))
-    drawn = np.array([found["prototypes"]["x"], found["prototypes"]["y"]]).T
-    images = np.array([found["x"], found["y"]]).T
+    assert picture["prototypes"]["label"] == list(range(CLASSES))
+    plotted = np.array([picture["prototypes"]["x"], picture["prototypes"]["y"]]).T
+    images = np.array([picture["x"], picture["y"]]).T
     for i in range(CLASSES):
         expected = np.linalg.norm((rows - prototypes[i]) @ directions, axis=1)
-        assert np.linalg.norm(images - drawn[i], axis=1) == pytest.approx(expected, abs=2e-3)
+        assert np.linalg.norm(images - plotted[i], axis=1) == pytest.approx(expected, abs=2e-3)
 
 
-def test_features_are_drawn_of_every_loss_and_projections_only_of_one_with_prototypes(embedded: Features) -> None:
+def test_features_are_plotted_for_every_loss_and_projections_only_with_prototypes(features: Features) -> None:
     for loss in (None, losses.build("nt_xent")):
-        found = embedding_plot.of(embedded, loss)
-        assert found.keys() == {"singular_values", "picture"}
-        assert found["picture"]["label"] == embedded.test_labels.tolist()
+        plots = embedding_plot.plot_data(features, loss)
+        assert plots.keys() == {"singular_values", "picture"}
+        assert plots["picture"]["label"] == features.test_labels.tolist()
 
 
-def test_prototypes_that_belong_to_no_class_are_given_none(embedded: Features) -> None:
+def test_prototypes_that_belong_to_no_class_have_no_label(features: Features) -> None:
     loss = losses.build("swav", dim=DIM, classes=CLASSES, images=IMAGES, prototypes=CLASSES)
-    assert embedding_plot.of(embedded, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
+    assert embedding_plot.plot_data(features, loss)["projection_picture"]["prototypes"]["label"] == [-1] * CLASSES
 
 
 def test_a_run_keeps_the_prototypes_of_its_loss(parse: Callable[[str], Suite], text: str) -> None:
-    (asked,) = (run for run in parse(text).runs if run.loss_name == "clop")
-    _, curves = Executor(Machine("cpu", "data"))(asked)
+    (run,) = (run for run in parse(text).runs if run.loss_name == "clop")
+    _, curves = Executor(Machine("cpu", "data"))(run)
     assert curves["projection_picture"]["prototypes"]["label"] == list(range(10))
     assert all(np.isfinite(curves["projection_picture"][key]).all() for key in ("x", "y"))

@@ -1,4 +1,4 @@
-"""From runs to records: nothing twice, nothing lost, every failure a record."""
+"""From runs to records: no run twice, no run lost, every failure a record."""
 
 import json
 import subprocess
@@ -35,16 +35,17 @@ class InProcess:
     slots = 1
 
     def __init__(self, before: Callable[[Run], None] = lambda run: None):
-        self.executor, self.queue, self.before, self.cancelled = Executor(MACHINE), list[TrainingGroup](), before, False
+        self.executor, self.queue, self.before = Executor(MACHINE), list[TrainingGroup](), before
+        self.cancelled = False
 
-    def submit(self, training: TrainingGroup) -> None:
-        self.queue.append(training)
+    def submit(self, group: TrainingGroup) -> None:
+        self.queue.append(group)
 
     def results(self, seconds: float) -> list[Finished]:
-        training = self.queue.pop(0)
-        for run in training.runs:
+        group = self.queue.pop(0)
+        for run in group.runs:
             self.before(run)
-        return [(training, self.executor.training(training))]
+        return [(group, self.executor.run_group(group))]
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
         self.cancelled = True
@@ -52,13 +53,13 @@ class InProcess:
 
 
 def test_a_finished_run_is_never_repeated(tmp_path: Path, runs: list[Run]) -> None:
-    outcome = scheduler.run_all(tmp_path, runs, InProcess())
-    assert outcome.statuses == {"ok": 3}
+    counts = scheduler.run_all(tmp_path, runs, InProcess())
+    assert counts.statuses == {"ok": 3}
     assert scheduler.missing(tmp_path, runs) == []
     assert scheduler.missing(tmp_path, runs, "all") == runs
 
 
-def test_a_repeated_run_gives_an_identical_record_but_for_its_cost(runs: list[Run]) -> None:
+def test_a_repeated_run_gives_an_identical_record_except_for_its_cost(runs: list[Run]) -> None:
     first, curves = Executor(MACHINE)(runs[-1])
     again, same_curves = Executor(MACHINE)(runs[-1])
     for record in (first, again):
@@ -89,15 +90,15 @@ def test_a_failure_is_a_record_and_the_others_go_on(
 
     build = losses.build
 
-    def broken(name: str, **rest: Any) -> Any:
+    def broken(name: str, **settings: Any) -> Any:
         if name == "clop":
             raise RuntimeError("a bug in the loss")
-        return build(name, **rest)
+        return build(name, **settings)
 
     monkeypatch.setattr(losses, "build", broken)
-    outcome = scheduler.run_all(tmp_path, runs, InProcess())
-    assert outcome.failed == 1
-    assert outcome.statuses["ok"] == 2
+    counts = scheduler.run_all(tmp_path, runs, InProcess())
+    assert counts.failed == 1
+    assert counts.statuses["ok"] == 2
     record = records.read(records.path_of(tmp_path, runs[-1]))
     assert (record["status"], record["reason"]) == ("failed", "RuntimeError: a bug in the loss")
     assert "a bug in the loss" in records.read_curves(records.path_of(tmp_path, runs[-1]))["traceback"]
@@ -124,7 +125,7 @@ def test_a_run_claimed_elsewhere_is_left_alone_until_it_is_free(tmp_path: Path) 
     claims = Claims(tmp_path)
     assert not claims.take("x")
     assert claims.take("y")
-    other.kill()  # as hard as it gets
+    other.kill()  # SIGKILL
     other.communicate()
     assert claims.take("x")
     claims.release_all()
@@ -132,7 +133,7 @@ def test_a_run_claimed_elsewhere_is_left_alone_until_it_is_free(tmp_path: Path) 
 
 
 def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Run]) -> None:
-    """While this command trains, another holds one run and then finishes it: it is waited for and not done twice."""
+    """Another command has claimed a run and finishes it later: this command waits for it and does not repeat it."""
     foreign, other, claim = Claims(tmp_path), Executor(MACHINE), training_groups.group(runs)[0].id
     assert foreign.take(claim)
 
@@ -141,21 +142,21 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Ru
             records.write(tmp_path, runs[0], *other(runs[0]))
             foreign.release(claim)
 
-    outcome = scheduler.run_all(tmp_path, runs, InProcess(finish_elsewhere))
-    assert outcome.found == 1
-    assert outcome.statuses["ok"] == len(runs) - 1
+    counts = scheduler.run_all(tmp_path, runs, InProcess(finish_elsewhere))
+    assert counts.found == 1
+    assert counts.statuses["ok"] == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == []
 
 
 def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path: Path, runs: list[Run]) -> None:
     foreign = Claims(tmp_path)
     assert foreign.take(training_groups.group(runs)[0].id)
-    outcome = scheduler.run_all(tmp_path, runs, InProcess(), patience=0.2)
-    assert outcome.done == len(runs) - 1
+    counts = scheduler.run_all(tmp_path, runs, InProcess(), patience=0.2)
+    assert counts.done == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == runs[:1]
 
 
-def test_an_unwritable_results_folder_is_told_before_anything_runs(tmp_path: Path) -> None:
+def test_an_unwritable_results_folder_is_reported_before_anything_runs(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="Name a folder, not a file, with --results"):
         records.check_writable(tmp_path / "file")

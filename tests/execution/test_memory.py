@@ -1,4 +1,4 @@
-"""A run's peak of memory is its own, and not that of the run before or of the process that started the worker."""
+"""The peak memory of a run does not include the run before it or the process that started the worker."""
 
 import platform
 import subprocess
@@ -13,32 +13,32 @@ from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 
 CPU, BIG = torch.device("cpu"), 300 * 2**20
-linux = pytest.mark.skipif(platform.system() != "Linux", reason="Linux alone can forget a peak")
+linux = pytest.mark.skipif(platform.system() != "Linux", reason="only Linux can reset the peak")
 
 
 @linux
-def test_a_peak_is_forgotten() -> None:
-    memory.restart(CPU)
+def test_a_peak_can_be_reset() -> None:
+    memory.reset_peak(CPU)
     before = memory.peak(CPU)
     torch.ones(BIG // 4)
     assert memory.peak(CPU) >= before + 0.9 * BIG
-    memory.restart(CPU)
+    memory.reset_peak(CPU)
     assert memory.peak(CPU) < before + 0.5 * BIG
 
 
 @linux
 def test_a_process_does_not_inherit_the_peak_of_the_one_that_started_it() -> None:
-    held = torch.ones(BIG // 4)
+    tensor = torch.ones(BIG // 4)
     program = "import torch; from cl_semisup.execution import memory; print(memory.peak(torch.device('cpu')))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert int(told.stdout) < memory.peak(CPU) - 0.5 * held.nbytes
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(output.stdout) < memory.peak(CPU) - 0.5 * tensor.nbytes
 
 
-def test_without_the_files_of_linux_the_system_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked_of_linux = memory.peak(CPU)
+def test_without_the_files_of_linux_getrusage_is_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    linux_peak = memory.peak(CPU)
     monkeypatch.setattr(memory, "PROCESS", tmp_path / "none")
-    memory.restart(CPU)
-    assert memory.peak(CPU) >= 0.9 * asked_of_linux
+    memory.reset_peak(CPU)
+    assert memory.peak(CPU) >= 0.9 * linux_peak
 
 
 PROGRAM = """
@@ -46,40 +46,40 @@ import resource
 import torch
 from cl_semisup.execution import memory
 
-def pages():  # that are mapped anew by ten tensors of 64 MiB, one after the other
+def pages():  # mapped by ten tensors of 64 MiB, one after the other
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
         torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 CPU = torch.device("cpu")
-usual = pages()
-memory.keep()
-pages()  # some are mapped until the blocks have found their places
-kept = pages()
-held = memory.peak(CPU)
-memory.restart(CPU)
-print(usual, kept, held - memory.peak(CPU))
+default = pages()
+memory.retain_freed_memory()
+pages()  # the first blocks still map pages
+retained = pages()
+before = memory.peak(CPU)
+memory.reset_peak(CPU)
+print(default, retained, before - memory.peak(CPU))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only this C library is told to keep memory")
-def test_freed_memory_is_kept_for_the_next_tensor_and_given_back_before_the_next_training() -> None:
-    told = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
-    usual, kept, given_back = map(int, told.stdout.split())
-    assert kept < usual / 50
-    assert given_back > 0.9 * 2**26
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can retain memory")
+def test_freed_memory_is_retained_for_the_next_tensor_and_returned_before_the_next_training() -> None:
+    output = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True)
+    default, retained, returned = map(int, output.stdout.split())
+    assert retained < default / 50
+    assert returned > 0.9 * 2**26
 
 
 @pytest.mark.parametrize("plain", [False, True])
-def test_memory_is_kept_where_runs_are_executed_fast(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(memory, "keep", lambda: asked.append("keep"))
+def test_freed_memory_is_retained_unless_plain(monkeypatch: pytest.MonkeyPatch, plain: bool) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(memory, "retain_freed_memory", lambda: calls.append("retain"))
     Executor(Machine("cpu", "", plain=plain))
-    assert asked == ([] if plain else ["keep"])
+    assert calls == ([] if plain else ["retain"])
 
 
-def test_a_c_library_without_these_functions_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_c_library_without_these_functions_is_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory.ctypes, "CDLL", lambda _: object())
-    memory.keep()
-    memory.restart(CPU)
+    memory.retain_freed_memory()
+    memory.reset_peak(CPU)

@@ -1,4 +1,4 @@
-"""Fast paths against the plain one: same seeds, same data, the same losses but for rounding."""
+"""Fast paths against the reference mode `plain`: same seeds, same data, the same losses up to rounding."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,19 +15,19 @@ from cl_semisup.contrast import chunked
 from cl_semisup.engines import fork_server
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import compiled, one_tensor_at_a_time, resolved_precision
+from cl_semisup.execution.trainer import compiled, disable_fused_steps, resolved_precision
 from cl_semisup.results import protocol
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 
 FAST, PLAIN = Machine("cpu", "data"), Machine("cpu", "data", plain=True)
-NOISE = 0.03  # of an accuracy on 360 test images: two standard errors at 0.9
+MAX_DIFFERENCE = 0.03  # of accuracies on 360 test images: two standard errors at 0.9
 
 
 @pytest.fixture
 def run(parse: Callable[[str], Suite], text: str) -> Run:
-    """A convolutional network, for which layout matters, in batches that count as large."""
+    """A run of a convolutional network, for which the memory layout matters."""
     text = text.replace("{mlp: {width: 16, layers: 1}}", "{convnet: {width: 8, blocks: 2}}").replace(", clop", "")
     return parse(text.replace("epochs: 1", "epochs: 4")).runs[-1]
 
@@ -36,23 +36,23 @@ def run(parse: Callable[[str], Suite], text: str) -> Run:
 def test_fast_and_plain_give_the_same_losses_and_scores(
     run: Run, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked, "WHOLE", 1000)  # the fast way takes a batch of 128 in chunks
+    monkeypatch.setattr(chunked, "WHOLE", 1000)  # the fast path computes a batch of 128 in chunks
     monkeypatch.setattr(chunked, "CHUNK", 10_000)
-    sums: list[int] = []
+    calls: list[int] = []
     log_sum = chunked.log_sum
-    monkeypatch.setattr(chunked, "log_sum", lambda *words: (sums.append(1), log_sum(*words))[1])
+    monkeypatch.setattr(chunked, "log_sum", lambda *arguments: (calls.append(1), log_sum(*arguments))[1])
     rate = 0.001 if optimizer == "adamw" else 0.1
     run = replace(run, optimizer={optimizer: {}}, learning_rate=rate)
     fast, fast_curves = Executor(FAST)(run)
-    assert (chunked_sums := len(sums)) >= fast["resolved"]["steps"]
+    assert (fast_calls := len(calls)) >= fast["resolved"]["steps"]
     plain, plain_curves = Executor(PLAIN)(run)
-    assert len(sums) == chunked_sums  # none is of the plain run
+    assert len(calls) == fast_calls  # the plain run has none
     assert fast["status"] == plain["status"] == "ok"
     losses = [curves["history"]["loss"] for curves in (fast_curves, plain_curves)]
     assert losses[0][:5] == pytest.approx(losses[1][:5], rel=1e-4)  # rounding alone
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # which grows in training
     for score in ("knn_top1", "linear_top1"):
-        assert abs(fast["scores"][score] - plain["scores"][score]) <= NOISE
+        assert abs(fast["scores"][score] - plain["scores"][score]) <= MAX_DIFFERENCE
     assert plain["resolved"]["plain"] is True
     assert "plain" not in fast["resolved"]
 
@@ -60,22 +60,26 @@ def test_fast_and_plain_give_the_same_losses_and_scores(
 def test_plain_is_a_protocol_of_its_own_and_single_precision(run: Run) -> None:
     assert resolved_precision("bfloat16", FAST) == "bfloat16"
     assert resolved_precision("bfloat16", PLAIN) == "float32"
-    prints = {protocol.fingerprint(protocol.settings(run, "d", "float32", plain=plain)) for plain in (False, True)}
-    assert len(prints) == 2
+    fingerprints = {
+        protocol.fingerprint(protocol.settings(run, "d", "float32", plain=plain)) for plain in (False, True)
+    }
+    assert len(fingerprints) == 2
 
 
 def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worker(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Forks, shared trainings and the longest first are for speed too, though no figure depends on them."""
+    """Forks, shared trainings and starting with the longest run are fast paths too, although no score depends on them."""
     (tmp_path / "s.yaml").write_text(text.replace("epochs: 1", "epochs: [1, 2]"))
     started: list[str] = []
-    asked: list[dict[str, Any]] = []
+    arguments: list[dict[str, Any]] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append("early"))
-    monkeypatch.setattr(scheduler, "run_all", lambda *_, **how: (asked.append(how), scheduler.RunCounts())[1])
-    for words in ([], ["--plain"]):
-        cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
-    fast, plain = asked
+    monkeypatch.setattr(
+        scheduler, "run_all", lambda *_, **keywords: (arguments.append(keywords), scheduler.RunCounts())[1]
+    )
+    for options in ([], ["--plain"]):
+        cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *options])
+    fast, plain = arguments
     assert "length" in fast
     assert fast.get("share", True)
     assert (plain["share"], "length" in plain) == (False, False)
@@ -92,29 +96,29 @@ def test_steps_go_through_compiled_code_and_evaluation_through_the_encoder(
         return lambda inputs: (calls.append(len(inputs)), encoder(inputs))[1]
 
     monkeypatch.setattr(torch, "compile", compile_)
-    made, curves = Executor(replace(FAST, compile=True, native=False))(run)
-    assert calls == [2 * 128] * made["resolved"]["steps"]  # two views of a batch, and nothing else
+    compiled, compiled_curves = Executor(replace(FAST, compile=True, native=False))(run)
+    assert calls == [2 * 128] * compiled["resolved"]["steps"]  # two views of a batch, and nothing else
     monkeypatch.undo()
-    same, same_curves = Executor(replace(FAST, native=False))(run)
-    assert (made["scores"], curves) == (same["scores"], same_curves)
+    reference, reference_curves = Executor(replace(FAST, native=False))(run)
+    assert (compiled["scores"], compiled_curves) == (reference["scores"], reference_curves)
 
 
 def test_an_encoder_that_is_no_sequence_of_layers_can_be_compiled(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What torch makes of a module passes on its length, also where that has none."""
+    """torch's compiled module has `__len__`, even if the encoder has none."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     run = replace(run, encoder={"vit": {"layers": 1, "heads": 2, "head_width": 8}}, epochs=1)
-    made = Executor(replace(FAST, compile=True))(run)[0]
-    assert made["status"] == "ok", made["reason"]
+    record = Executor(replace(FAST, compile=True))(run)[0]
+    assert record["status"] == "ok", record["reason"]
 
 
 def test_on_a_gpu_compiled_steps_are_cuda_graphs_whose_output_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Said of the calls alone: there need be no GPU here."""
+    """Checked by the calls, so that no GPU is needed."""
     modes: list[str | None] = []
-    held = torch.zeros(2)  # as a graph's output, which every replay writes anew
+    output = torch.zeros(2)  # like the output of a graph, which every replay overwrites
 
     def compile_(encoder: nn.Module, mode: str | None = None) -> Callable[[Tensor], Tensor]:
         modes.append(mode)
-        return lambda inputs: held.copy_(inputs)
+        return lambda inputs: output.copy_(inputs)
 
     monkeypatch.setattr(torch, "compile", compile_)
     encode = compiled(nn.Identity(), torch.device("cuda"))
@@ -129,13 +133,13 @@ def test_plain_compiles_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
     assert Executor(replace(PLAIN, compile=True))(run)[0]["status"] == "ok"
 
 
-def moved(name: str, plain: bool) -> tuple[list[Any], int]:
-    """Weights after three steps, and how many calls of several tensors there were."""
+def three_steps(name: str, plain: bool) -> tuple[list[Any], int]:
+    """Weights after three steps, and the number of fused and multi-tensor calls."""
     generator = torch.Generator().manual_seed(0)
     weights = [nn.Parameter(torch.randn(4, 4, generator=generator)) for _ in range(3)]
     optimizer = plugins.load("optimizers", name)().build(weights, [nn.Parameter(torch.ones(3))])
     if plain:
-        one_tensor_at_a_time(optimizer)
+        disable_fused_steps(optimizer)
     for group in optimizer.param_groups:
         group["lr"] = 0.1
     calls = 0
@@ -150,11 +154,11 @@ def moved(name: str, plain: bool) -> tuple[list[Any], int]:
 
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_a_plain_optimizer_makes_the_same_steps_without_fused_calls(name: str) -> None:
-    (fast, fused), (plain, none) = moved(name, plain=False), moved(name, plain=True)
-    assert fused > 0
-    assert none == 0
+    (fast, fast_calls), (plain, plain_calls) = three_steps(name, plain=False), three_steps(name, plain=True)
+    assert fast_calls > 0
+    assert plain_calls == 0
     torch.testing.assert_close(fast, plain)
 
 
-def test_lars_takes_one_tensor_at_a_time_if_asked() -> None:
-    torch.testing.assert_close(moved("lars", plain=False)[0], moved("lars", plain=True)[0])
+def test_lars_takes_one_tensor_at_a_time_if_plain() -> None:
+    torch.testing.assert_close(three_steps("lars", plain=False)[0], three_steps("lars", plain=True)[0])

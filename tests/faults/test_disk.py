@@ -48,7 +48,7 @@ def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, 
 def test_a_state_that_finds_no_space_costs_the_state_and_not_the_run(
     small: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    checkpoint = Checkpoint(small / "states" / "run.pt", every=0)
+    checkpoint = Checkpoint(small / "states" / "run.pt", interval=0)
     checkpoint.save({"step": 1, "weights": torch.zeros(10)})
     checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
     assert "no state is kept: No space left on device. The run goes on." in capsys.readouterr().err
@@ -63,7 +63,7 @@ def test_a_state_that_is_damaged_or_a_strangers_is_not_continued(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "run.pt"
-    checkpoint = Checkpoint(path, every=0, made_by="me")
+    checkpoint = Checkpoint(path, interval=0, code_version="me")
     checkpoint.save({"step": 1})
     whole = path.read_bytes()
     evil = pickle.dumps(_Evil())
@@ -75,7 +75,7 @@ def test_a_state_that_is_damaged_or_a_strangers_is_not_continued(
     assert not (tmp_path / "ran").exists()
     path.write_bytes(whole)
     assert checkpoint.load(torch.device("cpu")) is not None
-    assert Checkpoint(path, every=0, made_by="another").load(torch.device("cpu")) is None
+    assert Checkpoint(path, interval=0, code_version="another").load(torch.device("cpu")) is None
 
 
 class _Evil:

@@ -13,7 +13,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector
 from cl_semisup.training.model import Model
-from cl_semisup.training.needs import NEEDS, Step
+from cl_semisup.training.needs import NEEDS, StepContext
 from tests.oracles import comatch, simmatch, sscl_style
 from tests.oracles.fixmatch import probabilities
 from tests.oracles.loops import mean
@@ -153,7 +153,7 @@ def test_more_images_than_a_memory_holds_leave_the_last_ones(name: str) -> None:
 ATTACKS = ["asymmetric_adversarial", "adversarial_distribution"]
 
 
-def _step(images: int = 6) -> Step:
+def _step(images: int = 6) -> StepContext:
     """A step on random images in [0, 1], mean 0.4 and deviation 0.5, of a small network with batch norm."""
     encoder = plugins.load("encoders", "convnet")(width=4, blocks=2)
     model = Model(lambda: encoder.build(1, 8), Projector(dim=5), 3, {}, ("attack",))
@@ -162,7 +162,7 @@ def _step(images: int = 6) -> Step:
     inputs = tuple((torch.rand(images, 1, 8, 8, generator=generator) - 0.4) / 0.5 for _ in range(2))
     projections = model.projector(model.encoder(torch.cat(inputs))).chunk(2)
     pixels = (torch.full((1, 1, 1), -0.8), torch.full((1, 1, 1), 1.2))
-    return Step(model, None, inputs, projections, projections, torch.arange(images), 0, 0.5, None, pixels)
+    return StepContext(model, None, inputs, projections, projections, torch.arange(images), 0, 0.5, None, pixels)
 
 
 @pytest.mark.parametrize("name", ATTACKS)

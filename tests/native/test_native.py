@@ -468,7 +468,7 @@ def test_kernels_are_for_single_precision_and_one_thread_on_a_cpu(run: Run, monk
     trained = Trainer(single_run(run), FAST, None)  # type: ignore[arg-type]
     assert trained.faster(network(1)) is not None
     assert trained.faster_head(build_projector(32, Projector())) is not None
-    monkeypatch.setattr(exchange, "size", lambda: 2)
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
     assert trained.faster_head(build_projector(32, Projector())) is None
     assert trained.faster(network(1)) is None  # batch norm joins the shards of all processes
 

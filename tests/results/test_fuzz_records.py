@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from cl_semisup import report
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.execution.execute import failed
+from cl_semisup.execution.execute import failed_record
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import leaderboard, records, snapshot
 from cl_semisup.results.run_table import gather
@@ -48,7 +48,7 @@ def fuzz_suite() -> Suite:
 
 
 def sound(run: Run, reason: str = "") -> dict[str, Any]:
-    record, _ = failed(run, Machine("cpu", "data"), reason)
+    record, _ = failed_record(run, Machine("cpu", "data"), reason)
     found = {"knn_top1": 0.5, "linear_top1": 0.75, "linear_top1_validation": 0.5}
     made = record | {"status": "ok", "scores": found, "resolved": {"classes": 10, "device": "cpu"}}
     return copy.deepcopy(made)  # its run is the suite's own

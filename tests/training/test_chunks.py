@@ -1,4 +1,4 @@
-"""A batch in chunks has the gradient of the whole; where memory runs out the run is done so, or fails and says why."""
+"""A batch in chunks has the gradient of the whole batch. A run that lacks memory uses chunks, or fails and says why."""
 
 import copy
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import loop
-from cl_semisup.training.chunks import Chunks, apart, divisible
+from cl_semisup.training.chunks import ChunkedEncoder, can_be_chunked, encode_in_chunks
 from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 
 IMAGES, SIDE, CLASSES, DIM = 48, 8, 4, 12
-NAMES = ("digits", 0)
+SEED_KEY = ("digits", 0)
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("nt_xent", {}),
     ("supcon", {}),
@@ -41,9 +41,9 @@ def encoder() -> nn.Module:
 
 
 def gradients(encode: nn.Module, loss: Any, dtype: torch.dtype, count: int) -> list[Tensor]:
-    """Of an encoder, a projector with batch norm and a loss, the batch in so many chunks."""
+    """Gradients of an encoder and a projector with batch norm; the batch goes through the encoder in `count` chunks."""
     encode, head = copy.deepcopy(encode).to(dtype), copy.deepcopy(PROJECTOR).to(dtype)
-    chunks = Chunks(encode, count)
+    chunks = ChunkedEncoder(encode, count)
     inputs = torch.randn(2 * 11, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1)).to(dtype)
     z1, z2 = head(chunks(inputs)).chunk(2)
     loss(z1, z2, torch.arange(11) % CLASSES).backward()
@@ -61,99 +61,101 @@ def test_the_gradient_is_that_of_the_whole_batch(name: str, dtype: torch.dtype, 
     whole = gradients(encode, loss, dtype, 1)
     largest = max(float(g.abs().max()) for g in whole)
     for count in (2, 3, 22):
-        for expected, found in zip(whole, gradients(encode, loss, dtype, count), strict=True):
-            assert float((expected - found).abs().max()) <= tolerance * max(1.0, largest)
+        for expected, actual in zip(whole, gradients(encode, loss, dtype, count), strict=True):
+            assert float((expected - actual).abs().max()) <= tolerance * max(1.0, largest)
 
 
 def test_adding_up_the_gradients_of_small_batches_is_another_loss() -> None:
-    """What chunks are not: with fewer negatives the gradient is another, so the test above can fail."""
+    """With fewer negatives the gradient differs, so the test above can fail."""
     encode, loss = encoder(), losses.build("nt_xent")
     inputs = torch.randn(2, 12, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(1))
-    found = []
-    for parts in (1, 3):
+    gradients_ = []
+    for batches in (1, 3):
         encode.zero_grad()
-        for one, other in zip(inputs[0].chunk(parts), inputs[1].chunk(parts), strict=True):
-            (loss(encode(one), encode(other), None) / parts).backward()
-        found.append(torch.cat([p.grad.flatten() for p in encode.parameters() if p.grad is not None]))
-    assert (found[0] - found[1]).norm() > 0.05 * found[0].norm()
+        for one, other in zip(inputs[0].chunk(batches), inputs[1].chunk(batches), strict=True):
+            (loss(encode(one), encode(other), None) / batches).backward()
+        gradients_.append(torch.cat([p.grad.flatten() for p in encode.parameters() if p.grad is not None]))
+    assert (gradients_[0] - gradients_[1]).norm() > 0.05 * gradients_[0].norm()
 
 
 def train(name: str, params: dict[str, Any], chunks: int, autocast: torch.dtype | None = None) -> TrainingSetup:
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES, **params)
-    model = Model(encoder, Projector(dim=DIM), CLASSES, heads(asks(loss).needs), NAMES)
+    model = Model(encoder, Projector(dim=DIM), CLASSES, heads(asks(loss).needs), SEED_KEY)
     settings, mean, std = Views(shift=0.1), torch.tensor([0.3]), torch.tensor([0.35])
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
-    parts = TrainingSetup(
+    setup = TrainingSetup(
         model=model,
         loss=loss,
         views={"full": ViewMaker(settings, mean, std), "weak": ViewMaker(weak(settings), mean, std)},
-        optimizer=plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss)),
+        optimizer=plugins.load("optimizers", "sgd")().build(*loop.split_parameters(model, loss)),
         images=images.to(torch.uint8),
         visible_labels=torch.arange(IMAGES) % CLASSES,
-        seed_key=NAMES,
+        seed_key=SEED_KEY,
         history=History(),
     )
-    flat = Schedule(scaling="none", decay="constant")
-    loop.train(parts, epochs=2, batch_size=16, base_learning_rate=0.05, schedule=flat, chunks=chunks, autocast=autocast)
-    return parts
+    constant = Schedule(scaling="none", decay="constant")
+    loop.train(
+        setup, epochs=2, batch_size=16, base_learning_rate=0.05, schedule=constant, chunks=chunks, autocast=autocast
+    )
+    return setup
 
 
 @pytest.mark.parametrize(("name", "params"), CASES, ids=[name for name, _ in CASES])
 def test_a_training_in_chunks_is_the_same_to_rounding(name: str, params: dict[str, Any]) -> None:
-    whole, parts = (train(name, params, chunks) for chunks in (1, 3))
-    for expected, found in zip(whole.model.parameters(), parts.model.parameters(), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
-    assert parts.history.loss == pytest.approx(whole.history.loss, rel=1e-4)
-    assert parts.history.gradient_norm == pytest.approx(whole.history.gradient_norm, rel=1e-3)
+    whole, chunked = (train(name, params, chunks) for chunks in (1, 3))
+    for expected, actual in zip(whole.model.parameters(), chunked.model.parameters(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-5)
+    assert chunked.history.loss == pytest.approx(whole.history.loss, rel=1e-4)
+    assert chunked.history.gradient_norm == pytest.approx(whole.history.gradient_norm, rel=1e-3)
 
 
-def test_half_precision_reaches_the_weights_in_chunks_too() -> None:
-    whole, parts = (train("nt_xent", {}, chunks, torch.bfloat16) for chunks in (1, 3))
-    assert parts.history.loss == pytest.approx(whole.history.loss, rel=0.02)
-    norms = [sum(of.history.gradient_norm) for of in (whole, parts)]  # a single one has a tenth of noise from rounding
+def test_bfloat16_trains_the_same_in_chunks() -> None:
+    whole, chunked = (train("nt_xent", {}, chunks, torch.bfloat16) for chunks in (1, 3))
+    assert chunked.history.loss == pytest.approx(whole.history.loss, rel=0.02)
+    norms = [sum(each.history.gradient_norm) for each in (whole, chunked)]  # one norm alone has 10 % rounding noise
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
 
 
 @pytest.mark.parametrize("name", plugins.names("encoders"))
 def test_an_encoder_takes_chunks_unless_batch_norm_joins_its_images(name: str) -> None:
     encode = plugins.load("encoders", name)().build(3, 16)
-    normed = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encode.modules())
+    has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encode.modules())
     before = copy.deepcopy(encode.state_dict())
-    assert divisible(encode, torch.randn(8, 3, 16, 16)) is not normed
+    assert can_be_chunked(encode, torch.randn(8, 3, 16, 16)) is not has_batch_norm
     assert all(torch.equal(value, before[key]) for key, value in encode.state_dict().items())
 
 
-def test_what_draws_anew_in_every_pass_takes_no_chunks() -> None:
-    assert divisible(nn.Linear(4, 4), torch.randn(8, 4))
-    assert not divisible(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2)), torch.randn(8, 4))
-    assert not apart(nn.Linear(4, 4), torch.randn(8, 4), 3).requires_grad
+def test_an_encoder_that_draws_anew_in_every_pass_takes_no_chunks() -> None:
+    assert can_be_chunked(nn.Linear(4, 4), torch.randn(8, 4))
+    assert not can_be_chunked(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.2)), torch.randn(8, 4))
+    assert not encode_in_chunks(nn.Linear(4, 4), torch.randn(8, 4), 3).requires_grad
 
 
-Asked = Callable[[str], Suite]
+Parse = Callable[[str], Suite]
 VIT = "encoder: {vit: {patch: 4, layers: 1, heads: 1, head_width: 16}}"
 MLP = "encoder: {mlp: {width: 16, layers: 1}}"
 
 
-def memory_for(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pretend that no encoder can take more images at once while it trains."""
+def limit_batch(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every encoder run out of memory in training if it gets more than `rows` images at once."""
     forward = nn.Module.__call__
 
-    def call(module: nn.Module, *inputs: Any, **named: Any) -> Any:
+    def call(module: nn.Module, *inputs: Any, **keywords: Any) -> Any:
         if hasattr(module, "dim") and module.training and len(inputs[0]) > rows:
             raise torch.OutOfMemoryError("Tried to allocate 3 TiB.")
-        return forward(module, *inputs, **named)
+        return forward(module, *inputs, **keywords)
 
     monkeypatch.setattr(nn.Module, "__call__", call)
 
 
 def test_a_run_that_does_not_fit_is_done_in_chunks_and_says_so(
-    parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
+    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = parse(text.replace(MLP, VIT)).runs[-1]
     machine = Machine("cpu", str(Path()))
     whole, curves = Executor(machine)(run)
     assert "chunks" not in whole["resolved"]
-    memory_for(64, monkeypatch)  # of the 256 that a batch has in its two views
+    limit_batch(64, monkeypatch)  # of the 256 that a batch has in its two views
     record, again = Executor(machine)(run)
     assert (record["status"], record["resolved"].pop("chunks")) == ("ok", 4)
     assert record["resolved"] == whole["resolved"]
@@ -163,21 +165,21 @@ def test_a_run_that_does_not_fit_is_done_in_chunks_and_says_so(
     assert record["scores"] == pytest.approx(whole["scores"], abs=0.02)
 
 
-def test_with_batch_norm_no_memory_is_a_failure_with_the_peak(
-    parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
+def test_with_batch_norm_lack_of_memory_is_a_failure_that_names_the_peak(
+    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory_for(64, monkeypatch)
+    limit_batch(64, monkeypatch)
     record, _ = Executor(Machine("cpu", str(Path())))(parse(text).runs[-1])
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory (peak ")
     assert "chunks" not in record["resolved"]
 
 
-def test_what_does_not_fit_an_image_at_a_time_fails_and_tells_how_far_it_went(
-    parse: Asked, text: str, monkeypatch: pytest.MonkeyPatch
+def test_a_run_that_does_not_fit_one_image_at_a_time_fails_and_names_the_chunks(
+    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory_for(0, monkeypatch)
-    monkeypatch.setattr("cl_semisup.execution.trainer.divisible", lambda *_: True)
+    limit_batch(0, monkeypatch)
+    monkeypatch.setattr("cl_semisup.execution.trainer.can_be_chunked", lambda *_: True)
     record, _ = Executor(Machine("cpu", str(Path())))(parse(text.replace(MLP, VIT)).runs[-1])
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory in 128 chunks a batch (peak ")

@@ -1,4 +1,4 @@
-"""A training interrupted at a checkpoint goes on bit for bit on a CPU: network, momentum copy and the loss's memory."""
+"""A training resumed from a checkpoint gives the same bits on a CPU: network, EMA model and the state of the loss."""
 
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,10 @@ from cl_semisup.training.needs import heads
 
 IMAGES, BATCH, EPOCHS = 80, 16, 2  # 10 steps
 STOP = 7  # in the second epoch
-NAMES = ("digits", 0)
+SEED_KEY = ("digits", 0)
 DIM = 12
 
-# Every loss with its defaults, or small where it has a memory; further forms of a loss under a name of their own.
+# Every loss with its defaults, with small buffers where it has any; further variants of a loss under their own name.
 SMALL: dict[str, dict[str, Any]] = {
     "adversarial_distribution": {"steps": 2},
     "asymmetric_adversarial": {"steps": 2},
@@ -38,21 +38,23 @@ SMALL: dict[str, dict[str, Any]] = {
     "sscl_style": {"memory": 24, "threshold": 0.2},
     "swav": {"prototypes": 12, "queue": 24, "queue_epoch": 1},
 }
-FURTHER: dict[str, tuple[str, dict[str, Any]]] = {
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "anti_collapse pair": ("anti_collapse", {"kind": "pair", "form": "linear"}),
     "clop learned": ("clop", {"prototypes": "learned"}),
     "clop over pauc": ("clop", {"base": "pauc"}),
     "dscl queue": ("dscl", {"queue": 24}),
     "l_statistic of labels": ("l_statistic", {"base": "cross_entropy", "kept": 0.5}),
 }
-CASES = {name: (name, SMALL.get(name, {})) for name in plugins.names("losses")} | FURTHER
-# Those whose state training changes.
-REMEMBERING = [
+CASES = {name: (name, SMALL.get(name, {})) for name in plugins.names("losses")} | VARIANTS
+# Losses whose state changes in training.
+STATEFUL = [
     "anti_collapse", "blcl", "byol", "clop learned", "comatch", "dino", "dscl queue", "koleo", "lorac", "moco_v2",
     "moco_v3", "pauc", "clop over pauc", "siglip", "simmatch", "simsiam", "sscl_style", "swav", "tico",
 ]  # fmt: skip
-# The other optimizers, where the loss has parameters of its own, at first without a gradient (dino, swav), or a memory.
-OTHERS = [(case, optimizer) for case in ("byol", "blcl", "dino", "swav", "siglip") for optimizer in ("adamw", "lars")]
+# Other optimizers, for losses with parameters (of dino and swav at first without a gradient) or buffers.
+OTHER_OPTIMIZERS = [
+    (case, optimizer) for case in ("byol", "blcl", "dino", "swav", "siglip") for optimizer in ("adamw", "lars")
+]
 
 
 class InterruptedRunError(RuntimeError):
@@ -60,26 +62,26 @@ class InterruptedRunError(RuntimeError):
 
 
 def _crash_after(steps: int, optimizer: torch.optim.Optimizer) -> None:
-    """Die in the middle of a step, before the weights move."""
-    done = iter(range(steps))
+    """Raise an error in a later step, before the weights change."""
+    remaining = iter(range(steps))
 
     def crash(*_: Any) -> None:
-        if next(done, None) is None:
+        if next(remaining, None) is None:
             raise InterruptedRunError
 
     optimizer.register_step_pre_hook(crash)
 
 
-def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> TrainingSetup:
+def _setup(name: str, params: dict[str, Any], optimizer: str = "sgd") -> TrainingSetup:
     data = plugins.load("datasets", "digits")().load(Path())
     loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
-    model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(asks(loss).needs), NAMES)
+    model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(asks(loss).needs), SEED_KEY)
     visible_labels = torch.as_tensor(data.train_labels[:IMAGES]).clone()
     visible_labels[::2] = -1
     mean, std = torch.tensor([0.3]), torch.tensor([0.35])
     settings = Views(rotation=15.0, shift=0.1)
-    weights, others = loop.parameters(model, loss)
+    weights, others = loop.split_parameters(model, loss)
     return TrainingSetup(
         model=model,
         loss=loss,
@@ -87,14 +89,14 @@ def _parts(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Trainin
         optimizer=plugins.load("optimizers", optimizer)().build(weights, others),
         images=torch.as_tensor(data.train_images[:IMAGES]),
         visible_labels=visible_labels,
-        seed_key=NAMES,
+        seed_key=SEED_KEY,
         history=History(),
     )
 
 
-def _train(parts: TrainingSetup, checkpoint: Checkpoint | None = None) -> None:
+def _train(setup: TrainingSetup, checkpoint: Checkpoint | None = None) -> None:
     loop.train(
-        parts,
+        setup,
         epochs=EPOCHS,
         batch_size=BATCH,
         base_learning_rate=0.05,
@@ -103,80 +105,80 @@ def _train(parts: TrainingSetup, checkpoint: Checkpoint | None = None) -> None:
     )
 
 
-def _tensors(parts: TrainingSetup) -> dict[str, Tensor]:
+def _tensors(setup: TrainingSetup) -> dict[str, Tensor]:
     """Everything that training changes: network, loss, optimizer."""
-    found = {f"model.{key}": value for key, value in parts.model.state_dict().items()}
-    if isinstance(parts.loss, nn.Module):
-        found |= {f"loss.{key}": value for key, value in parts.loss.state_dict().items()}
-    for number, state in parts.optimizer.state_dict()["state"].items():
-        found |= {f"optimizer.{number}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
-    return found
+    tensors = {f"model.{key}": value for key, value in setup.model.state_dict().items()}
+    if isinstance(setup.loss, nn.Module):
+        tensors |= {f"loss.{key}": value for key, value in setup.loss.state_dict().items()}
+    for number, state in setup.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{number}.{k}": v for k, v in state.items() if isinstance(v, Tensor)}
+    return tensors
 
 
-@pytest.mark.parametrize(("case", "optimizer"), [*((case, "sgd") for case in CASES), *OTHERS])
+@pytest.mark.parametrize(("case", "optimizer"), [*((case, "sgd") for case in CASES), *OTHER_OPTIMIZERS])
 def test_a_resumed_training_is_the_same_bit_for_bit(case: str, optimizer: str, tmp_path: Path) -> None:
     name, params = CASES[case]
-    whole = _parts(name, params, optimizer)
+    whole = _setup(name, params, optimizer)
     _train(whole)
 
-    broken = _parts(name, params, optimizer)
-    _crash_after(STOP, broken.optimizer)
+    interrupted = _setup(name, params, optimizer)
+    _crash_after(STOP, interrupted.optimizer)
     with pytest.raises(InterruptedRunError):
-        _train(broken, Checkpoint(tmp_path / "run.pt", every=0))
+        _train(interrupted, Checkpoint(tmp_path / "run.pt", interval=0))
 
-    resumed = _parts(name, params, optimizer)
-    saved = Checkpoint(tmp_path / "run.pt", every=0)
-    state = saved.load(torch.device("cpu"))  # tensors and plain values only
+    resumed = _setup(name, params, optimizer)
+    saved = Checkpoint(tmp_path / "run.pt", interval=0)
+    state = saved.load(torch.device("cpu"))  # tensors and numbers only
     assert state is not None
     assert state["step"] == STOP
     _train(resumed, saved)
 
-    expected, found = _tensors(whole), _tensors(resumed)
-    assert expected.keys() == found.keys()
-    different = [key for key in expected if not torch.equal(expected[key], found[key])]
+    expected, actual = _tensors(whole), _tensors(resumed)
+    assert expected.keys() == actual.keys()
+    different = [key for key in expected if not torch.equal(expected[key], actual[key])]
     assert not different
     assert whole.history == resumed.history
 
 
-@pytest.mark.parametrize("case", REMEMBERING)
-def test_the_memory_of_a_loss_changes_and_matters(case: str, tmp_path: Path) -> None:
-    """Else the test above would prove nothing: with the loss's state left out, the end is another."""
+@pytest.mark.parametrize("case", STATEFUL)
+def test_the_state_of_a_loss_changes_and_matters(case: str, tmp_path: Path) -> None:
+    """Otherwise the test above would prove nothing: without the state of the loss the result differs."""
     name, params = CASES[case]
-    whole = _parts(name, params)
-    first = _memory(whole)
+    whole = _setup(name, params)
+    first = _loss_state(whole)
     _train(whole)
-    assert _moved(first, _memory(whole))
+    assert _changed(first, _loss_state(whole))
 
-    broken = _parts(name, params)
-    _crash_after(STOP, broken.optimizer)
-    checkpoint = Checkpoint(tmp_path / "run.pt", every=0)
+    interrupted = _setup(name, params)
+    _crash_after(STOP, interrupted.optimizer)
+    checkpoint = Checkpoint(tmp_path / "run.pt", interval=0)
     with pytest.raises(InterruptedRunError):
-        _train(broken, checkpoint)
+        _train(interrupted, checkpoint)
     state = checkpoint.load(torch.device("cpu"))
     assert state is not None
     state["loss"] = first
     checkpoint.save(state)
-    forgetful = _parts(name, params)
-    _train(forgetful, checkpoint)
-    assert whole.history.loss != forgetful.history.loss
+    without_state = _setup(name, params)
+    _train(without_state, checkpoint)
+    assert whole.history.loss != without_state.history.loss
 
 
-@pytest.mark.parametrize("case", sorted(CASES.keys() - set(REMEMBERING)))
-def test_no_other_loss_has_a_memory(case: str) -> None:
-    """A loss whose state training changes belongs in the list above."""
-    parts = _parts(*CASES[case])
-    first = _memory(parts)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - set(STATEFUL)))
+def test_no_other_loss_has_a_state_that_changes(case: str) -> None:
+    """A loss whose state changes in training belongs in the list above."""
+    setup = _setup(*CASES[case])
+    first = _loss_state(setup)
     if first:
-        _train(parts)
-        assert not _moved(first, _memory(parts))
+        _train(setup)
+        assert not _changed(first, _loss_state(setup))
 
 
-def _memory(parts: TrainingSetup) -> dict[str, Tensor]:
+def _loss_state(setup: TrainingSetup) -> dict[str, Tensor]:
     """A copy of the loss's state."""
-    if not isinstance(parts.loss, nn.Module):
+    if not isinstance(setup.loss, nn.Module):
         return {}
-    return {key: value.clone() for key, value in parts.loss.state_dict().items()}
+    return {key: value.clone() for key, value in setup.loss.state_dict().items()}
 
 
-def _moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
+def _changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> bool:
     return any(not torch.equal(value, after[key]) for key, value in before.items())

@@ -1,4 +1,4 @@
-"""What every loss of a repetition shares, and what training does step by step."""
+"""What all losses of a repetition share, and what a training step does."""
 
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,19 +15,19 @@ from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.losses import Asks
 from cl_semisup.suite.settings import Projector, Schedule
-from cl_semisup.training import loop, momentum
+from cl_semisup.training import ema, loop
 from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
-from cl_semisup.training.schedule import effective, factor
+from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
 from tests.helpers import metrics as oracles
 
 IMAGES, SIDE, CLASSES = 64, 8, 4
-NAMES = ("digits", 0)
-FLAT = Schedule(scaling="none", decay="constant")
+SEED_KEY = ("digits", 0)
+CONSTANT = Schedule(scaling="none", decay="constant")
 
 
-def make(loss: Any, seed_key: tuple[object, ...] = NAMES, visible_labels: Tensor | None = None) -> TrainingSetup:
+def make(loss: Any, seed_key: tuple[object, ...] = SEED_KEY, visible_labels: Tensor | None = None) -> TrainingSetup:
     """A tiny run on random images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8)
@@ -37,30 +37,30 @@ def make(loss: Any, seed_key: tuple[object, ...] = NAMES, visible_labels: Tensor
     settings = Views(rotation=10.0, shift=0.1)
     recipes = {"full": settings, "weak": weak(settings)}
     views = {name: ViewMaker(recipe, torch.zeros(1), torch.ones(1)) for name, recipe in recipes.items()}
-    optimizer = plugins.load("optimizers", "sgd")().build(*loop.parameters(model, loss))
+    optimizer = plugins.load("optimizers", "sgd")().build(*loop.split_parameters(model, loss))
     visible_labels = torch.arange(IMAGES) % CLASSES if visible_labels is None else visible_labels
     return TrainingSetup(model, loss, views, optimizer, images, visible_labels, seed_key, History())
 
 
-def train(parts: TrainingSetup, **changed: Any) -> TrainingSetup:
-    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "peak": 0.05, "schedule": FLAT}
-    loop.train(parts, **(settings | changed))
-    return parts
+def train(setup: TrainingSetup, **changes: Any) -> TrainingSetup:
+    settings: dict[str, Any] = {"epochs": 2, "batch_size": 16, "base_learning_rate": 0.05, "schedule": CONSTANT}
+    loop.train(setup, **(settings | changes))
+    return setup
 
 
 def weights(model: nn.Module) -> Tensor:
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-class Watching(nn.Module):
-    """A loss that remembers what it was given."""
+class RecordingLoss(nn.Module):
+    """A loss that records its arguments."""
 
     def __init__(self, asks: Asks = Asks()):
         super().__init__()
-        self.asks, self.seen = asks, list[dict[str, Any]]()
+        self.asks, self.calls = asks, list[dict[str, Any]]()
 
-    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor, **needed: Any) -> Tensor:
-        self.seen.append({"z1": z1.detach(), "z2": z2.detach(), "labels": labels, **needed})
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor, **needs: Any) -> Tensor:
+        self.calls.append({"z1": z1.detach(), "z2": z2.detach(), "labels": labels, **needs})
         return (z1 - z2).square().mean()
 
 
@@ -72,23 +72,23 @@ def test_the_same_run_twice_gives_the_same_weights_to_the_bit() -> None:
 
 def test_the_geometry_of_projections_is_recorded_along_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "LOGGED_POINTS", 4)  # of 8 steps: every second
-    parts = train(make(Watching()))
-    seen = [step for number, step in enumerate(parts.loss.seen) if number % 2]  # type: ignore[attr-defined]
+    setup = train(make(RecordingLoss()))
+    seen = [step for number, step in enumerate(setup.loss.calls) if number % 2]  # type: ignore[attr-defined]
     u, v = ([oracles.unit(step[side].double().numpy()) for step in seen] for side in ("z1", "z2"))
-    assert parts.history.step == [1, 3, 5, 7]
-    assert parts.history.effective_rank == pytest.approx([oracles.effective_rank(each) for each in u], rel=1e-4)
-    assert parts.history.feature_std == pytest.approx([oracles.feature_std(each) for each in u], rel=1e-4)
-    assert parts.history.alignment == pytest.approx([oracles.alignment(a, b) for a, b in zip(u, v, strict=True)])
+    assert setup.history.step == [1, 3, 5, 7]
+    assert setup.history.effective_rank == pytest.approx([oracles.effective_rank(each) for each in u], rel=1e-4)
+    assert setup.history.feature_std == pytest.approx([oracles.feature_std(each) for each in u], rel=1e-4)
+    assert setup.history.alignment == pytest.approx([oracles.alignment(a, b) for a, b in zip(u, v, strict=True)])
 
 
-def test_losses_of_a_repetition_share_first_weights_views_and_batches() -> None:
+def test_losses_of_a_repetition_share_initial_weights_views_and_batches() -> None:
     one, other = make(losses.build("nt_xent")), make(losses.build("cross_entropy"))
     assert torch.equal(weights(one.model.encoder), weights(other.model.encoder))
     assert torch.equal(weights(one.model.projector), weights(other.model.projector))
     assert torch.equal(loop.epoch_order(one, 3, 64), loop.epoch_order(make(losses.build("dhel")), 3, 64))
-    watched = [train(make(Watching(Asks(needs=("index", "inputs")))), epochs=1).loss.seen[0] for _ in range(2)]  # type: ignore[attr-defined]
-    assert torch.equal(watched[0]["index"], watched[1]["index"])
-    assert torch.equal(watched[0]["inputs"][0], watched[1]["inputs"][0])
+    recorded = [train(make(RecordingLoss(Asks(needs=("index", "inputs")))), epochs=1).loss.calls[0] for _ in range(2)]  # type: ignore[attr-defined]
+    assert torch.equal(recorded[0]["index"], recorded[1]["index"])
+    assert torch.equal(recorded[0]["inputs"][0], recorded[1]["inputs"][0])
 
 
 def test_repetitions_differ_in_weights_batches_and_label_sets() -> None:
@@ -98,17 +98,17 @@ def test_repetitions_differ_in_weights_batches_and_label_sets() -> None:
 
 
 def test_every_image_is_seen_once_an_epoch() -> None:
-    parts = train(make(Watching(Asks(needs=("index", "epoch")))), epochs=3)
+    setup = train(make(RecordingLoss(Asks(needs=("index", "epoch")))), epochs=3)
     for epoch in range(3):
-        seen = torch.cat([s["index"] for s in parts.loss.seen if s["epoch"] == epoch])  # type: ignore[attr-defined]
+        seen = torch.cat([s["index"] for s in setup.loss.calls if s["epoch"] == epoch])  # type: ignore[attr-defined]
         assert sorted(seen.tolist()) == list(range(IMAGES))
 
 
 def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
     visible_labels = torch.full((IMAGES,), -1)
     visible_labels[:6] = torch.arange(6) % CLASSES
-    parts = train(make(Watching(Asks(trains_on="labelled", needs=("index",))), visible_labels=visible_labels))
-    seen = torch.cat([s["index"] for s in parts.loss.seen])  # type: ignore[attr-defined]
+    setup = train(make(RecordingLoss(Asks(trains_on="labelled", needs=("index",))), visible_labels=visible_labels))
+    seen = torch.cat([s["index"] for s in setup.loss.calls])  # type: ignore[attr-defined]
     assert set(seen.tolist()) == set(range(6))
     assert len(seen) == 2 * IMAGES  # as many steps as any other loss
 
@@ -116,9 +116,7 @@ def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
 def test_a_hidden_label_changes_nothing() -> None:
     """Labels that the run may not see are scrambled: the trained weights stay the same to the bit."""
     true = np.arange(IMAGES, dtype=np.int64) % CLASSES
-    visible_labels = labels.draw(true, "digits", 0, fraction=0.25, per_class=None)
-    if not isinstance(visible_labels, np.ndarray):
-        visible_labels = visible_labels.visible_labels
+    visible_labels = labels.draw(true, "digits", 0, fraction=0.25, per_class=None).visible_labels
     scrambled = np.where(visible_labels >= 0, true, (true + 1) % CLASSES)
     again = np.where(visible_labels >= 0, scrambled, -1)
     results = []
@@ -130,15 +128,15 @@ def test_a_hidden_label_changes_nothing() -> None:
 
 
 def test_needs_are_handed_over_one_a_view() -> None:
-    asked = Asks(
+    requirements = Asks(
         needs=("features", "projections", "logits", "momentum_projections", "momentum_logits", "support", "progress"),
         views=("weak", "full", "full"),
         support=2,
         bound=1,
     )
-    parts = train(make(Watching(asked)), epochs=1)
-    seen = parts.loss.seen[1]  # type: ignore[attr-defined]
-    rows = 16 + CLASSES  # one bound image a class joins the batch
+    setup = train(make(RecordingLoss(requirements)), epochs=1)
+    seen = setup.loss.calls[1]  # type: ignore[attr-defined]
+    rows = 16 + CLASSES  # one image of each class joins the batch (`bound`)
     assert [tuple(h.shape) for h in seen["features"]] == [(rows, 16)] * 3
     assert [tuple(z.shape) for z in seen["projections"]] == [(rows, 8)] * 3
     assert torch.equal(seen["projections"][1].detach(), seen["z2"])
@@ -151,21 +149,21 @@ def test_needs_are_handed_over_one_a_view() -> None:
     assert 0 < seen["progress"] < 1
 
 
-def test_the_momentum_copy_is_a_slow_average() -> None:
-    parts = make(Watching())
-    teacher = momentum.make(parts.model)
-    before = weights(teacher)
+def test_the_ema_model_is_a_slow_average() -> None:
+    setup = make(RecordingLoss())
+    ema_model = ema.make(setup.model)
+    before = weights(ema_model)
     with torch.no_grad():
-        for p in parts.model.parameters():
+        for p in setup.model.parameters():
             p.add_(1.0)
-    momentum.update(teacher, parts.model, 0.9)
-    torch.testing.assert_close(weights(teacher), before + 0.1)
-    assert momentum.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
-    assert momentum.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
+    ema.update(ema_model, setup.model, 0.9)
+    torch.testing.assert_close(weights(ema_model), before + 0.1)
+    assert ema.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
+    assert ema.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
-    class Bad:
+    class NotFinite:
         asks: ClassVar[Asks] = Asks(needs=("index",))
         calls = 0
 
@@ -174,24 +172,24 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
             return (z1 - z2).mean() * (float("nan") if self.calls == 5 else 1.0)
 
     with pytest.raises(Diverged, match="the loss is not finite at step 4"):
-        train(make(Bad()), epochs=4)
+        train(make(NotFinite()), epochs=4)
 
 
 @pytest.mark.parametrize(("scaling", "expected"), [("none", 0.3), ("linear", 0.6), ("sqrt", 0.3 * 2**0.5)])
 def test_the_learning_rate_is_scaled_to_the_batch_of_256(scaling: Any, expected: float) -> None:
-    assert effective(0.3, 512, Schedule(scaling=scaling)) == pytest.approx(expected)
+    assert scaled_learning_rate(0.3, 512, Schedule(scaling=scaling)) == pytest.approx(expected)
 
 
 def test_the_learning_rate_warms_up_linearly_and_ends_on_a_cosine() -> None:
     schedule = Schedule(warmup_epochs=2, decay="cosine")
-    rates = [factor(step, 100, 10, schedule) for step in range(100)]
+    rates = [lr_factor(step, 100, 10, schedule) for step in range(100)]
     steps_up = [b - a for a, b in zip(rates[:20], rates[1:21], strict=True)]
     assert steps_up == pytest.approx([1 / 21] * 20)
     assert max(rates) == rates[20] == 1.0
     assert rates[60] == pytest.approx(0.5)
     assert rates[-1] < 0.01
-    assert factor(99, 100, 10, Schedule(decay="constant")) == 1.0
-    assert factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
+    assert lr_factor(99, 100, 10, Schedule(decay="constant")) == 1.0
+    assert lr_factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
 
 
 def test_lars_follows_its_equation() -> None:
@@ -244,13 +242,13 @@ def test_small_images_get_the_cifar_stem_and_large_ones_the_original() -> None:
 
 
 def test_bfloat16_autocast_trains_and_the_loss_sees_float32() -> None:
-    parts = train(make(Watching()), autocast=torch.bfloat16)
-    assert parts.loss.seen[0]["z1"].dtype == torch.float32  # type: ignore[attr-defined]
-    assert all(np.isfinite(parts.history.loss))
+    setup = train(make(RecordingLoss()), autocast=torch.bfloat16)
+    assert setup.loss.calls[0]["z1"].dtype == torch.float32  # type: ignore[attr-defined]
+    assert all(np.isfinite(setup.history.loss))
 
 
-class Waits(TorchDispatchMode):
-    """Counts the operations for which a host waits for its device: a number read, a size that depends on values."""
+class SyncCounter(TorchDispatchMode):
+    """Counts operations for which the host waits for the device: reading a number, sizes that depend on values."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -268,10 +266,10 @@ def test_no_step_waits_for_the_device_but_those_that_are_logged(
     counts = []
     for logged in (4, 2):  # of 8 steps
         monkeypatch.setattr(loop, "LOGGED_POINTS", logged)
-        parts = make(losses.build("nt_xent"))
-        weights_, others = loop.parameters(parts.model, parts.loss)
-        changed = replace(parts, optimizer=plugins.load("optimizers", optimizer)().build(weights_, others))
-        with Waits() as waits:
+        setup = make(losses.build("nt_xent"))
+        weights_, others = loop.split_parameters(setup.model, setup.loss)
+        changed = replace(setup, optimizer=plugins.load("optimizers", optimizer)().build(weights_, others))
+        with SyncCounter() as syncs:
             train(changed)
-        counts.append(waits.count)
+        counts.append(syncs.count)
     assert counts[0] == 2 * counts[1] > 0
