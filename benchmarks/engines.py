@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import _record  # noqa: E402
-from cl_semisup.engines.local import Local  # noqa: E402
+from cl_semisup.engines.local import LocalEngine  # noqa: E402
 from cl_semisup.execution.machine import Machine, Need  # noqa: E402
 from cl_semisup.execution.training_groups import Finished, TrainingGroup  # noqa: E402
 from cl_semisup.scheduling import scheduler  # noqa: E402
@@ -67,14 +67,14 @@ def asked(rates: int, repetitions: int, encoder: str, epochs: int) -> list[Run]:
 
 
 def local(workers: int) -> scheduler.Engine:
-    return Local(Machine("cpu", "data"), workers)
+    return LocalEngine(Machine("cpu", "data"), workers)
 
 
 def ray(workers: int) -> scheduler.Engine:
     from cl_semisup.engines import ray_engine
 
     ray_engine.connect("local")
-    return ray_engine.Ray(Machine("cpu", "data"), Need(1, 0), workers)
+    return ray_engine.RayEngine(Machine("cpu", "data"), Need(1, 0), workers)
 
 
 ENGINES: dict[str, Callable[[int], scheduler.Engine]] = {"local": local, "ray": ray}

@@ -82,7 +82,7 @@ def steps(asked: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]
     runs = asked.runs
     yield "conduct.missing", lambda: scheduler.missing(results, runs)
     yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
-    yield "sweep.results", lambda: cleanup.results(results, runs)
+    yield "sweep.results", lambda: cleanup.remove_leftovers(results, runs)
     yield "records.find", lambda: records.find(results, runs)
     yield "selection.save", lambda: SuiteSnapshot.of(asked).save(results)
     yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)

@@ -149,7 +149,7 @@ def test_a_suite_is_read_again_where_anything_may_have_changed(
 
     def done(*words: str) -> bool:
         words = ("run", str(path), "--results", str(tmp_path), *words)
-        return run_command.finished(cli._parser(words).parse_args(words)) is not None
+        return run_command.finished_snapshot(cli.build_parser().parse_args(words)) is not None
 
     assert not done()
     asked.save(tmp_path)

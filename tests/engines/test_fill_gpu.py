@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cl_semisup import cli
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution import execute
 from cl_semisup.execution.machine import Machine, fitting
 from cl_semisup.execution.training_groups import Finished, single_run
@@ -31,26 +31,26 @@ def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
 
 def test_the_first_trained_run_says_how_many_there_may_be() -> None:
     peaks: list[int] = []
-    engine = Local(MACHINE, 8, room=lambda peak: (peaks.append(peak), 6)[1])
+    engine = LocalEngine(MACHINE, 8, room=lambda peak: (peaks.append(peak), 6)[1])
     assert engine.slots == 1
-    engine._make_room([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
+    engine._set_slots([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
     assert engine.slots == 1
-    engine._make_room([finished(base_learning_rate=3 * GIB)])
+    engine._set_slots([finished(base_learning_rate=3 * GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
-    engine._make_room([finished(base_learning_rate=GIB)])
+    engine._set_slots([finished(base_learning_rate=GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
 
 
 @pytest.mark.parametrize(("room", "slots"), [(100, 8), (0, 1)])
 def test_never_more_than_were_asked_for_nor_none(room: int, slots: int) -> None:
-    engine = Local(MACHINE, 8, room=lambda peak: room)
-    engine._make_room([finished()])
+    engine = LocalEngine(MACHINE, 8, room=lambda peak: room)
+    engine._set_slots([finished()])
     assert engine.slots == slots
 
 
 def test_without_being_asked_a_gpu_has_as_many_as_it_is_told() -> None:
-    engine = Local(MACHINE, 3)
-    engine._make_room([finished()])
+    engine = LocalEngine(MACHINE, 3)
+    engine._set_slots([finished()])
     assert engine.slots == 3
 
 
@@ -63,7 +63,7 @@ def test_a_cpu_cannot_be_filled_so(tmp_path: Path, text: str, capsys: pytest.Cap
 
 def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "s.yaml").write_text(text)
-    engines: list[Local] = []
+    engines: list[LocalEngine] = []
     monkeypatch.setattr(execute, "choose_device", lambda asked: "cuda:0")
     monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
     monkeypatch.setattr(
@@ -72,5 +72,5 @@ def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, m
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--fill-gpu", "--workers", "2"])
     (engine,) = engines
     assert engine.slots == 1
-    engine._make_room([finished()])
+    engine._set_slots([finished()])
     assert engine.slots == 2

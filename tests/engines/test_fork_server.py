@@ -12,7 +12,7 @@ from cl_semisup import cli
 from cl_semisup.engines import fork_server
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.skipif(not fork_server.serves("cpu"), reason="workers are forked on Linux alone")
+pytestmark = pytest.mark.skipif(not fork_server.uses_fork_server("cpu"), reason="workers are forked on Linux alone")
 
 LOOK = """\
 import sys
@@ -21,8 +21,8 @@ from cl_semisup.execution import fork_server
 
 def look(pipe):
     import cl_semisup, torch
-    from cl_semisup.execution.fork_server import PRELOADED
-    pipe.send((sorted(set(PRELOADED) - before), cl_semisup.__file__, torch.cuda.is_initialized()))
+    from cl_semisup.execution.fork_server import PRELOADED_MODULES
+    pipe.send((sorted(set(PRELOADED_MODULES) - before), cl_semisup.__file__, torch.cuda.is_initialized()))
 
 if __name__ == "__main__":
     context = fork_server.context("cpu")
@@ -88,7 +88,7 @@ def test_signals_to_all_processes_are_the_commands_affair(tmp_path: Path) -> Non
     from multiprocessing import forkserver
 
     pid = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
-    for number in fork_server.DEAF_TO:
+    for number in fork_server.BLOCKED_SIGNALS:
         os.kill(pid, number)
     context = fork_server.context("cpu")
     process = context.Process(target=os._exit, args=(3,))  # type: ignore[attr-defined]
@@ -102,12 +102,12 @@ def test_a_gpu_gets_spawned_workers_and_no_server_is_started_for_it(monkeypatch:
     assert fork_server.context("cuda:1").get_start_method() == "spawn"
     started: list[int] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append(1))
-    monkeypatch.setattr(fork_server, "GPUS", ("/dev/null",))  # a driver's file is there
+    monkeypatch.setattr(fork_server, "GPU_DRIVER_FILES", ("/dev/null",))  # a driver's file is there
     fork_server.start_early("auto")
     fork_server.start_early("cuda")
     assert not started
     fork_server.start_early("cpu")
-    monkeypatch.setattr(fork_server, "GPUS", ())
+    monkeypatch.setattr(fork_server, "GPU_DRIVER_FILES", ())
     fork_server.start_early("auto")
     assert len(started) == 2
 

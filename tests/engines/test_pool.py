@@ -75,16 +75,16 @@ def test_a_training_that_kills_every_worker_has_failed_in_one_line(training: Tra
     stage = Stage(lambda: Played(dies=True))
     stage.submit(training)
     assert reason(stage.results(60)) == "the worker process died 5 times, the last time by signal SIGKILL."
-    assert len(stage.hired) == pool.ATTEMPTS
+    assert len(stage.hired) == pool.MAX_ATTEMPTS
     assert all(worker.ended for worker in stage.hired)
 
 
 def test_deaths_that_are_not_the_trainings_fault_are_not_counted(training: TrainingGroup) -> None:
-    blameless = 2 * pool.ATTEMPTS
+    blameless = 2 * pool.MAX_ATTEMPTS
     stage = Stage(lambda: Played(dies=True, progresses=len(stage.hired) < blameless))
     stage.submit(training)
     stage.results(60)
-    assert len(stage.hired) == blameless + pool.ATTEMPTS
+    assert len(stage.hired) == blameless + pool.MAX_ATTEMPTS
 
 
 def test_workers_that_never_start_stop_the_command_with_all_that_is_known(training: TrainingGroup) -> None:
@@ -104,12 +104,12 @@ def test_a_training_that_takes_too_long_has_failed_and_its_worker_is_ended(train
 
 
 def test_who_leaves_when_asked_has_not_failed_even_at_the_last_attempt(training: TrainingGroup) -> None:
-    stage = Stage(lambda: Played(dies=len(stage.hired) < pool.ATTEMPTS - 1))
+    stage = Stage(lambda: Played(dies=len(stage.hired) < pool.MAX_ATTEMPTS - 1))
     stage.submit(training)
-    for _ in range(2 * pool.ATTEMPTS):  # a worker says that it is ready, then it dies
+    for _ in range(2 * pool.MAX_ATTEMPTS):  # a worker says that it is ready, then it dies
         assert stage.results(0) == []
-    assert stage._busy()[0].attempt == pool.ATTEMPTS
+    assert stage._busy()[0].attempt == pool.MAX_ATTEMPTS
     assert stage.cancel(60) == []
     assert stage.hired[-1].ended
     assert stage.results(0) == []
-    assert len(stage.hired) == pool.ATTEMPTS  # nobody was hired for it again
+    assert len(stage.hired) == pool.MAX_ATTEMPTS  # nobody was hired for it again

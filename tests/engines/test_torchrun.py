@@ -199,4 +199,4 @@ def test_a_single_process_of_torchrun_is_a_command_like_any_other(monkeypatch: p
     assert torchrun.processes() == 1
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert not torchrun.started()
+    assert not torchrun.is_distributed()

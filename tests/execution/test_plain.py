@@ -79,7 +79,7 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     assert "length" in fast
     assert fast.get("share", True)
     assert (plain["share"], "length" in plain) == (False, False)
-    assert started == (["early"] if fork_server.serves("cpu") else [])
+    assert started == (["early"] if fork_server.uses_fork_server("cpu") else [])
     assert fork_server.context("cpu", plain=True).get_start_method() == "spawn"
 
 

@@ -189,8 +189,8 @@ def test_the_state_of_a_training_stays_until_its_last_run_has_its_record(tmp_pat
     state.write_bytes(b"of a training")
     executor = Executor(MACHINE)
     for run in shared:
-        cleanup.results(tmp_path, shared)
+        cleanup.remove_leftovers(tmp_path, shared)
         assert state.exists()
         records.write(tmp_path, run, *executor(run.floor()))
-    cleanup.results(tmp_path, shared)
+    cleanup.remove_leftovers(tmp_path, shared)
     assert not state.exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cl_semisup import plugins
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution.machine import Machine
 from cl_semisup.suite import suite
 from cl_semisup.suite.run import Run
@@ -55,12 +55,12 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def engine(machine: Machine) -> Iterator[Callable[..., Local]]:
+def engine(machine: Machine) -> Iterator[Callable[..., LocalEngine]]:
     """`engine(limit)`: one worker, that knows the faulty loss."""
     made = []
 
-    def make(limit: float = math.inf, workers: int = 1) -> Local:
-        made.append(Local(machine, workers, [FAULTY], limit))
+    def make(limit: float = math.inf, workers: int = 1) -> LocalEngine:
+        made.append(LocalEngine(machine, workers, [FAULTY], limit))
         return made[-1]
 
     yield make

@@ -21,8 +21,8 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'cl-semisup
 from ray.cluster_utils import Cluster
 
 from cl_semisup.engines import pool, ray_engine
-from cl_semisup.engines.local import Local
-from cl_semisup.engines.ray_engine import Ray
+from cl_semisup.engines.local import LocalEngine
+from cl_semisup.engines.ray_engine import RayEngine
 from cl_semisup.errors import EngineError
 from cl_semisup.execution import data, stop
 from cl_semisup.execution.execute import Executor
@@ -70,15 +70,15 @@ def cluster(faults: Path) -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def engine(cluster: Cluster, machine: Machine, faults: Path) -> Iterator[Callable[..., Ray]]:
+def engine(cluster: Cluster, machine: Machine, faults: Path) -> Iterator[Callable[..., RayEngine]]:
     """`engine(limit=3)`: the cluster with the faulty loss, whose faults are still to come."""
     for file in faults.iterdir():
         file.unlink()
     made = []
 
-    def make(**options: Any) -> Ray:
+    def make(**options: Any) -> RayEngine:
         ray_engine.connect(cluster.address)
-        made.append(Ray(machine, Need(1, 0), plugin_files=[FAULTY], **options))
+        made.append(RayEngine(machine, Need(1, 0), plugin_files=[FAULTY], **options))
         return made[-1]
 
     yield make
@@ -106,7 +106,7 @@ def _same(record: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_state_that_came_home(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], faults: Path
+    tmp_path: Path, asked: Asked, engine: Callable[..., RayEngine], faults: Path
 ) -> None:
     run, results = asked("kill", at=30), tmp_path / "results"
     assert scheduler.run_all(results, [run], engine()).statuses == {"ok": 1}
@@ -116,7 +116,7 @@ def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_state_that_cam
 
 
 def test_sigterm_brings_states_home_and_the_next_start_goes_on_to_the_bit(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], machine: Machine, faults: Path
+    tmp_path: Path, asked: Asked, engine: Callable[..., RayEngine], machine: Machine, faults: Path
 ) -> None:
     run, results = replace(asked("none"), epochs=40), tmp_path / "results"  # long enough to be stopped on its way
     object.__setattr__(machine, "checkpoint_seconds", 1e9)  # nothing is saved but for the signal
@@ -137,9 +137,9 @@ def test_sigterm_brings_states_home_and_the_next_start_goes_on_to_the_bit(
 
 
 def test_a_run_that_takes_too_long_or_kills_every_worker_has_failed(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, asked: Asked, engine: Callable[..., RayEngine], machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     slow, deadly, results = asked("hang"), asked("kill", at=1, times=1000), tmp_path / "results"
     assert scheduler.run_all(results, [slow], engine(limit=3)).statuses == {"failed": 1}
@@ -177,7 +177,7 @@ def test_code_and_data_reach_workers_without_a_shared_folder(
         return cl_semisup.__file__
 
     assert not Path(ray_engine.ray.get(where.remote())).is_relative_to(ROOT)
-    scheduler.run_all(tmp_path / "results", [run], Ray(machine, Need(0.5, 0)))
+    scheduler.run_all(tmp_path / "results", [run], RayEngine(machine, Need(0.5, 0)))
     assert found(tmp_path / "results", run) == expected
 
 
@@ -215,7 +215,7 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
     cluster.remove_node(lost, allow_graceful=False)  # as hard as it gets: SIGKILL
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
-    scheduler.run_all(here, list(suite.read(TINY).runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(suite.read(TINY).runs), LocalEngine(Machine("cpu", "data"), 2))
     report = command("report", str(TINY), "--results", str(here))
     assert report.wait(60) == 0, report.communicate()[0]
     assert table(there) == table(here)
@@ -241,7 +241,7 @@ def test_an_address_where_nobody_listens_is_told_at_once() -> None:
 
 def test_room_is_counted_node_by_node() -> None:
     nodes = [{"Resources": {"CPU": 4.0, "GPU": 1.0}}, {"Resources": {"CPU": 16.0}}]
-    assert ray_engine.room(nodes, Need(1, 0)) == 20
-    assert ray_engine.room(nodes, Need(1, 0.25)) == 4
-    assert ray_engine.room(nodes, Need(0.1, 0.1)) == 10
-    assert ray_engine.room(nodes, Need(1, 2)) == 0
+    assert ray_engine.count_slots(nodes, Need(1, 0)) == 20
+    assert ray_engine.count_slots(nodes, Need(1, 0.25)) == 4
+    assert ray_engine.count_slots(nodes, Need(0.1, 0.1)) == 10
+    assert ray_engine.count_slots(nodes, Need(1, 2)) == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
@@ -47,7 +47,7 @@ def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine
     for log in (there / "tiny").glob("slurm-*.log"):
         assert "DUE TO PREEMPTION" in log.read_text()
         assert "Stopped by SIGTERM. Finished runs are kept" in log.read_text()
-    scheduler.run_all(here, list(runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(runs), LocalEngine(Machine("cpu", "data"), 2))
     report = [sys.executable, "benchmark.py", "report", str(TINY), "--results", str(here)]
     subprocess.run(report, cwd=ROOT, check=True, capture_output=True)
     assert table(there) == table(here)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from cl_semisup.engines import pool
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.errors import EngineError
 from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.execute import Executor
@@ -26,7 +26,7 @@ from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run
 from tests.faults.conftest import FAULTY
 
-Engine = Callable[..., Local]
+Engine = Callable[..., LocalEngine]
 Asked = Callable[..., Run]
 STEPS = 88
 
@@ -118,7 +118,7 @@ def test_a_run_that_takes_too_long_has_failed_and_its_worker_is_replaced(asked: 
 def test_a_run_that_kills_every_worker_fails_with_the_signal(
     tmp_path: Path, asked: Asked, engine: Engine, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
     run, results = asked("kill", times=1000), tmp_path / "results"
     assert scheduler.run_all(results, [run], engine()).statuses == {"failed": 1}
@@ -129,11 +129,11 @@ def test_a_run_that_kills_every_worker_fails_with_the_signal(
 def test_workers_that_never_start_stop_the_command_and_fail_no_run(
     tmp_path: Path, asked: Asked, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pool, "STARTS", 2)
+    monkeypatch.setattr(pool, "MAX_FAILED_STARTS", 2)
     run, results, plugin = asked("none"), tmp_path / "results", tmp_path / "deadly.py"
     plugin.write_text("import os\nos._exit(7)\n")
     with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 7"):
-        scheduler.run_all(results, [run], Local(machine, 1, [plugin]))
+        scheduler.run_all(results, [run], LocalEngine(machine, 1, [plugin]))
     assert scheduler.missing(results, [run]) == [run]
 
 

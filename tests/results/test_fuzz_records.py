@@ -89,7 +89,7 @@ def read_all(results: Path, chosen: Suite) -> None:
     """What reads records anywhere in the package, but for drawing."""
     scheduler.missing(results, chosen.runs, "stale")
     for record in records.find(results, chosen.runs).values():
-        progress.line(record)
+        progress.format_record(record)
     gathered = leaderboard.gather(results, chosen.runs)
     leaderboard.boards(gathered, "linear_top1", "nt_xent")
 
