@@ -76,9 +76,9 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     for words in ([], ["--plain"]):
         cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
     fast, plain = asked
-    assert "length" in fast
+    assert "expected_seconds" in fast
     assert fast.get("share", True)
-    assert (plain["share"], "length" in plain) == (False, False)
+    assert (plain["share"], "expected_seconds" in plain) == (False, False)
     assert started == (["early"] if fork_server.uses_fork_server("cpu") else [])
     assert fork_server.context("cpu", plain=True).get_start_method() == "spawn"
 

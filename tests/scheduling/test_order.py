@@ -42,7 +42,10 @@ def test_finished_runs_tell_what_an_image_costs(tmp_path: Path, parse: Parse, te
     suite = parse(text.replace("repetitions: 1", "repetitions: 2"))
     fast, slow = [[run for run in suite.runs if run.cell[1] == loss] for loss in ("nt_xent", "clop")]
     record_maker.write(tmp_path, fast[0], seconds=1.0)
-    assert ordered([fast[1], slow[1]], order.expected_seconds(tmp_path, suite)) == [fast[1], slow[1]]  # the only rate known
+    assert ordered([fast[1], slow[1]], order.expected_seconds(tmp_path, suite)) == [
+        fast[1],
+        slow[1],
+    ]  # the only rate known
     record_maker.write(tmp_path, slow[0], seconds=2.0)
     seconds = order.expected_seconds(tmp_path, suite)
     assert ordered([fast[1], slow[1]], seconds) == [slow[1], fast[1]]
