@@ -36,10 +36,8 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
         print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
-        workers, slots_for_peak = (
-            min(runs, options.workers or default_workers("cpu")),
-            partial(fitting, free_memory(device)),
-        )
+        workers = min(runs, options.workers or default_workers("cpu"))
+        slots_for_peak = partial(fitting, free_memory(device))
         return LocalEngine(machine, workers, options.plugin, options.run_timeout, slots_for_peak)
     workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
