@@ -9,12 +9,12 @@
     preemption   SIGTERM to the command: it must save its states and leave by itself within 10 seconds with code 143
     interrupt    Ctrl-C, SIGINT to the whole group: the same with code 130
 
-After every fault each record that was finished must still be there byte for byte, and every record that is there must
-be whole. At the end all runs are done and well, with no litter. But for the soak, the records also equal those of an
-undisturbed benchmark but for what they cost and when they began, and with these two set alike the leaderboards and
-reports are equal byte for byte.
+After every fault each finished record must still be there, byte for byte, and every record must be whole. At the end
+all runs are `ok` and nothing is left over. Except in the soak, the records must also equal those of an undisturbed
+benchmark, apart from costs and start times. With these two set alike, leaderboards and reports must be equal byte for
+byte.
 
-Figures go to benchmarks/results/faults.json, and from there to faults.md.
+Results go to benchmarks/results/faults.json, and from there to faults.md.
 """
 
 import argparse
@@ -79,11 +79,11 @@ class Tally:
 
 def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Popen[bytes]:
     """The command in a session of its own, its output appended to a log."""
-    words = [sys.executable, "benchmark.py", str(suite), "--results", str(results), "--workers", str(workers)]
+    command = [sys.executable, "benchmark.py", str(suite), "--results", str(results), "--workers", str(workers)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as output:
         return subprocess.Popen(
-            [*words, "--checkpoint-seconds", "0.1"],
+            [*command, "--checkpoint-seconds", "0.1"],
             cwd=ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -222,7 +222,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def differences(undisturbed: Path, disturbed: Path) -> list[str]:
-    """What differs of two results folders, cost and time of day aside; their reports are made again and compared."""
+    """What differs between two results folders, apart from costs and start times, which are then set alike."""
     texts = []
     one, other = ({p.relative_to(folder): p for p in records.every(folder)} for folder in (undisturbed, disturbed))
     texts += [f"{name}: in one folder only" for name in sorted(map(str, one.keys() ^ other.keys()))]
@@ -238,10 +238,10 @@ def differences(undisturbed: Path, disturbed: Path) -> list[str]:
 
 
 def unequal_reports(suite: Path, undisturbed: Path, disturbed: Path) -> list[str]:
-    """The files of the suite's report that are not the same bytes, both made from records made alike."""
+    """Make both reports again, from records that `differences` has set alike; the files whose bytes differ."""
     for folder in (undisturbed, disturbed):  # of one name in two places, since a report tells its command
-        words = [sys.executable, str(ROOT / "benchmark.py"), "report", str(suite), "--results", folder.name]
-        subprocess.run(words, cwd=folder.parent, check=True, capture_output=True)
+        command = [sys.executable, str(ROOT / "benchmark.py"), "report", str(suite), "--results", folder.name]
+        subprocess.run(command, cwd=folder.parent, check=True, capture_output=True)
     folders = [folder / suite.stem for folder in (undisturbed, disturbed)]
     written = {path.name for folder in folders for path in folder.iterdir()}
     names = {name for name in written if not name.startswith(".tmp-")}  # halves of killed reports: swept an hour later

@@ -18,7 +18,7 @@ class LocalEngine(WorkerPool[LocalWorker]):
 
     Args:
         slots_for_peak: peak memory of a run in bytes -> how many such runs fit at once. If given, the engine starts one
-            worker, and sets `slots`, at most `max_workers`, once the first trained run has told its peak.
+            worker, and sets `slots`, at most `max_workers`, from the peak memory of the first trained run.
     """
 
     slots = 1

@@ -56,8 +56,8 @@ def test_without_the_option_a_gpu_has_max_workers() -> None:
 
 def test_a_cpu_cannot_be_filled(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "s.yaml").write_text(text)
-    words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--fill-gpu"]
-    assert cli.main(words) == cli.BAD_INPUT
+    arguments = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--fill-gpu"]
+    assert cli.main(arguments) == cli.BAD_INPUT
     assert "--fill-gpu: needs an NVIDIA or AMD GPU. Got the device cpu. Leave it out." in capsys.readouterr().err
 
 

@@ -122,11 +122,11 @@ def _is_alive(pid: int) -> bool:
 def test_a_suite_that_is_done_starts_no_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     started = []
     monkeypatch.setattr(fork_server, "start_early", started.append)
-    words = [str(ROOT / "tests" / "tiny.yaml"), "--results", str(tmp_path), "--workers", "1"]
-    assert cli.main(words) == 0
+    arguments = [str(ROOT / "tests" / "tiny.yaml"), "--results", str(tmp_path), "--workers", "1"]
+    assert cli.main(arguments) == 0
     assert started == ["auto"]
-    assert cli.main(words) == 0
-    assert cli.main([*words, "--redo", "stale"]) == 0
+    assert cli.main(arguments) == 0
+    assert cli.main([*arguments, "--redo", "stale"]) == 0
     assert started == ["auto"]
-    assert cli.main([*words, "--redo", "all"]) == 0
+    assert cli.main([*arguments, "--redo", "all"]) == 0
     assert started == ["auto"] * 2

@@ -54,12 +54,12 @@ class Faulty:
 '''
 
 
-def launch(suite_file: Path, results: Path, *words: str) -> subprocess.Popen[str]:
+def launch(suite_file: Path, results: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command on two processes of this machine."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     return subprocess.Popen(
-        [*start, "benchmark.py", str(suite_file), "--results", str(results), "--device", "cpu", *words],
+        [*start, "benchmark.py", str(suite_file), "--results", str(results), "--device", "cpu", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -201,20 +201,20 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
 ) -> None:
     lost = cluster.add_node(num_cpus=1)
     there, here = tmp_path / "there", tmp_path / "here"
-    words = (str(TINY), "--results", str(there), "--engine", "ray", "--address", cluster.address)
+    arguments = (str(TINY), "--results", str(there), "--engine", "ray", "--address", cluster.address)
 
     def until(count: int, process: subprocess.Popen[str]) -> None:
         while len(list(records.every(there))) < count and process.poll() is None:
             time.sleep(0.1)
 
-    process = command(*words)
+    process = command(*arguments)
     until(1, process)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 130, output
     assert "Traceback" not in output
     before = len(list(records.every(there)))
-    process = command(*words)
+    process = command(*arguments)
     until(before + 2, process)
     cluster.remove_node(lost, allow_graceful=False)  # by SIGKILL
     output = process.communicate(timeout=400)[0]
@@ -228,8 +228,8 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
 
 
 def test_a_need_that_no_node_can_meet_is_refused_at_once(tmp_path: Path, cluster: Cluster) -> None:
-    words = (str(TINY), "--results", str(tmp_path), "--engine", "ray", "--address", cluster.address)
-    process = command(*words, "--run-cpus", "2")
+    arguments = (str(TINY), "--results", str(tmp_path), "--engine", "ray", "--address", cluster.address)
+    process = command(*arguments, "--run-cpus", "2")
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 2, output
     rule = (
