@@ -1,4 +1,4 @@
-"""How the benchmark bears size: 10,000 cells in one suite, and 500 runs in one worker.
+"""The cost of size: 10,000 cells in one suite, and 500 runs in one worker.
 
 python benchmarks/load.py            some five minutes on a core; writes benchmarks/results/load.md
 """
@@ -41,21 +41,21 @@ repetitions: 50
 epochs: 1
 """
 SIZES = (2500, 10_000)
-LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, of 10,000 cells
-MEMORY = 1e9  # bytes
-GROWTH = 1.6  # the exponent of a time over the number of cells: 1 is linear, 2 quadratic
-SOAK = 500  # runs in one worker
-CHEAP = "probes: {linear: false}\nscore: knn_top1\n"
+LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, for 10,000 cells
+MAX_MEMORY = 1e9  # bytes
+MAX_EXPONENT = 1.6  # of time as a power of the number of cells: 1 is linear, 2 quadratic
+SOAK_RUNS = 500  # runs in one worker
+CHEAP_PROBES = "probes: {linear: false}\nscore: knn_top1\n"
 
 
 def text(cells: int) -> str:
     return SUITE.format(rates=", ".join(f"{i / 1e4:g}" for i in range(1, cells // 100 + 1)))
 
 
-def command(*words: str, folder: Path, until: str = "") -> tuple[float, float]:
-    """Processor seconds of a command, until a line of its output starts so or to its end; its largest size in bytes."""
+def command(*arguments: str, folder: Path, until: str = "") -> tuple[float, float]:
+    """Processor seconds and peak memory in bytes of a command, up to the first line that starts with `until`."""
     process = subprocess.Popen(
-        [sys.executable, "benchmark.py", *words, "--results", str(folder / "results")],
+        [sys.executable, "benchmark.py", *arguments, "--results", str(folder / "results")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -73,50 +73,50 @@ def command(*words: str, folder: Path, until: str = "") -> tuple[float, float]:
 
 
 def timed(step: Callable[[], Any]) -> float:
-    began = time.process_time()
+    start_time = time.process_time()
     step()
-    return time.process_time() - began
+    return time.process_time() - start_time
 
 
-def steps(asked: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What a command does with a suite's runs, one by one, records there."""
-    runs = asked.runs
-    yield "conduct.missing", lambda: scheduler.missing(results, runs)
-    yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
-    yield "sweep.results", lambda: cleanup.results(results, runs)
+def steps(suite: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """What a command does with a suite whose runs all have records, step by step."""
+    runs = suite.runs
+    yield "scheduler.missing", lambda: scheduler.missing(results, runs)
+    yield "scheduler.missing, stale", lambda: scheduler.missing(results, runs, "stale")
+    yield "cleanup.remove_leftovers", lambda: cleanup.remove_leftovers(results, runs)
     yield "records.read_all", lambda: records.read_all(results, runs)
-    yield "selection.save", lambda: SuiteSnapshot.of(asked).save(results)
+    yield "snapshot.save", lambda: SuiteSnapshot.of(suite).save(results)
     yield "leaderboard.gather", lambda: gather(results, runs)
 
 
-def fill(asked: Suite, results: Path) -> None:
+def fill(suite: Suite, results: Path) -> None:
     """A record for every run, as if all had been executed."""
-    for number, run in enumerate(asked.runs):
+    for number, run in enumerate(suite.runs):
         record, _ = failed_record(run, Machine("cpu", "data"), "")
         score = 0.5 + 0.4 * (number * 7919 % 1000) / 1000
         scores = {"linear_top1": score, "linear_top1_validation": score, "knn_top1": score}
         path = records.path_of(results, run)
         path.parent.mkdir(parents=True, exist_ok=True)  # records.write would flush every one of them to the disk
-        made = record | {"status": "ok", "scores": scores, "resolved": {"classes": 10, "device": "cpu"}}
-        path.write_text(json.dumps(made))
+        filled = record | {"status": "ok", "scores": scores, "resolved": {"classes": 10, "device": "cpu"}}
+        path.write_text(json.dumps(filled))
 
 
 def soak(runs: int) -> list[float]:
     """Resident bytes of a worker after every run."""
-    asked = suite.parse(text(100).replace("repetitions: 50", f"repetitions: {runs // 2}") + CHEAP, "load.yaml")
+    parsed = suite.parse(text(100).replace("repetitions: 50", f"repetitions: {runs // 2}") + CHEAP_PROBES, "load.yaml")
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_resident, (asked.runs[-runs:],))  # type: ignore[no-any-return]
+        return pool.apply(_resident, (parsed.runs[-runs:],))  # type: ignore[no-any-return]
 
 
 def _resident(runs: tuple[Any, ...]) -> list[float]:
     import torch
 
     torch.set_num_threads(1)
-    execute, found = Executor(Machine("cpu", "data")), []
+    execute, sizes = Executor(Machine("cpu", "data")), []
     for run in runs:
         execute(run)
-        found.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0)
-    return found
+        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0)
+    return sizes
 
 
 def exponent(seconds: list[float]) -> float:
@@ -126,41 +126,41 @@ def exponent(seconds: list[float]) -> float:
 
 def sizes(folder: Path) -> tuple[dict[str, list[float]], float]:
     """Step -> seconds for each of SIZES, and the largest memory of a command at the last of them."""
-    found: dict[str, list[float]] = {}
+    times: dict[str, list[float]] = {}
     memory = 0.0
     for cells in SIZES:
         file, results = folder / "load.yaml", folder / str(cells) / "results"
         file.write_text(text(cells))
-        for name, words, until in (("check", ["check", str(file)], ""), ("start", [str(file)], "Running ")):
-            seconds, size = command(*words, folder=results.parent, until=until)
-            found.setdefault(name, []).append(seconds)
+        for name, arguments, until in (("check", ["check", str(file)], ""), ("start", [str(file)], "Running ")):
+            seconds, size = command(*arguments, folder=results.parent, until=until)
+            times.setdefault(name, []).append(seconds)
             memory = max(memory, size)
         parsed: list[Suite] = []
-        found.setdefault("suite.read", []).append(timed(lambda f=file, p=parsed: p.append(suite.read(f))))
+        times.setdefault("suite.read", []).append(timed(lambda f=file, p=parsed: p.append(suite.read(f))))
         fill(parsed[0], results)
         for name, step in steps(parsed[0], results):
-            found.setdefault(name, []).append(timed(step))
+            times.setdefault(name, []).append(timed(step))
         seconds, size = command("report", str(file), folder=results.parent)
-        found.setdefault("report", []).append(seconds)
+        times.setdefault("report", []).append(seconds)
         memory = max(memory, size)
-    return found, memory
+    return times, memory
 
 
-def page(found: dict[str, list[float]], memory: float, resident: list[float]) -> tuple[str, list[str]]:
-    """The figures as Markdown, and what breaks a limit."""
-    wrong = [f"{name} takes {found[name][-1]:.1f} s" for name, most in LIMITS.items() if found[name][-1] > most]
-    wrong += [f"{name} grows too fast" for name, t in found.items() if t[-1] > 1 and exponent(t) > GROWTH]
-    wrong += [f"a command needs {memory / 1e9:.2f} GB"] if memory > MEMORY else []
+def page(times: dict[str, list[float]], memory: float, resident: list[float]) -> tuple[str, list[str]]:
+    """The numbers as Markdown, and what exceeds a limit."""
+    wrong = [f"{name} takes {times[name][-1]:.1f} s" for name, limit in LIMITS.items() if times[name][-1] > limit]
+    wrong += [f"{name} grows too fast" for name, t in times.items() if t[-1] > 1 and exponent(t) > MAX_EXPONENT]
+    wrong += [f"a command needs {memory / 1e9:.2f} GB"] if memory > MAX_MEMORY else []
     settled = resident[len(resident) // 10]
-    grown = (resident[-1] - settled) / settled
-    wrong += [f"a worker grows by {100 * grown:.0f} %"] if grown > 0.1 else []
+    growth = (resident[-1] - settled) / settled
+    wrong += [f"a worker grows by {100 * growth:.0f} %"] if growth > 0.1 else []
     lines = ["# Load", "", f"`python benchmarks/load.py` on {os.cpu_count()} cores, {platform.machine()}.", ""]
     lines += ["Processor seconds: what it takes on a core of its own, whatever else the machine does.", ""]
     lines += [
         "| processor seconds for cells | " + " | ".join(f"{n:,}" for n in SIZES) + " | exponent |",
         "|---|" + "---|" * 4,
     ]
-    lines += [f"| {n} | {' | '.join(f'{t:.2f}' for t in ts)} | {exponent(ts):.2f} |" for n, ts in found.items()]
+    lines += [f"| {n} | {' | '.join(f'{t:.2f}' for t in ts)} | {exponent(ts):.2f} |" for n, ts in times.items()]
     lines += ["", f"Largest memory of a command: {memory / 1e6:.0f} MB."]
     lines += [f"A worker after {len(resident) // 10} runs: {settled / 1e6:.0f} MB; after {len(resident)}: "]
     lines[-1] += f"{resident[-1] / 1e6:.0f} MB."
@@ -170,10 +170,10 @@ def page(found: dict[str, list[float]], memory: float, resident: list[float]) ->
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as name:
-        found, memory = sizes(Path(name))
-    visible_labels, wrong = page(found, memory, soak(SOAK))
-    print(visible_labels)
-    records.write_text(ROOT / "benchmarks" / "results" / "load.md", visible_labels)
+        times, memory = sizes(Path(name))
+    content, wrong = page(times, memory, soak(SOAK_RUNS))
+    print(content)
+    records.write_text(ROOT / "benchmarks" / "results" / "load.md", content)
     return 1 if wrong else 0
 
 

@@ -34,7 +34,7 @@ def test_every_command_exists() -> None:
             assert f"\n{words[1]}:" in makefile, line
         elif words[:2] == ["python", "benchmark.py"]:
             arguments = words[2:] if words[2] in cli.COMMANDS else ["run", *words[2:]]
-            cli._parser(arguments).parse_args(arguments)
+            cli.build_parser().parse_args(arguments)
         else:
             pytest.fail(f"unknown command: {line}")
 

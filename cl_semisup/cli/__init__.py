@@ -1,4 +1,4 @@
-"""The command line: parse, dispatch, and turn the user's errors into a message and an exit code, never a traceback."""
+"""The command line: parse and dispatch. A user's errors become a message and an exit code, never a traceback."""
 
 import argparse
 import os
@@ -26,8 +26,8 @@ COMMANDS = {
     "gate": gate,
     "schema": schema,
 }
-EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot be
-read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's
+EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot
+be read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's
 pre-emption: put the job back in the queue). Stop with Ctrl-C at any time and
 start the same command again: finished runs are never repeated, unfinished ones
 continue from their saved state. A second Ctrl-C leaves at once."""
@@ -35,15 +35,15 @@ continue from their saved state. A second Ctrl-C leaves at once."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; `benchmark.py SUITE` means `benchmark.py run SUITE`."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
-        words.insert(0, "run")
-    options = _parser(words).parse_args(words)
-    options.words = words
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
+        arguments.insert(0, "run")
+    options = build_parser(help_all="--help-all" in arguments).parse_args(arguments)
+    options.arguments = arguments
     try:
-        with stop.at_once(), torchrun.led():
-            if torchrun.follower():
-                return torchrun.follow(options.device, options.plugin) if options.command == "run" else OK
+        with stop.at_once(), torchrun.stopping_worker_ranks():
+            if torchrun.is_worker_rank():
+                return torchrun.run_worker_rank(options.device, options.plugin) if options.command == "run" else OK
             return COMMANDS[options.command].run(options)
     except InputError as error:
         print(error, file=sys.stderr)
@@ -52,21 +52,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return NO_RESULTS
     except stop.Stopped as error:
-        kept = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
-        print(f"\nStopped by {error}.{kept}", file=sys.stderr)
+        advice = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
+        print(f"\nStopped by {error}.{advice}", file=sys.stderr)
         return error.exit_code
-    except BrokenPipeError:  # whoever reads our output has closed the pipe, as in `... | head`
+    except BrokenPipeError:  # the reader of our output has closed the pipe, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
-    except OSError as error:  # a fault of the machine and not of a run: a full disk, a folder that has disappeared
+    except OSError as error:  # the machine's fault, not a run's: a full disk, a folder that has disappeared
         print(f"{error.filename or 'output'}: {error.strerror or error}. Finished runs are kept.", file=sys.stderr)
         return NO_RESULTS
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def build_parser(help_all: bool = False) -> argparse.ArgumentParser:
+    """The parser of all commands; with `help_all` the help of `run` shows all of its options."""
     parser = argparse.ArgumentParser(
         prog="benchmark.py",
-        description="Benchmark contrastive losses with few labels: a suite asks, runs answer, a leaderboard compares.",
+        description="Benchmark contrastive losses with few labels.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -76,7 +77,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
         child = commands.add_parser(name, help=command.HELP, description=command.HELP, epilog=EPILOG)
         child.formatter_class = argparse.RawDescriptionHelpFormatter
         if name == "run":
-            run.add_arguments(child, everything="--help-all" in words)
+            run.add_arguments(child, help_all)
         else:
             command.add_arguments(child)
     return parser

@@ -14,10 +14,15 @@ WATCH_SECONDS = 30.0
 
 
 def add_suite(command: argparse.ArgumentParser, positional: bool = True) -> None:
-    """The suite, its results folder, and what changes how a suite is read."""
+    """Add the suite, its results folder, and the options of `add_reading`."""
     if positional:
         command.add_argument("suite", type=Path, help="a suite's YAML file")
     command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
+    add_reading(command)
+
+
+def add_reading(command: argparse.ArgumentParser) -> None:
+    """Add the options that change how a suite is read; every command that reads a suite has them."""
     command.add_argument("--data-dir", metavar="DIR", help="folder of data sets; overrides the suite's data_dir")
     add_plugin(command)
 
@@ -28,7 +33,7 @@ def add_plugin(command: argparse.ArgumentParser) -> None:
 
 
 def add_watch(command: argparse.ArgumentParser, text: str) -> None:
-    command.add_argument("--watch", nargs="?", const=WATCH_SECONDS, type=seconds, metavar="SECONDS", help=text)
+    command.add_argument("--watch", nargs="?", const=WATCH_SECONDS, type=positive_seconds, metavar="SECONDS", help=text)
 
 
 def read_suite(options: argparse.Namespace) -> "Suite":
@@ -43,7 +48,7 @@ def read_suite(options: argparse.Namespace) -> "Suite":
 
 
 def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
-    """What the suite asks for: as stored beside the results while its file is unchanged, else read from the file."""
+    """The suite's snapshot in the results folder if the file has not changed since; else made from the file."""
     from cl_semisup.results import snapshot
 
     load_plugins(options)
@@ -54,27 +59,27 @@ def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
 
 
 def load_plugins(options: argparse.Namespace) -> None:
-    """Make the user's own files known under their names; this runs their code."""
+    """Register the files of `--plugin`; this runs their code."""
     from cl_semisup import plugins
 
     for path in options.plugin:
         plugins.add(path)
 
 
-def positive(text: str) -> int:
+def positive_int(text: str) -> int:
     """A whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1. Got {text!r}.")
     return int(text)
 
 
-def seconds(text: str) -> float:
+def positive_seconds(text: str) -> float:
     """A number of seconds above 0."""
     return _above_zero(text, "of seconds ")
 
 
-def share(text: str) -> float:
-    """A number of CPUs or GPUs: whole, or a fraction below 1."""
+def resource_count(text: str) -> float:
+    """CPUs or GPUs of a run: whole, or a fraction below 1."""
     number = _above_zero(text)
     if number > 1 and number % 1:
         raise argparse.ArgumentTypeError(f"must be a whole number or below 1. Got {text!r}.")

@@ -1,17 +1,17 @@
-"""`check SUITE`: is it well formed, how much is done, and how long will the rest take?"""
+"""`check SUITE`: whether it is well formed, how much of it is done, and how long the rest takes."""
 
 import argparse
 
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 
-HELP = "check a suite: its runs, how many are done, the time left; nothing is run"
+HELP = "check a suite and estimate the time left; nothing is run"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
     arguments.add_suite(command)
     command.add_argument("--device", default="auto", help="device that the time is estimated for")
-    command.add_argument("--workers", type=arguments.positive, help="processes that the time is estimated for")
+    command.add_argument("--workers", type=arguments.positive_int, help="processes that the time is estimated for")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,5 +21,5 @@ def run(options: argparse.Namespace) -> int:
     todo = scheduler.missing(options.results, suite.runs)
     print(f"{suite.file}: no fault found.")
     print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
-    print(estimate.sentence(options.results, suite, todo, options.device, options.workers))
+    print(estimate.describe(options.results, suite, todo, options.device, options.workers))
     return OK

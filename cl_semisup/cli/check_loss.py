@@ -1,11 +1,11 @@
-"""`check-loss FILE`: hold a user's own loss to the contract that every loss here keeps."""
+"""`check-loss FILE`: check a user's own loss against the contract that every loss here keeps."""
 
 import argparse
 from pathlib import Path
 
 from cl_semisup.cli.exit_codes import OK, SOME_FAILED
 
-HELP = "hold a loss of your own to the contract that every loss here keeps"
+HELP = "check a loss of your own against the contract of losses"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

@@ -14,8 +14,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("b", help="what it is compared with")
     command.add_argument("--suite", type=Path, help="the suite that the two losses are in")
     arguments.add_suite(command, positional=False)
-    score = "what two folders are compared by; default: linear_top1"
-    command.add_argument("--score", default="linear_top1", help=score)
+    text = "what two folders are compared by; default: linear_top1"
+    command.add_argument("--score", default="linear_top1", help=text)
 
 
 def run(options: argparse.Namespace) -> int:

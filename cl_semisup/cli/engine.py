@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 def choose(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
-    """An engine for so many runs; says in a line what it will do."""
-    build = _torchrun if torchrun.started() else _ray if options.engine == "ray" else _local
+    """An engine for so many runs; prints a line that says what it will do."""
+    build = _torchrun if torchrun.is_distributed() else _ray if options.engine == "ray" else _local
     return build(options, suite, runs)
 
 
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup import native
-    from cl_semisup.engines.local import Local
+    from cl_semisup.engines.local import LocalEngine
     from cl_semisup.execution.execute import choose_device, free_memory
     from cl_semisup.execution.machine import default_threads, default_workers, runs_that_fit
 
@@ -36,13 +36,14 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
         print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
-        most, room = min(runs, options.workers or default_workers("cpu")), partial(runs_that_fit, free_memory(device))
-        return Local(machine, most, options.plugin, options.run_timeout, room)
+        workers = min(runs, options.workers or default_workers("cpu"))
+        slots_for_peak = partial(runs_that_fit, free_memory(device))
+        return LocalEngine(machine, workers, options.plugin, options.run_timeout, slots_for_peak)
     workers = min(runs, options.workers or default_workers(device))
     print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
     if machine.wants_kernels() and (reason := native.missing()):
         print(f"Small networks take almost twice as long without compiled kernels: {reason}", flush=True)
-    return Local(machine, workers, options.plugin, options.run_timeout)
+    return LocalEngine(machine, workers, options.plugin, options.run_timeout)
 
 
 def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
@@ -54,7 +55,7 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
     device = torchrun.device_of_process(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
     print(f"Running {runs}, one at a time, on {torchrun.processes()} processes.", flush=True)
-    return torchrun.Torchrun(machine, options.run_timeout)
+    return torchrun.TorchrunEngine(machine, options.run_timeout)
 
 
 def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
@@ -68,13 +69,14 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
         raise InputError(f"--run-gpus: runs on a CPU take no GPU. Got {need.gpus:g}. Leave it out.")
     threads = options.threads or (1 if device == "cpu" else math.ceil(need.cpus))
     machine = _machine(options, suite, device, threads)
-    engine = ray_engine.Ray(machine, need, min(runs, options.workers or runs), options.plugin, options.run_timeout)
+    max_workers = min(runs, options.workers or runs)
+    engine = ray_engine.RayEngine(machine, need, max_workers, options.plugin, options.run_timeout)
     print(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.", flush=True)
     return engine
 
 
 def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
-    """Print the SLURM script; the same command, started by each task of the array, does the runs."""
+    """Print the SLURM script of an array whose tasks execute the runs, each with this same command."""
     from cl_semisup.engines import slurm
     from cl_semisup.execution.machine import Need
     from cl_semisup.scheduling import prepare
@@ -86,8 +88,8 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
     logs.mkdir(parents=True, exist_ok=True)
     need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]
-    runs = min(options.workers or slurm.RUNS, max(len(todo), 1))
-    print(slurm.script(suite.name, program, options.words, logs, runs, need), end="")
+    runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
+    print(slurm.script(suite.name, program, options.arguments, logs, runs, need), end="")
     return OK
 
 

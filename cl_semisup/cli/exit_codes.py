@@ -1,4 +1,4 @@
-"""What a command says with its exit code."""
+"""The exit codes of all commands."""
 
 OK = 0
 SOME_FAILED = 1  # a run failed, or the gate found a change

@@ -6,7 +6,7 @@ from pathlib import Path
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 
-HELP = "write a suite's records for TensorBoard or Weights & Biases (offline)"
+HELP = "write records for TensorBoard or Weights & Biases (offline)"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

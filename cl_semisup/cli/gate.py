@@ -1,14 +1,15 @@
-"""`gate SUITE`: have losses, training or outcomes changed since a stored reference?"""
+"""`gate SUITE`: find changes of losses, training or outcomes since a stored reference."""
 
 import argparse
 from pathlib import Path
 
 from cl_semisup.cli import arguments
 
-HELP = "compare losses, training and outcomes with a stored reference; see docs/gate.md"
+HELP = "find changes since a stored reference (docs/gate.md)"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.usage = "benchmark.py gate SUITE [options]"
     add = command.add_argument
     add("suite", type=Path, help="the gate's suite; its reference lies beside it")
     add("--reference", type=Path, metavar="FILE", help="default: SUITE with .reference.json")
@@ -19,9 +20,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--json", type=Path, metavar="FILE", help="every check as JSON")
     add("--junit", type=Path, metavar="FILE", help="the verdict as JUnit XML")
     add("--html", type=Path, metavar="FILE", help="the verdict or the history with its curves")
-    add("--workers", type=arguments.positive, help="processes for whole runs; by default one a core")
-    add("--data-dir", metavar="DIR", help="folder of data sets; overrides the suite's data_dir")
-    arguments.add_plugin(command)
+    add("--workers", type=arguments.positive_int, help="processes for whole runs; by default one a core")
+    arguments.add_reading(command)
 
 
 def run(options: argparse.Namespace) -> int:

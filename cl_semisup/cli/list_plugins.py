@@ -6,22 +6,22 @@ from cl_semisup import plugins
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 
-HELP = "what a suite can name: losses, datasets, encoders, optimizers, probes"
+HELP = "list losses, datasets, encoders, optimizers and probes"
 FOLDERS = {"probes" if folder == "evaluation" else folder: folder for folder in plugins.FOLDERS}
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    words = (*FOLDERS, "evaluation")  # the last is the old word for probes
-    command.add_argument("what", nargs="?", choices=words, metavar="{" + ",".join(FOLDERS) + "}")
+    choices = (*FOLDERS, "evaluation")  # the last is the old word for probes
+    command.add_argument("kind", nargs="?", choices=choices, metavar="{" + ",".join(FOLDERS) + "}")
     arguments.add_plugin(command)
 
 
 def run(options: argparse.Namespace) -> int:
     arguments.load_plugins(options)
-    wanted = {"evaluation": "probes"}.get(options.what, options.what)
-    for word in [wanted] if wanted else FOLDERS:
-        folder = FOLDERS[word]
-        print(f"{word}:")
+    choice = {"evaluation": "probes"}.get(options.kind, options.kind)
+    for kind in [choice] if choice else FOLDERS:
+        folder = FOLDERS[kind]
+        print(f"{kind}:")
         width = max(map(len, plugins.names(folder)), default=0)
         for name in plugins.names(folder):
             print(f"  {name:{width}}  {plugins.summary(folder, name)}")

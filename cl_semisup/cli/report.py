@@ -1,4 +1,4 @@
-"""`report SUITE`: the leaderboard and the report again, from the records alone."""
+"""`report SUITE`: make the leaderboard and the report again, from the records alone."""
 
 import argparse
 from pathlib import Path
@@ -10,7 +10,7 @@ from cl_semisup.cli.exit_codes import OK
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
 
-HELP = "make leaderboard and report again from the records, without running anything"
+HELP = "make leaderboard and report again; nothing is run"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -20,24 +20,24 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    suite = arguments.snapshot_of(options)
+    snapshot = arguments.snapshot_of(options)
     if options.watch is not None:
         from cl_semisup.report import live
         from cl_semisup.results import records
 
-        records.stay_inside(options.results, suite.folder(options.results) / "leaderboard.md")
-        live.watch(options.results, suite, options.watch, lambda left: left > 0)
-    return make(options.results, suite)
+        records.stay_inside(options.results, snapshot.folder(options.results) / "leaderboard.md")
+        live.watch(options.results, snapshot, options.watch, lambda left: left > 0)
+    return make(options.results, snapshot)
 
 
-def make(results: Path, suite: "SuiteSnapshot") -> int:
+def make(results: Path, snapshot: "SuiteSnapshot") -> int:
     """Write leaderboard and report, print the tables and the names of the files."""
     from cl_semisup import report
     from cl_semisup.results import records
 
-    records.stay_inside(results, suite.folder(results) / "leaderboard.md")
-    made = report.make(results, suite)
-    print(made.text)
-    for path in made.files:
+    records.stay_inside(results, snapshot.folder(results) / "leaderboard.md")
+    written = report.make(results, snapshot)
+    print(written.text)
+    for path in written.files:
         print(path)
     return OK

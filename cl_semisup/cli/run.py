@@ -1,8 +1,9 @@
-"""`run SUITE` (the default command): run what a suite asks and make its leaderboard."""
+"""`run SUITE` (the default command): execute a suite's runs and make its leaderboard."""
 
 import argparse
 import math
 import threading
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -17,90 +18,59 @@ if TYPE_CHECKING:
     from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
 
-HELP = "run what a suite asks and make its leaderboard (the default command)"
+HELP = "run a suite and make its leaderboard (the default command)"
 
 
-def add_arguments(command: argparse.ArgumentParser, everything: bool) -> None:
-    """`--help` shows what most people need; `--help-all` (`everything`) also shows the groups below."""
+def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
+    """Add all options. `--help` shows those that most people need, `--help-all` those of `_add_advanced` as well."""
     command.usage = "benchmark.py [run] SUITE [options]"
     arguments.add_suite(command)
     add = command.add_argument
-    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; by default the fastest there is")
-    add("--workers", type=arguments.positive, help="runs at once; default: one a core, or one a GPU")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest there is")
+    add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
     redo = "do again: failed runs, runs whose code has changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
-    for title, options in GROUPS.items():
-        group = command.add_argument_group(title if everything else None)
-        for name, keywords in options.items():
-            group.add_argument(name, **keywords if everything else keywords | {"help": argparse.SUPPRESS})
+    _add_advanced(command, help_all)
 
 
-GROUPS: dict[str, dict[str, dict[str, Any]]] = {
-    "speed": {
-        "--threads": {
-            "type": arguments.positive,
-            "help": "threads of a worker; by default 1 on a CPU. Others change the last digits",
-        },
-        "--fill-gpu": {
-            "action": "store_true",
-            "help": "as many runs at once as fit in the GPU's memory, judged by the peak of the first one, at most "
-            "--workers; not tried on a GPU",
-        },
-        "--compile": {
-            "action": "store_true",
-            "help": "compile the encoder, for long runs on a GPU (not tried on one); on a CPU it gains nothing",
-        },
-        "--no-channels-last": {"action": "store_true", "help": "keep the network's default memory layout"},
-        "--plain": {
-            "action": "store_true",
-            "help": "reference mode: switch off everything that only serves speed (shared trainings, forks, autocast, "
-            "kernels, fused steps), to compare with",
-        },
-    },
-    "limits": {
-        "--run-timeout": {
-            "type": arguments.seconds,
-            "default": math.inf,
-            "metavar": "SECONDS",
-            "help": "a run that takes longer than this has failed; by default there is no limit",
-        },
-        "--checkpoint-seconds": {
-            "type": arguments.seconds,
-            "default": 60.0,
-            "metavar": "SECONDS",
-            "help": "time between two saved states of a long run; default: 60",
-        },
-        "--no-wait": {
-            "action": "store_true",
-            "help": "leave when only runs that other commands work on are left; by default wait for them",
-        },
-    },
-    "clusters (docs/scaling.md)": {
-        "--engine": {
-            "choices": ("local", "ray"),
-            "default": "local",
-            "help": "what executes runs: processes of this machine, or a Ray cluster",
-        },
-        "--address": {"help": "of a Ray cluster; by default the one of this machine, else one is started here"},
-        "--run-cpus": {
-            "type": arguments.share,
-            "default": 1.0,
-            "metavar": "N",
-            "help": "CPUs of a run on a cluster; default: 1",
-        },
-        "--run-gpus": {
-            "type": arguments.share,
-            "metavar": "N",
-            "help": "GPUs of a run on a cluster, 0.25 for instance; by default 1 if it runs on a GPU",
-        },
-        "--print-sbatch": {
-            "action": "store_true",
-            "help": "print a SLURM script that runs the suite as an array on a shared results folder, and stop",
-        },
-    },
-}
+def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
+    """Add the options that only `--help-all` shows, in groups."""
+
+    def new_group(title: str) -> Callable[..., Any]:
+        add = command.add_argument_group(title if help_all else None).add_argument
+        return lambda name, text, **keywords: add(name, help=text if help_all else argparse.SUPPRESS, **keywords)
+
+    add = new_group("speed")
+    text = "threads of a worker; by default 1 on a CPU. Others change the last digits"
+    add("--threads", text, type=arguments.positive_int)
+    text = "as many runs at once as fit in the GPU's memory, judged by the peak of the first one, at most --workers"
+    add("--fill-gpu", f"{text}; not tried on a GPU", action="store_true")
+    text = "compile the encoder, for long runs on a GPU (not tried on one); on a CPU it gains nothing"
+    add("--compile", text, action="store_true")
+    add("--no-channels-last", "keep the network's default memory layout", action="store_true")
+    text = "reference mode: switch off everything that only serves speed (shared trainings, forks, autocast, kernels"
+    add("--plain", f"{text}, fused steps), to compare with", action="store_true")
+
+    add = new_group("limits")
+    text = "a run that takes longer than this has failed; by default there is no limit"
+    add("--run-timeout", text, type=arguments.positive_seconds, default=math.inf, metavar="SECONDS")
+    text = "time between two saved states of a long run; default: 60"
+    add("--checkpoint-seconds", text, type=arguments.positive_seconds, default=60.0, metavar="SECONDS")
+    text = "leave when only runs that other commands work on are left; by default wait for them"
+    add("--no-wait", text, action="store_true")
+
+    add = new_group("clusters (docs/scaling.md)")
+    text = "what executes runs: processes of this machine, or a Ray cluster"
+    add("--engine", text, choices=("local", "ray"), default="local")
+    add("--address", "of a Ray cluster; by default the one of this machine, else one is started here")
+    text = "CPUs of a run on a cluster; default: 1"
+    add("--run-cpus", text, type=arguments.resource_count, default=1.0, metavar="N")
+    text = "GPUs of a run on a cluster, 0.25 for instance; by default 1 if it runs on a GPU"
+    add("--run-gpus", text, type=arguments.resource_count, metavar="N")
+    text = "print a SLURM script that runs the suite as an array on a shared results folder, and stop"
+    add("--print-sbatch", text, action="store_true")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -108,12 +78,11 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.results.snapshot import SuiteSnapshot
     from cl_semisup.scheduling import scheduler
 
-    elsewhere = options.engine != "local" or options.plain or options.print_sbatch or torchrun.started()
-    if not elsewhere:
-        if done := finished(options):
-            _prepare_folder(options.results, done)
-            print(_count(done, 0))
-            return report.make(options.results, done)
+    if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
+        if finished := finished_snapshot(options):
+            _prepare_folder(options.results, finished)
+            print(_describe_counts(finished, 0))
+            return report.make(options.results, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
@@ -121,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
     todo = scheduler.missing(options.results, snapshot.runs, options.redo)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
-    print(_count(snapshot, len(todo)), flush=True)
+    print(_describe_counts(snapshot, len(todo)), flush=True)
     failed = 0
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
@@ -130,10 +99,10 @@ def run(options: argparse.Namespace) -> int:
     return max(report.make(options.results, snapshot), SOME_FAILED if failed else 0)
 
 
-def finished(options: argparse.Namespace) -> "SuiteSnapshot | None":
+def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     """The suite's snapshot if this code has read the file before and every run has its record: then no torch is needed.
 
-    Plug-ins are no part of this code, so a suite that needs them is read again.
+    Plug-ins are not part of this code, so a suite with plug-ins is read again.
     """
     from cl_semisup.results import snapshot
     from cl_semisup.scheduling import scheduler
@@ -148,21 +117,20 @@ def finished(options: argparse.Namespace) -> "SuiteSnapshot | None":
 
 
 def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
-    """Make the results folder ready for a suite."""
     from cl_semisup.results import records
     from cl_semisup.scheduling import cleanup
 
     records.check_writable(results)
-    cleanup.results(results, snapshot.runs)
+    cleanup.remove_leftovers(results, snapshot.runs)
     snapshot.save(results)
 
 
-def _count(snapshot: "SuiteSnapshot", left: int) -> str:
+def _describe_counts(snapshot: "SuiteSnapshot", left: int) -> str:
     return f"{snapshot.name}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
 
 
 def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:
-    """With `--watch`: the process that updates the report while runs finish."""
+    """With `--watch`, a process that updates the report while runs finish."""
     if options.watch is None:
         return nullcontext()
     from cl_semisup.report import live
@@ -171,13 +139,13 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
 
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
-    """Run what is missing; the number of runs that failed."""
+    """Execute the missing runs; how many failed."""
     from cl_semisup.scheduling import order, prepare, scheduler
 
     prepare.datasets(suite, todo)
     chosen = engine.choose(options, suite, len(todo))
-    patience = scheduler.PATIENCE if options.no_wait else math.inf
+    timeout = scheduler.WAIT_TIMEOUT_SECONDS if options.no_wait else math.inf
     if options.plain:
-        return scheduler.run_all(options.results, todo, chosen, share=False, patience=patience).failed
-    length = order.expected(options.results, suite)
-    return scheduler.run_all(options.results, todo, chosen, patience=patience, length=length).failed
+        return scheduler.run_all(options.results, todo, chosen, share=False, wait_timeout=timeout).failed
+    seconds = order.expected_seconds(options.results, suite)
+    return scheduler.run_all(options.results, todo, chosen, wait_timeout=timeout, expected_seconds=seconds).failed

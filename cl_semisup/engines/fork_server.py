@@ -1,8 +1,8 @@
-"""Where workers on a CPU come from: a process that has imported what they need once, and is forked for each of them.
+"""Where workers on a CPU come from: a server process imports what they need once, and is forked for each of them.
 
-Imports are seconds of every spawned worker, and hundreds of megabytes; a forked one has them for nothing. Forking is
-safe as long as that process computes nothing: torch has started no thread yet. A GPU, and what is no Linux, gets
-spawned workers: drivers and system libraries there do not bear a fork.
+Imports take a spawned worker seconds and hundreds of megabytes; a forked one has them for nothing. Forking is safe as
+long as the server computes nothing, since torch has not started a thread then. On a GPU, and on other systems than
+Linux, workers are spawned, since drivers and system libraries there do not survive a fork.
 """
 
 import multiprocessing
@@ -15,62 +15,61 @@ from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
-PRELOADED = (
+PRELOADED_MODULES = (
     "cl_semisup.execution.execute",
-    "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them single_run
+    "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them alone
     "scipy.optimize",  # the linear probe
     "scipy.special",  # the geometry
     "sklearn.model_selection",  # the digits
     "sklearn.datasets",
     "cl_semisup.cli",  # the command itself, which multiprocessing imports in every worker
 )
-GPUS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # files of NVIDIA's, WSL's and AMD's drivers
+GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, WSL and AMD
 PACKAGE_HOME = Path(__file__).parents[2]
-DEAF_TO = (signal.SIGINT, signal.SIGTERM)
+BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def serves(device: str, plain: bool = False) -> bool:
-    """Are this device's workers forked?"""
+def uses_fork_server(device: str, plain: bool = False) -> bool:
     return device == "cpu" and platform.system() == "Linux" and not plain
 
 
 def start() -> None:
-    """Have it running, and importing; where it runs already, nothing happens."""
-    multiprocessing.set_forkserver_preload(list(PRELOADED))
-    with deaf(), _this_package():
+    """Start the server, which begins to import; does nothing if it runs already."""
+    multiprocessing.set_forkserver_preload(list(PRELOADED_MODULES))
+    with signals_blocked(), _environment_of_workers():
         forkserver.ensure_running()
 
 
-def start_early(asked: str) -> None:
-    """The same before torch can be asked for the device, if all else says that it will be the CPU."""
-    if serves("cpu" if asked == "auto" and not any(map(os.path.exists, GPUS)) else asked):
+def start_early(device: str) -> None:
+    """Start it before torch is imported; without a GPU driver, `auto` is taken to be the CPU."""
+    if uses_fork_server("cpu" if device == "auto" and not any(map(os.path.exists, GPU_DRIVER_FILES)) else device):
         start()
 
 
 def context(device: str, plain: bool = False) -> BaseContext:
     """How processes that work on this device are started."""
-    if not serves(device, plain):
+    if not uses_fork_server(device, plain):
         return multiprocessing.get_context("spawn")
     start()
     return multiprocessing.get_context("forkserver")
 
 
 @contextmanager
-def deaf() -> Iterator[None]:
-    """Processes that are started within, and theirs, hear neither Ctrl-C nor SIGTERM until they say so."""
-    resource_tracker.ensure_running()  # else it would be started on the way, and unblock the signals
-    signal.pthread_sigmask(signal.SIG_BLOCK, DEAF_TO)
+def signals_blocked() -> Iterator[None]:
+    """Processes that are started within, and their children, block Ctrl-C and SIGTERM until they unblock them."""
+    resource_tracker.ensure_running()  # else it would be started within, and unblock the signals
+    signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, DEAF_TO)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
 
 
 @contextmanager
-def _this_package() -> Iterator[None]:
-    """Python started within finds this very package, and never one that happens to lie in the current folder.
+def _environment_of_workers() -> Iterator[None]:
+    """Python started within imports this very package, and never one that happens to lie in the current folder.
 
-    Libraries that it imports compute on one thread unless OMP_NUM_THREADS says otherwise: there is a worker a core.
+    Libraries that it imports compute on one thread unless OMP_NUM_THREADS is set: there is one worker a core.
     """
     before = dict(os.environ)
     paths = [str(PACKAGE_HOME), *filter(None, [before.get("PYTHONPATH")])]

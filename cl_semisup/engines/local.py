@@ -6,17 +6,19 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from cl_semisup.engines.pool import Pool
-from cl_semisup.engines.worker import Worker
+from cl_semisup.engines.pool import WorkerPool
+from cl_semisup.engines.worker import LocalWorker
 from cl_semisup.errors import InputError
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 
 
-class Local(Pool[Worker]):
-    """An engine (see `conduct.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start.
+class LocalEngine(WorkerPool[LocalWorker]):
+    """An engine (see `scheduler.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start.
 
-    With `room` it begins with one, and that one's peak of memory says how many there may be, `workers` at most.
+    Args:
+        slots_for_peak: peak memory of a run in bytes -> how many such runs fit at once. If given, the engine starts one
+            worker, and sets `slots`, at most `max_workers`, from the peak memory of the first trained run.
     """
 
     slots = 1
@@ -24,44 +26,44 @@ class Local(Pool[Worker]):
     def __init__(
         self,
         machine: Machine,
-        workers: int,
+        max_workers: int,
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
-        room: Callable[[int], int] | None = None,
+        slots_for_peak: Callable[[int], int] | None = None,
     ):
-        super().__init__(machine, limit, lambda: Worker(machine, tuple(plugin_files)))
-        self._room, self._most = room, workers
-        if not room:
-            self.slots = workers
+        super().__init__(machine, limit, lambda: LocalWorker(machine, tuple(plugin_files)))
+        self._slots_for_peak, self._max_workers = slots_for_peak, max_workers
+        if not slots_for_peak:
+            self.slots = max_workers
 
-    def _give(self, worker: Worker, training: TrainingGroup) -> None:
-        worker.give(training)
+    def _send(self, worker: LocalWorker, training: TrainingGroup) -> None:
+        worker.send(training)
 
-    def _hear(self, until: float) -> list[Finished]:
-        ready = wait([worker.pipe for worker in self._workers], max(0.0, until - time.monotonic()))
-        heard = [self._listen(worker) for worker in list(self._workers) if worker.pipe in ready]
-        finished = [one for one in heard if one]
-        self._make_room(finished)
+    def _poll(self, deadline: float) -> list[Finished]:
+        ready = wait([worker.pipe for worker in self._workers], max(0.0, deadline - time.monotonic()))
+        received = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
+        finished = [one for one in received if one]
+        self._set_slots(finished)
         return finished
 
-    def _listen(self, worker: Worker) -> Finished | None:
-        """A worker's result; None when it is ready, or died and its training goes back to the queue."""
-        message = worker.hear()
+    def _receive(self, worker: LocalWorker) -> Finished | None:
+        """A worker's result; None if it became ready, or died and its training goes back to the queue."""
+        message = worker.receive()
         if isinstance(message, tuple):
             training, worker.training = worker.training, None
-            assert training is not None  # a worker answers what it was given
+            assert training is not None  # a worker only answers a training
             return training, message
         if isinstance(message, InputError):
             raise message
         if message is not None:
-            worker.ready, self._stillborn = True, 0
+            worker.ready, self._failed_starts = True, 0
             return None
-        self._drop(worker)
-        return self._mourn(worker, worker.death())
+        self._kill(worker)
+        return self._on_worker_death(worker, worker.cause_of_death())
 
-    def _make_room(self, finished: list[Finished]) -> None:
-        """Use what the first trained run tells of the memory that one takes."""
+    def _set_slots(self, finished: list[Finished]) -> None:
+        """Set the number of workers from the peak memory of the first trained run."""
         for _, ((record, _), *_) in finished:
-            if self._room and record["status"] != "failed" and record["run"]["epochs"]:
-                self.slots = max(1, min(self._most, self._room(int(record["cost"]["peak_memory_bytes"]))))
-                self._room = None
+            if self._slots_for_peak and record["status"] != "failed" and record["run"]["epochs"]:
+                slots = self._slots_for_peak(int(record["cost"]["peak_memory_bytes"]))
+                self.slots, self._slots_for_peak = max(1, min(self._max_workers, slots)), None

@@ -1,6 +1,6 @@
-"""What engines of many workers share: the queue, the time limit, and what becomes of a dead worker's training.
+"""What engines with several workers share: the queue, the time limit, and the handling of workers that die.
 
-A worker takes long to be ready, so each serves many trainings; one that dies or takes too long is replaced.
+A worker takes seconds to start, so each executes many trainings; one that dies or takes too long is replaced.
 """
 
 import time
@@ -13,41 +13,44 @@ from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 
-ATTEMPTS = 5  # workers that may die in a row over one training, its saved state unmoved, until its runs have failed
-STARTS = 10  # workers that may die in a row before they are ready for a training
+MAX_ATTEMPTS = 5  # workers that may die over one training in a row without saving a new state; then its runs failed
+MAX_FAILED_STARTS = 10  # workers that may die in a row before they are ready for a training
 
 
-class Member(Protocol):
-    """The command's end of a worker, which is `ready` once it has imported all it needs.
+class WorkerHandle(Protocol):
+    """The command's side of a worker.
 
-    Its death is `blameless` if its training got on meanwhile, or something else is to blame. `leave` asks it to save
-    its training's state and stop; `end` kills it.
+    `made_progress` says whether its training got on since it was sent, or a death was not the training's fault.
+    `ask_to_stop` lets it save its training's state and exit; `kill` does not.
     """
 
-    ready: bool = False
-    training: TrainingGroup | None = None  # what it is busy with
-    attempt: int = 0  # so many workers have had the training in a row, with this one
-    began: float = 0.0
+    ready: bool = False  # it has imported all it needs
+    training: TrainingGroup | None = None  # what it executes
+    attempt: int = 0  # workers in a row that have had the training without progress, this one included
+    start_time: float = 0.0  # of the training
 
-    def blameless(self) -> bool: ...
-    def leave(self) -> None: ...
-    def end(self) -> None: ...
-
-
-M = TypeVar("M", bound=Member)
+    def made_progress(self) -> bool: ...
+    def ask_to_stop(self) -> None: ...
+    def kill(self) -> None: ...
 
 
-class Pool(ABC, Generic[M]):
-    """An engine (see `conduct.Engine`) but for how its workers are started, given work and heard.
+W = TypeVar("W", bound=WorkerHandle)
 
-    A training takes at most `limit` seconds since its last start. Records of failures name the device of `machine`.
+
+class WorkerPool(ABC, Generic[W]):
+    """An engine (see `scheduler.Engine`); subclasses start workers, send them trainings and receive their results.
+
+    Args:
+        machine: its device is named in records of failures
+        limit: seconds that a training may take since its last start
+        start_worker: returns a new worker
     """
 
-    def __init__(self, machine: Machine, limit: float, start: Callable[[], M]):
-        self.machine, self.limit, self._start = machine, limit, start
-        self._waiting: deque[tuple[TrainingGroup, int]] = deque()
-        self._workers: list[M] = []
-        self._stillborn = 0
+    def __init__(self, machine: Machine, limit: float, start_worker: Callable[[], W]):
+        self.machine, self.limit, self._start_worker = machine, limit, start_worker
+        self._queue: deque[tuple[TrainingGroup, int]] = deque()  # with the number of the attempt
+        self._workers: list[W] = []
+        self._failed_starts = 0
 
     @property
     @abstractmethod
@@ -55,83 +58,84 @@ class Pool(ABC, Generic[M]):
         """How many workers there may be."""
 
     @abstractmethod
-    def _give(self, worker: M, training: TrainingGroup) -> None:
-        """Have an idle worker begin a training."""
+    def _send(self, worker: W, training: TrainingGroup) -> None:
+        """Make an idle worker begin a training."""
 
     @abstractmethod
-    def _hear(self, until: float) -> list[Finished]:
-        """What finishes, once a worker has something to say, be it that it is gone; none if none has by then."""
+    def _poll(self, deadline: float) -> list[Finished]:
+        """Wait until a worker sends a message or exits; what has finished, or [] at the deadline."""
 
     def submit(self, training: TrainingGroup) -> None:
         """Queue a training; it starts as soon as a worker is free."""
-        self._waiting.append((training, 1))
+        self._queue.append((training, 1))
         self._assign()
 
     def results(self, seconds: float) -> list[Finished]:
-        """Those that finish, once one does; none if none has by then. Workers that keep dying are failures too."""
-        end = time.monotonic() + seconds
+        """Wait for a training to finish, at most so many seconds. If its workers keep dying, it finishes as failed."""
+        deadline = time.monotonic() + seconds
         while True:
             self._assign()
-            finished = self._hear(min([end, *(worker.began + self.limit for worker in self._busy())]))
+            finished = self._poll(min([deadline, *(worker.start_time + self.limit for worker in self._busy())]))
             for worker in self._busy():
-                if worker.began + self.limit <= time.monotonic():
-                    self._drop(worker)  # it may hang
-                    finished.append(self._failed(worker, f"took longer than the limit of {self.limit:g} s"))
-            if finished or time.monotonic() >= end:
+                if worker.start_time + self.limit <= time.monotonic():
+                    self._kill(worker)  # it may hang
+                    finished.append(self._failure(worker, f"took longer than the limit of {self.limit:g} s"))
+            if finished or time.monotonic() >= deadline:
                 return finished
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
-        """Stop all workers; of an unfinished training the last saved state stays.
+        """Stop all workers; the last saved state of an unfinished training stays.
 
-        Given seconds, they may save their states first, and what finishes meanwhile is given.
+        Given seconds, workers save their states first; trainings that finish meanwhile are returned.
         """
-        end, finished = time.monotonic() + seconds, []
+        deadline, finished = time.monotonic() + seconds, []
         for worker in self._busy() if seconds else []:
-            worker.leave()
-            worker.attempt = 0  # should it be gone before it can say anything, that is no failure
-        while self._busy() and time.monotonic() < end:
-            finished += self._hear(end)
+            worker.ask_to_stop()
+            worker.attempt = 0  # its exit is no failure
+        while self._busy() and time.monotonic() < deadline:
+            finished += self._poll(deadline)
         for worker in list(self._workers):
-            self._drop(worker)
-        self._waiting.clear()
+            self._kill(worker)
+        self._queue.clear()
         return finished
 
-    def _busy(self) -> list[M]:
+    def _busy(self) -> list[W]:
         return [worker for worker in self._workers if worker.training]
 
     def _assign(self) -> None:
-        """Give trainings to idle workers, and start as many workers as those that wait can use."""
+        """Send trainings to idle workers, and start as many workers as the queue can use."""
         for worker in self._workers:
-            if self._waiting and worker.ready and worker.training is None:
-                training, attempt = self._waiting.popleft()
-                self._give(worker, training)
-                worker.training, worker.attempt, worker.began = training, attempt, time.monotonic()
-        coming, slots = sum(not worker.ready for worker in self._workers), self.slots
-        while coming < len(self._waiting) and len(self._workers) < slots:
-            self._workers.append(self._start())
-            coming += 1
+            if self._queue and worker.ready and worker.training is None:
+                training, attempt = self._queue.popleft()
+                self._send(worker, training)
+                worker.training, worker.attempt, worker.start_time = training, attempt, time.monotonic()
+        starting, slots = sum(not worker.ready for worker in self._workers), self.slots
+        while starting < len(self._queue) and len(self._workers) < slots:
+            self._workers.append(self._start_worker())
+            starting += 1
 
-    def _mourn(self, worker: M, death: str) -> Finished | None:
-        """A worker has died: its training is tried again, unless that never gets anywhere."""
+    def _on_worker_death(self, worker: W, cause: str) -> Finished | None:
+        """Queue the dead worker's training again; a failure if it has been tried too often without progress."""
         if not worker.ready:
-            self._stillborn += 1
-            if self._stillborn >= STARTS:
-                raise EngineError(f"no worker process can be started: {STARTS} died, the last by {death.rstrip('.')}.")
+            self._failed_starts += 1
+            if self._failed_starts >= MAX_FAILED_STARTS:
+                rule = f"no worker process can be started: {MAX_FAILED_STARTS} died"
+                raise EngineError(f"{rule}, the last by {cause.rstrip('.')}.")
         if worker.training is None:
             return None
-        attempt = 1 if worker.blameless() else worker.attempt + 1
-        if attempt <= ATTEMPTS:
-            self._waiting.append((worker.training, attempt))
+        attempt = 1 if worker.made_progress() else worker.attempt + 1
+        if attempt <= MAX_ATTEMPTS:
+            self._queue.append((worker.training, attempt))
             return None
-        cause = death.splitlines()[0]  # Ray has much to say; a reason is one line
-        return self._failed(worker, f"the worker process died {ATTEMPTS} times, the last time by {cause}")
+        line = cause.splitlines()[0]  # Ray's has many lines
+        return self._failure(worker, f"the worker process died {MAX_ATTEMPTS} times, the last time by {line}")
 
-    def _failed(self, worker: M, reason: str) -> Finished:
+    def _failure(self, worker: W, reason: str) -> Finished:
         from cl_semisup.execution.execute import failed_results
 
         assert worker.training is not None  # only a training fails
         return worker.training, failed_results(worker.training, self.machine, reason)
 
-    def _drop(self, worker: M) -> None:
-        worker.end()
+    def _kill(self, worker: W) -> None:
+        worker.kill()
         self._workers.remove(worker)

@@ -1,7 +1,8 @@
-"""Trainings on a Ray cluster: one long-lived actor a slot, since importing torch and placing data take seconds.
+"""Trainings on a Ray cluster: one long-lived actor a slot, since importing torch and loading data take seconds.
 
-Workers share no folder with the command. The package travels by content, plug-ins as text, each data set once through
-Ray's object store, which keeps one copy a node; records and the states of unfinished trainings come back as messages.
+Workers share no folder with the command. They get the package as an archive and plug-ins as text. Each data set goes
+once through Ray's object store, which keeps one copy a node. Records and states of unfinished trainings come back as
+messages.
 """
 
 import contextlib
@@ -21,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup.data.images import Images
-from cl_semisup.engines.pool import Member, Pool
+from cl_semisup.engines.pool import WorkerHandle, WorkerPool
 from cl_semisup.errors import EngineError, InputError
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 from cl_semisup.results import protocol
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here reports to nobody
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default, which it wants to be chosen
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports from a cluster that we start
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's future default; unset, Ray warns
 
 try:
     import ray
@@ -37,102 +38,102 @@ except ImportError:
     raise InputError("--engine ray: needs Ray. Got none. Install it: pip install 'cl-semisup[ray]'.") from None
 
 PACKAGE = Path(__file__).parents[1]
-REACH_SECONDS = 10.0  # until an address that does not answer is nobody's
-LOOK_SECONDS = 5.0  # between two looks at which nodes there are
-LOST_SECONDS = 300.0  # without a node that could work, until the command gives up; the cluster may be mending itself
+CONNECT_TIMEOUT_SECONDS = 10.0
+NODE_POLL_SECONDS = 5.0  # between two looks at which nodes there are
+NO_NODE_TIMEOUT_SECONDS = 300.0  # without a node that has room for a run; the cluster may replace a lost one
 
 
 def connect(address: str | None) -> None:
-    """Join the cluster at the address; without one, that of RAY_ADDRESS or of this machine, else start one here."""
+    """Join the cluster at the address, by default that of RAY_ADDRESS or of this machine; else start one here."""
     address = address or os.environ.get("RAY_ADDRESS")
     handlers = {number: signal.getsignal(number) for number in stop.SIGNALS}
     quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        _reach(address or "")
-        with tempfile.TemporaryDirectory() as empty:  # else workers look for code in this command's folder first
+        _check_port(address or "")
+        with tempfile.TemporaryDirectory() as empty:  # else workers import from this command's folder first
             code = {"py_modules": [str(PACKAGE)], "working_dir": empty, "excludes": ["**/__pycache__"]}
             ray.init(address, runtime_env=code, **quiet)
     except (OSError, RuntimeError, ValueError) as error:
         raise EngineError(f"--address: no Ray cluster can be used. Got {address!r}: {str(error).strip()}") from error
     finally:
         if threading.current_thread() is threading.main_thread():
-            for number, handler in handlers.items():  # Ray has put its own in their place
+            for number, handler in handlers.items():  # Ray has replaced them
                 signal.signal(number, handler)
 
 
-def _reach(address: str) -> None:
-    """Ray would try for ten minutes where nobody listens."""
+def _check_port(address: str) -> None:
+    """OSError if nobody listens at the address; Ray would try for ten minutes."""
     host, _, port = address.rpartition(":")
     if port.isdecimal():
-        socket.create_connection((host.strip("[]"), int(port)), REACH_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_TIMEOUT_SECONDS).close()
 
 
-def choose_device(asked: str) -> str:
-    """`auto` is cuda where the cluster has a GPU; which GPU a worker gets is Ray's to say."""
-    if asked == "auto":
+def choose_device(device: str) -> str:
+    """`auto` is cuda if the cluster has a GPU; Ray decides which GPU a worker gets."""
+    if device == "auto":
         return "cuda" if any(node["Resources"].get("GPU") for node in _nodes()) else "cpu"
-    if asked not in ("cpu", "cuda"):
-        raise InputError(f"--device: must be auto, cpu or cuda on Ray, which hands out GPUs itself. Got {asked!r}.")
-    return asked
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"--device: must be auto, cpu or cuda on Ray, which hands out GPUs itself. Got {device!r}.")
+    return device
 
 
-def room(nodes: Sequence[Mapping[str, Any]], need: Need) -> int:
+def count_slots(nodes: Sequence[Mapping[str, Any]], need: Need) -> int:
     """How many trainings these nodes could execute at once; none is spread over two nodes."""
-    return sum(_room(node["Resources"], need) for node in nodes)
-
-
-def _room(resources: Mapping[str, float], need: Need) -> int:
-    shares = [resources.get("CPU", 0.0) / need.cpus]
-    if need.gpus:
-        shares.append(resources.get("GPU", 0.0) / need.gpus)
-    return math.floor(min(shares) + 1e-9)  # 0.3 / 0.1 is a little less than 3
+    slots = 0
+    for node in nodes:
+        shares = [node["Resources"].get("CPU", 0.0) / need.cpus]
+        if need.gpus:
+            shares.append(node["Resources"].get("GPU", 0.0) / need.gpus)
+        slots += math.floor(min(shares) + 1e-9)  # 0.3 / 0.1 is a little less than 3
+    return slots
 
 
 def _nodes() -> list[dict[str, Any]]:
     return [node for node in ray.nodes() if node["Alive"]]
 
 
-def _too_much(need: Need) -> str:
-    """Ray would wait for ever for a node that is not there."""
-    there = [node["Resources"] for node in _nodes()]
-    sizes = {f"{size.get('CPU', 0):g} CPU and {size.get('GPU', 0):g} GPU" for size in there}
+def _does_not_fit(need: Need) -> str:
+    """The message if no node is large enough; Ray would wait for one for ever."""
+    resources = [node["Resources"] for node in _nodes()]
+    sizes = {f"{size.get('CPU', 0):g} CPU and {size.get('GPU', 0):g} GPU" for size in resources}
     return f"a run must fit on one node. Got a need of {need}, and nodes of {', '.join(sorted(sizes)) or 'nothing'}."
 
 
-class Ray(Pool["_Worker"]):
-    """An engine (see `conduct.Engine`) on the cluster that `connect` has joined.
+class RayEngine(WorkerPool["_RayWorker"]):
+    """An engine (see `scheduler.Engine`) on the cluster that `connect` has joined.
 
-    At most `workers` trainings at once, each for at most `limit` seconds since its last start.
+    At most `max_workers` trainings at once, each for at most `limit` seconds since its last start.
     """
 
     def __init__(
         self,
         machine: Machine,
         need: Need,
-        workers: float = math.inf,
+        max_workers: float = math.inf,
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
     ):
         plugins = {path.name: path.read_text("utf-8") for path in plugin_files}
         actor = ray.remote(concurrency_groups={"beside": 1})(_Actor).options(num_cpus=need.cpus, num_gpus=need.gpus)
-        here = replace(machine, device="cpu")  # a worker's GPU may have gone with it, or never have been here
-        super().__init__(here, limit, lambda: _Worker(actor.remote(machine, plugins)))
-        self.need, self.workers = need, workers
-        self._images: dict[str, Any] = {}  # a data set as asked -> where the object store has it
-        self._travelling: tuple[_Worker, TrainingGroup, Any] | None = None  # a state on its way here, and its reference
-        self._looked, self._slots, self._had_room = -math.inf, 0, time.monotonic()
+        here = replace(machine, device="cpu")  # this machine may have no GPU to name in records of failures
+        super().__init__(here, limit, lambda: _RayWorker(actor.remote(machine, plugins)))
+        self.need, self.max_workers = need, max_workers
+        self._images: dict[str, Any] = {}  # a data set's repr -> its reference in the object store
+        self._pending_state: tuple[_RayWorker, TrainingGroup, Any] | None = None  # requested; with Ray's reference
+        self._nodes_read_at, self._slots, self._last_slots_at = -math.inf, 0, time.monotonic()
         if not self.slots:
-            raise InputError(f"--run-cpus, --run-gpus: {_too_much(need)} Ask for less, or add a node.")
+            raise InputError(f"--run-cpus, --run-gpus: {_does_not_fit(need)} Ask for less, or add a node.")
 
     @property
     def slots(self) -> int:
-        """As many as the nodes that are there have room for; nodes come and go."""
-        if time.monotonic() - self._looked > LOOK_SECONDS:
-            self._slots, self._looked = int(min(self.workers, room(_nodes(), self.need))), time.monotonic()
+        """What the present nodes have room for; nodes come and go."""
+        if time.monotonic() - self._nodes_read_at > NODE_POLL_SECONDS:
+            self._slots = int(min(self.max_workers, count_slots(_nodes(), self.need)))
+            self._nodes_read_at = time.monotonic()
             if self._slots:
-                self._had_room = self._looked
-            elif self._looked - self._had_room > LOST_SECONDS:
-                raise EngineError(f"no node with room for a run has come back: {_too_much(self.need)}")
+                self._last_slots_at = self._nodes_read_at
+            elif self._nodes_read_at - self._last_slots_at > NO_NODE_TIMEOUT_SECONDS:
+                raise EngineError(f"no node with room for a run has come back: {_does_not_fit(self.need)}")
         return self._slots
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
@@ -141,155 +142,157 @@ class Ray(Pool["_Worker"]):
         return finished
 
     def _assign(self) -> None:
-        """Ask workers for what is due: trainings of those that are idle, a state of one that is busy."""
+        """Send trainings to idle workers, and request a state from a busy one if it is due."""
         super()._assign()
-        self._fetch_a_state()
+        self._request_state()
 
-    def _give(self, worker: "_Worker", training: TrainingGroup) -> None:
-        worker.give(training, self._saved(training), self._data(training))
+    def _send(self, worker: "_RayWorker", training: TrainingGroup) -> None:
+        worker.send(training, self._load_state(training), self._data(training))
 
     def _data(self, training: TrainingGroup) -> dict[str, Any]:
-        """The data sets of a training and its probes in the object store, from where each node fetches them once."""
+        """References to the data sets of a training and its probes in the object store; a node fetches each once."""
         from cl_semisup.execution import data
 
-        asked = [named for run in training.runs for named in (run.dataset, *protocol.probed_datasets(run))]
-        for named in asked:
-            if repr(named) not in self._images:
-                images = data.load_images(named, self.machine.data_dir)
-                _ = images.content_hash  # computed here once, and kept with the images
-                self._images[repr(named)] = ray.put(images)
-        return {repr(named): self._images[repr(named)] for named in asked}
+        choices = [choice for run in training.runs for choice in (run.dataset, *protocol.probed_datasets(run))]
+        for choice in choices:
+            if repr(choice) not in self._images:
+                images = data.load_images(choice, self.machine.data_dir)
+                _ = images.content_hash  # computed here once, and stored with the images
+                self._images[repr(choice)] = ray.put(images)
+        return {repr(choice): self._images[repr(choice)] for choice in choices}
 
-    def _hear(self, until: float) -> list[Finished]:
-        speakers = {worker.reference: worker for worker in self._workers if worker.reference}
-        references = [*speakers, *([self._travelling[2]] if self._travelling else [])]
-        patience = max(0.0, until - time.monotonic())
+    def _poll(self, deadline: float) -> list[Finished]:
+        workers = {worker.reference: worker for worker in self._workers if worker.reference}
+        references = [*workers, *([self._pending_state[2]] if self._pending_state else [])]
+        seconds = max(0.0, deadline - time.monotonic())
         if not references:
-            time.sleep(patience)
+            time.sleep(seconds)
             return []
-        ready, _ = ray.wait(references, timeout=patience)
+        ready, _ = ray.wait(references, timeout=seconds)
         ready, _ = ray.wait(references, num_returns=len(references), timeout=0) if ready else ([], [])
-        if self._travelling and self._travelling[2] in ready:
-            self._keep_state()
-        heard = (self._listen(speakers[reference]) for reference in ready if reference in speakers)
-        return [finished for finished in heard if finished]
+        if self._pending_state and self._pending_state[2] in ready:
+            self._receive_state()
+        received = (self._receive(workers[reference]) for reference in ready if reference in workers)
+        return [finished for finished in received if finished]
 
-    def _listen(self, worker: "_Worker") -> Finished | None:
-        """A worker's result; None when it is ready, has left, or has died and its training goes back to the queue."""
+    def _receive(self, worker: "_RayWorker") -> Finished | None:
+        """A worker's result; None if it became ready, was stopped, or died and its training goes back to the queue."""
         try:
             message = ray.get(worker.reference)
-        except ray.exceptions.RayTaskError as error:  # the worker lives, and says what is wrong
+        except ray.exceptions.RayTaskError as error:  # the worker is alive and raised this
             if isinstance(error.cause, InputError):
                 raise error.cause from None
             raise EngineError(f"a worker cannot work: {type(error.cause).__name__}: {error.cause}") from error
         except ray.exceptions.RuntimeEnvSetupError as error:
             raise EngineError(f"the package cannot be brought to a worker: {error}") from error
         except ray.exceptions.RayError as error:
-            self._drop(worker)
-            self._looked = -math.inf  # it may have gone with its node
-            return self._mourn(worker, str(error).strip() or type(error).__name__)
+            self._kill(worker)
+            self._nodes_read_at = -math.inf  # its node may be gone too
+            return self._on_worker_death(worker, str(error).strip() or type(error).__name__)
         worker.reference, training, worker.training = None, worker.training, None
         if training is None:
-            worker.ready, worker.node, self._stillborn = True, message, 0
+            worker.ready, worker.node, self._failed_starts = True, message, 0
             return None
         if isinstance(message, tuple):
-            return training, _from_here(message)
-        self._save(training, message)
+            return training, _add_commit(message)
+        self._save_state(training, message)
         return None
 
-    def _saved(self, training: TrainingGroup) -> bytes | None:
-        """The state that a training goes on from, of this command or of one before."""
+    def _load_state(self, training: TrainingGroup) -> bytes | None:
+        """The saved state that the training goes on from."""
         if self.machine.checkpoints:
             with contextlib.suppress(FileNotFoundError):
                 return self.machine.checkpoint_path(training).read_bytes()
         return None
 
-    def _fetch_a_state(self) -> None:
-        """Bring states home so that a lost node costs minutes: one at a time, so that they never crowd the network."""
-        if self._travelling or not self.machine.checkpoints:
+    def _request_state(self) -> None:
+        """Fetch states, so that a lost node costs minutes: one at a time, so that they never crowd the network."""
+        if self._pending_state or not self.machine.checkpoints:
             return
         due = time.monotonic() - self.machine.checkpoint_seconds
-        if late := [worker for worker in self._busy() if worker.asked <= due]:
-            worker = min(late, key=lambda one: one.asked)
-            worker.asked = time.monotonic()
+        if workers := [worker for worker in self._busy() if worker.state_time <= due]:
+            worker = min(workers, key=lambda one: one.state_time)
+            worker.state_time = time.monotonic()
             assert worker.training is not None  # it is busy
-            self._travelling = worker, worker.training, worker.actor.state.remote()
+            self._pending_state = worker, worker.training, worker.actor.state.remote()
 
-    def _keep_state(self) -> None:
-        """Write a state that has come home, unless its training has finished meanwhile."""
-        assert self._travelling is not None
-        worker, training, reference = self._travelling
-        self._travelling = None
-        with contextlib.suppress(ray.exceptions.RayError):  # its worker has died: its own reference tells
+    def _receive_state(self) -> None:
+        """Save the requested state, unless its training has finished meanwhile."""
+        assert self._pending_state is not None
+        worker, training, reference = self._pending_state
+        self._pending_state = None
+        with contextlib.suppress(ray.exceptions.RayError):  # the worker died: `_receive` handles that
             state = ray.get(reference)
             if state and worker.training is training:
-                self._save(training, state)
-                worker.progressed = True
+                self._save_state(training, state)
+                worker.saved_state = True
 
-    def _save(self, training: TrainingGroup, state: bytes | None) -> None:
+    def _save_state(self, training: TrainingGroup, state: bytes | None) -> None:
         if state and self.machine.checkpoints:
             _write(self.machine.checkpoint_path(training), state)
 
 
-class _Worker(Member):
-    """The command's end of an actor; `reference` is what it owes."""
+class _RayWorker(WorkerHandle):
+    """The command's handle of an actor; `reference` is to the result of the actor's current call."""
 
     def __init__(self, actor: Any):
         self.actor, self.reference = actor, actor.start.remote()
-        self.node, self.asked, self.progressed = "", 0.0, False
+        self.node, self.saved_state = "", False
+        self.state_time = 0.0  # when its training started, or its state was last requested
 
-    def give(self, training: TrainingGroup, state: bytes | None, data: dict[str, Any]) -> None:
-        self.asked, self.progressed = time.monotonic(), False
+    def send(self, training: TrainingGroup, state: bytes | None, data: dict[str, Any]) -> None:
+        self.state_time, self.saved_state = time.monotonic(), False
         self.reference = self.actor.execute.remote(training, state, list(data), *data.values())
 
-    def blameless(self) -> bool:
-        """Has a state come home since it was given, or has its node gone?"""
-        return self.progressed or self.node not in {node["NodeID"] for node in _nodes()}
+    def made_progress(self) -> bool:
+        """Has a state come back since the training was sent, or has the node gone?"""
+        return self.saved_state or self.node not in {node["NodeID"] for node in _nodes()}
 
-    def leave(self) -> None:
-        self.actor.leave.remote()
+    def ask_to_stop(self) -> None:
+        self.actor.ask_to_stop.remote()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         ray.kill(self.actor)
 
 
 class _Actor:
-    """The life of a worker, in a process of Ray's somewhere: one training after the other.
+    """The worker, in a process on some node: executes one training after the other.
 
-    `leave` and `state` are answered beside a training, by a thread of their own.
+    `ask_to_stop` and `state` are answered during a training, by a thread of their own.
     """
 
     def __init__(self, machine: Machine, plugins: dict[str, str]):
-        self._folder = tempfile.TemporaryDirectory(dir=PACKAGE.parent)  # Ray's, which goes with its session
+        self._folder = tempfile.TemporaryDirectory(dir=PACKAGE.parent)  # Ray removes it with its session
         self.machine = replace(machine, checkpoints=str(Path(self._folder.name) / "checkpoints"))
-        self.plugins, self._leave = plugins, threading.Event()
-        self._path: Path | None = None  # of the state of what is trained
-        self._images: dict[str, Images] = {}  # the data sets of what is trained
+        self.plugins, self._stop_requested = plugins, threading.Event()
+        self._state_path: Path | None = None  # of the current training
+        self._images: dict[str, Images] = {}  # the data sets of the current training
 
     def start(self) -> str:
-        """Import all there is to import, and say on which node."""
+        """Import all that trainings need; the id of the node."""
         import torch
 
         from cl_semisup import plugins
         from cl_semisup.execution.execute import Executor
 
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is Ray's, and only read
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is Ray's; we only read it
         torch.set_num_threads(self.machine.threads)
         for name, text in self.plugins.items():
             path = Path(self._folder.name) / name
             path.write_text(text, "utf-8")
             plugins.add(path)
-        gc.freeze()  # as in serve.py
-        self._executor = Executor(self.machine, self._leave.is_set, read_images=lambda named: self._images[repr(named)])
+        gc.freeze()  # as in worker_main.py
+        stop_requested = self._stop_requested.is_set
+        self._executor = Executor(self.machine, stop_requested, read_images=lambda choice: self._images[repr(choice)])
         return str(ray.get_runtime_context().get_node_id())
 
     def execute(
         self, training: TrainingGroup, state: bytes | None, names: list[str], *images: Images
     ) -> RunResults | bytes | None:
-        """The answers; or, if asked to leave, the state to go on from. Ray fetches what is an argument."""
+        """The results, or the state to go on from if asked to stop. Ray fetches `images`, since they are arguments."""
         from cl_semisup.training.checkpoint import Preempted
 
-        self._path = path = self.machine.checkpoint_path(training)
+        self._state_path = path = self.machine.checkpoint_path(training)
         if state:
             _write(path, state)
         try:
@@ -302,30 +305,30 @@ class _Actor:
 
     @ray.method(concurrency_group="beside")
     def state(self) -> bytes | None:
-        """The last state of what is trained; None if there is none yet."""
+        """The last saved state of the current training; None if there is none yet."""
         try:
-            return self._path.read_bytes() if self._path else None
+            return self._state_path.read_bytes() if self._state_path else None
         except FileNotFoundError:
             return None
 
     @ray.method(concurrency_group="beside")
-    def leave(self) -> None:
-        self._leave.set()
+    def ask_to_stop(self) -> None:
+        self._stop_requested.set()
 
 
 def _write(path: Path, state: bytes) -> None:
-    """Whole or not at all; a state holds its own checksum."""
+    """Write the whole file or nothing; a state holds its own checksum."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_bytes(state)
     os.replace(temporary, path)
 
 
-def _from_here(answers: RunResults) -> RunResults:
-    """The worker's copy of the package has no history: say of which commit it is a copy."""
+def _add_commit(results: RunResults) -> RunResults:
+    """Name the commit of our package in the records; the workers' copy of it has no history."""
     from cl_semisup.execution.execute import environment
 
     here = environment()
-    for record, _ in answers:
+    for record, _ in results:
         record["versions"] |= {name: here[name] for name in ("commit", "clean")}
-    return answers
+    return results

@@ -1,7 +1,7 @@
-"""A batch script for SLURM: an array whose tasks are one and the same command on one results folder.
+"""A batch script for SLURM: an array whose tasks all run the same command on one results folder.
 
-Each task claims what no other works on, so there is no engine whose state could be lost, and nothing to ask of SLURM's
-accounting, which many clusters do without. A pre-empted task goes on from its states once SLURM starts it again.
+Each task claims runs that no other task works on. So there is no engine whose state could be lost, and SLURM's
+accounting, which many clusters lack, is not needed. A pre-empted task goes on from its states when SLURM restarts it.
 """
 
 import argparse
@@ -13,8 +13,8 @@ from pathlib import Path
 from cl_semisup.errors import InputError
 from cl_semisup.execution.machine import Need
 
-RUNS = 8  # at once, unless it is said how many
-OURS = ("--workers", "--run-cpus", "--run-gpus")  # what the script says itself, in its own way
+DEFAULT_RUNS = 8  # at once
+REPLACED_OPTIONS = ("--workers", "--run-cpus", "--run-gpus")  # of the command; the script has its own values for them
 SCRIPT = """\
 #!/bin/bash
 #SBATCH --job-name={name}
@@ -43,22 +43,28 @@ wait $work
 """
 
 
-def script(suite: str, program: Sequence[str], words: Sequence[str], logs: Path, runs: int, need: Need) -> str:
-    """The array with room for so many runs at once; `program` is what was started here, `words` what it was asked."""
+def script(suite: str, program: Sequence[str], arguments: Sequence[str], logs: Path, runs: int, need: Need) -> str:
+    """The script of an array that executes so many runs at once.
+
+    Args:
+        program: how Python and the command were started here
+        arguments: of the command; each task gets the same
+        logs: folder for the tasks' output
+    """
     if need.gpus > 1:
         raise InputError(f"--run-gpus: at most 1, since a run trains on one GPU. Got {need.gpus:g}.")
-    together = math.floor(1 / need.gpus + 1e-9) if need.gpus else 1  # runs of a task, which share its GPU
+    runs_per_task = math.floor(1 / need.gpus + 1e-9) if need.gpus else 1  # they share the task's GPU
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--print-sbatch", action="store_true")
-    for name in OURS:
+    for name in REPLACED_OPTIONS:
         parser.add_argument(name)
-    asked = [*parser.parse_known_args(words)[1], "--workers", str(together), "--no-wait"]
+    kept_arguments = parser.parse_known_args(arguments)[1]
     return SCRIPT.format(
         name=suite,
-        last=math.ceil(runs / together) - 1,
-        cpus=math.ceil(need.cpus * together),
+        last=math.ceil(runs / runs_per_task) - 1,
+        cpus=math.ceil(need.cpus * runs_per_task),
         gpus="\n#SBATCH --gres=gpu:1" if need.gpus else "",
         folder=Path.cwd(),
         logs=logs,
-        command=shlex.join([*program, *asked]),
+        command=shlex.join([*program, *kept_arguments, "--workers", str(runs_per_task), "--no-wait"]),
     )

@@ -1,12 +1,14 @@
 """One training at a time on all processes that `torchrun` started: `torchrun --nproc-per-node 8 benchmark.py SUITE`.
 
-The first process is the command: it claims, trains, evaluates and writes, with this engine (see `conduct.Engine`). The
-others follow: they take the trainings that it announces and train along. They talk through torchrun's own store, which
-outlives a training; the tensors go through a process group that is made for each training and dropped with it, so that
-a failure leaves nothing half done. Where one process fails, the others lose its voice; the runs fail for its reason.
+Rank 0 is the command: it claims, trains, evaluates and writes, through this engine (see `scheduler.Engine`). The other
+ranks are its workers: they take part in each training that rank 0 announces. Ranks exchange messages through torchrun's
+store, which outlives a training. Tensors go through a process group that is made for each training and destroyed with
+it, so that a failed training leaves nothing behind. If one rank fails, communication fails on the others too; the runs
+then fail with the first rank's reason.
 """
 
 import json
+import math
 import os
 import queue
 import threading
@@ -25,9 +27,9 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 from cl_semisup.suite.run import Run
 
-SILENCE_SECONDS = 600.0  # after which a process that says nothing in a training counts as lost
-GRACE_SECONDS = 30.0  # between another process's failure, or the end of a run's time, and the end of waiting for it
-MOMENT = 0.05
+TIMEOUT_SECONDS = 600.0  # of communication; then a process counts as lost
+GRACE_SECONDS = 30.0  # how long to wait for this process, once another has failed or the time limit is over
+POLL_SECONDS = 0.05
 STOP = "stop"
 
 
@@ -36,98 +38,98 @@ def processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
-def started() -> bool:
-    """Are there several?"""
+def is_distributed() -> bool:
     return processes() > 1
 
 
-def follower() -> bool:
-    return started() and int(os.environ["RANK"]) > 0
+def is_worker_rank() -> bool:
+    """Is this any process but rank 0?"""
+    return is_distributed() and int(os.environ["RANK"]) > 0
 
 
-def device_of_process(asked: str) -> str:
+def device_of_process(device: str) -> str:
     """`cpu`, or the GPU that belongs to this process."""
     import torch
 
-    if asked not in ("auto", "cpu", "cuda"):
-        raise InputError(f"--device: under torchrun must be auto, cpu or cuda. Got {asked!r}. Leave it out.")
-    if asked == "cpu" or (asked == "auto" and not torch.cuda.is_available()):
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"--device: under torchrun must be auto, cpu or cuda. Got {device!r}. Leave it out.")
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
         return "cpu"
-    own, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
-    if own >= there:
-        rule = f"--nproc-per-node must not exceed the GPUs of a machine, {there}"
-        raise InputError(f"{rule}. Got at least {own + 1}. Lower it, or add --device cpu.")
-    return f"cuda:{own}"
+    local_rank, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if local_rank >= count:
+        rule = f"--nproc-per-node must not exceed the GPUs of a machine, {count}"
+        raise InputError(f"{rule}. Got at least {local_rank + 1}. Lower it, or add --device cpu.")
+    return f"cuda:{local_rank}"
 
 
-class Meeting:
-    """What the processes tell each other beside tensors. Every training has a number; all count alike."""
+class Messages:
+    """What the processes tell each other, apart from tensors. Trainings are numbered, equally on all ranks."""
 
     def __init__(self) -> None:
         from torch.distributed.rendezvous import rendezvous
 
-        self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=SILENCE_SECONDS)))
+        self.store, self.rank, self.size = next(rendezvous("env://", timeout=timedelta(seconds=TIMEOUT_SECONDS)))
         self.number = 0
 
     def announce(self, order: str) -> None:
-        """The first process's word on what comes next."""
+        """Rank 0: tell the others what comes next."""
         self.number += 1
         self.store.set(f"order/{self.number}", order)
 
-    def next(self) -> str:
-        """What the first process announces next, as long as it takes."""
+    def next_order(self) -> str:
+        """Other ranks: wait, without a time limit, for what rank 0 announces next."""
         self.number += 1
-        while not self.store.check([f"order/{self.number}"]):
-            time.sleep(MOMENT)
-        return str(self.store.get(f"order/{self.number}").decode())
+        order = self.read("order", math.inf)
+        assert order is not None  # there is no time limit
+        return order
 
-    def tell(self, what: str, reason: str) -> None:
-        """Say that this training has failed here, or is over; the first word counts."""
-        self.store.compare_set(f"{what}/{self.number}", "", reason)
+    def post(self, event: str, text: str) -> None:
+        """Tell all ranks that this training has `failed` here or is `over`; only the first text of an event counts."""
+        self.store.compare_set(f"{event}/{self.number}", "", text)
 
-    def told(self, what: str, seconds: float = 0.0) -> str | None:
-        """What was told of this training by any process, within some seconds; None if nothing."""
-        end = time.monotonic() + seconds
-        while not self.store.check([f"{what}/{self.number}"]):
-            if time.monotonic() >= end:
+    def post_failure(self, error: BaseException) -> None:
+        self.post("failed", f"process {self.rank} of {self.size}: {type(error).__name__}: {error}"[:1000])
+
+    def read(self, event: str, seconds: float = 0.0) -> str | None:
+        """The text that any rank posted for an event of this training, within some seconds; None if none did."""
+        deadline = time.monotonic() + seconds
+        while not self.store.check([f"{event}/{self.number}"]):
+            if time.monotonic() >= deadline:
                 return None
-            time.sleep(MOMENT)
-        return str(self.store.get(f"{what}/{self.number}").decode())
+            time.sleep(POLL_SECONDS)
+        return str(self.store.get(f"{event}/{self.number}").decode())
 
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Within, tensors go between all processes. Whoever fails says so first and then falls silent."""
+    def process_group(self) -> Iterator[None]:
+        """Within, tensors can be exchanged. A rank that fails posts its reason before it leaves the group."""
         from torch import cuda, distributed
         from torch.distributed.distributed_c10d import PrefixStore
 
-        self._gather()
+        self._wait_for_all()
         store = PrefixStore(f"training {self.number}", self.store)
-        silence = timedelta(seconds=SILENCE_SECONDS)
+        timeout = timedelta(seconds=TIMEOUT_SECONDS)
         backend = "cpu:gloo,cuda:nccl" if cuda.is_available() and distributed.is_nccl_available() else "gloo"
-        distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=silence)
+        distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=timeout)
         try:
             yield
         except (Exception, SystemExit) as error:
-            self.failed(error)
+            self.post_failure(error)
             raise
         finally:
             distributed.destroy_process_group()
 
-    def failed(self, error: BaseException) -> None:
-        self.tell("failed", f"process {self.rank} of {self.size}: {type(error).__name__}: {error}"[:1000])
-
-    def _gather(self) -> None:
-        """Wait until all processes are ready for this training, or one of them never will be."""
+    def _wait_for_all(self) -> None:
+        """Wait until all ranks are ready for this training; ProcessLost if one never will be."""
         from torch.distributed import DistStoreError
 
         from cl_semisup.training.exchange import ProcessLost
 
         ready = self.store.add(f"ready/{self.number}", 1)
-        end = time.monotonic() + SILENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while ready < self.size:
-            if self.told("failed") or self.told("over") or time.monotonic() > end:
+            if self.read("failed") or self.read("over") or time.monotonic() > deadline:
                 raise ProcessLost("a process is not there for this training")
-            time.sleep(MOMENT)
+            time.sleep(POLL_SECONDS)
             try:
                 ready = self.store.add(f"ready/{self.number}", 0)
             except DistStoreError as error:
@@ -135,77 +137,77 @@ class Meeting:
 
 
 @cache
-def meeting() -> Meeting:
-    return Meeting()
+def messages() -> Messages:
+    return Messages()
 
 
-class Torchrun:
-    """The engine of the first process. It trains in a thread, so that the command hears signals and keeps time."""
+class TorchrunEngine:
+    """The engine of rank 0. It trains in a thread, so that the main thread handles signals and the time limit."""
 
     slots = 1
 
     def __init__(self, machine: Machine, limit: float):
         self.machine, self.limit = machine, limit
-        self.leaving = threading.Event()
-        self._asked: queue.Queue[TrainingGroup | None] = queue.Queue()
-        self._found: queue.Queue[tuple[TrainingGroup, RunResults | None] | BaseException] = queue.Queue()
-        self._flying: TrainingGroup | None = None
-        self._began = self._silent = 0.0
-        self._broken = False
-        meeting()  # before there are two threads that might open it
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.stop_requested = threading.Event()
+        self._todo: queue.Queue[TrainingGroup | None] = queue.Queue()
+        self._done: queue.Queue[tuple[TrainingGroup, RunResults | None] | BaseException] = queue.Queue()
+        self._current: TrainingGroup | None = None
+        self._start_time = self._failure_time = 0.0
+        self._hangs = False
+        messages()  # created before the second thread, which uses it too
+        self._thread = threading.Thread(target=self._run_trainings, daemon=True)
         self._thread.start()
 
     def submit(self, training: TrainingGroup) -> None:
-        if self._broken:
+        if self._hangs:
             raise EngineError(
                 "a process of torchrun does not come back from a failed run. Start the same command again to go on."
             )
-        self._flying, self._began, self._silent = training, time.monotonic(), 0.0
-        self._asked.put(training)
+        self._current, self._start_time, self._failure_time = training, time.monotonic(), 0.0
+        self._todo.put(training)
 
     def results(self, seconds: float) -> list[Finished]:
-        """Wait for the training; none if it goes on. One that takes too long, or hangs, finishes as a failure."""
+        """Wait for the training, at most so many seconds. One that takes too long, or hangs, finishes as a failure."""
         try:
-            found = self._found.get(timeout=seconds)
+            message = self._done.get(timeout=seconds)
         except queue.Empty:
-            return [late] if (late := self._overdue()) else []
-        if isinstance(found, BaseException):
-            raise found
-        training, answers = found
-        self.leaving.clear()
-        return [(training, self._failures(self._too_long()) if answers is None else answers)]
+            return [failure] if (failure := self._overdue()) else []
+        if isinstance(message, BaseException):
+            raise message
+        training, results = message
+        self.stop_requested.clear()
+        return [(training, self._failures(self._too_long()) if results is None else results)]
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
-        """Let the others go; a training that still runs ends with this process.
+        """Stop; a training that still runs ends with this process.
 
-        Given seconds, all processes leave after this step, the state saved; a training that ends meanwhile is given.
+        Given seconds, all ranks save their state after the current step; a training that ends meanwhile is returned.
         """
-        self.leaving.set()
-        self._asked.put(None)
+        self.stop_requested.set()
+        self._todo.put(None)
         self._thread.join(seconds)
         finished = []
-        while not self._found.empty():
-            found = self._found.get()
-            if isinstance(found, tuple) and found[1] is not None:
-                finished.append((found[0], found[1]))
+        while not self._done.empty():
+            message = self._done.get()
+            if isinstance(message, tuple) and message[1] is not None:
+                finished.append((message[0], message[1]))
         return finished
 
     def _overdue(self) -> Finished | None:
-        """A failure, where the training has had its time, or another process has failed and this one hangs."""
-        now, training = time.monotonic(), self._flying
+        """A failure, if the time limit is over, or another process has failed, and this one still hangs after that."""
+        now, training = time.monotonic(), self._current
         if training is None:
             return None
-        reason = meeting().told("failed")
-        if now > self._began + self.limit:
-            self.leaving.set()
+        reason = messages().read("failed")
+        if now > self._start_time + self.limit:
+            self.stop_requested.set()
             reason = reason or self._too_long()
         if reason is None:
             return None
-        self._silent = self._silent or now
-        if now < self._silent + GRACE_SECONDS:
+        self._failure_time = self._failure_time or now
+        if now < self._failure_time + GRACE_SECONDS:
             return None
-        self._broken = True
+        self._hangs = True
         return training, self._failures(reason)
 
     def _too_long(self) -> str:
@@ -214,55 +216,53 @@ class Torchrun:
     def _failures(self, reason: str) -> RunResults:
         from cl_semisup.execution.execute import failed_results
 
-        assert self._flying is not None  # something was submitted
-        return failed_results(self._flying, self.machine, reason)
+        assert self._current is not None  # something was submitted
+        return failed_results(self._current, self.machine, reason)
 
-    def _work(self) -> None:
-        """The thread: training after training, each announced to the others."""
+    def _run_trainings(self) -> None:
+        """The thread: execute training after training."""
         from cl_semisup.training.checkpoint import Preempted
 
         try:
-            execute = _executor(self.machine, self.leaving.is_set)
-            while (training := self._asked.get()) is not None:
+            execute = _executor(self.machine, self.stop_requested.is_set)
+            while (training := self._todo.get()) is not None:
                 try:
-                    self._found.put((training, self._train(execute, training)))
+                    self._done.put((training, self._train(execute, training)))
                 except Preempted:
-                    self._found.put((training, None))
-        except BaseException as error:  # the command tells it
-            self._found.put(error)
+                    self._done.put((training, None))
+        except BaseException as error:  # `results` raises it in the main thread
+            self._done.put(error)
 
     def _train(self, execute: Any, training: TrainingGroup) -> RunResults:
-        from cl_semisup.training.exchange import ProcessLost
 
-        if not training.runs[0].epochs:  # nothing is trained
+        if not training.runs[0].epochs:  # nothing is trained, so the other ranks are not needed
             return execute.run_group(training)
-        meeting().announce(_order(self.machine, training))
+        messages().announce(_to_json(self.machine, training))
         try:
-            answers: RunResults = execute.run_group(training)
+            results: RunResults = execute.run_group(training)
         except ProcessLost as error:
-            reason = meeting().told("failed", GRACE_SECONDS)
+            reason = messages().read("failed", GRACE_SECONDS)
             if reason is None:
                 rule = "a process of torchrun has died or hangs"
                 raise EngineError(f"{rule}: {error}. Start the same command again to go on.") from error
             return self._failures(reason)
         finally:
-            meeting().tell("over", "over")
-        return answers
+            messages().post("over", "over")
+        return results
 
 
-def follow(device: str, plugin_files: Sequence[Path]) -> int:
-    """The life of every process but the first: train along until that one says stop. Signals are its affair."""
+def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
+    """The main function of every rank but 0: take part in trainings until rank 0 says stop. It ignores signals."""
     from cl_semisup import plugins
     from cl_semisup.training.checkpoint import Preempted
-    from cl_semisup.training.exchange import ProcessLost
 
     for path in plugin_files:
         plugins.add(path)
-    own, executor = device_of_process(device), None
+    own_device, executor = device_of_process(device), None
     with stop.Request():
-        while (order := meeting().next()) != STOP:
-            machine, training = _read(order)
-            machine = replace(machine, device=own)
+        while (order := messages().next_order()) != STOP:
+            machine, training = _from_json(order)
+            machine = replace(machine, device=own_device)
             if executor is None or executor.machine != machine:
                 executor = _executor(machine, lambda: False)
             try:
@@ -270,25 +270,25 @@ def follow(device: str, plugin_files: Sequence[Path]) -> int:
             except Preempted:
                 continue
             except ProcessLost as error:
-                if meeting().told("failed") is None and meeting().told("over", GRACE_SECONDS) is None:
-                    raise EngineError(f"process {meeting().rank}: {error}") from error
-            except (Exception, SystemExit) as error:  # the first process makes a record of it
-                meeting().failed(error)
+                if messages().read("failed") is None and messages().read("over", GRACE_SECONDS) is None:
+                    raise EngineError(f"process {messages().rank}: {error}") from error
+            except (Exception, SystemExit) as error:  # rank 0 makes a record of it
+                messages().post_failure(error)
     return 0
 
 
 @contextmanager
-def led() -> Iterator[None]:
-    """Around the command: when the first process ends, in whatever way, the others may go."""
+def stopping_worker_ranks() -> Iterator[None]:
+    """Around the command: when rank 0 leaves it, in whatever way, the other ranks stop too."""
     try:
         yield
     finally:
-        if started() and not follower():
-            meeting().announce(STOP)
+        if is_distributed() and not is_worker_rank():
+            messages().announce(STOP)
 
 
-def _executor(machine: Machine, leave: Callable[[], bool]) -> Any:
-    """What executes on this process's device; to be made in the thread that trains."""
+def _executor(machine: Machine, stop_requested: Callable[[], bool]) -> Any:
+    """An Executor on this process's device; to be created in the thread that trains."""
     import torch
 
     from cl_semisup.execution.execute import Executor
@@ -296,14 +296,14 @@ def _executor(machine: Machine, leave: Callable[[], bool]) -> Any:
     torch.set_num_threads(machine.threads)
     if machine.device.startswith("cuda"):
         torch.cuda.set_device(machine.device)
-    return Executor(machine, leave, meeting().together)
+    return Executor(machine, stop_requested, messages().process_group)
 
 
-def _order(machine: Machine, training: TrainingGroup) -> str:
+def _to_json(machine: Machine, training: TrainingGroup) -> str:
     runs = [run.as_dict() for run in training.runs]
     return json.dumps({"machine": asdict(machine), "id": training.id, "runs": runs})
 
 
-def _read(order: str) -> tuple[Machine, TrainingGroup]:
-    asked = json.loads(order)
-    return Machine(**asked["machine"]), TrainingGroup(asked["id"], tuple(map(Run.from_dict, asked["runs"])))
+def _from_json(order: str) -> tuple[Machine, TrainingGroup]:
+    content = json.loads(order)
+    return Machine(**content["machine"]), TrainingGroup(content["id"], tuple(map(Run.from_dict, content["runs"])))

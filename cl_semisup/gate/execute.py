@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, group
@@ -34,7 +34,7 @@ def workers(data_dir: str, count: int, plugin_files: Sequence[Path]) -> Execute:
     """Executes runs in `count` worker processes, which end with the call, however it ends."""
 
     def execute(runs: Sequence[Run]) -> Mapping[str, Ended]:
-        engine = Local(Machine("cpu", data_dir), count, plugin_files)
+        engine = LocalEngine(Machine("cpu", data_dir), count, plugin_files)
         try:
             trainings = group(runs)
             for training in trainings:

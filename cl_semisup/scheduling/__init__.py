@@ -1,1 +1,1 @@
-"""A suite's runs: which are missing, who does them, in which order, and how far they are."""
+"""A suite's runs: which are missing, who executes them, in which order, and how far they are."""

@@ -1,4 +1,4 @@
-"""How long the runs left will take: from the cost of records that resemble them, else from a few measured steps."""
+"""How long the runs left will take: from finished runs that are similar, else from a few measured steps."""
 
 import time
 from collections import defaultdict
@@ -10,150 +10,142 @@ from cl_semisup.data import labels
 from cl_semisup.errors import InputError
 from cl_semisup.execution import training_groups
 from cl_semisup.results import records
-from cl_semisup.scheduling.progress import words
+from cl_semisup.scheduling.progress import format_duration
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 
-START_SECONDS = 4.0  # imports and the first data set, on this side of the first step
-PROBE_SECONDS = 0.5  # probes of one run where nothing is known of them
+START_SECONDS = 4.0  # imports and the first data set, before the first step
+PROBE_SECONDS = 0.5  # probes of one run, if no such run has finished
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
 MEASURED_STEPS = 4  # at most
 MEASURED_SECONDS = 1.0  # after which no further step is begun
-WORTH = 1.3  # times as fast, from which on bfloat16 is worth a word
-LONG = 60.0  # seconds of a run's training, from which on it is
+MIN_SPEEDUP = 1.3  # of bfloat16, for it to be mentioned
+LONG_RUN_SECONDS = 60.0  # of training; bfloat16 is not mentioned for shorter runs
 Seconds = tuple[float, float]  # of training and of evaluation
 
 
-def sentence(results: Path, suite: Suite, todo: list[Run], device: str, workers: int | None) -> str:
-    """The estimate in words, with where it comes from."""
+def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers: int | None) -> str:
+    """The time left, as a sentence that also says where the estimate comes from."""
     if not todo:
         return "Nothing is left to do."
     from cl_semisup.execution.execute import choose_device
     from cl_semisup.execution.machine import default_workers
 
     device = choose_device(device)
-    grouped = training_groups.group(todo)
-    workers = min(len(grouped), workers or default_workers(device))
-    known = _known(results, suite.runs)
+    trainings = training_groups.group(todo)
+    workers = min(len(trainings), workers or default_workers(device))
+    costs = _finished_costs(results, suite.runs)
     trials: dict[str, _Trial] = {}
     total = 0.0
-    for training in grouped:
+    for training in trainings:
         run = training.runs[0]
-        key = _like(run)
-        if key not in known:
+        key = _cost_key(run)
+        if run.epochs and key not in costs:
             try:
-                known[key] = _measured(run, suite, device, trials)
+                trials[key] = _Trial(run, suite, device)
+                costs[key] = trials[key].seconds()
             except InputError as error:
                 return f"Time left: unknown, since {error}"
-        fit, probe = known[key]
-        total += fit + probe * len(training.runs)
+        train, evaluation = costs.get(key, (0.0, PROBE_SECONDS))
+        total += train + evaluation * len(training.runs)
     source = f"{len(trials)} kind(s) of run measured for a few steps" if trials else "from finished runs like these"
-    left = words(total / workers + START_SECONDS)
-    told = f"Time left: about {left} for {len(grouped)} trainings in {workers} process(es) on {device} ({source})."
-    longest = max(trials, key=lambda key: known[key], default=None)
-    return told + (_advice(trials[longest]) if longest and known[longest][0] >= LONG else "")
+    left = format_duration(total / workers + START_SECONDS)
+    text = f"Time left: about {left} for {len(trainings)} trainings in {workers} process(es) on {device} ({source})."
+    longest = max(trials, key=lambda key: costs[key], default=None)
+    return text + (_advice(trials[longest]) if longest and costs[longest][0] >= LONG_RUN_SECONDS else "")
 
 
-def _like(run: Run) -> str:
-    """Runs that cost about the same; the loss is left out, since the network dominates."""
-    kept = (run.imbalance, run.unlabelled_imbalance, run.unlabelled_ratio)
+def _cost_key(run: Run) -> str:
+    """Runs with the same key cost about the same; the loss is left out, since the network dominates."""
+    sampling = (run.imbalance, run.unlabelled_imbalance, run.unlabelled_ratio)
     labelled = (run.label_fraction, run.labels_per_class) if run.unlabelled_ratio is not None else ()
-    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector, kept, labelled))
+    return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector, sampling, labelled))
 
 
-def _known(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
-    """Medians over finished runs that are alike."""
+def _finished_costs(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
+    """Cost key -> median over the finished runs."""
     costs = defaultdict(list)
-    found = records.read_all(results, runs)
+    record_of = records.read_all(results, runs)
     for run in runs:
-        record = found.get(run.id)
+        record = record_of.get(run.id)
         if record and record["status"] in ("ok", "collapsed"):
             cost = record["cost"]
-            costs[_like(run)].append((cost.get("train_seconds", 0.0), cost.get("evaluation_seconds", 0.0)))
-    return {key: (median(fit for fit, _ in s), median(probe for _, probe in s)) for key, s in costs.items()}
-
-
-def _measured(run: Run, suite: Suite, device: str, trials: dict[str, "_Trial"]) -> Seconds:
-    """Of a kind of run of which nothing is known; its trial is kept."""
-    if not run.epochs:
-        return 0.0, PROBE_SECONDS
-    trial = trials[_like(run)] = _Trial(run, suite, device)
-    return trial.seconds()
+            costs[_cost_key(run)].append((cost.get("train_seconds", 0.0), cost.get("evaluation_seconds", 0.0)))
+    return {key: (median(train for train, _ in s), median(probe for _, probe in s)) for key, s in costs.items()}
 
 
 def _advice(trial: "_Trial") -> str:
-    """What bfloat16 would gain in such runs; not chosen here, since the machine must not change the question."""
+    """What bfloat16 would gain. It is only advice, since results must not depend on the machine's speed."""
     try:
-        gain = trial.gain()
+        speedup = trial.speedup()
     except InputError as error:
         return f"\nWith `precision: bfloat16` {error}"
-    told = f"With `precision: bfloat16` training would be {gain:.1f} times as fast here, and a protocol of its own."
-    return f"\n{told}" if gain >= WORTH else ""
+    text = f"With `precision: bfloat16` training would be {speedup:.1f} times as fast here, and a protocol of its own."
+    return f"\n{text}" if speedup >= MIN_SPEEDUP else ""
 
 
 class _Trial:
-    """A few small steps of a run's network on the real data. InputError tells why there are none."""
+    """A few small steps of a run's network on the real data; InputError if they cannot be done."""
 
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
 
-        from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
+        from cl_semisup.execution.data import ProbeDatasets
         from cl_semisup.execution.machine import Machine
         from cl_semisup.execution.trainer import Trainer, kernel_context
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(load_images, data_dir=suite.data_dir)
         data = to_device(images_of(run.dataset), torch.device(device))
-        kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
-        self.run, self.images, self.tests = run, len(kept), len(data.test_images)
+        indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
+        self.run, self.images, self.tests = run, len(indices), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)
-        trained = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
-        self.device, self.precision = trained.device, trained.precision
-        self.model, self.views = trained.build(data)[1], trained.views(data)
+        trainer = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
+        self.device, self.precision = trainer.device, trainer.precision
+        self.model, self.views = trainer.build(data)[1], trainer.views(data)
         with kernel_context(self.machine):
-            self.encode = trained.faster(self.model.encoder) or self.model.encoder
-            self.project = trained.faster_head(self.model.projector) or self.model.projector
+            self.encode = trainer.faster(self.model.encoder) or self.model.encoder
+            self.project = trainer.faster_head(self.model.projector) or self.model.projector
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
 
     def seconds(self) -> Seconds:
-        """Of the whole run, from the images still to be seen."""
-        rate = self._rate(self.precision)
-        # A step is about 3 forwards of two views, backward included; probes take one forward of train and 3 of test.
+        """Of the whole run."""
+        rate = self._images_per_second(self.precision)
+        # A step costs about 3 forwards of two views, backward included; probes cost one forward of train and 3 of test.
         probes = (self.images + 3 * self.tests) / 6 / rate + PROBE_SECONDS
         return self.run.epochs * self.images / rate, probes
 
-    def gain(self) -> float:
-        """How many times as fast training would be in bfloat16, where nobody has chosen and a CPU chooses float32."""
+    def speedup(self) -> float:
+        """Of bfloat16 over the precision chosen for this device; 1 if the suite sets the precision."""
         if self.run.precision != "auto" or self.precision == "bfloat16":
             return 1.0
-        return self._rate("bfloat16") / self._rate(self.precision)
+        return self._images_per_second("bfloat16") / self._images_per_second(self.precision)
 
-    def _rate(self, precision: str) -> float:
-        """Images a second."""
+    def _images_per_second(self, precision: str) -> float:
         try:
-            self._steps(precision)  # which also pay for warming up
+            self._steps(precision)  # warm-up
             count, seconds = self._steps(precision)
         except RuntimeError as error:
             raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
         return count * len(self.batch) / seconds
 
     def _steps(self, precision: str) -> tuple[int, float]:
-        """How many were done, and in how many seconds."""
+        """Train a few steps: how many, and their seconds."""
         from cl_semisup.execution.trainer import kernel_context, synchronize
 
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         for number in range(MEASURED_STEPS):
             with kernel_context(self.machine):
                 self._step(number, precision == "bfloat16")
-            if time.perf_counter() - began > MEASURED_SECONDS:
+            if time.perf_counter() - start_time > MEASURED_SECONDS:
                 break
         synchronize(self.device)
-        return number + 1, time.perf_counter() - began
+        return number + 1, time.perf_counter() - start_time
 
-    def _step(self, number: int, half: bool) -> None:
+    def _step(self, number: int, bfloat16: bool) -> None:
         import torch
 
         both = torch.cat([self.views(self.batch, 2 * number), self.views(self.batch, 2 * number + 1)])
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
             projections = self.project(self.encode(both))
         projections.float().square().mean().backward()

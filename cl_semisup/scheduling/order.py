@@ -1,4 +1,4 @@
-"""Which trainings go first: the longest, so that none of them is left over when everything else is done."""
+"""Which trainings go first: the longest, so that none of them still runs when everything else is done."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
@@ -13,39 +13,39 @@ from cl_semisup.results import records
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 
-SAMPLE = 3  # records of a kind that are looked at
-Length = Callable[[Run], float]  # of a training, in some unit
+MAX_RECORDS = 3  # that are read for each group of similar runs
+ExpectedSeconds = Callable[[Run], float]  # of the run's training
 
 
-def longest_first(todo: Iterable[TrainingGroup], length: Length) -> list[TrainingGroup]:
-    """Those of one length stay in the suite's order. No result depends on it, for seeds are made of names."""
-    return sorted(todo, key=lambda training: -length(training.runs[0]))
+def longest_first(trainings: Iterable[TrainingGroup], seconds: ExpectedSeconds) -> list[TrainingGroup]:
+    """Equally long ones keep the suite's order. No result depends on the order, since seeds are made of names."""
+    return sorted(trainings, key=lambda training: -seconds(training.runs[0]))
 
 
-def expected(results: Path, suite: Suite) -> Length:
-    """Images to be seen, by the seconds that an image took in finished runs of the suite that are alike, if any."""
-    images = _seen(suite)
+def expected_seconds(results: Path, suite: Suite) -> ExpectedSeconds:
+    """Images of a run x seconds per image of finished runs that are similar; one second per image if there are none."""
+    images = _images_of(suite)
     rates: defaultdict[str, list[float]] = defaultdict(list)
     for run in suite.runs:
-        kinds = _kinds(run)
-        if run.epochs and len(rates[kinds[0]]) < SAMPLE and (seconds := _spent(results, run)):
-            for kind in kinds:
-                rates[kind].append(seconds / images(run))
-    usual = {kind: median(found) for kind, found in rates.items() if found}
-    return lambda run: images(run) * next((usual[kind] for kind in _kinds(run) if kind in usual), 1.0)
+        keys = _cost_keys(run)
+        if run.epochs and len(rates[keys[0]]) < MAX_RECORDS and (seconds := _train_seconds(results, run)):
+            for key in keys:
+                rates[key].append(seconds / images(run))
+    medians = {key: median(values) for key, values in rates.items() if values}
+    return lambda run: images(run) * next((medians[key] for key in _cost_keys(run) if key in medians), 1.0)
 
 
-def _kinds(run: Run) -> tuple[str, str, str]:
-    """What makes the images of two runs cost about the same: all that matters; the network; nothing is known."""
+def _cost_keys(run: Run) -> tuple[str, str, str]:
+    """Runs with the same key have similar costs per image. From specific to general: all settings, network, any run."""
     network = repr((run.dataset, run.encoder))
     return repr((network, run.loss, run.batch_size, run.projector)), network, ""
 
 
-def _seen(suite: Suite) -> Length:
-    """How many images a run sees, every view of every epoch; 0 for an untrained one."""
+def _images_of(suite: Suite) -> Callable[[Run], float]:
+    """Counts the images that a run's training processes: each view in each epoch; 0 for an untrained run."""
     counts: dict[str, int] = {}  # images of a data set, views of a loss
 
-    def seen(run: Run) -> float:
+    def images(run: Run) -> float:
         if not run.epochs:
             return 0.0
         data, loss = repr(run.dataset), repr(run.loss)
@@ -53,18 +53,18 @@ def _seen(suite: Suite) -> Length:
             (name, settings) = next(iter(run.dataset.items()))
             counts[data] = plugins.load("datasets", name)(**settings).facts(Path(suite.data_dir)).train
         if loss not in counts:
-            asked = training_groups.requirements(run)
-            counts[loss] = len(asked.views) if asked else 2
+            requirements = training_groups.requirements(run)
+            counts[loss] = len(requirements.views) if requirements else 2
         return float(run.epochs * counts[data] * counts[loss])
 
-    return seen
+    return images
 
 
-def _spent(results: Path, run: Run) -> float:
-    """Seconds of its training; 0 without a record of one that came to its end."""
+def _train_seconds(results: Path, run: Run) -> float:
+    """What the run's training took; 0 without a record or if it failed."""
     path = records.path_of(results, run)
     try:
         record = records.read(path) if path.exists() else None
-    except ResultsError:  # it counts as done, and the report will say what is wrong with it
+    except ResultsError:  # such a run counts as done, and the report will say what is wrong with its record
         return 0.0
     return float(record["cost"].get("train_seconds", 0.0)) if record and record["status"] != "failed" else 0.0

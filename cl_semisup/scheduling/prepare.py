@@ -1,4 +1,4 @@
-"""Before anything runs: every data set is there, or is fetched once, here and not in each worker."""
+"""Before anything runs: every data set must be there; a missing one is downloaded once, here and not in workers."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from cl_semisup.suite.suite import Suite
 
 def datasets(suite: Suite, runs: list[Run]) -> None:
     """Make sure that the data sets of these runs and of their probes can be loaded; a missing one is a DataError."""
-    asked = {repr(named): named for run in runs for named in (run.dataset, *protocol.probed_datasets(run))}
-    for named in asked.values():
-        (name, settings) = next(iter(named.items()))
+    choices = {repr(choice): choice for run in runs for choice in (run.dataset, *protocol.probed_datasets(run))}
+    for choice in choices.values():
+        (name, settings) = next(iter(choice.items()))
         plugins.load("datasets", name)(**settings).prepare(Path(suite.data_dir), suite.download)

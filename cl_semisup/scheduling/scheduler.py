@@ -1,4 +1,4 @@
-"""A suite's runs through an engine: what is done is left alone, what is missing is claimed, run and written."""
+"""A suite's runs through an engine: finished ones are skipped, missing ones are claimed, executed and written."""
 
 import math
 import time
@@ -12,20 +12,20 @@ from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.results import protocol, records
 from cl_semisup.scheduling.claims import Claims
-from cl_semisup.scheduling.order import Length, longest_first
+from cl_semisup.scheduling.order import ExpectedSeconds, longest_first
 from cl_semisup.scheduling.progress import Progress
 from cl_semisup.suite.run import Run
 
-POLL_SECONDS = 0.5  # how often a signal, and the runs of another command on the same folder, are looked for
-PATIENCE = 90.0  # seconds after which what others still claim is in the hands of somebody who lives
-GRACE_SECONDS = 8.0  # what workers have to save their state in when the command is stopped; schedulers give 10 and more
+POLL_SECONDS = 0.5  # between two checks for a signal, and for runs of other commands on the same folder
+WAIT_TIMEOUT_SECONDS = 90.0  # without progress; runs that are still claimed then are really being worked on
+GRACE_SECONDS = 8.0  # for workers to save their states once the command is stopped; schedulers give 10 and more
 
 
 class Engine(Protocol):
-    """What executes trainings, `slots` at once: this machine's workers, or a cluster.
+    """Executes trainings, `slots` at once: on this machine's workers, or on a cluster.
 
-    `results` waits at most so many seconds for one to finish. `cancel` ends all; given seconds, workers save the states
-    of what is unfinished first, and what finishes meanwhile is given.
+    `results` waits for a training to finish, at most the given seconds. `cancel` stops all trainings. If it is given
+    seconds, workers first save the states of unfinished trainings, and it returns those that finish meanwhile.
     """
 
     @property
@@ -37,10 +37,10 @@ class Engine(Protocol):
 
 @dataclass
 class RunCounts:
-    """How a command's runs ended: statuses of those it executed, and how many others had done before or meanwhile."""
+    """How a command's runs ended: their statuses, and how many of its runs other commands did meanwhile."""
 
     statuses: Counter[str] = field(default_factory=Counter)
-    found: int = 0
+    done_elsewhere: int = 0
 
     @property
     def failed(self) -> int:
@@ -48,15 +48,15 @@ class RunCounts:
 
     @property
     def done(self) -> int:
-        return self.statuses.total() + self.found
+        return self.statuses.total() + self.done_elsewhere
 
 
 def missing(results: Path, runs: Iterable[Run], redo: str = "none") -> list[Run]:
     """Runs without a record, and those whose record is to be redone: none, failed, stale or all."""
-    return [run for run in runs if _wanted(records.path_of(results, run), redo)]
+    return [run for run in runs if _is_missing(records.path_of(results, run), redo)]
 
 
-def _wanted(path: Path, redo: str) -> bool:
+def _is_missing(path: Path, redo: str) -> bool:
     if redo == "all" or not path.exists():
         return True
     if redo == "failed":
@@ -69,106 +69,109 @@ def run_all(
     todo: list[Run],
     engine: Engine,
     share: bool = True,
-    patience: float = math.inf,
-    length: Length = lambda run: 0.0,
+    wait_timeout: float = math.inf,
+    expected_seconds: ExpectedSeconds = lambda run: 0.0,
 ) -> RunCounts:
-    """Execute the runs, the longest first; records are written here and nowhere else: an engine needs no shared folder.
+    """Execute the runs, the longest first, and write their records.
 
-    Runs that differ only in what training does not see are trained once, unless `share` is off. A training that
-    another command has claimed is left to it, and waited for with `patience`. The first SIGINT or SIGTERM lets the
-    engine save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Finished
-    records stay in any case.
+    Records are written here and nowhere else, so an engine needs no shared folder. The first SIGINT or SIGTERM lets the
+    engine save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Records
+    of finished runs stay in any case.
+
+    Args:
+        share: runs that differ only in what training does not see are trained once
+        wait_timeout: seconds without progress after which trainings that other commands have claimed are left to them
     """
     with stop.Request() as request:
-        grouped = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
-        work = _Work(results, longest_first(grouped, length), engine, patience)
+        trainings = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
+        queue = _TrainingQueue(results, longest_first(trainings, expected_seconds), engine, wait_timeout)
         try:
-            work.submit()
-            while work.left() and not request:
-                finished = work.wait()
+            queue.submit()
+            while queue.unfinished() and not request:
+                finished = queue.wait()
                 try:
                     if not request:
-                        work.submit()  # before records are written, which workers need not wait for
+                        queue.submit()  # before records are written: workers need not wait for that
                 finally:
-                    work.keep(finished)
+                    queue.write_records(finished)
             if request:
-                work.keep(engine.cancel(GRACE_SECONDS))
+                queue.write_records(engine.cancel(GRACE_SECONDS))
                 raise stop.Stopped(request.number)
         finally:
-            work.progress.close()
+            queue.progress.close()
             engine.cancel()
-            work.claims.release_all()
-    return work.outcome
+            queue.claims.release_all()
+    return queue.counts
 
 
-class _Work:
-    """The trainings of a command: waiting, claimed elsewhere, or in the engine."""
+class _TrainingQueue:
+    """The trainings of a command: waiting, claimed by other commands, or in the engine."""
 
-    def __init__(self, results: Path, todo: list[TrainingGroup], engine: Engine, patience: float):
-        runs = [run for training in todo for run in training.runs]
+    def __init__(self, results: Path, trainings: list[TrainingGroup], engine: Engine, wait_timeout: float):
+        runs = [run for training in trainings for run in training.runs]
         self.results, self.engine, self.progress = results, engine, Progress(runs)
-        self.outcome, self.claims = RunCounts(), Claims(results)
-        self.patience, self.worked = patience, time.monotonic()
-        self.before = {run.id: _stamp(records.path_of(results, run)) for run in runs}
-        self.waiting, self.elsewhere, self.flying = deque(todo), deque[TrainingGroup](), 0
+        self.counts, self.claims = RunCounts(), Claims(results)
+        self.wait_timeout, self.last_progress = wait_timeout, time.monotonic()
+        self.first_mtimes = {run.id: _mtime(records.path_of(results, run)) for run in runs}
+        self.waiting, self.claimed_elsewhere, self.in_flight = deque(trainings), deque[TrainingGroup](), 0
 
-    def left(self) -> bool:
-        """Is there something to do, or, while patience lasts, to wait for?"""
-        patient = time.monotonic() - self.worked < self.patience
-        return bool(self.flying or (patient and (self.waiting or self.elsewhere)))
+    def unfinished(self) -> bool:
+        """Is there something to do, or, until the timeout, to wait for?"""
+        in_time = time.monotonic() - self.last_progress < self.wait_timeout
+        return bool(self.in_flight or (in_time and (self.waiting or self.claimed_elsewhere)))
 
     def submit(self) -> None:
-        """Fill the engine's slots with trainings that nobody else works on."""
-        while self.waiting and self.flying < self.engine.slots:
+        """Fill the engine's slots with trainings that no other command works on."""
+        while self.waiting and self.in_flight < self.engine.slots:
             training = self.waiting.popleft()
             if not self.claims.take(training.id):
-                self.elsewhere.append(training)
+                self.claimed_elsewhere.append(training)
                 continue
-            left = tuple(run for run in training.runs if not self._found(run))
+            left = tuple(run for run in training.runs if not self._done_elsewhere(run))
             if left:
                 self.engine.submit(replace(training, runs=left))
                 for run in left:
                     self.progress.started(run)
-                self.flying += 1
+                self.in_flight += 1
             else:
                 self.claims.release(training.id)
 
     def wait(self) -> list[Finished]:
-        """For a training to finish, or a moment."""
+        """Wait for a training to finish, at most POLL_SECONDS."""
         finished: list[Finished] = []
-        if self.flying:
+        if self.in_flight:
             finished = self.engine.results(POLL_SECONDS)
-            self.flying -= len(finished)
-        elif self.elsewhere:
+            self.in_flight -= len(finished)
+        elif self.claimed_elsewhere:
             time.sleep(POLL_SECONDS)
-        self.claims.beat()
-        self.waiting.extend(self.elsewhere)
-        self.elsewhere.clear()
-        self.progress.tick()
+        self.claims.heartbeat()
+        self.waiting.extend(self.claimed_elsewhere)
+        self.claimed_elsewhere.clear()
+        self.progress.refresh()
         return finished
 
-    def keep(self, finished: Iterable[Finished]) -> None:
-        """Write the records of finished runs, and only then forget the state of their training."""
-        for training, answers in finished:
-            for run, (record, curves) in zip(training.runs, answers, strict=True):
+    def write_records(self, finished: Iterable[Finished]) -> None:
+        """Write the records of finished runs, and only then delete the states of their trainings."""
+        for training, run_results in finished:
+            for run, (record, curves) in zip(training.runs, run_results, strict=True):
                 records.write(self.results, run, record, curves)
-                self.outcome.statuses[record["status"]] += 1
+                self.counts.statuses[record["status"]] += 1
                 self.progress.finished(run, record)
-            for state in (self.results / "checkpoints").glob(f"{training.id}.*"):  # or half of one, of a killed worker
+            for state in (self.results / "checkpoints").glob(f"{training.id}.*"):  # also the half of a killed worker
                 state.unlink(missing_ok=True)
             self.claims.release(training.id)
-            self.worked = time.monotonic()
+            self.last_progress = time.monotonic()
 
-    def _found(self, run: Run) -> bool:
-        """Has another command finished it since?"""
-        if _stamp(records.path_of(self.results, run)) == self.before[run.id]:
+    def _done_elsewhere(self, run: Run) -> bool:
+        """Has another command written the run's record since this one began?"""
+        if _mtime(records.path_of(self.results, run)) == self.first_mtimes[run.id]:
             return False
-        self.outcome.found += 1
-        self.progress.found(run)
+        self.counts.done_elsewhere += 1
+        self.progress.done_elsewhere(run)
         return True
 
 
-def _stamp(path: Path) -> int | None:
+def _mtime(path: Path) -> int | None:
     try:
         return path.stat().st_mtime_ns
     except FileNotFoundError:

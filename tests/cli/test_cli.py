@@ -27,9 +27,9 @@ def forget_plugins() -> object:
     plugins.load.cache_clear()
 
 
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
     try:
-        code = cli.main(words)
+        code = cli.main(arguments)
     except SystemExit as stop:
         code = int(stop.code or 0)
     out, err = capsys.readouterr()
@@ -44,7 +44,7 @@ def suite_file(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["suites/none.yaml"], "suites/none.yaml: no such file. Suites that come along: suites/"),
         (["suites"], "suites: a suite is a YAML file. Got a folder."),
@@ -56,11 +56,15 @@ def suite_file(folder: Path, text: str) -> str:
         (["report", "never_run"], "the suite 'never_run' has not run here."),
     ],
 )
-def test_bad_words_are_told(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+def test_bad_arguments_are_reported(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    code, _, err = run(capsys, *words, "--results", str(tmp_path / "results"))
+    code, _, err = run(capsys, *arguments, "--results", str(tmp_path / "results"))
     assert code == cli.BAD_INPUT
     assert message in err
 
@@ -78,14 +82,14 @@ def test_a_missing_data_set_says_where_it_looked_and_how_to_get_it(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:
     suite = suite_file(tmp_path, text.replace("datasets: digits", "datasets: cifar10"))
-    words = [suite, "--results", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
-    code, _, err = run(capsys, *words)
+    arguments = [suite, "--results", str(tmp_path / "results"), "--data-dir", str(tmp_path / "data")]
+    code, _, err = run(capsys, *arguments)
     assert code == cli.BAD_INPUT
     assert str(tmp_path / "data") in err
     assert "download: true" in err
 
 
-def test_a_read_only_results_folder_is_told(capsys: pytest.CaptureFixture[str], text: str, tmp_path: Path) -> None:
+def test_a_read_only_results_folder_is_reported(capsys: pytest.CaptureFixture[str], text: str, tmp_path: Path) -> None:
     code, _, err = run(capsys, suite_file(tmp_path, text), "--results", "/proc/results")
     assert code == cli.NO_RESULTS
     assert "results cannot be written" in err
@@ -121,8 +125,8 @@ def test_list_names_every_plug_in_with_its_summary(capsys: pytest.CaptureFixture
 def test_a_suite_runs_and_its_second_run_trains_nothing(tmp_path: Path) -> None:
     outputs = []
     for _ in range(2):
-        words = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path)]
-        outputs.append(subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+        command = [sys.executable, "benchmark.py", "tests/tiny.yaml", "--results", str(tmp_path)]
+        outputs.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
     assert "tiny: 3 runs, 0 done, 3 to run." in outputs[0]
     assert "[3/3]" in outputs[0]
     assert "tiny: 3 runs, 3 done, 0 to run." in outputs[1]
@@ -138,29 +142,29 @@ def test_a_suite_runs_and_its_second_run_trains_nothing(tmp_path: Path) -> None:
 def test_neither_a_report_nor_a_suite_that_is_done_needs_torch(tmp_path: Path) -> None:
     code = "import sys\nclass NoTorch:\n  def find_spec(self, name, *_):\n    assert name.split('.')[0] != 'torch'\n"
     code += "sys.meta_path.insert(0, NoTorch())\nfrom cl_semisup.cli import main\nsys.exit(main(sys.argv[1:]))"
-    asked = ["tests/tiny.yaml", "--results", str(tmp_path)]
-    subprocess.run([sys.executable, "benchmark.py", *asked], cwd=ROOT, capture_output=True, check=True)
-    for words in (["report", *asked], asked):
-        command = [sys.executable, "-c", code, *words]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    assert "tiny: 3 runs, 3 done, 0 to run." in done.stdout
+    suite = ["tests/tiny.yaml", "--results", str(tmp_path)]
+    subprocess.run([sys.executable, "benchmark.py", *suite], cwd=ROOT, capture_output=True, check=True)
+    for arguments in (["report", *suite], suite):
+        command = [sys.executable, "-c", code, *arguments]
+        process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stderr
+    assert "tiny: 3 runs, 3 done, 0 to run." in process.stdout
 
 
 def test_a_suite_is_read_again_where_anything_may_have_changed(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = Path(suite_file(tmp_path, text))
-    asked = SuiteSnapshot.of(suite.read(path))
-    for each in asked.runs:
+    current = SuiteSnapshot.of(suite.read(path))
+    for each in current.runs:
         write(tmp_path, each)
 
-    def done(*words: str) -> bool:
-        words = ("run", str(path), "--results", str(tmp_path), *words)
-        return run_command.finished(cli._parser(words).parse_args(words)) is not None
+    def done(*arguments: str) -> bool:
+        options = cli.build_parser().parse_args(["run", str(path), "--results", str(tmp_path), *arguments])
+        return run_command.finished_snapshot(options) is not None
 
     assert not done()
-    asked.save(tmp_path)
+    current.save(tmp_path)
     assert done()
     assert done("--redo", "failed")
     assert not done("--redo", "all")
@@ -169,7 +173,7 @@ def test_a_suite_is_read_again_where_anything_may_have_changed(
     SuiteSnapshot.of(suite.read(path, "elsewhere"), "elsewhere").save(tmp_path)
     assert done("--data-dir", "elsewhere")
     assert not done()
-    asked.save(tmp_path)
+    current.save(tmp_path)
     monkeypatch.setattr(snapshot, "code_hash", lambda: "of another version")
     assert not done()
     monkeypatch.undo()
@@ -177,7 +181,7 @@ def test_a_suite_is_read_again_where_anything_may_have_changed(
     path.write_text(text + "# another text\n")
     assert not done()
     path.write_text(text)
-    records.path_of(tmp_path, asked.runs[0]).unlink()
+    records.path_of(tmp_path, current.runs[0]).unlink()
     assert not done()
 
 
@@ -192,8 +196,8 @@ def test_compare_puts_two_folders_or_two_losses_side_by_side(
     code, out, _ = run(capsys, "compare", str(tmp_path / "a"), str(tmp_path / "b"))
     assert code == 0
     assert re.search(r"^supcon +6 +52\.5 ± 2\.0 +62\.5 ± 2\.0 +\+10\.0 ± 0\.0", out, re.MULTILINE)
-    words = ["compare", "nt_xent", "supcon", "--suite", "made", "--results", str(tmp_path / "b")]
-    code, out, _ = run(capsys, *words)
+    arguments = ["compare", "nt_xent", "supcon", "--suite", "made", "--results", str(tmp_path / "b")]
+    code, out, _ = run(capsys, *arguments)
     assert code == 0
     assert "made: nt_xent and supcon" in out
     assert "+10.0 ± 0.0" in out
@@ -203,44 +207,42 @@ def test_compare_puts_two_folders_or_two_losses_side_by_side(
 
 
 def test_help_imports_nothing_heavy() -> None:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     code = "import sys; from cl_semisup.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "print([m for m in ('torch', 'pandas', 'sklearn', 'pydantic') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
-    assert time.perf_counter() - began < 10  # 0.06 s on a quiet machine
+    process = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "[]"
+    assert time.perf_counter() - start_time < 10  # 0.06 s on a quiet machine
 
 
-def test_ray_is_asked_for_where_it_is_missing(
+def test_a_missing_ray_is_reported(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "cl_semisup.engines.ray_engine", raising=False)
-    words = ("tests/tiny.yaml", "--results", str(tmp_path), "--engine", "ray")
+    arguments = ("tests/tiny.yaml", "--results", str(tmp_path), "--engine", "ray")
     message = "--engine ray: needs Ray. Got none. Install it: pip install 'cl-semisup[ray]'.\n"
-    assert run(capsys, *words)[0::2] == (2, message)
+    assert run(capsys, *arguments)[0::2] == (2, message)
 
 
-def test_a_batch_script_asks_for_what_runs_need_and_repeats_the_command(
+def test_a_batch_script_requests_what_runs_need_and_repeats_the_command(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    words = ("tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path))
-    code, plain, _ = run(capsys, *words, "--workers=3", "--run-timeout", "600")
+    arguments = ("tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path))
+    code, script, _ = run(capsys, *arguments, "--workers=3", "--run-timeout", "600")
     assert code == 0
-    assert "#SBATCH --array=0-2\n#SBATCH --cpus-per-task=1\n#SBATCH --time" in plain
-    asked = (
-        f" run tests/tiny.yaml --results {tmp_path} --run-timeout 600 --workers 1 --no-wait &\nwork=$!\nwait $work\n"
-    )
-    assert plain.endswith(asked)
-    assert "gpu" not in plain
-    _, shared, _ = run(capsys, *words, "--workers", "6", "--run-gpus", "0.5", "--run-cpus", "2")
+    assert "#SBATCH --array=0-2\n#SBATCH --cpus-per-task=1\n#SBATCH --time" in script
+    command = f" run tests/tiny.yaml --results {tmp_path} --run-timeout 600 --workers 1 --no-wait &"
+    assert script.endswith(f"{command}\nwork=$!\nwait $work\n")
+    assert "gpu" not in script
+    _, shared, _ = run(capsys, *arguments, "--workers", "6", "--run-gpus", "0.5", "--run-cpus", "2")
     assert "#SBATCH --array=0-1\n#SBATCH --cpus-per-task=4\n#SBATCH --gres=gpu:1\n" in shared
     assert "--workers 2 --no-wait &" in shared
     assert not (tmp_path / "records").exists()  # nothing was run
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--run-gpus", "2"], "--run-gpus: at most 1, since a run trains on one GPU. Got 2."),
         (["--redo", "all"], "--print-sbatch: neither --engine nor --redo all goes with it. Leave them out."),
@@ -248,7 +250,7 @@ def test_a_batch_script_asks_for_what_runs_need_and_repeats_the_command(
     ],
 )
 def test_what_an_array_cannot_do_is_refused(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], message: str
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    asked = run(capsys, "tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path), *words)
-    assert asked[0::2] == (2, message + "\n")
+    code_out_err = run(capsys, "tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path), *arguments)
+    assert code_out_err[0::2] == (2, message + "\n")

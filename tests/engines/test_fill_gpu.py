@@ -1,4 +1,4 @@
-"""How many runs share a GPU, by the memory that the first one took. There need be no GPU: its description is made up."""
+"""How many runs share a GPU, by the memory that the first one took. The GPU is a fake one, so none is needed."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cl_semisup import cli
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution import execute
 from cl_semisup.execution.machine import Machine, runs_that_fit
 from cl_semisup.execution.training_groups import Finished, single_run
@@ -23,7 +23,7 @@ def finished(epochs: int = 5, status: str = "ok", peak: int = 2 * GIB) -> Finish
     return single_run(run), ((record, {}),)
 
 
-def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
+def test_runs_fit_with_their_cuda_contexts_and_some_slack() -> None:
     assert runs_that_fit(80 * GIB, 2 * GIB) == 23  # 72 GiB over 1.25 x 2 GiB and a context of 600 MiB
     assert runs_that_fit(24 * GIB, 10 * GIB) == 1
     assert runs_that_fit(1 * GIB, 10 * GIB) == 1
@@ -31,40 +31,40 @@ def test_runs_fit_with_their_contexts_and_something_to_spare() -> None:
 
 def test_the_first_trained_run_says_how_many_there_may_be() -> None:
     peaks: list[int] = []
-    engine = Local(MACHINE, 8, room=lambda peak: (peaks.append(peak), 6)[1])
+    engine = LocalEngine(MACHINE, 8, slots_for_peak=lambda peak: (peaks.append(peak), 6)[1])
     assert engine.slots == 1
-    engine._make_room([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
+    engine._set_slots([finished(epochs=0), finished(status="failed")])  # an untrained run takes next to nothing
     assert engine.slots == 1
-    engine._make_room([finished(base_learning_rate=3 * GIB)])
+    engine._set_slots([finished(peak=3 * GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
-    engine._make_room([finished(base_learning_rate=GIB)])
+    engine._set_slots([finished(peak=GIB)])
     assert (engine.slots, peaks) == (6, [3 * GIB])
 
 
-@pytest.mark.parametrize(("room", "slots"), [(100, 8), (0, 1)])
-def test_never_more_than_were_asked_for_nor_none(room: int, slots: int) -> None:
-    engine = Local(MACHINE, 8, room=lambda peak: room)
-    engine._make_room([finished()])
+@pytest.mark.parametrize(("fitting_runs", "slots"), [(100, 8), (0, 1)])
+def test_there_are_at_most_max_workers_and_at_least_one(fitting_runs: int, slots: int) -> None:
+    engine = LocalEngine(MACHINE, 8, slots_for_peak=lambda peak: fitting_runs)
+    engine._set_slots([finished()])
     assert engine.slots == slots
 
 
-def test_without_being_asked_a_gpu_has_as_many_as_it_is_told() -> None:
-    engine = Local(MACHINE, 3)
-    engine._make_room([finished()])
+def test_without_the_option_a_gpu_has_max_workers() -> None:
+    engine = LocalEngine(MACHINE, 3)
+    engine._set_slots([finished()])
     assert engine.slots == 3
 
 
-def test_a_cpu_cannot_be_filled_so(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_cpu_cannot_be_filled(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "s.yaml").write_text(text)
-    words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--fill-gpu"]
-    assert cli.main(words) == cli.BAD_INPUT
+    arguments = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--fill-gpu"]
+    assert cli.main(arguments) == cli.BAD_INPUT
     assert "--fill-gpu: needs an NVIDIA or AMD GPU. Got the device cpu. Leave it out." in capsys.readouterr().err
 
 
 def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "s.yaml").write_text(text)
-    engines: list[Local] = []
-    monkeypatch.setattr(execute, "choose_device", lambda asked: "cuda:0")
+    engines: list[LocalEngine] = []
+    monkeypatch.setattr(execute, "choose_device", lambda device: "cuda:0")
     monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
     monkeypatch.setattr(
         scheduler, "run_all", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
@@ -72,5 +72,5 @@ def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, m
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--fill-gpu", "--workers", "2"])
     (engine,) = engines
     assert engine.slots == 1
-    engine._make_room([finished()])
+    engine._set_slots([finished()])
     assert engine.slots == 2

@@ -1,4 +1,4 @@
-"""The command on several processes: the records of one, failures told, stopped and gone on with."""
+"""The command on several processes: the same records as on one; failures are reported; a stopped training goes on."""
 
 import hashlib
 import io
@@ -54,12 +54,12 @@ class Faulty:
 '''
 
 
-def launch(suite_file: Path, results: Path, *words: str) -> subprocess.Popen[str]:
+def launch(suite_file: Path, results: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command on two processes of this machine."""
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
     return subprocess.Popen(
-        [*start, "benchmark.py", str(suite_file), "--results", str(results), "--device", "cpu", *words],
+        [*start, "benchmark.py", str(suite_file), "--results", str(results), "--device", "cpu", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -68,7 +68,7 @@ def launch(suite_file: Path, results: Path, *words: str) -> subprocess.Popen[str
     )
 
 
-def written(folder: Path, losses: str, epochs: int = 1) -> Path:
+def write_suite(folder: Path, losses: str, epochs: int = 1) -> Path:
     file = folder / "s.yaml"
     file.write_text(SUITE.replace("LOSSES", losses).replace("EPOCHS", str(epochs)))
     return file
@@ -79,23 +79,23 @@ def every_record(results: Path) -> dict[str, dict[str, Any]]:
     return {path.parent.name: records.read(path) for path in records.all_paths(results)}
 
 
-def test_two_processes_write_the_records_of_one_and_tell_a_failure_of_either(tmp_path: Path) -> None:
+def test_two_processes_write_the_records_of_one_and_report_a_failure_of_either(tmp_path: Path) -> None:
     plugin = tmp_path / "faulty.py"
     plugin.write_text(FAULTY)
     results = tmp_path / "results"
-    process = launch(written(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
+    process = launch(write_suite(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
     output = process.communicate(timeout=240)[0]
     assert process.returncode != 0, output  # a run has failed
-    found = every_record(results)
-    assert found["faulty"]["status"] == "failed"
-    assert found["faulty"]["reason"] == "process 1 of 2: ValueError: a fault of one process"
-    if "nt_xent" not in found:  # the other process did not come back from the exchange that it was in
+    by_loss = every_record(results)
+    assert by_loss["faulty"]["status"] == "failed"
+    assert by_loss["faulty"]["reason"] == "process 1 of 2: ValueError: a fault of one process"
+    if "nt_xent" not in by_loss:  # the other process did not come back from the exchange that it was in
         assert "Start the same command again to go on." in output
-        again = launch(written(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
+        again = launch(write_suite(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
         assert again.communicate(timeout=240)[0]
-        found = every_record(results)
-    there = found["nt_xent"]
-    (run,) = (r for r in suite.read(written(tmp_path, "nt_xent")).runs if r.epochs)
+        by_loss = every_record(results)
+    there = by_loss["nt_xent"]
+    (run,) = (r for r in suite.read(write_suite(tmp_path, "nt_xent")).runs if r.epochs)
     here, curves = Executor(Machine("cpu", "data"))(run)
     assert (there["id"], there["status"], there["protocol"]) == (here["id"], "ok", here["protocol"])
     assert there["resolved"].pop("processes") == 2
@@ -107,7 +107,7 @@ def test_two_processes_write_the_records_of_one_and_tell_a_failure_of_either(tmp
 
 
 def test_a_stopped_training_saves_its_state_on_all_processes_and_goes_on_from_it(tmp_path: Path) -> None:
-    suite_file, results = written(tmp_path, "nt_xent", epochs=60), tmp_path / "results"
+    suite_file, results = write_suite(tmp_path, "nt_xent", epochs=60), tmp_path / "results"
     process = launch(suite_file, results, "--checkpoint-seconds", "0.2")
     end = time.monotonic() + 120
     while saved_step(results) <= LOGGED and process.poll() is None and time.monotonic() < end:
@@ -125,18 +125,18 @@ def test_a_stopped_training_saves_its_state_on_all_processes_and_goes_on_from_it
     assert record["status"] == "ok"
     (path,) = (path for path in records.all_paths(results) if path.parent.name == "nt_xent")
     history = records.read_curves(path)["history"]
-    assert history["loss"][0] == MARK  # as in the state that it went on from
+    assert history["loss"][0] == MARK  # as in the state from which it went on
     assert history["step"][-1] == record["resolved"]["steps"] - 1
 
 
 def test_a_killed_process_ends_the_command_soon_and_without_a_record(tmp_path: Path) -> None:
-    suite_file, results = written(tmp_path, "nt_xent", epochs=2000), tmp_path / "results"
+    suite_file, results = write_suite(tmp_path, "nt_xent", epochs=2000), tmp_path / "results"
     process = launch(suite_file, results, "--checkpoint-seconds", "0.2")
     end = time.monotonic() + 120
     while saved_step(results) == 0 and process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
-    (second,) = _processes(process.pid, "RANK=1")
-    os.kill(second, signal.SIGKILL)
+    (rank1,) = _processes(process.pid, "RANK=1")
+    os.kill(rank1, signal.SIGKILL)
     output = process.communicate(timeout=90)[0]
     assert process.returncode != 0, output
     assert "nt_xent" not in every_record(results)
@@ -145,18 +145,18 @@ def test_a_killed_process_ends_the_command_soon_and_without_a_record(tmp_path: P
 
 def _processes(parent: int, variable: str) -> list[int]:
     """Children of a process that were started with an environment variable of that value."""
-    found = []
+    pids = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
-            ours = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1]) == parent
-            if ours and variable.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
+            is_child = int((path.parent / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            if is_child and variable.encode() in path.read_bytes().split(b"\0"):
+                pids.append(int(path.parent.name))
         except OSError:
             continue
-    return found
+    return pids
 
 
-LOGGED = 20  # steps after which the curves of that training have a point
+LOGGED = 20  # steps after which the curves of this training have a point
 MARK = 42.0
 
 
@@ -167,7 +167,7 @@ def saved_step(results: Path) -> int:
 
 
 def mark(results: Path) -> None:
-    """Change one figure in the state on disk, which then turns up in the record of whoever goes on from it."""
+    """Change one number in the state on disk; it is then in the record of the run that goes on from it."""
     (path,) = results.glob("checkpoints/*.pt")
     state, payload = _state(path), io.BytesIO()
     state["history"]["loss"][0] = MARK
@@ -176,8 +176,8 @@ def mark(results: Path) -> None:
 
 
 def _state(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST:]), weights_only=True)
-    return found
+    state: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST:]), weights_only=True)
+    return state
 
 
 def test_a_process_knows_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,8 +195,8 @@ def test_a_process_knows_its_device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_single_process_of_torchrun_is_a_command_like_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID", raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "8")  # of another program's making
+    monkeypatch.setenv("WORLD_SIZE", "8")  # set by another program
     assert torchrun.processes() == 1
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
     monkeypatch.setenv("WORLD_SIZE", "1")
-    assert not torchrun.started()
+    assert not torchrun.is_distributed()

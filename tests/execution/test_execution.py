@@ -142,17 +142,17 @@ def test_two_commands_on_one_folder_share_the_work(tmp_path: Path, runs: list[Ru
             records.write(tmp_path, runs[0], *other(runs[0]))
             foreign.release(claim)
 
-    counts = scheduler.run_all(tmp_path, runs, InProcess(finish_elsewhere))
-    assert counts.found == 1
-    assert counts.statuses["ok"] == len(runs) - 1
+    outcome = scheduler.run_all(tmp_path, runs, InProcess(finish_elsewhere))
+    assert outcome.done_elsewhere == 1
+    assert outcome.statuses["ok"] == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == []
 
 
 def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path: Path, runs: list[Run]) -> None:
     foreign = Claims(tmp_path)
     assert foreign.take(training_groups.group(runs)[0].id)
-    counts = scheduler.run_all(tmp_path, runs, InProcess(), patience=0.2)
-    assert counts.done == len(runs) - 1
+    outcome = scheduler.run_all(tmp_path, runs, InProcess(), wait_timeout=0.2)
+    assert outcome.done == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == runs[:1]
 
 

@@ -74,16 +74,14 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     started: list[str] = []
     arguments: list[dict[str, Any]] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append("early"))
-    monkeypatch.setattr(
-        scheduler, "run_all", lambda *_, **keywords: (arguments.append(keywords), scheduler.RunCounts())[1]
-    )
-    for options in ([], ["--plain"]):
-        cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *options])
+    monkeypatch.setattr(scheduler, "run_all", lambda *_, **how: (arguments.append(how), scheduler.RunCounts())[1])
+    for words in ([], ["--plain"]):
+        cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
     fast, plain = arguments
-    assert "length" in fast
+    assert "expected_seconds" in fast
     assert fast.get("share", True)
-    assert (plain["share"], "length" in plain) == (False, False)
-    assert started == (["early"] if fork_server.serves("cpu") else [])
+    assert (plain["share"], "expected_seconds" in plain) == (False, False)
+    assert started == (["early"] if fork_server.uses_fork_server("cpu") else [])
     assert fork_server.context("cpu", plain=True).get_start_method() == "spawn"
 
 

@@ -194,8 +194,8 @@ def test_the_state_of_a_training_stays_until_its_last_run_has_its_record(tmp_pat
     state.write_bytes(b"a state")
     executor = Executor(MACHINE)
     for run in shared:
-        cleanup.results(tmp_path, shared)
+        cleanup.remove_leftovers(tmp_path, shared)
         assert state.exists()
         records.write(tmp_path, run, *executor(run.untrained()))
-    cleanup.results(tmp_path, shared)
+    cleanup.remove_leftovers(tmp_path, shared)
     assert not state.exists()

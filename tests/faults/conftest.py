@@ -1,4 +1,4 @@
-"""Runs of a loss that goes wrong as the test asks, and an engine with one worker to execute them."""
+"""Runs of a loss with a fault that the test chooses, and an engine with one worker to execute them."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from cl_semisup import plugins
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution.machine import Machine
 from cl_semisup.suite import suite
 from cl_semisup.suite.run import Run
 
 FAULTY = Path(__file__).with_name("faulty.py")
 SUITE = """\
-question: What can a benchmark bear?
+question: Which faults does a benchmark survive?
 datasets: digits
 encoder: {mlp: {width: 16, layers: 1}}
 losses: {faulty: {fault: FAULT, at: AT, times: TIMES}}
@@ -25,24 +25,24 @@ repetitions: 1
 epochs: 8
 score: knn_top1
 probes: {linear: false}
-"""  # 88 steps, every other one logged
+"""  # 88 steps, every second one logged
 
-Asked = Callable[..., Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.fixture
-def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Asked]:
-    """`asked("kill", at=20, times=1)`: the trained run of a suite whose loss does that."""
+def faulty_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRun]:
+    """`faulty_run("kill", at=20, times=1)`: the trained run of a suite whose loss has this fault."""
     (tmp_path / "faults").mkdir()
     monkeypatch.setenv("FAULTS", str(tmp_path / "faults"))
     outside = dict(plugins._user_files)
     plugins.add(FAULTY)
 
-    def ask(fault: str, at: int = 0, times: int = 1) -> Run:
+    def make(fault: str, at: int = 0, times: int = 1) -> Run:
         text = SUITE.replace("FAULT", fault).replace("AT", str(at)).replace("TIMES", str(times))
         return suite.parse(text, "s.yaml").runs[-1]
 
-    yield ask
+    yield make
     plugins._user_files.clear()
     plugins._user_files.update(outside)
     plugins.load.cache_clear()
@@ -55,14 +55,14 @@ def machine(tmp_path: Path) -> Machine:
 
 
 @pytest.fixture
-def engine(machine: Machine) -> Iterator[Callable[..., Local]]:
-    """`engine(limit)`: one worker, that knows the faulty loss."""
-    made = []
+def engine(machine: Machine) -> Iterator[Callable[..., LocalEngine]]:
+    """`engine(limit)`: one worker, with the faulty loss as a plug-in."""
+    engines = []
 
-    def make(limit: float = math.inf, workers: int = 1) -> Local:
-        made.append(Local(machine, workers, [FAULTY], limit))
-        return made[-1]
+    def make(limit: float = math.inf, workers: int = 1) -> LocalEngine:
+        engines.append(LocalEngine(machine, workers, [FAULTY], limit))
+        return engines[-1]
 
     yield make
-    for local in made:
+    for local in engines:
         local.cancel()

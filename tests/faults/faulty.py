@@ -1,4 +1,4 @@
-"""A loss that goes wrong at one of its calls, as often as asked. Not for use: it shows what a benchmark can bear."""
+"""A loss with a fault at one of its calls, for tests of what a benchmark survives."""
 
 import multiprocessing
 import os
@@ -21,9 +21,9 @@ class Faulty:
 
     Args:
         fault: what happens: the process is killed, asked to stop, or hangs; its parent is asked to stop; the loss or
-            its gradient is no number; memory runs out; the interpreter is told to exit; nothing
-        at: after so many calls
-        times: how often in all, over all processes that share the file named by FAULTS
+            its gradient is not finite; memory runs out; the loss raises SystemExit; nothing
+        at: calls before the fault
+        times: how often in all, over all processes that share the folder named by FAULTS
     """
 
     fault: Literal["kill", "leave", "hang", "sigterm", "nan", "nan_gradient", "memory", "exit", "none"] = "none"
@@ -42,13 +42,13 @@ class Faulty:
                 os.kill(os.getpid(), signal.SIGTERM)
             case "sigterm":
                 os.kill(multiprocessing.parent_process().pid, signal.SIGTERM)
-                time.sleep(1)  # until it has passed the word on
+                time.sleep(1)  # until it has passed the signal on
             case "hang":
                 time.sleep(600)
             case "nan":
                 return loss * float("nan")
             case "nan_gradient":
-                return loss + (z1.sum() * 0).sqrt()  # 0, with an infinite slope
+                return loss + (z1.sum() * 0).sqrt()  # 0, with an infinite gradient
             case "memory":
                 raise torch.OutOfMemoryError("tried to allocate 3 TiB")
             case "exit":
@@ -57,7 +57,7 @@ class Faulty:
 
 
 def _count(name: str) -> int:
-    """How often it was called, over all processes: the length of a file, so that a kill forgets nothing."""
+    """How often it was called, over all processes: the length of a file, which a kill leaves intact."""
     path = Path(os.environ["FAULTS"]) / name
     with open(path, "ab") as file:
         file.write(b".")

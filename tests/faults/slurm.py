@@ -1,4 +1,4 @@
-"""A SLURM of one node, of this machine's own binaries, in a scratch folder: nothing outside it is touched."""
+"""A SLURM cluster of one node, from this machine's binaries, in a scratch folder; it touches nothing else."""
 
 import os
 import shutil
@@ -40,10 +40,10 @@ PartitionName=high Nodes=ALL PriorityTier=2 State=UP
 
 
 def missing() -> str:
-    """Why no SLURM can be started here; "" if one can."""
-    lacking = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
-    if lacking:
-        return f"no SLURM on this machine: {', '.join(lacking)} (Debian: apt-get install slurm-wlm munge)"
+    """Why SLURM cannot be started here; "" if it can."""
+    programs = [name for name in PROGRAMS if not shutil.which(name, path=_path())]
+    if programs:
+        return f"no SLURM on this machine: {', '.join(programs)} (Debian: apt-get install slurm-wlm munge)"
     return "" if os.geteuid() == 0 else "only root can start SLURM's daemons"
 
 
@@ -52,7 +52,7 @@ def _path() -> str:
 
 
 class Slurm:
-    """Two CPUs, a partition `low` and a partition `high`, whose jobs put those of `low` back into the queue."""
+    """Two CPUs and two partitions; jobs of `high` pre-empt those of `low`, which then wait in the queue again."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -83,27 +83,27 @@ class Slurm:
             os.kill(pid, signal.SIGTERM)
             self.until(lambda pid=pid: not Path(f"/proc/{pid}").exists())  # type: ignore[misc]
 
-    def call(self, *words: str) -> str:
-        """What a command of SLURM's prints."""
-        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
-        assert done.returncode == 0, f"{words}: {done.stderr}"
-        return done.stdout
+    def call(self, *command: str) -> str:
+        """What a command of SLURM prints."""
+        process = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
+        assert process.returncode == 0, f"{command}: {process.stderr}"
+        return process.stdout
 
     def start_now(self) -> None:
-        """Spare the jobs that were put back the two minutes for which SLURM lets them lie."""
+        """Start requeued jobs now; SLURM would wait two minutes."""
         for job in self.call("squeue", "--noheader", "--states=PENDING", "--array", "--format=%i").split():
             self.call("scontrol", "update", f"JobId={job}", "StartTime=now")
 
     @staticmethod
-    def until(done: Callable[[], bool], seconds: float = 400.0) -> None:
-        end = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < end, "SLURM takes too long"
+    def until(condition: Callable[[], bool], seconds: float = 400.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, "SLURM takes too long"
             time.sleep(0.2)
 
 
 def _ports() -> list[int]:
-    """Two that nobody listens on."""
+    """Two unused ports."""
     with socket.socket() as one, socket.socket() as other:
         for each in (one, other):
             each.bind(("127.0.0.1", 0))

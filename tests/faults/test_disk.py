@@ -1,4 +1,4 @@
-"""A disk that is full stops a benchmark in words: nothing is torn, and with space it goes on."""
+"""A full disk stops a benchmark with a message: no file is half written, and with space it goes on."""
 
 import hashlib
 import os
@@ -17,38 +17,36 @@ from cl_semisup.suite.run import Run
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.execution.test_execution import InProcess
 
-Asked = Callable[..., Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.fixture
 def small(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB, where the system lets us have one."""
+    """A disk of 64 KiB, if the system lets us mount one."""
     folder = tmp_path / "small"
     folder.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(words, capture_output=True, check=False).returncode:
-        pytest.skip("needs to mount a small disk; test_records.py pretends to have one")
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("needs to mount a small disk; test_records.py has a fake one")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, asked: Asked) -> None:
-    runs = [asked("none", at=at) for at in range(6)]
+def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, faulty_run: MakeRun) -> None:
+    runs = [faulty_run("none", at=at) for at in range(6)]
     with pytest.raises(ResultsError, match=r"No space left on device\. (Free some space|Check the results folder)"):
         scheduler.run_all(small, runs, InProcess())
     done = [records.read(path) for path in records.all_paths(small)]
     assert 0 < len(done) < len(runs)
     assert not list(small.rglob(".tmp-*"))
     subprocess.run(["mount", "-o", "remount,size=4m", str(small)], check=True)
-    outcome = scheduler.run_all(small, scheduler.missing(small, runs), InProcess())
-    assert outcome.statuses == {"ok": len(runs) - len(done)}
+    counts = scheduler.run_all(small, scheduler.missing(small, runs), InProcess())
+    assert counts.statuses == {"ok": len(runs) - len(done)}
     assert scheduler.missing(small, runs) == []
 
 
-def test_a_state_that_finds_no_space_costs_the_state_and_not_the_run(
-    small: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    checkpoint = Checkpoint(small / "states" / "run.pt", interval=0)
+def test_a_full_disk_costs_the_state_and_not_the_run(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    checkpoint = Checkpoint(small / "states" / "run.pt", every=0)
     checkpoint.save({"step": 1, "weights": torch.zeros(10)})
     checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
     assert "no state is kept: No space left on device. The run goes on." in capsys.readouterr().err
@@ -58,9 +56,7 @@ def test_a_state_that_finds_no_space_costs_the_state_and_not_the_run(
     assert [path.name for path in (small / "states").iterdir()] == ["run.pt"]
 
 
-def test_a_state_that_is_damaged_or_a_strangers_is_not_continued(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_or_foreign_state_is_not_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "run.pt"
     checkpoint = Checkpoint(path, interval=0, code_version="me")

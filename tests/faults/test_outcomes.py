@@ -1,4 +1,4 @@
-"""Numbers that are none, memory that runs out, losses that want to leave: each is a record that says so."""
+"""Values that are not finite, memory that runs out, losses that raise SystemExit: each becomes a record."""
 
 from collections.abc import Callable
 
@@ -9,23 +9,23 @@ from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.suite.run import Run
 
-Asked = Callable[..., Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.mark.parametrize(
-    ("fault", "step", "words"),
+    ("fault", "step", "reason"),
     [
         ("nan", 20, "the loss is not finite at step 20, though the projections are"),
         ("nan_gradient", 20, "the loss is not finite at step 21, and neither are the projections"),
         ("nan_gradient", 21, "the gradient of encoder.1.weight and "),
     ],
 )
-def test_a_run_without_numbers_says_at_which_step_whence_and_what_was_last_well(
-    asked: Asked, fault: str, step: int, words: str
+def test_a_diverged_run_names_the_step_the_place_and_the_last_good_values(
+    faulty_run: MakeRun, fault: str, step: int, reason: str
 ) -> None:
-    record, curves = Executor(Machine("cpu", "data"))(asked(fault, at=step, times=1000))
+    record, curves = Executor(Machine("cpu", "data"))(faulty_run(fault, at=step, times=1000))
     assert record["status"] == "diverged"
-    assert record["reason"].startswith(words)
+    assert record["reason"].startswith(reason)
     assert record["resolved"]["diverged_at_step"] in (step, step + 1)
     last = record["resolved"]["last_good"]
     assert last == {name: values[-1] for name, values in curves["history"].items()}
@@ -33,8 +33,8 @@ def test_a_run_without_numbers_says_at_which_step_whence_and_what_was_last_well(
     assert record["scores"] == {}
 
 
-def test_memory_that_runs_out_is_a_failure_with_its_peak(asked: Asked) -> None:
-    record, curves = Executor(Machine("cpu", "data"))(asked("memory", at=5))
+def test_memory_that_runs_out_is_a_failure_with_its_peak(faulty_run: MakeRun) -> None:
+    record, curves = Executor(Machine("cpu", "data"))(faulty_run("memory", at=5))
     assert record["status"] == "failed"
     assert record["reason"].startswith("out of memory (peak ")
     assert record["reason"].endswith("tried to allocate 3 TiB")
@@ -42,21 +42,25 @@ def test_memory_that_runs_out_is_a_failure_with_its_peak(asked: Asked) -> None:
     assert "OutOfMemoryError" in curves["traceback"]
 
 
-def test_memory_that_runs_out_on_a_cpu_is_told_by_torchs_words(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_that_runs_out_on_a_cpu_is_recognised_by_torchs_message(
+    faulty_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run_out(*_: object, **__: object) -> None:
         torch.empty(2**62, dtype=torch.uint8)
 
     monkeypatch.setattr(torch.Tensor, "backward", run_out)
-    record, _ = Executor(Machine("cpu", "data"))(asked("none"))
+    record, _ = Executor(Machine("cpu", "data"))(faulty_run("none"))
     assert record["reason"].startswith("out of memory (peak ")
 
 
-def test_a_loss_that_wants_to_leave_has_failed(asked: Asked) -> None:
-    record, _ = Executor(Machine("cpu", "data"))(asked("exit"))
+def test_a_loss_that_raises_system_exit_has_failed(faulty_run: MakeRun) -> None:
+    record, _ = Executor(Machine("cpu", "data"))(faulty_run("exit"))
     assert (record["status"], record["reason"]) == ("failed", "SystemExit: a loss wants to leave")
 
 
-def test_features_that_are_no_numbers_end_as_diverged(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_features_that_are_not_finite_has_diverged(
+    faulty_run: MakeRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from cl_semisup.training import loop
 
     train = loop.train
@@ -67,7 +71,7 @@ def test_features_that_are_no_numbers_end_as_diverged(asked: Asked, monkeypatch:
             next(parts.model.projector.parameters()).fill_(float("inf"))
 
     monkeypatch.setattr(loop, "train", spoil)
-    record, _ = Executor(Machine("cpu", "data"))(asked("none"))
+    record, _ = Executor(Machine("cpu", "data"))(faulty_run("none"))
     assert record["status"] == "diverged"
     assert record["reason"] == "a feature after training is not finite at step 88"
     assert record["resolved"]["last_good"]["step"] == 87

@@ -1,4 +1,4 @@
-"""A real Ray cluster of several node processes: workers and nodes die, commands are stopped, and records are the same."""
+"""A real Ray cluster of several nodes: workers and nodes die, commands are stopped, and records stay the same."""
 
 import gc
 import os
@@ -21,8 +21,8 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'cl-semisup
 from ray.cluster_utils import Cluster
 
 from cl_semisup.engines import pool, ray_engine
-from cl_semisup.engines.local import Local
-from cl_semisup.engines.ray_engine import Ray
+from cl_semisup.engines.local import LocalEngine
+from cl_semisup.engines.ray_engine import RayEngine
 from cl_semisup.errors import EngineError
 from cl_semisup.execution import data, stop
 from cl_semisup.execution.execute import Executor
@@ -41,12 +41,12 @@ ROOT = Path(__file__).parents[2]
 FAULTY = Path(__file__).with_name("faulty.py")
 TINY = Path(__file__).with_name("tiny.yaml")
 STEPS = 88
-Asked = Callable[..., Run]
+MakeRun = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
 def faults(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where workers count their faults: nodes know it from their start."""
+    """Where workers count their faults; set before nodes start."""
     return tmp_path_factory.mktemp("faults")
 
 
@@ -56,33 +56,33 @@ def cluster(faults: Path) -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FAULTS", str(faults))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # else other tests beside these take all there is
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        patch.setenv("RAY_worker_niceness", "0")  # else tests that run beside these take the whole CPU
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
-            made.add_node(num_cpus=1)
-    yield made
+            cluster.add_node(num_cpus=1)
+    yield cluster
     ray_engine.ray.shutdown()
-    made.shutdown()
+    cluster.shutdown()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
-        del made
+        del cluster
         gc.collect()
 
 
 @pytest.fixture
-def engine(cluster: Cluster, machine: Machine, faults: Path) -> Iterator[Callable[..., Ray]]:
-    """`engine(limit=3)`: the cluster with the faulty loss, whose faults are still to come."""
+def engine(cluster: Cluster, machine: Machine, faults: Path) -> Iterator[Callable[..., RayEngine]]:
+    """`engine(limit=3)`: the cluster, with the faulty loss as a plug-in and no fault counted yet."""
     for file in faults.iterdir():
         file.unlink()
-    made = []
+    engines = []
 
-    def make(**options: Any) -> Ray:
+    def make(**options: Any) -> RayEngine:
         ray_engine.connect(cluster.address)
-        made.append(Ray(machine, Need(1, 0), plugin_files=[FAULTY], **options))
-        return made[-1]
+        engines.append(RayEngine(machine, Need(1, 0), plugin_files=[FAULTY], **options))
+        return engines[-1]
 
     yield make
-    for one in made:
+    for one in engines:
         one.cancel()
 
 
@@ -90,7 +90,7 @@ def calls(faults: Path) -> int:
     return (faults / "calls").stat().st_size if (faults / "calls").exists() else 0
 
 
-def found(results: Path, run: Run) -> dict[str, Any]:
+def comparable(results: Path, run: Run) -> dict[str, Any]:
     """All that must be the same wherever a run was executed."""
     path = records.path_of(results, run)
     return _same(records.read(path), records.read_curves(path))
@@ -105,43 +105,47 @@ def _same(record: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in record.items() if key not in ("cost", "started_at")} | curves
 
 
-def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_state_that_came_home(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], faults: Path
+def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_fetched_state(
+    tmp_path: Path, faulty_run: MakeRun, engine: Callable[..., RayEngine], faults: Path
 ) -> None:
-    run, results = asked("kill", at=30), tmp_path / "results"
+    run, results = faulty_run("kill", at=30), tmp_path / "results"
     assert scheduler.run_all(results, [run], engine()).statuses == {"ok": 1}
     assert STEPS < calls(faults) < STEPS + 25
-    assert found(results, run) == undisturbed(run)
+    assert comparable(results, run) == undisturbed(run)
     assert not list((results / "checkpoints").iterdir())
 
 
-def test_sigterm_brings_states_home_and_the_next_start_goes_on_to_the_bit(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], machine: Machine, faults: Path
+def test_sigterm_fetches_states_and_the_next_start_goes_on_to_the_bit(
+    tmp_path: Path, faulty_run: MakeRun, engine: Callable[..., RayEngine], machine: Machine, faults: Path
 ) -> None:
-    run, results = replace(asked("none"), epochs=40), tmp_path / "results"  # long enough to be stopped on its way
-    object.__setattr__(machine, "checkpoint_seconds", 1e9)  # nothing is saved but for the signal
+    run, results = replace(faulty_run("none"), epochs=40), tmp_path / "results"  # long enough to be stopped on its way
+    object.__setattr__(machine, "checkpoint_seconds", 1e9)  # only the signal makes it save a state
 
-    def stop_it() -> None:
+    def send_sigterm() -> None:
         while calls(faults) < 10:
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=stop_it).start()
+    threading.Thread(target=send_sigterm).start()
     with pytest.raises(stop.Stopped) as stopped:
         scheduler.run_all(results, [run], engine())
     assert stopped.value.exit_code == 143
     assert len(list((results / "checkpoints").iterdir())) == 1
     scheduler.run_all(results, [run], engine())
-    assert 5 * STEPS <= calls(faults) < 5 * STEPS + 10  # its verdict asks for a few values more
-    assert found(results, run) == undisturbed(run)
+    assert 5 * STEPS <= calls(faults) < 5 * STEPS + 10  # its verdict computes a few losses more
+    assert comparable(results, run) == undisturbed(run)
 
 
 def test_a_run_that_takes_too_long_or_kills_every_worker_has_failed(
-    tmp_path: Path, asked: Asked, engine: Callable[..., Ray], machine: Machine, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    faulty_run: MakeRun,
+    engine: Callable[..., RayEngine],
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pool, "ATTEMPTS", 2)
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
     object.__setattr__(machine, "checkpoint_seconds", 1e9)
-    slow, deadly, results = asked("hang"), asked("kill", at=1, times=1000), tmp_path / "results"
+    slow, deadly, results = faulty_run("hang"), faulty_run("kill", at=1, times=1000), tmp_path / "results"
     assert scheduler.run_all(results, [slow], engine(limit=3)).statuses == {"failed": 1}
     assert records.read(records.path_of(results, slow))["reason"] == "took longer than the limit of 3 s"
     assert scheduler.run_all(results, [deadly], engine()).statuses == {"failed": 1}
@@ -177,13 +181,13 @@ def test_code_and_data_reach_workers_without_a_shared_folder(
         return cl_semisup.__file__
 
     assert not Path(ray_engine.ray.get(where.remote())).is_relative_to(ROOT)
-    scheduler.run_all(tmp_path / "results", [run], Ray(machine, Need(0.5, 0)))
-    assert found(tmp_path / "results", run) == expected
+    scheduler.run_all(tmp_path / "results", [run], RayEngine(machine, Need(0.5, 0)))
+    assert comparable(tmp_path / "results", run) == expected
 
 
-def command(*words: str) -> subprocess.Popen[str]:
+def command(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "benchmark.py", *words],
+        [sys.executable, "benchmark.py", *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -197,35 +201,35 @@ def test_ctrl_c_and_a_node_killed_in_the_middle_leave_the_leaderboard_of_the_loc
 ) -> None:
     lost = cluster.add_node(num_cpus=1)
     there, here = tmp_path / "there", tmp_path / "here"
-    words = (str(TINY), "--results", str(there), "--engine", "ray", "--address", cluster.address)
+    arguments = (str(TINY), "--results", str(there), "--engine", "ray", "--address", cluster.address)
 
     def until(count: int, process: subprocess.Popen[str]) -> None:
         while len(list(records.all_paths(there))) < count and process.poll() is None:
             time.sleep(0.1)
 
-    process = command(*words)
+    process = command(*arguments)
     until(1, process)
     os.killpg(process.pid, signal.SIGINT)
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 130, output
     assert "Traceback" not in output
     before = len(list(records.all_paths(there)))
-    process = command(*words)
+    process = command(*arguments)
     until(before + 2, process)
-    cluster.remove_node(lost, allow_graceful=False)  # as hard as it gets: SIGKILL
+    cluster.remove_node(lost, allow_graceful=False)  # by SIGKILL
     output = process.communicate(timeout=400)[0]
     assert process.returncode == 0, output
-    scheduler.run_all(here, list(suite.read(TINY).runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(suite.read(TINY).runs), LocalEngine(Machine("cpu", "data"), 2))
     report = command("report", str(TINY), "--results", str(here))
     assert report.wait(60) == 0, report.communicate()[0]
     assert table(there) == table(here)
     for run in suite.read(TINY).runs:
-        assert found(there, run) == found(here, run)
+        assert comparable(there, run) == comparable(here, run)
 
 
 def test_a_need_that_no_node_can_meet_is_refused_at_once(tmp_path: Path, cluster: Cluster) -> None:
-    words = (str(TINY), "--results", str(tmp_path), "--engine", "ray", "--address", cluster.address)
-    process = command(*words, "--run-cpus", "2")
+    arguments = (str(TINY), "--results", str(tmp_path), "--engine", "ray", "--address", cluster.address)
+    process = command(*arguments, "--run-cpus", "2")
     output = process.communicate(timeout=200)[0]
     assert process.returncode == 2, output
     rule = (
@@ -234,14 +238,14 @@ def test_a_need_that_no_node_can_meet_is_refused_at_once(tmp_path: Path, cluster
     assert rule in output
 
 
-def test_an_address_where_nobody_listens_is_told_at_once() -> None:
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
     with pytest.raises(EngineError, match=r"--address: no Ray cluster can be used. Got '127.0.0.1:1': .*refused"):
         ray_engine.connect("127.0.0.1:1")
 
 
-def test_room_is_counted_node_by_node() -> None:
+def test_slots_are_counted_node_by_node() -> None:
     nodes = [{"Resources": {"CPU": 4.0, "GPU": 1.0}}, {"Resources": {"CPU": 16.0}}]
-    assert ray_engine.room(nodes, Need(1, 0)) == 20
-    assert ray_engine.room(nodes, Need(1, 0.25)) == 4
-    assert ray_engine.room(nodes, Need(0.1, 0.1)) == 10
-    assert ray_engine.room(nodes, Need(1, 2)) == 0
+    assert ray_engine.count_slots(nodes, Need(1, 0)) == 20
+    assert ray_engine.count_slots(nodes, Need(1, 0.25)) == 4
+    assert ray_engine.count_slots(nodes, Need(0.1, 0.1)) == 10
+    assert ray_engine.count_slots(nodes, Need(1, 2)) == 0

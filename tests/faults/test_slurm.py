@@ -1,4 +1,4 @@
-"""The printed batch script on a real SLURM: its tasks share the work, are pre-empted, queue again and go on."""
+"""The batch script on a real SLURM: its tasks share the work, are pre-empted, wait in the queue and go on."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup.engines.local import Local
+from cl_semisup.engines.local import LocalEngine
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
@@ -21,10 +21,10 @@ TINY = Path(__file__).with_name("tiny.yaml")
 
 @pytest.mark.timeout(900)  # a few minutes of waiting, some of processing
 @pytest.mark.skipif(bool(slurm.missing()), reason=slurm.missing())
-def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine(tmp_path: Path) -> None:
+def test_pre_empted_tasks_go_on_and_the_leaderboard_is_that_of_one_machine(tmp_path: Path) -> None:
     there, here, batch = tmp_path / "there", tmp_path / "here", tmp_path / "array.sh"
-    words = [sys.executable, "benchmark.py", str(TINY), "--results", str(there), "--workers", "2", "--print-sbatch"]
-    batch.write_text(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+    command = [sys.executable, "benchmark.py", str(TINY), "--results", str(there), "--workers", "2", "--print-sbatch"]
+    batch.write_text(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
     def done() -> int:
         return len(list(records.all_paths(there)))
@@ -47,7 +47,7 @@ def test_pre_empted_tasks_queue_again_and_the_leaderboard_is_that_of_one_machine
     for log in (there / "tiny").glob("slurm-*.log"):
         assert "DUE TO PREEMPTION" in log.read_text()
         assert "Stopped by SIGTERM. Finished runs are kept" in log.read_text()
-    scheduler.run_all(here, list(runs), Local(Machine("cpu", "data"), 2))
+    scheduler.run_all(here, list(runs), LocalEngine(Machine("cpu", "data"), 2))
     report = [sys.executable, "benchmark.py", "report", str(TINY), "--results", str(here)]
     subprocess.run(report, cwd=ROOT, check=True, capture_output=True)
     assert table(there) == table(here)

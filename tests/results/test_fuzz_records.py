@@ -86,12 +86,13 @@ def tampered(draw: Callable[..., Any]) -> Callable[[dict[str, Any]], None]:
     return tamper
 
 
-def read_all(results: Path, suite: Suite) -> None:
-    """Everything in the package that reads records, except plots."""
-    scheduler.missing(results, suite.runs, "stale")
-    for record in records.read_all(results, suite.runs).values():
-        progress.line(record)
-    leaderboard.boards(gather(results, suite.runs), "linear_top1", "nt_xent")
+def read_all(results: Path, chosen: Suite) -> None:
+    """What reads records anywhere in the package, but for drawing."""
+    scheduler.missing(results, chosen.runs, "stale")
+    for record in records.read_all(results, chosen.runs).values():
+        progress.format_record(record)
+    gathered = gather(results, chosen.runs)
+    leaderboard.boards(gathered, "linear_top1", "nt_xent")
 
 
 @fuzz

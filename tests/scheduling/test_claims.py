@@ -1,4 +1,4 @@
-"""Leases: one holder each, whatever the file system; a crashed holder's is free again, a live one's never."""
+"""A lease has one holder, on any file system; it is free again after its holder crashed, and never before."""
 
 import errno
 import fcntl
@@ -15,7 +15,7 @@ from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite.suite import Suite
 from tests.execution.test_execution import InProcess
 
-ELSEWHERE = "another-machine/1 4711"
+OTHER_HOST = "another-machine/1 4711"
 
 
 @pytest.fixture(autouse=True)
@@ -49,35 +49,35 @@ def test_a_claim_has_one_holder_and_leaves_nothing(tmp_path: Path) -> None:
 def test_many_at_once_over_leases_left_by_a_crash_give_every_one_to_one(tmp_path: Path) -> None:
     names = [f"run{i}" for i in range(40)]
     for name in names[::2]:
-        lease(tmp_path, name, f"{claims.place()} {2**22 + 1}")  # above the largest process number of Linux
-    everybody = [Claims(tmp_path) for _ in range(8)]
-    with ThreadPoolExecutor(len(everybody)) as pool:
-        taken = list(pool.map(lambda one: [name for name in names if one.take(name)], everybody))
+        lease(tmp_path, name, f"{claims.host_id()} {2**22 + 1}")  # above the largest process number of Linux
+    claimants = [Claims(tmp_path) for _ in range(8)]
+    with ThreadPoolExecutor(len(claimants)) as pool:
+        taken = list(pool.map(lambda one: [name for name in names if one.take(name)], claimants))
     assert sorted(name for some in taken for name in some) == sorted(names)
-    for one in everybody:
+    for one in claimants:
         one.release_all()
     assert not list((tmp_path / "claims").iterdir())
 
 
-def test_a_lease_of_another_machine_is_free_when_its_heart_stops_and_not_before(
+def test_a_lease_of_another_machine_is_free_when_its_heartbeats_stop_and_not_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.02)
-    path, waiting = lease(tmp_path, "x", ELSEWHERE), Claims(tmp_path)
-    ends = time.monotonic() + 20 * 0.02  # more than three times what a silent holder is given
-    while time.monotonic() < ends:
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.02)
+    path, waiting = lease(tmp_path, "x", OTHER_HOST), Claims(tmp_path)
+    deadline = time.monotonic() + 20 * 0.02  # more than three times the time after which a holder counts as gone
+    while time.monotonic() < deadline:
         path.touch()
         assert not waiting.take("x")
         time.sleep(0.02)
-    silent = time.monotonic()
+    last_heartbeat = time.monotonic()
     while not waiting.take("x"):
         time.sleep(0.005)
-    assert time.monotonic() - silent >= claims.MISSED * 0.02 - 0.02
+    assert time.monotonic() - last_heartbeat >= claims.MAX_MISSED_HEARTBEATS * 0.02 - 0.02
     assert not Claims(tmp_path).take("x")
 
 
-def test_a_lease_that_says_nothing_of_its_holder_is_judged_by_its_heart(tmp_path: Path) -> None:
-    lease(tmp_path, "x", "")  # its holder is just about to write, or found no space for it
+def test_a_lease_that_names_no_holder_is_judged_by_its_heartbeats(tmp_path: Path) -> None:
+    lease(tmp_path, "x", "")  # its holder has not written yet, or found no space
     assert not Claims(tmp_path).take("x")
 
 
@@ -85,13 +85,13 @@ def test_a_holder_that_slept_takes_nothing_from_its_successor(tmp_path: Path, mo
     sleeper, successor, third = Claims(tmp_path), Claims(tmp_path), Claims(tmp_path)
     assert sleeper.take("x")
     assert not successor.take("x")
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.0)
     time.sleep(0.001)
     assert successor.take("x")
     monkeypatch.undo()
     sleeper.release("x")
     assert [path.name for path in (tmp_path / "claims").iterdir()] == ["x.1.lease"]
-    assert third.take("x")  # the slept holder has done the work: who comes now finds its record
+    assert third.take("x")  # the first holder has done the work: its record is there
     third.release("x")
     successor.release("x")
     assert not list((tmp_path / "claims").iterdir())
@@ -100,20 +100,20 @@ def test_a_holder_that_slept_takes_nothing_from_its_successor(tmp_path: Path, mo
 def test_a_command_keeps_its_leases_alive_while_it_works(
     tmp_path: Path, parse: Any, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "BEAT_SECONDS", 0.0)
-    asked: Suite = parse(text)
-    seen = []
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.0)
+    suite: Suite = parse(text)
+    mtimes = []
 
     class Slow(InProcess):
         def results(self, seconds: float) -> Any:
             (path,) = (tmp_path / "claims").iterdir()
-            seen.append(path.stat().st_mtime_ns)
+            mtimes.append(path.stat().st_mtime_ns)
             time.sleep(0.01)
-            return super().results(seconds) if len(seen) == 3 else []
+            return super().results(seconds) if len(mtimes) == 3 else []
 
-    outcome = scheduler.run_all(tmp_path, list(asked.runs[:1]), Slow())
-    assert outcome.done == 1
-    assert len(set(seen)) == 3
+    counts = scheduler.run_all(tmp_path, list(suite.runs[:1]), Slow())
+    assert counts.done == 1
+    assert len(set(mtimes)) == 3
 
 
 def test_a_folder_that_takes_no_leases_is_told(tmp_path: Path) -> None:
