@@ -255,6 +255,7 @@ def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
     """The main function of every rank but 0: take part in trainings until rank 0 says stop. It ignores signals."""
     from cl_semisup import plugins
     from cl_semisup.training.checkpoint import Preempted
+    from cl_semisup.training.exchange import ProcessLost
 
     for path in plugin_files:
         plugins.add(path)

@@ -90,7 +90,7 @@ class _Trial:
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
 
-        from cl_semisup.execution.data import ProbeDatasets
+        from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
         from cl_semisup.execution.machine import Machine
         from cl_semisup.execution.trainer import Trainer, kernel_context
 
