@@ -106,7 +106,7 @@ class Executor:
         visible_labels = torch.from_numpy(drawn.visible_labels).to(self.device)
         trained = Trainer(asked, self.machine, self.probed, self.leave, self.together)
         with way(self.machine):
-            trained.train(part(data, drawn.kept), visible_labels)
+            trained.train(part(data, drawn.indices), visible_labels)
 
     def data(self, run: Run) -> Data:
         key = repr(run.dataset)
@@ -150,7 +150,7 @@ class _Attempt:
         """Train, unless that is done, and evaluate; every finding is kept as soon as it is known."""
         run = self.run
         drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-        visible_labels, data = torch.from_numpy(drawn.visible_labels).to(self.device), part(data, drawn.kept)
+        visible_labels, data = torch.from_numpy(drawn.visible_labels).to(self.device), part(data, drawn.indices)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
         self.resolved |= {"label_set": drawn.fingerprint, "labelled_images": int((visible_labels >= 0).sum())}

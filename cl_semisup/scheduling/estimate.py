@@ -104,8 +104,8 @@ class _Trial:
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(read, data_dir=suite.data_dir)
         data = place(images_of(run.dataset), torch.device(device))
-        kept = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
-        self.run, self.images, self.tests = run, len(kept), len(data.test_images)
+        indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).indices
+        self.run, self.images, self.tests = run, len(indices), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)
         trained = Trainer(training_groups.single_run(run), self.machine, Probed(images_of))
         self.device, self.precision = trained.device, trained.precision

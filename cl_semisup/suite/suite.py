@@ -353,7 +353,7 @@ class _CellCheck:
         key = repr(run)
         if key not in self.kept:
             drawn = (labels.of_run(facts.labels(), {**run, "repetition": n}) for n in range(self.repetitions))
-            self.kept[key] = min(len(each.kept) for each in drawn)
+            self.kept[key] = min(len(each.indices) for each in drawn)
         return self.kept[key]
 
     def _facts(self, option: Option) -> Facts | None:

@@ -107,7 +107,7 @@ def test_runs_of_a_training_keep_the_same_images(shared: list[Run], imbalance: d
     true = plugins.load("datasets", "digits")().load(Path()).train_labels
     runs = [replace(run, imbalance=imbalance) for run in shared]
     assert len(group(runs)) == 1
-    kept = [labels.of_run(true, run.as_dict()).kept.tolist() for run in runs]
+    kept = [labels.of_run(true, run.as_dict()).indices.tolist() for run in runs]
     assert all(images == kept[0] for images in kept)
     assert len(kept[0]) < len(true) or imbalance is None
 
