@@ -20,7 +20,7 @@ from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, Probed
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
-from cl_semisup.native import blocks, head
+from cl_semisup.native import blocks
 from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Projector, Schedule
@@ -106,7 +106,7 @@ class Trainer:
                 if not out_of_memory(error) or too_small or exchange.size() > 1:  # the other processes wait
                     raise
                 traceback.clear_frames(error.__traceback__)  # they hold the tensors of the step
-                trial = self.views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
+                trial = self.views(data).normalize(data.train_images[:TRIAL_IMAGES].to(self.device))
                 if not divisible(model.encoder, trial):
                     raise
             chunks *= 2
@@ -156,7 +156,7 @@ class Trainer:
             "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
-        if native.library():
+        if native.active():
             self.resolved["native"] = True
         if exchange.size() > 1:
             self.resolved["processes"] = exchange.size()
@@ -172,8 +172,7 @@ class Trainer:
             visible_labels=visible_labels,
             seed_key=self.seed_key,
             history=self.history,
-            encode=self.faster(model.encoder),
-            project=self.faster_head(model.projector),
+            encode=self.fast_encoder(model.encoder),
         )
         autocast = torch.bfloat16 if self.precision == "bfloat16" else None
         checkpoint = self._checkpoint()
@@ -194,15 +193,12 @@ class Trainer:
         self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.asked.runs)
 
-    def faster(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-        """The encoder in another form for the steps of training, if this machine has one for it."""
+    def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+        """What encodes a batch in training: compiled code, kernels in C, or the encoder itself."""
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
-        return blocks.fused(encoder) if _alone() else None
-
-    def faster_head(self, projector: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-        """The same for the projector."""
-        return head.fused(projector) if _alone() else None
+        # With several processes batch norm must synchronise, which the kernels in C cannot.
+        return blocks.fast_encoder(encoder) if exchange.size() == 1 else encoder
 
     @torch.no_grad()
     def _embed(self, data: Data, visible_labels: Tensor) -> Features:
@@ -219,7 +215,7 @@ class Trainer:
             return torch.cat([f for f, _ in chunks]), torch.cat([p for _, p in chunks])
 
         def plain(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
-            return outputs(images, lambda x, _: views.plain(x), model)
+            return outputs(images, lambda x, _: views.normalize(x), model)
 
         def untrained(images: Tensor) -> Tensor:
             first = self._first(data)
@@ -266,7 +262,7 @@ class Trainer:
         machine = self.machine
         made_by = f"{protocol.VERSION} {pieces} {torch.__version__} {self.device.type} {machine.threads}"
         made_by += f" {machine.channels_last} {machine.compile} {machine.plain}"  # which move the last digits too
-        made_by += f" {native.library() is not None}"
+        made_by += f" {native.active()}"
         kind = Checkpoint if exchange.size() == 1 else SharedCheckpoint
         return kind(machine.checkpoint_path(self.asked), machine.checkpoint_seconds, made_by, self.leave)
 
@@ -302,11 +298,6 @@ def one_tensor_at_a_time(optimizer: torch.optim.Optimizer) -> None:
     """Without fused or multi-tensor calls."""
     for group in optimizer.param_groups:
         group |= {"fused": False, "foreach": False}
-
-
-def _alone() -> bool:
-    """Or batch norm joins the shards of all processes, which kernels do not."""
-    return exchange.size() == 1
 
 
 def synchronize(device: torch.device) -> None:

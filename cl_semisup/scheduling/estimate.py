@@ -111,8 +111,7 @@ class _Trial:
         self.device, self.precision = trained.device, trained.precision
         self.model, self.views = trained.build(data)[1], trained.views(data)
         with way(self.machine):
-            self.encode = trained.faster(self.model.encoder) or self.model.encoder
-            self.project = trained.faster_head(self.model.projector) or self.model.projector
+            self.encode = trained.fast_encoder(self.model.encoder)
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
 
     def seconds(self) -> Seconds:
@@ -155,5 +154,5 @@ class _Trial:
 
         both = torch.cat([self.views(self.batch, 2 * number), self.views(self.batch, 2 * number + 1)])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            projections = self.project(self.encode(both))
+            projections = self.model.projector(self.encode(both))
         projections.float().square().mean().backward()

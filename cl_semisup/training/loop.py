@@ -58,7 +58,7 @@ class TrainingSetup:
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
         seed_key: (data set, repetition), the start of every seed. The loss is no part of it: differences between
             losses are paired
-        encode, project: encoder and projector in a faster form, if there is one
+        encode: the encoder in a faster form, if there is one
     """
 
     model: Model
@@ -70,7 +70,6 @@ class TrainingSetup:
     seed_key: tuple[object, ...]
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
-    project: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
@@ -94,7 +93,6 @@ def train(
     model, device, asked = setup.model, setup.visible_labels.device, asks(setup.loss)
     begin(model, setup.loss)
     encode = Chunks(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
-    project = model.projector if setup.project is None else setup.project
     steps_per_epoch = len(setup.images) // batch_size
     steps = epochs * steps_per_epoch
     log_every = max(1, steps // LOGGED_POINTS)
@@ -112,7 +110,7 @@ def train(
 
     def forward(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
-        return features, project(features)
+        return features, model.projector(features)
 
     model.train()
     for step in range(first, steps):
