@@ -183,7 +183,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("eps of the normalisation too large", "function")
 def _(stack: ExitStack) -> None:
-    stack.enter_context(patch("cl_semisup.contrast.EPS", 1e-2))
+    stack.enter_context(patch("cl_semisup.contrast.pairs.EPS", 1e-2))
 
 
 @fault("prototypes not orthonormal", "function")
@@ -216,7 +216,7 @@ def _(stack: ExitStack) -> None:
 
     def wrong(true: np.ndarray, asked: Any, *rest: Any, **more: Any) -> Any:
         drawn = right(true, asked, *rest, **more)
-        return replace(drawn, visible_labels=np.asarray(true)[drawn.kept])
+        return replace(drawn, visible_labels=np.asarray(true)[drawn.indices])
 
     stack.enter_context(patch.object(labels, "of_run", wrong))
 

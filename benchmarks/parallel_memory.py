@@ -57,7 +57,7 @@ def plan(encoder: str, batch: int, processes: int) -> dict[str, float]:
         "views": 2 * 4 * total * pixels / GIB,  # one by one and joined
         "features, projections and gradients": 2 * 4 * total * (model.feature_dim + model.dim) / GIB,
         "similarities, whole": 3 * 4 * total**2 / GIB,  # logits, their exponents, a gradient
-        "similarities, in chunks": 3 * 4 * min(chunked.CHUNK, total**2) / GIB,
+        "similarities, in chunks": 3 * 4 * min(chunked.CHUNK_ENTRIES, total**2) / GIB,
     }
 
 

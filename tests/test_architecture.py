@@ -38,7 +38,7 @@ MAY_IMPORT = {
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
 TORCH_FREE_ROOMS = {"errors", "seeds", "plugins", "config", "suite", "results", "report"}
-TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py"}
+TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
 
 
 def _files() -> list[Path]:

@@ -1,4 +1,4 @@
-"""The vocabulary of contrastive losses: unit rows, identities, pairs of views, sums in log space, prototypes."""
+"""What contrastive losses share: unit rows, identities, pairs of views, sums in log space, prototypes."""
 
 from cl_semisup.contrast.pairs import (
     EPS,

@@ -1,7 +1,7 @@
 """Sums over all pairs of a large batch, a chunk of rows at a time: memory O(n * chunk) where the matrix takes O(n^2).
 
-Nothing of the (n, m) matrix is kept for the backward pass, which makes each chunk again as softmax weights: one matrix
-product more than the dense way. Value and gradient are the same but for rounding.
+The backward pass computes each chunk of the (n, m) matrix again, as softmax weights: one matrix product more than with
+the whole matrix. Value and gradient are the same up to rounding.
 """
 
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-WHOLE = 2**24  # entries of a similarity matrix that is made whole, e.g. both views of 2,048 images; 64 MiB in float32
-CHUNK = 2**22  # entries that are made at once of a larger one
+MAX_ENTRIES = 2**24  # of a matrix that is made whole, e.g. both views of 2,048 images; 64 MiB in float32
+CHUNK_ENTRIES = 2**22  # of a larger matrix at a time
 _dense = ContextVar("dense", default=False)
 
 
 @contextmanager
 def dense() -> Iterator[None]:
-    """Within, every matrix is made whole, however large, and its derivative is torch's own."""
+    """Within, every matrix is made whole, however large, and torch differentiates it."""
     before = _dense.set(True)
     try:
         yield
@@ -35,61 +35,61 @@ def is_dense() -> bool:
 
 def too_large(rows: int, columns: int) -> bool:
     """Is a similarity matrix of this size better not made whole?"""
-    return rows * columns > WHOLE and not is_dense()
+    return rows * columns > MAX_ENTRIES and not is_dense()
 
 
 def log_sum(
-    x: Tensor, y: Tensor, temperature: float, x_number: Tensor | None = None, y_number: Tensor | None = None
+    x: Tensor, y: Tensor, temperature: float, x_ids: Tensor | None = None, y_ids: Tensor | None = None
 ) -> Tensor:
-    """(n,) log sum_b exp(<x_a, y_b> / t) over the rows b whose number is another than a's; -inf where there is none.
+    """(n,) log sum_b exp(<x_a, y_b> / t) over the rows b whose id differs from a's; -inf where there is none.
 
     Args:
         x, y: (n, D) and (m, D)
-        x_number, y_number: (n,) and (m,) int64; None means that every row of y counts
+        x_ids, y_ids: (n,) and (m,) int64; None means that every row of y counts
     """
-    found: Tensor = _LogSum.apply(x, y, temperature, x_number, y_number)
-    return found
+    total: Tensor = _LogSum.apply(x, y, temperature, x_ids, y_ids)
+    return total
 
 
 class _LogSum(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, temperature: float, x_number: Tensor | None, y_number: Tensor | None
+        ctx: Any, x: Tensor, y: Tensor, temperature: float, x_ids: Tensor | None, y_ids: Tensor | None
     ) -> Tensor:
         total = torch.empty(len(x), dtype=x.dtype, device=x.device)
         for rows in _chunks(x, y):
-            total[rows] = _logits(x, y, temperature, x_number, y_number, rows).logsumexp(dim=1)
-        ctx.save_for_backward(x, y, x_number, y_number, total)
+            total[rows] = _logits(x, y, temperature, x_ids, y_ids, rows).logsumexp(dim=1)
+        ctx.save_for_backward(x, y, x_ids, y_ids, total)
         ctx.temperature = temperature
         return total
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
-        x, y, x_number, y_number, total = ctx.saved_tensors
-        x_slope, y_slope = torch.empty_like(x), torch.zeros_like(y)
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        x, y, x_ids, y_ids, total = ctx.saved_tensors
+        x_grad, y_grad = torch.empty_like(x), torch.zeros_like(y)
         for rows in _chunks(x, y):
             some = torch.isfinite(total[rows])  # an empty row has no gradient
-            logits = _logits(x, y, ctx.temperature, x_number, y_number, rows)
+            logits = _logits(x, y, ctx.temperature, x_ids, y_ids, rows)
             weights = (logits - torch.where(some, total[rows], 0.0)[:, None]).exp_()
-            weights *= (torch.where(some, slope[rows], 0.0) / ctx.temperature)[:, None]
+            weights *= (torch.where(some, grad[rows], 0.0) / ctx.temperature)[:, None]
             with torch.autocast(x.device.type, enabled=False):
-                x_slope[rows] = weights @ y
-                y_slope.addmm_(weights.T, x[rows])
-        return x_slope, y_slope, None, None, None
+                x_grad[rows] = weights @ y
+                y_grad.addmm_(weights.T, x[rows])
+        return x_grad, y_grad, None, None, None
 
 
 def _logits(
-    x: Tensor, y: Tensor, temperature: float, x_number: Tensor | None, y_number: Tensor | None, rows: slice
+    x: Tensor, y: Tensor, temperature: float, x_ids: Tensor | None, y_ids: Tensor | None, rows: slice
 ) -> Tensor:
     """(chunk, m), -inf where a pair does not count."""
     with torch.autocast(x.device.type, enabled=False):
         logits = x[rows] @ y.T / temperature
-    if x_number is not None and y_number is not None:
-        logits.masked_fill_(x_number[rows, None] == y_number[None, :], -torch.inf)
+    if x_ids is not None and y_ids is not None:
+        logits.masked_fill_(x_ids[rows, None] == y_ids[None, :], -torch.inf)
     return logits
 
 
 def _chunks(x: Tensor, y: Tensor) -> Iterator[slice]:
-    size = max(1, CHUNK // len(y))
+    size = max(1, CHUNK_ENTRIES // len(y))
     return (slice(first, first + size) for first in range(0, len(x), size))

@@ -1,6 +1,6 @@
-"""Directions for classes to be drawn towards: C unit vectors in D dimensions, drawn from a generator.
+"""Fixed targets of classes: C random unit vectors in D dimensions.
 
-Orthonormal rows need C <= D, a simplex C <= D + 1; independent random directions are there for any C and D.
+Orthonormal rows need C <= D, a simplex needs C <= D + 1; independent random directions exist for any C and D.
 """
 
 import torch
@@ -11,7 +11,7 @@ from cl_semisup.errors import InputError
 
 
 def orthonormal(classes: int, dim: int, generator: torch.Generator, what: str) -> Tensor:
-    """(C, D) orthonormal rows, uniform among all such frames. `what` asks for them, for the message when C > D."""
+    """(C, D) orthonormal rows, uniform among all such frames. InputError, which names `what`, if C > D."""
     if classes > dim:
         rule = "orthonormal prototypes need at least as many dimensions as classes"
         remedy = f"Set projector dim >= {classes}, or prototypes: simplex_etf (dim >= {classes - 1}) or random_unit"
@@ -20,9 +20,9 @@ def orthonormal(classes: int, dim: int, generator: torch.Generator, what: str) -
 
 
 def simplex(classes: int, dim: int, generator: torch.Generator, what: str, instead: str = "") -> Tensor:
-    """(C, D) corners of a regular simplex about 0, turned at random: unit rows with pairwise cosine -1 / (C - 1).
+    """(C, D) corners of a randomly rotated regular simplex about 0: unit rows with pairwise cosine -1 / (C - 1).
 
-    `instead` is what the message for C > D + 1 offers beside more dimensions. A single class gets a random direction.
+    A single class gets a random direction. InputError, which names `what` and the remedy `instead`, if C > D + 1.
     """
     if classes > dim + 1:
         rule = "a simplex of C points needs at least C - 1 dimensions"
@@ -30,10 +30,10 @@ def simplex(classes: int, dim: int, generator: torch.Generator, what: str, inste
         raise InputError(f"{what}: {rule}. Got classes={classes}, dim={dim}. {remedy}.")
     if classes == 1:
         return random_unit(classes, dim, generator)
-    # The centred unit vectors of C dimensions span C - 1: write them in a basis of that span, then turn it into D.
+    # The centred unit vectors of C dimensions span C - 1 dimensions: use a basis of that span, then map it into D.
     centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
-    spanned = torch.linalg.eigh(centred).eigenvectors[:, 1:]  # (C, C-1); eigenvalue 0 comes first
-    corners = spanned / spanned.norm(dim=1, keepdim=True)
+    coordinates = torch.linalg.eigh(centred).eigenvectors[:, 1:]  # (C, C-1); eigenvalue 0 comes first
+    corners = coordinates / coordinates.norm(dim=1, keepdim=True)
     return (corners @ _frame(classes - 1, dim, generator).double()).float()
 
 

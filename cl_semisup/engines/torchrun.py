@@ -234,6 +234,7 @@ class TorchrunEngine:
             self._done.put(error)
 
     def _train(self, execute: Any, training: TrainingGroup) -> RunResults:
+        from cl_semisup.training.exchange import ProcessLost
 
         if not training.runs[0].epochs:  # nothing is trained, so the other ranks are not needed
             return execute.run_group(training)

@@ -122,7 +122,7 @@ class Executor:
 def _training_data(run: Run, data: Data, device: torch.device) -> tuple[Data, Tensor, str]:
     """The data set with the run's training images, their visible labels (M,), and the fingerprint of this draw."""
     drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-    return subset(data, drawn.kept), torch.from_numpy(drawn.visible_labels).to(device), drawn.fingerprint
+    return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), drawn.fingerprint
 
 
 def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:

@@ -20,7 +20,7 @@ from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
-from cl_semisup.native import blocks, head
+from cl_semisup.native import blocks
 from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Projector, Schedule
@@ -107,7 +107,7 @@ class Trainer:
                 if too_many or not is_out_of_memory(error):
                     raise
                 traceback.clear_frames(error.__traceback__)  # they refer to the tensors of the step
-                trial = self.views(data).plain(data.train_images[:TRIAL_IMAGES].to(self.device))
+                trial = self.views(data).normalize(data.train_images[:TRIAL_IMAGES].to(self.device))
                 if not can_be_chunked(model.encoder, trial):
                     raise
             chunks *= 2
@@ -155,7 +155,7 @@ class Trainer:
             "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
-        if native.library():
+        if native.active():
             self.resolved["native"] = True
         if exchange.world_size() > 1:
             self.resolved["processes"] = exchange.world_size()
@@ -171,8 +171,7 @@ class Trainer:
             visible_labels=visible_labels,
             seed_key=self.seed_key,
             history=self.history,
-            encode=self.faster(model.encoder),
-            project=self.faster_head(model.projector),
+            encode=self.fast_encoder(model.encoder),
         )
         checkpoint = self._checkpoint()
         if self.machine.plain:
@@ -192,15 +191,12 @@ class Trainer:
         self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.group.runs)
 
-    def faster(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-        """The encoder in another form for the steps of training, if this machine has one for it."""
+    def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
+        """What encodes a batch in training: compiled code, kernels in C, or the encoder itself."""
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
-        return blocks.fused(encoder) if _alone() else None
-
-    def faster_head(self, projector: torch.nn.Module) -> Callable[[Tensor], Tensor] | None:
-        """The same for the projector."""
-        return head.fused(projector) if _alone() else None
+        # With several processes batch norm must synchronise, which the kernels in C cannot.
+        return blocks.fast_encoder(encoder) if exchange.world_size() == 1 else encoder
 
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
@@ -217,7 +213,7 @@ class Trainer:
             return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
 
         def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
-            return outputs(images, lambda x, _: views.plain(x), model)
+            return outputs(images, lambda x, _: views.normalize(x), model)
 
         def untrained(images: Tensor) -> Tensor:
             return not_augmented(images, self._initial_model(data).eval())[0]
@@ -262,7 +258,7 @@ class Trainer:
         plugin_versions = {name: v for name, v in versions.items() if not name.startswith("evaluation.")}
         code_version = f"{protocol.VERSION} {plugin_versions} {torch.__version__} {self.device.type} {machine.threads}"
         # fast paths move the last digits
-        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.library() is not None}"
+        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()}"
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
         path = machine.checkpoint_path(self.group)
         return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop)
@@ -298,11 +294,6 @@ def disable_fused_steps(optimizer: torch.optim.Optimizer) -> None:
     """Have the optimizer update one tensor at a time."""
     for group in optimizer.param_groups:
         group |= {"fused": False, "foreach": False}
-
-
-def _alone() -> bool:
-    """Whether this is the only process. With several, batch norm must be synchronized, which the C kernels cannot."""
-    return exchange.world_size() == 1
 
 
 def synchronize(device: torch.device) -> None:

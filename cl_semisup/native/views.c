@@ -1,51 +1,56 @@
-/* Random views of a batch of pictures, from numbers that were drawn before: what `views.py` says in operations on the whole
- * batch, done picture by picture while it is in the cache.
+/* Random views of a batch of images from random numbers that were drawn before. `views.py` has the same in operations of torch
+ * on the whole batch; here each image is done while it is in the cache.
  *
- * Pictures are (channels, h, w) here; a random number of a picture is one of a row of n, and rows come in the order in which
- * `views.py` draws them.
+ * Images are (channels, h, w). Random numbers of a step are (rows, n): those of image i are u[i], u[n + i], ...
  */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-#define TRIES 10   /* boxes that are drawn for a crop */
-#define CHANGES 4  /* brightness, contrast, saturation, hue */
-#define REACH 64   /* of a blur, in pixels, at most */
+#define CROP_BOXES 10      /* candidate boxes of a crop, as in views.py */
+#define CHANGES 4          /* of colour: brightness, contrast, saturation, hue */
+#define MAX_BLUR_RADIUS 64 /* in pixels */
 
 typedef struct {
     int n, channels, h, w;
-    float crop_area, crop_log_ratio, flip, rotation, shift, zoom; /* crop_area 1: no crop; rotation in radians */
-    float jitter, strength[CHANGES];                              /* strength 0: no such change */
-    int order[CHANGES];
+    float crop_area, crop_log_ratio, flip, rotation, shift, zoom; /* rotation in radians */
+    float jitter, strength[CHANGES];
+    int changes, order[CHANGES]; /* how many colour changes, and which of them first */
     float grayscale, blur, negate, noise;
 } recipe;
 
-static const float GREY[3] = {0.2989f, 0.587f, 0.114f}; /* as in views.py */
+/* Random numbers of each step, null for a step that is left out. */
+typedef struct {
+    const float *crop, *affine, *flip, *jitter, *change[CHANGES], *grayscale, *blur, *negate, *noise;
+} draws;
 
-static inline float between(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
-static inline float mix(float from, float to, float share) { /* exact at both ends */
-    return share < 0.5f ? from + share * (to - from) : to - (to - from) * (1 - share);
+static const float LUMA[3] = {0.2989f, 0.587f, 0.114f}; /* as in views.py */
+
+static inline float clamp(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+static inline float lerp(float from, float to, float weight) { /* exact at both ends, as torch.lerp */
+    return weight < 0.5f ? from + weight * (to - from) : to - (to - from) * (1 - weight);
 }
 
-/* Of each of `side` pixels of the stretched axis: the pixel before it in the box, and how far it lies behind that one. */
+/* Stretches `length` pixels from `start` over `side` pixels: for each of these the source pixel before it, and its distance
+ * from that one. */
 static void stretch(float start, float length, int side, int *first, float *behind) {
     for (int p = 0; p < side; p++) {
         float at = start + (p + 0.5f) * (length / side) - 0.5f;
-        at = between(at, start, start + length - 1);
+        at = clamp(at, start, start + length - 1);
         first[p] = (int)at;
         behind[p] = at - first[p];
     }
 }
 
-/* A box of random area and aspect, resized bilinearly to the whole picture. `u`: 4 x TRIES rows of n. */
+/* Resizes a box of random area and aspect bilinearly to the whole image. u: areas, aspects, left and top of CROP_BOXES boxes. */
 static void crop(const recipe *r, const float *u, float *x, float *line, float *spare) {
     int h = r->h, w = r->w, first[2][h > w ? h : w];
     float behind[2][h > w ? h : w], wide = (float)w, high = (float)h;
     size_t n = r->n;
-    for (int try = 0; try < TRIES; try++) {
+    for (int try = 0; try < CROP_BOXES; try++) {
         float area = (r->crop_area + (1 - r->crop_area) * u[try * n]) * (float)(h * w);
-        float ratio = expf((2 * u[(TRIES + try) * n] - 1) * r->crop_log_ratio);
+        float ratio = expf((2 * u[(CROP_BOXES + try) * n] - 1) * r->crop_log_ratio);
         float a = rintf(sqrtf(area * ratio)), b = rintf(sqrtf(area / ratio));
         a = a < 1 ? 1 : a;
         b = b < 1 ? 1 : b;
@@ -55,8 +60,8 @@ static void crop(const recipe *r, const float *u, float *x, float *line, float *
             break;
         }
     }
-    stretch(floorf(u[3 * TRIES * n] * (h - high + 1)), high, h, first[0], behind[0]);
-    stretch(floorf(u[2 * TRIES * n] * (w - wide + 1)), wide, w, first[1], behind[1]);
+    stretch(floorf(u[3 * CROP_BOXES * n] * (h - high + 1)), high, h, first[0], behind[0]);
+    stretch(floorf(u[2 * CROP_BOXES * n] * (w - wide + 1)), wide, w, first[1], behind[1]);
     for (int c = 0; c < r->channels; c++, x += h * w) {
         memcpy(spare, x, (size_t)h * w * sizeof(float));
         for (int p = 0; p < h; p++) {
@@ -72,9 +77,9 @@ static void crop(const recipe *r, const float *u, float *x, float *line, float *
     }
 }
 
-/* Rotation, shift and zoom, bilinear, black outside. `u`: 4 rows of n. */
-static void move(const recipe *r, const float *u, float *x, float *spare) {
-    int h = r->h, w = r->w, row = w + 3, from[w]; /* a border of zeros: one pixel before the picture, two behind it */
+/* Rotation, zoom and shift, bilinear, black outside. u: angle, scale, shift across and down. */
+static void affine(const recipe *r, const float *u, float *x, float *spare) {
+    int h = r->h, w = r->w, row = w + 3, from[w]; /* a border of zeros: one pixel before the image, two after it */
     size_t n = r->n, pixels = (size_t)h * w, bordered = (size_t)(h + 3) * row;
     float below[w], behind[w];
     float angle = (2 * u[0] - 1) * r->rotation, scale = 1 / (1 + r->zoom * (2 * u[n] - 1));
@@ -89,8 +94,8 @@ static void move(const recipe *r, const float *u, float *x, float *spare) {
         float y = (2 * p + 1) / (float)h - 1;
         for (int q = 0; q < w; q++) {
             float z = (2 * q + 1) / (float)w - 1;
-            float column = between((cosine * z + sine * y + left + 1) * (0.5f * w) - 0.5f, -1, (float)w) + 1;
-            float line = between((-sine * z + cosine * y + top + 1) * (0.5f * h) - 0.5f, -1, (float)h) + 1;
+            float column = clamp((cosine * z + sine * y + left + 1) * (0.5f * w) - 0.5f, -1, (float)w) + 1;
+            float line = clamp((-sine * z + cosine * y + top + 1) * (0.5f * h) - 0.5f, -1, (float)h) + 1;
             int i = (int)line, j = (int)column;
             below[q] = line - i;
             behind[q] = column - j;
@@ -105,7 +110,7 @@ static void move(const recipe *r, const float *u, float *x, float *spare) {
     }
 }
 
-static void mirror(const recipe *r, float *x) {
+static void flip(const recipe *r, float *x) {
     for (int p = 0; p < r->channels * r->h; p++, x += r->w)
         for (int a = 0, b = r->w - 1; a < b; a++, b--) {
             float kept = x[a];
@@ -115,28 +120,28 @@ static void mirror(const recipe *r, float *x) {
 }
 
 static inline float luma(const float *x, size_t pixels, size_t p) {
-    return GREY[0] * x[p] + GREY[1] * x[pixels + p] + GREY[2] * x[2 * pixels + p];
+    return LUMA[0] * x[p] + LUMA[1] * x[pixels + p] + LUMA[2] * x[2 * pixels + p];
 }
 
 static void contrast(float *x, int channels, size_t pixels, float factor) {
-    double part[8] = {0}, sum = 0; /* eight sums side by side, which one instruction adds to */
+    double part[8] = {0}, sum = 0; /* eight sums, so that the compiler can use vectors */
     size_t p = 0;
     for (; p + 8 <= pixels; p += 8)
         for (int k = 0; k < 8; k++) part[k] += channels == 3 ? luma(x, pixels, p + k) : x[p + k];
     for (int k = 0; k < 8; k++) sum += part[k];
     for (; p < pixels; p++) sum += channels == 3 ? luma(x, pixels, p) : x[p];
     float mean = (float)(sum / pixels);
-    for (p = 0; p < channels * pixels; p++) x[p] = between(mix(mean, x[p], factor), 0, 1);
+    for (p = 0; p < channels * pixels; p++) x[p] = clamp(lerp(mean, x[p], factor), 0, 1);
 }
 
 static void saturation(float *x, size_t pixels, float factor) {
     for (size_t p = 0; p < pixels; p++) {
         float grey = luma(x, pixels, p);
-        for (int c = 0; c < 3; c++) x[c * pixels + p] = between(mix(grey, x[c * pixels + p], factor), 0, 1);
+        for (int c = 0; c < 3; c++) x[c * pixels + p] = clamp(lerp(grey, x[c * pixels + p], factor), 0, 1);
     }
 }
 
-/* Turn the hue by `turn` of a circle; value and saturation stay (HSV). */
+/* Turns the hue by `turn` of a circle; value and saturation stay (HSV). */
 static void hue(float *x, size_t pixels, float turn) {
     float *red = x, *green = x + pixels, *blue = green + pixels;
     for (size_t p = 0; p < pixels; p++) {
@@ -152,7 +157,7 @@ static void hue(float *x, size_t pixels, float turn) {
             float k = 5 - 2 * c + angle;
             k -= 6 * floorf(k * (1.0f / 6));
             k = k < 4 - k ? k : 4 - k;
-            colour[c][p] = value - chroma * between(k, 0, 1);
+            colour[c][p] = value - chroma * clamp(k, 0, 1);
         }
     }
 }
@@ -161,10 +166,10 @@ static void grey(float *x, size_t pixels) {
     for (size_t p = 0; p < pixels; p++) x[p] = x[pixels + p] = x[2 * pixels + p] = luma(x, pixels, p);
 }
 
-/* Gaussian blur; a pixel outside is its mirror image at the first or the last one. */
+/* Gaussian blur; the border is reflected at the first and the last pixel. */
 static void blur(const recipe *r, float sigma, float *x, float *spare) {
     int h = r->h, w = r->w, radius = w / 20 < 1 ? 1 : w / 20;
-    float weight[2 * REACH + 1], sum = 0;
+    float weight[2 * MAX_BLUR_RADIUS + 1], sum = 0;
     for (int k = -radius; k <= radius; k++) sum += weight[k + radius] = expf(-0.5f * (k / sigma) * (k / sigma));
     for (int k = 0; k <= 2 * radius; k++) weight[k] /= sum;
     for (int c = 0; c < r->channels; c++, x += h * w) {
@@ -185,67 +190,40 @@ static void blur(const recipe *r, float sigma, float *x, float *spare) {
     }
 }
 
-/* One of CHANGES, `u` being its row's number. */
-static void change(const recipe *r, int which, float u, float *x) {
+/* Colour change number `which`; u in [0, 1) is its random number. */
+static void change_colour(const recipe *r, int which, float u, float *x) {
     size_t pixels = (size_t)r->h * r->w;
     float strength = r->strength[which], low = strength < 1 ? 1 - strength : 0;
     float factor = low + (1 + strength - low) * u;
     if (which == 0)
-        for (size_t p = 0; p < r->channels * pixels; p++) x[p] = between(x[p] * factor, 0, 1);
+        for (size_t p = 0; p < r->channels * pixels; p++) x[p] = clamp(x[p] * factor, 0, 1);
     else if (which == 1) contrast(x, r->channels, pixels, factor);
     else if (which == 2) saturation(x, pixels, factor);
     else hue(x, pixels, (2 * u - 1) * strength);
 }
 
-/* Floats of `work`. */
-size_t view_work(const recipe *r) { return (size_t)(r->w + 1) + (size_t)r->channels * (r->h + 3) * (r->w + 3); }
+/* How many floats `make_views` needs as scratch. */
+size_t views_scratch(const recipe *r) { return (size_t)(r->w + 1) + (size_t)r->channels * (r->h + 3) * (r->w + 3); }
 
-/* n pictures of bytes -> n views, (x - mean) / std. `u`: rows of n numbers in [0, 1); noise: as large as `to`, or null. */
+/* images: n of bytes. to: n views, (x - mean) / std. The steps' order is that of `draw` in data/views.py. */
 void make_views(
-    const recipe *r, const uint8_t *images, const float *u, const float *noise, const float *mean, const float *std,
-    float *to, float *work) {
+    const recipe *r, const draws *u, const uint8_t *images, const float *mean, const float *std, float *to, float *scratch) {
     size_t pixels = (size_t)r->h * r->w, size = r->channels * pixels, n = r->n;
-    float *line = work, *spare = line + r->w + 1, level[256];
+    float *line = scratch, *spare = line + r->w + 1, level[256];
     for (int k = 0; k < 256; k++) level[k] = k / 255.0f;
     for (size_t i = 0; i < n; i++, images += size, to += size) {
-        const float *drawn = u + i;
         for (size_t p = 0; p < size; p++) to[p] = level[images[p]];
-        if (r->crop_area < 1) {
-            crop(r, drawn, to, line, spare);
-            drawn += 4 * TRIES * n;
-        }
-        if (r->rotation > 0 || r->shift > 0 || r->zoom > 0) {
-            move(r, drawn, to, spare);
-            drawn += 4 * n;
-        }
-        if (r->flip > 0) {
-            if (*drawn < r->flip) mirror(r, to);
-            drawn += n;
-        }
-        if (r->jitter > 0) {
-            int on = *drawn < r->jitter;
-            drawn += n;
-            for (int k = 0; k < CHANGES; k++)
-                if (r->strength[r->order[k]] > 0) {
-                    if (on) change(r, r->order[k], *drawn, to);
-                    drawn += n;
-                }
-        }
-        if (r->grayscale > 0) {
-            if (*drawn < r->grayscale) grey(to, pixels);
-            drawn += n;
-        }
-        if (r->blur > 0) {
-            if (drawn[n] < r->blur) blur(r, 0.1f + 1.9f * drawn[0], to, spare);
-            drawn += 2 * n;
-        }
-        if (r->negate > 0) {
-            if (*drawn < r->negate)
-                for (size_t p = 0; p < size; p++) to[p] = 1 - to[p];
-            drawn += n;
-        }
-        if (noise)
-            for (size_t p = 0; p < size; p++) to[p] += r->noise * noise[i * size + p];
+        if (u->crop) crop(r, u->crop + i, to, line, spare);
+        if (u->affine) affine(r, u->affine + i, to, spare);
+        if (u->flip && u->flip[i] < r->flip) flip(r, to);
+        for (int k = 0; k < r->changes; k++)
+            if (u->jitter[i] < r->jitter) change_colour(r, r->order[k], u->change[r->order[k]][i], to);
+        if (u->grayscale && u->grayscale[i] < r->grayscale) grey(to, pixels);
+        if (u->blur && u->blur[n + i] < r->blur) blur(r, 0.1f + 1.9f * u->blur[i], to, spare);
+        if (u->negate && u->negate[i] < r->negate)
+            for (size_t p = 0; p < size; p++) to[p] = 1 - to[p];
+        if (u->noise)
+            for (size_t p = 0; p < size; p++) to[p] += r->noise * u->noise[i * size + p];
         for (int c = 0; c < r->channels; c++)
             for (size_t p = c * pixels; p < (c + 1) * pixels; p++) to[p] = (to[p] - mean[c]) / std[c];
     }

@@ -97,15 +97,14 @@ class _Trial:
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(load_images, data_dir=suite.data_dir)
         data = to_device(images_of(run.dataset), torch.device(device))
-        indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).kept
+        indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).indices
         self.run, self.images, self.tests = run, len(indices), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)
         trainer = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
         self.device, self.precision = trainer.device, trainer.precision
         self.model, self.views = trainer.build(data)[1], trainer.views(data)
         with kernel_context(self.machine):
-            self.encode = trainer.faster(self.model.encoder) or self.model.encoder
-            self.project = trainer.faster_head(self.model.projector) or self.model.projector
+            self.encode = trainer.fast_encoder(self.model.encoder)
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
 
     def seconds(self) -> Seconds:
@@ -147,5 +146,5 @@ class _Trial:
 
         both = torch.cat([self.views(self.batch, 2 * number), self.views(self.batch, 2 * number + 1)])
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bfloat16):
-            projections = self.project(self.encode(both))
+            projections = self.model.projector(self.encode(both))
         projections.float().square().mean().backward()

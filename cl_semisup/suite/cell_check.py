@@ -54,7 +54,7 @@ class CellCheck:
         key = repr(run)
         if key not in self.kept_images:
             draws = (labels.of_run(facts.labels(), {**run, "repetition": n}) for n in range(self.repetitions))
-            self.kept_images[key] = min(len(draw.kept) for draw in draws)
+            self.kept_images[key] = min(len(draw.indices) for draw in draws)
         return self.kept_images[key]
 
     def _facts(self, dataset: GridValue) -> Facts | None:

@@ -58,7 +58,7 @@ class TrainingSetup:
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
         seed_key: (data set, repetition), the start of every seed. The loss is not part of it, so that all losses of a
             repetition draw the same batches and views
-        encode, project: fast versions of encoder and projector, if there are any
+        encode: a fast version of the encoder, if there is one
     """
 
     model: Model
@@ -70,7 +70,6 @@ class TrainingSetup:
     seed_key: tuple[object, ...]
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
-    project: Callable[[Tensor], Tensor] | None = None
 
 
 def train(
@@ -165,11 +164,10 @@ def _draw_batches(
 
 def _forward(setup: TrainingSetup, encode: ChunkedEncoder, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Features (V N + S, F) and projections (V N + S, D)."""
-    project = setup.model.projector if setup.project is None else setup.project
 
     def forward_shard(shard: Tensor) -> tuple[Tensor, Tensor]:
         features = encode(shard)
-        return features, project(features)
+        return features, setup.model.projector(features)
 
     with torch.autocast(inputs.device.type, encode.autocast) if encode.autocast else contextlib.nullcontext():
         features, projections = run_sharded(forward_shard, inputs)

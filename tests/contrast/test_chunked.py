@@ -31,8 +31,8 @@ def batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Matrices count as large from 100 entries on; every chunked sum is noted."""
-    monkeypatch.setattr(chunked, "WHOLE", 100)
-    monkeypatch.setattr(chunked, "CHUNK", 5 * N)
+    monkeypatch.setattr(chunked, "MAX_ENTRIES", 100)
+    monkeypatch.setattr(chunked, "CHUNK_ENTRIES", 5 * N)
     used: list[int] = []
     log_sum = chunked.log_sum
     monkeypatch.setattr(chunked, "log_sum", lambda *words: (used.append(1), log_sum(*words))[1])
@@ -73,15 +73,15 @@ def test_half_precision_projections_are_compared_in_float32(name: str, small: li
 
 def test_a_row_with_nobody_to_be_told_from_has_no_gradient(small: list[int]) -> None:
     z = torch.randn(6, D, dtype=torch.float64, requires_grad=True)
-    numbers = torch.zeros(6, dtype=torch.long)
-    numbers[-1] = 1
-    total = chunked.log_sum(z[:5], z[:5], 0.1, numbers[:5], numbers[:5])
+    ids = torch.zeros(6, dtype=torch.long)
+    ids[-1] = 1
+    total = chunked.log_sum(z[:5], z[:5], 0.1, ids[:5], ids[:5])
     assert bool((total == -torch.inf).all())
-    (slope,) = torch.autograd.grad(total[torch.isfinite(total)].sum() + 0 * z.sum(), z)
-    assert bool((slope == 0).all())
-    mixed = chunked.log_sum(z, z, 0.1, numbers, numbers)
-    (slope,) = torch.autograd.grad(mixed.sum(), z)
-    assert bool(torch.isfinite(slope).all())
+    (gradient,) = torch.autograd.grad(total[torch.isfinite(total)].sum() + 0 * z.sum(), z)
+    assert bool((gradient == 0).all())
+    mixed = chunked.log_sum(z, z, 0.1, ids, ids)
+    (gradient,) = torch.autograd.grad(mixed.sum(), z)
+    assert bool(torch.isfinite(gradient).all())
 
 
 BIG = """

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cl_semisup import plugins
 from cl_semisup.data import labels
-from cl_semisup.data.labels import Drawn
+from cl_semisup.data.labels import Subset
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.evaluation import Features, ProbeResult
 from cl_semisup.execution import execute
@@ -31,16 +31,16 @@ NOISE = {"fraction": 0.3, "kind": "symmetric"}
 MACHINE = Machine("cpu", "data")
 
 
-def draw(true: labels.Labels = TRUE, dataset: str = "digits", repetition: int = 0, **axes: Any) -> Drawn:
+def draw(true: labels.Labels = TRUE, dataset: str = "digits", repetition: int = 0, **axes: Any) -> Subset:
     if "per_class" not in axes:
         axes.setdefault("fraction", 0.1)
     return labels.draw(true, dataset, repetition, **axes)
 
 
-def labelled(drawn: Drawn) -> dict[int, int]:
+def labelled(drawn: Subset) -> dict[int, int]:
     """Position in the data set -> label that the run sees."""
     seen = drawn.visible_labels >= 0
-    return dict(zip(drawn.kept[seen].tolist(), drawn.visible_labels[seen].tolist(), strict=True))
+    return dict(zip(drawn.indices[seen].tolist(), drawn.visible_labels[seen].tolist(), strict=True))
 
 
 def counts(positions: Any, true: labels.Labels = TRUE) -> list[int]:
@@ -56,7 +56,7 @@ def test_a_fraction_is_of_each_class_and_at_least_one_image(fraction: float, rep
     drawn = draw(fraction=fraction, repetition=repetition)
     assert counts(labelled(drawn)) == [max(1, int(fraction * EACH + 0.5))] * CLASSES
     assert all(TRUE[i] == label for i, label in labelled(drawn).items())
-    assert len(drawn.kept) == len(TRUE)
+    assert len(drawn.indices) == len(TRUE)
 
 
 @pytest.mark.parametrize(
@@ -96,14 +96,14 @@ def test_images_without_a_true_label_stay_without() -> None:
 def test_an_exponential_tail_falls_by_its_factor_in_labels_and_images() -> None:
     drawn = draw(fraction=0.2, imbalance=LONG_TAIL)
     expected = [int(EACH * 50 ** (-c / 9) + 0.5) for c in range(CLASSES)]
-    assert counts(drawn.kept) == expected
+    assert counts(drawn.indices) == expected
     assert expected[0] == 50 * expected[-1]
     assert counts(labelled(drawn)) == [max(1, int(20 * 50 ** (-c / 9) + 0.5)) for c in range(CLASSES)]
 
 
 def test_a_step_leaves_half_of_the_classes_whole() -> None:
     drawn = draw(imbalance=STEP)
-    assert counts(drawn.kept) == [100] * 5 + [10] * 5
+    assert counts(drawn.indices) == [100] * 5 + [10] * 5
     assert counts(labelled(drawn)) == [10] * 5 + [1] * 5
 
 
@@ -115,29 +115,29 @@ def test_the_unlabelled_part_may_have_a_tail_of_its_own() -> None:
     reversed_tail = LONG_TAIL | {"order": "reversed"}
     drawn = draw(per_class=2, unlabelled_imbalance=reversed_tail)
     assert counts(labelled(drawn)) == [2] * CLASSES
-    assert counts(drawn.kept) == [int(EACH * 50 ** (-(9 - c) / 9) + 0.5) for c in range(CLASSES)]
+    assert counts(drawn.indices) == [int(EACH * 50 ** (-(9 - c) / 9) + 0.5) for c in range(CLASSES)]
     both = draw(fraction=0.2, imbalance=LONG_TAIL, unlabelled_imbalance=reversed_tail)
     assert counts(labelled(both)) == [max(1, int(20 * 50 ** (-c / 9) + 0.5)) for c in range(CLASSES)]
-    assert counts(both.kept)[0] == 20, "a labelled image is kept whatever the unlabelled part looks like"
+    assert counts(both.indices)[0] == 20, "a labelled image is kept whatever the unlabelled part looks like"
 
 
 def test_a_class_whose_tail_rounds_to_nothing_keeps_one_image() -> None:
     drawn = draw(per_class=1, imbalance=LONG_TAIL | {"factor": 1e4}, unlabelled_classes=9)
-    assert counts(drawn.kept)[-1] == 1
-    assert min(counts(drawn.kept)) == 1
+    assert counts(drawn.indices)[-1] == 1
+    assert min(counts(drawn.indices)) == 1
 
 
 def test_an_imbalance_keeps_the_same_images_under_every_budget() -> None:
     small, large = draw(fraction=0.05, imbalance=LONG_TAIL), draw(fraction=1.0, imbalance=LONG_TAIL)
-    assert small.kept.tolist() == large.kept.tolist()
+    assert small.indices.tolist() == large.indices.tolist()
     assert labelled(small).keys() <= labelled(draw(fraction=0.05)).keys()
 
 
 def test_a_drawn_order_of_classes_depends_on_the_repetition() -> None:
     drawn = LONG_TAIL | {"order": "drawn"}
-    rarest = {int(np.argmin(counts(draw(imbalance=drawn, repetition=r).kept))) for r in range(10)}
+    rarest = {int(np.argmin(counts(draw(imbalance=drawn, repetition=r).indices))) for r in range(10)}
     assert len(rarest) > 3
-    assert all(min(counts(draw(imbalance=drawn, repetition=r).kept)) == 2 for r in range(3))
+    assert all(min(counts(draw(imbalance=drawn, repetition=r).indices)) == 2 for r in range(3))
 
 
 def test_a_factor_of_one_is_no_imbalance() -> None:
@@ -150,7 +150,7 @@ def test_a_factor_of_one_is_no_imbalance() -> None:
 @pytest.mark.parametrize("ratio", [0.0, 0.5, 3.0, 1e6])
 def test_an_unlabelled_ratio_limits_unlabelled_images_in_every_class(ratio: float) -> None:
     drawn = draw(per_class=10, unlabelled_ratio=ratio)
-    rest = drawn.kept[drawn.visible_labels < 0]
+    rest = drawn.indices[drawn.visible_labels < 0]
     assert counts(labelled(drawn)) == [10] * CLASSES
     assert len(rest) == min(900, int(ratio * 100))
     assert max(counts(rest)) - min(counts(rest)) <= 1
@@ -159,7 +159,7 @@ def test_an_unlabelled_ratio_limits_unlabelled_images_in_every_class(ratio: floa
 def test_an_unlabelled_ratio_also_drops_images_without_a_true_label() -> None:
     true = np.concatenate([TRUE, np.full(1100, -1)])
     drawn = draw(true, per_class=10, unlabelled_ratio=2.0)
-    rest = drawn.kept[drawn.visible_labels < 0]
+    rest = drawn.indices[drawn.visible_labels < 0]
     assert (true[rest] < 0).sum() == 110
     assert (true[rest] >= 0).sum() == 90
 
@@ -168,7 +168,7 @@ def test_unlabelled_classes_keep_their_images_and_lose_their_labels() -> None:
     for repetition in range(3):
         drawn = draw(unlabelled_classes=4, repetition=repetition)
         assert sorted(counts(labelled(drawn))) == [0] * 4 + [10] * 6
-        assert counts(drawn.kept) == [EACH] * CLASSES
+        assert counts(drawn.indices) == [EACH] * CLASSES
         three = draw(unlabelled_classes=3, repetition=repetition)
         assert set(np.flatnonzero(np.array(counts(labelled(three))) == 0)) < set(
             np.flatnonzero(np.array(counts(labelled(drawn))) == 0)
@@ -214,10 +214,10 @@ def test_axes_compose() -> None:
         fraction=0.5, imbalance=STEP, unlabelled_classes=2, unlabelled_ratio=1.0, noise=NOISE, unlabelled_imbalance=None
     )
     seen = labelled(drawn)
-    assert len(drawn.kept) == 2 * len(seen)
+    assert len(drawn.indices) == 2 * len(seen)
     assert sum(count == 0 for count in counts(seen)) == 2
     assert sum(label != TRUE[i] for i, label in seen.items()) > 0
-    assert len(set(counts(drawn.kept))) > 1
+    assert len(set(counts(drawn.indices))) > 1
 
 
 # the record ---------------------------------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ def test_a_record_is_enough_to_draw_its_labels_again(parse: Callable[[str], Suit
     assert record["status"] == "ok", record["reason"]
     drawn = labels.of_run(executor.data(run).train_labels.numpy(), record["run"])
     assert record["resolved"]["label_set"] == drawn.fingerprint
-    assert record["resolved"]["train_images"] == len(drawn.kept) < 1437
+    assert record["resolved"]["train_images"] == len(drawn.indices) < 1437
     assert record["resolved"]["labelled_images"] == len(labelled(drawn))
     assert Run.from_dict(record["run"]) == run
 
@@ -379,7 +379,7 @@ def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
     asked = text.replace("repetitions: 1", "repetitions: 3") + axes + "\n"
     train = plugins.load("datasets", "digits")().load(Path("data")).train_labels
     runs = parse(asked.replace("batch_size: 128", "batch_size: 2")).runs
-    kept = min(len(labels.of_run(train, run.as_dict()).kept) for run in runs)
+    kept = min(len(labels.of_run(train, run.as_dict()).indices) for run in runs)
     assert parse(asked.replace("batch_size: 128", f"batch_size: {kept}"))
     with pytest.raises(SuiteError) as error:
         parse(asked.replace("batch_size: 128", f"batch_size: [2, {kept + 1}]"))

@@ -1,0 +1,136 @@
+"""What becomes of a machine that has no compiler, and how the compiled file is kept."""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import cli, native
+from cl_semisup.native import library
+from tests.helpers.kernels import needs_kernels
+
+
+def test_kernels_are_active_only_within_used() -> None:
+    with native.used(False):
+        assert not native.active()
+        assert library.get() is None
+        with native.used():
+            assert native.active() != bool(native.missing())
+        assert not native.active()
+
+
+def test_only_native_calls_compiled_code() -> None:
+    """Elsewhere `ctypes` may talk to the system alone, and nobody asks for the library."""
+    package = Path(library.__file__).parents[1]
+    for path in package.rglob("*.py"):
+        room, text = path.relative_to(package).parts[0], path.read_text("utf-8")
+        if room != "native":
+            assert not re.search(r"native\.library|native import .*\blibrary\b", text), path
+            assert room in ("engines", "execution") or not re.search(r"^\s*(import|from) ctypes", text, re.M), path
+
+
+def told(**environment: str) -> str:
+    """What a process says of its kernels."""
+    program = "from cl_semisup import native; from cl_semisup.native import library; print(native.missing() or library._compiled())"
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@needs_kernels
+def test_kernels_are_compiled_once_for_a_compiler_and_a_processor(tmp_path: Path) -> None:
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    path = Path(told(**cache))
+    made = path.stat().st_mtime_ns
+    assert path.parent == tmp_path / "cl_semisup"
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert told(**cache) == str(path)
+    assert path.stat().st_mtime_ns == made
+    assert told(**cache, CC="cc -g") != str(path)
+    assert len(list(path.parent.iterdir())) == 2  # nothing half done
+
+
+def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> None:
+    assert told(CC="no-such-compiler") == "there is no C compiler (cc, or what CC names). Install gcc or clang."
+    cache = {"XDG_CACHE_HOME": str(tmp_path)}
+    assert "the C compiler ended with 1" in told(CC="false", **cache)
+    (tmp_path / "broken").write_text("#!/bin/sh\n[ \"$1\" = --version ] || { echo 'no such flag' >&2; exit 4; }\n")
+    (tmp_path / "broken").chmod(0o755)
+    assert told(CC=str(tmp_path / "broken"), **cache) == (
+        "the C compiler ended with 4: no such flag. Set CC to another."
+    )
+    assert not list((tmp_path / "cl_semisup").iterdir())
+
+
+@needs_kernels
+def test_nothing_is_executed_from_a_folder_that_others_can_write(tmp_path: Path) -> None:
+    (tmp_path / "cl_semisup").mkdir()
+    (tmp_path / "cl_semisup").chmod(0o777)
+    assert "must be writable by its owner, who must be you, alone" in told(XDG_CACHE_HOME=str(tmp_path))
+
+
+@needs_kernels
+def test_a_place_that_cannot_be_made_or_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "no folder can be made for them" in told(XDG_CACHE_HOME=str(tmp_path / "file"))
+    path = Path(told(XDG_CACHE_HOME=str(tmp_path)))
+    path.write_bytes(b"no library")
+    assert "cannot be loaded" in told(XDG_CACHE_HOME=str(tmp_path))
+
+
+def test_without_kernels_a_suite_says_so_and_runs(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    library._load_once.cache_clear()
+    (tmp_path / "s.yaml").write_text(text.replace(", clop", ""))
+    words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--workers", "1"]
+    assert cli.main(words) == 0
+    assert "without compiled kernels: there is no C compiler" in capsys.readouterr().out
+
+
+def test_an_installed_package_has_all_that_is_compiled() -> None:
+    """Headers too: a wheel without them would find no kernels on any machine."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
+    shipped = project["tool"]["setuptools"]["package-data"]["cl_semisup"]
+    assert len(library.SOURCES) == 4
+    for source in library.SOURCES:
+        assert any(source.match(pattern) for pattern in shipped), source
+
+
+def members(file: str, struct: str) -> list[str]:
+    """Names of a C struct's members in order; one for each entry of an array."""
+    source = re.sub(r"/\*.*?\*/", "", (Path(library.__file__).parent / file).read_text(), flags=re.S)
+    match = re.search(rf"typedef struct {{([^}}]*)}} {struct};", source)
+    assert match
+    found: list[str] = []
+    for name, array in re.findall(r"(\w+)(\[CHANGES\])?\s*[,;]", match[1]):
+        found += [f"{name} {change}" for change in library.CHANGES] if array else [name]
+    return found
+
+
+def fields(struct: type[ctypes.Structure]) -> list[str]:
+    """The same of its twin in Python."""
+    found: list[str] = []
+    for name, kind, *_ in struct._fields_:
+        found += [f"{name} {change}" for change in library.CHANGES] if issubclass(kind, ctypes.Array) else [name]
+    return found
+
+
+@needs_kernels
+def test_structs_have_the_same_members_in_python_and_c() -> None:
+    """A member more or less on one side would move all that follow."""
+    rule = "change the struct in native/*.c and its twin in native/library.py together"
+    assert members("blocks.c", "shape") == fields(library.Shape), rule
+    assert members("blocks.c", "batch_norm") == fields(library.BatchNorm), rule
+    assert members("views.c", "recipe") == fields(library.Recipe), rule
+    assert [name.removeprefix("change ") for name in members("views.c", "draws")] == fields(library.Draws), rule
+    kernels = library.get()
+    assert kernels is not None
+    assert kernels.views_scratch(library.Recipe(n=1, channels=3, h=5, w=7)) == 8 + 3 * 8 * 10
