@@ -14,14 +14,12 @@ from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, Step
+from tests.helpers.embeddings import golden_views
 from tests.oracles import comatch, simmatch, sscl_style
 from tests.oracles.fixmatch import probabilities
 from tests.oracles.loops import mean
 
-ROWS = torch.arange(6, dtype=torch.float64)[:, None]
-COLUMNS = torch.arange(4, dtype=torch.float64)
-Z1 = torch.sin(1 + 3 * ROWS + 7 * COLUMNS + 0.5 * ROWS * COLUMNS)
-Z2 = Z1 + 0.3 * torch.cos(2 + 5 * ROWS + 3 * COLUMNS)
+Z1, Z2 = golden_views()
 FULL, SEMI = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, -1, 2, -1])
 
 
