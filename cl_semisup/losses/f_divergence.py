@@ -11,12 +11,12 @@ from cl_semisup.contrast import nothing, others, unit
 
 @dataclass(frozen=True)
 class FDivergence:
-    """Contrastive loss inspired by variational f-divergence bounds: tell true pairs of views from crossed ones.
+    """Contrastive loss inspired by variational f-divergence bounds: separate true pairs of views from crossed ones.
 
         L = -[ mean_i f'(r_ii) - mean_{i != j} (r_ij f'(r_ij) - f(r_ij)) ],  r_ij = exp(l_ij), l_ij = u_i.v_j / t + b
 
-    r estimates the ratio of the densities of true and crossed pairs, and f'(r) is the critic of the variational bound,
-    which this form never leaves the domain of. With f, on l:
+    r estimates the ratio of the densities of true and crossed pairs. f'(r) is the critic of the variational bound; this
+    form keeps it within the bound's domain. f'(r) and r f'(r) - f(r) as functions of l:
 
         kl           1 + l                e^l
         reverse_kl   -e^-l                l - 1

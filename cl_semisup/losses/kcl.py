@@ -63,9 +63,9 @@ class KCL:
         return factor * kernel.masked_fill(~other, 0.0).sum() / other.sum()
 
     def _alignment(self, apart: Tensor) -> Tensor:
-        return (
-            _kernel("gaussian", apart, 2.0) if self.kernel == "gaussian_riesz" else _kernel(self.kernel, apart, self.t)
-        )
+        if self.kernel == "gaussian_riesz":
+            return _kernel("gaussian", apart, 2.0)
+        return _kernel(self.kernel, apart, self.t)
 
 
 def _kernel(name: str, apart: Tensor, t: float) -> Tensor:
