@@ -15,7 +15,7 @@ from cl_semisup.plugins import Choice
 
 @dataclass(frozen=True)
 class AntiCollapse:
-    """Anti-collapse: any loss, plus a term that spreads embeddings, or learned class proxies, by their coding rate.
+    """Anti-collapse: any loss, plus a term that increases the coding rate of embeddings or of learned class proxies.
 
         L = L_base(z1, z2, labels) + w f(R),      f(R) = exp(-gamma R) or -gamma R
 

@@ -11,7 +11,7 @@ from cl_semisup.losses import Asks, Setting, Share, Views
 
 @dataclass(frozen=True)
 class DSCL:
-    """Decoupled supervised contrastive loss for long-tailed data: own view and classmates keep fixed shares.
+    """Decoupled supervised contrastive loss for long-tailed data: own view and classmates have fixed shares.
 
         L = mean_a  lse_{c != a} s_ac/t - [ s_{a,p(a)}/t + beta mean_{b in O(a)} s_ab/t ] / (1 + beta)
 

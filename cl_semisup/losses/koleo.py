@@ -19,7 +19,7 @@ class KoLeo:
 
         L = L_base(z1, z2, labels) + w sum over views of 1/N sum_i -log( min_{j != i} |x_i - x_j| + 1e-8 )
 
-    with unit rows x, of the backbone's features (as in DINOv2) or of the projections, neighbours within one view.
+    with unit rows x of the backbone's features (as in DINOv2) or of the projections, and neighbours within one view.
 
     Source: arXiv 1806.03198; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
     Difference: the distance without 1e-8 added to every coordinate

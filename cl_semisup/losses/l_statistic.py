@@ -59,9 +59,8 @@ class _LStatistic(Wrapper):
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         base: Any = self.base
         values, progress = base.per_image(z1, z2, labels, **self.for_base(needed)), needed["progress"]  # (N,)
-        counts = torch.ones_like(values, dtype=torch.bool)
-        if hasattr(base, "counts"):
-            counts = base.counts(z1, labels)
+        all_images = torch.ones_like(values, dtype=torch.bool)
+        counts = base.counts(z1, labels) if hasattr(base, "counts") else all_images
         order = torch.where(counts, values.detach(), torch.inf).argsort(stable=True)  # images without a value come last
         ranked = torch.where(counts, values, 0.0)[order]
         upper = torch.arange(1, len(values) + 1, device=values.device, dtype=values.dtype)

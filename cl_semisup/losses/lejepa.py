@@ -11,7 +11,7 @@ from cl_semisup.losses import Asks, Setting, Share
 
 @dataclass(frozen=True)
 class LeJEPA:
-    """LeJEPA: equal views, with embeddings pushed towards a standard Gaussian (SIGReg).
+    """LeJEPA: views agree, and embeddings are pushed towards a standard Gaussian (SIGReg).
 
         L = (1 - l) mean_{v,i,d} (z_vid - m_id)^2 + l mean_{v,s} T(Z_v a_s),   m: mean of the views
         T(x) = N int_{-r}^{r} | 1/N sum_n exp(i k x_n) - exp(-k^2 / 2) |^2 exp(-k^2 / 2) dk

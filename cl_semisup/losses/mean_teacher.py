@@ -22,7 +22,7 @@ class MeanTeacher:
 
     Source: arXiv 1703.01780; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
     Difference: both views are the suite's (there: shift, mirror, noise and dropout) and both are taught; labelled and
-    unlabelled images come in the same batches; the momentum moves along half a cosine (there a step); no second head;
+    unlabelled images come in the same batches; the decay follows half a cosine (there a step); no second head;
     the network is evaluated, not its average
     Degenerate: without a labelled image only the agreement is left, whose best solution is a constant.
 

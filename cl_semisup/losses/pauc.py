@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -92,7 +91,7 @@ class _Prototypical(Wrapper):
         self.clustered = -1  # the epoch of the clusterings
         self.register_buffer("memory", memory)
         self.register_buffer("remembered", torch.zeros(len(memory), dtype=torch.bool))
-        self.clusterings = nn.ModuleList(clusterings)
+        self.clusterings: Any = nn.ModuleList(clusterings)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.clustered)
@@ -111,11 +110,8 @@ class _Prototypical(Wrapper):
                 self._cluster(epoch)
         if early or self.clustered < 0:
             return loss
-        terms = [self._terms(u, v, clustering, index) for clustering in self._clusterings()]
+        terms = [self._terms(u, v, clustering, index) for clustering in self.clusterings]
         return loss + torch.stack(terms).mean()
-
-    def _clusterings(self) -> "Iterator[_Clustering]":
-        return (clustering for clustering in self.clusterings if isinstance(clustering, _Clustering))
 
     @torch.no_grad()
     def _remember(self, u: Tensor, v: Tensor, index: Tensor) -> None:
@@ -127,7 +123,7 @@ class _Prototypical(Wrapper):
         known = torch.nonzero(self.remembered).squeeze(1)
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(known), generator=generator).to(known.device)
-        for clustering in self._clusterings():
+        for clustering in self.clusterings:
             clustering.fit(self.memory[known], known, order)
         self.clustered = epoch
 

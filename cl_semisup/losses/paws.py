@@ -20,8 +20,8 @@ class PAWS:
         L = 1/2 mean_i [ H(q(z2_i), p(z1_i)) + H(q(z1_i), p(z2_i)) ] - w H(mean of all q)
         q(z)_c = p_c^(1/T) / sum_c' p_c'^(1/T), without a gradient as a target
 
-    H(a, b) = -sum_c a_c log b_c. The last term spreads the guesses over the classes. The support is drawn anew for
-    every step, the same number of images a class, and takes a gradient too. The batch's own labels are not used.
+    H(a, b) = -sum_c a_c log b_c. The last term spreads the predictions over the classes. The support is drawn anew for
+    every step, the same number of images a class, and has a gradient too. The batch's own labels are not used.
 
     Source: arXiv 2104.13963; facebookresearch/suncet src/losses.py
     Difference: two views, without six small crops; the batch holds labelled images too

@@ -22,7 +22,7 @@ from cl_semisup.losses._pseudo_labels import (
 
 @dataclass(frozen=True)
 class SimMatch:
-    """SimMatch: a strong view agrees with a weak one on the class and on which labelled images it resembles.
+    """SimMatch: a strong view agrees with a weak one on the class and on the similarity to labelled images.
 
         L = mean over labelled i of CE(weak_i, y_i) + w mean_i 1[max_c p'_ic >= T] H(p'_i, softmax(strong_i))
             + v mean_i H(r'_i, softmax_k(z2_i.m_k / t_s))
@@ -35,7 +35,7 @@ class SimMatch:
     Source: arXiv 2203.06915; KyleZheng1997/simmatch models/simmatch.py
     Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; an
     image is not compared with its own entry; the batch's labelled images enter the memory before it is used (there the
-    first epoch only fills it); the momentum moves along half a cosine
+    first epoch only fills it); the decay follows half a cosine
     Degenerate: without a labelled image so far only the second term is left, with p' = p.
 
     Args:

@@ -17,7 +17,7 @@ class SimO:
         L = 1/n [ sum_{a<b, same} 1 / (1 + y_ab)  +  sum_{a<b, different} y_ab ],
         y_ab = sqrt(2) s_ab^2 / (eps + |Z_a - Z_b|^2)
 
-    over the n = 2N unit rows Z of both views, s their cosine. Different classes are driven to s = 0, never to s = -1,
+    over the n = 2N unit rows Z of both views, s their cosine. Different classes are driven to s = 0, not to s = -1,
     which needs D >= C. The sums run over pairs and are divided by rows, so the value grows with the batch. It is a
     supervised loss: batches are drawn from the labelled images only, unless unlabelled ones take part.
 

@@ -11,7 +11,7 @@ from cl_semisup.losses import Asks, Setting
 
 @dataclass(frozen=True)
 class SwAV:
-    """SwAV: predict the cluster of the other view; clusters are kept equally large by optimal transport.
+    """SwAV: predict the cluster of the other view; optimal transport makes clusters equally large.
 
         L = -1/2 mean_i sum_k [ q2_ik log softmax_k(s1_i / t) + q1_ik log softmax_k(s2_i / t) ]
 

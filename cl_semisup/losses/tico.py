@@ -20,7 +20,7 @@ class TiCo:
 
     Source: arXiv 2206.10698; sayannag/TiCo-pytorch TiCo/main.py
     Difference: the constant 1, so that the value is not negative, and C_t without a gradient, both as in lightly (in
-    that code its part of this batch, 1 - b of it, has one); the momentum encoder follows every step, not every epoch
+    that code this batch's share of it, 1 - b, has one); the momentum encoder follows every step, not every epoch
     Degenerate: equal rows end at L = r. Labels are ignored.
 
     Args:

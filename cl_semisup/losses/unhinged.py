@@ -17,8 +17,8 @@ class Unhinged:
           = mean  -C/(C-1) r w_y.u          since the corners sum to 0
 
     u is the projection scaled to length 1; the corners w (C, D) are unit vectors with pairwise cosine -1/(C-1), drawn
-    once and never trained. Any other weights of the two terms would only rescale the learning rate. Without the sphere
-    the loss has no minimum. Batches are drawn from the labelled images only.
+    once and never trained. Other weights of the two terms would only rescale the learning rate. Off the sphere the loss
+    has no minimum. Batches are drawn from the labelled images only.
 
     Source: arXiv 2312.07841, the spherically constrained case with a fixed simplex; no public code
     Difference: the weights of the two terms are the canonical ones of the multi-class unhinged loss; the paper's own

@@ -190,12 +190,12 @@ def test_download_is_torchvisions(
 ) -> None:
     import torchvision.datasets
 
-    asked = []
+    downloads = []
     kinds = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
     kind = kinds.get(name, name.upper())
-    monkeypatch.setattr(torchvision.datasets, kind, lambda root, **given: asked.append((root, given)))
+    monkeypatch.setattr(torchvision.datasets, kind, lambda root, **arguments: downloads.append((root, arguments)))
     plugin(name).prepare(tmp_path, True)
-    assert asked == [(tmp_path, {**call, "download": True}) for call in calls]
+    assert downloads == [(tmp_path, {**call, "download": True}) for call in calls]
 
 
 # torchvision's own files, made small ----------------------------------------------------------------------------------

@@ -245,7 +245,7 @@ def test_siglip_learns_its_scale_and_its_bias() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_that_is_not_finite_shows_in_the_loss(name: str) -> None:
-    """A diverged run is told by its loss: no exception, and no finite value."""
+    """A diverged run shows in its loss: no exception, and no finite value."""
     batch = Batch.draw(dim=D)
     batch.z1[3, 1] = torch.nan
     loss = _build(name)
