@@ -89,41 +89,41 @@ def _built(name: str, **params: Any) -> nn.Module:
 
 def test_comatch_remembers_the_last_images_and_mean_guesses() -> None:
     params = {"threshold": 0.4, "graph_threshold": 0.3, "smoothing": 0.5, "memory": 10, "alignment": 2}
-    loss, memory, means = _built("comatch", **params), [], []
+    loss, held, means = _built("comatch", **params), [], []
     for batch, _, extras in _steps(loss, 4):
         assert batch.labels is not None
         raw = [probabilities(row) for row in extras["logits"][0]]
         means = [*means, [mean(p[c] for p in raw) for c in range(3)]][-2:]
         # before it is full, the mean is over the empty places too, which scales all classes alike
-        arguments = {"memory": memory, "means": means, **params, **extras}
+        arguments = {"held": held, "means": means, **params, **extras}
         expected = comatch.oracle(list(batch.z1), list(batch.z2), batch.labels.tolist(), **arguments)
         torch.testing.assert_close(loss(batch.z1, batch.z2, batch.labels, **extras), expected)
         for row, guess, label in zip(
             extras["projections"][0], simmatch.aligned(raw, means), batch.labels.tolist(), strict=True
         ):
             one_hot = [torch.tensor(float(c == label), dtype=torch.float64) for c in range(3)]
-            memory = [*memory, (row, one_hot if label >= 0 else guess)][-10:]
+            held = [*held, (row, one_hot if label >= 0 else guess)][-10:]
 
 
 def test_simmatch_remembers_the_last_key_of_every_labelled_image() -> None:
     params = {"threshold": 0.3, "smoothing": 0.4, "alignment": 2}
-    loss, memory, means = _built("simmatch", **params), {}, []
+    loss, held, means = _built("simmatch", **params), {}, []
     for batch, _, extras in _steps(loss, 4):
         assert batch.labels is not None
         raw = [probabilities(row) for row in extras["momentum_logits"][0]]
         means = [*means, [mean(p[c] for p in raw) for c in range(3)]][-2:]
-        arguments = {"memory": memory, "means": means, **params, **extras}
+        arguments = {"held": held, "means": means, **params, **extras}
         expected = simmatch.oracle(list(batch.z1), list(batch.z2), batch.labels.tolist(), **arguments)
         torch.testing.assert_close(loss(batch.z1, batch.z2, batch.labels, **extras), expected)
 
 
 def test_sscl_style_remembers_the_last_keys_and_their_classes() -> None:
     params = {"threshold": 0.5, "neighbours": 3, "memory": 10}
-    loss, memory = _built("sscl_style", **params), []
+    loss, held = _built("sscl_style", **params), []
     for batch, _, extras in _steps(loss, 4):
         assert batch.labels is not None
         expected = sscl_style.oracle(
-            list(batch.z1), list(batch.z2), batch.labels.tolist(), memory=memory, **params, **extras
+            list(batch.z1), list(batch.z2), batch.labels.tolist(), held=held, **params, **extras
         )
         torch.testing.assert_close(loss(batch.z1, batch.z2, batch.labels, **extras), expected)
 
