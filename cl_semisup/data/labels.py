@@ -157,8 +157,6 @@ def _unlabelled_classes(classes: list[int], count: int, seed_key: tuple[object, 
     if count and count >= len(classes):
         rule = f"must leave a class; the data have {len(classes)}"
         raise InputError(f"unlabelled_classes: {rule}. Got {count}. Lower it.")
-            f"unlabelled_classes: must leave a class; the data have {len(classes)}. Got {count}. Lower it."
-        )
     return set(np.random.default_rng(seed("unseen classes", *seed_key)).permutation(classes)[:count].tolist())
 
 

@@ -1,4 +1,10 @@
-"""One data set a file: `facts(data_dir)` without loading, `prepare(data_dir, download)`, `load(data_dir)`.
+"""Data sets, one a file. To add one, write a frozen dataclass whose fields are its settings, with these members:
 
-`views` holds the data set's own view settings, which a suite may change.
+    views: ClassVar[dict[str, Any]]    the default view settings for its images; a suite may change them
+    facts(data_dir) -> Facts           sizes, without loading the images
+    prepare(data_dir, download)        check that the data exist, and download them if `download`
+    load(data_dir) -> Images           all images and labels as arrays
+
+Missing or damaged data raise DataError. What is random depends on the settings alone (`cl_semisup.seeds`). A data set
+that torchvision has can inherit `_sources.Published`; `_sources.read_archive` reads an `.npz`.
 """

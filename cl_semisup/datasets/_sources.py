@@ -1,12 +1,11 @@
-"""What the data sets share: arrays in one `.npz`, torchvision's own files, paths that stay inside data_dir."""
+"""What the data sets share: arrays in one `.npz`, torchvision's files, paths inside data_dir."""
 
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.lib import format as npy
@@ -17,11 +16,12 @@ from cl_semisup.errors import DataError
 
 PIXELS = ("train_images", "test_images")
 LABELS = ("train_labels", "test_labels")
+MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 CONTENTS = "train_images, train_labels, test_images, test_labels and, if you like, classes"
 
 # SimCLR's views for natural images, with its colour strength for CIFAR (0.5) and no blur at 32 pixels. One difference:
-# crops keep 0.2 of the area or more, as in HobbitLong/SupContrast@8d0963a main_supcon.py, whose views these are. SimCLR
-# itself (and solo-learn's CIFAR settings) go down to 0.08, which is 9 by 9 of 32 by 32 pixels.
+# crops keep at least 0.2 of the area, as in HobbitLong/SupContrast@8d0963a main_supcon.py, the source of these views.
+# SimCLR and solo-learn's CIFAR settings go down to 0.08, which is 9 by 9 of 32 by 32 pixels.
 NATURAL: dict[str, Any] = {
     "crop_area": 0.2,
     "flip": 0.5,
@@ -34,26 +34,24 @@ NATURAL: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Known:
-    """A published data set: `<data_dir>/<name>.npz` if that is there, else torchvision's own files under data_dir.
+class Published:
+    """A published data set: the user's own `<data_dir>/<name>.npz` if it exists, else torchvision's files in data_dir.
 
-    Args:
-        name: the data set's name here
-        published: its sizes
-        files: torchvision's files, relative to data_dir; all are there, or it is missing
-        fetch: lets torchvision fetch what is missing or damaged (it compares MD5 sums)
-        read: reads torchvision's files
+    A plug-in inherits `facts`, `prepare` and `load`. It sets the variables below and reads torchvision's files.
     """
 
-    name: str
-    published: Facts
-    files: tuple[str, ...]
-    fetch: Callable[[Path], object]
-    read: Callable[[Path], Images]
+    name: ClassVar[str]  # the plug-in's name
+    torchvision: ClassVar[str]  # the class in torchvision.datasets
+    files: ClassVar[tuple[str, ...]]  # torchvision's files, relative to data_dir, all of which must exist
+    class_names: ClassVar[tuple[str, ...]] = ()  # torchvision's own if empty
+
+    @property
+    def published(self) -> Facts:
+        """The published sizes, which torchvision's files must have."""
+        raise NotImplementedError
 
     def archive(self, data_dir: Path) -> Path:
-        """The user's own copy, which goes before torchvision's."""
+        """The user's own copy, which is preferred to torchvision's files."""
         return data_dir / f"{self.name}.npz"
 
     def facts(self, data_dir: Path) -> Facts:
@@ -61,37 +59,72 @@ class Known:
         return read_archive(archive, pixels=False).facts() if archive.exists() else self.published
 
     def prepare(self, data_dir: Path, download: bool) -> None:
-        """Make sure it is there. Only one process may do so at a time: torchvision writes without a lock."""
+        """Check that the files exist, or download them. One process at a time: torchvision writes without a lock."""
         if self.archive(data_dir).exists():
             self.facts(data_dir)
         elif download:
-            with _told(f"{self.name}: download to {data_dir} failed", f"Try again, or put {self.name}.npz there."):
-                self.fetch(data_dir)
+            remedy = f"Try again, or put {self.name}.npz there."
+            with _as_data_error(f"{self.name}: download to {data_dir} failed", remedy):
+                self._fetch(data_dir)
         else:
-            self._must_be_there(data_dir)
+            self._check_files(data_dir)
 
     def load(self, data_dir: Path) -> Images:
         if self.archive(data_dir).exists():
             return read_archive(self.archive(data_dir))
-        self._must_be_there(data_dir)
+        self._check_files(data_dir)
         rule = f"{self.name}: torchvision's files in {data_dir} cannot be read"
         remedy = "Delete them and set `download: true` in the suite."
-        with _told(rule, remedy):
-            images = self.read(data_dir)
+        with _as_data_error(rule, remedy):
+            images = self._read(data_dir)
         if images.facts() != self.published:
             raise DataError(f"{rule}: must be {self.published}. Got {images.facts()}. {remedy}")
         return images
 
-    def _must_be_there(self, data_dir: Path) -> None:
+    def _part(self, data_dir: Path, **arguments: Any) -> Any:
+        """torchvision's data set of the training or the test part."""
+        from torchvision import datasets
+
+        return getattr(datasets, self.torchvision)(data_dir, **arguments)
+
+    def _fetch(self, data_dir: Path) -> None:
+        """Download what is missing or damaged (torchvision compares MD5 sums)."""
+        self._part(data_dir, train=False, download=True)  # fetches the training part too
+
+    def _read(self, data_dir: Path) -> Images:
+        """Read torchvision's files."""
+        raise NotImplementedError
+
+    def _check_files(self, data_dir: Path) -> None:
         missing = [name for name in self.files if not (data_dir / name).exists()]
         if missing:
-            looked = f"neither {self.archive(data_dir)} nor torchvision's {data_dir / missing[0]}"
+            got = f"neither {self.archive(data_dir)} nor torchvision's {data_dir / missing[0]}"
             remedy = f"Set `download: true` in the suite, or put {self.name}.npz there with arrays {CONTENTS}."
-            raise DataError(f"{self.name}: must be in {data_dir}. Got {looked}. {remedy}")
+            raise DataError(f"{self.name}: must be in {data_dir}. Got {got}. {remedy}")
+
+
+class PublishedCifar(Published):
+    """CIFAR's format: arrays (M, 32, 32, 3) and lists of labels."""
+
+    def _read(self, data_dir: Path) -> Images:
+        train, test = (self._part(data_dir, train=train) for train in (True, False))
+        train_images, test_images = (np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)) for part in (train, test))
+        train_labels, test_labels = (np.asarray(part.targets, np.int64) for part in (train, test))
+        return Images(train_images, train_labels, test_images, test_labels, tuple(train.classes))
+
+
+class PublishedMnist(Published):
+    """MNIST's format: tensors (M, 28, 28) and (M,)."""
+
+    def _read(self, data_dir: Path) -> Images:
+        train, test = (self._part(data_dir, train=train) for train in (True, False))
+        train_images, test_images = (part.data.numpy()[:, None] for part in (train, test))  # (M, 1, 28, 28)
+        names = self.class_names or tuple(train.classes)
+        return Images(train_images, train.targets.numpy(), test_images, test.targets.numpy(), names)
 
 
 def inside(data_dir: Path, path: str, what: str) -> Path:
-    """`data_dir / path`; a path that could lead elsewhere is refused, since a suite may come from a stranger."""
+    """`data_dir / path`. A path that leads out of data_dir raises, because a suite may come from a stranger."""
     for flavour in (PurePosixPath(path), PureWindowsPath(path)):
         if not path or "\0" in path or flavour.anchor or ".." in flavour.parts:
             remedy = "Name it relative to data_dir, without '..'."
@@ -100,23 +133,23 @@ def inside(data_dir: Path, path: str, what: str) -> Path:
 
 
 def read_archive(path: Path, pixels: bool = True) -> Images:
-    """The arrays of an `.npz`; without `pixels`, images stand in that have the right shape and take no memory.
+    """The arrays of an `.npz`. Without `pixels`, the images are zeros of the right shape that take no memory.
 
-    Images: uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side), 1 or 3 channels; where the
-    last two are possible (3x3 pixels), channels come first. Labels: integers (M,) or (M, 1). Classes: names (C,).
+    Images: uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side), 1 or 3 channels; if both
+    orders are possible (3x3 pixels), channels come first. Labels: integers (M,) or (M, 1). Classes: names (C,).
     """
     rule = f"{path}: must be an .npz archive that can be read"
-    with _told(rule, "Write it again with numpy.savez.", _BROKEN), zipfile.ZipFile(path) as archive:
-        held = {name.removesuffix(".npy") for name in archive.namelist()}
-        missing = [name for name in (*PIXELS, *LABELS) if name not in held]
+    with _as_data_error(rule, "Write it again with numpy.savez.", _BROKEN), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist()}
+        missing = [name for name in (*PIXELS, *LABELS) if name not in names]
         if missing:
             raise DataError(f"{path}: must hold arrays {CONTENTS}. Got no {', '.join(missing)}. Add them.")
-        wanted = [*PIXELS, *LABELS, *({"classes"} & held)]
-        arrays = {name: _array(archive, name, path, whole=pixels or name not in PIXELS) for name in wanted}
+        used = (*PIXELS, *LABELS, *({"classes"} & names))
+        arrays = {name: _array(archive, name, path, whole=pixels or name not in PIXELS) for name in used}
     train_labels, test_labels = (_integers(arrays[name], f"{path}: {name}") for name in LABELS)
     classes = _class_names(arrays.get("classes"), train_labels, test_labels, path)
     train_images, test_images = (_channels_first(arrays[name], f"{path}: {name}") for name in PIXELS)
-    if pixels:  # the zeros that stand in for pixels would grow to their full size here
+    if pixels:  # a copy of the zeros would take the memory of the images
         train_images, test_images = np.ascontiguousarray(train_images), np.ascontiguousarray(test_images)
     try:
         return Images(train_images, train_labels, test_images, test_labels, classes)
@@ -143,11 +176,11 @@ _BROKEN = (OSError, ValueError, OverflowError, EOFError, RuntimeError, zipfile.B
 
 
 @contextmanager
-def _told(rule: str, remedy: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """What goes wrong inside is told as a DataError; torchvision raises nearly anything, assertions included."""
+def _as_data_error(rule: str, remedy: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Raise errors of the block as a DataError. The default is any error: torchvision raises assertions too."""
     try:
         yield
-    except (DataError, MemoryError):  # told already; not a fault of the data
+    except (DataError, MemoryError):  # has its message already; is no fault of the data
         raise
     except errors as error:
         reason = str(error).strip().rstrip(".") or "no reason given"
@@ -155,7 +188,7 @@ def _told(rule: str, remedy: str, errors: tuple[type[Exception], ...] = (Excepti
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path, whole: bool) -> NDArray[Any]:
-    """One array, or (not `whole`) zeros of its shape with strides of 0, made from its header alone."""
+    """One array; if not `whole`, zeros of its shape with strides of 0, from its header alone."""
     member = f"{name}.npy"
     with archive.open(member) as file:
         read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
@@ -163,11 +196,11 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path, whole: bool) -> NDAr
         if dtype.hasobject:
             rule = "must be plain data, not pickled objects, which could run code when read"
             raise DataError(f"{path}: {name}: {rule}. Got dtype {dtype}. Save numbers or strings.")
-        promised = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        held = archive.getinfo(member).file_size - file.tell()
-        if promised != held:  # a damaged header must not ask for memory that no data will fill
-            rule = f"must hold {promised} bytes, as its header says"
-            raise DataError(f"{path}: {name}: {rule}. Got {held}. Write it again.")
+        expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        size = archive.getinfo(member).file_size - file.tell()
+        if expected != size:  # a damaged header must not allocate memory that no data will fill
+            rule = f"must hold {expected} bytes, as its header says"
+            raise DataError(f"{path}: {name}: {rule}. Got {size}. Write it again.")
     if not whole:
         return np.broadcast_to(np.zeros((), dtype), shape)
     with archive.open(member) as file:
@@ -183,16 +216,16 @@ def _integers(labels: NDArray[Any], what: str) -> NDArray[np.int64]:
 
 
 def _class_names(
-    given: NDArray[Any] | None, train: NDArray[np.int64], test: NDArray[np.int64], path: Path
+    names: NDArray[Any] | None, train: NDArray[np.int64], test: NDArray[np.int64], path: Path
 ) -> tuple[str, ...]:
-    """The names given, else one number for every label up to the largest."""
-    if given is None:
+    """The names as strings; without names, the numbers from 0 to the largest label."""
+    if names is None:
         largest = max(int(labels.max(initial=-1)) for labels in (train, test))
-        if largest >= len(train):  # a stray label would ask for a million classes
+        if largest >= len(train):  # a stray label would make a million classes
             rule = f"train_labels, test_labels: must count classes from 0, fewer than the {len(train)} training images"
             raise DataError(f"{path}: {rule}. Got {largest}. Renumber them, or name the classes in an array `classes`.")
         return tuple(str(number) for number in range(largest + 1))
-    if given.ndim != 1 or given.dtype.kind not in "USiu":
-        got = f"{given.dtype} {given.shape}"
+    if names.ndim != 1 or names.dtype.kind not in "USiu":
+        got = f"{names.dtype} {names.shape}"
         raise DataError(f"{path}: classes: must be names (C,). Got {got}. Save a list of strings.")
-    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in given.tolist())
+    return tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names.tolist())

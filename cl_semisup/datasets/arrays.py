@@ -15,8 +15,8 @@ class Arrays:
 
     Arrays: train_images and test_images, uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side)
     with 1 or 3 channels; train_labels and test_labels, integers (M,) from 0, and -1 in train_labels where unknown;
-    classes, (C,) names, if you like. Pickled objects are refused. The views are those of natural images (crops down to
-    a fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
+    classes, optional, (C,) names. Pickled objects are refused. The views are those of natural images (crops down to a
+    fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
 
     Source: None
 
@@ -31,7 +31,7 @@ class Arrays:
         return _sources.read_archive(self._path(data_dir), pixels=False).facts()
 
     def prepare(self, data_dir: Path, download: bool) -> None:
-        self.facts(data_dir)  # there is nowhere to fetch it from
+        self.facts(data_dir)  # there is no download
 
     def load(self, data_dir: Path) -> Images:
         return _sources.read_archive(self._path(data_dir))

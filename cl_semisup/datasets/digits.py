@@ -9,7 +9,7 @@ from cl_semisup.data.images import Facts, Images
 
 @dataclass(frozen=True)
 class Digits:
-    """1,797 real handwritten digits of 8x8 grey pixels, inside scikit-learn: no download, ever.
+    """1,797 real handwritten digits of 8x8 grey pixels, inside scikit-learn, without a download.
 
     A fixed stratified split, 1,437 for training and 360 for testing. Pixels of 0 to 16 are scaled to 0 to 255.
 

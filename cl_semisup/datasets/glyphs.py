@@ -17,10 +17,10 @@ CHUNK = 500  # images drawn at once: bounds memory to CHUNK x strokes x side^2 d
 class Glyphs:
     """Procedural characters: each class is a fixed random figure of strokes, each image draws it under nuisances.
 
-    A class is `strokes` segments through random points; an image turns, moves, scales and bends the figure, varies the
-    stroke's width, ink and paper, and adds noise, all in proportion to `difficulty`: at 0 all images of a class are
-    the same, so that one labelled image a class is enough for any classifier; at 1 figures turn by up to 30 degrees,
-    move by up to 15 % of the side, change by up to 30 % in size, and noise has a standard deviation of 0.2.
+    A class is a path of `strokes` segments through random points. An image turns, moves, scales and bends the figure,
+    varies the stroke's width, ink and paper, and adds noise, all in proportion to `difficulty`. At 0 all images of a
+    class are the same, so that any classifier needs one labelled image a class. At 1 figures turn by up to 30 degrees,
+    move by up to 15 % of the side and change by up to 30 % in size; noise has a standard deviation of 0.2.
 
     Source: this project
     Difference: None
@@ -48,7 +48,7 @@ class Glyphs:
         return Facts(train, test, self.classes, channels=1, side=self.side, smallest_class=self.per_class)
 
     def prepare(self, data_dir: Path, download: bool) -> None:
-        """Nothing to prepare: the data is made."""
+        """Nothing to prepare: the images are generated."""
 
     def load(self, data_dir: Path) -> Images:
         random = np.random.default_rng(seed("glyphs", self.classes, self.strokes, self.draw))
@@ -84,9 +84,9 @@ class Glyphs:
         """(N, side, side) distance of every pixel to the nearest segment of the path."""
         at = (np.arange(self.side) + 0.5) / self.side * 2 - 1
         pixels = np.stack(np.meshgrid(at, at), axis=-1)  # (side, side, 2)
-        start, way = corners[:, :-1], np.diff(corners, axis=1)  # (N, strokes, 2)
-        to = pixels[None, None] - start[:, :, None, None]  # (N, strokes, side, side, 2)
-        along = np.einsum("nsijc,nsc->nsij", to, way) / np.maximum((way**2).sum(-1), 1e-9)[:, :, None, None]
-        nearest = np.clip(along, 0, 1)[..., None] * way[:, :, None, None]
-        distances: Reals = np.sqrt(((to - nearest) ** 2).sum(-1)).min(axis=1)
+        start, segment = corners[:, :-1], np.diff(corners, axis=1)  # (N, strokes, 2)
+        offset = pixels[None, None] - start[:, :, None, None]  # (N, strokes, side, side, 2)
+        along = np.einsum("nsijc,nsc->nsij", offset, segment) / np.maximum((segment**2).sum(-1), 1e-9)[:, :, None, None]
+        nearest = np.clip(along, 0, 1)[..., None] * segment[:, :, None, None]
+        distances: Reals = np.sqrt(((offset - nearest) ** 2).sum(-1)).min(axis=1)
         return distances

@@ -19,7 +19,7 @@ from cl_semisup.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
 CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
-DECODING = 1  # raise it when the same file gives other pixels, so that caches are made anew
+DECODING = 1  # increase it when the same file gives other pixels, so that caches are rebuilt
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class ImageFolder:
 
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones must
     be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency dropped, EXIF orientation ignored) and its
-    centre square is resized to the side, bilinear and antialiased. That is done once: the pixels are kept beside
-    `train` as `.cl_semisup-<side>-<hash>.npy`, M * 3 * side * side bytes, read from disk as needed; they may be deleted
-    at any time. In a folder that cannot be written to, images are decoded into memory at every start. The views are
-    those of natural images (crops down to a fifth of the area, mirroring, colour changes, no blur): change them if they
-    would change an image's class.
+    centre square is resized to the side, bilinear and antialiased. The result is cached beside `train` as
+    `.cl_semisup-<side>-<hash>.npy` (M * 3 * side * side bytes), which is read from disk as needed and may be deleted at
+    any time. In a read-only folder, images are decoded into memory at every start. The views are those of natural
+    images (crops down to a fifth of the area, mirroring, colour changes, no blur): change them if they would change an
+    image's class.
 
     Source: None
 
@@ -52,12 +52,12 @@ class ImageFolder:
         return Facts(len(train.files), len(test.files), len(classes), 3, self.side, min(sizes), uneven)
 
     def prepare(self, data_dir: Path, download: bool) -> None:
-        """Decode now, so that a broken file is found before anything runs, and only once."""
+        """Decode all images into the cache, so that a broken file is found before anything runs."""
         _, *parts = self._parts(data_dir)
         for part in parts:
             target = part.cache(self.side)
-            if _opened(target, part, self.side) is None:
-                _written(target, part, self.side)
+            if _open_cache(target, part, self.side) is None:
+                _write_cache(target, part, self.side)
 
     def load(self, data_dir: Path) -> Images:
         classes, train, test = self._parts(data_dir)
@@ -73,11 +73,11 @@ class ImageFolder:
                 remedy = "Add it, or mend folder or data_dir."
                 raise DataError(f"image_folder: {root} {rule}. Got no folder {names}. {remedy}")
         classes = tuple(entry.name for entry in _entries(train))
-        strange = {entry.name for entry in _entries(test)} - set(classes)
-        if strange:
+        unknown = {entry.name for entry in _entries(test)} - set(classes)
+        if unknown:
             rule = "must hold no class that train lacks"
-            raise DataError(f"image_folder: {test} {rule}. Got {min(strange)!r}. Remove it, or add it to {train}.")
-        return classes, _listed(root, train, classes), _listed(root, test, classes, may_lack=True)
+            raise DataError(f"image_folder: {test} {rule}. Got {min(unknown)!r}. Remove it, or add it to {train}.")
+        return classes, _list_part(root, train, classes), _list_part(root, test, classes, may_be_missing=True)
 
 
 class _Part(NamedTuple):
@@ -91,7 +91,7 @@ class _Part(NamedTuple):
         return len(self.files), 3, side, side
 
     def cache(self, side: int) -> Path:
-        """Where its pixels are kept; the name changes with any file's name, size or time of change."""
+        """Path of the cached pixels; it depends on every file's name, size and modification time."""
         digest = hashlib.sha256(f"{DECODING}".encode())
         for name in self.files:
             try:
@@ -104,7 +104,7 @@ class _Part(NamedTuple):
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What a folder holds but hidden files, in the order of names: the same on any file system."""
+    """The entries of a folder without hidden files, sorted by name: the same on any file system."""
     try:
         with os.scandir(folder) as entries:
             return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
@@ -112,17 +112,17 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"image_folder: {folder} must be a folder of images. Got {error.strerror}. Mend it.") from None
 
 
-def _listed(root: Path, folder: Path, classes: tuple[str, ...], may_lack: bool = False) -> _Part:
-    """Every file of every class; `may_lack`: classes may have no image, or no folder."""
+def _list_part(root: Path, folder: Path, classes: tuple[str, ...], may_be_missing: bool = False) -> _Part:
+    """Every file of every class. With `may_be_missing` a class may have no image or no folder."""
     files: list[str] = []
     counts = []
     for name in classes:
         inside = folder / name
-        entries = [] if may_lack and not inside.exists() else _entries(inside)
+        entries = [] if may_be_missing and not inside.exists() else _entries(inside)
         folders = [entry.name for entry in entries if entry.is_dir()]
         if folders:
             raise DataError(f"image_folder: {inside} must hold images only. Got a folder {folders[0]!r}. Move it.")
-        if not entries and not may_lack:
+        if not entries and not may_be_missing:
             raise DataError(f"image_folder: {inside} must hold an image. Got none. Add some, or remove the folder.")
         files += [f"{folder.name}/{name}/{entry.name}" for entry in entries]
         counts.append(len(entries))
@@ -131,29 +131,29 @@ def _listed(root: Path, folder: Path, classes: tuple[str, ...], may_lack: bool =
     return _Part(root, files, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
 
 
-# pixels, decoded once -------------------------------------------------------------------------------------------------
+# decoded pixels and their cache ---------------------------------------------------------------------------------------
 
 
 def _pixels(part: _Part, side: int) -> NDArray[np.uint8]:
-    """(M, 3, side, side): the file that is kept, mapped and not read; in memory where none can be written."""
+    """(M, 3, side, side), memory-mapped from the cache; in memory where no cache can be written."""
     target = part.cache(side)
-    found = _opened(target, part, side)
-    if found is None and _written(target, part, side):
-        found = _opened(target, part, side)
-    return found if found is not None else np.concatenate(list(_chunks(part, side)))
+    pixels = _open_cache(target, part, side)
+    if pixels is None and _write_cache(target, part, side):
+        pixels = _open_cache(target, part, side)
+    return pixels if pixels is not None else np.concatenate(list(_chunks(part, side)))
 
 
-def _opened(target: Path, part: _Part, side: int) -> NDArray[np.uint8] | None:
+def _open_cache(target: Path, part: _Part, side: int) -> NDArray[np.uint8] | None:
     try:
-        found = npy.open_memmap(target, mode="c")
-    except (OSError, ValueError, EOFError):  # not there, or cut short: made anew
+        pixels = npy.open_memmap(target, mode="c")
+    except (OSError, ValueError, EOFError):  # missing or truncated
         return None
-    return found if found.dtype == np.uint8 and found.shape == part.shape(side) else None
+    return pixels if pixels.dtype == np.uint8 and pixels.shape == part.shape(side) else None
 
 
-def _written(target: Path, part: _Part, side: int) -> bool:
-    """Whether the pixels could be kept. Chunks are written, not mapped: a full disk is then an error and no crash."""
-    temporary = target.with_suffix(f".{secrets.token_hex(4)}.tmp")  # several processes may be at it; the last one wins
+def _write_cache(target: Path, part: _Part, side: int) -> bool:
+    """Write the cache; False if that fails. Chunks are not mapped: a full disk is then an error and not a crash."""
+    temporary = target.with_suffix(f".{secrets.token_hex(4)}.tmp")  # several processes may write it; the last one wins
     try:
         try:
             with open(temporary, "xb") as file:
@@ -170,19 +170,19 @@ def _written(target: Path, part: _Part, side: int) -> bool:
 
 
 def _chunks(part: _Part, side: int) -> Iterator[NDArray[np.uint8]]:
-    """(n, 3, side, side) for every CHUNK files in turn. Threads do: PIL decodes and resizes outside Python's lock."""
-    Image.init()  # PIL loads its decoders here, and not in several threads at a time
+    """(n, 3, side, side) of every CHUNK files, decoded in threads: PIL releases Python's lock."""
+    Image.init()  # loads PIL's decoders, which several threads must not do at a time
     with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(0, len(part.files), CHUNK):
             paths = [part.root / name for name in part.files[start : start + CHUNK]]
-            yield np.stack(list(pool.map(_decoded, paths, [side] * len(paths))))
+            yield np.stack(list(pool.map(_decode, paths, [side] * len(paths))))
 
 
-def _decoded(path: Path, side: int) -> NDArray[np.uint8]:
+def _decode(path: Path, side: int) -> NDArray[np.uint8]:
     """(3, side, side) of one file."""
     limit = Image.MAX_IMAGE_PIXELS
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would wait
             raise OSError("not a file")
         with Image.open(path, formats=FORMATS) as image:
             if limit is not None and image.width * image.height > limit:

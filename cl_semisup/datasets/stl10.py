@@ -11,12 +11,12 @@ NAMES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "sh
 
 
 @dataclass(frozen=True)
-class Stl10:
+class Stl10(_sources.Published):
     """STL-10: photographs of 96x96 pixels in colour, 10 classes, made for learning with few labels.
 
-    5,000 labelled and 100,000 unlabelled images for training (the latter also of other classes), 8,000 for testing. In
-    memory: 2.9 GB, and twice that while it is read. An `stl10.npz` in data_dir goes before the published files; its
-    unlabelled images have the label -1.
+    5,000 labelled and 100,000 unlabelled images for training (the latter also of other classes), 8,000 for testing.
+    They take 2.9 GB of memory, and twice as much while they are read. An `stl10.npz` in data_dir replaces the published
+    files; its unlabelled images have the label -1.
 
     Source: Coates, Ng, Lee 2011, An Analysis of Single-Layer Networks; files as torchvision has them
 
@@ -27,57 +27,41 @@ class Stl10:
     unlabelled: bool = True
     views: ClassVar[dict[str, Any]] = {**_sources.NATURAL, "blur": 0.5}  # 96 pixels are enough to blur, as SimCLR does
 
+    name: ClassVar[str] = "stl10"
+    torchvision: ClassVar[str] = "STL10"
+    files: ClassVar[tuple[str, ...]] = tuple(
+        f"stl10_binary/{part}.bin" for part in ("train_X", "train_y", "unlabeled_X", "test_X", "test_y")
+    )
+
+    @property
+    def published(self) -> Facts:
+        train = 105_000 if self.unlabelled else 5_000
+        return Facts(train, test=8_000, classes=10, channels=3, side=96, smallest_class=500)
+
     def facts(self, data_dir: Path) -> Facts:
-        archive = self._known.archive(data_dir)
+        archive = self.archive(data_dir)
         if self.unlabelled or not archive.exists():
-            return self._known.facts(data_dir)
+            return super().facts(data_dir)
         images = _sources.read_archive(archive, pixels=False)
         return replace(images.facts(), train=int((images.train_labels >= 0).sum()))
 
-    def prepare(self, data_dir: Path, download: bool) -> None:
-        self._known.prepare(data_dir, download)
-
     def load(self, data_dir: Path) -> Images:
-        images = self._known.load(data_dir)
+        images = super().load(data_dir)
         labelled = images.train_labels >= 0
         if self.unlabelled or labelled.all():
             return images
         return replace(images, train_images=images.train_images[labelled], train_labels=images.train_labels[labelled])
 
-    @property
-    def _known(self) -> _sources.Known:
-        train = 105_000 if self.unlabelled else 5_000
-        return _sources.Known(
-            "stl10",
-            Facts(train=train, test=8_000, classes=10, channels=3, side=96, smallest_class=500),
-            tuple(f"stl10_binary/{part}.bin" for part in ("train_X", "train_y", "unlabeled_X", "test_X", "test_y")),
-            _fetch,
-            self._read,
-        )
+    def _fetch(self, data_dir: Path) -> None:
+        self._part(data_dir, split="test", download=True)  # one archive holds all parts
 
     def _read(self, data_dir: Path) -> Images:
-        from torchvision.datasets import STL10
-
-        train, test = STL10(data_dir, split="train"), STL10(data_dir, split="test")
-        train_images, train_labels = np.ascontiguousarray(train.data), train.labels.astype(np.int64)
-        if self.unlabelled:
-            train_images, train_labels = _with_unlabelled(train_images, train_labels, data_dir)
-        return Images(train_images, train_labels, np.ascontiguousarray(test.data), test.labels.astype(np.int64), NAMES)
-
-
-def _fetch(data_dir: Path) -> None:
-    from torchvision.datasets import STL10
-
-    STL10(data_dir, split="test", download=True)  # one archive holds all parts
-
-
-def _with_unlabelled(images: Any, labels: Any, data_dir: Path) -> tuple[Any, Any]:
-    """Not torchvision's split "train+unlabeled": it copies the 2.8 GB once more."""
-    from torchvision.datasets import STL10
-
-    unlabelled = STL10(data_dir, split="unlabeled").data
-    count, total = len(images), len(images) + len(unlabelled)
-    all_images, all_labels = np.empty((total, *images.shape[1:]), np.uint8), np.full(total, -1, np.int64)
-    all_images[:count], all_labels[:count] = images, labels
-    all_images[count:] = unlabelled
-    return all_images, all_labels
+        train, test = (self._part(data_dir, split=split) for split in ("train", "test"))
+        images, labels = np.ascontiguousarray(train.data), train.labels.astype(np.int64)
+        if self.unlabelled:  # not torchvision's split "train+unlabeled", which copies the 2.8 GB once more
+            unlabelled, count = self._part(data_dir, split="unlabeled").data, len(images)
+            labelled_images, labelled_labels, total = images, labels, count + len(unlabelled)
+            images, labels = np.empty((total, *images.shape[1:]), np.uint8), np.full(total, -1, np.int64)
+            images[:count], labels[:count] = labelled_images, labelled_labels
+            images[count:] = unlabelled
+        return Images(images, labels, np.ascontiguousarray(test.data), test.labels.astype(np.int64), NAMES)

@@ -17,9 +17,9 @@ SCALE = 100.0  # pixel steps of one unit of length: a point's coordinate x is st
 class Subspaces:
     """A union of linear subspaces: each class is a random subspace, its points fill the unit ball with noise.
 
-    A point of n coordinates is an image of ceil(sqrt(n))^2 grey pixels, zero at mid-grey, in steps of 0.01. A point and
-    its opposite belong to the same class, so a view may be the negative. The default is three lines in space; the
-    encoder `mlp` suits it.
+    A point of n coordinates is an image of ceil(sqrt(n))^2 grey pixels in steps of 0.01; 0 is mid-grey. A point and its
+    opposite belong to the same class, so a view may be the negative. The default is three lines in space; use the
+    encoder `mlp`.
 
     Source: arXiv 2403.18699 version 1, synthetic experiment (lines in 3-D); number of points and noise are not given
     there and are chosen here
@@ -54,7 +54,7 @@ class Subspaces:
         )
 
     def prepare(self, data_dir: Path, download: bool) -> None:
-        """Nothing to prepare: the data is made."""
+        """Nothing to prepare: the images are generated."""
 
     def load(self, data_dir: Path) -> Images:
         self._check()

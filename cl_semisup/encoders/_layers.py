@@ -4,10 +4,10 @@ from torch import Tensor, nn
 
 
 class SpatialMean(nn.Module):
-    """(N, C, H, W) -> (N, C), as AdaptiveAvgPool2d(1) and Flatten, whose gradient comes in another memory order.
+    """(N, C, H, W) -> (N, C), as AdaptiveAvgPool2d(1) and Flatten, but with a gradient in channels-last memory order.
 
-    Channels come last in memory, and are the last dimension here, so that the gradient's are too: up to 10 times faster
-    with the ReLU before it.
+    The mean is taken with channels as the last dimension, as they lie in memory, and so does the gradient. With the
+    ReLU before it, that is up to 10 times faster.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from cl_semisup.encoders._layers import SpatialMean
 class ConvNet:
     """A small convolutional network for images of 8 to 32 pixels: blocks of convolution, BatchNorm, pooling and ReLU.
 
-    Each block doubles the width and, while the side is above 2 pixels, halves the side; features are the spatial mean.
-    The largest of rectified numbers is the largest, rectified: pooling first leaves a quarter of them to rectify.
+    Each block doubles the width and, while the side is above 2 pixels, halves the side. Features are the spatial mean.
+    Pooling comes before ReLU, which gives the same result and leaves ReLU a quarter of the values.
 
     Args:
         width: channels of the first block
@@ -34,12 +34,6 @@ class ConvNet:
                 side //= 2
             layers.append(nn.ReLU(inplace=True))
             channels = width
-        return _WithDim(width, *layers, SpatialMean())
-
-
-class _WithDim(nn.Sequential):
-    """Layers that know the width of their output."""
-
-    def __init__(self, dim: int, *layers: nn.Module):
-        super().__init__(*layers)
-        self.dim = dim
+        net = nn.Sequential(*layers, SpatialMean())
+        net.dim = width  # type: ignore[assignment]
+        return net

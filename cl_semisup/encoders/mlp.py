@@ -21,13 +21,9 @@ class MLP:
     def build(self, channels: int, side: int) -> nn.Module:
         """(N, channels, side, side) -> (N, dim)."""
         widths = [channels * side * side] + [self.width] * self.layers
-        return _Perceptron(widths)
-
-
-class _Perceptron(nn.Sequential):
-    def __init__(self, widths: list[int]):
         layers: list[nn.Module] = [nn.Flatten()]
-        for narrow, wide in pairwise(widths):
-            layers += [nn.Linear(narrow, wide, bias=False), nn.BatchNorm1d(wide), nn.ReLU(inplace=True)]
-        super().__init__(*layers)
-        self.dim = widths[-1]
+        for inputs, outputs in pairwise(widths):
+            layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+        net = nn.Sequential(*layers)
+        net.dim = self.width  # type: ignore[assignment]
+        return net

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 from torch import nn
 from torchvision.models import resnet50
 
+from cl_semisup.encoders._resnet import as_encoder
+
 
 @dataclass(frozen=True)
 class ResNet50:
@@ -13,14 +15,4 @@ class ResNet50:
 
     def build(self, channels: int, side: int) -> nn.Module:
         """(N, channels, side, side) -> (N, 2048)."""
-        net = resnet50(weights=None)
-        small = side < 64
-        if small or channels != 3:
-            size, stride, padding = (3, 1, 1) if small else (7, 2, 3)
-            net.conv1 = nn.Conv2d(channels, 64, size, stride=stride, padding=padding, bias=False)
-            nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")
-        if small:
-            net.maxpool = nn.Identity()
-        net.fc = nn.Identity()
-        net.dim = 2048
-        return net
+        return as_encoder(resnet50(weights=None), channels, side)

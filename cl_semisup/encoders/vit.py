@@ -8,7 +8,7 @@ from torchvision.models import VisionTransformer
 
 @dataclass(frozen=True)
 class ViT:
-    """torchvision's vision transformer: layer norm throughout, so that no image sees the others of its batch.
+    """torchvision's vision transformer: layer norm throughout, so no image depends on the others of its batch.
 
     Features are the class token's, heads * head_width wide. ViT-S/16 is patch 16, layers 12, heads 6.
 

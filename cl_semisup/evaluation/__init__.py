@@ -1,11 +1,14 @@
-"""One probe a file: `measure(embedded)` -> scores (fractions in [0, 1]) and diagnostics, on frozen embeddings.
+"""Probes of frozen features, one a file. To add one, write a frozen dataclass whose fields are its settings, with:
 
-`default = False` keeps a probe out of suites that do not name it. `scores` names what a probe can give. A probe with a
-setting `layer` looks at backbone features, at projections or at both; whatever it finds of projections starts with
-`projection_`, so that a name never changes its meaning.
+    default: ClassVar[bool]              False keeps it out of suites that do not name it; True if left out
+    scores: ClassVar[tuple[str, ...]]    names of all scores that it can give
+    measure(features) -> ProbeResult     scores are fractions in [0, 1], higher is better
+
+A probe with a setting `layer` measures backbone features, projections or both. The names of what it measures on
+projections start with `projection_`, so that a name never changes its meaning.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -23,14 +26,14 @@ Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The frozen network and the test images, for probes that look again.
+    """The frozen network and the test images, for probes that compute more features.
 
     Args:
         encoder: in evaluation mode; a probe that changes its weights puts them back
         test_images: (T, channels, side, side) uint8
         features: uint8 images (N, channels, side, side) -> (N, F), not augmented
         view: number -> (T, F), features of a random view of each test image
-        untrained: as `features`, of the same encoder with its first weights, which are made again from their names
+        untrained: as `features`, with the encoder's initial weights, which are drawn again from their seed
         dataset: the images of another data set, by its plug-in; a probe names them in a setting `datasets`
     """
 
@@ -43,16 +46,30 @@ class Network:
 
 
 class FeatureSet(NamedTuple):
-    """One output of the network, (M, W) and (T, W), and what starts the names of all that is found of it."""
+    """One output of the network, (M, W) and (T, W), and the prefix of the names of its scores."""
 
     prefix: str
     train: Tensor
     test: Tensor
 
 
+class ClassifierData(NamedTuple):
+    """Labelled rows (B, W) with their classes (B,), B >= 1, and the test rows (T, W)."""
+
+    prefix: str
+    suffix: str
+    train: Tensor
+    labels: Tensor
+    test: Tensor
+
+    def name(self, score: str) -> str:
+        """The name of a score of a classifier that was fitted on these rows."""
+        return self.prefix + score + self.suffix
+
+
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What probes see: the frozen network's outputs without augmentation, float32, on the run's device; all finite.
+    """What probes measure: the frozen network's outputs without augmentation, float32, finite, on the run's device.
 
     Args:
         train, test: (M, F) and (T, F) backbone features, before the projector; M images that the run trained on
@@ -61,9 +78,9 @@ class Features:
         visible_labels: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
         test_views: two (T, F), features of two random views of each test image
         classes: C
-        names: name the probe's own draws (data set and repetition)
-        network: for probes that embed more images
-        memo: what one probe has computed and another may use
+        seed_key: data set and repetition, for the seeds of what a probe draws
+        network: for probes that compute features of more images
+        memo: results of one probe that another may use
     """
 
     train: Tensor
@@ -83,24 +100,38 @@ class Features:
         named = {"train": self.train, "test": self.test, "train_projections": self.train_projections}
         named |= {"test_projections": self.test_projections, "test_views": torch.stack(self.test_views)}
         for name, values in named.items():
-            if not bool(torch.isfinite(values).all()):  # kNN and others would make a plausible number of them
+            if not bool(torch.isfinite(values).all()):  # kNN and others would give a plausible score
                 got = f"Got {int((~torch.isfinite(values)).sum())} that are not, of {values.numel()}"
                 raise InputError(f"probes: {name}: features must be finite. {got}. The network has diverged.")
 
     def feature_sets(self, layer: Layer) -> list[FeatureSet]:
-        """The outputs that a probe was asked to look at."""
+        """The outputs that a probe's setting names."""
         features = FeatureSet("", self.train, self.test)
         projections = FeatureSet(PROJECTION, self.train_projections, self.test_projections)
         return {"features": [features], "projections": [projections], "both": [features, projections]}[layer]
 
     def label_sets(self) -> tuple[tuple[str, Tensor], ...]:
-        """What a classifier may learn from: every true label, and `_labelled` those that the run could see."""
+        """Suffix of score names and (M,) labels: all true labels, and (`_labelled`) the visible ones."""
         return ("", self.train_labels), ("_labelled", self.visible_labels)
+
+    def classifier_data(self, layer: Layer) -> Iterator[ClassifierData]:
+        """For every output and label set, the rows that have a label; nothing where no row has one."""
+        for prefix, train, test in self.feature_sets(layer):
+            for suffix, labels in self.label_sets():
+                known = labels >= 0
+                if bool(known.any()):
+                    yield ClassifierData(prefix, suffix, train[known], labels[known], test)
+
+    def require_network(self, probe: str, purpose: str) -> Network:
+        """The network; raises InputError if there are features alone."""
+        if self.network is None:
+            raise InputError(f"{probe}: needs the network, to {purpose}. Got features alone. Leave it out.")
+        return self.network
 
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """What a probe found: scores rank losses, diagnostics describe them, curves are for reports.
+    """Results of a probe: scores rank losses, diagnostics describe them, curves are for reports.
 
     Names are unique over all probes. A score that is not defined is left out.
     """
@@ -110,15 +141,15 @@ class ProbeResult:
     curves: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(embedded: Features, probes: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
-    """All probes that a run asks for."""
-    found = ProbeResult()
+def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
+    """The results of all probes of a run, together."""
+    result = ProbeResult()
     for name, settings in sorted(probes.items()):
-        probe = plugins.load("evaluation", name)(**settings).measure(embedded)
-        found.scores.update(probe.scores)
-        found.diagnostics.update(probe.diagnostics)
-        found.curves.update(probe.curves)
-    return found
+        probed = plugins.load("evaluation", name)(**settings).measure(features)
+        result.scores.update(probed.scores)
+        result.diagnostics.update(probed.diagnostics)
+        result.curves.update(probed.curves)
+    return result
 
 
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
@@ -129,17 +160,17 @@ def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     return {score for score in probe.scores if score.startswith(PROJECTION) == (layer == "projections")}
 
 
-def evenly(rows: int, most: int) -> Tensor:
-    """Numbers of at most `most` rows, evenly spaced: data sets may be sorted by class."""
-    return torch.linspace(0, rows - 1, min(most, rows), dtype=torch.float64).round().long()
+def evenly(rows: int, limit: int) -> Tensor:
+    """Indices of at most `limit` of the rows, evenly spaced, because data sets may be sorted by class."""
+    return torch.linspace(0, rows - 1, min(limit, rows), dtype=torch.float64).round().long()
 
 
-def accuracy(found: Tensor, labels: Tensor) -> float:
+def accuracy(predictions: Tensor, labels: Tensor) -> float:
     """Share of (T,) predictions that are right."""
-    return float((found == labels).double().mean())
+    return float((predictions == labels).double().mean())
 
 
-def class_accuracy(found: Tensor, labels: Tensor, classes: int) -> Tensor:
+def class_accuracy(predictions: Tensor, labels: Tensor, classes: int) -> Tensor:
     """(C,) accuracy on the test images of each class, float64; NaN for a class without any."""
-    right = torch.bincount(labels[found == labels], minlength=classes).double()
+    right = torch.bincount(labels[predictions == labels], minlength=classes).double()
     return right / torch.bincount(labels, minlength=classes)

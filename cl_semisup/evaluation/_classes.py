@@ -1,4 +1,4 @@
-"""The geometry of classes: their means, their spread, and how the two compare. Lower means more collapsed."""
+"""The geometry of classes: spread within classes against distances of class means. Lower means more collapsed."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Clusters:
     def nc1(self) -> float:
         """tr(S_W S_B^+) / C; NaN where all means coincide.
 
-        S_B = M^T M / C with M (C, F) the centred means, so only its C - 1 directions are looked at.
+        S_B = M^T M / C with M (C, F) the centred means, so only its C - 1 directions are used.
         """
         count = len(self.means)
         _, values, directions = torch.linalg.svd(self.means - self.centre, full_matrices=False)
@@ -66,11 +66,11 @@ class Clusters:
         centred = self.means - self.centre
         return float((weight / weight.norm() - centred / centred.norm()).norm())
 
-    def nc4(self, x: Tensor, said: Tensor) -> float:
+    def nc4(self, x: Tensor, predictions: Tensor) -> float:
         """Share of rows for which a head's class is not that of the nearest mean."""
         x = x.to(self.means)
         nearest = (self.means.square().sum(dim=1) - 2 * x @ self.means.T).argmin(dim=1)
-        return float((nearest != said.to(nearest.device)).double().mean())
+        return float((nearest != predictions.to(nearest.device)).double().mean())
 
     def cdnv(self) -> float:
         """Mean over pairs of classes of (Var_i + Var_j) / (2 |m_i - m_j|^2), Var the mean squared residual."""
@@ -82,16 +82,16 @@ class Clusters:
 
     def directional_cdnv(self) -> float:
         """Mean over ordered pairs of the variance of class i along the line to m_j, over |m_i - m_j|^2."""
-        found = []
+        ratios = []
         for label, mean in enumerate(self.means):
             lines = torch.cat([self.means[:label], self.means[label + 1 :]]) - mean  # (C - 1, F)
             along = self.residuals[self.y == label] @ lines.T  # (n, C - 1)
-            found.append(along.square().mean(dim=0) / lines.square().sum(dim=1).square())
-        return float(torch.cat(found).mean())
+            ratios.append(along.square().mean(dim=0) / lines.square().sum(dim=1).square())
+        return float(torch.cat(ratios).mean())
 
 
 def class_separation(x: Tensor, y: Tensor) -> float:
-    """1 - mean cosine distance within classes over that between all, classes weighed alike; in [0, 1].
+    """1 - mean cosine distance within classes / that of all pairs, classes with equal weights; in [0, 1].
 
     Within a class a row is also paired with itself. Source: arXiv 2010.16402, section 4.1
     """

@@ -12,15 +12,14 @@ Scores = Callable[[Tensor], Tensor]  # (Q, F) -> (Q, C)
 
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
-    """Both by the mean and standard deviation of the training rows; constant ones become 0."""
-    train, test = exact(train), exact(test)
+    """Both by the mean and standard deviation of the training rows; constant columns become 0."""
     mean, scale = train.mean(dim=0), train.std(dim=0, correction=0)
     scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
     return (train - mean) / scale, (test - mean) / scale
 
 
 def exact(z: Tensor) -> Tensor:
-    """In float64; devices without it (MPS) hand over to the CPU."""
+    """In float64; on the CPU for devices without it (MPS)."""
     return z.cpu().double() if z.device.type == "mps" else z.double()
 
 
@@ -31,10 +30,10 @@ def ridge(x: Tensor, y: Tensor, classes: int, strengths: tuple[float, ...]) -> l
     target = target - offset
     wide = x.shape[1] > len(x)
     values, directions = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
-    turned = directions.T @ (target if wide else x.T @ target)
+    projected = directions.T @ (target if wide else x.T @ target)
 
     def solve(strength: float) -> Scores:
-        weight = directions @ (turned / (values.clamp(min=0) + strength * len(x))[:, None])
+        weight = directions @ (projected / (values.clamp(min=0) + strength * len(x))[:, None])
         weight = x.T @ weight if wide else weight  # (F, C)
         return lambda q: q @ weight + offset
 
@@ -42,13 +41,13 @@ def ridge(x: Tensor, y: Tensor, classes: int, strengths: tuple[float, ...]) -> l
 
 
 def tuned_ridge(x: Tensor, y: Tensor, classes: int, name: int) -> tuple[Scores, float]:
-    """The strength that is best on a stratified part of the rows (the largest of equals), solved again on all."""
+    """The solution on all rows, and its strength: the best on a stratified part of them (the largest of equals)."""
     y, best = y.to(x.device), DEFAULT_STRENGTH
     held_out = hold_out(y.cpu().numpy(), VALIDATION, name)
     if held_out is not None:
         held = torch.from_numpy(held_out).to(x.device)
-        solved = ridge(x[~held], y[~held], classes, STRENGTHS)
-        right = [int((one(x[held]).argmax(dim=1) == y[held]).sum()) for one in solved]
+        solutions = ridge(x[~held], y[~held], classes, STRENGTHS)
+        right = [int((solution(x[held]).argmax(dim=1) == y[held]).sum()) for solution in solutions]
         best = STRENGTHS[right.index(max(right))]
     return ridge(x, y, classes, (best,))[0], best
 
@@ -58,6 +57,6 @@ def truncated(x: Tensor, y: Tensor, classes: int, share: float) -> Scores:
     target = torch.nn.functional.one_hot(y.to(x.device), classes).to(x.dtype)
     left, values, right = torch.linalg.svd(x, full_matrices=False)
     keep = max(1, round(share * len(values)))
-    keep = min(keep, max(1, int((values > 1e-10 * values[0]).sum())))  # what is rounding error is no direction
+    keep = min(keep, max(1, int((values > 1e-10 * values[0]).sum())))  # smaller ones are rounding errors
     weight = right[:keep].T @ ((left[:, :keep].T @ target) / values[:keep, None].clamp(min=1e-300))
     return lambda q: q @ weight

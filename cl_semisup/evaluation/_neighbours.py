@@ -1,9 +1,9 @@
 """The weighted vote of the nearest neighbours on the sphere.
 
 On a CPU most of the time goes into the float32 product of queries and bank, which runs at the processor's rate
-(`benchmarks/evaluation.py`). Choosing candidates by a bfloat16 product, twice as fast, and comparing only those in
-float32 does not pay: rounding must be bounded for the result to be exact, and within that bound of the last neighbour
-lie thousands of real features, most of a class where training has drawn its images together.
+(`benchmarks/evaluation.py`). A bfloat16 product that only selects candidates is twice as fast, but does not pay. For an
+exact result it must keep everything within its rounding error of the last neighbour, and with real features these are
+thousands, most of a class that training has drawn together.
 """
 
 import torch
@@ -24,16 +24,16 @@ def predict(
         queries: (Q, F)
         bank, labels: (B, F), B >= 1, and (B,) classes
         k: neighbours, capped by the size of the bank
-        temperature: t; infinity counts heads
+        temperature: t; with infinity every neighbour has the same weight
         chunk: queries at once
     """
     bank = F.normalize(bank, dim=1)
-    room = bank.new_empty(min(chunk, len(queries)), len(bank))  # used again: fresh pages cost a third of the product
-    found = []
+    buffer = bank.new_empty(min(chunk, len(queries)), len(bank))  # reused: new memory costs a third of the product
+    predictions = []
     for part in queries.split(chunk):
-        cosines = torch.mm(F.normalize(part, dim=1), bank.T, out=room[: len(part)])  # (q, B)
+        cosines = torch.mm(F.normalize(part, dim=1), bank.T, out=buffer[: len(part)])  # (q, B)
         similar, nearest = cosines.topk(min(k, len(bank)), dim=1)  # (q, k)
         weights = ((similar - similar[:, :1]) / temperature).exp()  # scaled by the nearest: cannot overflow
         votes = torch.zeros(len(part), classes, device=part.device, dtype=weights.dtype)
-        found.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
-    return torch.cat(found)
+        predictions.append(votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1))
+    return torch.cat(predictions)

@@ -14,14 +14,14 @@ from cl_semisup.seeds import seed
 
 @dataclass(frozen=True)
 class Calibration:
-    """Does the linear probe know how sure it may be? Its expected calibration error, before and after scaling.
+    """Calibration of the linear probe: its expected calibration error (ECE), before and after temperature scaling.
 
         ECE = sum_b (n_b / N) |accuracy_b - confidence_b|,  confidence = largest probability, bins (lo, hi]
 
     Of the tuned linear probe on the test images: `linear_ece`, `linear_nll` (nats), `linear_brier` (in [0, 2]) and
-    `linear_confidence` (mean). `linear_ece_scaled` is the ECE after dividing the logits by a temperature that is best
-    on a held-out fifth of the training images. ECE is biased upwards where N is small: compare equal N only. All are
-    errors, lower is better, so none of them is a score.
+    `linear_confidence` (mean). `linear_ece_scaled` is the ECE after dividing the logits by the temperature that is best
+    on a held-out fifth of the training images. ECE is biased upwards for small N: compare equal N only. Lower is better
+    for all errors, so none of them is a score.
 
     Source: arXiv 1706.04599
     Difference: None
@@ -35,46 +35,46 @@ class Calibration:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        (feature_set,) = embedded.feature_sets("features")
-        tuned = _linear.tuned(embedded, feature_set, "")
+    def measure(self, features: Features) -> ProbeResult:
+        tuned = _linear.tuned(features)
         if tuned is None:
             return ProbeResult()
-        truth = embedded.test_labels
-        logits = tuned.probe.logits(feature_set.test)
+        truth = features.test_labels
+        logits = tuned.probe.logits(features.test)
         p = logits.softmax(dim=1)
-        target = torch.nn.functional.one_hot(truth, embedded.classes)
-        found = {
+        target = torch.nn.functional.one_hot(truth, features.classes)
+        diagnostics = {
             "linear_ece": calibration_error(p, truth, self.bins),
             "linear_nll": float(torch.nn.functional.cross_entropy(logits, truth)),
             "linear_brier": float((p - target).square().sum(dim=1).mean()),
             "linear_confidence": float(p.amax(dim=1).mean()),
         }
-        temperature = _temperature(embedded, tuned.strength)
+        temperature = _temperature(features, tuned.strength)
         if temperature is not None:
-            found["linear_temperature"] = temperature
-            found["linear_ece_scaled"] = calibration_error((logits / temperature).softmax(dim=1), truth, self.bins)
-        return ProbeResult(diagnostics=found)
+            diagnostics["linear_temperature"] = temperature
+            p = (logits / temperature).softmax(dim=1)
+            diagnostics["linear_ece_scaled"] = calibration_error(p, truth, self.bins)
+        return ProbeResult(diagnostics=diagnostics)
 
 
 def calibration_error(p: Tensor, labels: Tensor, bins: int) -> float:
-    """Expected calibration error of (N, C) probabilities, in [0, 1]; empty bins count nothing."""
-    confidence, said = p.double().cpu().max(dim=1)
-    right = (said == labels.cpu()).double()
+    """Expected calibration error of (N, C) probabilities, in [0, 1]; empty bins add 0."""
+    confidence, predictions = p.double().cpu().max(dim=1)
+    right = (predictions == labels.cpu()).double()
     number = (confidence * bins).ceil().long().clamp(1, bins) - 1  # bin b is (b / bins, (b + 1) / bins]
     gap = torch.zeros(bins, dtype=torch.float64).index_add_(0, number, right - confidence)
     return float(gap.abs().sum() / len(p))
 
 
-def _temperature(embedded: Features, strength: float) -> float | None:
+def _temperature(features: Features, strength: float) -> float | None:
     """In [0.01, 100], best for held-out images of a probe fitted without them; None if nothing can be held out."""
-    known = embedded.train_labels >= 0
-    x, y = embedded.train[known], embedded.train_labels[known]
-    held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.seed_key))
+    known = features.train_labels >= 0
+    x, y = features.train[known], features.train_labels[known]
+    held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *features.seed_key))
     if held_out is None:
         return None
     held = torch.from_numpy(held_out).to(y.device)
-    logits = SoftmaxRegression.fit(x[~held], y[~held], embedded.classes, strength).logits(x[held])
+    logits = SoftmaxRegression.fit(x[~held], y[~held], features.classes, strength).logits(x[held])
 
     def loss(log_t: float) -> float:
         return float(torch.nn.functional.cross_entropy(logits / np.exp(log_t), y[held]))

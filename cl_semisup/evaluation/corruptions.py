@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -6,11 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Features, ProbeResult, _linear
+from cl_semisup.evaluation import Features, Network, ProbeResult, _linear
 from cl_semisup.seeds import seed
 
-SEVERITIES = {  # three strengths of each, in the units said below
+SEVERITIES = {  # three strengths of each kind, in the units of the docstring below
     "noise": (0.05, 0.1, 0.2),
     "blur": (1 / 32, 1 / 16, 1 / 8),
     "contrast": (0.6, 0.4, 0.2),
@@ -24,32 +23,25 @@ class Corruptions:
 
     noise: Gaussian, standard deviation 0.05, 0.1, 0.2 of the full range of a pixel; blur: Gaussian, standard deviation
     1/32, 1/16, 1/8 of the side; contrast: 0.6, 0.4, 0.2 of each image's own, about its mean; brightness: 0.1, 0.2, 0.4
-    added. Pixels are clipped and rounded to 8 bits. The probe is the tuned one on clean training images.
-    `linear_top1_corrupted` is the mean over all twelve, of which each is a diagnostic, `linear_blur_3`.
+    added. Pixels are clipped and rounded to 8 bits. The probe is tuned on clean training images.
+    `linear_top1_corrupted` is the mean over all twelve; each is a diagnostic, such as `linear_blur_3`.
 
-    Source: the kinds are four of arXiv 1903.12261's
-    Difference: severities of ours, which suit any image size; not comparable with published tables of CIFAR-10-C
+    Source: four of the kinds of arXiv 1903.12261
+    Difference: our own severities, for any image size; not comparable with published tables of CIFAR-10-C
     """
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_corrupted",)
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        network = embedded.network
-        if network is None:
-            raise InputError("corruptions: needs the network, to embed images. Got features alone. Leave it out.")
-        (feature_set,) = embedded.feature_sets("features")
-        tuned = _linear.tuned(embedded, feature_set, "")
-        if tuned is None:
-            return ProbeResult()
-        found = ProbeResult()
+    def measure(self, features: Features) -> ProbeResult:
+        network = features.require_network("corruptions", "compute features of corrupted images")
+        return _linear.robustness(features, "linear_top1_corrupted", self._variants(network, features.seed_key))
+
+    def _variants(self, network: Network, seed_key: tuple[object, ...]) -> Iterator[tuple[str, Tensor]]:
         for kind, strengths in SEVERITIES.items():
             for severity, strength in enumerate(strengths, start=1):
-                images = corrupted(network.test_images, kind, strength, seed("corruption", kind, *embedded.seed_key))
-                top1 = tuned.probe.accuracy(network.features(images), embedded.test_labels)
-                found.diagnostics[f"linear_{kind}_{severity}"] = top1
-        found.scores["linear_top1_corrupted"] = sum(found.diagnostics.values()) / len(found.diagnostics)
-        return found
+                images = corrupted(network.test_images, kind, strength, seed("corruption", kind, *seed_key))
+                yield f"linear_{kind}_{severity}", network.features(images)
 
 
 def corrupted(images: Tensor, kind: str, strength: float, name: int) -> Tensor:

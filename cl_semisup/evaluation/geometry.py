@@ -21,9 +21,9 @@ class Geometry:
 
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        u, w = F.normalize(embedded.test, dim=1), F.normalize(embedded.test_projections, dim=1)
-        first, second = (F.normalize(view, dim=1) for view in embedded.test_views)
+    def measure(self, features: Features) -> ProbeResult:
+        u, w = F.normalize(features.test, dim=1), F.normalize(features.test_projections, dim=1)
+        first, second = (F.normalize(view, dim=1) for view in features.test_views)
         return ProbeResult(
             diagnostics={
                 "effective_rank": float(geometry.effective_rank(u)),

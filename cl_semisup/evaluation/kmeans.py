@@ -15,9 +15,9 @@ from cl_semisup.seeds import seed
 class KMeans:
     """k-means on the test images' unit rows with as many clusters as classes, matched to the classes afterwards.
 
-    `kmeans_accuracy` is the accuracy under the one-to-one matching of clusters and classes that is best (Hungarian
-    method), `kmeans_nmi` the normalised mutual information, I / mean(H(clusters), H(classes)). Labels play no part in
-    the clustering. With fewer test images than classes every image is its own cluster.
+    `kmeans_accuracy` is the accuracy under the best one-to-one matching of clusters and classes (Hungarian method),
+    `kmeans_nmi` the normalised mutual information, I / mean(H(clusters), H(classes)). The clustering uses no labels.
+    With fewer test images than classes every image is its own cluster.
 
     Source: clustering by scikit-learn's KMeans (k-means++, Lloyd); accuracy as in arXiv 1511.06335
     Difference: None
@@ -38,18 +38,17 @@ class KMeans:
         "projection_kmeans_nmi",
     )
 
-    def measure(self, embedded: Features) -> ProbeResult:
+    def measure(self, features: Features) -> ProbeResult:
         from sklearn.metrics import normalized_mutual_info_score
 
-        truth = embedded.test_labels.cpu().numpy()
-        found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.layer):
-            clusters = self._clusters(
-                F.normalize(feature_set.test, dim=1).cpu().numpy(), embedded.classes, embedded.seed_key
-            )
-            found.scores[f"{feature_set.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
-            found.scores[f"{feature_set.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
-        return found
+        truth = features.test_labels.cpu().numpy()
+        scores = {}
+        for feature_set in features.feature_sets(self.layer):
+            u = F.normalize(feature_set.test, dim=1).cpu().numpy()
+            clusters = self._clusters(u, features.classes, features.seed_key)
+            scores[f"{feature_set.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
+            scores[f"{feature_set.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
+        return ProbeResult(scores)
 
     def _clusters(self, u: NDArray[np.float32], classes: int, seed_key: tuple[object, ...]) -> NDArray[np.int64]:
         import warnings
@@ -59,14 +58,14 @@ class KMeans:
 
         name = seed("kmeans", *seed_key) % 2**32
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is a finding
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is no error
             return Clustering(min(classes, len(u)), n_init=self.starts, random_state=name).fit_predict(u)
 
 
 def matched_accuracy(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     """Share of images whose cluster is matched to their class, under the best one-to-one matching."""
     size = max(clusters.max(), labels.max()) + 1
-    met = np.zeros((size, size), dtype=np.int64)
-    np.add.at(met, (clusters, labels), 1)
-    rows, columns = linear_sum_assignment(met, maximize=True)
-    return float(met[rows, columns].sum() / len(labels))
+    counts = np.zeros((size, size), dtype=np.int64)
+    np.add.at(counts, (clusters, labels), 1)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    return float(counts[rows, columns].sum() / len(labels))

@@ -12,8 +12,8 @@ class KNN:
 
         class of q = argmax_c  sum over the k most similar bank images i of class c of exp(s_qi / t)
 
-    `knn_top1`: the bank is every labelled training image of the run; `knn_top1_labelled`: only those whose label the
-    run could see. Without any label there is no score.
+    `knn_top1`: the bank is every labelled training image of the run; `knn_top1_labelled`: only those whose label
+    was visible to the run. Without any label there is no score.
 
     Source: arXiv 1805.01978, section 3.4; k and t as in lightly's benchmarks
     Difference: None
@@ -35,16 +35,10 @@ class KNN:
         "projection_knn_top1_labelled",
     )
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.layer):
-            for suffix, labels in embedded.label_sets():
-                known = labels >= 0
-                if not bool(known.any()):
-                    continue
-                bank, of_bank = feature_set.train[known], labels[known]
-                said = _neighbours.predict(
-                    feature_set.test, bank, of_bank, embedded.classes, k=self.k, temperature=self.temperature
-                )
-                found.scores[f"{feature_set.prefix}knn_top1{suffix}"] = accuracy(said, embedded.test_labels)
-        return found
+    def measure(self, features: Features) -> ProbeResult:
+        scores = {}
+        for data in features.classifier_data(self.layer):
+            bank = data.train, data.labels, features.classes
+            predictions = _neighbours.predict(data.test, *bank, k=self.k, temperature=self.temperature)
+            scores[data.name("knn_top1")] = accuracy(predictions, features.test_labels)
+        return ProbeResult(scores)

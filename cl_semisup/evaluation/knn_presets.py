@@ -25,14 +25,14 @@ class KNNPresets:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = tuple(f"knn_{name}_top1" for name in PRESETS)
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        known = embedded.train_labels >= 0
-        labels = embedded.train_labels[known]
-        features, projections = embedded.feature_sets("both")
-        found = ProbeResult()
+    def measure(self, features: Features) -> ProbeResult:
+        known = features.train_labels >= 0
+        labels = features.train_labels[known]
+        backbone, projections = features.feature_sets("both")
+        scores = {}
         for name, (k, temperature, projected) in PRESETS.items() if len(labels) else ():
-            feature_set = projections if projected else features
-            bank = feature_set.train[known]
-            said = _neighbours.predict(feature_set.test, bank, labels, embedded.classes, k=k, temperature=temperature)
-            found.scores[f"knn_{name}_top1"] = accuracy(said, embedded.test_labels)
-        return found
+            feature_set = projections if projected else backbone
+            bank = feature_set.train[known], labels, features.classes
+            predictions = _neighbours.predict(feature_set.test, *bank, k=k, temperature=temperature)
+            scores[f"knn_{name}_top1"] = accuracy(predictions, features.test_labels)
+        return ProbeResult(scores)

@@ -5,16 +5,16 @@ import torch
 from annotated_types import Gt, Interval
 
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Features, ProbeResult
+from cl_semisup.evaluation import Features, ProbeResult, evenly
 from cl_semisup.measures import geometry
 
 
 @dataclass(frozen=True)
 class LiDAR:
-    """LiDAR: in how many directions do images differ by more than the views of one image do?
+    """LiDAR: the number of directions in which images differ by more than the views of one image do.
 
     Of backbone features of `views` random views of each test image (at most `images`, evenly spaced). `lidar` lies in
-    [1, min(F, images - 1)]. `lidar_samples` is images (views - 1) / F: below 1 the spread between views is of lower
+    [1, min(F, images - 1)]. `lidar_samples` is images (views - 1) / F: below 1 the spread between views has a lower
     rank than the features, and the value is noise.
 
     Source: arXiv 2312.04000, section 4
@@ -33,16 +33,13 @@ class LiDAR:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        if embedded.network is None:
-            raise InputError("lidar: needs the network, to embed more views. Got features alone. Leave it out.")
-        count = min(self.images, len(embedded.test))
+    def measure(self, features: Features) -> ProbeResult:
+        network = features.require_network("lidar", "compute features of more views")
+        count = min(self.images, len(features.test))
         if count < 2:
             raise InputError(f"lidar: needs two test images. Got {count}. Leave it out.")
-        rows = torch.linspace(0, len(embedded.test) - 1, count, dtype=torch.float64).round().long()
-        rows = rows.to(embedded.test.device)
-        views = torch.stack([embedded.network.view(number)[rows] for number in range(1, self.views + 1)])  # (q, n, F)
-        samples = count * (self.views - 1) / embedded.test.shape[1]
-        return ProbeResult(
-            diagnostics={"lidar": float(geometry.lidar(views, self.delta)), "lidar_samples": samples},
-        )
+        rows = evenly(len(features.test), count).to(features.test.device)
+        views = torch.stack([network.view(number)[rows] for number in range(1, self.views + 1)])  # (q, n, F)
+        samples = count * (self.views - 1) / features.test.shape[1]
+        lidar = float(geometry.lidar(views, self.delta))
+        return ProbeResult(diagnostics={"lidar": lidar, "lidar_samples": samples})

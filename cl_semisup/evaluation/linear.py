@@ -13,10 +13,10 @@ class Linear:
         min over W, b of  mean_i -log softmax(W x_i + b)_{y_i} + s/2 |W|^2,   x standardised by the training features
 
     s is the best of 10, 1, ..., 1e-6 on a validation part of the training images (the strongest of equals), then the
-    probe is fitted again on all of them. The test images play no part. `linear_top1` trains on every labelled
-    training image of the run, `linear_top1_labelled` on those whose label the run could see;
-    `linear_top1_validation` is the validation accuracy behind the first choice, for tuning without the test set.
-    Where a class has a single labelled image nothing can be held out: s = 0.01. Without any label there is no score.
+    probe is fitted again on all of them. The test images are not used. `linear_top1` trains on every labelled training
+    image of the run, `linear_top1_labelled` on those whose label was visible to the run; `linear_top1_validation` is
+    the validation accuracy of the s of `linear_top1`, for tuning without the test set. If a class has a single labelled
+    image nothing can be held out and s = 0.01. Without any label there is no score.
 
     Source: scikit-learn's LogisticRegression solves the same problem (C = 1 / (s M))
     Difference: None
@@ -40,17 +40,17 @@ class Linear:
         "projection_linear_top1_validation",
     )
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.layer):
-            for suffix, _ in embedded.label_sets():
-                tuned = _linear.tuned(embedded, feature_set, suffix, self.validation, self.max_iterations)
+    def measure(self, features: Features) -> ProbeResult:
+        result = ProbeResult()
+        for feature_set in features.feature_sets(self.layer):
+            for suffix, _ in features.label_sets():
+                tuned = _linear.tuned(features, feature_set, suffix, self.validation, self.max_iterations)
                 if tuned is None:
                     continue
-                top1 = tuned.probe.accuracy(feature_set.test, embedded.test_labels)
-                found.scores[f"{feature_set.prefix}linear_top1{suffix}"] = top1
-                found.diagnostics[f"{feature_set.prefix}linear_strength{suffix}"] = tuned.strength
-                found.diagnostics[f"{feature_set.prefix}linear_converged{suffix}"] = float(tuned.probe.converged)
+                prefix, top1 = feature_set.prefix, tuned.probe.accuracy(feature_set.test, features.test_labels)
+                result.scores[f"{prefix}linear_top1{suffix}"] = top1
+                result.diagnostics[f"{prefix}linear_strength{suffix}"] = tuned.strength
+                result.diagnostics[f"{prefix}linear_converged{suffix}"] = float(tuned.probe.converged)
                 if not suffix and tuned.validation is not None:
-                    found.scores[f"{feature_set.prefix}linear_top1_validation"] = tuned.validation
-        return found
+                    result.scores[f"{prefix}linear_top1_validation"] = tuned.validation
+        return result

@@ -7,6 +7,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from cl_semisup.evaluation import Features, ProbeResult, _linear
+from cl_semisup.evaluation._least_squares import standardised
 from cl_semisup.measures.logistic import hold_out
 from cl_semisup.seeds import seed
 
@@ -37,42 +38,40 @@ class LinearSGD:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_sgd_top1", "linear_sgd_top5")
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        known = embedded.train_labels >= 0
-        y, classes = embedded.train_labels[known], embedded.classes
+    def measure(self, features: Features) -> ProbeResult:
+        known = features.train_labels >= 0
+        y, classes = features.train_labels[known], features.classes
         if len(y) == 0:
             return ProbeResult()
-        mean, scale = embedded.train[known].mean(dim=0), embedded.train[known].std(dim=0, correction=0)
-        scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
-        x, test = (embedded.train[known] - mean) / scale, (embedded.test - mean) / scale
-        rate = self._choose(x, y, embedded)
-        logits = self._train(x, y, classes, (rate,), embedded.seed_key)(test)[0]
+        x, test = standardised(features.train[known], features.test)
+        rate = self._choose(x, y, features)
+        logits = self._train(x, y, classes, (rate,), features.seed_key)(test)[0]
         best = logits.topk(min(5, classes), dim=1).indices
-        hit = best == embedded.test_labels[:, None]
+        hits = best == features.test_labels[:, None]
         return ProbeResult(
             scores={
-                "linear_sgd_top1": float(hit[:, 0].double().mean()),
-                "linear_sgd_top5": float(hit.any(dim=1).double().mean()),
+                "linear_sgd_top1": float(hits[:, 0].double().mean()),
+                "linear_sgd_top5": float(hits.any(dim=1).double().mean()),
             },
             diagnostics={"linear_sgd_learning_rate": rate},
         )
 
-    def _choose(self, x: Tensor, y: Tensor, embedded: Features) -> float:
-        held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *embedded.seed_key))
+    def _choose(self, x: Tensor, y: Tensor, features: Features) -> float:
+        held_out = hold_out(y.cpu().numpy(), _linear.VALIDATION, seed("validation", *features.seed_key))
         if held_out is None:
             return 0.3  # the rate of the recipe
         held = torch.from_numpy(held_out).to(y.device)
-        heads = self._train(x[~held], y[~held], embedded.classes, RATES, embedded.seed_key)
+        heads = self._train(x[~held], y[~held], features.classes, RATES, features.seed_key)
         right = (heads(x[held]).argmax(dim=2) == y[held]).sum(dim=1).tolist()
         return RATES[right.index(max(right))]
 
     def _train(
         self, x: Tensor, y: Tensor, classes: int, rates: tuple[float, ...], seed_key: tuple[object, ...]
     ) -> "_Heads":
-        """One head a rate, all on the same batches, from zero weights."""
+        """One head per rate, from zero weights, all on the same batches."""
         weight = x.new_zeros(len(rates), x.shape[1], classes)
         bias = x.new_zeros(len(rates), 1, classes)
-        moved = [torch.zeros_like(weight), torch.zeros_like(bias)]
+        momenta = [torch.zeros_like(weight), torch.zeros_like(bias)]
         rate = x.new_tensor(rates)[:, None, None]
         batch = min(self.batch_size, len(x))
         steps_per_epoch = len(x) // batch
@@ -83,14 +82,14 @@ class LinearSGD:
                 generator = torch.Generator().manual_seed(seed("linear_sgd order", *seed_key, epoch))
                 order = torch.randperm(len(x), generator=generator).to(x.device)
             rows = order[number * batch : (number + 1) * batch]
-            slope = _Heads(weight, bias)(x[rows]).softmax(dim=2)  # (R, n, C)
-            slope[:, torch.arange(batch, device=x.device), y[rows]] -= 1
-            slope /= batch
+            gradient = _Heads(weight, bias)(x[rows]).softmax(dim=2)  # (R, n, C)
+            gradient[:, torch.arange(batch, device=x.device), y[rows]] -= 1
+            gradient /= batch
             factor = (1 + math.cos(math.pi * step / steps)) / 2
-            moved[0].mul_(0.9).add_(x[rows].T @ slope + self.weight_decay * weight)
-            moved[1].mul_(0.9).add_(slope.sum(dim=1, keepdim=True))
-            weight -= factor * rate * moved[0]
-            bias -= factor * rate * moved[1]
+            momenta[0].mul_(0.9).add_(x[rows].T @ gradient + self.weight_decay * weight)
+            momenta[1].mul_(0.9).add_(gradient.sum(dim=1, keepdim=True))
+            weight -= factor * rate * momenta[0]
+            bias -= factor * rate * momenta[1]
         return _Heads(weight, bias)
 
 

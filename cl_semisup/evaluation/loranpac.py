@@ -5,7 +5,7 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
-from cl_semisup.evaluation import Features, ProbeResult, _least_squares, accuracy
+from cl_semisup.evaluation import Features, ProbeResult, _least_squares, accuracy, evenly
 from cl_semisup.seeds import seed
 
 
@@ -36,20 +36,19 @@ class LoRanPAC:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("loranpac_top1", "ranpac_top1")
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        rows = torch.nonzero(embedded.train_labels >= 0).squeeze(1)
+    def measure(self, features: Features) -> ProbeResult:
+        rows = torch.nonzero(features.train_labels >= 0).squeeze(1)
         if len(rows) == 0:
             return ProbeResult()
-        rows = rows[torch.linspace(0, len(rows) - 1, min(self.images, len(rows)), dtype=torch.float64).round().long()]
-        labels = embedded.train_labels[rows]
-        generator = torch.Generator().manual_seed(seed("loranpac", *embedded.seed_key))
-        mixed = torch.randn(embedded.train.shape[1], self.width, generator=generator, dtype=torch.float64)
-        h, q = self._features(embedded.train[rows], mixed), self._features(embedded.test, mixed)
-        cut = _least_squares.truncated(h, labels, embedded.classes, 1 - self.truncation)
-        ridge, strength = _least_squares.tuned_ridge(
-            h, labels, embedded.classes, seed("validation", *embedded.seed_key)
-        )
-        truth = embedded.test_labels.to(q.device)
+        rows = rows[evenly(len(rows), self.images)]
+        labels = features.train_labels[rows]
+        generator = torch.Generator().manual_seed(seed("loranpac", *features.seed_key))
+        projection = torch.randn(features.train.shape[1], self.width, generator=generator, dtype=torch.float64)
+        h, q = self._features(features.train[rows], projection), self._features(features.test, projection)
+        cut = _least_squares.truncated(h, labels, features.classes, 1 - self.truncation)
+        name = seed("validation", *features.seed_key)
+        ridge, strength = _least_squares.tuned_ridge(h, labels, features.classes, name)
+        truth = features.test_labels.to(q.device)
         return ProbeResult(
             scores={
                 "loranpac_top1": accuracy(cut(q).argmax(dim=1), truth),
@@ -59,7 +58,7 @@ class LoRanPAC:
         )
 
     @staticmethod
-    def _features(z: Tensor, mixed: Tensor) -> Tensor:
+    def _features(z: Tensor, projection: Tensor) -> Tensor:
         """(N, E) random features of unit rows, in float64."""
         u = torch.nn.functional.normalize(_least_squares.exact(z), dim=1)
-        return torch.relu(u @ mixed.to(u.device))
+        return torch.relu(u @ projection.to(u.device))

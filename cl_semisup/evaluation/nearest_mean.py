@@ -15,7 +15,7 @@ class NearestMean:
         class of q = argmin_c |u_q - m_c|,   m_c the mean of the unit rows of class c
 
     `nearest_mean_top1`: means over every labelled training image of the run; `nearest_mean_top1_labelled`: over those
-    whose label the run could see. A class without a label is never predicted.
+    whose label was visible to the run. A class without a label is never predicted.
 
     Source: NCCC of arXiv 2112.15121, on unit rows
     Difference: None
@@ -34,17 +34,12 @@ class NearestMean:
         "projection_nearest_mean_top1_labelled",
     )
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.layer):
-            for suffix, labels in embedded.label_sets():
-                known = labels >= 0
-                if bool(known.any()):
-                    said = _nearest(feature_set.test, feature_set.train[known], labels[known])
-                    found.scores[f"{feature_set.prefix}nearest_mean_top1{suffix}"] = accuracy(
-                        said, embedded.test_labels
-                    )
-        return found
+    def measure(self, features: Features) -> ProbeResult:
+        scores = {}
+        for data in features.classifier_data(self.layer):
+            predictions = _nearest(data.test, data.train, data.labels)
+            scores[data.name("nearest_mean_top1")] = accuracy(predictions, features.test_labels)
+        return ProbeResult(scores)
 
 
 def _nearest(queries: Tensor, bank: Tensor, labels: Tensor) -> Tensor:

@@ -6,12 +6,12 @@ import torch
 from cl_semisup.evaluation import Features, Layer, ProbeResult, _classes
 from cl_semisup.measures.logistic import SoftmaxRegression
 
-STRENGTH = 1e-4  # weight penalty of the head that NC3 and NC4 look at; weak, so that the head may follow the means
+STRENGTH = 1e-4  # weight penalty of the linear head of NC3 and NC4; weak, so that the head can follow the means
 
 
 @dataclass(frozen=True)
 class NeuralCollapse:
-    """How far the training images of each class have moved to one point, and the class means to a simplex.
+    """Neural collapse: how close the training images of each class are to one point, and the class means to a simplex.
 
     `nc1`: spread within classes over spread between them; `nc2_norm`, `nc2_angle`, `nc2_simplex`: differences of the
     class means' lengths and angles from those of a simplex; `nc3`: distance of a linear head from the means; `nc4`:
@@ -19,14 +19,14 @@ class NeuralCollapse:
     the distance of their means, in all directions and along the line between them. `class_separation`: share of cosine
     distance that lies between classes, in [0, 1]. `class_effective_rank`: mean effective rank within a class, centred.
 
-    0 is full collapse but for class_separation, where 1 is, and class_effective_rank, which then is 1. More of it is
-    not better: it tends to harm transfer. It is not dimensional collapse either: C - 1 directions are in full use (see
+    Full collapse is 1 for class_separation and class_effective_rank, and 0 for all others. More collapse is not better:
+    it tends to harm transfer. It differs from dimensional collapse, since C - 1 directions are in full use (see
     `effective_rank`). Classes with fewer than two training images are left out; with fewer than two classes nothing is
     measured.
 
-    Source: arXiv 2008.08186; 2112.15121; 2010.16402. The head of NC3 and NC4 is a linear probe, since a contrastive
+    Source: arXiv 2008.08186; 2112.15121; 2010.16402. The head of NC3 and NC4 is a linear probe, because a contrastive
     run has none
-    Difference: class means are weighed alike, also where classes differ in size
+    Difference: class means have equal weights, also if classes differ in size
 
     Args:
         layer: backbone features, projections (names start with projection_), or both
@@ -37,29 +37,29 @@ class NeuralCollapse:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ()
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        labels = embedded.train_labels
-        counts = torch.bincount(labels[labels >= 0], minlength=embedded.classes)
+    def measure(self, features: Features) -> ProbeResult:
+        labels = features.train_labels
+        counts = torch.bincount(labels[labels >= 0], minlength=features.classes)
         used = (labels >= 0) & (counts >= 2)[labels.clamp(min=0)]
         present, y = labels[used].unique(return_inverse=True)
-        found = ProbeResult()
+        diagnostics: dict[str, float] = {}
         if len(present) < 2:
-            return found
-        for feature_set in embedded.feature_sets(self.layer):
+            return ProbeResult()
+        for feature_set in features.feature_sets(self.layer):
             x = feature_set.train[used]
             probe = SoftmaxRegression.fit(x, y, len(present), STRENGTH)
             weight = probe.weight / probe.scale  # on raw features; constant ones weigh 0
-            said = probe.logits(x).argmax(dim=1)
+            predictions = probe.logits(x).argmax(dim=1)
             clusters = _classes.Clusters.of(x, y)
             values = {
                 "nc1": clusters.nc1(),
                 **clusters.nc2(),
                 "nc3": clusters.nc3(weight),
-                "nc4": clusters.nc4(x, said),
+                "nc4": clusters.nc4(x, predictions),
                 "cdnv": clusters.cdnv(),
                 "directional_cdnv": clusters.directional_cdnv(),
                 "class_separation": _classes.class_separation(x, y),
                 "class_effective_rank": _classes.class_effective_rank(x, y),
             }
-            found.diagnostics.update({feature_set.prefix + name: value for name, value in values.items()})
-        return found
+            diagnostics.update({feature_set.prefix + name: value for name, value in values.items()})
+        return ProbeResult(diagnostics=diagnostics)

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,37 +20,31 @@ class Perturbation:
         z' = z + e r w(z),   e such that the mean |z' - z|^2 is the mean |z|^2 / SNR
 
     Shapes of r: gaussian, uniform, sign (each coordinate -1 or 1). Correlation with the size of a feature's coordinate:
-    none (w = 1), positive (w = |z| / mean|z|), negative (w = 1 / (1 + |z| / mean|z|)). All are matched in energy, so
-    that only their shape differs. SNR: 20, 10, 5 and 0 decibels. The probe is the tuned one on clean features.
+    none (w = 1), positive (w = |z| / mean|z|), negative (w = 1 / (1 + |z| / mean|z|)). All have the same energy and
+    differ only in shape. SNR: 20, 10, 5 and 0 decibels. The probe is tuned on clean features.
     `linear_top1_perturbed` is the mean over all 36 settings; each is a diagnostic, such as `linear_noise_sign_10db`.
 
     Source: after arXiv 2403.06408, which perturbs a language model's weights and activations
-    Difference: features of a frozen encoder; an evaluation of ours, not the paper's
+    Difference: features of a frozen encoder; our own evaluation, not the paper's
     """
 
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_perturbed",)
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        (feature_set,) = embedded.feature_sets("features")
-        tuned = _linear.tuned(embedded, feature_set, "")
-        if tuned is None:
-            return ProbeResult()
-        found = ProbeResult()
+    def measure(self, features: Features) -> ProbeResult:
+        return _linear.robustness(features, "linear_top1_perturbed", self._variants(features.test, features.seed_key))
+
+    def _variants(self, z: Tensor, seed_key: tuple[object, ...]) -> Iterator[tuple[str, Tensor]]:
         for shape in SHAPES:
             for correlation in CORRELATIONS:
-                noise = _noise(feature_set.test, shape, correlation, seed("perturbation", shape, *embedded.seed_key))
+                noise = _noise(z, shape, correlation, seed("perturbation", shape, *seed_key))
+                kind = shape if correlation == "none" else f"{shape}_{correlation}"
                 for decibels in DECIBELS:
-                    moved = feature_set.test + _matched(noise, feature_set.test, decibels)
-                    word = shape if correlation == "none" else f"{shape}_{correlation}"
-                    top1 = tuned.probe.accuracy(moved, embedded.test_labels)
-                    found.diagnostics[f"linear_noise_{word}_{decibels}db"] = top1
-        found.scores["linear_top1_perturbed"] = sum(found.diagnostics.values()) / len(found.diagnostics)
-        return found
+                    yield f"linear_noise_{kind}_{decibels}db", z + _matched(noise, z, decibels)
 
 
 def _noise(z: Tensor, shape: str, correlation: str, name: int) -> Tensor:
-    """(N, F) noise of a shape, weighed by the size of z; its energy is still arbitrary."""
+    """(N, F) noise of a shape, weighted by the size of z, of any energy."""
     generator = torch.Generator().manual_seed(name)
     if shape == "gaussian":
         r = torch.randn(z.shape, generator=generator)
@@ -62,6 +57,6 @@ def _noise(z: Tensor, shape: str, correlation: str, name: int) -> Tensor:
 
 
 def _matched(noise: Tensor, z: Tensor, decibels: float) -> Tensor:
-    """The noise scaled to the energy that the signal-to-noise ratio leaves it."""
-    wanted = z.square().sum() / 10 ** (decibels / 10)
-    return noise * (wanted / noise.square().sum().clamp(min=1e-30)).sqrt()
+    """The noise scaled to the energy that gives this signal-to-noise ratio."""
+    energy = z.square().sum() / 10 ** (decibels / 10)
+    return noise * (energy / noise.square().sum().clamp(min=1e-30)).sqrt()

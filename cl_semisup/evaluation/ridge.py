@@ -2,6 +2,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cl_semisup.evaluation import Features, Layer, ProbeResult, _least_squares, accuracy
+from cl_semisup.evaluation._least_squares import exact
 from cl_semisup.seeds import seed
 
 
@@ -12,8 +13,8 @@ class Ridge:
         W = (X^T X + l M I)^-1 X^T (Y - mean Y),   class of q = argmax_c (x_q W + mean Y)_c
 
     l is the best of 10, 1, ..., 1e-6 on a fifth of the training images (the largest of equals), then W is solved again
-    on all of them. `ridge_top1_labelled` knows only the labels that the run could see; with a single label in a class
-    nothing can be held out and l = 0.01.
+    on all of them. `ridge_top1_labelled` learns only from the labels that were visible to the run; if a class has a
+    single label nothing can be held out and l = 0.01.
 
     Source: Hastie, Tibshirani & Friedman 2009, section 4.2
     Difference: None
@@ -32,17 +33,12 @@ class Ridge:
         "projection_ridge_top1_labelled",
     )
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        found = ProbeResult()
-        for feature_set in embedded.feature_sets(self.layer):
-            for suffix, labels in embedded.label_sets():
-                known = labels >= 0
-                if not bool(known.any()):
-                    continue
-                x, q = _least_squares.standardised(feature_set.train[known], feature_set.test)
-                name = seed("validation", *embedded.seed_key)
-                solved, strength = _least_squares.tuned_ridge(x, labels[known], embedded.classes, name)
-                said = solved(q).argmax(dim=1)
-                found.scores[f"{feature_set.prefix}ridge_top1{suffix}"] = accuracy(said, embedded.test_labels)
-                found.diagnostics[f"{feature_set.prefix}ridge_strength{suffix}"] = strength
-        return found
+    def measure(self, features: Features) -> ProbeResult:
+        result, name = ProbeResult(), seed("validation", *features.seed_key)
+        for data in features.classifier_data(self.layer):
+            x, q = _least_squares.standardised(exact(data.train), exact(data.test))
+            solution, strength = _least_squares.tuned_ridge(x, data.labels, features.classes, name)
+            predictions = solution(q).argmax(dim=1)
+            result.scores[data.name("ridge_top1")] = accuracy(predictions, features.test_labels)
+            result.diagnostics[data.name("ridge_strength")] = strength
+        return result

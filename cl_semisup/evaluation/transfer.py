@@ -16,21 +16,21 @@ from cl_semisup.measures.logistic import tune
 from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
 
-NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # as the probes of the run's own data have them
+NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # the defaults of the probes of the run's own data
 CHUNK = 1000  # images resized at once
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """Do the frozen features serve other data? Linear probe and kNN, trained and tested on data sets of their own.
+    """Transfer of the frozen features: linear probe and kNN, trained and tested on other data sets.
 
-    `transfer_linear_top1` and `transfer_knn_top1` are means over the data sets named, less the run's own; the accuracy
-    on each is a diagnostic, `transfer_linear_top1_mnist`. Both probes learn from the data set's own training labels:
-    logistic regression with its penalty chosen on a fifth of them, and the vote of 200 neighbours with t = 0.1.
+    `transfer_linear_top1` and `transfer_knn_top1` are means over the named data sets without the run's own; the
+    accuracy on each is a diagnostic, such as `transfer_linear_top1_mnist`. Both probes use the data set's own training
+    labels: logistic regression with its penalty chosen on a fifth of them, and the vote of 200 neighbours with t = 0.1.
 
-    Images are fitted to the encoder: grey ones get three equal channels, coloured ones become their luma (ITU-R 601),
-    the side is resized bilinearly with antialiasing, and pixels are normalised as those the encoder was trained on.
-    Where the run's own data set is the only one named there is no score.
+    Images are converted to the encoder's format: grey ones get three equal channels, coloured ones become their luma
+    (ITU-R 601), the side is resized bilinearly with antialiasing, and pixels are normalised as in the run's training.
+    If only the run's own data set is named there is no score.
 
     Source: the linear transfer of arXiv 2002.05709, section B.8
     Difference: without augmentation; features are standardised; at most `images` training images
@@ -46,32 +46,30 @@ class Transfer:
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("transfer_linear_top1", "transfer_knn_top1")
 
-    def measure(self, embedded: Features) -> ProbeResult:
-        network = embedded.network
-        if network is None:
-            raise InputError("transfer: needs the network, to embed images. Got features alone. Leave it out.")
-        found = ProbeResult()
-        others = [named for named in self.datasets if next(iter(named)) != embedded.seed_key[0]]
+    def measure(self, features: Features) -> ProbeResult:
+        network = features.require_network("transfer", "compute features of other data sets")
+        result = ProbeResult()
+        others = [named for named in self.datasets if next(iter(named)) != features.seed_key[0]]
         for named in others:
             (name,) = named
-            top1 = self._probe(network, network.dataset(named), seed("validation", name, *embedded.seed_key))
-            found.diagnostics.update({f"transfer_{probe}_top1_{name}": value for probe, value in top1.items()})
+            top1 = self._probe(network, network.dataset(named), seed("validation", name, *features.seed_key))
+            result.diagnostics.update({f"transfer_{probe}_top1_{name}": value for probe, value in top1.items()})
             for probe, value in top1.items():
                 score = f"transfer_{probe}_top1"
-                found.scores[score] = found.scores.get(score, 0.0) + value / len(others)
-        return found
+                result.scores[score] = result.scores.get(score, 0.0) + value / len(others)
+        return result
 
     def _probe(self, network: Network, data: Images, name: int) -> dict[str, float]:
-        """The two accuracies on one data set; `name` seeds what is held out to choose the penalty."""
+        """The two accuracies on one data set; `name` is the seed of the split that chooses the penalty."""
         known = np.flatnonzero(data.train_labels >= 0)
         if len(known) == 0:
             raise InputError("transfer: needs a data set with training labels. Got none. Leave it out.")
         known = known[evenly(len(known), self.images).numpy()]
         x, test = (_features(network, images) for images in (data.train_images[known], data.test_images))
-        y, truth = (torch.from_numpy(of).to(x.device) for of in (data.train_labels[known], data.test_labels))
+        y, truth = (torch.from_numpy(labels).to(x.device) for labels in (data.train_labels[known], data.test_labels))
         tuned = tune(x, y, data.classes, share=VALIDATION, name=name)
-        voted = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
-        return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(voted, truth)}
+        predictions = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
+        return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(predictions, truth)}
 
 
 def _features(network: Network, images: NDArray[np.uint8]) -> Tensor:
@@ -82,7 +80,7 @@ def _features(network: Network, images: NDArray[np.uint8]) -> Tensor:
 
 
 def fitted(images: Tensor, channels: int, side: int) -> Tensor:
-    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side) uint8; images that fit already stay as they are."""
+    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side) uint8; images of that format stay as they are."""
     if images.shape[1] == 3 and channels == 1:
         images = luma(images.float()).round().to(torch.uint8)
     if images.shape[-1] != side:

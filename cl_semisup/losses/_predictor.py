@@ -9,8 +9,8 @@ BATCH_NORM_EPS = 1e-5
 class Predictor(nn.Module):
     """Linear, BatchNorm, ReLU, Linear: (N, D) -> (N, D).
 
-    The first weights depend on the seed alone. A predictor is used in training only, so its batch norm keeps no running
-    statistics; unlike PyTorch's, it takes a single image, which it maps to the last layer's bias.
+    The initial weights depend on the seed alone. A predictor is used in training only, so its batch norm has no running
+    statistics. Unlike PyTorch's it accepts a single image, which it maps to the last layer's bias.
     """
 
     def __init__(self, dim: int, hidden: int, seed: int):
@@ -29,5 +29,5 @@ class Predictor(nn.Module):
 
 
 def _uniform(rows: int, columns: int, generator: torch.Generator) -> Tensor:
-    """Uniform in +-1/sqrt(columns), as PyTorch starts a linear layer."""
+    """Uniform in +-1/sqrt(columns), as PyTorch initialises a linear layer."""
     return (2 * torch.rand(rows, columns, generator=generator) - 1) / columns**0.5

@@ -1,6 +1,6 @@
-"""The words that semi-supervised methods share: what the labels say, and what the network guesses of all images.
+"""What semi-supervised methods share: labels, pseudo-labels (`guess`) and memories.
 
-Shapes: N images, C classes, D embedding, K rows of a memory. Guesses take no gradient.
+Shapes: N images, C classes, D embedding, K rows of a memory. Pseudo-labels take no gradient.
 """
 
 import torch
@@ -8,13 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean
+from cl_semisup.losses._numbers import wide
 
 TINY = 1e-12  # smallest probability whose logarithm is taken
-
-
-def wide(x: Tensor) -> Tensor:
-    """Float32 or better."""
-    return x if x.dtype == torch.float64 else x.float()
+# Exemptions from the contract: of losses with a classifier, and of those whose weak view teaches a strong one.
+CLASSIFIER = {"rotation": "the classifier's rows are directions of their own"}
+WEAK_TO_STRONG = {**CLASSIFIER, "view_swap": "the weak view teaches the strong one"}
 
 
 def supervised(logits: Tensor, labels: Tensor | None) -> Tensor:
@@ -42,14 +41,14 @@ def known(labels: Tensor | None, z: Tensor) -> Tensor:
 
 
 def masked(logits: Tensor, among: Tensor) -> Tensor:
-    """Logits whose softmax is 0 where `among` is not; a row without any stays finite (and means nothing)."""
+    """Logits whose softmax is 0 where `among` is False; a row without any True stays finite, but has no meaning."""
     return logits.masked_fill(~among, torch.finfo(logits.dtype).min)
 
 
 class Alignment(nn.Module):
-    """Distribution alignment: guesses are divided by their recent mean and normalised again (uniform classes).
+    """Distribution alignment to uniform classes: guesses are divided by their recent mean and normalised again.
 
-    `means` (length, C) holds the mean guess of the last batches, zero before there were that many.
+    `means` (length, C) holds the mean guesses of the last batches; rows without a batch yet are zero.
     """
 
     means: Tensor
@@ -62,7 +61,7 @@ class Alignment(nn.Module):
 
     @torch.no_grad()
     def forward(self, guess: Tensor, learn: bool) -> Tensor:
-        """(N, C) probabilities -> (N, C) probabilities; `learn` admits this batch to the mean first."""
+        """(N, C) probabilities -> (N, C) probabilities; with `learn` this batch first enters the mean."""
         if learn:
             self.means[self.at] = guess.mean(dim=0).to(self.means.dtype)
             self.at.add_(1).remainder_(len(self.means))
@@ -71,12 +70,12 @@ class Alignment(nn.Module):
 
 
 class Ring(nn.Module):
-    """A memory of the last K rows of several named tensors, written round and round."""
+    """A ring buffer of the last K rows of several named tensors."""
 
     at: Tensor
 
     def __init__(self, size: int, **columns: Tensor):
-        """`columns`: name -> the value of an empty row, a tensor of that row's shape."""
+        """`columns`: name -> the value of an empty row."""
         super().__init__()
         self.size = size
         self.register_buffer("at", torch.zeros((), dtype=torch.long))
@@ -84,11 +83,11 @@ class Ring(nn.Module):
             self.register_buffer(name, empty.expand(size, *empty.shape).clone())
 
     @torch.no_grad()
-    def admit(self, **rows: Tensor) -> None:
-        """Write rows over the oldest ones; of more than K rows the last K."""
+    def store(self, **rows: Tensor) -> None:
+        """Overwrite the oldest rows; of more than K rows only the last K are stored."""
         count = min(self.size, len(next(iter(rows.values()))))
-        places = (self.at + torch.arange(count, device=self.at.device)) % self.size
+        positions = (self.at + torch.arange(count, device=self.at.device)) % self.size
         for name, row in rows.items():
             column = self.get_buffer(name)
-            column[places] = row[-count:].to(column.dtype)
+            column[positions] = row[-count:].to(column.dtype)
         self.at.add_(count).remainder_(self.size)

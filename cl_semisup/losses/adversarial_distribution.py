@@ -9,29 +9,28 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Asks, Loss, Setting, asks
-from cl_semisup.losses._pseudo_labels import wide
+from cl_semisup.losses import Asks, Loss, Setting, Share, Views, asks
+from cl_semisup.losses._numbers import wide
 from cl_semisup.plugins import PluginField
 
-Pair = tuple[Tensor, Tensor]
 EPS = 1e-8
 
 
 @dataclass(frozen=True)
 class AdversarialDistribution:
-    """Adversarial distributional training of a contrastive loss: views from the worst spread-out noise, not its peak.
+    """Adversarial distributional training of a contrastive loss: perturbations from the worst distribution of noise.
 
         L = (1 - w) L_base(z1, z2) + w L_base(z(x1 + delta), z2),  delta drawn from the distribution that maximises
         E[ L_base(z(x1 + delta), z2) ] + k H
         delta = epsilon tanh(a),  a = m + softplus(v) r,  r ~ N(0, 1), for every pixel of every image
         H = mean over pixels of [ r^2/2 + log softplus(v) + log(1 - tanh(a)^2) ]  (constants dropped)
 
-    m and v, a pixel's own, start from 0 and take a few steps of Adam without memory, g / (|g| + 1e-8) times step_size;
-    then one delta is drawn and the network is trained on it.
+    m and v, one of each for every pixel, start from 0 and take a few steps of Adam without memory, g / (|g| + 1e-8)
+    times step_size; then one delta is drawn and the network is trained on it.
 
     Source: arXiv 2002.05999 (ADT-EXP); dongyp13/Adversarial-Distributional-Training adt_exp.py, adt_loss
     Difference: the loss is contrastive instead of cross-entropy; the clean loss is kept in part (there w = 1); one
-    sample a step (there 5); the attack sees batch norm as in training and leaves its running statistics alone (there as
+    sample a step (there 5); the attack uses batch norm as in training without changing its running statistics (there as
     in evaluation), and adversarial images are a batch of their own
     Degenerate: as the base.
 
@@ -46,9 +45,9 @@ class AdversarialDistribution:
     """
 
     base: Annotated[Any, PluginField("losses")] = "nt_xent"
-    weight: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    weight: Share = 0.5
     entropy_weight: Annotated[float, Ge(0)] = 0.01
-    epsilon: Annotated[float, Interval(ge=0, le=1)] = 8 / 255
+    epsilon: Share = 8 / 255
     steps: Annotated[int, Interval(ge=0, le=100)] = 7
     step_size: Annotated[float, Gt(0)] = 0.3
     samples: Annotated[int, Interval(ge=1, le=100)] = 1
@@ -83,9 +82,9 @@ class _AdversarialDistribution(nn.Module):
         z2: Tensor,
         labels: Tensor | None = None,
         *,
-        inputs: Pair,
+        inputs: Views,
         encode: Callable[[Tensor], Tensor],
-        pixels: Pair,
+        pixels: Views,
         progress: float,
     ) -> Tensor:
         images = wide(inputs[0].detach())
@@ -100,15 +99,15 @@ class _AdversarialDistribution(nn.Module):
         self,
         images: Tensor,
         encode: Callable[[Tensor], Tensor],
-        pixels: Pair,
+        pixels: Views,
         objective: Callable[[Tensor], Tensor],
         noise: Iterator[Tensor],
-    ) -> Pair:
-        """(m, v) of every pixel; of the network nothing is changed, no gradient is left behind."""
+    ) -> Views:
+        """(m, v) of every pixel. The network does not change, and no gradient stays on it."""
         s = self.settings
         mean, spread = torch.zeros_like(images), torch.zeros_like(images)
         for _ in range(s.steps):
-            slopes = [torch.zeros_like(images), torch.zeros_like(images)]
+            totals = [torch.zeros_like(images), torch.zeros_like(images)]
             for _ in range(s.samples):
                 with torch.enable_grad():
                     mean.requires_grad_(), spread.requires_grad_()
@@ -116,20 +115,20 @@ class _AdversarialDistribution(nn.Module):
                     a = mean + scale * r
                     entropy = (r.square() / 2 + (scale + EPS).log() + (1 - a.tanh().square() + EPS).log()).mean()
                     value = objective(encode(self._perturbed(images, a, pixels))) + s.entropy_weight * entropy
-                    found = torch.autograd.grad(value, (mean, spread))
-                slopes = [slope + part / s.samples for slope, part in zip(slopes, found, strict=True)]
+                    gradients = torch.autograd.grad(value, (mean, spread))
+                totals = [total + part / s.samples for total, part in zip(totals, gradients, strict=True)]
             mean, spread = (
-                at.detach() + s.step_size * slope / (slope.abs() + EPS)
-                for at, slope in zip((mean, spread), slopes, strict=True)
+                value.detach() + s.step_size * gradient / (gradient.abs() + EPS)
+                for value, gradient in zip((mean, spread), totals, strict=True)
             )
         return mean, spread
 
-    def _perturbed(self, images: Tensor, a: Tensor, pixels: Pair) -> Tensor:
+    def _perturbed(self, images: Tensor, a: Tensor, pixels: Views) -> Tensor:
         low, high = pixels
         return torch.clamp(images + self.settings.epsilon * (high - low) * a.tanh(), low, high)
 
     def noise(self, images: Tensor, progress: float) -> Iterator[Tensor]:
-        """Normal noise, draw after draw; another sequence in every step of training."""
+        """Draws of normal noise; every training step has its own sequence."""
         generator = torch.Generator(images.device).manual_seed(seeds.seed("attack", self.seed, progress))
         while True:
             yield torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from cl_semisup.contrast import nothing, others, unit
 
-NEAREST = 1e-24  # squared distance below which a power of it has no gradient: that of a root is infinite at 0
+MIN_SQUARED_DISTANCE = 1e-24  # below it a power of the distance has no gradient; a root's is infinite at 0
 
 
 @dataclass(frozen=True)
 class AlignUniform:
-    """Alignment and uniformity: views of an image close, images of a view spread over the sphere.
+    """Alignment and uniformity: views of an image are close, images of a view are spread over the sphere.
 
         L = a mean_i |u_i - v_i|^alpha + b/2 sum over u, v of log mean_{i<j} exp(-t |u_i - u_j|^2)
 
@@ -36,7 +36,7 @@ class AlignUniform:
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         u, v = unit(z1), unit(z2)  # (N, D)
         apart = (u - v).square().sum(dim=1)
-        loss = self.align_weight * (apart.clamp(min=NEAREST) ** (self.alpha / 2)).mean() + nothing(z1, z2)
+        loss = self.align_weight * (apart.clamp(min=MIN_SQUARED_DISTANCE) ** (self.alpha / 2)).mean() + nothing(z1, z2)
         if len(u) < 2:
             return loss
         return loss + self.uniform_weight / 2 * (self._uniformity(u) + self._uniformity(v))

@@ -7,26 +7,28 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import both, logsumexp, nothing, unit
 from cl_semisup.contrast.prototypes import random_unit
-from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.losses import Loss, Setting
+from cl_semisup.losses._numbers import log_one_plus_exp
+from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 
 
 @dataclass(frozen=True)
 class AntiCollapse:
-    """Anti-collapse: any loss, plus a term that spreads embeddings, or learned class proxies, by their coding rate.
+    """Anti-collapse: any loss, plus a term that increases the coding rate of embeddings or of learned class proxies.
 
         L = L_base(z1, z2, labels) + w f(R),      f(R) = exp(-gamma R) or -gamma R
 
-    kind: pair. R = 1/2 logdet( I + D / (m eps) Z^T Z ) of the m = 2N unit rows Z of both views; no labels.
-    kind: proxy. R = 1/2 logdet( I + m / (D eps) P P^T ) of the m unit proxies P of the classes in the batch. So that
-    the proxies stand where the labelled images are, ProxyAnchor comes with it, on the labelled rows z of both views:
+    `kind: pair`: R = 1/2 logdet( I + D / (m eps) Z^T Z ) of the m = 2N unit rows Z of both views; no labels.
+    `kind: proxy`: R = 1/2 logdet( I + m / (D eps) P P^T ) of the m unit proxies P of the classes in the batch. To bring
+    the proxies to the labelled images, ProxyAnchor is added, on the labelled rows z of both views:
         + w_a [ mean over classes c present of log(1 + sum_{y=c} e^{-a (z.p_c - d)})
               + mean over all classes c of     log(1 + sum_{y!=c} e^{a (z.p_c + d)}) ],   d = 0.1
 
     Source: arXiv 2407.03106; NUST-Machine-Intelligence-Laboratory/Anti-Collapse-Loss criteria/antico.py
     Difference: a term beside any base loss (there: beside ProxyAnchor alone); two views; proxies learn at the network's
     rate (there: at a rate of their own, far larger); positives are averaged over classes as in ProxyAnchor (there: over
-    images); the linear f is ours, since exp(-R) vanishes for pairs once R is in the tens
+    images); the linear f is our addition, because exp(-R) vanishes for pairs once R is in the tens
     Degenerate: without a label the proxy terms are 0 with a graph. Equal rows have rank one and a finite rate.
 
     Args:
@@ -50,35 +52,32 @@ class AntiCollapse:
     sharpness: Annotated[float, Gt(0)] = 32.0
 
     def build(self, setting: Setting) -> nn.Module:
-        base = None if self.base == "none" else setting.loss(self.base)
+        base = setting.loss(self.base)
         if self.kind == "pair":
             return _Spread(self, base)
         dim, classes = setting.require("anti_collapse")
-        generator = torch.Generator().manual_seed(setting.seed)
-        return _SpreadProxies(self, base, random_unit(classes, dim, generator))
+        return _SpreadProxies(self, base, random_unit(classes, dim, setting.generator()))
 
 
 MARGIN = 0.1  # d of ProxyAnchor
 
 
-class _Spread(nn.Module):
+class _Spread(Wrapper):
     """The base loss and the coding rate of the batch's rows."""
 
-    def __init__(self, settings: AntiCollapse, base: Loss | None):
-        super().__init__()
-        self.base, self.settings = base, settings
-        self.asks = asks(base)
+    def __init__(self, settings: AntiCollapse, base: Loss):
+        super().__init__(base)
+        self.settings = settings
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
-        base = nothing(z1, z2) if self.base is None else self.base(z1, z2, labels, **needed)
-        return base + self.term(z1, z2, labels)
+        return self.base_loss(z1, z2, labels, needed) + self.term(z1, z2, labels)
 
     def term(self, z1: Tensor, z2: Tensor, labels: Tensor | None) -> Tensor:
         z = both(z1, z2)  # (m, D)
         rows, dim = z.shape
-        return self.settings.weight * self.falling(_coding_rate(z, dim / (rows * self.settings.eps)))
+        return self.settings.weight * self._decrease(_coding_rate(z, dim / (rows * self.settings.eps)))
 
-    def falling(self, rate: Tensor) -> Tensor:
+    def _decrease(self, rate: Tensor) -> Tensor:
         scaled = self.settings.rate * rate
         return (-scaled).exp() if self.settings.form == "exp" else -scaled
 
@@ -86,7 +85,7 @@ class _Spread(nn.Module):
 class _SpreadProxies(_Spread):
     """The base loss, ProxyAnchor, and the coding rate of `proxies` (C, D), which are trained with the network."""
 
-    def __init__(self, settings: AntiCollapse, base: Loss | None, proxies: Tensor):
+    def __init__(self, settings: AntiCollapse, base: Loss, proxies: Tensor):
         super().__init__(settings, base)
         exempt = {**self.asks.exempt, "rotation": "the proxies are directions of their own"}
         self.asks = replace(self.asks, labels=True, exempt=exempt)
@@ -103,26 +102,20 @@ class _SpreadProxies(_Spread):
         # Absent proxies become zero rows, which add ones to the determinant: the rate is that of those present.
         scale = present.sum().to(z.dtype) / (z.shape[1] * self.settings.eps)
         rate = _coding_rate(proxies * present[:, None], scale)
-        spread = self.settings.weight * self.falling(rate) * present.any()
+        spread = self.settings.weight * self._decrease(rate) * present.any()
         return spread + self.settings.alignment * self._anchored(proxies @ z.T, of_class, labels >= 0)
 
     def _anchored(self, similarity: Tensor, of_class: Tensor, labelled: Tensor) -> Tensor:
         """ProxyAnchor of the (C, 2N) cosines of proxies and rows."""
         present = of_class.any(dim=1)
-        pull = _log_one_plus(-self.settings.sharpness * (similarity - MARGIN), of_class)
-        push = _log_one_plus(self.settings.sharpness * (similarity + MARGIN), ~of_class & labelled)
-        return pull.sum() / present.sum().clamp(min=1) + push.mean()
-
-
-def _log_one_plus(logits: Tensor, among: Tensor) -> Tensor:
-    """(C,) log(1 + sum of exp over the entries that `among` admits), 0 without any."""
-    total = logsumexp(logits, among)
-    return torch.logaddexp(total, torch.zeros_like(total))
+        pull = logsumexp(-self.settings.sharpness * (similarity - MARGIN), of_class)  # (C,)
+        push = logsumexp(self.settings.sharpness * (similarity + MARGIN), ~of_class & labelled)
+        return log_one_plus_exp(pull).sum() / present.sum().clamp(min=1) + log_one_plus_exp(push).mean()
 
 
 def _coding_rate(rows: Tensor, scale: Tensor | float) -> Tensor:
     """1/2 logdet(I + scale rows^T rows), on the smaller side of `rows` (m, D): both have the same determinant."""
     gram = rows @ rows.T if rows.shape[0] <= rows.shape[1] else rows.T @ rows
-    gram = gram.to(rows.dtype)  # autocast may have made it half, for which there is no determinant
-    one = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.slogdet(one + scale * gram).logabsdet / 2
+    gram = gram.to(rows.dtype)  # autocast may give half precision, which has no determinant
+    identity = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+    return torch.linalg.slogdet(identity + scale * gram).logabsdet / 2

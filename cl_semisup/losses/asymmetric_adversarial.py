@@ -8,16 +8,15 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.contrast import logsumexp, others, unit
-from cl_semisup.losses import Asks, Loss, Setting
-from cl_semisup.losses._pseudo_labels import wide
+from cl_semisup.losses import Asks, Loss, Setting, Share, Views
+from cl_semisup.losses._numbers import wide
 
-Pair = tuple[Tensor, Tensor]
 GROUPS = 3  # view 1, view 2, adversarial view
 
 
 @dataclass(frozen=True)
 class AsymmetricAdversarial:
-    """A-InfoNCE: an adversarial view is a positive of less worth, pulled to the clean views more than it pulls them.
+    """A-InfoNCE: an adversarial view is a weaker positive, which moves to the clean views more than they move to it.
 
         L = 1/(3N) sum_i [ l(1, 2) + l(2, 1) + w ( g l(1, a) + g l(2, a) + (1 - g) l(a, 1) + (1 - g) l(a, 2) ) ]
         l(x, y) = D_x - s_xy / t,  D_x = log sum_{c != x} exp(s_xc / t) over all 3N views but x
@@ -33,8 +32,8 @@ class AsymmetricAdversarial:
     Source: arXiv 2207.08374; yqy2001/A-InfoNCE Asym-RoCL/loss.py, NT_xent (stop_grad) and NT_xent_HN
     Difference: log space, without the 1e-8 added there; the hard negatives' mean weight is over the negatives (there
     zeros of the other columns count too); the attack's loss has a gradient to both of its sides; adversarial images go
-    through batch norm as a batch of their own and leave its running statistics alone
-    Degenerate: one image has no negatives; its own views are all there is. Labels are ignored.
+    through batch norm as a batch of their own and do not change its running statistics
+    Degenerate: one image has no negatives, only its own views. Labels are ignored.
 
     Args:
         temperature: t, > 0
@@ -50,10 +49,10 @@ class AsymmetricAdversarial:
 
     temperature: Annotated[float, Gt(0)] = 0.5
     weight: Annotated[float, Ge(0)] = 1.0
-    asymmetry: Annotated[float, Interval(ge=0, le=1)] = 0.2
-    epsilon: Annotated[float, Interval(ge=0, le=1)] = 8 / 255
+    asymmetry: Share = 0.2
+    epsilon: Share = 8 / 255
     steps: Annotated[int, Interval(ge=0, le=100)] = 7
-    step_size: Annotated[float, Interval(ge=0, le=1)] = 0.007
+    step_size: Share = 0.007
     hard_negatives: bool = False
     hardness: Annotated[float, Ge(0)] = 1.0
     class_prior: Annotated[float, Interval(ge=0, lt=1)] = 0.1
@@ -83,25 +82,25 @@ class _AsymmetricAdversarial(nn.Module):
         z2: Tensor,
         labels: Tensor | None = None,
         *,
-        inputs: Pair,
+        inputs: Views,
         encode: Callable[[Tensor], Tensor],
-        pixels: Pair,
+        pixels: Views,
         progress: float,
     ) -> Tensor:
         s = self.settings
         attack = self._attack(wide(inputs[0].detach()), z2.detach(), encode, pixels, progress)
         z = unit(torch.cat([z1, z2, encode(attack).to(z1.dtype)]))  # (3N, D)
         logits = z @ z.detach().T / s.temperature  # (3N, 3N)
-        rivals = self._among_hard(logits) if s.hard_negatives else logsumexp(logits, others(len(z), z.device))
+        total = self._hard_negatives(logits) if s.hard_negatives else logsumexp(logits, others(len(z), z.device))
         own = logits.view(GROUPS, len(z1), GROUPS, len(z1)).diagonal(dim1=1, dim2=3)  # (3, 3, N): of i to i
-        pair = rivals.view(GROUPS, 1, -1) - own
+        pair = total.view(GROUPS, 1, -1) - own
         clean = pair[0, 1] + pair[1, 0]
-        taught, teaching = pair[2, 0] + pair[2, 1], pair[0, 2] + pair[1, 2]
-        total = clean + s.weight * (s.asymmetry * teaching + (1 - s.asymmetry) * taught)
-        return total.sum() / len(z)
+        attacked, clean_to_attacked = pair[2, 0] + pair[2, 1], pair[0, 2] + pair[1, 2]
+        loss = clean + s.weight * (s.asymmetry * clean_to_attacked + (1 - s.asymmetry) * attacked)
+        return loss.sum() / len(z)
 
-    def _among_hard(self, logits: Tensor) -> Tensor:
-        """(3N,) D_x with weighed negatives, relative to each row's largest entry so that nothing overflows."""
+    def _hard_negatives(self, logits: Tensor) -> Tensor:
+        """(3N,) D_x with weighted negatives, relative to each row's largest entry, so that nothing overflows."""
         s, count = self.settings, len(logits) // GROUPS
         image = torch.arange(count, device=logits.device).repeat(GROUPS)
         different = image[:, None] != image
@@ -112,27 +111,28 @@ class _AsymmetricAdversarial(nn.Module):
         if count < 2:
             return own.log() + top
         negatives = GROUPS * (count - 1)
-        weighed = logsumexp((1 + s.hardness) * logits, different) - logsumexp(s.hardness * logits, different)
-        rest = negatives * ((weighed - top).exp() - s.class_prior * own) / (1 - s.class_prior)
+        weighted = logsumexp((1 + s.hardness) * logits, different) - logsumexp(s.hardness * logits, different)
+        rest = negatives * ((weighted - top).exp() - s.class_prior * own) / (1 - s.class_prior)
         rest = torch.maximum(rest, negatives * (-1 / s.temperature - top).exp())
         return (own + rest).log() + top
 
     def _attack(
-        self, images: Tensor, target: Tensor, encode: Callable[[Tensor], Tensor], pixels: Pair, progress: float
+        self, images: Tensor, target: Tensor, encode: Callable[[Tensor], Tensor], pixels: Views, progress: float
     ) -> Tensor:
-        """Images within epsilon of the given ones; of the network nothing is changed, no gradient is left behind."""
+        """Adversarial images within epsilon of `images`. The network does not change, and no gradient stays on it."""
         low, high = pixels
-        reach, stride = self.settings.epsilon * (high - low), self.settings.step_size * (high - low)
-        at = torch.clamp(images + reach * self.noise(images, progress), low, high)
+        epsilon, step_size = self.settings.epsilon * (high - low), self.settings.step_size * (high - low)
+        attack = torch.clamp(images + epsilon * self.noise(images, progress), low, high)
         for _ in range(self.settings.steps):
             with torch.enable_grad():
-                at.requires_grad_()
-                (slope,) = torch.autograd.grad(self.attacked(encode(at), target), at)
-            at = torch.clamp(at.detach() + stride * slope.sign(), images - reach, images + reach).clamp(low, high)
-        return at
+                attack.requires_grad_()
+                (gradient,) = torch.autograd.grad(self.attacked(encode(attack), target), attack)
+            attack = attack.detach() + step_size * gradient.sign()
+            attack = torch.clamp(attack, images - epsilon, images + epsilon).clamp(low, high)
+        return attack
 
     def noise(self, images: Tensor, progress: float) -> Tensor:
-        """Uniform in [-1, 1], another one in every step of training."""
+        """Uniform in [-1, 1]; every training step has its own draw."""
         generator = torch.Generator(images.device).manual_seed(seeds.seed("attack", self.seed, progress))
-        drawn = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        return 2 * drawn - 1
+        uniform = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        return 2 * uniform - 1

@@ -6,6 +6,7 @@ from annotated_types import Ge
 from torch import Tensor
 
 from cl_semisup.losses import Asks
+from cl_semisup.losses._numbers import wide
 
 EPS = 1e-5  # added to the variance, as batch norm does
 
@@ -40,6 +41,6 @@ class BarlowTwins:
 
 def _standard(z: Tensor) -> Tensor:
     """(N, D) columns of mean 0 and variance 1."""
-    wide = z if z.dtype == torch.float64 else z.float()
-    variance, mean = torch.var_mean(wide, dim=0, correction=0)
-    return (wide - mean) * torch.rsqrt(variance + EPS)
+    z = wide(z)
+    variance, mean = torch.var_mean(z, dim=0, correction=0)
+    return (z - mean) * torch.rsqrt(variance + EPS)

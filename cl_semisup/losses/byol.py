@@ -1,17 +1,17 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from annotated_types import Ge, Interval
+from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 from cl_semisup.losses._predictor import Predictor
 
 
 @dataclass(frozen=True)
 class BYOL:
-    """BYOL: predict what the momentum encoder makes of the other view. No negatives.
+    """BYOL: predict the momentum encoder's projection of the other view. No negatives.
 
         L = mean_i [ 2 - 2 cos(p(z1_i), t2_i) ] + mean_i [ 2 - 2 cos(p(z2_i), t1_i) ]
 
@@ -28,7 +28,7 @@ class BYOL:
     """
 
     hidden: Annotated[int, Ge(1)] = 512
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
         return _BYOL(Predictor(setting.width("byol"), self.hidden, setting.seed), self.momentum)
@@ -45,11 +45,7 @@ class _BYOL(nn.Module):
         )
 
     def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        labels: Tensor | None = None,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, momentum_projections: Views | None = None
     ) -> Tensor:
         target1, target2 = momentum_projections or (z1.detach(), z2.detach())
         agreement = (unit(self.predictor(z1)) * unit(target2)).sum(dim=1)

@@ -7,18 +7,18 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from cl_semisup.contrast import others, unit
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Asks, Views
 
 
 @dataclass(frozen=True)
 class CACR:
-    """Contrastive attraction and contrastive repulsion: far positives and near negatives count most.
+    """Contrastive attraction and repulsion: far positives and near negatives have the largest weights.
 
         L = mean over views x and images i of  a sum_{m != x} p_m c(x_i, m_i)
           - mean over views x < y and images i of  b sum_{j != i} q_j c(x_i, y_j)
         p = softmax_m( s c(x_i, m_i) ),   q = softmax_j( -r c(x_i, y_j) )
 
-    with unit rows and c(x, y) = |x - y|^2. Three views or more make the weights p matter; of two, p is 1.
+    with unit rows and c(x, y) = |x - y|^2. The weights p matter from three views on; with two, p is 1.
 
     Source: arXiv 2105.03746; JegZheng/CACR-SSL small_scale_experiments/losses/__init__.py
     Difference: the Euclidean cost only, without the debiased variant
@@ -50,9 +50,9 @@ class CACR:
         return Asks(needs=("projections",), views=("full",) * self.views, exempt=exempt)
 
     def __call__(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, projections: tuple[Tensor, ...] | None = None
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, projections: Views | None = None
     ) -> Tensor:
-        """`projections`: one (N, D) tensor a view; without them z1 and z2 are the views."""
+        """`projections`: one (N, D) tensor per view; without them z1 and z2 are the views."""
         views = [unit(view) for view in projections or (z1, z2)]
         loss = self.attraction_weight * self._attraction(views)
         if len(z1) < 2:

@@ -6,16 +6,23 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
-from cl_semisup.losses._pseudo_labels import Alignment, Ring, against, known, masked, one_hot, supervised, wide
-
-Share = Annotated[float, Interval(ge=0, le=1)]
-Views = tuple[Tensor, Tensor, Tensor]
+from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._pseudo_labels import (
+    WEAK_TO_STRONG,
+    Alignment,
+    Ring,
+    against,
+    known,
+    masked,
+    one_hot,
+    supervised,
+)
 
 
 @dataclass(frozen=True)
 class CoMatch:
-    """CoMatch: guesses smoothed over a memory teach the classifier, and a graph of alike guesses teaches the embedding.
+    """CoMatch: pseudo-labels smoothed over a memory teach the classifier, and a graph of them teaches the embedding.
 
         L = mean over labelled i of CE(weak_i, y_i) + w mean_i 1[max_c p'_ic >= T] H(p'_i, softmax(strong_i))
             + v mean_i -sum_j W_ij log softmax_j(u_i.v_j / t)
@@ -27,9 +34,9 @@ class CoMatch:
     the one-hot label for p where it is known. p, p', W and the memory take no gradient.
 
     Source: arXiv 2011.11183; salesforce/CoMatch Train_CoMatch.py
-    Difference: labelled and unlabelled images come in the same batches and labelled ones are guessed too; the memory is
-    used as soon as it holds anything (there once it is full); log-softmax instead of log(softmax + 1e-7); no averaged
-    weights are evaluated
+    Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; the
+    memory is used as soon as it holds anything (there once it is full); log-softmax instead of log(softmax + 1e-7); no
+    averaged weights are evaluated
     Degenerate: with an empty memory p' = p. One image has only itself in the graph: that term is 0.
 
     Args:
@@ -58,7 +65,7 @@ class CoMatch:
 
 
 class _CoMatch(nn.Module):
-    """`memory` holds unit rows and probabilities; an empty place has probabilities that are all zero."""
+    """`memory` holds unit rows and probabilities, which are all zero in an empty place."""
 
     def __init__(self, settings: CoMatch, dim: int, classes: int):
         super().__init__()
@@ -69,11 +76,7 @@ class _CoMatch(nn.Module):
             labels=True,
             needs=("logits", "projections"),
             views=("weak", "full", "full"),
-            exempt={
-                "rotation": "the classifier's rows are directions of their own",
-                "view_swap": "the weak view teaches the strong one",
-                "gradient": "the graph of guesses takes no gradient",
-            },
+            exempt={**WEAK_TO_STRONG, "gradient": "the graph of guesses takes no gradient"},
         )
 
     def forward(
@@ -85,24 +88,24 @@ class _CoMatch(nn.Module):
             own = self.alignment(wide(logits[0]).softmax(dim=1), learn)  # (N, C)
             guess = self._smoothed(own, weak)
             if learn:
-                told = known(labels, z1)
-                truth = one_hot(told, self.classes, own)
-                self.memory.admit(rows=weak, guesses=torch.where(told[:, None] >= 0, truth, own))
+                labels = known(labels, z1)
+                truth = one_hot(labels, self.classes, own)
+                self.memory.store(rows=weak, guesses=torch.where(labels[:, None] >= 0, truth, own))
             graph = self._graph(guess)  # (N, N)
         contrast = against(graph, strong @ other.T / settings.temperature)
         errors = against(guess, logits[1]) * (guess.amax(dim=1) >= settings.threshold)
         return supervised(logits[0], labels) + settings.weight * errors.mean() + settings.graph_weight * contrast.mean()
 
     def _smoothed(self, own: Tensor, rows: Tensor) -> Tensor:
-        """Each guess mixed with those of the memory's rows that resemble it."""
-        held = self.memory.get_buffer("guesses").to(own.dtype)
-        full = held.sum(dim=1) > 0  # (K,)
-        likeness = rows @ self.memory.get_buffer("rows").to(rows.dtype).T / self.settings.temperature  # (N, K)
-        remembered = masked(likeness, full.expand_as(likeness)).softmax(dim=1).to(own.dtype) @ held
+        """Each guess mixed with the guesses of similar rows of the memory."""
+        guesses = self.memory.get_buffer("guesses").to(own.dtype)
+        full = guesses.sum(dim=1) > 0  # (K,)
+        similarity = rows @ self.memory.get_buffer("rows").to(rows.dtype).T / self.settings.temperature  # (N, K)
+        remembered = masked(similarity, full.expand_as(similarity)).softmax(dim=1).to(own.dtype) @ guesses
         smoothing = self.settings.smoothing
         return torch.where(full.any(), smoothing * own + (1 - smoothing) * remembered, own)
 
     def _graph(self, guess: Tensor) -> Tensor:
-        alike = (guess @ guess.T).fill_diagonal_(1.0)
-        alike = torch.where(alike >= self.settings.graph_threshold, alike, 0.0)
-        return alike / alike.sum(dim=1, keepdim=True)
+        similarity = (guess @ guess.T).fill_diagonal_(1.0)
+        graph = torch.where(similarity >= self.settings.graph_threshold, similarity, 0.0)
+        return graph / graph.sum(dim=1, keepdim=True)

@@ -2,11 +2,14 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import torch
+import torch.nn.functional as F
 from annotated_types import Interval
 from torch import Tensor
 
 from cl_semisup.contrast import mean
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Asks, Views
+from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._pseudo_labels import CLASSIFIER
 
 
 @dataclass(frozen=True)
@@ -28,32 +31,22 @@ class CrossEntropy:
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
-    asks: ClassVar[Asks] = Asks(
-        labels=True,
-        needs=("logits",),
-        trains_on="labelled",
-        exempt={"rotation": "the classifier's rows are directions of their own"},
-    )
+    asks: ClassVar[Asks] = Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
 
-    def __call__(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """`logits`: two (N, C) outputs of the classifier, one a view; without them z1 and z2 are taken as such."""
+    def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: Views | None = None) -> Tensor:
+        """`logits`: two (N, C) outputs of the classifier, one a view; without them z1 and z2 are the logits."""
         logits = logits or (z1, z2)
         return mean(self.per_image(z1, z2, labels, logits), self.counts(z1, labels), *logits)
 
-    def per_image(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, Tensor] | None = None
-    ) -> Tensor:
-        """(N,) mean over both views; of an image that does not count, anything finite."""
+    def per_image(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: Views | None = None) -> Tensor:
+        """(N,) mean over both views; any finite value for an image without a label."""
         target = labels.clamp(min=0) if labels is not None else self.counts(z1, labels).long()
         logits1, logits2 = logits or (z1, z2)
-        return (self._of_view(logits1, target) + self._of_view(logits2, target)) / 2
+        return (self._per_row(logits1, target) + self._per_row(logits2, target)) / 2
 
     def counts(self, z1: Tensor, labels: Tensor | None) -> Tensor:
-        """(N,) bool: has the image a value, that is, a label?"""
+        """(N,) bool: whether an image has a label, and so a value."""
         return labels >= 0 if labels is not None else torch.zeros(len(z1), dtype=torch.bool, device=z1.device)
 
-    def _of_view(self, logits: Tensor, target: Tensor) -> Tensor:
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        return torch.nn.functional.cross_entropy(wide, target, reduction="none", label_smoothing=self.label_smoothing)
+    def _per_row(self, logits: Tensor, target: Tensor) -> Tensor:
+        return F.cross_entropy(wide(logits), target, reduction="none", label_smoothing=self.label_smoothing)

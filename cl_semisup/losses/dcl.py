@@ -14,7 +14,7 @@ class DCL:
 
         L = mean_a [ log sum_{b not in {a, p(a)}} exp(s_ab / t) - s_{a,p(a)} / t ]
 
-    over the 2N anchors a with partner p(a). A pair that is already close no longer weakens its own gradient.
+    over the 2N anchors a with partner p(a). So a pair that is already close does not weaken its own gradient.
 
     Source: arXiv 2110.06848; raminnakhli/Decoupled-Contrastive-Learning loss/dcl.py
     Difference: rows are normalised here and not in that code; its mask is a large finite number, this one is exact

@@ -16,7 +16,7 @@ class DCLW:
         L = mean_a [ log sum_{b not in {a, p(a)}} exp(s_ab / t) - w_a s_{a,p(a)} / t ]
         w_a = 2 - exp(u_a.v_a / h) / mean_i exp(u_i.v_i / h)
 
-    over the 2N anchors a with partner p(a); both views of an image share its weight, and the weights have mean 1.
+    over the 2N anchors a with partner p(a); both views of an image have the same weight, and the weights have mean 1.
 
     Source: arXiv 2110.06848 (negative von Mises-Fisher weights); lightly-ai/lightly loss/dcl_loss.py
     Difference: None; the weights carry no gradient, as in lightly
@@ -37,7 +37,7 @@ class DCLW:
             return nothing(z1, z2)
         z = both(z1, z2)  # (2N, D)
         similarity = z @ z.T  # (2N, 2N)
-        positive = partners(similarity)  # (2N,), each image twice, so its mean over images and over anchors is the same
+        positive = partners(similarity)  # (2N,), each image twice: means over images and over anchors are equal
         weight = 2 - len(z) * torch.softmax(positive.detach() / self.sigma, dim=0)
         images = torch.arange(len(z1), device=z.device).repeat(2)
         energy = logsumexp(similarity / self.temperature, ~same(images))

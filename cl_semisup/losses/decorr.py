@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cl_semisup.losses import Asks
 
-EPS = 1e-5  # added to the variance: a dead dimension stays dead
+EPS = 1e-5  # added to the variance, so that a constant dimension becomes 0
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Decorr:
         L = 1/(N D) sum_i |x1_i - x2_i|^2 + w * 1/2 sum_v 1/D sum_{d != e} Corr_v[d,e]^2
 
     x_v: projections of view v, standardised over the batch in every dimension; Corr_v = x_v^T x_v / N.
-    Since standardised rows cannot shrink, the first term alone does not collapse to a point; the second keeps
-    dimensions from repeating each other. Barlow Twins is the relative that correlates across the views.
+    Standardised rows cannot shrink, so the first term alone does not collapse to a point; the second prevents redundant
+    dimensions. Barlow Twins differs in that it correlates dimensions across the views.
 
     Source: after arXiv 2105.00470, which studies decorrelation in self-supervision; a generic form, not its layer
     Difference: a penalty, where the paper whitens the batch (decorrelated batch norm) and has no second term

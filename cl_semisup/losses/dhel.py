@@ -13,7 +13,7 @@ class DHEL:
 
         L = mean_i [ -u_i.v_i / t + log sum_{j != i} exp(u_i.u_j / t) + log sum_{j != i} exp(v_i.v_j / t) ]
 
-    Anchors meet only other images, in their own view; the positive is in no denominator.
+    Anchors are compared with other images of their own view only; the positive is in no denominator.
 
     Source: arXiv 2405.18045; pakoromilas/DHEL-KCL losses.py (include_augs is both_views here)
     Difference: logsumexp instead of log(sum(exp)), so small temperatures do not overflow

@@ -3,11 +3,11 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DINO:
 
     Source: arXiv 2104.14294; facebookresearch/dino main_dino.py
     Difference: two views, no small crops; t' is constant; no clipping of gradients
-    Degenerate: one image is finite. With equal rows P is constant or uniform: collapse shows in its entropy. Labels are
+    Degenerate: one image is finite. With equal rows P is constant or uniform, so its entropy shows collapse. Labels are
     ignored.
 
     Args:
@@ -37,12 +37,12 @@ class DINO:
     prototypes: Annotated[int, Ge(2)] = 1024
     temperature: Annotated[float, Gt(0)] = 0.1
     teacher_temperature: Annotated[float, Gt(0)] = 0.04
-    centre_momentum: Annotated[float, Interval(ge=0, le=1)] = 0.9
+    centre_momentum: Share = 0.9
     frozen_epochs: Annotated[int, Ge(0)] = 1
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
-        return _DINO(setting.width("dino"), self, setting.seed)
+        return _DINO(setting.width("dino"), self, setting.generator())
 
 
 class _DINO(nn.Module):
@@ -51,7 +51,7 @@ class _DINO(nn.Module):
     slow_prototypes: Tensor
     centre: Tensor
 
-    def __init__(self, dim: int, settings: DINO, seed: int):
+    def __init__(self, dim: int, settings: DINO, generator: torch.Generator):
         super().__init__()
         self.settings = settings
         self.asks = Asks(
@@ -59,7 +59,6 @@ class _DINO(nn.Module):
             momentum=(settings.momentum, 1.0),
             exempt={"rotation": "the prototypes are directions of their own"},
         )
-        generator = torch.Generator().manual_seed(seed)
         first = unit(torch.randn(settings.prototypes, dim, generator=generator))
         self.prototypes = nn.Parameter(first)
         self.register_buffer("slow_prototypes", first.clone())
@@ -71,23 +70,22 @@ class _DINO(nn.Module):
         z2: Tensor,
         labels: Tensor | None = None,
         *,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        momentum_projections: Views | None = None,
         epoch: int = 0,
         progress: float = 0.0,
     ) -> Tensor:
         settings = self.settings
         learning = self.training and torch.is_grad_enabled()
         if learning:
-            self._follow(progress)
+            self._update_slow_prototypes(progress)
         with torch.no_grad():
             slow = unit(self.slow_prototypes)
-            answers = [unit(z) @ slow.T for z in momentum_projections or (z1, z2)]  # (N, K) each
-            centred = [(r.to(self.centre.dtype) - self.centre) / settings.teacher_temperature for r in answers]
+            scores = [unit(z) @ slow.T for z in momentum_projections or (z1, z2)]  # (N, K) each
+            centred = [(r.to(self.centre.dtype) - self.centre) / settings.teacher_temperature for r in scores]
             target1, target2 = (r.softmax(dim=1) for r in centred)
             if learning:
-                self.centre = torch.lerp(
-                    torch.cat(answers).to(self.centre.dtype).mean(dim=0), self.centre, settings.centre_momentum
-                )
+                mean = torch.cat(scores).to(self.centre.dtype).mean(dim=0)
+                self.centre = torch.lerp(mean, self.centre, settings.centre_momentum)
         prototypes = unit(self.prototypes)
         if epoch < settings.frozen_epochs:
             prototypes = prototypes.detach()
@@ -98,7 +96,7 @@ class _DINO(nn.Module):
         return -((target2 * guess1).sum(dim=1) + (target1 * guess2).sum(dim=1)).mean() / 2
 
     @torch.no_grad()
-    def _follow(self, progress: float) -> None:
-        """The prototypes learned since the last step, along the momentum encoder's own schedule."""
+    def _update_slow_prototypes(self, progress: float) -> None:
+        """One EMA step, with the decay that the momentum encoder has."""
         decay = 1 - (1 - self.settings.momentum) * (math.cos(math.pi * progress) + 1) / 2
         self.slow_prototypes = torch.lerp(self.prototypes, self.slow_prototypes, decay)

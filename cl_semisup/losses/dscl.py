@@ -2,22 +2,22 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import both, identities, logsumexp, others, partners, same, unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 
 
 @dataclass(frozen=True)
 class DSCL:
-    """Decoupled supervised contrastive loss for long-tailed data: own view and classmates keep fixed shares.
+    """Decoupled supervised contrastive loss for long-tailed data: own view and classmates have fixed shares.
 
         L = mean_a  lse_{c != a} s_ac/t - [ s_{a,p(a)}/t + beta mean_{b in O(a)} s_ab/t ] / (1 + beta)
 
     O(a): the classmates' rows; without any, s_{a,p(a)}/t alone is subtracted. In SupCon the share of the own view p(a)
-    falls with the number of classmates, so that head and tail classes are optimised for different things; here it is
-    1/(1+beta) for both. An unlabelled image has no classmates. With a queue, keys of the momentum encoder from earlier
+    falls with the number of classmates, so head and tail classes have different objectives; here it is 1/(1+beta) for
+    both. An unlabelled image has no classmates. With a queue, keys of the momentum encoder from earlier
     steps, with their labels, are further rows c and classmates b.
 
     Source: arXiv 2403.06151; SY-Xuan/DSCL dscl/DSCL.py (DSCLLoss)
@@ -36,7 +36,7 @@ class DSCL:
     temperature: Annotated[float, Gt(0)] = 0.07
     beta: Annotated[float, Ge(0)] = 8.0
     queue: Annotated[int, Ge(0)] = 0
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
         dim = setting.width("dscl") if self.queue else 0
@@ -44,7 +44,7 @@ class DSCL:
 
 
 class _DSCL(nn.Module):
-    """The loss with its queue: `keys` (Q, D), their `labels` (Q,), and how many were ever put in."""
+    """The loss with its queue: `keys` (Q, D), their labels `key_labels` (Q,), and the `count` of keys ever stored."""
 
     keys: Tensor
     key_labels: Tensor
@@ -60,29 +60,25 @@ class _DSCL(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        labels: Tensor | None = None,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, momentum_projections: Views | None = None
     ) -> Tensor:
         z = both(z1, z2)  # (2N, D)
         similarity = z @ z.T / self.temperature  # (2N, 2N)
         ids = identities(labels, len(z1), z.device).repeat(2)
-        other = others(len(z), z.device)
-        mates = same(ids) & other & ~_partner(len(z), z.device)  # O(a), (2N, 2N)
-        logits, among = similarity, other
+        images = torch.arange(len(z1), device=z.device).repeat(2)
+        classmates = same(ids) & ~same(images)  # O(a), (2N, 2N)
+        logits, among = similarity, others(len(z), z.device)
         if len(self.keys):
             filled = torch.arange(len(self.keys), device=z.device) < self.count
             remembered = filled.expand(len(z), -1)  # (2N, Q)
             logits = torch.cat([logits, z @ self.keys.to(z.dtype).T / self.temperature], dim=1)
             among = torch.cat([among, remembered], dim=1)
             known = (ids[:, None] == self.key_labels) & (self.key_labels >= 0)
-            mates = torch.cat([mates, known & remembered], dim=1)
+            classmates = torch.cat([classmates, known & remembered], dim=1)
         own = partners(similarity)
-        number = mates.sum(dim=1)
-        classmates = torch.where(mates, logits, 0).sum(dim=1) / number.clamp(min=1)
-        attraction = torch.where(number > 0, self.share * own + (1 - self.share) * classmates, own)
+        count = classmates.sum(dim=1)
+        mean = torch.where(classmates, logits, 0).sum(dim=1) / count.clamp(min=1)
+        attraction = torch.where(count > 0, self.share * own + (1 - self.share) * mean, own)
         loss = (logsumexp(logits, among) - attraction).mean()
         if momentum_projections is not None and self.training and torch.is_grad_enabled():
             self._remember(momentum_projections[1], labels)
@@ -90,18 +86,12 @@ class _DSCL(nn.Module):
 
     @torch.no_grad()
     def _remember(self, projections: Tensor, labels: Tensor | None) -> None:
-        """One key an image, of its second view; the oldest make room."""
+        """Store the key of every image's second view in place of the oldest keys."""
         keys = unit(projections)[-len(self.keys) :].to(self.keys.dtype)
         if labels is None:
             labels = torch.full((len(projections),), -1, device=projections.device)
-        places = (self.count + torch.arange(len(keys), device=keys.device)) % len(self.keys)
+        positions = (self.count + torch.arange(len(keys), device=keys.device)) % len(self.keys)
         # New tensors: the graph of this step still needs the old keys.
-        self.keys = self.keys.index_copy(0, places, keys)
-        self.key_labels = self.key_labels.index_copy(0, places, labels[-len(keys) :])
+        self.keys = self.keys.index_copy(0, positions, keys)
+        self.key_labels = self.key_labels.index_copy(0, positions, labels[-len(keys) :])
         self.count = self.count + len(keys)
-
-
-def _partner(rows: int, device: torch.device) -> Tensor:
-    """(2N, 2N) bool: is row b the other view of the same image as row a?"""
-    number = torch.arange(rows, device=device)
-    return number[None, :] == (number[:, None] + rows // 2) % rows

@@ -1,6 +1,5 @@
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
@@ -15,19 +14,18 @@ class ETFDotRegression:
         L = mean over labelled i of 1/2 [ 1/2 (w_{y_i}.u_i - 1)^2 + 1/2 (w_{y_i}.v_i - 1)^2 ]
 
     on unit rows u, v; the C corners w are unit vectors with pairwise cosine -1/(C-1), drawn once and never trained.
-    The gradient -(1 - cos) w only pulls, and fades as the image arrives; nothing pushes classes apart but the corners.
+    The gradient -(1 - cos) w only pulls, and vanishes as the cosine reaches 1; only the corners keep classes apart.
     Batches are drawn from the labelled images only.
 
     Source: arXiv 2203.09081; arXiv 2302.03004; NeuralCollapseApplications/FSCIL ETFHead.py (DRLoss)
     Difference: on the projections of two views, averaged, where the code has one view; no per-class lengths for
-    imbalanced data; without the factor loss_weight (10 in the few-shot code), which is the learning rate's
+    imbalanced data; without the factor loss_weight (10 in the few-shot code), which the learning rate replaces
     Degenerate: without a labelled image it is 0 with a graph. C > D + 1 has no simplex and is refused.
     """
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("etf_dot_regression")
-        generator = torch.Generator().manual_seed(setting.seed)
-        return _ToCorners(simplex(classes, dim, generator, "etf_dot_regression"))
+        return _ToCorners(simplex(classes, dim, setting.generator(), "etf_dot_regression"))
 
 
 class _ToCorners(nn.Module):
@@ -45,5 +43,5 @@ class _ToCorners(nn.Module):
             return nothing(z1, z2)
         u, v = unit(z1), unit(z2)
         corner = self.prototypes.to(u.dtype)[labels.clamp(min=0)]  # (N, D); rows of unlabelled images do not count
-        missing = (((u * corner).sum(dim=1) - 1).square() + ((v * corner).sum(dim=1) - 1).square()) / 4
-        return mean(missing, labels >= 0, z1, z2)
+        error = (((u * corner).sum(dim=1) - 1).square() + ((v * corner).sum(dim=1) - 1).square()) / 4
+        return mean(error, labels >= 0, z1, z2)

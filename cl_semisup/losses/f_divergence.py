@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -8,15 +9,24 @@ from torch import Tensor
 
 from cl_semisup.contrast import nothing, others, unit
 
+# f'(r) and f*(f'(r)) = r f'(r) - f(r), both at r = exp(x)
+FORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "kl": (lambda x: 1 + x, torch.exp),
+    "reverse_kl": (lambda x: -(-x).exp(), lambda x: x - 1),
+    "js": (lambda x: -F.softplus(-x), F.softplus),
+    "pearson": (lambda x: 2 * x.expm1(), lambda x: (2 * x).expm1()),
+    "hellinger": (lambda x: -(-x / 2).expm1(), lambda x: (x / 2).expm1()),
+}
+
 
 @dataclass(frozen=True)
 class FDivergence:
-    """Contrastive loss inspired by variational f-divergence bounds: tell true pairs of views from crossed ones.
+    """Contrastive loss inspired by variational f-divergence bounds: separate true pairs of views from crossed ones.
 
         L = -[ mean_i f'(r_ii) - mean_{i != j} (r_ij f'(r_ij) - f(r_ij)) ],  r_ij = exp(l_ij), l_ij = u_i.v_j / t + b
 
-    r estimates the ratio of the densities of true and crossed pairs, and f'(r) is the critic of the variational bound,
-    which this form never leaves the domain of. With f, on l:
+    r estimates the ratio of the densities of true and crossed pairs. f'(r) is the critic of the variational bound; this
+    form keeps it within the bound's domain. f'(r) and r f'(r) - f(r) as functions of l:
 
         kl           1 + l                e^l
         reverse_kl   -e^-l                l - 1
@@ -46,34 +56,6 @@ class FDivergence:
         if len(z1) < 2:
             return nothing(z1, z2)
         logits = (unit(z1) @ unit(z2).T / self.temperature + self.bias).clamp(-self.limit, self.limit)  # (N, N)
-        count = len(logits)
-        crossed = torch.where(others(count, logits.device), self._conjugate(logits), 0.0)
-        return crossed.sum() / (count * (count - 1)) - self._critic(logits.diagonal()).mean()
-
-    def _critic(self, logit: Tensor) -> Tensor:
-        """f'(r) at r = exp(logit)."""
-        match self.divergence:
-            case "kl":
-                return 1 + logit
-            case "reverse_kl":
-                return -(-logit).exp()
-            case "js":
-                return -F.softplus(-logit)
-            case "pearson":
-                return 2 * logit.expm1()
-            case _:
-                return -(-logit / 2).expm1()
-
-    def _conjugate(self, logit: Tensor) -> Tensor:
-        """f*(f'(r)) = r f'(r) - f(r) at r = exp(logit)."""
-        match self.divergence:
-            case "kl":
-                return logit.exp()
-            case "reverse_kl":
-                return logit - 1
-            case "js":
-                return F.softplus(logit)
-            case "pearson":
-                return (2 * logit).expm1()
-            case _:
-                return (logit / 2).expm1()
+        count, (critic, conjugate) = len(logits), FORMS[self.divergence]
+        crossed = torch.where(others(count, logits.device), conjugate(logits), 0.0)
+        return crossed.sum() / (count * (count - 1)) - critic(logits.diagonal()).mean()

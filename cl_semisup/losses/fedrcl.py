@@ -7,19 +7,21 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cl_semisup.contrast import both, identities, logsumexp, mean, nothing, others, same
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Asks, Views
+from cl_semisup.losses._numbers import log_one_plus_exp, wide
+from cl_semisup.losses._pseudo_labels import CLASSIFIER
 
 
 @dataclass(frozen=True)
 class FedRCL:
-    """FedRCL's relaxed contrastive loss on one machine: supervised contrast that keeps a class from collapsing.
+    """FedRCL's relaxed contrastive loss on one machine: supervised contrast that keeps classes from collapsing.
 
         L = w CE + S + beta R        over labelled images, rows a of both views
         S = mean_a mean_{b in P(a)} -log( e^{s_ab/t} / (e^{s_ab/t} + sum_{c: y_c != y_a} e^{s_ac/t}) )
         R = mean_a log( 1 + sum_{b in P(a), s_ab > lam} e^{(s_ab - 1)/t} )
 
-    P(a): the other rows of a's class. R pushes apart pairs of a class that are closer than lam already. pairs: all is
-    this form, the paper's; pairs: hardest, the code's, takes only the farthest b of P(a) in S and R, and the two
+    P(a): the other rows of a's class. R pushes apart pairs of a class that are already closer than lam. `pairs: all` is
+    this form, the paper's. `pairs: hardest`, the code's, uses only the farthest b of P(a) in S and R, and the two
     closest c. Batches are drawn from the labelled images only.
 
     Source: arXiv 2401.04928; skynbe/FedRCL utils/loss.py (CLLoss), configs/client/fedrcl.yaml
@@ -45,12 +47,9 @@ class FedRCL:
     def asks(self) -> Asks:
         if not self.classifier:
             return Asks(labels=True, trains_on="labelled")
-        exempt = {"rotation": "the classifier's rows are directions of their own"}
-        return Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=exempt)
+        return Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
 
-    def __call__(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: tuple[Tensor, ...] | None = None
-    ) -> Tensor:
+    def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: Views | None = None) -> Tensor:
         if labels is None:
             return nothing(z1, z2)
         z = both(z1, z2)  # (2N, D)
@@ -68,26 +67,20 @@ class FedRCL:
     def _of_all(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         t = self.temperature
         against = logsumexp(similarity / t, negative)[:, None]  # (2N, 1); -inf without a negative, where the term is 0
-        contrast = torch.where(positive, _log_one_plus_exp(against - similarity / t), 0).sum(dim=1)
+        contrast = torch.where(positive, log_one_plus_exp(against - similarity / t), 0).sum(dim=1)
         contrast = contrast / positive.sum(dim=1).clamp(min=1)
         close = logsumexp((similarity - 1) / t, positive & (similarity > self.threshold))
-        return contrast + self.penalty * _log_one_plus_exp(close)
+        return contrast + self.penalty * log_one_plus_exp(close)
 
     def _of_hardest(self, similarity: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         t = self.temperature
         farthest = similarity.masked_fill(~positive, 2).amin(dim=1)  # (2N,)
         closest = similarity.masked_fill(~negative, -2).topk(min(2, len(similarity)), dim=1).values  # (2N, 2)
-        contrast = _log_one_plus_exp(logsumexp(closest / t, closest > -1.5) - farthest / t)
-        penalty = torch.where(farthest > self.threshold, _log_one_plus_exp((farthest - 1) / t), 0)
+        contrast = log_one_plus_exp(logsumexp(closest / t, closest > -1.5) - farthest / t)
+        penalty = torch.where(farthest > self.threshold, log_one_plus_exp((farthest - 1) / t), 0)
         return contrast + self.penalty * penalty
 
-    def _classification(self, logits: tuple[Tensor, ...], labels: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
-        wide = [view if view.dtype == torch.float64 else view.float() for view in logits]
+    def _classification(self, logits: Views, labels: Tensor, z1: Tensor, z2: Tensor) -> Tensor:
         target = labels.clamp(min=0)
-        per_image = sum(cross_entropy(view, target, reduction="none") for view in wide) / len(wide)
+        per_image = sum(cross_entropy(wide(view), target, reduction="none") for view in logits) / len(logits)
         return mean(torch.as_tensor(per_image), labels >= 0, z1, z2)
-
-
-def _log_one_plus_exp(x: Tensor) -> Tensor:
-    """log(1 + exp(x)) without the straight line that softplus takes above 20; 0 at -inf."""
-    return torch.logaddexp(x, torch.zeros_like(x))

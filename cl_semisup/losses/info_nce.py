@@ -11,7 +11,7 @@ from cl_semisup.losses import Asks
 
 @dataclass(frozen=True)
 class InfoNCE:
-    """InfoNCE, one-sided: find the second view of an image among the second views of the batch.
+    """InfoNCE, one-sided: identify the second view of an image among the second views of the batch.
 
         L = mean_i [ log sum_j exp(u_i.v_j / t) - u_i.v_i / t ]
 

@@ -8,12 +8,12 @@ from torch import Tensor
 from cl_semisup.contrast import nothing, others, unit
 from cl_semisup.errors import InputError
 
-NEAREST = 1e-8  # squared distance below which a Riesz kernel is cut off: it is infinite at 0
+MIN_SQUARED_DISTANCE = 1e-8  # below it a Riesz kernel, which is infinite at 0, is constant
 
 
 @dataclass(frozen=True)
 class KCL:
-    """Kernel contrastive loss: pairs of views close, other images of the same view apart, both by a kernel's mean.
+    """Kernel contrastive loss: views of an image are close, images of a view are apart, both by a kernel's mean.
 
         L = -2 mean_i K(u_i, v_i) + g [ mean_{i<j} K(u_i, u_j) + mean_{i<j} K(v_i, v_j) ],    d = |x - y|
 
@@ -23,7 +23,7 @@ class KCL:
     riesz           K = d^-t  (t > 0)  or  -d^-t  (t < 0)
     gaussian_riesz  riesz between images, gaussian with 2 in place of t between views
 
-    Means, not logarithms of means: the expected value does not depend on the batch size.
+    These are means, not logarithms of means, so the expected value does not depend on the batch size.
 
     Source: arXiv 2405.18045; pakoromilas/DHEL-KCL losses.py, utils.py
     Difference: None; the log kernel follows the published code, where its energy has a factor 1/2 that its alignment
@@ -63,9 +63,9 @@ class KCL:
         return factor * kernel.masked_fill(~other, 0.0).sum() / other.sum()
 
     def _alignment(self, apart: Tensor) -> Tensor:
-        return (
-            _kernel("gaussian", apart, 2.0) if self.kernel == "gaussian_riesz" else _kernel(self.kernel, apart, self.t)
-        )
+        if self.kernel == "gaussian_riesz":
+            return _kernel("gaussian", apart, 2.0)
+        return _kernel(self.kernel, apart, self.t)
 
 
 def _kernel(name: str, apart: Tensor, t: float) -> Tensor:
@@ -76,4 +76,4 @@ def _kernel(name: str, apart: Tensor, t: float) -> Tensor:
         return -torch.log1p(t * apart)
     if name == "imq":
         return t * (t**2 + apart).rsqrt()
-    return (1 if t > 0 else -1) * apart.clamp(min=NEAREST) ** (-t / 2)
+    return (1 if t > 0 else -1) * apart.clamp(min=MIN_SQUARED_DISTANCE) ** (-t / 2)

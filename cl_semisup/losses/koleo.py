@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -6,7 +6,8 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import nothing, others, unit
-from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.losses import Loss, Setting
+from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 
 EPS = 1e-8  # keeps the logarithm of a distance of 0 finite
@@ -14,11 +15,11 @@ EPS = 1e-8  # keeps the logarithm of a distance of 0 finite
 
 @dataclass(frozen=True)
 class KoLeo:
-    """KoLeo: any loss, plus the entropy of the batch: push every image away from its nearest neighbour.
+    """KoLeo: any loss, plus an estimate of the batch's negative entropy, which separates nearest neighbours.
 
         L = L_base(z1, z2, labels) + w sum over views of 1/N sum_i -log( min_{j != i} |x_i - x_j| + 1e-8 )
 
-    with unit rows x, of the backbone's features (as in DINOv2) or of the projections, neighbours within one view.
+    with unit rows x of the backbone's features (as in DINOv2) or of the projections, and neighbours within one view.
 
     Source: arXiv 1806.03198; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
     Difference: the distance without 1e-8 added to every coordinate
@@ -35,30 +36,23 @@ class KoLeo:
     of: Literal["features", "projections"] = "features"
 
     def build(self, setting: Setting) -> nn.Module:
-        base = None if self.base == "none" else setting.loss(self.base)
-        return _WithEntropy(base, self.weight, self.of == "features")
+        return _WithEntropy(setting.loss(self.base), self.weight, self.of == "features")
 
 
-class _WithEntropy(nn.Module):
+class _WithEntropy(Wrapper):
     """The base loss and the entropy term."""
 
-    def __init__(self, base: Loss | None, weight: float, of_features: bool):
-        super().__init__()
-        self.base, self.weight = base, weight
-        self.of_base = asks(base).needs
-        extra = ("features",) if of_features and "features" not in self.of_base else ()
-        self.of_features = of_features
-        self.asks = replace(asks(base), needs=(*self.of_base, *extra))
+    def __init__(self, base: Loss, weight: float, on_features: bool):
+        super().__init__(base, *(["features"] if on_features else []))
+        self.weight, self.on_features = weight, on_features
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
-        base = nothing(z1, z2)
-        if self.base is not None:
-            base = self.base(z1, z2, labels, **{name: needed[name] for name in self.of_base if name in needed})
-        views = needed["features"][:2] if self.of_features and "features" in needed else (z1, z2)
-        return base + self.weight * sum((_crowding(view) for view in views), start=nothing(*views))
+        base = self.base_loss(z1, z2, labels, needed)
+        views = needed["features"][:2] if self.on_features and "features" in needed else (z1, z2)
+        return base + self.weight * sum((_negative_entropy(view) for view in views), start=nothing(*views))
 
 
-def _crowding(z: Tensor) -> Tensor:
+def _negative_entropy(z: Tensor) -> Tensor:
     """Mean negative log distance of the rows to their nearest neighbours."""
     if len(z) < 2:
         return nothing(z, z)

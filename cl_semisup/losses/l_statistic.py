@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import torch
@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import nothing
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.losses import Loss, Setting, Share
+from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 
 
 @dataclass(frozen=True)
 class LStatistic:
-    """L-statistic of any loss that has a value for every image: large values, likely outliers, count less.
+    """L-statistic of any loss that has a value for every image: large values (likely outliers) have less weight.
 
         L = sum_k [ G(k/n) - G((k-1)/n) ] l_(k),  l_(1) <= ... <= l_(n) the images' values, G(x) = integral of W to x
 
@@ -40,7 +41,7 @@ class LStatistic:
     weights: Literal["trim", "ramp", "power"] = "trim"
     kept: Annotated[float, Interval(gt=0, le=1)] = 0.9
     power: Annotated[float, Ge(0)] = 1.0
-    warm_up: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    warm_up: Share = 0.1
 
     def build(self, setting: Setting) -> nn.Module:
         base = setting.loss(self.base)
@@ -50,33 +51,26 @@ class LStatistic:
         return _LStatistic(self, base)
 
 
-class _LStatistic(nn.Module):
+class _LStatistic(Wrapper):
     def __init__(self, settings: LStatistic, base: Loss):
-        super().__init__()
-        self.settings, self.base, asked = settings, base, asks(base)
-        self.passed_on = asked.needs
-        self.asks = replace(asked, needs=tuple(dict.fromkeys((*asked.needs, "progress"))))
+        super().__init__(base, "progress")
+        self.settings = settings
 
-    def forward(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, progress: float, **needed: Any
-    ) -> Tensor:
-        if "progress" in self.passed_on:
-            needed["progress"] = progress
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         base: Any = self.base
-        values = base.per_image(z1, z2, labels, **needed)  # (N,)
-        counts = torch.ones_like(values, dtype=torch.bool)
-        if hasattr(base, "counts"):
-            counts = base.counts(z1, labels)
-        order = torch.where(counts, values.detach(), torch.inf).argsort(stable=True)  # those without a value come last
+        values, progress = base.per_image(z1, z2, labels, **self.for_base(needed)), needed["progress"]  # (N,)
+        all_images = torch.ones_like(values, dtype=torch.bool)
+        counts = base.counts(z1, labels) if hasattr(base, "counts") else all_images
+        order = torch.where(counts, values.detach(), torch.inf).argsort(stable=True)  # images without a value come last
         ranked = torch.where(counts, values, 0.0)[order]
         upper = torch.arange(1, len(values) + 1, device=values.device, dtype=values.dtype)
         count = counts.sum().clamp(min=1)
-        share = self._below((upper / count).clamp(max=1), progress)
-        lower = self._below(((upper - 1) / count).clamp(max=1), progress)
-        return ((share - lower) * ranked).sum() + nothing(z1, z2)
+        upper_weight = self._total_weight((upper / count).clamp(max=1), progress)
+        lower_weight = self._total_weight(((upper - 1) / count).clamp(max=1), progress)
+        return ((upper_weight - lower_weight) * ranked).sum() + nothing(z1, z2)
 
-    def _below(self, x: Tensor, progress: float) -> Tensor:
-        """G(x): total weight of the share x of smallest values."""
+    def _total_weight(self, x: Tensor, progress: float) -> Tensor:
+        """G(x): total weight of the smallest values, a share x of all."""
         s = self.settings
         if progress < s.warm_up:
             return x
@@ -84,5 +78,5 @@ class _LStatistic(nn.Module):
             return 1 - (1 - x) ** (1 + s.power)
         if s.weights == "trim" or s.kept == 1:
             return (x / s.kept).clamp(max=1)
-        over = (x - s.kept).clamp(min=0)
-        return 2 / (1 + s.kept) * (x - over**2 / (2 * (1 - s.kept)))
+        excess = (x - s.kept).clamp(min=0)
+        return 2 / (1 + s.kept) * (x - excess**2 / (2 * (1 - s.kept)))

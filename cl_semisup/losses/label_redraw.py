@@ -1,4 +1,4 @@
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import torch
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
 
@@ -15,12 +16,12 @@ LOW_34, LOW_37, LOW_33, LOW_53 = 2**34 - 1, 2**37 - 1, 2**33 - 1, 2**53 - 1
 
 @dataclass(frozen=True)
 class LabelRedraw:
-    """Label redraw: any loss that sees a fresh random share of the labels in every epoch, as in CLOP's early code.
+    """Label redraw: any loss, with a new random share of the labels in every epoch, as in CLOP's early code.
 
         L = L_base(z1, z2, labels'),  labels'_i = labels_i with probability q, else -1; drawn anew for image and epoch
 
-    Not a protocol with few labels: after n epochs the network has felt the share 1 - (1 - q)^n of all labels that the
-    run sees. It is here to measure how much that moves published scores against labels that are drawn once.
+    This is no protocol with few labels: after n epochs the network has used the share 1 - (1 - q)^n of the visible
+    labels. It exists to measure how much this changes published scores, compared with labels that are drawn once.
 
     Source: manhbeo/CLOP CLOPLoss.py @bed310f, where a fresh share of every batch counts as labelled
     Difference: images are drawn one by one (there int(q N) of each batch), so that batches and their order do not
@@ -44,30 +45,26 @@ class LabelRedraw:
         return _LabelRedraw(base, self.share, setting.seed)
 
 
-class _LabelRedraw(nn.Module):
+class _LabelRedraw(Wrapper):
     def __init__(self, base: Loss, share: float, name: int):
-        super().__init__()
-        self.base, self.share, self.name, asked = base, share, name, asks(base)
-        self.passed_on = asked.needs
-        self.asks = replace(asked, needs=tuple(dict.fromkeys((*asked.needs, "index", "epoch"))))
+        super().__init__(base, "index", "epoch")
+        self.share, self.name = share, name
 
-    def forward(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, index: Tensor, epoch: int, **needed: Any
-    ) -> Tensor:
-        own = {"index": index, "epoch": epoch}
-        needed |= {need: own[need] for need in own if need in self.passed_on}
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         if labels is not None:
-            labels = torch.where(self.drawn(index, epoch), labels, -1)
-        return self.base(z1, z2, labels, **needed)
+            labels = torch.where(self.drawn(needed["index"], needed["epoch"]), labels, -1)
+        return self.base_loss(z1, z2, labels, needed)
 
     def drawn(self, index: Tensor, epoch: int) -> Tensor:
-        """(N,) bool: whose labels are seen in this epoch."""
+        """(N,) bool: whether the image's label is used in this epoch."""
         return _uniform(index, seed("label redraw", self.name, epoch)) < self.share
 
 
 def _uniform(index: Tensor, name: int) -> Tensor:
-    """(N,) float64 in [0, 1): a hash of each image's position (splitmix64), so that no table of all images is needed
-    and the device is never waited for. Products wrap around at 64 bits, as they should."""
+    """(N,) float64 in [0, 1): a hash (splitmix64) of each image's index, without a table of all images.
+
+    Products overflow at 64 bits, as splitmix64 requires.
+    """
     x = index + name
     x = (x ^ (x >> 30 & LOW_34)) * -0x40A7B892E31B1A47
     x = (x ^ (x >> 27 & LOW_37)) * -0x6B2FB644ECCEEE15

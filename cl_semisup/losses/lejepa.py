@@ -2,16 +2,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from cl_semisup.losses import Asks, Setting
-from cl_semisup.seeds import seed
+from cl_semisup import seeds
+from cl_semisup.losses import Asks, Setting, Share
 
 
 @dataclass(frozen=True)
 class LeJEPA:
-    """LeJEPA: agreeing views whose embeddings are pushed towards a standard Gaussian (SIGReg).
+    """LeJEPA: views agree, and embeddings are pushed towards a standard Gaussian (SIGReg).
 
         L = (1 - l) mean_{v,i,d} (z_vid - m_id)^2 + l mean_{v,s} T(Z_v a_s),   m: mean of the views
         T(x) = N int_{-r}^{r} | 1/N sum_n exp(i k x_n) - exp(-k^2 / 2) |^2 exp(-k^2 / 2) dk
@@ -32,7 +32,7 @@ class LeJEPA:
         reach: r, > 0
     """
 
-    weight: Annotated[float, Interval(ge=0, le=1)] = 0.02
+    weight: Share = 0.02
     directions: Annotated[int, Ge(1)] = 256
     points: Annotated[int, Ge(2)] = 17
     reach: Annotated[float, Gt(0)] = 3.0
@@ -42,24 +42,24 @@ class LeJEPA:
 
 
 class _LeJEPA(nn.Module):
-    """Has no state: the directions follow from seed and progress."""
+    """Without state: the directions depend on seed and progress."""
 
-    def __init__(self, settings: LeJEPA, named: int):
+    def __init__(self, settings: LeJEPA, seed: int):
         super().__init__()
-        self.settings, self.named = settings, named
+        self.settings, self.seed = settings, seed
         self.asks = Asks(needs=("progress",), exempt={"rotation": "a finite number of directions is drawn"})
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, progress: float = 0.0) -> Tensor:
         wide = torch.promote_types(z1.dtype, torch.float32)
         z1, z2 = z1.to(wide), z2.to(wide)
-        apart = (z1 - z2).square().mean() / 4  # each of two views is half their difference away from their mean
+        invariance = (z1 - z2).square().mean() / 4  # a view is half the difference away from the mean
         directions = self.directions(z1, progress)
-        regular = (self._statistic((z1 @ directions).to(wide)) + self._statistic((z2 @ directions).to(wide))) / 2
-        return (1 - self.settings.weight) * apart + self.settings.weight * regular
+        sigreg = (self._statistic((z1 @ directions).to(wide)) + self._statistic((z2 @ directions).to(wide))) / 2
+        return (1 - self.settings.weight) * invariance + self.settings.weight * sigreg
 
     def directions(self, like: Tensor, progress: float) -> Tensor:
         """(D, S) unit columns for this point of the training, on the device and in the precision of `like`."""
-        generator = torch.Generator(like.device).manual_seed(seed("directions", self.named, progress))
+        generator = torch.Generator(like.device).manual_seed(seeds.seed("directions", self.seed, progress))
         drawn = torch.randn(like.shape[1], self.settings.directions, generator=generator, device=like.device)
         return nn.functional.normalize(drawn.to(like.dtype), dim=0)
 

@@ -6,21 +6,21 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 
 EPS = 1e-8  # added to squared singular values: the gradient of a root is infinite at 0
 
 
 @dataclass(frozen=True)
 class LORAC:
-    """LORAC: MoCo with a low-rank prior, which asks all views of an image to lie in a small subspace.
+    """LORAC: MoCo with a low-rank prior, by which all views of an image should lie in a small subspace.
 
         L = mean over keys k in {1, 2}, other views q, images i of  -log [ e^{l+} / (e^{l+} + sum_m e^{q_i.m / t}) ]
         l+ = q_i.k_i / t - |Q_i|_* / b
 
     q: unit projections; k: unit projections of the first two views by the momentum copy; m: the remembered keys of the
-    other of those two views; |Q_i|_*: the nuclear norm of the stack of all projections and both keys of image i, which
-    counts from a share of training on. Of two views |Q_i|_* says little more than their similarity.
+    other of those two views; |Q_i|_*: the nuclear norm of the stack of all projections and both keys of image i, used
+    after the share `start` of training. With two views |Q_i|_* says little more than their similarity.
 
     Source: arXiv 2108.02696; ssl-codelab/lorac main_lorac.py, models/moco_m.py
     Difference: that code stops dividing by the temperature once the prior starts; here it always divides. Views of one
@@ -39,13 +39,13 @@ class LORAC:
     views: Annotated[int, Interval(ge=2, le=8)] = 3
     temperature: Annotated[float, Gt(0)] = 0.2
     rank_divisor: Annotated[float, Gt(0)] = 15.0
-    start: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    start: Share = 0.5
     memory: Annotated[int, Ge(1)] = 1024
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
         dim, _ = setting.require("lorac")
-        return _WithMemory(self, dim, torch.Generator().manual_seed(setting.seed))
+        return _WithMemory(self, dim, setting.generator())
 
 
 class _WithMemory(nn.Module):
@@ -53,20 +53,19 @@ class _WithMemory(nn.Module):
 
     memory: Tensor
 
-    def __init__(self, of: LORAC, dim: int, generator: torch.Generator):
+    def __init__(self, settings: LORAC, dim: int, generator: torch.Generator):
         super().__init__()
-        self.of = of
-        exempt = {
-            "view_swap": "a key meets the memory of the other view",
-            "rotation": "the memory starts as random directions",
-        }
+        self.settings = settings
         self.asks = Asks(
             needs=("projections", "momentum_projections", "progress"),
-            views=("full",) * of.views,
-            momentum=(of.momentum, of.momentum),
-            exempt=exempt,
+            views=("full",) * settings.views,
+            momentum=(settings.momentum, settings.momentum),
+            exempt={
+                "view_swap": "a key meets the memory of the other view",
+                "rotation": "the memory starts as random directions",
+            },
         )
-        self.register_buffer("memory", unit(torch.randn(2, of.memory, dim, generator=generator)))
+        self.register_buffer("memory", unit(torch.randn(2, settings.memory, dim, generator=generator)))
 
     def forward(
         self,
@@ -74,22 +73,23 @@ class _WithMemory(nn.Module):
         z2: Tensor,
         labels: Tensor | None = None,
         *,
-        projections: tuple[Tensor, ...],
-        momentum_projections: tuple[Tensor, ...],
+        projections: Views,
+        momentum_projections: Views,
         progress: float,
     ) -> Tensor:
         queries = torch.stack([unit(view) for view in projections])  # (V, N, D)
         keys = torch.stack([unit(view) for view in momentum_projections[:2]]).detach()  # (2, N, D)
-        prior = nuclear_norm(torch.cat([queries, keys])) / self.of.rank_divisor if progress >= self.of.start else 0.0
+        s = self.settings
+        prior = nuclear_norm(torch.cat([queries, keys])) / s.rank_divisor if progress >= s.start else 0.0
         losses = []
         for which, key in enumerate(keys):
             query = torch.cat([queries[:which], queries[which + 1 :]])  # (V-1, N, D)
-            positive = (query * key).sum(dim=2) / self.of.temperature - prior  # (V-1, N)
-            negative = query @ self.memory[1 - which].to(query.dtype).T / self.of.temperature  # (V-1, N, K)
+            positive = (query * key).sum(dim=2) / self.settings.temperature - prior  # (V-1, N)
+            negative = query @ self.memory[1 - which].to(query.dtype).T / self.settings.temperature  # (V-1, N, K)
             logits = torch.cat([positive[:, :, None], negative], dim=2)
             losses.append((logits.logsumexp(dim=2) - positive).mean())
         if self.training and torch.is_grad_enabled():
-            self.memory = torch.cat([keys.to(self.memory.dtype), self.memory], dim=1)[:, : self.of.memory]
+            self.memory = torch.cat([keys.to(self.memory.dtype), self.memory], dim=1)[:, : self.settings.memory]
         return (losses[0] + losses[1]) / 2
 
 

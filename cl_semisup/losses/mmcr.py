@@ -32,7 +32,7 @@ class MMCR:
         wide = torch.promote_types(z1.dtype, torch.float32)
         u, v = (unit(z1), unit(z2)) if self.normalize else (z1.to(wide), z2.to(wide))
         centroids = (u + v) / 2  # (N, D)
-        # The decomposition raises on what is not finite: a diverged network should show as a loss that is not finite.
+        # svdvals raises on values that are not finite, but a diverged network must give a loss that is not finite.
         finite = torch.where(centroids.isfinite(), centroids, 0)
         loss = -torch.linalg.svdvals(finite).sum() + nothing(u, v)
         return loss + self.lmda * _nuclear_of_pairs(u, v).mean() if self.lmda else loss

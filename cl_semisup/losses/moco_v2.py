@@ -2,16 +2,16 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 
 
 @dataclass(frozen=True)
 class MoCoV2:
-    """MoCo v2: find the momentum encoder's projection of the other view among a queue of earlier ones.
+    """MoCo v2: identify the momentum encoder's projection of the other view among a queue of earlier ones.
 
         L = mean_i [ log( exp(q_i.k_i / t) + sum_{m in queue} exp(q_i.m / t) ) - q_i.k_i / t ]
 
@@ -34,10 +34,10 @@ class MoCoV2:
     temperature: Annotated[float, Gt(0)] = 0.2
     queue: Annotated[int, Ge(1)] = 4096
     symmetric: bool = False
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
-        return _MoCoV2(setting.width("moco_v2"), self, setting.seed)
+        return _MoCoV2(setting.width("moco_v2"), self, setting.generator())
 
 
 class _MoCoV2(nn.Module):
@@ -46,33 +46,28 @@ class _MoCoV2(nn.Module):
     queue: Tensor
     oldest: Tensor
 
-    def __init__(self, dim: int, settings: MoCoV2, seed: int):
+    def __init__(self, dim: int, settings: MoCoV2, generator: torch.Generator):
         super().__init__()
         self.temperature, self.symmetric = settings.temperature, settings.symmetric
         exempt = {"rotation": "the queue holds directions of its own"}
         if not settings.symmetric:
             exempt["view_swap"] = "queries are of the first view, keys of the second"
         self.asks = Asks(needs=("momentum_projections",), momentum=(settings.momentum, 1.0), exempt=exempt)
-        generator = torch.Generator().manual_seed(seed)
         self.register_buffer("queue", unit(torch.randn(settings.queue, dim, generator=generator)))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
 
     def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        labels: Tensor | None = None,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, momentum_projections: Views | None = None
     ) -> Tensor:
         key1, key2 = (unit(key) for key in momentum_projections or (z1.detach(), z2.detach()))
-        loss = self._find(unit(z1), key2)
+        loss = self._contrast(unit(z1), key2)
         if self.symmetric:
-            loss = (loss + self._find(unit(z2), key1)) / 2
+            loss = (loss + self._contrast(unit(z2), key1)) / 2
         if self.training and torch.is_grad_enabled():
             self._remember(torch.cat([key1, key2]) if self.symmetric else key2)
         return loss
 
-    def _find(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Cross-entropy of each query's own key against the queue."""
         own = (queries * keys).sum(dim=1, keepdim=True)  # (N, 1)
         logits = torch.cat([own, queries @ self.queue.to(queries.dtype).T], dim=1) / self.temperature  # (N, 1 + Q)
@@ -80,7 +75,7 @@ class _MoCoV2(nn.Module):
 
     @torch.no_grad()
     def _remember(self, keys: Tensor) -> None:
-        """A new queue rather than a changed one: the backward pass still needs the old."""
+        """Replace the queue by a new tensor: the backward pass still needs the old one."""
         size = len(self.queue)
         keys = keys[-size:]
         rows = (self.oldest + torch.arange(len(keys), device=keys.device)) % size

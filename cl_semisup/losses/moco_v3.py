@@ -2,17 +2,17 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 from cl_semisup.losses._predictor import Predictor
 
 
 @dataclass(frozen=True)
 class MoCoV3:
-    """MoCo v3: predictions of one view find the momentum encoder's projection of the other among the whole batch.
+    """MoCo v3: predictions of one view identify the momentum encoder's projection of the other among the batch.
 
         L = ctr(p(z1), k2) + ctr(p(z2), k1)
         ctr(q, k) = 2 t mean_i [ log sum_j exp(cos(q_i, k_j) / t) - cos(q_i, k_i) / t ]
@@ -32,7 +32,7 @@ class MoCoV3:
 
     temperature: Annotated[float, Gt(0)] = 0.2
     hidden: Annotated[int, Ge(1)] = 512
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
         predictor = Predictor(setting.width("moco_v3"), self.hidden, setting.seed)
@@ -50,16 +50,12 @@ class _MoCoV3(nn.Module):
         )
 
     def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        labels: Tensor | None = None,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, momentum_projections: Views | None = None
     ) -> Tensor:
         keys1, keys2 = momentum_projections or (z1.detach(), z2.detach())
-        return self._find(self.predictor(z1), keys2) + self._find(self.predictor(z2), keys1)
+        return self._contrast(self.predictor(z1), keys2) + self._contrast(self.predictor(z2), keys1)
 
-    def _find(self, queries: Tensor, keys: Tensor) -> Tensor:
+    def _contrast(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Cross-entropy of each query's own key among all keys, times 2 t."""
         logits = unit(queries) @ unit(keys).T / self.temperature  # (N, N)
         return 2 * self.temperature * (torch.logsumexp(logits, dim=1) - logits.diagonal()).mean()

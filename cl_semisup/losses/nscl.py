@@ -16,7 +16,7 @@ class NSCL:
         L = mean_a [ log sum_{b in Neg(a)} exp(s_ab / t) - s_{a,p(a)} / t ]
 
     The other view p(a) is the only positive; Neg(a) holds all views of images of another identity. An unlabelled image
-    is an identity of its own, so it keeps every other image as a negative; without any label this is DCL.
+    is an identity of its own, so every other image is its negative; without any label this is DCL.
     With positive_in_denominator, exp(s_{a,p(a)} / t) joins the sum; without any label that is NT-Xent.
 
     Source: arXiv 2506.04411 (decoupled form); DLFundamentals/understanding-ssl utils/losses.py WeakNTXentLoss (the

@@ -10,7 +10,7 @@ from cl_semisup.contrast import against_others, both
 
 @dataclass(frozen=True)
 class NTXent:
-    """NT-Xent (SimCLR): tell the other view of an image from all other views in the batch.
+    """NT-Xent (SimCLR): identify the other view of an image among all other views in the batch.
 
         L = mean_a [ log sum_{b != a} exp(s_ab / t) - s_{a,p(a)} / t ]
 

@@ -5,12 +5,12 @@ import torch
 from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
-from cl_semisup.contrast import logsumexp, mean, nothing, others, unit
-from cl_semisup.errors import InputError
-from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.contrast import logsumexp, mean, others, unit
+from cl_semisup.losses import Loss, Setting, Share
+from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 
-ROUNDS = 20  # of k-means
+ITERATIONS = 20  # of k-means
 SMOOTHING = 10  # a of the concentration
 SHARPNESS = 2.0  # t of the uniformity
 EPS = 1e-5  # added to the variance of a prototype's dimension
@@ -26,15 +26,16 @@ class PAUC:
         U = mean over views of log mean_{c != c'} exp(-2 |c - c'|^2)
         C = 1/D [ sum_d (1 - R_dd)^2 + l sum_{d != e} R_de^2 ],  R: correlation of c1 and c2 over the batch's clusters
 
-    The clusters are k-means of a memory of every image's last projection (mean of both views, length 1), found anew at
-    the first step of every epoch: K, 2K, 4K, ... of them. phi_c = mean distance to m_c / log(n_c + 10), a lone member
-    getting the largest, clipped to the 10th and 90th percentile and scaled to mean t. P is ProtoNCE; prototypes of the
-    memory carry no gradient, so A, U and C use those of the batch. During the warm-up there is only the base loss.
+    The clusters are k-means of a memory of every image's last projection (mean of both views, length 1), computed at
+    the first step of every epoch, with K, 2K, 4K, ... clusters. phi_c = mean distance to m_c / log(n_c + 10), where a
+    cluster of one image gets the largest; it is clipped to the 10th and 90th percentile and scaled to mean t. P is
+    ProtoNCE. Prototypes of the memory carry no gradient, so A, U and C use those of the batch. During the warm-up there
+    is only the base loss.
 
     Source: arXiv 2210.10194, which names A, U and C and their purposes, and whose exact forms and weights we could not
     read; ProtoNCE: arXiv 2005.04966; salesforce/PCL pcl/builder.py, main_pcl.py
-    Difference: no momentum encoder or queue: the memory holds what the network itself gave, up to an epoch old; all
-    prototypes are negatives, not a sample of them
+    Difference: no momentum encoder or queue: the memory holds projections of the network itself, up to an epoch old;
+    all prototypes are negatives, not a sample of them
     Degenerate: fewer images seen than clusters make fewer clusters; an image not seen before has none. A single cluster
     in the batch has no U and C. Labels matter only if they do to the base loss.
 
@@ -60,42 +61,37 @@ class PAUC:
     uniformity: Annotated[float, Ge(0)] = 0.1
     correlation: Annotated[float, Ge(0)] = 0.1
     redundancy: Annotated[float, Ge(0)] = 0.005
-    warmup: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    warmup: Share = 0.1
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("pauc")
-        if setting.images is None:
-            raise InputError("pauc: needs the number of training images. Got images=None. Give it.")
-        base = None if self.base == "none" else setting.loss(self.base)
+        images = setting.memory_size("pauc")
         clusterings = [
-            _Clustering((self.clusters or classes) * 2**level, dim, setting.images, self.temperature)
+            _Clustering((self.clusters or classes) * 2**level, dim, images, self.temperature)
             for level in range(self.granularities)
         ]
-        return _Prototypical(self, base, torch.zeros(setting.images, dim), clusterings, seed=setting.seed)
+        return _Prototypical(self, setting.loss(self.base), torch.zeros(images, dim), clusterings, seed=setting.seed)
 
 
-class _Prototypical(nn.Module):
-    """The base loss, the memory (M, D) and its clusterings; an epoch's clusters are found once, when it starts."""
+class _Prototypical(Wrapper):
+    """The base loss, the memory (M, D) and its clusterings, which are computed once an epoch, at its start."""
 
     memory: Tensor
     remembered: Tensor
 
-    def __init__(
-        self, settings: PAUC, base: Loss | None, memory: Tensor, clusterings: "list[_Clustering]", *, seed: int
-    ):
-        super().__init__()
-        self.settings, self.base, self.seed = settings, base, seed
-        self.own = {need for need in ("index", "epoch", "progress") if need not in asks(base).needs}
+    def __init__(self, settings: PAUC, base: Loss, memory: Tensor, clusterings: "list[_Clustering]", *, seed: int):
+        super().__init__(base, "epoch", "index", "progress")
+        self.settings, self.seed = settings, seed
         exempt = {
-            **asks(base).exempt,
+            **self.asks.exempt,
             "rotation": "correlation is of single dimensions",
             "gradient": "the prototypes of the memory follow the embeddings, but are constants of the gradient",
         }
-        self.asks = replace(asks(base), needs=(*asks(base).needs, *sorted(self.own)), exempt=exempt)
+        self.asks = replace(self.asks, exempt=exempt)
         self.clustered = -1  # the epoch of the clusterings
         self.register_buffer("memory", memory)
         self.register_buffer("remembered", torch.zeros(len(memory), dtype=torch.bool))
-        self.clusterings = nn.ModuleList(clusterings)
+        self.clusterings: Any = nn.ModuleList(clusterings)
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.clustered)
@@ -106,9 +102,7 @@ class _Prototypical(nn.Module):
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         index, epoch = needed["index"], needed["epoch"]
         early = needed["progress"] < self.settings.warmup
-        for need in self.own:
-            del needed[need]
-        loss = nothing(z1, z2) if self.base is None else self.base(z1, z2, labels, **needed)
+        loss = self.base_loss(z1, z2, labels, needed)
         u, v = unit(z1), unit(z2)  # (N, D)
         if self.training and torch.is_grad_enabled():
             self._remember(u, v, index)
@@ -116,11 +110,8 @@ class _Prototypical(nn.Module):
                 self._cluster(epoch)
         if early or self.clustered < 0:
             return loss
-        terms = [self._terms(u, v, clustering, index) for clustering in self._found()]
+        terms = [self._terms(u, v, clustering, index) for clustering in self.clusterings]
         return loss + torch.stack(terms).mean()
-
-    def _found(self) -> "list[_Clustering]":
-        return [clustering for clustering in self.clusterings if isinstance(clustering, _Clustering)]
 
     @torch.no_grad()
     def _remember(self, u: Tensor, v: Tensor, index: Tensor) -> None:
@@ -132,21 +123,21 @@ class _Prototypical(nn.Module):
         known = torch.nonzero(self.remembered).squeeze(1)
         generator = torch.Generator().manual_seed(self.seed + epoch)
         order = torch.randperm(len(known), generator=generator).to(known.device)
-        for clustering in self._found():
-            clustering.find(self.memory[known], known, order)
+        for clustering in self.clusterings:
+            clustering.fit(self.memory[known], known, order)
         self.clustered = epoch
 
-    def _terms(self, u: Tensor, v: Tensor, found: "_Clustering", index: Tensor) -> Tensor:
-        settings, own = self.settings, found.cluster[index]  # (N,), -1 without one
+    def _terms(self, u: Tensor, v: Tensor, clustering: "_Clustering", index: Tensor) -> Tensor:
+        settings, own = self.settings, clustering.cluster[index]  # (N,), -1 without one
         z = torch.cat([u, v])
-        loss = settings.weight * mean(found.contrast(z, own.repeat(2)), (own >= 0).repeat(2), u, v)
-        members = (own == torch.arange(len(found.size), device=u.device)[:, None]).to(u.dtype)  # (K, N)
+        loss = settings.weight * mean(clustering.contrast(z, own.repeat(2)), (own >= 0).repeat(2), u, v)
+        members = (own == torch.arange(len(clustering.size), device=u.device)[:, None]).to(u.dtype)  # (K, N)
         count = members.sum(dim=1)
-        here = count > 0
+        present = count > 0
         c1, c2 = (unit(members @ view / count.clamp(min=1)[:, None]) for view in (u, v))  # (K, D)
-        loss = loss + settings.alignment * mean((c1 - c2).square().sum(dim=1), here, u, v)
-        loss = loss + settings.uniformity * (_uniformity(c1, here) + _uniformity(c2, here)) / 2
-        return loss + settings.correlation * _correlation(c1, c2, here, settings.redundancy)
+        loss = loss + settings.alignment * mean((c1 - c2).square().sum(dim=1), present, u, v)
+        loss = loss + settings.uniformity * (_uniformity(c1, present) + _uniformity(c2, present)) / 2
+        return loss + settings.correlation * _correlation(c1, c2, present, settings.redundancy)
 
 
 class _Clustering(nn.Module):
@@ -166,16 +157,16 @@ class _Clustering(nn.Module):
         self.register_buffer("cluster", torch.full((images,), -1))
 
     def contrast(self, z: Tensor, own: Tensor) -> Tensor:
-        """(n,) ProtoNCE of rows with their cluster; nonsense where it is -1."""
+        """(n,) ProtoNCE of rows with their cluster; without meaning where the cluster is -1."""
         logits = z @ self.centroids.to(z.dtype).T / self.concentration.to(z.dtype)  # (n, K)
         among = (self.size > 0).expand(len(z), -1)
         return logsumexp(logits, among) - logits.gather(1, own.clamp(min=0)[:, None]).squeeze(1)
 
-    def find(self, rows: Tensor, images: Tensor, order: Tensor) -> None:
-        """K-means of rows (n, D), which belong to `images` (n,); it starts from the first rows in `order`."""
+    def fit(self, rows: Tensor, images: Tensor, order: Tensor) -> None:
+        """K-means of rows (n, D) of the `images` (n,); the initial centres are the first rows in `order`."""
         clusters = min(len(self.size), len(rows))
         centres, number = rows[order[:clusters]], torch.arange(clusters, device=rows.device)
-        for _ in range(ROUNDS):
+        for _ in range(ITERATIONS):
             own = _squared(rows, centres).argmin(dim=1)
             members = (own == number[:, None]).to(rows.dtype)  # (K, n); a product with it adds in a fixed order
             count = members.sum(dim=1)[:, None]
@@ -184,11 +175,11 @@ class _Clustering(nn.Module):
         members = (own == number[:, None]).to(rows.dtype)
         self.size.zero_()[:clusters] = members.sum(dim=1).long()
         self.centroids[:clusters] = unit(centres).to(self.centroids.dtype)
-        self.concentration[:clusters] = self._spread(members @ distance.sqrt(), self.size[:clusters])
+        self.concentration[:clusters] = self._phi(members @ distance.sqrt(), self.size[:clusters])
         self.cluster.fill_(-1)[images] = own
 
-    def _spread(self, distances: Tensor, size: Tensor) -> Tensor:
-        """(K,) phi of clusters with these sums of distances to the centre; empty clusters do not count."""
+    def _phi(self, distances: Tensor, size: Tensor) -> Tensor:
+        """(K,) phi of clusters from their sums of distances to the centre; empty clusters do not count."""
         phi = distances / size.clamp(min=1) / (size + SMOOTHING).to(distances.dtype).log()
         several, some = size > 1, size > 0
         if not several.any() or not phi[several].max() > 0:
@@ -196,7 +187,7 @@ class _Clustering(nn.Module):
         phi = torch.where(several, phi, phi[several].max())
         low, high = phi[some].quantile(0.1), phi[some].quantile(0.9)
         phi = phi.clamp(low, high)
-        return self.temperature * (phi / phi[some].mean()).clamp(min=0.01)  # of clusters of equal rows it is 0
+        return self.temperature * (phi / phi[some].mean()).clamp(min=0.01)  # 0 for clusters of equal rows
 
 
 def _squared(rows: Tensor, centres: Tensor) -> Tensor:
@@ -205,26 +196,26 @@ def _squared(rows: Tensor, centres: Tensor) -> Tensor:
     return (lengths - 2 * (rows @ centres.T)).clamp(min=0)
 
 
-def _uniformity(prototypes: Tensor, here: Tensor) -> Tensor:
-    """log of the mean over ordered pairs of those that are here of exp(-t |c - c'|^2); 0 without a pair."""
-    pairs = here[:, None] & here & others(len(here), here.device)
+def _uniformity(prototypes: Tensor, present: Tensor) -> Tensor:
+    """log of the mean of exp(-t |c - c'|^2) over ordered pairs of present prototypes; 0 without a pair."""
+    pairs = present[:, None] & present & others(len(present), present.device)
     count = pairs.sum().to(prototypes.dtype)
     energies = SHARPNESS * (2 * (prototypes @ prototypes.T) - 2)
     total = logsumexp(energies.flatten()[None], pairs.flatten()[None]).squeeze(0)
     return torch.where(count > 0, total - count.clamp(min=1).log(), 0)
 
 
-def _correlation(c1: Tensor, c2: Tensor, here: Tensor, redundancy: float) -> Tensor:
+def _correlation(c1: Tensor, c2: Tensor, present: Tensor, redundancy: float) -> Tensor:
     """Distance of the cross-correlation of both views' prototypes from the identity; 0 with fewer than two."""
-    x1, x2 = _standardised(c1, here), _standardised(c2, here)
-    correlation = x1.T @ x2 / here.sum().clamp(min=1)  # (D, D)
+    x1, x2 = _standardised(c1, present), _standardised(c2, present)
+    correlation = x1.T @ x2 / present.sum().clamp(min=1)  # (D, D)
     diagonal = correlation.diagonal()
     off = correlation.square().sum() - diagonal.square().sum()
-    return ((1 - diagonal).square().sum() + redundancy * off) / len(diagonal) * (here.sum() > 1)
+    return ((1 - diagonal).square().sum() + redundancy * off) / len(diagonal) * (present.sum() > 1)
 
 
-def _standardised(prototypes: Tensor, here: Tensor) -> Tensor:
-    """Rows that are here, standardised in every dimension; the others are 0."""
-    count, weight = here.sum().clamp(min=1), here[:, None].to(prototypes.dtype)
+def _standardised(prototypes: Tensor, present: Tensor) -> Tensor:
+    """Present rows, standardised in every dimension; the others are 0."""
+    count, weight = present.sum().clamp(min=1), present[:, None].to(prototypes.dtype)
     centred = (prototypes - (prototypes * weight).sum(dim=0) / count) * weight
     return centred / (centred.square().sum(dim=0) / count + EPS).sqrt()

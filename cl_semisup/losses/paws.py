@@ -9,22 +9,22 @@ from cl_semisup.contrast import nothing, unit
 from cl_semisup.losses import Asks, Setting
 from cl_semisup.losses._pseudo_labels import TINY, one_hot
 
-FORGOTTEN = 1e-4  # targets below are taken as 0
+SMALLEST_TARGET = 1e-4  # smaller targets become 0
 
 
 @dataclass(frozen=True)
 class PAWS:
-    """PAWS: both views are assigned alike to classes by their similarity to a small support of labelled images.
+    """PAWS: both views get the same class probabilities, by similarity to a small support of labelled images.
 
         p(z) = softmax_s(u.s / t) Y            over the support s, Y its smoothed one-hot labels
         L = 1/2 mean_i [ H(q(z2_i), p(z1_i)) + H(q(z1_i), p(z2_i)) ] - w H(mean of all q)
         q(z)_c = p_c^(1/T) / sum_c' p_c'^(1/T), without a gradient as a target
 
-    H(a, b) = -sum_c a_c log b_c. The last term spreads the guesses over the classes. The support is drawn anew for
-    every step, the same number of images a class, and takes a gradient too. The batch's own labels are not used.
+    H(a, b) = -sum_c a_c log b_c. The last term spreads the predictions over the classes. The support is drawn anew for
+    every step, the same number of images a class, and has a gradient too. The batch's own labels are not used.
 
     Source: arXiv 2104.13963; facebookresearch/suncet src/losses.py
-    Difference: two views, without six small crops; labelled images are among the batch's images too
+    Difference: two views, without six small crops; the batch holds labelled images too
     Degenerate: without any support it is 0 with a graph. A class without support keeps the smoothing's share.
 
     Args:
@@ -66,14 +66,14 @@ class _Paws(nn.Module):
     def forward(
         self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, support: tuple[Tensor, Tensor]
     ) -> Tensor:
-        rows, of = support  # (S, D), (S,)
+        rows, classes = support  # (S, D), (S,)
         if len(rows) == 0:
             return nothing(z1, z2)
         keys, smooth = unit(rows), self.settings.label_smoothing
-        member = (1 - smooth) * one_hot(of, self.classes, keys) + smooth / self.classes  # (S, C)
+        member = (1 - smooth) * one_hot(classes, self.classes, keys) + smooth / self.classes  # (S, C)
         logs = [self._log_guess(unit(z), keys, member) for z in (z1, z2)]  # (N, C)
         sharp = [(log / self.settings.sharpening).softmax(dim=1) for log in logs]
-        targets = [torch.where(q < FORGOTTEN, 0.0, q.detach()) for q in sharp]
+        targets = [torch.where(q < SMALLEST_TARGET, 0.0, q.detach()) for q in sharp]
         agreement = -(targets[1] * logs[0] + targets[0] * logs[1]).sum(dim=1).mean() / 2
         average = torch.cat(sharp).mean(dim=0)
         entropy = -(average * average.clamp(min=TINY).log()).sum()

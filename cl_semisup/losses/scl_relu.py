@@ -10,14 +10,14 @@ from cl_semisup.losses import Asks
 
 @dataclass(frozen=True)
 class SCLReLU:
-    """Supervised contrastive loss on ReLU features, with batch binding: class means become an orthogonal frame.
+    """Supervised contrastive loss on ReLU features, with batch binding: class means become orthogonal.
 
         L = mean_a  1/|P(a)| sum_{b in P(a)} log sum_{c != a} exp( (h_a.h_c - h_a.h_b) / t ),   h = relu(z) / |relu(z)|
 
     P(a): all views but a of images of the same identity; an unlabelled image is an identity of its own. With
     non-negative features the optimum is h_a.h_b = 1 for a class and 0 otherwise whatever the class sizes; it needs
-    D >= C. Batch binding adds one labelled image of each class, the same in every step, to every batch: then batches
-    share images, and each holds every class, which the optimum of mini-batch training asks for.
+    D >= C. Batch binding adds one labelled image of each class, the same in every step, to every batch. So batches
+    share images and hold every class, as the optimum of mini-batch training requires.
 
     Source: arXiv 2306.07960 (also as "Supervised-contrastive loss learns orthogonal frames and batching matters")
     Difference: unlabelled images take part with their own view as positive; a mean over anchors for the sum

@@ -8,7 +8,7 @@ from torch import Tensor
 from cl_semisup.contrast import nothing
 from cl_semisup.losses import Asks
 
-FLAT = 1e-8  # variance that a constant dimension is given
+MIN_VARIANCE = 1e-8  # added to the variance, so that a constant dimension becomes 0
 
 
 @dataclass(frozen=True)
@@ -52,4 +52,4 @@ class SGEG:
 def _standard(z: Tensor) -> Tensor:
     if z.dtype.itemsize < 4:
         z = z.float()
-    return (z - z.mean(dim=0)) / (z.var(dim=0) + FLAT).sqrt()
+    return (z - z.mean(dim=0)) / (z.var(dim=0) + MIN_VARIANCE).sqrt()

@@ -12,7 +12,7 @@ from cl_semisup.losses import Setting
 
 @dataclass(frozen=True)
 class SigLIP:
-    """SigLIP: every pair of views is a yes-or-no question of its own: the same image, or not?
+    """SigLIP: a binary classification of every pair of views: the same image or not.
 
         L = -1/N sum_i sum_j log sigmoid( m_ij (t u_i.v_j + b) ),   m_ii = 1, m_ij = -1
 
@@ -35,7 +35,7 @@ class SigLIP:
 
 
 class _Sigmoid(nn.Module):
-    """The loss with its two learned numbers: `log_scale` (t') and `bias` (b)."""
+    """The loss with its two learned parameters: `log_scale` (t') and `bias` (b)."""
 
     def __init__(self, scale: float, bias: float):
         super().__init__()

@@ -6,29 +6,36 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, unit
-from cl_semisup.errors import InputError
-from cl_semisup.losses import Asks, Setting
-from cl_semisup.losses._pseudo_labels import TINY, Alignment, against, known, masked, one_hot, supervised, wide
-
-Share = Annotated[float, Interval(ge=0, le=1)]
-Pair = tuple[Tensor, Tensor]
+from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._pseudo_labels import (
+    TINY,
+    WEAK_TO_STRONG,
+    Alignment,
+    against,
+    known,
+    masked,
+    one_hot,
+    supervised,
+)
 
 
 @dataclass(frozen=True)
 class SimMatch:
-    """SimMatch: a strong view agrees with a weak one on the class and on which labelled images it resembles.
+    """SimMatch: a strong view agrees with a weak one on the class and on the similarity to labelled images.
 
         L = mean over labelled i of CE(weak_i, y_i) + w mean_i 1[max_c p'_ic >= T] H(p'_i, softmax(strong_i))
             + v mean_i H(r'_i, softmax_k(z2_i.m_k / t_s))
         r_ik = softmax_k(k_i.m_k / t_t),  r'_ik prop. to r_ik p_{i,y_k},  p'_ic = a p_ic + (1 - a) sum_{k: y_k = c} r_ik
 
     p: the momentum copy's class probabilities of the weak view, divided by their mean over the last batches and
-    normalised; k_i its unit projection of the weak view; m_k the last one of every labelled image k met so far.
+    normalised; k_i: its unit projection of the weak view; m_k: the last such projection of every labelled image k so
+    far.
 
     Source: arXiv 2203.06915; KyleZheng1997/simmatch models/simmatch.py
-    Difference: labelled and unlabelled images come in the same batches and labelled ones are among the guessed too, an
-    image never being compared with its own entry; the batch's labelled images enter the memory before it is used, so
-    there is no idle first epoch; the momentum moves along half a cosine
+    Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; an
+    image is not compared with its own entry; the batch's labelled images enter the memory before it is used (there the
+    first epoch only fills it); the decay follows half a cosine
     Degenerate: without a labelled image so far only the second term is left, with p' = p.
 
     Args:
@@ -55,9 +62,7 @@ class SimMatch:
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("simmatch")
-        if setting.images is None:
-            raise InputError("simmatch: needs the number of training images. Got images=None. Give it.")
-        return _SimMatch(self, dim, classes, setting.images)
+        return _SimMatch(self, dim, classes, setting.memory_size("simmatch"))
 
 
 class _SimMatch(nn.Module):
@@ -77,10 +82,7 @@ class _SimMatch(nn.Module):
             needs=("logits", "index", "momentum_logits", "momentum_projections"),
             views=("weak", "full"),
             momentum=(settings.momentum, settings.last_momentum),
-            exempt={
-                "rotation": "the classifier's rows are directions of their own",
-                "view_swap": "the weak view teaches the strong one",
-            },
+            exempt=WEAK_TO_STRONG,
         )
 
     def forward(
@@ -89,10 +91,10 @@ class _SimMatch(nn.Module):
         z2: Tensor,
         labels: Tensor | None = None,
         *,
-        logits: Pair,
+        logits: Views,
         index: Tensor,
-        momentum_logits: Pair,
-        momentum_projections: Pair,
+        momentum_logits: Views,
+        momentum_projections: Views,
     ) -> Tensor:
         settings, learn = self.settings, self.training and torch.is_grad_enabled()
         key = unit(momentum_projections[0].detach())  # (N, D)
@@ -100,21 +102,21 @@ class _SimMatch(nn.Module):
             self._remember(key, known(labels, z1), index)
         guess = self.alignment(wide(momentum_logits[0]).detach().softmax(dim=1), learn)  # (N, C)
 
-        bank, of = self.bank.to(key.dtype), self.bank_labels
-        among = (of >= 0) & (torch.arange(len(of), device=of.device) != index[:, None])  # (N, M)
+        bank, classes = self.bank.to(key.dtype), self.bank_labels
+        among = (classes >= 0) & (torch.arange(len(classes), device=classes.device) != index[:, None])  # (N, M)
         some = among.any(dim=1)
-        likeness = key @ bank.T / settings.teacher_temperature
-        by_memory = masked(likeness, among).softmax(dim=1) @ one_hot(of, self.classes, likeness)  # (N, C)
+        similarity = key @ bank.T / settings.teacher_temperature
+        by_memory = masked(similarity, among).softmax(dim=1) @ one_hot(classes, self.classes, similarity)  # (N, C)
         smoothed = settings.smoothing * guess + (1 - settings.smoothing) * by_memory
         target = torch.where(some[:, None], smoothed, guess)
 
-        calibrated = masked(likeness + guess.clamp(min=TINY).log()[:, of.clamp(min=0)], among).softmax(dim=1)
-        answer = masked(unit(z2) @ bank.T / settings.temperature, among).log_softmax(dim=1)  # (N, M)
-        instances = -(calibrated * answer.masked_fill(~among, 0.0)).sum(dim=1)
+        calibrated = masked(similarity + guess.clamp(min=TINY).log()[:, classes.clamp(min=0)], among).softmax(dim=1)
+        log_probabilities = masked(unit(z2) @ bank.T / settings.temperature, among).log_softmax(dim=1)  # (N, M)
+        instances = -(calibrated * log_probabilities.masked_fill(~among, 0.0)).sum(dim=1)
 
         errors = against(target, logits[1]) * (target.amax(dim=1) >= settings.threshold)
-        classes = supervised(logits[0], labels) + settings.weight * errors.mean()
-        return classes + settings.instance_weight * mean(instances, some, z1, z2)
+        classification = supervised(logits[0], labels) + settings.weight * errors.mean()
+        return classification + settings.instance_weight * mean(instances, some, z1, z2)
 
     @torch.no_grad()
     def _remember(self, key: Tensor, labels: Tensor, index: Tensor) -> None:

@@ -6,8 +6,8 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup.contrast import both, identities, others, same
 from cl_semisup.losses import Asks
+from cl_semisup.losses._class_pairs import class_pairs
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class SimO:
         L = 1/n [ sum_{a<b, same} 1 / (1 + y_ab)  +  sum_{a<b, different} y_ab ],
         y_ab = sqrt(2) s_ab^2 / (eps + |Z_a - Z_b|^2)
 
-    over the n = 2N unit rows Z of both views, s their cosine. Different classes are driven to s = 0, never to s = -1,
+    over the n = 2N unit rows Z of both views, s their cosine. Different classes are driven to s = 0, not to s = -1,
     which needs D >= C. The sums run over pairs and are divided by rows, so the value grows with the batch. It is a
     supervised loss: batches are drawn from the labelled images only, unless unlabelled ones take part.
 
@@ -40,17 +40,7 @@ class SimO:
         return Asks(labels=True, trains_on="labelled" if self.unlabelled == "out" else "all")
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        z = both(z1, z2)  # (2N, D)
-        with torch.autocast(z.device.type, enabled=False):  # the gradient, up to 1/eps, overflows half precision
-            cosine = z @ z.T  # (2N, 2N)
-        apart = (2 - 2 * cosine).clamp(min=0)  # squared distance on the sphere; rounding may take it below 0
-        alike = math.sqrt(2) * cosine.square() / (self.eps + apart)
-        ids = identities(labels, len(z1), z.device)
-        known = same(ids.repeat(2))
-        pairs = others(len(z), z.device)
-        rows: int | Tensor = len(z)
-        if self.unlabelled == "out":
-            labelled = (ids >= 0).repeat(2)
-            pairs, rows = pairs & labelled[:, None] & labelled, labelled.sum().clamp(min=1)
-        cost = torch.where(known, 1 / (1 + alike), alike) * pairs
-        return cost.sum() / (2 * rows)  # every pair is there twice
+        cosine, apart, same, pairs, rows = class_pairs(z1, z2, labels, self.unlabelled)
+        alignment = math.sqrt(2) * cosine.square() / (self.eps + apart)
+        cost = torch.where(same, 1 / (1 + alignment), alignment) * pairs
+        return cost.sum() / (2 * rows.sum().clamp(min=1))  # 2: the matrix holds every pair twice

@@ -1,12 +1,11 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from cl_semisup.contrast import both, identities, others, same
 from cl_semisup.losses import Asks
+from cl_semisup.losses._class_pairs import class_pairs
 
 
 @dataclass(frozen=True)
@@ -17,9 +16,9 @@ class SimORatio:
         d_ab = |Z_a - Z_b|^2,   o_ab = (Z_a.Z_b)^2
 
     over the pairs a < b of the unit rows Z of both views, of one class or of different ones. The two ratios and their
-    sums over pairs are the paper's; where its factor of the second term stands is not certain. The form simo, of the
-    authors' later code, is the better documented one. It is a supervised loss: batches are drawn from the labelled
-    images only, unless unlabelled ones take part.
+    sums over pairs are the paper's; the place of its factor in the second term is not certain. `simo`, from the
+    authors' later code, is documented better. It is a supervised loss: batches are drawn from the labelled images only,
+    unless unlabelled ones take part.
 
     Source: arXiv 2410.05233; no public code of this form
     Difference: rows are normalised (the ratios are not scale-free); one call over the whole batch, where the paper
@@ -42,17 +41,9 @@ class SimORatio:
         return Asks(labels=True, trains_on="labelled" if self.unlabelled == "out" else "all")
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        z = both(z1, z2)  # (2N, D)
-        with torch.autocast(z.device.type, enabled=False):  # the gradient, up to 1/eps, overflows half precision
-            cosine = z @ z.T  # (2N, 2N)
-        aligned, apart = cosine.square(), (2 - 2 * cosine).clamp(min=0)
-        ids = identities(labels, len(z1), z.device)
-        known, pairs = same(ids.repeat(2)), others(len(z), z.device)
-        if self.unlabelled == "out":
-            labelled = (ids >= 0).repeat(2)
-            pairs = pairs & labelled[:, None] & labelled
-        alike, different = known & pairs, ~known & pairs
-        # Every pair is there twice, hence the halves.
+        cosine, apart, same, pairs, _ = class_pairs(z1, z2, labels, self.unlabelled)
+        aligned, alike, different = cosine.square(), same & pairs, ~same & pairs
+        # Halves, because the matrices hold every pair twice.
         pull = (apart * alike).sum() / 2 / (self.eps + (aligned * alike).sum() / 2)
         push = (aligned * different).sum() / 2 / (self.eps + (apart * different).sum() / 2)
         return pull + self.weight * push

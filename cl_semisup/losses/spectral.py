@@ -9,11 +9,11 @@ from cl_semisup.contrast import EPS, nothing
 
 @dataclass(frozen=True)
 class Spectral:
-    """Spectral contrastive loss: matrix factorisation of the graph that augmentation makes of the data.
+    """Spectral contrastive loss: matrix factorisation of the augmentation graph.
 
         L = 1/m [ -2 mean_i x_i.y_i + 1/(N (N - 1)) sum_{i != j} (x_i.y_j)^2 ]
 
-    x, y: the projections, rows longer than sqrt(m) cut to that length. Negatives are across the views only.
+    x, y: the projections, rows longer than sqrt(m) scaled to that length. Negatives are across the views only.
 
     Source: arXiv 2106.04156; jhaochenz96/spectral_contrastive_learning models/spectral.py
     Difference: None

@@ -7,12 +7,11 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
-from cl_semisup.losses._pseudo_labels import Ring, known, one_hot, supervised, wide
+from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._pseudo_labels import WEAK_TO_STRONG, Ring, known, one_hot, supervised
 
-Share = Annotated[float, Interval(ge=0, le=1)]
-Pair = tuple[Tensor, Tensor]
-EMPTY, UNSURE = -2, -1  # classes of a memory's place without a row, and of a row without a (pseudo-)class
+EMPTY, UNSURE = -2, -1  # class of an empty place of the memory, and of a row without a (pseudo-)class
 
 
 @dataclass(frozen=True)
@@ -73,14 +72,11 @@ class _SsCLStyle(nn.Module):
             needs=("logits", "momentum_projections"),
             views=("weak", "full"),
             momentum=(settings.momentum, settings.last_momentum),
-            exempt={
-                "rotation": "the classifier's rows are directions of their own",
-                "view_swap": "the weak view teaches the strong one",
-            },
+            exempt=WEAK_TO_STRONG,
         )
 
     def forward(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, logits: Pair, momentum_projections: Pair
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, logits: Views, momentum_projections: Views
     ) -> Tensor:
         settings = self.settings
         weak, strong = wide(logits[0]), wide(logits[1])  # (N, C)
@@ -89,35 +85,35 @@ class _SsCLStyle(nn.Module):
             own = unit(momentum_projections[0])  # (N, D)
             keys = torch.cat([own, self.memory.get_buffer("keys").to(own.dtype)])  # (K, D)
             labelled = torch.cat([labels >= 0, self.memory.get_buffer("labelled")])  # (K,)
-            known_of = torch.cat([labels, self.memory.get_buffer("classes")])
-            likeness = self._class_likeness(own, keys, torch.where(labelled, known_of, EMPTY))
-            sure, best = (weak.log_softmax(dim=1) + likeness).softmax(dim=1).max(dim=1)
-            sure_enough = sure >= settings.threshold
-            of = torch.where(labels >= 0, labels, torch.where(sure_enough, best, UNSURE))  # (N,)
-            all_of = torch.cat([of, self.memory.get_buffer("classes")])  # (K,)
-            positive = self._positive(own, keys, of, all_of)
+            key_classes = torch.cat([labels, self.memory.get_buffer("classes")])
+            similarity = self._class_similarity(own, keys, torch.where(labelled, key_classes, EMPTY))
+            confidence, best = (weak.log_softmax(dim=1) + similarity).softmax(dim=1).max(dim=1)
+            confident = confidence >= settings.threshold
+            classes = torch.where(labels >= 0, labels, torch.where(confident, best, UNSURE))  # (N,)
+            all_classes = torch.cat([classes, self.memory.get_buffer("classes")])  # (K,)
+            positive = self._positive(own, keys, classes, all_classes)
         similar = unit(z2) @ keys.T / settings.temperature  # (N, K)
-        spread = similar.masked_fill(all_of == EMPTY, -torch.inf).logsumexp(dim=1)
-        contrast = spread - torch.where(positive, similar, 0.0).sum(dim=1) / positive.sum(dim=1)
-        errors = F.cross_entropy(strong, best, reduction="none") * sure_enough
+        total = similar.masked_fill(all_classes == EMPTY, -torch.inf).logsumexp(dim=1)
+        contrast = total - torch.where(positive, similar, 0.0).sum(dim=1) / positive.sum(dim=1)
+        errors = F.cross_entropy(strong, best, reduction="none") * confident
         if self.training and torch.is_grad_enabled():
-            self.memory.admit(keys=own, classes=of, labelled=labels >= 0)
+            self.memory.store(keys=own, classes=classes, labelled=labels >= 0)
         return supervised(weak, labels) + settings.weight * errors.mean() + settings.contrast_weight * contrast.mean()
 
-    def _class_likeness(self, rows: Tensor, keys: Tensor, of: Tensor) -> Tensor:
+    def _class_similarity(self, rows: Tensor, keys: Tensor, classes: Tensor) -> Tensor:
         """(N, C) mean similarity to the labelled keys of each class."""
-        member = one_hot(of, self.classes, keys)  # (K, C)
+        member = one_hot(classes, self.classes, keys)  # (K, C)
         count = member.sum(dim=0)
         means = rows @ (keys.T @ member) / count.clamp(min=1)
         some = count > 0
         rest = means.sum(dim=1, keepdim=True) / some.sum().clamp(min=1)  # absent classes add nothing to the sum
         return torch.where(some, means, rest) / self.settings.similarity_temperature
 
-    def _positive(self, own: Tensor, keys: Tensor, of: Tensor, all_of: Tensor) -> Tensor:
+    def _positive(self, own: Tensor, keys: Tensor, classes: Tensor, all_classes: Tensor) -> Tensor:
         """(N, K) bool: the own key, and the nearest others of the same class."""
         count = len(own)
         mine = torch.eye(count, len(keys), dtype=torch.bool, device=own.device)
-        alike = (of[:, None] == all_of) & (of[:, None] >= 0) & ~mine
+        alike = (classes[:, None] == all_classes) & (classes[:, None] >= 0) & ~mine
         near = (own @ keys.T).masked_fill(~alike, -torch.inf)
-        chosen = near.topk(min(self.settings.neighbours, len(keys)), dim=1).indices
-        return mine | (torch.zeros_like(alike).scatter(1, chosen, True) & alike)
+        nearest = near.topk(min(self.settings.neighbours, len(keys)), dim=1).indices
+        return mine | (torch.zeros_like(alike).scatter(1, nearest, True) & alike)

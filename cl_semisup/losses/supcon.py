@@ -40,8 +40,8 @@ class SupCon:
         if chunked.too_large(len(z), len(z)):
             rows = torch.arange(len(z), device=z.device)
             total = chunked.log_sum(z, z, self.temperature, rows, rows)
-            mates = identities(labels, len(z1), z.device).repeat(2)
-            return (total - attraction(z, self.temperature, mates)).view(2, -1).mean(dim=0)
+            ids = identities(labels, len(z1), z.device).repeat(2)
+            return (total - attraction(z, self.temperature, ids)).view(2, -1).mean(dim=0)
         logits = z @ z.T / self.temperature  # (2N, 2N)
         other = others(len(z), z.device)
         positive = same(identities(labels, len(z1), z.device).repeat(2)) & other

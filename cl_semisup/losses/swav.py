@@ -11,17 +11,17 @@ from cl_semisup.losses import Asks, Setting
 
 @dataclass(frozen=True)
 class SwAV:
-    """SwAV: predict the cluster of the other view; clusters are kept equally large by optimal transport.
+    """SwAV: predict the cluster of the other view; optimal transport makes clusters equally large.
 
         L = -1/2 mean_i sum_k [ q2_ik log softmax_k(s1_i / t) + q1_ik log softmax_k(s2_i / t) ]
 
     s = u W^T are cosines with K learned prototypes. The codes q are softmax(s / e) brought, by Sinkhorn steps, to equal
-    mass for every prototype; they take no gradient. Against batches smaller than K, earlier projections of a queue join
+    mass for every prototype; they take no gradient. For batches smaller than K, a queue of earlier projections joins
     the transport.
 
     Source: arXiv 2006.09882; facebookresearch/swav main_swav.py
     Difference: two views, no small crops; Sinkhorn in log space; the prototypes are normalised in the graph (there:
-    once before every step); the queue fills from the first step on, rows not yet filled being of no preference
+    once before every step); the queue fills from the first step on; its empty rows prefer no prototype
     Degenerate: one image, or equal rows, have uniform codes. Labels are ignored.
 
     Args:
@@ -43,7 +43,7 @@ class SwAV:
     queue_epoch: Annotated[int, Ge(0)] = 15
 
     def build(self, setting: Setting) -> nn.Module:
-        return _SwAV(setting.width("swav"), self, setting.seed)
+        return _SwAV(setting.width("swav"), self, setting.generator())
 
 
 class _SwAV(nn.Module):
@@ -51,17 +51,11 @@ class _SwAV(nn.Module):
 
     queue: Tensor
 
-    def __init__(self, dim: int, settings: SwAV, seed: int):
+    def __init__(self, dim: int, settings: SwAV, generator: torch.Generator):
         super().__init__()
         self.settings = settings
-        self.asks = Asks(
-            needs=("epoch",),
-            exempt={
-                "gradient": "the codes are held fixed",
-                "rotation": "the prototypes are directions of their own",
-            },
-        )
-        generator = torch.Generator().manual_seed(seed)
+        exempt = {"gradient": "the codes are held fixed", "rotation": "the prototypes are directions of their own"}
+        self.asks = Asks(needs=("epoch",), exempt=exempt)
         self.prototypes = nn.Parameter(unit(torch.randn(settings.prototypes, dim, generator=generator)))
         self.register_buffer("queue", torch.zeros(2, settings.queue, dim))
 

@@ -6,12 +6,12 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Share, Views
 
 
 @dataclass(frozen=True)
 class TiCo:
-    """TiCo: align the views, and keep off the directions that embeddings have taken so far.
+    """TiCo: align the views, and avoid the directions of earlier embeddings (their covariance).
 
         C_t = b C_{t-1} + (1 - b) 1/N sum_i u_i u_i^T
         L = 1 - mean_i u_i.v_i + r mean_i u_i^T C_t u_i
@@ -20,7 +20,7 @@ class TiCo:
 
     Source: arXiv 2206.10698; sayannag/TiCo-pytorch TiCo/main.py
     Difference: the constant 1, so that the value is not negative, and C_t without a gradient, both as in lightly (in
-    that code its part of this batch, 1 - b of it, has one); the momentum encoder follows every step, not every epoch
+    that code this batch's share of it, 1 - b, has one); the momentum encoder follows every step, not every epoch
     Degenerate: equal rows end at L = r. Labels are ignored.
 
     Args:
@@ -33,7 +33,7 @@ class TiCo:
     rho: Annotated[float, Ge(0)] = 8.0
     beta: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     momentum_encoder: bool = True
-    momentum: Annotated[float, Interval(ge=0, le=1)] = 0.99
+    momentum: Share = 0.99
 
     def build(self, setting: Setting) -> nn.Module:
         return _TiCo(setting.width("tico"), self)
@@ -55,11 +55,7 @@ class _TiCo(nn.Module):
         self.register_buffer("covariance", torch.zeros(dim, dim))
 
     def forward(
-        self,
-        z1: Tensor,
-        z2: Tensor,
-        labels: Tensor | None = None,
-        momentum_projections: tuple[Tensor, ...] | None = None,
+        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, momentum_projections: Views | None = None
     ) -> Tensor:
         u, v = unit(z1), unit(z2 if momentum_projections is None else momentum_projections[1])
         rows = u.detach()

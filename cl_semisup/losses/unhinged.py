@@ -1,7 +1,6 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
@@ -18,12 +17,12 @@ class Unhinged:
           = mean  -C/(C-1) r w_y.u          since the corners sum to 0
 
     u is the projection scaled to length 1; the corners w (C, D) are unit vectors with pairwise cosine -1/(C-1), drawn
-    once and never trained. Any other weights of the two terms would only rescale the learning rate. Without the sphere
-    the loss has no minimum. Batches are drawn from the labelled images only.
+    once and never trained. Other weights of the two terms would only rescale the learning rate. Off the sphere the loss
+    has no minimum. Batches are drawn from the labelled images only.
 
     Source: arXiv 2312.07841, the spherically constrained case with a fixed simplex; no public code
     Difference: the weights of the two terms are the canonical ones of the multi-class unhinged loss; the paper's own
-    parameter is not reconstructed, since here it is the learning rate's
+    parameter is left out, because the learning rate replaces it
     Degenerate: without a labelled image it is 0 with a graph; a single class has no second term. C > D + 1 has no
     simplex and is refused.
 
@@ -35,8 +34,7 @@ class Unhinged:
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("unhinged")
-        generator = torch.Generator().manual_seed(setting.seed)
-        return _Spherical(simplex(classes, dim, generator, "unhinged"), self.radius)
+        return _Spherical(simplex(classes, dim, setting.generator(), "unhinged"), self.radius)
 
 
 class _Spherical(nn.Module):

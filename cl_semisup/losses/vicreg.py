@@ -39,9 +39,9 @@ class VICReg:
         invariance = self.invariance * (z1 - z2).square().mean()
         if len(z1) < 2:
             return invariance
-        return invariance + self._spread(z1) + self._spread(z2)
+        return invariance + self._regularisation(z1) + self._regularisation(z2)
 
-    def _spread(self, z: Tensor) -> Tensor:
+    def _regularisation(self, z: Tensor) -> Tensor:
         """Variance and covariance terms of one view."""
         count, dim = z.shape
         centred = z - z.mean(dim=0)

@@ -11,12 +11,12 @@ from cl_semisup.losses import Asks
 
 @dataclass(frozen=True)
 class WMSE:
-    """W-MSE: the views meet after whitening, so they cannot collapse.
+    """W-MSE: the views are compared after whitening, so they cannot collapse.
 
         w_i = R^-1 (z_i - m),   R R^T = (1 - e) Cov + e I   (Cholesky; m and the unbiased Cov of the group)
         L = mean_i [ 2 - 2 cos(w1_i, w2_i) ]
 
-    Each view and each group of images is whitened on its own; groups are neighbours in the batch, in random order.
+    Each view and each group of images is whitened separately. Groups are neighbours in the batch, which is shuffled.
 
     Source: arXiv 2007.06346; htdt/self-supervised methods/w_mse.py, whitening.py
     Difference: one grouping a step (w_iter = 1), and a batch that is no multiple of the group is split nearly evenly;

@@ -33,7 +33,7 @@ class LARS:
 
 
 class _Lars(torch.optim.Optimizer):
-    """All tensors of a group in a handful of multi-tensor calls; with `foreach` off one tensor at a time."""
+    """Updates all tensors of a group in a few multi-tensor calls; without `foreach`, one tensor at a time."""
 
     def __init__(self, groups: list[dict[str, Any]], momentum: float, weight_decay: float, trust: float):
         super().__init__(groups, dict(lr=1.0, momentum=momentum, weight_decay=weight_decay, trust=trust, foreach=True))
@@ -41,25 +41,25 @@ class _Lars(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            moved = [p for p in group["params"] if p.grad is not None]
-            for together in [moved] if group["foreach"] and moved else [[p] for p in moved]:
-                self._move(together, group)
+            updated = [p for p in group["params"] if p.grad is not None]
+            for parameters in [updated] if group["foreach"] and updated else [[p] for p in updated]:
+                self._update(parameters, group)
 
-    def _move(self, moved: list[Any], group: dict[str, Any]) -> None:
-        gradients = [p.grad for p in moved]
+    def _update(self, parameters: list[Any], group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in parameters]
         if group["adapt"]:
-            gradients = self._adapted(moved, gradients, group["weight_decay"], group["trust"])
-        for p in moved:
+            gradients = self._scaled(parameters, gradients, group["weight_decay"], group["trust"])
+        for p in parameters:
             self.state[p].setdefault("momentum", torch.zeros_like(p))
-        momenta = [self.state[p]["momentum"] for p in moved]
+        momenta = [self.state[p]["momentum"] for p in parameters]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, gradients)
-        torch._foreach_add_(moved, momenta, alpha=-group["lr"])
+        torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
 
     @staticmethod
-    def _adapted(weights: list[Any], gradients: list[Any], decay: float, trust: float) -> list[Any]:
+    def _scaled(weights: list[Any], gradients: list[Any], decay: float, trust: float) -> list[Any]:
         gradients = list(torch._foreach_add(gradients, weights, alpha=decay))
-        sizes = torch.stack(torch._foreach_norm(weights))
-        slopes = torch.stack(torch._foreach_norm(gradients))
-        ratios = torch.where((sizes > 0) & (slopes > 0), trust * sizes / slopes, 1.0)
+        weight_norms = torch.stack(torch._foreach_norm(weights))
+        gradient_norms = torch.stack(torch._foreach_norm(gradients))
+        ratios = torch.where((weight_norms > 0) & (gradient_norms > 0), trust * weight_norms / gradient_norms, 1.0)
         return list(torch._foreach_mul(gradients, list(ratios.unbind())))

@@ -24,7 +24,7 @@ class SGD:
         fused = all(w.device.type in ("cpu", "cuda") for w in weights)
         nesterov = self.nesterov and self.momentum > 0
         optimizer = torch.optim.SGD(groups, lr=1.0, momentum=self.momentum, nesterov=nesterov, fused=fused)
-        if self.momentum:  # from zeros the first step is the same; the fused one refuses a first gradient that is late
+        if self.momentum:  # the fused step needs a buffer for a parameter whose first gradient comes in a later step
             for parameter in (*weights, *others):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return optimizer

@@ -24,7 +24,7 @@ from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import _sources, image_folder
+from cl_semisup.datasets import image_folder
 from cl_semisup.errors import DataError
 
 KNOWN = {
@@ -140,13 +140,13 @@ def test_a_missing_set_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_missing_set_names_the_first_of_torchvisions_files_that_is_missing(name: str, tmp_path: Path) -> None:
-    known = _known(name)
-    assert f"nor torchvision's {tmp_path / known.files[0]}. " in refusal(plugin(name).prepare, tmp_path, False)
-    for file in known.files[:-1]:
+    files = plugin(name).files
+    assert f"nor torchvision's {tmp_path / files[0]}. " in refusal(plugin(name).prepare, tmp_path, False)
+    for file in files[:-1]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    assert f"nor torchvision's {tmp_path / known.files[-1]}. " in refusal(plugin(name).prepare, tmp_path, False)
-    (tmp_path / known.files[-1]).touch()
+    assert f"nor torchvision's {tmp_path / files[-1]}. " in refusal(plugin(name).prepare, tmp_path, False)
+    (tmp_path / files[-1]).touch()
     plugin(name).prepare(tmp_path, False)
 
 
@@ -159,11 +159,6 @@ def test_an_archive_of_that_name_goes_first_and_its_own_sizes_win(name: str, tmp
     images = data.load(tmp_path)
     assert images.facts() == data.facts(tmp_path)
     assert images.class_names == ("left", "right")
-
-
-def _known(name: str) -> _sources.Known:
-    module = importlib.import_module(f"cl_semisup.datasets.{name}")
-    return plugin(name)._known if name == "stl10" else module._KNOWN
 
 
 def test_a_failed_download_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,12 +190,12 @@ def test_download_is_torchvisions(
 ) -> None:
     import torchvision.datasets
 
-    asked = []
+    downloads = []
     kinds = {"cifar10": "CIFAR10", "cifar100": "CIFAR100", "mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
     kind = kinds.get(name, name.upper())
-    monkeypatch.setattr(torchvision.datasets, kind, lambda root, **given: asked.append((root, given)))
+    monkeypatch.setattr(torchvision.datasets, kind, lambda root, **arguments: downloads.append((root, arguments)))
     plugin(name).prepare(tmp_path, True)
-    assert asked == [(tmp_path, {**call, "download": True}) for call in calls]
+    assert downloads == [(tmp_path, {**call, "download": True}) for call in calls]
 
 
 # torchvision's own files, made small ----------------------------------------------------------------------------------
@@ -208,8 +203,7 @@ def test_download_is_torchvisions(
 
 def _sized(monkeypatch: pytest.MonkeyPatch, name: str, facts: Facts) -> None:
     """Let the published sizes be those of the small fake."""
-    module = importlib.import_module(f"cl_semisup.datasets.{name}")
-    monkeypatch.setattr(module, "_KNOWN", replace(module._KNOWN, published=facts))
+    monkeypatch.setattr(plugins.load("datasets", name), "published", facts)
 
 
 def _idx(path: Path, array: NDArray[np.uint8]) -> None:
@@ -730,7 +724,7 @@ def test_images_are_decoded_once_and_stay_on_disk(folder: Path, monkeypatch: pyt
     pets().prepare(folder.parent, False)
     kept = sorted(folder.glob(".cl_semisup-8-*.npy"))
     assert len(kept) == 2 and not list(folder.glob("*.tmp")) and not list(folder.glob(".*.tmp"))
-    monkeypatch.setattr(image_folder, "_decoded", None)  # would fail if it were called
+    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
     images = pets().load(folder.parent)
     assert isinstance(images.train_images, np.memmap) and isinstance(images.test_images, np.memmap)
     assert isinstance(images.train_images, np.memmap)

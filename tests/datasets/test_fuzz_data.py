@@ -74,7 +74,7 @@ def test_a_damaged_image_is_decoded_to_its_size_or_refused(content: bytes, tmp_p
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's, of odd metadata
         try:
-            pixels = image_folder._decoded(path, SIDE)
+            pixels = image_folder._decode(path, SIDE)
         except DataError as error:
             assert str(path) in str(error)
         else:
@@ -89,7 +89,7 @@ def test_an_image_of_a_hundred_megapixels_is_refused_before_it_is_decoded(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's own, which would let it pass
         with pytest.raises(DataError, match="must have at most 89478485 pixels"):
-            image_folder._decoded(tmp_path / "x.png", SIDE)
+            image_folder._decode(tmp_path / "x.png", SIDE)
 
 
 class Evil:

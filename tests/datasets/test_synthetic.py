@@ -1,4 +1,4 @@
-"""The synthetic data sets: made from names, as hard as asked, and shaped as they say."""
+"""The synthetic data sets: fixed by their settings, as hard as `difficulty` says, and of the sizes in their facts."""
 
 from pathlib import Path
 

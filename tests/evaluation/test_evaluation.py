@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from cl_semisup import evaluation, plugins
 from cl_semisup.config import grid
-from cl_semisup.data.images import Images
 from cl_semisup.errors import DataError, InputError, SuiteError
-from cl_semisup.evaluation import Features, Network, ProbeResult, _least_squares, _neighbours, transfer
+from cl_semisup.evaluation import Features, _least_squares, _neighbours, transfer
 from cl_semisup.evaluation.linear_sgd import LinearSGD
 from cl_semisup.execution import trainer
 from cl_semisup.execution.execute import Executor
@@ -32,108 +31,28 @@ from cl_semisup.seeds import seed
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
 from tests.helpers import metrics as oracles
-
-PROBES = plugins.names("evaluation")
-CLASSES = 5
-
-
-def blobs(
-    count: int, *, noise: float = 1.0, dim: int = 12, classes: int = CLASSES, seed: int = 0
-) -> tuple[Tensor, Tensor]:
-    """(N, F) overlapping feature_sets about fixed class means, and their classes in equal shares."""
-    means = 2 * torch.randn(classes, dim, generator=torch.Generator().manual_seed(99))
-    y = torch.arange(count) % classes
-    x = means[y] + noise * torch.randn(count, dim, generator=torch.Generator().manual_seed(seed))
-    return x, y
-
-
-class Encoder(nn.Module):
-    """(N, 1, 4, 4) -> (N, 12), fixed and random."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.map = nn.Linear(16, 12, bias=False)
-        generator = torch.Generator().manual_seed(5)
-        with torch.no_grad():
-            self.map.weight.copy_(torch.randn(12, 16, generator=generator))
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.map(images.flatten(1)).relu()
-
-
-def other_data(channels: int = 3, side: int = 6, count: int = 60) -> Images:
-    """Three classes of coloured images that differ in their mean; the last training images have no label."""
-    generator = np.random.default_rng(0)
-    labels = np.arange(count) % 3
-    pixels = generator.integers(0, 100, (count, channels, side, side)) + 60 * labels[:, None, None, None]
-    known = np.where(np.arange(count) < count - 5, labels, -1)
-    return Images(pixels.astype(np.uint8), known, pixels[:30].astype(np.uint8), labels[:30], ("a", "b", "c"))
-
-
-def network(images: Tensor) -> Network:
-    encoder = Encoder().eval()
-
-    @torch.no_grad()
-    def features(x: Tensor) -> Tensor:
-        return encoder(x.float() / 255)
-
-    def view(number: int) -> Tensor:
-        generator = torch.Generator().manual_seed(number)
-        return features((images.float() + 20 * torch.randn(images.shape, generator=generator)).clamp(0, 255))
-
-    def untrained(x: Tensor) -> Tensor:
-        return (x.float() / 255).flatten(1) @ torch.randn(16, 12, generator=torch.Generator().manual_seed(8))
-
-    return Network(encoder, images, features, view, untrained, lambda named: other_data())
-
-
-def embedded(train: int = 100, test: int = 60, **changes: Any) -> Features:
-    """A whole, healthy embedding of digits-like size; `changes` replace its parts."""
-    images = torch.randint(0, 256, (test, 1, 4, 4), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
-    (x, y), (xt, yt) = blobs(train), blobs(test, seed=1)
-    parts = dict(
-        train=x,
-        test=xt,
-        train_projections=x[:, :7],
-        test_projections=xt[:, :7],
-        train_labels=y,
-        test_labels=yt,
-        visible_labels=torch.where(torch.arange(train) < 20, y, -1),
-        test_views=(xt + 0.1, xt - 0.1),
-        classes=CLASSES,
-        seed_key=("blobs", 0),
-        network=network(images),
-    )
-    return Features(**(parts | changes))
-
-
-NEEDED: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}  # settings without a default
-
-
-def measure(name: str, about: Features, **settings: Any) -> ProbeResult:
-    return grid.build("evaluation", name, NEEDED.get(name, {}) | settings).measure(about)
-
+from tests.helpers.probes import CLASSES, PROBES, blobs, make_features, measure, other_data
 
 # all probes ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
-    settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
-    found = measure(name, embedded(), **settings)
+    settings = {"layer": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+    result = measure(name, make_features(), **settings)
     optional = {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
-    assert found.scores.keys() <= evaluation.score_names(name, settings)
-    assert evaluation.score_names(name, settings) - found.scores.keys() <= optional
-    assert all(0 <= value <= 1 for value in found.scores.values())
-    assert all(isinstance(v, float) and math.isfinite(v) for v in (found.scores | found.diagnostics).values())
+    assert result.scores.keys() <= evaluation.score_names(name, settings)
+    assert evaluation.score_names(name, settings) - result.scores.keys() <= optional
+    assert all(0 <= value <= 1 for value in result.scores.values())
+    assert all(isinstance(v, float) and math.isfinite(v) for v in (result.scores | result.diagnostics).values())
 
 
 def test_no_two_probes_give_the_same_name() -> None:
     seen: dict[str, str] = {}
     for name in PROBES:
-        settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
-        found = measure(name, embedded(), **settings)
-        for key in found.scores | found.diagnostics | found.curves:
+        settings = {"layer": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+        result = measure(name, make_features(), **settings)
+        for key in result.scores | result.diagnostics | result.curves:
             assert seen.setdefault(key, name) == name
 
 
@@ -144,18 +63,18 @@ def test_only_the_cheap_probes_run_unasked() -> None:
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_gives_the_same_numbers_again(name: str) -> None:
-    assert measure(name, embedded()) == measure(name, embedded())
+    assert measure(name, make_features()) == measure(name, make_features())
 
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_leaves_its_input_alone(name: str) -> None:
-    about = embedded()
-    before = {key: value.clone() for key, value in vars(about).items() if isinstance(value, Tensor)}
-    assert about.network is not None
-    weights = [p.clone() for p in about.network.encoder.parameters()]
-    measure(name, about)
-    assert all(torch.equal(value, getattr(about, key)) for key, value in before.items())
-    assert all(torch.equal(a, b) for a, b in zip(weights, about.network.encoder.parameters(), strict=True))
+    features = make_features()
+    before = {key: value.clone() for key, value in vars(features).items() if isinstance(value, Tensor)}
+    assert features.network is not None
+    weights = [p.clone() for p in features.network.encoder.parameters()]
+    measure(name, features)
+    assert all(torch.equal(value, getattr(features, key)) for key, value in before.items())
+    assert all(torch.equal(a, b) for a, b in zip(weights, features.network.encoder.parameters(), strict=True))
 
 
 TRAINED = {"knn", "linear", "nearest_mean", "ridge", "loranpac", "knn_presets", "linear_sgd", "per_class"}
@@ -164,10 +83,10 @@ TRAINED = {"knn", "linear", "nearest_mean", "ridge", "loranpac", "knn_presets", 
 @pytest.mark.parametrize("name", sorted(TRAINED))
 def test_test_labels_decide_nothing_but_the_score(name: str) -> None:
     """A probe that peeked at them would beat chance on shuffled ones."""
-    about = embedded(train=200, test=500)
+    features = make_features(train=200, test=500)
     shuffled = torch.randint(0, CLASSES, (500,), generator=torch.Generator().manual_seed(0))
-    found = measure(name, replace(about, test_labels=shuffled, memo={}))
-    for score, value in found.scores.items():
+    result = measure(name, replace(features, test_labels=shuffled, memo={}))
+    for score, value in result.scores.items():
         if "top5" not in score and "validation" not in score and "head" not in score and "tail" not in score:
             assert abs(value - 0.2) < 0.1, score
 
@@ -210,21 +129,21 @@ def test_test_labels_decide_nothing_but_the_score(name: str) -> None:
 def test_where_there_is_little_to_measure_a_number_is_defined_or_left_out(
     name: str, odd: Callable[[Features], Features]
 ) -> None:
-    found = measure(name, odd(embedded()))
-    assert all(0 <= value <= 1 for value in found.scores.values())
-    assert not any(math.isinf(value) for value in found.diagnostics.values())
+    result = measure(name, odd(make_features()))
+    assert all(0 <= value <= 1 for value in result.scores.values())
+    assert not any(math.isinf(value) for value in result.diagnostics.values())
 
 
 @pytest.mark.parametrize("part", ["train", "test", "train_projections", "test_projections", "test_views"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_features_that_are_not_finite_are_refused_before_any_probe_sees_them(part: str, value: float) -> None:
-    about = embedded()
-    whole = getattr(about, part)
+    features = make_features()
+    whole = getattr(features, part)
     spoilt = (whole[0] if part == "test_views" else whole).clone()
     spoilt[3, 2] = value
-    told = rf"probes: {part}: features must be finite. Got 1 that are not, of \d+. The network has diverged."
-    with pytest.raises(InputError, match=told):
-        replace(about, **{part: (spoilt, whole[1]) if part == "test_views" else spoilt})
+    message = rf"probes: {part}: features must be finite. Got 1 that are not, of \d+. The network has diverged."
+    with pytest.raises(InputError, match=message):
+        replace(features, **{part: (spoilt, whole[1]) if part == "test_views" else spoilt})
 
 
 def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
@@ -254,21 +173,23 @@ def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str
 
 
 def test_a_suite_may_only_be_ordered_by_a_score_that_its_probes_give(text: str) -> None:
-    asked = f"{text}score: projection_knn_top1\nprobes: {{knn: {{layer: FEATURES}}}}\n"
-    assert suite.parse(asked.replace("FEATURES", "both"), "s.yaml").score == "projection_knn_top1"
+    suite_text = f"{text}score: projection_knn_top1\nevaluation: {{knn: {{of: FEATURES}}}}\n"
+    assert suite.parse(suite_text.replace("FEATURES", "both"), "s.yaml").score == "projection_knn_top1"
     with pytest.raises(SuiteError, match="score: unknown score 'projection_knn_top1'"):
-        suite.parse(asked.replace("FEATURES", "features"), "s.yaml")
+        suite.parse(suite_text.replace("FEATURES", "features"), "s.yaml")
     with pytest.raises(SuiteError, match="score: unknown score 'nearest_mean_top1'"):
         suite.parse(f"{text}score: nearest_mean_top1\n", "s.yaml")
 
 
 def test_projections_have_names_of_their_own() -> None:
     for name in ("knn", "linear", "nearest_mean", "ridge", "kmeans", "spectrum", "neural_collapse"):
-        features, both = measure(name, embedded(), layer="features"), measure(name, embedded(), layer="both")
-        projections = measure(name, embedded(), layer="projections")
+        features, both = measure(name, make_features(), layer="features"), measure(name, make_features(), layer="both")
+        projections = measure(name, make_features(), layer="projections")
         assert all(key.startswith("projection_") for key in projections.scores | projections.diagnostics)
         assert features.scores | projections.scores == both.scores
-        swapped = replace(embedded(), train=embedded().train_projections, test=embedded().test_projections)
+        swapped = replace(
+            make_features(), train=make_features().train_projections, test=make_features().test_projections
+        )
         as_features = measure(name, swapped, layer="features")
         assert {f"projection_{k}": v for k, v in as_features.scores.items()} == projections.scores
 
@@ -277,33 +198,33 @@ def test_projections_have_names_of_their_own() -> None:
 
 
 def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
-    about = embedded()
-    assert about.network is not None
+    features = make_features()
+    assert features.network is not None
     data = other_data()
     grey = 0.2989 * data.train_images[:, 0] + 0.587 * data.train_images[:, 1] + 0.114 * data.train_images[:, 2]
     small = F.interpolate(torch.from_numpy(grey.round()).float()[:, None], (4, 4), mode="bilinear", antialias=True)
-    x = about.network.features(small.round().to(torch.uint8))
-    found = measure("transfer", about)
+    x = features.network.features(small.round().to(torch.uint8))
+    result = measure("transfer", features)
     known = torch.from_numpy(data.train_labels) >= 0
     y = torch.from_numpy(data.train_labels)[known]
-    own = replace(about, train=x[known], test=x[:30], train_labels=y, visible_labels=y, classes=3, memo={})
+    own = replace(features, train=x[known], test=x[:30], train_labels=y, visible_labels=y, classes=3, memo={})
     own = replace(own, test_labels=torch.from_numpy(data.test_labels))
-    assert found.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
-    held_out = seed("validation", "digits", *about.names)
+    assert result.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
+    held_out = seed("validation", "digits", *features.seed_key)
     tuned = logistic.tune(x[known], y, 3, share=0.2, name=held_out)
     truth = torch.from_numpy(data.test_labels)
-    assert found.scores["transfer_linear_top1"] == tuned.probe.accuracy(x[:30], truth) > 0.6
-    assert found.diagnostics == {
-        "transfer_knn_top1_digits": found.scores["transfer_knn_top1"],
-        "transfer_linear_top1_digits": found.scores["transfer_linear_top1"],
+    assert result.scores["transfer_linear_top1"] == tuned.probe.accuracy(x[:30], truth) > 0.6
+    assert result.diagnostics == {
+        "transfer_knn_top1_digits": result.scores["transfer_knn_top1"],
+        "transfer_linear_top1_digits": result.scores["transfer_linear_top1"],
     }
 
 
 def test_transfer_is_the_mean_over_the_data_sets_and_leaves_out_the_runs_own() -> None:
-    about = replace(embedded(), seed_key=("digits", 0))
-    alone = measure("transfer", about, datasets=["digits"])
+    features = replace(make_features(), seed_key=("digits", 0))
+    alone = measure("transfer", features, datasets=["digits"])
     assert alone.scores == alone.diagnostics == {}
-    both = measure("transfer", about, datasets=["digits", "mnist", "svhn"])
+    both = measure("transfer", features, datasets=["digits", "mnist", "svhn"])
     assert set(both.diagnostics) == {f"transfer_{p}_top1_{d}" for p in ("linear", "knn") for d in ("mnist", "svhn")}
     knn = [both.diagnostics[f"transfer_knn_top1_{d}"] for d in ("mnist", "svhn")]
     assert both.scores["transfer_knn_top1"] == pytest.approx(np.mean(knn))
@@ -312,38 +233,38 @@ def test_transfer_is_the_mean_over_the_data_sets_and_leaves_out_the_runs_own() -
 @pytest.mark.parametrize(("channels", "side"), [(1, 6), (3, 6), (1, 3), (3, 12)])
 def test_images_are_fitted_to_the_encoder(channels: int, side: int) -> None:
     images = torch.from_numpy(other_data().train_images)
-    found = transfer.fitted(images, channels, side)
-    assert found.dtype == torch.uint8
-    assert found.shape == (60, channels, side, side)
+    result = transfer.fitted(images, channels, side)
+    assert result.dtype == torch.uint8
+    assert result.shape == (60, channels, side, side)
     assert torch.equal(transfer.fitted(images, 3, 6), images)
     assert torch.equal(transfer.fitted(images[:, :1], 3, 6), images[:, :1].expand(-1, 3, -1, -1))
     if side == 6 and channels == 1:
         pixel = images[7, :, 2, 3].tolist()
-        assert found[7, 0, 2, 3] == round(0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])
+        assert result[7, 0, 2, 3] == round(0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])
     if side == 3 and channels == 1:  # antialiased: flat images stay flat
         flat = torch.full((1, 1, 6, 6), 90, dtype=torch.uint8)
         assert (transfer.fitted(flat, 1, 3) == 90).all()
 
 
 def test_a_transfer_to_data_without_labels_says_so() -> None:
-    about, data = embedded(), other_data()
+    features, data = make_features(), other_data()
     bare = replace(data, train_labels=np.full(60, -1))
-    about = replace(about, network=replace(about.network, dataset=lambda named: bare))  # type: ignore[type-var]
+    features = replace(features, network=replace(features.network, dataset=lambda named: bare))  # type: ignore[type-var]
     with pytest.raises(InputError, match=r"transfer: needs a data set with training labels. Got none."):
-        measure("transfer", about)
+        measure("transfer", features)
 
 
 @pytest.mark.parametrize("name", ["transfer", "cka", "corruptions"])
 def test_a_probe_that_needs_the_network_says_so(name: str) -> None:
     with pytest.raises(InputError, match=f"{name}: needs the network"):
-        measure(name, replace(embedded(), network=None))
+        measure(name, replace(make_features(), network=None))
 
 
 def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
     parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = parse(f"{text}probes: {{transfer: {{datasets: [glyphs, digits], images: 50}}}}\n")
-    run = asked.runs[0]
+    parsed = parse(f"{text}evaluation: {{transfer: {{datasets: [glyphs, digits], images: 50}}}}\n")
+    run = parsed.runs[0]
     assert protocol.probed_datasets(run) == [
         {"glyphs": grid.defaults(plugins.load("datasets", "glyphs"))},
         {"digits": {}},
@@ -353,7 +274,7 @@ def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
     for name in ("digits", "glyphs"):
         plugin = plugins.load("datasets", name)
         monkeypatch.setattr(plugin, "prepare", lambda self, *_: prepared.append(type(self).__name__))
-    prepare.datasets(asked, list(asked.runs))
+    prepare.datasets(parsed, list(parsed.runs))
     assert prepared == ["Digits", "Glyphs"]
     record, _ = Executor(Machine("cpu", "data"))(run)
     assert record["status"] == "ok", record["reason"]
@@ -364,13 +285,13 @@ def test_the_data_sets_of_probes_are_prepared_hashed_and_part_of_the_protocol(
 def test_a_missing_data_set_of_a_probe_is_told_before_anything_runs(
     parse: Callable[[str], Suite], text: str, tmp_path: Path
 ) -> None:
-    asked = parse(f"{text}probes: {{transfer: {{datasets: [svhn]}}}}\n")
+    parsed = parse(f"{text}evaluation: {{transfer: {{datasets: [svhn]}}}}\n")
     with pytest.raises(DataError, match="svhn: must be in"):
-        prepare.datasets(replace(asked, data_dir=str(tmp_path)), list(asked.runs))
+        prepare.datasets(replace(parsed, data_dir=str(tmp_path)), list(parsed.runs))
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("{}", "probes.transfer: needs 'datasets' (data sets to probe on"),
         ("{datasets: []}", "probes.transfer.datasets: must not be an empty list"),
@@ -381,10 +302,10 @@ def test_a_missing_data_set_of_a_probe_is_told_before_anything_runs(
         ("{datasets: [mnits]}", "Did you mean 'mnist'?"),
     ],
 )
-def test_a_fault_in_the_data_sets_of_a_probe_has_its_place(text: str, written: str, told: str) -> None:
+def test_a_fault_in_the_data_sets_of_a_probe_has_its_place(text: str, written: str, message: str) -> None:
     with pytest.raises(SuiteError) as error:
-        suite.parse(f"{text}probes: {{transfer: {written}}}\n", "s.yaml")
-    assert told in str(error.value)
+        suite.parse(f"{text}evaluation: {{transfer: {written}}}\n", "s.yaml")
+    assert message in str(error.value)
 
 
 def test_cka_of_an_untrained_run_is_one_and_training_moves_it(parse: Callable[[str], Suite], text: str) -> None:
@@ -397,16 +318,19 @@ def test_cka_of_an_untrained_run_is_one_and_training_moves_it(parse: Callable[[s
 
 
 def test_cka_is_what_loops_compute() -> None:
-    about = embedded(test=9)
-    assert about.network is not None
-    after, before = about.test.double().numpy(), about.network.untrained(about.network.test_images).double().numpy()
-    found = measure("cka", about, images=7).diagnostics
-    assert found["cka_untrained"] == pytest.approx(oracles.cka(after, before), abs=1e-9)
+    features = make_features(test=9)
+    assert features.network is not None
+    after, before = (
+        features.test.double().numpy(),
+        features.network.untrained(features.network.test_images).double().numpy(),
+    )
+    result = measure("cka", features, images=7).diagnostics
+    assert result["cka_untrained"] == pytest.approx(oracles.cka(after, before), abs=1e-9)
     rows = [0, 1, 3, 4, 5, 7, 8]  # seven of nine, evenly spaced
     k, m = after[rows] @ after[rows].T, before[rows] @ before[rows].T
     hsic = oracles.hsic_unbiased
     expected = hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
-    assert found["cka_untrained_unbiased"] == pytest.approx(expected, abs=1e-9)
+    assert result["cka_untrained_unbiased"] == pytest.approx(expected, abs=1e-9)
 
 
 # k nearest neighbours -----------------------------------------------------------------------------------------------
@@ -415,9 +339,9 @@ def test_cka_is_what_loops_compute() -> None:
 @pytest.mark.parametrize(("k", "temperature"), [(1, 0.1), (7, 0.1), (7, 0.07), (7, 1.0), (100, 0.1)])
 def test_knn_votes_as_a_loop_does(k: int, temperature: float) -> None:
     (x, y), (xt, _) = blobs(80, noise=4), blobs(50, noise=4, seed=1)
-    found = _neighbours.predict(xt.double(), x.double(), y, CLASSES, k=k, temperature=temperature)
+    result = _neighbours.predict(xt.double(), x.double(), y, CLASSES, k=k, temperature=temperature)
     expected = oracles.knn(xt.double().numpy(), x.double().numpy(), y.numpy(), CLASSES, k=k, temperature=temperature)
-    assert found.tolist() == expected
+    assert result.tolist() == expected
 
 
 @pytest.mark.parametrize("k", [1, 5, 20])
@@ -436,42 +360,45 @@ def test_knn_in_chunks_is_knn() -> None:
 
 
 def test_more_neighbours_than_the_bank_are_the_whole_bank() -> None:
-    about = embedded()
-    assert measure("knn", about, k=100_000).scores == measure("knn", about, k=100).scores
+    features = make_features()
+    assert measure("knn", features, k=100_000).scores == measure("knn", features, k=100).scores
 
 
 def test_a_tiny_temperature_is_the_nearest_neighbour_and_does_not_overflow() -> None:
-    about = embedded()
-    assert measure("knn", about, k=50, temperature=1e-6).scores == measure("knn", about, k=1).scores
+    features = make_features()
+    assert measure("knn", features, k=50, temperature=1e-6).scores == measure("knn", features, k=1).scores
 
 
 def test_shown_labels_are_the_bank_of_the_labelled_score() -> None:
-    about = embedded()
-    few = about.visible_labels >= 0
+    features = make_features()
+    few = features.visible_labels >= 0
     alone = replace(
-        about, train=about.train[few], train_labels=about.visible_labels[few], visible_labels=about.visible_labels[few]
+        features,
+        train=features.train[few],
+        train_labels=features.visible_labels[few],
+        visible_labels=features.visible_labels[few],
     )
     for name in ("knn", "nearest_mean", "ridge"):
-        score = next(iter(measure(name, about).scores)).removesuffix("_labelled")
-        assert measure(name, about).scores[f"{score}_labelled"] == measure(name, alone).scores[score]
+        score = next(iter(measure(name, features).scores)).removesuffix("_labelled")
+        assert measure(name, features).scores[f"{score}_labelled"] == measure(name, alone).scores[score]
 
 
 @pytest.mark.parametrize("name", ["knn", "linear", "nearest_mean", "ridge"])
 def test_a_wrong_label_that_the_run_saw_is_learned_as_it_was_shown(name: str) -> None:
     """Every visible_labels label is that of the next class: the labelled score falls to nothing, the other stays."""
-    about = embedded(train=200, test=200)
-    wrong = replace(about, visible_labels=(about.train_labels + 1) % CLASSES, memo={})
-    right, found = measure(name, about).scores, measure(name, wrong).scores
-    assert found[f"{name}_top1"] == right[f"{name}_top1"] > 0.9
-    assert found[f"{name}_top1_labelled"] < 0.05
+    features = make_features(train=200, test=200)
+    wrong = replace(features, visible_labels=(features.train_labels + 1) % CLASSES, memo={})
+    right, result = measure(name, features).scores, measure(name, wrong).scores
+    assert result[f"{name}_top1"] == right[f"{name}_top1"] > 0.9
+    assert result[f"{name}_top1_labelled"] < 0.05
 
 
 def test_presets_are_knn_with_their_settings() -> None:
-    about = embedded()
-    presets = measure("knn_presets", about).scores
-    assert presets["knn_lightly_top1"] == measure("knn", about, k=200, temperature=0.1).scores["knn_top1"]
-    assert presets["knn_solo_learn_top1"] == measure("knn", about, k=20, temperature=0.07).scores["knn_top1"]
-    authors = measure("knn", about, k=100, temperature=0.1, layer="projections").scores
+    features = make_features()
+    presets = measure("knn_presets", features).scores
+    assert presets["knn_lightly_top1"] == measure("knn", features, k=200, temperature=0.1).scores["knn_top1"]
+    assert presets["knn_solo_learn_top1"] == measure("knn", features, k=20, temperature=0.07).scores["knn_top1"]
+    authors = measure("knn", features, k=100, temperature=0.1, layer="projections").scores
     assert presets["knn_clop_authors_top1"] == authors["projection_knn_top1"]
 
 
@@ -517,9 +444,9 @@ def test_a_warm_start_ends_where_a_cold_one_does() -> None:
 
 
 def test_a_probe_that_did_not_converge_says_so() -> None:
-    found = measure("linear", embedded(), max_iterations=1)
-    assert found.diagnostics["linear_converged"] == 0
-    assert measure("linear", embedded()).diagnostics["linear_converged"] == 1
+    result = measure("linear", make_features(), max_iterations=1)
+    assert result.diagnostics["linear_converged"] == 0
+    assert measure("linear", make_features()).diagnostics["linear_converged"] == 1
 
 
 def test_the_penalty_is_chosen_on_held_out_images_and_the_probe_fitted_on_all() -> None:
@@ -547,30 +474,30 @@ def test_a_held_out_part_has_every_class_and_leaves_every_class() -> None:
 
 
 def test_one_label_a_class_leaves_nothing_to_choose_by() -> None:
-    about = embedded()
-    found = measure(
-        "linear", replace(about, visible_labels=torch.where(torch.arange(100) < CLASSES, about.train_labels, -1))
+    features = make_features()
+    result = measure(
+        "linear", replace(features, visible_labels=torch.where(torch.arange(100) < CLASSES, features.train_labels, -1))
     )
-    assert found.diagnostics["linear_strength_labelled"] == logistic.DEFAULT_STRENGTH
-    assert "linear_top1_validation" in found.scores
+    assert result.diagnostics["linear_strength_labelled"] == logistic.DEFAULT_STRENGTH
+    assert "linear_top1_validation" in result.scores
 
 
 def test_the_linear_probe_is_fitted_once_for_all_probes_that_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
     fits = []
     fit = SoftmaxRegression.fit.__func__  # type: ignore[attr-defined]
     monkeypatch.setattr(SoftmaxRegression, "fit", classmethod(lambda *a, **k: fits.append(1) or fit(*a, **k)))
-    about = embedded()
-    measure("linear", about)
+    features = make_features()
+    measure("linear", features)
     before = len(fits)
     for name in ("per_class", "perturbation", "quantisation", "corruptions"):
-        measure(name, about)
+        measure(name, features)
     assert len(fits) == before
 
 
 def test_sgd_reaches_what_a_converged_probe_reaches() -> None:
-    about = embedded(train=400, test=400, **{})
-    assert measure("linear_sgd", about).scores["linear_sgd_top1"] == pytest.approx(
-        measure("linear", about).scores["linear_top1"], abs=0.03
+    features = make_features(train=400, test=400, **{})
+    assert measure("linear_sgd", features).scores["linear_sgd_top1"] == pytest.approx(
+        measure("linear", features).scores["linear_top1"], abs=0.03
     )
 
 
@@ -611,9 +538,9 @@ def test_ridge_is_scikit_learns(strength: float, count: int) -> None:
 def test_least_squares_without_truncation_is_the_smallest_exact_solution() -> None:
     x, y = blobs(60, noise=4)
     x = x.double()
-    found = _least_squares.truncated(x, y, CLASSES, 1.0)(x)
+    result = _least_squares.truncated(x, y, CLASSES, 1.0)(x)
     expected, *_ = np.linalg.lstsq(x.numpy(), F.one_hot(y, CLASSES).double().numpy(), rcond=None)
-    assert torch.allclose(found, x @ torch.from_numpy(expected))
+    assert torch.allclose(result, x @ torch.from_numpy(expected))
 
 
 def test_truncation_leaves_the_strongest_directions() -> None:
@@ -630,32 +557,38 @@ def test_random_features_solve_what_no_linear_probe_can() -> None:
     angle = torch.rand(600, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
     x = torch.stack([angle.cos(), angle.sin()], dim=1)
     y = ((x[:, 0] > 0) ^ (x[:, 1] > 0)).long()
-    about = embedded(train=400, test=200)
-    about = replace(
-        about, train=x[:400], test=x[400:], train_labels=y[:400], visible_labels=y[:400], test_labels=y[400:], classes=2
+    features = make_features(train=400, test=200)
+    features = replace(
+        features,
+        train=x[:400],
+        test=x[400:],
+        train_labels=y[:400],
+        visible_labels=y[:400],
+        test_labels=y[400:],
+        classes=2,
     )
-    assert measure("linear", about).scores["linear_top1"] < 0.7
-    found = measure("loranpac", about, width=200).scores
-    assert found["loranpac_top1"] > 0.95
-    assert found["ranpac_top1"] > 0.95
+    assert measure("linear", features).scores["linear_top1"] < 0.7
+    result = measure("loranpac", features, width=200).scores
+    assert result["loranpac_top1"] > 0.95
+    assert result["ranpac_top1"] > 0.95
 
 
 # means and clusters -------------------------------------------------------------------------------------------------
 
 
 def test_nearest_mean_is_scikit_learns_nearest_centroid() -> None:
-    about = embedded(train=200, test=200)
-    u, q = F.normalize(about.train, dim=1).numpy(), F.normalize(about.test, dim=1).numpy()
-    theirs = NearestCentroid().fit(u, about.train_labels.numpy()).predict(q)
-    expected = float((theirs == about.test_labels.numpy()).mean())
-    assert measure("nearest_mean", about).scores["nearest_mean_top1"] == expected
+    features = make_features(train=200, test=200)
+    u, q = F.normalize(features.train, dim=1).numpy(), F.normalize(features.test, dim=1).numpy()
+    theirs = NearestCentroid().fit(u, features.train_labels.numpy()).predict(q)
+    expected = float((theirs == features.test_labels.numpy()).mean())
+    assert measure("nearest_mean", features).scores["nearest_mean_top1"] == expected
 
 
 def test_a_class_without_labels_is_never_the_nearest_mean() -> None:
-    about = embedded()
-    visible_labels = torch.where(about.train_labels < 2, about.train_labels, -1)
-    found = measure("nearest_mean", replace(about, visible_labels=visible_labels)).scores
-    assert found["nearest_mean_top1_labelled"] <= 2 / CLASSES
+    features = make_features()
+    visible_labels = torch.where(features.train_labels < 2, features.train_labels, -1)
+    result = measure("nearest_mean", replace(features, visible_labels=visible_labels)).scores
+    assert result["nearest_mean_top1_labelled"] <= 2 / CLASSES
 
 
 def test_clusters_are_matched_one_to_one_with_classes() -> None:
@@ -682,13 +615,13 @@ def test_mutual_information_is_what_a_loop_counts() -> None:
 
 
 def test_separate_clouds_are_found_without_labels() -> None:
-    about = embedded(test=200)
-    tight = replace(about, test=F.one_hot(about.test_labels, 12).float() + 1e-3 * about.test)
+    features = make_features(test=200)
+    tight = replace(features, test=F.one_hot(features.test_labels, 12).float() + 1e-3 * features.test)
     assert measure("kmeans", tight).scores == {"kmeans_accuracy": 1.0, "kmeans_nmi": pytest.approx(1)}
     noise = torch.randn(200, 12, generator=torch.Generator().manual_seed(0))
-    found = measure("kmeans", replace(about, test=noise)).scores
-    assert found["kmeans_nmi"] < 0.15
-    assert found["kmeans_accuracy"] < 0.45
+    result = measure("kmeans", replace(features, test=noise)).scores
+    assert result["kmeans_nmi"] < 0.15
+    assert result["kmeans_accuracy"] < 0.45
 
 
 # calibration --------------------------------------------------------------------------------------------------------
@@ -714,88 +647,88 @@ def test_calibration_error_in_closed_form() -> None:
 
 
 def test_calibration_is_that_of_the_tuned_linear_probe_on_the_test_images() -> None:
-    about = embedded(train=100, test=200)
-    found = measure("calibration", about).diagnostics
-    x, y, truth = about.train, about.train_labels, about.test_labels.numpy()
-    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=seed("validation", *about.names))
-    p = tuned.probe.logits(about.test).softmax(dim=1).double().numpy()
+    features = make_features(train=100, test=200)
+    result = measure("calibration", features).diagnostics
+    x, y, truth = features.train, features.train_labels, features.test_labels.numpy()
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=seed("validation", *features.seed_key))
+    p = tuned.probe.logits(features.test).softmax(dim=1).double().numpy()
     brier = np.mean([sum((p[i, c] - (c == truth[i])) ** 2 for c in range(CLASSES)) for i in range(len(p))])
-    assert found["linear_ece"] == pytest.approx(oracles.calibration_error(p, truth, 15), abs=1e-6)
-    assert found["linear_nll"] == pytest.approx(log_loss(truth, p / p.sum(axis=1, keepdims=True)), rel=1e-4)
-    assert found["linear_brier"] == pytest.approx(brier, rel=1e-4)
-    assert found["linear_confidence"] == pytest.approx(p.max(axis=1).mean(), rel=1e-5)
+    assert result["linear_ece"] == pytest.approx(oracles.calibration_error(p, truth, 15), abs=1e-6)
+    assert result["linear_nll"] == pytest.approx(log_loss(truth, p / p.sum(axis=1, keepdims=True)), rel=1e-4)
+    assert result["linear_brier"] == pytest.approx(brier, rel=1e-4)
+    assert result["linear_confidence"] == pytest.approx(p.max(axis=1).mean(), rel=1e-5)
 
 
 def test_an_overconfident_probe_is_cooled() -> None:
     """Labels are wrong for a third of the images and features are many: the probe is too sure, and scaling mends it."""
     (x, y), (xt, yt) = blobs(150, dim=60, noise=3), blobs(2000, dim=60, noise=3, seed=1)
     y = torch.where(torch.arange(150) % 3 == 0, (y + 1 + torch.arange(150) // 7 % 4) % CLASSES, y)
-    about = embedded(train=150, test=2000)
-    about = replace(about, train=x, test=xt, train_labels=y, test_labels=yt)
-    found = measure("calibration", about).diagnostics
-    assert found["linear_ece"] >= 0
-    assert found["linear_brier"] <= 2
-    assert found["linear_ece_scaled"] < found["linear_ece"] + 0.02
+    features = make_features(train=150, test=2000)
+    features = replace(features, train=x, test=xt, train_labels=y, test_labels=yt)
+    result = measure("calibration", features).diagnostics
+    assert result["linear_ece"] >= 0
+    assert result["linear_brier"] <= 2
+    assert result["linear_ece_scaled"] < result["linear_ece"] + 0.02
 
 
 # classes in detail --------------------------------------------------------------------------------------------------
 
 
 def test_per_class_accuracies_average_to_the_balanced_one() -> None:
-    about = embedded(train=200, test=200)
-    found = measure("per_class", about)
-    of_class = found.curves["linear_per_class"]
-    assert np.mean(of_class) == pytest.approx(found.scores["linear_balanced"], abs=1e-3)
-    assert found.scores["linear_balanced"] == pytest.approx(measure("linear", about).scores["linear_top1"])
-    assert found.scores["linear_top5"] == 1
+    features = make_features(train=200, test=200)
+    result = measure("per_class", features)
+    of_class = result.curves["linear_per_class"]
+    assert np.mean(of_class) == pytest.approx(result.scores["linear_balanced"], abs=1e-3)
+    assert result.scores["linear_balanced"] == pytest.approx(measure("linear", features).scores["linear_top1"])
+    assert result.scores["linear_top5"] == 1
 
 
 @pytest.mark.parametrize("name", ["per_class", "linear_sgd"])
 def test_top5_is_scikit_learns(name: str) -> None:
     (x, y), (xt, yt) = blobs(400, classes=20, noise=4), blobs(300, classes=20, noise=4, seed=1)
-    about = replace(embedded(train=400, test=300), train=x, test=xt, train_labels=y, test_labels=yt, classes=20)
+    features = replace(make_features(train=400, test=300), train=x, test=xt, train_labels=y, test_labels=yt, classes=20)
     if name == "per_class":
-        tuned = logistic.tune(x, y, 20, share=0.2, name=seed("validation", *about.names))
+        tuned = logistic.tune(x, y, 20, share=0.2, name=seed("validation", *features.seed_key))
         logits = tuned.probe.logits(xt)
-        found = measure(name, about).scores["linear_top5"]
+        result = measure(name, features).scores["linear_top5"]
     else:
         probe = LinearSGD(epochs=3)
-        found = probe.measure(about).scores["linear_sgd_top5"]
+        result = probe.measure(features).scores["linear_sgd_top5"]
         mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
-        rate = probe.measure(about).diagnostics["linear_sgd_learning_rate"]
-        logits = probe._train((x - mean) / scale, y, 20, (rate,), about.names)((xt - mean) / scale)[0]
-    assert 0.3 < found < 1
-    assert found == pytest.approx(top_k_accuracy_score(yt.numpy(), logits.numpy(), k=5))
+        rate = probe.measure(features).diagnostics["linear_sgd_learning_rate"]
+        logits = probe._train((x - mean) / scale, y, 20, (rate,), features.seed_key)((xt - mean) / scale)[0]
+    assert 0.3 < result < 1
+    assert result == pytest.approx(top_k_accuracy_score(yt.numpy(), logits.numpy(), k=5))
 
 
 def test_head_and_tail_are_the_thirds_of_the_classes_with_most_and_fewest_images() -> None:
-    about = embedded(train=600, test=300, classes=6)
+    features = make_features(train=600, test=300, classes=6)
     (x, y), (xt, yt) = blobs(600, classes=6, noise=3), blobs(300, classes=6, noise=3, seed=1)
     kept = torch.rand(600, generator=torch.Generator().manual_seed(0)) < torch.tensor([1, 0.5, 0.3, 0.2, 0.1, 0.05])[y]
-    about = replace(about, train=x[kept], test=xt, train_labels=y[kept], visible_labels=y[kept], test_labels=yt)
-    found = measure("per_class", about)
-    of_class = found.curves["linear_per_class"]
-    assert found.scores["linear_top1_head"] == pytest.approx(np.mean(of_class[:2]), abs=1e-3)
-    assert found.scores["linear_top1_tail"] == pytest.approx(np.mean(of_class[-2:]), abs=1e-3)
+    features = replace(features, train=x[kept], test=xt, train_labels=y[kept], visible_labels=y[kept], test_labels=yt)
+    result = measure("per_class", features)
+    of_class = result.curves["linear_per_class"]
+    assert result.scores["linear_top1_head"] == pytest.approx(np.mean(of_class[:2]), abs=1e-3)
+    assert result.scores["linear_top1_tail"] == pytest.approx(np.mean(of_class[-2:]), abs=1e-3)
 
 
 def test_seen_and_unseen_classes_are_told_apart() -> None:
-    about = embedded(test=300)
-    visible_labels = torch.where(about.train_labels < 3, about.train_labels, -1)
-    found = measure("per_class", replace(about, visible_labels=visible_labels))
-    of_class = found.curves["linear_per_class"]
-    assert found.scores["linear_top1_seen"] == pytest.approx(np.mean(of_class[:3]), abs=1e-3)
-    assert found.scores["linear_top1_unseen"] == pytest.approx(np.mean(of_class[3:]), abs=1e-3)
+    features = make_features(test=300)
+    visible_labels = torch.where(features.train_labels < 3, features.train_labels, -1)
+    result = measure("per_class", replace(features, visible_labels=visible_labels))
+    of_class = result.curves["linear_per_class"]
+    assert result.scores["linear_top1_seen"] == pytest.approx(np.mean(of_class[:3]), abs=1e-3)
+    assert result.scores["linear_top1_unseen"] == pytest.approx(np.mean(of_class[3:]), abs=1e-3)
 
 
 # geometry probes ----------------------------------------------------------------------------------------------------
 
 
 def test_geometry_is_what_loops_compute_of_the_test_images() -> None:
-    about = embedded(train=30, test=20)
-    found = measure("geometry", about).diagnostics
-    u, w = oracles.unit(about.test.double().numpy()), oracles.unit(about.test_projections.double().numpy())
-    first, second = (oracles.unit(view.double().numpy()) for view in about.test_views)
+    features = make_features(train=30, test=20)
+    result = measure("geometry", features).diagnostics
+    u, w = oracles.unit(features.test.double().numpy()), oracles.unit(features.test_projections.double().numpy())
+    first, second = (oracles.unit(view.double().numpy()) for view in features.test_views)
     loops = {
         "effective_rank": oracles.effective_rank(u),
         "projection_effective_rank": oracles.effective_rank(w),
@@ -804,15 +737,15 @@ def test_geometry_is_what_loops_compute_of_the_test_images() -> None:
         "feature_std": oracles.feature_std(u),
         "projection_feature_std": oracles.feature_std(w),
     }
-    assert found == pytest.approx(loops, rel=1e-4)
+    assert result == pytest.approx(loops, rel=1e-4)
 
 
 @pytest.mark.parametrize("prefix", ["", "projection_"])
 def test_the_spectrum_is_what_loops_compute(prefix: str) -> None:
     """RankMe, alpha-ReQ and variance of raw training features; rank and uniformity of test features on the sphere."""
-    about = embedded(train=40, test=20)
-    found = measure("spectrum", about).diagnostics
-    (feature_set,) = about.feature_sets("projections" if prefix else "features")
+    features = make_features(train=40, test=20)
+    result = measure("spectrum", features).diagnostics
+    (feature_set,) = features.feature_sets("projections" if prefix else "features")
     z, u = feature_set.train.double().numpy(), oracles.unit(feature_set.test.double().numpy())
     loops = {
         "rankme": oracles.rank_of(np.linalg.svd(z, compute_uv=False), 1e-7),
@@ -820,17 +753,17 @@ def test_the_spectrum_is_what_loops_compute(prefix: str) -> None:
         "variance": np.mean([oracles.squared_distance(row, oracles.mean_row(z)) for row in z]) / z.shape[1],
         "centred_effective_rank": oracles.effective_rank(u, centred=True),
     }
-    assert {name: found[prefix + name] for name in loops} == pytest.approx(loops, rel=1e-4)
+    assert {name: result[prefix + name] for name in loops} == pytest.approx(loops, rel=1e-4)
     expected = oracles.wasserstein_uniformity(u)
-    assert found[prefix + "wasserstein_uniformity"] == pytest.approx(expected, abs=2e-3)
+    assert result[prefix + "wasserstein_uniformity"] == pytest.approx(expected, abs=2e-3)
 
 
 def test_lidar_says_when_it_has_too_few_views() -> None:
-    found = measure("lidar", embedded(), views=2, images=10).diagnostics
-    assert found["lidar_samples"] == pytest.approx(10 / 12)
-    assert measure("lidar", embedded(), views=8).diagnostics["lidar_samples"] > 30
+    result = measure("lidar", make_features(), views=2, images=10).diagnostics
+    assert result["lidar_samples"] == pytest.approx(10 / 12)
+    assert measure("lidar", make_features(), views=8).diagnostics["lidar_samples"] > 30
     with pytest.raises(InputError, match="lidar: needs the network"):
-        measure("lidar", embedded(network=None))
+        measure("lidar", make_features(network=None))
 
 
 def test_dimensional_and_neural_collapse_are_told_apart() -> None:
@@ -839,23 +772,25 @@ def test_dimensional_and_neural_collapse_are_told_apart() -> None:
     noise = torch.randn(300, 12, generator=torch.Generator().manual_seed(0))
     neural = means[y] + 0.01 * noise
     dimensional = noise[:, :1] * torch.ones(1, 12) + 0.001 * noise
-    found = {}
+    result = {}
     for name, x in (("neural", neural), ("dimensional", dimensional)):
-        about = embedded(train=300, test=300)
-        about = replace(about, train=x, test=x, train_labels=y, test_labels=y, visible_labels=y, test_views=(x, x))
-        found[name] = measure("geometry", about).diagnostics | measure("neural_collapse", about).diagnostics
-    assert found["neural"]["nc1"] < 0.01
-    assert found["dimensional"]["nc1"] > 10
-    assert found["neural"]["class_separation"] > 0.9
-    assert found["dimensional"]["class_separation"] < 0.1
-    assert found["neural"]["effective_rank"] > 3.9
-    assert found["dimensional"]["effective_rank"] < 1.5
+        features = make_features(train=300, test=300)
+        features = replace(
+            features, train=x, test=x, train_labels=y, test_labels=y, visible_labels=y, test_views=(x, x)
+        )
+        result[name] = measure("geometry", features).diagnostics | measure("neural_collapse", features).diagnostics
+    assert result["neural"]["nc1"] < 0.01
+    assert result["dimensional"]["nc1"] > 10
+    assert result["neural"]["class_separation"] > 0.9
+    assert result["dimensional"]["class_separation"] < 0.1
+    assert result["neural"]["effective_rank"] > 3.9
+    assert result["dimensional"]["effective_rank"] < 1.5
 
 
 def test_neural_collapse_leaves_out_classes_with_a_single_image() -> None:
-    about = embedded(train=101)
-    alone = replace(about, train_labels=torch.cat([about.train_labels[:100], torch.tensor([5])]), classes=6)
-    without = replace(about, train=about.train[:100], train_labels=about.train_labels[:100])
+    features = make_features(train=101)
+    alone = replace(features, train_labels=torch.cat([features.train_labels[:100], torch.tensor([5])]), classes=6)
+    without = replace(features, train=features.train[:100], train_labels=features.train_labels[:100])
     assert measure("neural_collapse", alone).diagnostics == measure("neural_collapse", without).diagnostics
 
 
@@ -887,9 +822,9 @@ def test_the_shapes_of_perturbations_are_told_by_their_fourth_moment(shape: str,
 
 
 def test_more_noise_costs_accuracy() -> None:
-    found = measure("perturbation", embedded(train=300, test=500)).diagnostics
-    assert found["linear_noise_gaussian_20db"] > found["linear_noise_gaussian_0db"] + 0.1
-    assert len(found) == 36
+    result = measure("perturbation", make_features(train=300, test=500)).diagnostics
+    assert result["linear_noise_gaussian_20db"] > result["linear_noise_gaussian_0db"] + 0.1
+    assert len(result) == 36
 
 
 def test_quantised_values_lie_on_a_grid_no_further_than_half_a_step() -> None:
@@ -898,21 +833,21 @@ def test_quantised_values_lie_on_a_grid_no_further_than_half_a_step() -> None:
     x = torch.randn(500, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for bits in (8, 4, 2, 1):
         for low, high in ((x.min(), x.max()), (x.amin(dim=0), x.amax(dim=0))):
-            found = quantised(x, bits, low, high)
-            assert float(((found - x).abs() / (high - low)).max()) <= 0.5 / (2**bits - 1) + 1e-9
-            assert max(len(column.unique()) for column in found.T) <= 2**bits
+            result = quantised(x, bits, low, high)
+            assert float(((result - x).abs() / (high - low)).max()) <= 0.5 / (2**bits - 1) + 1e-9
+            assert max(len(column.unique()) for column in result.T) <= 2**bits
     assert torch.equal(quantised(torch.ones(3), 4, torch.tensor(1.0), torch.tensor(1.0)), torch.ones(3))
     assert quantised(torch.tensor([9.0]), 8, torch.tensor(0.0), torch.tensor(1.0)).tolist() == [1.0]
 
 
 def test_fewer_bits_cost_accuracy_and_eight_cost_nothing() -> None:
-    about = embedded(train=300, test=500)
-    found = measure("quantisation", about)
-    assert found.diagnostics["linear_features_8bit"] == pytest.approx(
-        measure("linear", about).scores["linear_top1"], abs=0.01
+    features = make_features(train=300, test=500)
+    result = measure("quantisation", features)
+    assert result.diagnostics["linear_features_8bit"] == pytest.approx(
+        measure("linear", features).scores["linear_top1"], abs=0.01
     )
-    assert found.diagnostics["linear_features_2bit"] < found.diagnostics["linear_features_8bit"]
-    alone = measure("quantisation", replace(about, network=None, memo={})).diagnostics
+    assert result.diagnostics["linear_features_2bit"] < result.diagnostics["linear_features_8bit"]
+    alone = measure("quantisation", replace(features, network=None, memo={})).diagnostics
     assert not any(name.startswith("linear_weights") for name in alone)
 
 
@@ -958,4 +893,4 @@ def test_blur_is_torchvisions() -> None:
 
 def test_corruptions_need_the_network() -> None:
     with pytest.raises(InputError, match="corruptions: needs the network"):
-        measure("corruptions", embedded(network=None))
+        measure("corruptions", make_features(network=None))

@@ -24,10 +24,10 @@ from cl_semisup.results import records
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.results.statistics import mean_ci
 from cl_semisup.suite.suite import Suite
-from tests.evaluation.test_evaluation import PROBES, embedded, measure
 from tests.helpers import metrics as oracles
+from tests.helpers.embeddings import cloud
+from tests.helpers.probes import PROBES, make_features, measure
 from tests.helpers.records import run, select, write
-from tests.measures.test_geometry import cloud
 
 ENTRIES = [3, 4, 0, 0, 0, 0]  # of four images, length 5
 TURNED = [4, -3, 0, 0, 0, 0]  # at a right angle to it
@@ -96,7 +96,7 @@ def seen(name: str, monkeypatch: pytest.MonkeyPatch, repetition: int = 0, images
     original = geometry.centred_gram
     with monkeypatch.context() as patch:
         patch.setattr(geometry, "centred_gram", lambda x: looked.append(x) or original(x))
-        measure("similarity", embedded(seed_key=(name, repetition)), images=images)
+        measure("similarity", make_features(seed_key=(name, repetition)), images=images)
     rows: list[list[float]] = looked[0].tolist()
     return rows
 
@@ -121,7 +121,7 @@ def test_rounding_to_tenths_hardly_moves_a_cka() -> None:
 
 def of(test: Tensor) -> Features:
     """An embedding whose test features are these."""
-    return replace(embedded(test=len(test)), test=test.float())
+    return replace(make_features(test=len(test)), test=test.float())
 
 
 @pytest.mark.parametrize("test", [cloud(3, 12), torch.ones(60, 12)], ids=["three images", "constant features"])
@@ -202,20 +202,20 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
     parse: Callable[[str], Suite], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probes = "probes: {similarity: {images: 12}, cka: {images: 12}, linear: {}, knn: false, geometry: false}"
-    asked = parse(f"{text}{probes}\nbaseline: nt_xent\n".replace("repetitions: 1", "repetitions: 2"))
+    parsed = parse(f"{text}{probes}\nbaseline: nt_xent\n".replace("repetitions: 1", "repetitions: 2"))
     looked: list[Tensor] = []
     original = geometry.centred_gram
     monkeypatch.setattr(geometry, "centred_gram", lambda x: looked.append(x) or original(x))
     executor, features = Executor(Machine("cpu", "data")), {}
-    for one in asked.runs:
+    for one in parsed.runs:
         record, curves = executor(one)
         assert record["status"] == "ok", record["reason"]
         features[one.loss_name, one.repetition] = looked[-1]
         path = records.write(tmp_path, one, record, curves)
         assert len(records.curves_path(path).read_text("utf-8")) < 60_000
 
-    report.make(tmp_path, SuiteSnapshot.of(asked))
-    folder = SuiteSnapshot.of(asked).folder(tmp_path)
+    report.make(tmp_path, SuiteSnapshot.of(parsed))
+    folder = SuiteSnapshot.of(parsed).folder(tmp_path)
     rows = pd.read_csv(folder / "leaderboard.csv").set_index("loss")
     for loss in ("clop", "untrained"):
         expected = [by_loops(features[loss, r], features["nt_xent", r]) for r in range(2)]
@@ -233,5 +233,7 @@ def test_a_suite_that_asks_for_it_has_the_cka_that_loops_find(
 
 def test_every_column_of_the_geometry_table_is_something_that_a_probe_finds() -> None:
     settings: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}
-    found = {name for probe in PROBES for name in measure(probe, embedded(), **settings.get(probe, {})).diagnostics}
+    found = {
+        name for probe in PROBES for name in measure(probe, make_features(), **settings.get(probe, {})).diagnostics
+    }
     assert tables.GEOMETRY.keys() <= found

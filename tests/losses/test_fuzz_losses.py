@@ -122,11 +122,11 @@ def text_of_suite(text: str) -> str:
 def test_a_file_that_cannot_be_a_loss_is_told(
     tmp_path: Path, text_of_suite: str, capsys: pytest.CaptureFixture[str], old: str, new: str, words: str
 ) -> None:
-    file, asked = tmp_path / "mine.py", tmp_path / "s.yaml"
+    file, suite_file = tmp_path / "mine.py", tmp_path / "s.yaml"
     assert old in GOOD
     file.write_text(GOOD.replace(old, new, 1))
-    asked.write_text(text_of_suite)
-    code = cli.main(["check", str(asked), "--plugin", str(file), "--results", str(tmp_path / "results")])
+    suite_file.write_text(text_of_suite)
+    code = cli.main(["check", str(suite_file), "--plugin", str(file), "--results", str(tmp_path / "results")])
     assert code == cli.BAD_INPUT
     assert words in capsys.readouterr().err
 

@@ -10,12 +10,9 @@ import torch.nn.functional as F
 from cl_semisup.evaluation import _classes
 from cl_semisup.measures import geometry
 from tests.helpers import metrics as oracles
+from tests.helpers.embeddings import cloud, golden_views
 
 CASES = [(7, 3), (12, 5), (40, 6), (6, 9), (2, 4)]  # (N, D), also fewer rows than dimensions
-
-
-def cloud(count: int, dim: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def sphere(count: int, dim: int, seed: int = 0) -> torch.Tensor:
@@ -26,14 +23,6 @@ def simplex(classes: int, dim: int) -> torch.Tensor:
     """(C, D) unit rows with all cosines -1 / (C - 1)."""
     rows = torch.eye(classes, dtype=torch.float64) - 1 / classes
     return F.normalize(F.pad(rows, (0, dim - classes)), dim=1)
-
-
-def golden() -> tuple[torch.Tensor, torch.Tensor]:
-    """Two views of six images by formulas: z1 = sin(1 + 3 i + 7 d + i d / 2), z2 = z1 + 0.3 cos(2 + 5 i + 3 d)."""
-    i, d = torch.meshgrid(torch.arange(6.0), torch.arange(4.0), indexing="ij")
-    i, d = i.double(), d.double()
-    z1 = torch.sin(1 + 3 * i + 7 * d + 0.5 * i * d)
-    return z1, z1 + 0.3 * torch.cos(2 + 5 * i + 3 * d)
 
 
 @pytest.mark.parametrize(("count", "dim"), CASES)
@@ -54,7 +43,7 @@ def test_wasserstein_uniformity_is_the_area_between_distribution_functions(dim: 
 
 
 def test_golden_values_of_clouds() -> None:
-    z1, z2 = golden()
+    z1, z2 = golden_views()
     u, v = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     assert float(geometry.alignment(u, v)) == pytest.approx(0.07805289, abs=1e-7)
     both = (geometry.uniformity(u) + geometry.uniformity(v)) / 2
@@ -66,7 +55,7 @@ def test_golden_values_of_clouds() -> None:
 
 
 def test_golden_values_of_classes() -> None:
-    z1, _ = golden()
+    z1, _ = golden_views()
     y = torch.tensor([0, 0, 1, 1, 2, 2])
     clusters = _classes.Clusters.of(z1, y)
     assert clusters.nc1() == pytest.approx(1.05793653, abs=1e-7)

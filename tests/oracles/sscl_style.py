@@ -36,13 +36,13 @@ def oracle(
     count, weak = len(z1), logits[0].detach()
     keys = [row.detach() for row in momentum_projections[0]]
     known = [label if label >= 0 else None for label in (labels or [-1] * count)]
-    told = [(key, y) for key, y in zip(keys, known, strict=True) if y is not None]
-    told += [(key, y) for key, y, label in held if label and y is not None]
+    labelled = [(key, y) for key, y in zip(keys, known, strict=True) if y is not None]
+    labelled += [(key, y) for key, y, label in held if label and y is not None]
     guesses = []
     for i in range(count):
         like: list[Number | None] = []
         for c in range(weak.shape[1]):
-            members = [cosine(keys[i], key) for key, y in told if y == c]
+            members = [cosine(keys[i], key) for key, y in labelled if y == c]
             like.append(mean(members) if members else None)
         met = [x for x in like if x is not None]
         rest = mean(met) if met else torch.zeros(())

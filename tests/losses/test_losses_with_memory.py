@@ -5,23 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from cl_semisup import losses
 from cl_semisup.contract import Batch, provide
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
+from tests.helpers.embeddings import golden_views
 
 B, D = 6, 4
 FIRST = ["barlow_twins", "byol", "dino", "koleo", "lejepa", "mmcr", "moco_v2"]
 NAMES = [*FIRST, "moco_v3", "siglip", "simsiam", "swav", "tico", "w_mse"]
-
-
-def _rows() -> tuple[Tensor, Tensor]:
-    """The inputs behind the golden values: sines and cosines, the same in any language."""
-    i, d = torch.arange(B, dtype=torch.float64)[:, None], torch.arange(D, dtype=torch.float64)[None]
-    z1 = torch.sin(1 + 3 * i + 7 * d + 0.5 * i * d)
-    return z1, z1 + 0.3 * torch.cos(2 + 5 * i + 3 * d)
 
 
 def _build(name: str, dim: int = D, **params: Any) -> Any:
@@ -37,7 +31,7 @@ def _without_predictor(name: str) -> Any:
 
 def test_golden_values() -> None:
     """Computed once from the equations with plain numpy."""
-    z1, z2 = _rows()
+    z1, z2 = golden_views()
     found = {
         "barlow_twins": _build("barlow_twins", redundancy=0.0051)(z1, z2),
         "mmcr": _build("mmcr", lmda=0.0)(z1, z2),
@@ -95,7 +89,7 @@ def test_w_mse_splits_a_batch_that_is_no_multiple_of_the_group() -> None:
 
 
 def test_mmcr_of_one_view_pair_is_the_sum_of_singular_values() -> None:
-    z1, z2 = _rows()
+    z1, z2 = golden_views()
     by_svd = torch.linalg.svdvals(torch.stack([z1, z2], dim=1)).sum(dim=1).mean()
     both = [_build("mmcr", lmda=lmda, normalize=False)(z1, z2) for lmda in (1.0, 0.0)]
     assert float(both[0] - both[1]) == pytest.approx(float(by_svd))
@@ -115,7 +109,7 @@ def test_sigreg_is_small_for_a_gaussian_and_known_for_a_point() -> None:
 
 
 def test_lejepa_draws_other_directions_in_every_step() -> None:
-    z1, z2 = _rows()
+    z1, z2 = golden_views()
     loss = _build("lejepa", directions=8)
     first, again, later = (loss.directions(z1, progress) for progress in (0.25, 0.25, 0.5))
     assert torch.equal(first, again)
@@ -125,7 +119,7 @@ def test_lejepa_draws_other_directions_in_every_step() -> None:
 
 
 def test_koleo_without_weight_is_its_base() -> None:
-    z1, z2 = _rows()
+    z1, z2 = golden_views()
     plain = losses.build("nt_xent")(z1, z2)
     assert float(_build("koleo", weight=0.0)(z1, z2)) == pytest.approx(float(plain))
     assert float(_build("koleo", weight=1.0)(z1, z2)) != pytest.approx(float(plain))
@@ -140,7 +134,7 @@ def test_koleo_asks_for_what_its_base_asks() -> None:
 
 def test_moco_replaces_the_oldest_keys() -> None:
     loss = _build("moco_v2", queue=8)
-    z1, z2 = (z.requires_grad_() for z in _rows())
+    z1, z2 = (z.requires_grad_() for z in golden_views())
     first = loss.queue.clone()
     loss(z1, z2)
     keys = nn.functional.normalize(z2.detach(), dim=1)
@@ -164,7 +158,7 @@ def test_swav_codes_are_rows_of_one_and_even_columns() -> None:
 
 def test_swav_queue_holds_the_latest_first() -> None:
     loss = _build("swav", prototypes=3, queue=8)
-    z1, z2 = (z.requires_grad_() for z in _rows())
+    z1, z2 = (z.requires_grad_() for z in golden_views())
     loss(z1, z2)
     loss(z2, z1)
     unit1, unit2 = (nn.functional.normalize(z.detach(), dim=1) for z in (z1, z2))
@@ -174,7 +168,7 @@ def test_swav_queue_holds_the_latest_first() -> None:
 
 @pytest.mark.parametrize("name", ["swav", "dino"])
 def test_frozen_prototypes_take_no_gradient(name: str) -> None:
-    z1, z2 = (z.requires_grad_() for z in _rows())
+    z1, z2 = (z.requires_grad_() for z in golden_views())
     for epoch, frozen in ((0, True), (1, False)):
         loss = _build(name, prototypes=5, frozen_epochs=1)
         loss(z1, z2, epoch=epoch).backward()
@@ -183,7 +177,7 @@ def test_frozen_prototypes_take_no_gradient(name: str) -> None:
 
 def test_dino_follows_its_prototypes_and_its_centre() -> None:
     loss = _build("dino", prototypes=5, momentum=0.9, centre_momentum=0.8)
-    z1, z2 = (z.requires_grad_() for z in _rows())
+    z1, z2 = (z.requires_grad_() for z in golden_views())
     first = loss.prototypes.detach().clone()
     with torch.no_grad():
         loss.prototypes.mul_(2)
@@ -243,7 +237,7 @@ def test_the_predictor_keeps_batch_norm_of_a_single_image_finite() -> None:
 
 
 def test_siglip_learns_its_scale_and_its_bias() -> None:
-    z1, z2 = _rows()
+    z1, z2 = golden_views()
     loss = _build("siglip")
     loss(z1, z2).backward()
     assert all(p.ndim == 0 and float(p.grad.abs()) > 0 for p in loss.parameters())  # scalars: no weight decay
@@ -251,7 +245,7 @@ def test_siglip_learns_its_scale_and_its_bias() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_network_that_is_not_finite_shows_in_the_loss(name: str) -> None:
-    """A diverged run is told by its loss: no exception, and no finite value."""
+    """A diverged run shows in its loss: no exception, and no finite value."""
     batch = Batch.draw(dim=D)
     batch.z1[3, 1] = torch.nan
     loss = _build(name)

@@ -14,14 +14,12 @@ from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, StepContext
+from tests.helpers.embeddings import golden_views
 from tests.oracles import comatch, simmatch, sscl_style
 from tests.oracles.fixmatch import probabilities
 from tests.oracles.loops import mean
 
-ROWS = torch.arange(6, dtype=torch.float64)[:, None]
-COLUMNS = torch.arange(4, dtype=torch.float64)
-Z1 = torch.sin(1 + 3 * ROWS + 7 * COLUMNS + 0.5 * ROWS * COLUMNS)
-Z2 = Z1 + 0.3 * torch.cos(2 + 5 * ROWS + 3 * COLUMNS)
+Z1, Z2 = golden_views()
 FULL, SEMI = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, -1, 2, -1])
 
 
@@ -103,8 +101,8 @@ def test_comatch_remembers_the_last_images_and_mean_guesses() -> None:
         for row, guess, label in zip(
             extras["projections"][0], simmatch.aligned(raw, means), batch.labels.tolist(), strict=True
         ):
-            told = [torch.tensor(float(c == label), dtype=torch.float64) for c in range(3)]
-            held = [*held, (row, told if label >= 0 else guess)][-10:]
+            one_hot = [torch.tensor(float(c == label), dtype=torch.float64) for c in range(3)]
+            held = [*held, (row, one_hot if label >= 0 else guess)][-10:]
 
 
 def test_simmatch_remembers_the_last_key_of_every_labelled_image() -> None:

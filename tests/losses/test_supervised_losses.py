@@ -8,20 +8,14 @@ from torch import Tensor
 
 from cl_semisup import losses
 from cl_semisup.losses.fedrcl import FedRCL
+from tests.helpers.embeddings import golden_views
 from tests.oracles import blcl, dscl
 
 FULL, SEMI = [0, 0, 1, 1, 2, 2], [0, 0, 1, -1, 2, -1]
 
 
-def views() -> tuple[Tensor, Tensor]:
-    """z1[i, d] = sin(1 + 3i + 7d + i d / 2) and z2 = z1 + 0.3 cos(2 + 5i + 3d), 6 images in 4 dimensions."""
-    i, d = torch.arange(6, dtype=torch.float64)[:, None], torch.arange(4, dtype=torch.float64)[None, :]
-    z1 = torch.sin(1 + 3 * i + 7 * d + i * d / 2)
-    return z1, z1 + 0.3 * torch.cos(2 + 5 * i + 3 * d)
-
-
 def value(name: str, labels: list[int] | None = None, **params: Any) -> float:
-    z1, z2 = views()
+    z1, z2 = golden_views()
     loss = built(name, **params)
     return float(loss(z1, z2, None if labels is None else torch.tensor(labels)))
 
@@ -34,13 +28,13 @@ def built(name: str, **params: Any) -> Any:
 def test_clop_on_axes() -> None:
     loss = built("clop", base="none")
     loss.prototypes = torch.eye(3, 4, dtype=torch.float64)
-    assert float(loss(*views(), torch.tensor(SEMI))) == pytest.approx(0.99137163, abs=1e-8)
+    assert float(loss(*golden_views(), torch.tensor(SEMI))) == pytest.approx(0.99137163, abs=1e-8)
 
 
 def test_etf_dot_regression_on_a_centred_basis() -> None:
     loss = built("etf_dot_regression")
     loss.prototypes = 1.5**0.5 * (torch.eye(3, 4, dtype=torch.float64) - torch.tensor([1.0, 1, 1, 0]) / 3)
-    z1, _ = views()
+    z1, _ = golden_views()
     assert float(loss(z1, z1, torch.tensor(FULL))) == pytest.approx(0.74747916, abs=1e-8)
 
 
@@ -57,7 +51,7 @@ def test_simo_ratio() -> None:
 
 def test_fedrcl_in_the_codes_form() -> None:
     """The code's batch has one view of an image, so its value is that of the first view's rows alone."""
-    z1, _ = views()
+    z1, _ = golden_views()
     labels = torch.tensor(FULL)
     cosine = torch.nn.functional.normalize(z1) @ torch.nn.functional.normalize(z1).T
     alike = labels[:, None] == labels
@@ -70,7 +64,7 @@ def test_fedrcl_in_the_codes_form() -> None:
 
 def test_coding_rate_of_one_view() -> None:
     """Both views equal: the rate of the doubled rows is that of one view."""
-    z1, _ = views()
+    z1, _ = golden_views()
     loss = built("anti_collapse", base="none", kind="pair", form="linear")
     assert float(loss(z1, z1)) == pytest.approx(-1.99645680, abs=1e-8)
 
@@ -83,14 +77,14 @@ def test_dscl_with_equal_shares_is_a_mean_and_without_classmates_is_nt_xent() ->
 
 
 def test_scl_relu_is_supcon_on_positive_embeddings() -> None:
-    z1, z2 = (view.abs() for view in views())
+    z1, z2 = (view.abs() for view in golden_views())
     labels = torch.tensor(SEMI)
     by_supcon = losses.build("supcon")(z1, z2, labels)
     assert float(built("scl_relu")(z1, z2, labels)) == pytest.approx(float(by_supcon), abs=1e-12)
 
 
 def test_unhinged_with_a_simplex_is_a_multiple_of_clops_pull() -> None:
-    z1, z2 = views()
+    z1, z2 = golden_views()
     unhinged, clop = built("unhinged"), built("clop", base="none", prototypes="simplex_etf")
     clop.prototypes = unhinged.prototypes
     labels = torch.tensor(SEMI)
@@ -102,7 +96,7 @@ def test_dscl_remembers_momentum_keys() -> None:
     loss, labels = built("dscl", queue=8), torch.tensor(SEMI)
     remembered: list[tuple[Tensor, int]] = []
     for step in range(3):
-        z1, z2 = (view.roll(step, dims=1) for view in views())
+        z1, z2 = (view.roll(step, dims=1) for view in golden_views())
         slow = (z1 + 1, z2 - 0.5)
         found = loss(z1, z2, labels, momentum_projections=slow)
         expected = dscl.oracle(list(z1), list(z2), SEMI, remembered=remembered[-8:], queue=8)
@@ -114,19 +108,19 @@ def test_dscl_remembers_nothing_without_a_gradient() -> None:
     loss = built("dscl", queue=8)
     before = {name: value.clone() for name, value in loss.state_dict().items()}
     with torch.no_grad():
-        loss(*views(), torch.tensor(FULL), momentum_projections=views())
+        loss(*golden_views(), torch.tensor(FULL), momentum_projections=golden_views())
     assert all(torch.equal(value, before[name]) for name, value in loss.state_dict().items())
 
 
 def test_dscl_takes_the_last_keys_of_a_batch_larger_than_its_queue() -> None:
-    loss, (z1, z2) = built("dscl", queue=4), views()
+    loss, (z1, z2) = built("dscl", queue=4), golden_views()
     loss(z1, z2, torch.tensor(SEMI), momentum_projections=(z1, z2))
     assert sorted(loss.key_labels.tolist()) == sorted(SEMI[-4:])
 
 
 def test_blcl_keeps_prototypes_and_learned_weights() -> None:
     """A second step, without class 2 and with weights that were learned."""
-    loss, (z1, z2) = built("blcl"), views()
+    loss, (z1, z2) = built("blcl"), golden_views()
     logits = (z1[:, :3], z2[:, :3])
     loss(z1, z2, torch.tensor(FULL), logits=logits)
     stored = {c: loss.prototypes[c].clone() for c in range(3)}
@@ -140,7 +134,7 @@ def test_blcl_keeps_prototypes_and_learned_weights() -> None:
 
 
 def test_pauc_finds_its_clusters_once_an_epoch() -> None:
-    loss, (z1, z2), index = built("pauc", clusters=2), views(), torch.arange(6)
+    loss, (z1, z2), index = built("pauc", clusters=2), golden_views(), torch.arange(6)
 
     def clusters(epoch: int, progress: float) -> list[int]:
         loss(z1, z2, index=index, epoch=epoch, progress=progress)
@@ -157,7 +151,7 @@ def test_pauc_finds_its_clusters_once_an_epoch() -> None:
 def test_pauc_groups_what_is_close() -> None:
     """Two tight bundles are the two clusters, each with its images."""
     bundles = torch.tensor([[1.0, 0, 0, 0], [0, 1, 0, 0]], dtype=torch.float64).repeat(3, 1)
-    z1, z2 = (bundles + 0.05 * view for view in views())
+    z1, z2 = (bundles + 0.05 * view for view in golden_views())
     loss = built("pauc", clusters=2, warmup=0.0, granularities=1)
     loss(z1, z2, index=torch.arange(6), epoch=0, progress=0.0)
     found = loss.clusterings[0].cluster.tolist()
@@ -169,7 +163,7 @@ def test_pauc_groups_what_is_close() -> None:
 def test_learned_parts_get_a_gradient() -> None:
     for name, params in (("clop", {"prototypes": "learned"}), ("anti_collapse", {}), ("blcl", {})):
         loss = built(name, **params)
-        loss(*views(), torch.tensor(FULL)).backward()
+        loss(*golden_views(), torch.tensor(FULL)).backward()
         learned = list(loss.parameters())
         assert learned
         assert all(p.grad is not None and float(p.grad.abs().max()) > 0 for p in learned)

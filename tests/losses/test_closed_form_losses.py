@@ -10,10 +10,9 @@ from cl_semisup import losses
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
 from cl_semisup.losses.lorac import nuclear_norm
+from tests.helpers.embeddings import golden_views
 
-IMAGE, AXIS = torch.arange(6, dtype=torch.float64)[:, None], torch.arange(4, dtype=torch.float64)[None, :]
-Z1 = torch.sin(1 + 3 * IMAGE + 7 * AXIS + 0.5 * IMAGE * AXIS)  # (6, 4)
-Z2 = Z1 + 0.3 * torch.cos(2 + 5 * IMAGE + 3 * AXIS)
+Z1, Z2 = golden_views()
 FULL, SEMI = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 0, 1, -1, 2, -1])
 
 GOLDEN = [
