@@ -1,4 +1,4 @@
-"""Kill a benchmark at random instants until it is done, and compare what it leaves with an undisturbed one's.
+"""Kills a benchmark at random times until it is done, and compares its results with those of an undisturbed run.
 
     python benchmarks/faults.py            200 faults in benchmarks of 60 runs, one after the other
     python benchmarks/faults.py --soak     40 faults in one benchmark of 1,002 runs
@@ -9,19 +9,16 @@
     preemption   SIGTERM to the command: it must save its states and leave by itself within 10 seconds with code 143
     interrupt    Ctrl-C, SIGINT to the whole group: the same with code 130
 
-After every fault each record that was finished must still be there byte for byte, and every record that is there must
-be whole. At the end all runs are done and well, with no litter. But for the soak, the records also equal those of an
-undisturbed benchmark but for what they cost and when they began, and with these two set alike the leaderboards and
-reports are equal byte for byte.
+After every fault, each finished record must exist unchanged, and every record file must be complete. At the end all
+runs have the status ok and no temporary files are left. Except in the soak, the records also equal those of an
+undisturbed benchmark, apart from costs and start times; with these set to the same values, the reports are equal byte
+for byte.
 
-Figures go to benchmarks/results/faults.json, and from there to faults.md.
+Results go to benchmarks/results/faults.json and faults.md.
 """
 
-import argparse
 import contextlib
-import json
 import os
-import platform
 import random
 import signal
 import subprocess
@@ -33,28 +30,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cl_semisup.results import records  # noqa: E402
+from benchmarks import _common
+from cl_semisup.results import records
 
 KINDS = ("worker", "parent", "everything", "preemption", "interrupt")
 SIGNALS = {"preemption": signal.SIGTERM, "interrupt": signal.SIGINT}
-TINY = ROOT / "tests" / "faults" / "tiny.yaml"
-GONE_SECONDS = 10.0  # what a command and its workers have to leave in
+TINY = _common.ROOT / "tests" / "faults" / "tiny.yaml"
+EXIT_SECONDS = 10.0  # within which a command and its workers must end
 COMPARED = "Differences from an undisturbed one, in records, curves and bytes of reports"
-RESULTS = ROOT / "benchmarks" / "results" / "faults.json"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """So many faults of each of KINDS, at most so many seconds apart, in benchmarks of 3 runs a repetition."""
+    """Numbers of faults of each of KINDS, at most `spread` seconds apart, in benchmarks of 3 runs a repetition."""
 
     faults: tuple[int, int, int, int, int]
     repetitions: int
     spread: float
 
-    def drawn(self, rng: random.Random) -> list[str]:
+    def shuffled_kinds(self, rng: random.Random) -> list[str]:
         """All faults in a random order."""
         kinds = [kind for kind, number in zip(KINDS, self.faults, strict=True) for _ in range(number)]
         rng.shuffle(kinds)
@@ -66,7 +62,7 @@ PLANS = {"kills": Plan((120, 20, 20, 20, 20), 20, 2.0), "soak": Plan((24, 4, 4, 
 
 @dataclass
 class Tally:
-    """What was done to a benchmark and what it cost: per kind of fault, how often, and how often all was well after."""
+    """Counts of a trial: for each kind of fault, how many were injected and after how many nothing was damaged."""
 
     injected: Counter[str] = field(default_factory=Counter)
     survived: Counter[str] = field(default_factory=Counter)
@@ -84,7 +80,7 @@ def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Pop
     with open(log, "ab") as output:
         return subprocess.Popen(
             [*words, "--checkpoint-seconds", "0.1"],
-            cwd=ROOT,
+            cwd=_common.ROOT,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -95,7 +91,7 @@ def start(suite: Path, results: Path, workers: int, log: Path) -> subprocess.Pop
 def disturb(
     suite: Path, results: Path, kinds: list[str], rng: random.Random, tally: Tally, plan: Plan, workers: int
 ) -> None:
-    """Run a suite to its end through faults, which are taken off the list as they happen."""
+    """Runs a suite to its end with faults; each injected fault is removed from the list."""
     log = results.with_suffix(".log")
     while True:
         tally.continued += any((results / "checkpoints").glob("*.pt"))
@@ -115,7 +111,7 @@ def disturb(
 
 
 def _moment(process: subprocess.Popen[bytes], results: Path, rng: random.Random, spread: float) -> bool:
-    """Wait for a random moment, every other time not before something was saved; False if the command ended first."""
+    """Waits a random time, in half of the cases after the next saved file; False if the command ended first."""
     if rng.random() < 0.5:
         before = _saved(results)
         while process.poll() is None and _saved(results) == before:
@@ -128,18 +124,18 @@ def _moment(process: subprocess.Popen[bytes], results: Path, rng: random.Random,
 
 
 def _saved(results: Path) -> set[tuple[Path, int]]:
-    """Every record and state, and when it was written."""
-    found = set()
+    """All records and checkpoints with the times of their last changes."""
+    saved = set()
     for path in [*(results / "records").rglob("*.json"), *(results / "checkpoints").glob("*.pt")]:
         with contextlib.suppress(FileNotFoundError):
-            found.add((path, path.stat().st_mtime_ns))
-    return found
+            saved.add((path, path.stat().st_mtime_ns))
+    return saved
 
 
 def _inject(
     kind: str, process: subprocess.Popen[bytes], results: Path, rng: random.Random, tally: Tally
 ) -> bool | None:
-    """One fault, and whether all was well after it; None if there was nothing to kill any more."""
+    """Injects one fault; returns whether nothing was damaged, or None if there was nothing left to kill."""
     workers = children(process.pid)
     before = finished(results)
     if kind == "worker":
@@ -161,7 +157,7 @@ def _inject(
         number = SIGNALS.get(kind)
         if code == 0 or (number and code == -number):
             return None  # the command had just ended, or was not yet one: Python itself was starting
-        gone = _gone(workers, began + GONE_SECONDS) and (number is None or code == 128 + number)
+        gone = _gone(workers, began + EXIT_SECONDS) and (number is None or code == 128 + number)
         if not gone:
             print(f"{kind}: left with code {code}; the end of its log:\n{_end(results)}", flush=True)
         tally.slowest_leave = max(tally.slowest_leave, time.monotonic() - began)
@@ -222,54 +218,62 @@ def _lives(pid: int) -> bool:
 
 
 def differences(undisturbed: Path, disturbed: Path) -> list[str]:
-    """What differs of two results folders, cost and time of day aside; their reports are made again and compared."""
-    found = []
-    one, other = ({p.relative_to(folder): p for p in records.every(folder)} for folder in (undisturbed, disturbed))
-    found += [f"{name}: in one folder only" for name in sorted(map(str, one.keys() ^ other.keys()))]
-    for name in sorted(one.keys() & other.keys()):
-        pair = [records.read(files[name]) for files in (one, other)]
-        for record, files in zip(pair, (one, other), strict=True):
+    """Differences between the records and curves of two results folders, apart from costs and start times."""
+    differing = []
+    undisturbed_files, disturbed_files = (
+        {p.relative_to(folder): p for p in records.every(folder)} for folder in (undisturbed, disturbed)
+    )
+    differing += [
+        f"{name}: in one folder only" for name in sorted(map(str, undisturbed_files.keys() ^ disturbed_files.keys()))
+    ]
+    for name in sorted(undisturbed_files.keys() & disturbed_files.keys()):
+        pair = [records.read(files[name]) for files in (undisturbed_files, disturbed_files)]
+        for record, files in zip(pair, (undisturbed_files, disturbed_files), strict=True):
             record["cost"], record["started_at"] = dict.fromkeys(record["cost"], 1.0), ""
             records.write_json(files[name], record)
-        found += [f"{name}: {key}" for key in pair[0].keys() | pair[1].keys() if pair[0].get(key) != pair[1].get(key)]
-        curves = [records.read_curves(files[name]) for files in (one, other)]
-        found += [f"{name}: curves" for _ in [0] if curves[0] != curves[1]]
-    return found
+        differing += [
+            f"{name}: {key}" for key in pair[0].keys() | pair[1].keys() if pair[0].get(key) != pair[1].get(key)
+        ]
+        curves = [records.read_curves(files[name]) for files in (undisturbed_files, disturbed_files)]
+        differing += [f"{name}: curves" for _ in [0] if curves[0] != curves[1]]
+    return differing
 
 
 def unequal_reports(suite: Path, undisturbed: Path, disturbed: Path) -> list[str]:
-    """The files of the suite's report that are not the same bytes, both made from records made alike."""
+    """Names of report files that differ; both reports are made from records with equal costs and times."""
     for folder in (undisturbed, disturbed):  # of one name in two places, since a report tells its command
-        words = [sys.executable, str(ROOT / "benchmark.py"), "report", str(suite), "--results", folder.name]
+        words = [*_common.COMMAND, "report", str(suite), "--results", folder.name]
         subprocess.run(words, cwd=folder.parent, check=True, capture_output=True)
     folders = [folder / suite.stem for folder in (undisturbed, disturbed)]
-    found = {path.name for folder in folders for path in folder.iterdir()}
-    names = {name for name in found if not name.startswith(".tmp-")}  # halves of killed reports: swept an hour later
+    all_names = {path.name for folder in folders for path in folder.iterdir()}
+    names = {name for name in all_names if not name.startswith(".tmp-")}  # of killed reports; removed after an hour
     same = [name for name in names if len({(folder / name).read_bytes() for folder in folders}) == 1]
     return sorted(names - set(same))
 
 
 def litter(results: Path) -> list[str]:
-    """What a finished benchmark must not leave behind: states, claims, halves of files."""
+    """Files that a finished benchmark must not leave behind: checkpoints, claims, temporary files."""
     kinds = ("checkpoints/*", "claims/*", "records/**/.tmp-*")
     return sorted(str(path.relative_to(results)) for kind in kinds for path in results.glob(kind))
 
 
 def unfinished(results: Path, runs: int) -> list[str]:
-    """What keeps a benchmark of so many runs from being complete and well."""
-    found = [records.read(path) for path in records.every(results)]
-    bad = [f"{record['id']}: {record['status']}: {record['reason']}" for record in found if record["status"] != "ok"]
-    return bad + ([f"{len(found)} records of {runs} runs"] if len(found) != runs else [])
+    """Problems of a benchmark that should have so many records, all ok."""
+    all_records = [records.read(path) for path in records.every(results)]
+    bad = [
+        f"{record['id']}: {record['status']}: {record['reason']}" for record in all_records if record["status"] != "ok"
+    ]
+    return bad + ([f"{len(all_records)} records of {runs} runs"] if len(all_records) != runs else [])
 
 
 def trial(plan: Plan, folder: Path, seed: int, workers: int = 2, compare: bool = True) -> tuple[Tally, list[str]]:
-    """Benchmarks, one after the other, until all faults have been injected; what came out wrong, or different."""
+    """Runs benchmarks one after the other until all faults have been injected; returns counts and problems."""
     rng, tally, wrong = random.Random(seed), Tally(), list[str]()
     suite, undisturbed, log = folder / "tiny.yaml", folder / "undisturbed" / "results", folder / "undisturbed" / "log"
     suite.write_text(TINY.read_text().replace("repetitions: 8", f"repetitions: {plan.repetitions}"))
     if compare and start(suite, undisturbed, workers, log).wait() != 0:
         raise AssertionError(log.read_text())
-    kinds = plan.drawn(rng)
+    kinds = plan.shuffled_kinds(rng)
     while kinds:
         tally.rounds += 1
         results = folder / f"round{tally.rounds}" / "results"
@@ -282,8 +286,8 @@ def trial(plan: Plan, folder: Path, seed: int, workers: int = 2, compare: bool =
     return tally, wrong
 
 
-def figures(plan: Plan, tally: Tally, wrong: list[str]) -> dict[str, Any]:
-    """What came of a trial, in plain data."""
+def summarize(plan: Plan, tally: Tally, wrong: list[str]) -> dict[str, Any]:
+    """The results of a trial as plain data."""
     return {
         "faults": {
             kind: {"injected": n, "survived": tally.survived[kind], "lost": n - tally.survived[kind]}
@@ -300,32 +304,27 @@ def figures(plan: Plan, tally: Tally, wrong: list[str]) -> dict[str, Any]:
     }
 
 
-def page(results: dict[str, dict[str, Any]]) -> str:
-    """The figures of every kind of trial as Markdown."""
-    lines = ["# Faults", ""]
-    for name, told in results.items():
-        lines += [
+def page(trials: dict[str, dict[str, Any]]) -> str:
+    """The results of all kinds of trials as Markdown."""
+    paragraphs = []
+    for name, trial in trials.items():
+        keys = ("injected", "survived", "lost")
+        rows = [(kind, *(trial["faults"][kind][key] for key in keys)) for kind in KINDS if kind in trial["faults"]]
+        rows.append(("all", *(sum(counts[key] for counts in trial["faults"].values()) for key in keys)))
+        paragraphs += [
             f"## {name.capitalize()}",
-            "",
-            f"`{told['command']}`: {told['minutes']} minutes on {told['machine']}.",
+            f"`{trial['command']}`: {trial['minutes']} minutes on {trial['machine']}.",
+            _common.table(("fault", *keys), rows),
+            f"Benchmarks of {trial['runs_each']:,} runs that ended complete: {trial['benchmarks']}. Finished records "
+            f"lost: {trial['records_lost']}; torn: {trial['records_torn']}. {trial['compared']}: "
+            f"{trial['differences']}. Starts that went on from saved states: {trial['starts_from_saved_states']}. "
+            f"Slowest leave: {trial['slowest_leave_seconds']} s.",
         ]
-        lines += ["", "| fault | injected | survived | lost |", "|---|---|---|---|"]
-        rows = [*told["faults"].items()]
-        rows += [("all", {key: sum(row[key] for _, row in rows) for key in ("injected", "survived", "lost")})]
-        lines += [f"| {kind} | {row['injected']} | {row['survived']} | {row['lost']} |" for kind, row in rows]
-        lines += [
-            "",
-            f"Benchmarks of {told['runs_each']:,} runs that ended complete: {told['benchmarks']}. Finished records "
-            f"lost: {told['records_lost']}; torn: {told['records_torn']}. {told['compared']}: {told['differences']}. "
-            f"Starts that went on from saved states: {told['starts_from_saved_states']}. Slowest leave: "
-            f"{told['slowest_leave_seconds']} s.",
-            "",
-        ]
-    return "\n".join(lines)
+    return _common.page("Faults", *paragraphs)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("--soak", action="store_true", help="one long benchmark instead of many short ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
@@ -334,18 +333,16 @@ def main() -> int:
     plan, began = PLANS[name], time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         tally, wrong = trial(plan, Path(folder), options.seed, options.workers, compare=not options.soak)
-    told = {
-        "command": " ".join(["python benchmarks/faults.py", *sys.argv[1:]]),
+    summary = {
+        "command": _common.command_line(),
         "minutes": round((time.monotonic() - began) / 60, 1),
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
-        **figures(plan, tally, wrong),
+        "machine": _common.machine(),
+        **summarize(plan, tally, wrong),
         "compared": "Runs not ok or not done, and litter" if options.soak else COMPARED,
     }
-    before = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else {}
-    results = dict(sorted((before | {name: told}).items()))
-    records.write_json(RESULTS, results)
-    records.write_text(RESULTS.with_suffix(".md"), page(results))
-    print(page({name: told}), *wrong[:20], sep="\n")
+    trials = dict(sorted((_common.load("faults") | {name: summary}).items()))
+    _common.save("faults", page(trials), trials)
+    print(page({name: summary}), *wrong[:20], sep="\n")
     return 1 if wrong or tally.lost or tally.torn or tally.survived != tally.injected else 0
 
 

@@ -1,16 +1,13 @@
-"""What the kernels in C do to training times and, by their rounding, to scores.
+"""The effect of the C kernels on training times and, through rounding, on scores.
 
     python benchmarks/kernels.py            2 cores, five minutes
 
-The same suite on digits twice, with the kernels and, as on a machine without a C compiler, without them. Runs are
-paired: the same images, first weights, views and labels. Small differences grow in training, so single scores move, as
-they do between two processors; what must not move is their mean.
+A suite on digits runs twice: with the kernels, and without them as on a machine without a C compiler. Runs are paired:
+they have the same images, initial weights, views and labels. Training amplifies rounding, so the scores of single runs
+differ, as between two processors; their mean must not.
 """
 
-import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,10 +17,9 @@ from typing import Any
 
 from scipy import stats
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
 SCORES = ("linear_top1", "linear_top1_labelled", "knn_top1")
 SUITE = """\
@@ -39,50 +35,43 @@ epochs: 8
 """
 
 
-def records(folder: str, compiler: str) -> dict[str, dict[str, Any]]:
-    """Of the trained runs, by their ids."""
-    file = Path(folder) / "kernels.yaml"
-    file.write_text(SUITE)
-    results = Path(folder) / (compiler or "with")
-    command = [sys.executable, str(ROOT / "benchmark.py"), str(file), "--results", str(results), "--device", "cpu"]
-    environment = os.environ | ({"CC": compiler} if compiler else {})
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
-    paths = [path for path in results.glob("records/*/*/*.json") if not path.name.endswith(".curves.json")]
-    found = {path.stem: json.loads(path.read_text()) for path in paths}
-    return {name: record for name, record in found.items() if record["run"]["epochs"]}
+def train(folder: Path, **environment: str) -> dict[str, dict[str, Any]]:
+    """The records of the suite's trained runs by their ids."""
+    _, records = _common.run_suite(SUITE, folder, "--device", "cpu", **environment)
+    return {record["id"]: record for record in records if record["run"]["epochs"]}
 
 
-def rows(ours: dict[str, dict[str, Any]], without: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:
-    assert ours.keys() == without.keys()
-    assert all(record["resolved"].get("native") for record in ours.values()), "there is no C compiler here"
+def rows(with_kernels: dict[str, dict[str, Any]], without: dict[str, dict[str, Any]]) -> Iterator[dict[str, str]]:
+    assert with_kernels.keys() == without.keys()
+    assert all(record["resolved"].get("native") for record in with_kernels.values()), "there is no C compiler here"
     assert not any("native" in record["resolved"] for record in without.values())
-    pairs = [(ours[name], without[name]) for name in sorted(ours)]
+    pairs = [(with_kernels[name], without[name]) for name in sorted(without)]
     for score in SCORES:
-        apart = [100 * (a["scores"][score] - b["scores"][score]) for a, b in pairs]
-        half = stats.t.ppf(0.975, len(apart) - 1) * stdev(apart) / math.sqrt(len(apart))
-        level = 100 * mean(b["scores"][score] for _, b in pairs)
+        differences = [100 * (a["scores"][score] - b["scores"][score]) for a, b in pairs]
+        half_width = stats.t.ppf(0.975, len(pairs) - 1) * stdev(differences) / math.sqrt(len(pairs))
+        mean_without = 100 * mean(b["scores"][score] for _, b in pairs)
         yield {
             "what": f"{score}, points",
-            "without": f"{level:.2f}",
-            "with - without": f"{mean(apart):+.2f} ± {half:.2f}",
-            "of a single run": f"{stdev(apart):.2f}",
+            "without": f"{mean_without:.2f}",
+            "with - without": f"{mean(differences):+.2f} ± {half_width:.2f}",
+            "of a single run": f"{stdev(differences):.2f}",
         }
     seconds = [[record["cost"]["train_seconds"] for record in pair] for pair in pairs]
-    faster = [b / a for a, b in seconds]
+    speedups = [b / a for a, b in seconds]
     yield {
         "what": "training, seconds",
         "without": f"{median(b for _, b in seconds):.2f}",
-        "with - without": f"{median(faster):.2f} times as fast",
-        "of a single run": f"{min(faster):.2f} to {max(faster):.2f} times",
+        "with - without": f"{median(speedups):.2f} times as fast",
+        "of a single run": f"{min(speedups):.2f} to {max(speedups):.2f} times",
     }
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        found = list(rows(records(folder, ""), records(folder, "no-compiler")))
+        compared = list(rows(train(Path(folder, "with")), train(Path(folder, "without"), CC="no-compiler")))
     about = "SimCLR and SupCon on digits, 60 repetitions each, paired: means with 95 % t-intervals, and the standard "
     about += "deviation of a pair's difference."
-    print(_record.write("kernels", about, found, ("torch", "numpy")))
+    print(_common.write("kernels", about, compared, ("torch", "numpy")))
 
 
 if __name__ == "__main__":
