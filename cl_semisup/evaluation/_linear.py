@@ -1,7 +1,7 @@
 """The tuned linear probe, fitted once however many probes ask for it."""
 
 from cl_semisup.evaluation import Features, FeatureSet
-from cl_semisup.measures.logistic import Tuned, tune
+from cl_semisup.measures.logistic import TunedProbe, tune
 from cl_semisup.seeds import seed
 
 VALIDATION = 0.2  # share of the training images held out by probes that have no setting for it
@@ -9,7 +9,7 @@ VALIDATION = 0.2  # share of the training images held out by probes that have no
 
 def tuned(
     embedded: Features, feature_set: FeatureSet, suffix: str, validation: float = VALIDATION, max_iterations: int = 1000
-) -> Tuned | None:
+) -> TunedProbe | None:
     """The probe on all labels (suffix "") or those the run could see ("_labelled"); None where there is no label."""
     key = ("linear", feature_set.prefix, suffix, validation, max_iterations)
     if key not in embedded.memo:
@@ -19,6 +19,6 @@ def tuned(
         embedded.memo[key] = None
         if len(y):
             embedded.memo[key] = tune(
-                x, y, embedded.classes, share=validation, name=name, max_iterations=max_iterations
+                x, y, embedded.classes, share=validation, seed=name, max_iterations=max_iterations
             )
     return embedded.memo[key]

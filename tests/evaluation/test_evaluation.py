@@ -290,7 +290,7 @@ def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
     own = replace(own, test_labels=torch.from_numpy(data.test_labels))
     assert found.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
     held_out = seed("validation", "digits", *about.names)
-    tuned = logistic.tune(x[known], y, 3, share=0.2, name=held_out)
+    tuned = logistic.tune(x[known], y, 3, share=0.2, seed=held_out)
     truth = torch.from_numpy(data.test_labels)
     assert found.scores["transfer_linear_top1"] == tuned.probe.accuracy(x[:30], truth) > 0.6
     assert found.diagnostics == {
@@ -524,7 +524,7 @@ def test_a_probe_that_did_not_converge_says_so() -> None:
 
 def test_the_penalty_is_chosen_on_held_out_images_and_the_probe_fitted_on_all() -> None:
     x, y = blobs(200, noise=6)
-    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=7)
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, seed=7)
     held = torch.from_numpy(logistic.hold_out(y.numpy(), 0.2, 7))
     scores = {
         s: SoftmaxRegression.fit(x[~held], y[~held], CLASSES, s).accuracy(x[held], y[held]) for s in logistic.STRENGTHS
@@ -717,7 +717,7 @@ def test_calibration_is_that_of_the_tuned_linear_probe_on_the_test_images() -> N
     about = embedded(train=100, test=200)
     found = measure("calibration", about).diagnostics
     x, y, truth = about.train, about.train_labels, about.test_labels.numpy()
-    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=seed("validation", *about.names))
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, seed=seed("validation", *about.names))
     p = tuned.probe.logits(about.test).softmax(dim=1).double().numpy()
     brier = np.mean([sum((p[i, c] - (c == truth[i])) ** 2 for c in range(CLASSES)) for i in range(len(p))])
     assert found["linear_ece"] == pytest.approx(oracles.calibration_error(p, truth, 15), abs=1e-6)
@@ -755,7 +755,7 @@ def test_top5_is_scikit_learns(name: str) -> None:
     (x, y), (xt, yt) = blobs(400, classes=20, noise=4), blobs(300, classes=20, noise=4, seed=1)
     about = replace(embedded(train=400, test=300), train=x, test=xt, train_labels=y, test_labels=yt, classes=20)
     if name == "per_class":
-        tuned = logistic.tune(x, y, 20, share=0.2, name=seed("validation", *about.names))
+        tuned = logistic.tune(x, y, 20, share=0.2, seed=seed("validation", *about.names))
         logits = tuned.probe.logits(xt)
         found = measure(name, about).scores["linear_top5"]
     else:

@@ -1,4 +1,4 @@
-"""Shapes of clouds: against loops in float64, closed-form cases and published golden values."""
+"""Geometry of embeddings: against loops in float64, closed-form cases and published golden values."""
 
 import math
 
@@ -14,12 +14,12 @@ from tests.helpers import metrics as oracles
 CASES = [(7, 3), (12, 5), (40, 6), (6, 9), (2, 4)]  # (N, D), also fewer rows than dimensions
 
 
-def cloud(count: int, dim: int, seed: int = 0) -> torch.Tensor:
+def gaussian(count: int, dim: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, dim, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 def sphere(count: int, dim: int, seed: int = 0) -> torch.Tensor:
-    return F.normalize(cloud(count, dim, seed), dim=1)
+    return F.normalize(gaussian(count, dim, seed), dim=1)
 
 
 def simplex(classes: int, dim: int) -> torch.Tensor:
@@ -37,8 +37,8 @@ def golden() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("count", "dim"), CASES)
-def test_every_measure_of_a_cloud_is_what_a_loop_computes(count: int, dim: int) -> None:
-    z, u, v = cloud(count, dim), sphere(count, dim), sphere(count, dim, 1)
+def test_every_measure_of_embeddings_is_what_a_loop_computes(count: int, dim: int) -> None:
+    z, u, v = gaussian(count, dim), sphere(count, dim), sphere(count, dim, 1)
     assert float(geometry.effective_rank(z)) == pytest.approx(oracles.effective_rank(z.numpy()), abs=1e-6)
     centred = geometry.effective_rank(z, centred=True)
     assert float(centred) == pytest.approx(oracles.effective_rank(z.numpy(), centred=True), abs=1e-5)
@@ -53,7 +53,7 @@ def test_wasserstein_uniformity_is_the_area_between_distribution_functions(dim: 
     assert geometry.wasserstein_uniformity(u) == pytest.approx(oracles.wasserstein_uniformity(u.numpy()), abs=2e-3)
 
 
-def test_golden_values_of_clouds() -> None:
+def test_golden_values_of_embeddings() -> None:
     z1, z2 = golden()
     u, v = F.normalize(z1, dim=1), F.normalize(z2, dim=1)
     assert float(geometry.alignment(u, v)) == pytest.approx(0.07805289, abs=1e-7)
@@ -81,7 +81,7 @@ def test_golden_values_of_classes() -> None:
 @pytest.mark.parametrize("sizes", [(4, 4, 4), (2, 7, 3, 5)])
 def test_every_measure_of_classes_is_what_a_loop_computes(sizes: tuple[int, ...]) -> None:
     y = torch.cat([torch.full((size,), label) for label, size in enumerate(sizes)])
-    x = cloud(len(y), 8) + 2 * cloud(len(sizes), 8, 1)[y]
+    x = gaussian(len(y), 8) + 2 * gaussian(len(sizes), 8, 1)[y]
     clusters, rows, labels = _classes.Clusters.of(x, y), x.numpy(), y.numpy()
     assert clusters.nc1() == pytest.approx(oracles.nc1(rows, labels))
     assert clusters.nc2() == pytest.approx(oracles.nc2(rows, labels))
@@ -130,7 +130,7 @@ def test_ten_orthonormal_classes_are_far_from_uniform(dim: int, distance: float)
 
 
 def test_rank_counts_directions_whatever_their_length_and_turn() -> None:
-    turn = torch.linalg.qr(cloud(20, 20))[0]
+    turn = torch.linalg.qr(gaussian(20, 20))[0]
     z = torch.cat([torch.eye(5, dtype=torch.float64), torch.zeros(5, 15, dtype=torch.float64)], dim=1) @ turn
     assert float(geometry.effective_rank(z)) == pytest.approx(5)
     assert float(geometry.effective_rank(7 * z)) == pytest.approx(5)
@@ -140,7 +140,7 @@ def test_rank_counts_directions_whatever_their_length_and_turn() -> None:
 
 def test_rankme_counts_every_empty_direction_a_little() -> None:
     """A line in 400 dimensions: one share of 1 + e and 399 of e = 1e-7."""
-    line = cloud(400, 1) @ cloud(1, 400, 1)
+    line = gaussian(400, 1) @ gaussian(1, 400, 1)
     expected = math.exp(-(1 + 1e-7) * math.log(1 + 1e-7) - 399 * 1e-7 * math.log(1e-7))
     assert expected > 1.0006
     assert float(geometry.rankme(line)) == pytest.approx(expected, abs=1e-6)
@@ -148,7 +148,7 @@ def test_rankme_counts_every_empty_direction_a_little() -> None:
 
 def test_alpha_req_finds_the_exponent_of_a_power_law() -> None:
     for alpha in (0.5, 1.0, 2.0):
-        left = torch.linalg.qr(cloud(400, 150) - cloud(400, 150).mean(dim=0))[0]
+        left = torch.linalg.qr(gaussian(400, 150) - gaussian(400, 150).mean(dim=0))[0]
         z = left * torch.arange(1, 151, dtype=torch.float64) ** (-alpha / 2)
         z = z - z.mean(dim=0)
         found, fit = geometry.alpha_req(z)
@@ -160,39 +160,39 @@ def test_alpha_req_finds_the_exponent_of_a_power_law() -> None:
 @pytest.mark.parametrize(("count", "dim"), [(300, 60), (50, 300), (400, 150)])
 def test_alpha_req_weighs_the_first_ranks_most(count: int, dim: int) -> None:
     """Where no power law holds, only the weighted fit over the same ranks gives the same slope."""
-    z = cloud(count, dim)
+    z = gaussian(count, dim)
     assert geometry.alpha_req(z)[0] == pytest.approx(oracles.alpha_req(z.numpy(), count - 1))
 
 
 def test_alpha_req_needs_six_directions() -> None:
-    assert all(math.isnan(value) for value in geometry.alpha_req(cloud(50, 5)))
+    assert all(math.isnan(value) for value in geometry.alpha_req(gaussian(50, 5)))
     assert all(math.isnan(value) for value in geometry.alpha_req(torch.ones(50, 20)))
 
 
 def test_lidar_is_the_rank_of_the_generalised_eigenvalues() -> None:
-    views = cloud(30, 6)[None] + 0.3 * cloud(5 * 30, 6, 1).view(5, 30, 6)
+    views = gaussian(30, 6)[None] + 0.3 * gaussian(5 * 30, 6, 1).view(5, 30, 6)
     assert float(geometry.lidar(views)) == pytest.approx(oracles.lidar(views.numpy(), 1e-4))
 
 
 def test_lidar_ignores_directions_in_which_images_do_not_differ() -> None:
-    images = F.pad(cloud(200, 3), (0, 5))  # images differ in 3 of 8 directions, views in all
-    views = images + 0.1 * cloud(10 * 200, 8, 1).view(10, 200, 8)
+    images = F.pad(gaussian(200, 3), (0, 5))  # images differ in 3 of 8 directions, views in all
+    views = images + 0.1 * gaussian(10 * 200, 8, 1).view(10, 200, 8)
     assert float(geometry.lidar(views)) == pytest.approx(3, abs=0.4)
     assert float(geometry.lidar(views[:, :, :3])) == pytest.approx(3, abs=0.05)
 
 
 def test_cka_sees_the_same_shape_turned_and_scaled_and_tells_others_apart() -> None:
-    x = cloud(300, 6)
-    turn = torch.linalg.qr(cloud(6, 6, 1))[0]
+    x = gaussian(300, 6)
+    turn = torch.linalg.qr(gaussian(6, 6, 1))[0]
     assert geometry.cka(x, 3 * x @ turn + 5) == pytest.approx(1)
     assert geometry.cka(x, 3 * x @ turn + 5, unbiased=True) == pytest.approx(1)
-    other = cloud(300, 6, 2)
+    other = gaussian(300, 6, 2)
     assert abs(geometry.cka(x, other, unbiased=True)) < 0.02 < geometry.cka(x, other) + 0.02
     assert math.isnan(geometry.cka(x, torch.ones(300, 2)))
 
 
 def test_unbiased_cka_is_the_u_statistic() -> None:
-    x, y = cloud(7, 3), cloud(7, 4, 1)
+    x, y = gaussian(7, 3), gaussian(7, 4, 1)
     k, m = (x @ x.T).numpy(), (y @ y.T).numpy()
     hsic = oracles.hsic_unbiased
     expected = hsic(k, m) / math.sqrt(hsic(k, k) * hsic(m, m))
@@ -200,7 +200,7 @@ def test_unbiased_cka_is_the_u_statistic() -> None:
 
 
 def test_wide_features_look_alike_to_cka_unless_it_is_unbiased() -> None:
-    x, y = cloud(20, 500), cloud(20, 500, 1)
+    x, y = gaussian(20, 500), gaussian(20, 500, 1)
     assert geometry.cka(x, y) > 0.9
     assert abs(geometry.cka(x, y, unbiased=True)) < 0.3
 
@@ -249,12 +249,12 @@ def test_pairs_in_chunks_are_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     u = sphere(50, 4)
     whole = float(geometry.uniformity(u))
     for rows in (1, 7, 49, 50):
-        monkeypatch.setattr(geometry, "ROWS", rows)
+        monkeypatch.setattr(geometry, "CHUNK_ROWS", rows)
         assert float(geometry.uniformity(u)) == pytest.approx(whole)
 
 
 def test_float32_gives_the_same_numbers() -> None:
-    z, u = cloud(300, 20), sphere(300, 20)
+    z, u = gaussian(300, 20), sphere(300, 20)
     assert float(geometry.effective_rank(z.float())) == pytest.approx(float(geometry.effective_rank(z)), rel=1e-4)
     assert float(geometry.uniformity(u.float())) == pytest.approx(float(geometry.uniformity(u)), rel=1e-4)
     assert geometry.wasserstein_uniformity(u.float()) == pytest.approx(geometry.wasserstein_uniformity(u), abs=1e-6)
