@@ -52,6 +52,9 @@ class Batch:
     def rows(self, order: Tensor) -> "Batch":
         return Batch(self.z1[order], self.z2[order], None if self.labels is None else self.labels[order])
 
+    def to(self, dtype: torch.dtype) -> "Batch":
+        return Batch(self.z1.to(dtype), self.z2.to(dtype), self.labels)
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -146,7 +149,7 @@ def documented(subject: Subject) -> None:
 def scalar(subject: Subject) -> None:
     """The value is one finite number of the input's kind."""
     for dtype in (torch.float32, torch.float64):
-        value = subject.value(_cast(Batch.draw(), dtype))
+        value = subject.value(Batch.draw().to(dtype))
         if value.shape != () or value.dtype != dtype:
             raise Broken(f"for {dtype} input the value is {value.dtype} of shape {tuple(value.shape)}.")
         _finite(value, "value")
@@ -195,9 +198,9 @@ def view_swap(subject: Subject) -> None:
 def rotation(subject: Subject) -> None:
     """Turning all embeddings together does not matter."""
     batch = Batch.draw()
-    generator = torch.Generator().manual_seed(3)
-    rotation = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator, dtype=torch.float64)).Q
-    _equal(subject.value(batch), subject.value(Batch(batch.z1 @ rotation, batch.z2 @ rotation, batch.labels)), "turned")
+    matrix = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    q = torch.linalg.qr(matrix).Q
+    _equal(subject.value(batch), subject.value(Batch(batch.z1 @ q, batch.z2 @ q, batch.labels)), "turned")
 
 
 @clause
@@ -228,7 +231,7 @@ def small_temperature(subject: Subject) -> None:
     """A temperature of 0.005 stays finite in float32."""
     if "temperature" in grid.annotations(plugins.load("losses", subject.name)):
         changed = Subject(subject.name, {**subject.params, "temperature": 0.005}, subject.dim, subject.classes)
-        _all_finite(changed, _cast(Batch.draw(), torch.float32), "temperature 0.005")
+        _all_finite(changed, Batch.draw().to(torch.float32), "temperature 0.005")
 
 
 @clause
@@ -236,7 +239,7 @@ def half_precision(subject: Subject) -> None:
     """Under bfloat16 and float16 autocast, with projections in half precision, value and gradient are finite."""
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
-            _all_finite(subject, _cast(Batch.draw(), torch.float32), f"autocast {dtype}")
+            _all_finite(subject, Batch.draw().to(torch.float32), f"autocast {dtype}")
 
 
 @clause
@@ -301,10 +304,6 @@ def _degenerate_batches() -> Iterator[tuple[str, Batch]]:
     yield "all rows equal", Batch(row, row.clone(), batch.labels)
     yield "views equal", Batch(batch.z1, batch.z1.clone(), batch.labels)
     yield "all rows zero", Batch(torch.zeros_like(row), torch.zeros_like(row), batch.labels)
-
-
-def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
-    return Batch(batch.z1.to(dtype), batch.z2.to(dtype), batch.labels)
 
 
 def _all_finite(subject: Subject, batch: Batch, what: str) -> None:

@@ -58,10 +58,7 @@ def gate(request: pytest.FixtureRequest) -> "Gate":
 class Gate:
     """Compares the losses of one test with the references of its project.
 
-    Args:
-        path: the file of references
-        test: the test's id, its key in the file
-        reason: why new references are made; None compares with the stored ones
+    `path` is the file of references, `test` the test's id in it. With a `reason`, new references replace the old ones.
     """
 
     def __init__(self, path: Path, test: str, reason: str | None):
@@ -75,15 +72,13 @@ class Gate:
             return copy.deepcopy(loss)  # every measurement begins with the same state of the loss
 
         key = f"{self.test} {name}".strip()
-        values, descent = function.measure(build, classes), trajectory.embedding_descent(build, classes)
+        values = function.measure(build, classes)
         if self.reason is None:
-            self._check(key, values, descent.steps)
+            self._check(key, values, trajectory.embedding_descent(build, classes))
         else:
-            rate = trajectory.DESCENT_RATE * (1 + trajectory.PERTURBATION)
-            perturbed = trajectory.embedding_descent(build, classes, rate)
-            self._write(key, values, trajectory.predictable_steps(descent, perturbed).steps)
+            self._write(key, values, trajectory.predictable_descent(build, classes))
 
-    def _check(self, key: str, values: Any, steps: Any) -> None:
+    def _check(self, key: str, values: Any, descent: Any) -> None:
         from cl_semisup.gate import ci, function, trajectory
         from cl_semisup.gate.gate_check import CHANGED
         from cl_semisup.gate.trajectory import FREE_EMBEDDINGS, Trajectory
@@ -92,7 +87,7 @@ class Gate:
         if stored is None:
             _fail(f'{self.path}: has no reference of {key!r}. Make one: pytest --cl-gate-update "first"')
         checks = function.compare(key, stored["function"], values)
-        checks.append(trajectory.compare(key, FREE_EMBEDDINGS, Trajectory(stored["free"]), Trajectory(steps)))
+        checks.append(trajectory.compare(key, FREE_EMBEDDINGS, Trajectory(stored["free"]), descent))
         if changed := [f"  {check.tier}: {ci.describe(check)}" for check in checks if check.status == CHANGED]:
             lines = "\n".join(changed)
             _fail(f'the loss has changed:\n{lines}\nIf that is meant: pytest --cl-gate-update "why"')
@@ -109,13 +104,13 @@ class Gate:
             pass  # reported below
         return _fail(f"{self.path}: must be a file of references of schema {SCHEMA}. Delete it and make it anew.")
 
-    def _write(self, key: str, values: Any, steps: Any) -> None:
+    def _write(self, key: str, values: Any, descent: Any) -> None:
         from cl_semisup.gate import reference
 
         losses = self._read()
         entry = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": self.reason}
         history = [*losses.get(key, {}).get("history", []), entry]
-        losses[key] = {"history": history, "function": values, "free": steps}
+        losses[key] = {"history": history, "function": values, "free": descent.steps}
         reference.write_rows(self.path, {"schema": SCHEMA, "losses": losses})
 
 

@@ -10,7 +10,7 @@ from cl_semisup.gate.outcome import Execute
 from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.reference import Measurements, Reference, provenance
 from cl_semisup.gate.result import GateResult
-from cl_semisup.gate.trajectory import DESCENT_RATE, FREE_EMBEDDINGS, PERTURBATION, FirstSteps, Trajectory
+from cl_semisup.gate.trajectory import FREE_EMBEDDINGS, PERTURBATION, FirstSteps, Trajectory
 from cl_semisup.results import protocol
 
 ShowTier = Callable[[str], None]
@@ -19,17 +19,13 @@ ShowTier = Callable[[str], None]
 def measure(plan: Plan, execute: Execute, tiers: Sequence[str] = TIERS, show_tier: ShowTier = print) -> Measurements:
     """The measurements of a new reference; trajectories are cut to their predictable steps."""
     measurements = Measurements()
-    if "function" in tiers:
-        show_tier("function")
-        measurements.function = _values(plan)
-    if "trajectory" in tiers:
-        show_tier("trajectory")
-        measurements.embedding_descent = _descents(plan, perturb=True)
-        measurements.trajectory = _trajectories(plan, perturb=True)
-    if "outcome" in tiers:
-        show_tier("outcome")
-        repetitions = max(len(runs) for cells in plan.cells.values() for runs in cells.values())
-        measurements.outcome = outcome.measure(plan.cells, execute, 0, repetitions)
+    for tier in tiers:
+        show_tier(tier)
+        if tier == "outcome":
+            repetitions = max(len(runs) for cells in plan.cells.values() for runs in cells.values())
+            measurements.outcome = outcome.measure(plan.cells, execute, 0, repetitions)
+        else:
+            _measure_exact(plan, tier, measurements, perturb=True)
     return measurements
 
 
@@ -42,12 +38,10 @@ def run_checks(
     for tier in [tier for tier in TIERS if tier in tiers]:
         show_tier(tier)
         began = time.perf_counter()
-        if tier == "function":
-            current.function = _values(plan)
-            checks += [check for loss in plan.cells for check in _compare_function(loss, stored, current)]
-        elif tier == "trajectory":
-            current.embedding_descent, current.trajectory = _descents(plan), _trajectories(plan)
-            checks += [check for loss in plan.cells for check in _compare_trajectories(loss, stored, current)]
+        if tier != "outcome":
+            _measure_exact(plan, tier, current)
+            compare = _compare_function if tier == "function" else _compare_trajectories
+            checks += [check for loss in plan.cells for check in compare(loss, stored, current)]
         elif stored.outcome:
             outcome_checks, current.outcome = outcome.run_checks(plan.cells, stored.outcome, execute)
             checks += outcome_checks + [_new("outcome", loss) for loss in plan.cells if loss not in stored.outcome]
@@ -57,21 +51,17 @@ def run_checks(
     return GateResult(plan.suite.file, tuple(checks), description, version_changes, loss_file_changed, seconds), current
 
 
-def _values(plan: Plan) -> dict[str, function.Values]:
-    return {loss: function.measure(plan.build_loss(loss)) for loss in plan.cells}
+def _measure_exact(plan: Plan, tier: str, measurements: Measurements, perturb: bool = False) -> None:
+    """Adds the measurements of an exact tier; with `perturb` trajectories are cut to their predictable steps."""
+    if tier == "function":
+        measurements.function = {loss: function.measure(plan.build_loss(loss)) for loss in plan.cells}
+    else:
+        descend = trajectory.predictable_descent if perturb else trajectory.embedding_descent
+        measurements.embedding_descent = {loss: descend(plan.build_loss(loss)) for loss in plan.cells}
+        measurements.trajectory = _trajectories(plan, perturb)
 
 
-def _descents(plan: Plan, perturb: bool = False) -> dict[str, Trajectory]:
-    descents = {}
-    for loss in plan.cells:
-        descents[loss] = trajectory.embedding_descent(plan.build_loss(loss))
-        if perturb:
-            perturbed = trajectory.embedding_descent(plan.build_loss(loss), rate=DESCENT_RATE * (1 + PERTURBATION))
-            descents[loss] = trajectory.predictable_steps(descents[loss], perturbed)
-    return descents
-
-
-def _trajectories(plan: Plan, perturb: bool = False) -> dict[str, dict[str, Trajectory]]:
+def _trajectories(plan: Plan, perturb: bool) -> dict[str, dict[str, Trajectory]]:
     """Of the first repetition of every cell."""
     train = FirstSteps(plan.suite.data_dir)
     trajectories: dict[str, dict[str, Trajectory]] = {}

@@ -4,8 +4,10 @@ import json
 import os
 import sys
 from argparse import Namespace
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +16,7 @@ from cl_semisup.execution.machine import default_workers
 from cl_semisup.gate import check, ci, collapse, execute, history, page, plan, reference
 from cl_semisup.gate.gate_check import TIERS
 from cl_semisup.gate.outcome import Execute
+from cl_semisup.gate.result import GateResult
 from cl_semisup.results import records
 
 
@@ -36,12 +39,7 @@ def run(options: Namespace) -> int:
     execute_runs = _execute(options, gate_plan)
     result, current = check.run_checks(gate_plan, stored, execute_runs, options.tiers or TIERS, _show_tier)
     print(result.text())
-    if options.json:
-        records.write_text(options.json, json.dumps(result.as_dict(), indent=1, allow_nan=False) + "\n")
-    if options.junit:
-        records.write_text(options.junit, ci.junit(result))
-    if options.html:
-        records.write_text(options.html, page.of_result(result, stored.measurements, current))
+    _write_files(options, result, result.as_dict(), lambda: page.of_result(result, stored.measurements, current))
     if os.environ.get("GITHUB_ACTIONS") == "true" and (annotations := ci.annotations(result)):
         print(annotations)
     return result.exit_code
@@ -55,14 +53,18 @@ def _run_collapse(options: Namespace) -> int:
         raise InputError(f"{options.suite}: {rule}. Got {wrong[0]}. Leave it out.")
     result = collapse.run(collapse.read(options.suite))
     print(result.text())
+    data = {"schema": 1, "claims": [asdict(assertion) for assertion in result.assertions]}
+    _write_files(options, result.gate_result(), data, result.html)
+    return result.gate_result().exit_code
+
+
+def _write_files(options: Namespace, result: GateResult, data: dict[str, Any], html: Callable[[], str]) -> None:
     if options.json:
-        data = {"schema": 1, "claims": [asdict(assertion) for assertion in result.assertions]}
         records.write_text(options.json, json.dumps(data, indent=1, allow_nan=False) + "\n")
     if options.junit:
-        records.write_text(options.junit, ci.junit(result.gate_result()))
+        records.write_text(options.junit, ci.junit(result))
     if options.html:
-        records.write_text(options.html, result.html())
-    return result.gate_result().exit_code
+        records.write_text(options.html, html())
 
 
 def _update(gate_plan: plan.Plan, path: Path, options: Namespace) -> int:

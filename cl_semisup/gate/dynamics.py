@@ -158,9 +158,6 @@ def _tangent_part(gradient: Tensor, z: Tensor) -> Tensor:
 UPDATES: dict[str, Update] = {"repulsion": _repulsion, "gradient": _gradient, "tangent": _tangent, "free": _free}
 
 
-# minimisers ---------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Minimiser:
     """Free embeddings that minimise a loss: mean cosine of an image's views; mean and range of images' cosines."""
@@ -189,9 +186,6 @@ def minimise(named_loss: dict[str, dict[str, Any]], images: int, dim: int, steps
     u, v = z.detach()
     others = (u @ u.T)[~torch.eye(images, dtype=torch.bool)]
     return Minimiser(float((u * v).sum(dim=1).mean()), float(others.mean()), float(others.max() - others.min()))
-
-
-# stationary points --------------------------------------------------------------------------------------------------
 
 
 def stationary_gradient_norm(signs: Literal["equal", "antipodal"], images: int = 32, dim: int = 8) -> float:

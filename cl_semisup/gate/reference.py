@@ -12,7 +12,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,8 +31,7 @@ from cl_semisup.gate.trajectory import Trajectory
 from cl_semisup.results import protocol, records
 
 SCHEMA = 1
-RENAMED_KEYS = {"suite_hash": "asked", "provenance": "made", "plugin_versions": "plugins"}  # field -> key
-KEYS = {"suite": "suite", **RENAMED_KEYS, "history": "history"}
+KEYS = ("suite", "asked", "made", "plugins", "history")  # of the first fields of a Reference, in their order
 RECIPE = 1  # to be raised when fixed inputs, number of steps or stored quantities change: older references are invalid
 HOW_TO_MAKE = 'Make one with --update --reason "..."'
 ROW = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
@@ -115,17 +114,11 @@ def write(path: Path, reference: Reference) -> None:
     stored = {
         "schema": SCHEMA,
         "recipe": RECIPE,
-        **{key: getattr(reference, name) for name, key in KEYS.items()},
+        **dict(zip(KEYS, vars(reference).values(), strict=False)),
         "function": measurements.function,
         "free": {loss: descent.steps for loss, descent in measurements.embedding_descent.items()},
-        "trajectory": {
-            loss: {cell: {"steps": t.steps, "end": t.end} for cell, t in trajectories.items()}
-            for loss, trajectories in measurements.trajectory.items()
-        },
-        "outcome": {
-            loss: {cell: _to_columns(runs) for cell, runs in cells.items()}
-            for loss, cells in measurements.outcome.items()
-        },
+        "trajectory": _map_cells(measurements.trajectory, vars),
+        "outcome": _map_cells(measurements.outcome, _to_columns),
     }
     write_rows(path, stored)
 
@@ -151,16 +144,11 @@ def read(path: Path) -> Reference:
         measurements = Measurements(
             stored["function"],
             {loss: Trajectory(steps) for loss, steps in stored["free"].items()},
-            {
-                loss: {cell: Trajectory(t["steps"], t["end"]) for cell, t in trajectories.items()}
-                for loss, trajectories in stored["trajectory"].items()
-            },
-            {
-                loss: {cell: _from_columns(columns) for cell, columns in cells.items()}
-                for loss, cells in stored["outcome"].items()
-            },
+            _map_cells(stored["trajectory"], lambda t: Trajectory(t["steps"], t["end"])),
+            _map_cells(stored["outcome"], _from_columns),
         )
-        return Reference(**{name: stored[key] for name, key in KEYS.items()}, measurements=measurements)
+        suite, suite_hash, made, versions, entries = (stored[key] for key in KEYS)
+        return Reference(suite, suite_hash, made, versions, entries, measurements)
     except (KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{path}: must be a reference: {error!r} is missing or wrong. {HOW_TO_MAKE}") from None
 
@@ -186,6 +174,11 @@ def read_for(plan: Plan, path: Path) -> Reference:
         rule = f"must be of protocol {protocol.VERSION}"
         raise ResultsError(f"{path}: {rule}. Got {made.get('protocol')}. {HOW_TO_MAKE}")
     return reference
+
+
+def _map_cells(losses: Mapping[str, Mapping[str, Any]], function: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
+    """Applies a function to the value of every cell of every loss."""
+    return {loss: {cell: function(value) for cell, value in cells.items()} for loss, cells in losses.items()}
 
 
 def _to_columns(runs: list[RunSummary]) -> dict[str, Any]:

@@ -50,9 +50,6 @@ class Trajectory:
     end: dict[str, Any] = field(default_factory=dict)
 
 
-# free embeddings ----------------------------------------------------------------------------------------------------
-
-
 def embedding_descent(build: BuildLoss, classes: int = function.CLASSES, rate: float = DESCENT_RATE) -> Trajectory:
     """Gradient descent on (24, 16) embeddings of two views, a third of them unlabelled."""
     random = np.random.RandomState(8)
@@ -78,7 +75,10 @@ def embedding_descent(build: BuildLoss, classes: int = function.CLASSES, rate: f
     return Trajectory(rows)
 
 
-# the suite's runs ---------------------------------------------------------------------------------------------------
+def predictable_descent(build: BuildLoss, classes: int = function.CLASSES) -> Trajectory:
+    """The same, cut to its predictable steps."""
+    perturbed = embedding_descent(build, classes, DESCENT_RATE * (1 + PERTURBATION))
+    return predictable_steps(embedding_descent(build, classes), perturbed)
 
 
 class FirstSteps:
@@ -132,9 +132,6 @@ def _first_images(data: Data, batch_size: int) -> Data:
 
 def _row(*values: float | None) -> Row:
     return [round_for_storage(value) for value in values]
-
-
-# comparison ---------------------------------------------------------------------------------------------------------
 
 
 def predictable_steps(trajectory: Trajectory, perturbed: Trajectory) -> Trajectory:

@@ -1,4 +1,4 @@
-"""Every loss found is held to its contract and to its oracle; a loss without an oracle fails here."""
+"""Every loss keeps its contract and equals its oracle; a loss without an oracle fails here."""
 
 import importlib
 import inspect
@@ -28,12 +28,12 @@ def test_every_loss_has_an_oracle() -> None:
 
 
 def _cases() -> list[Any]:
-    found = []
+    cases = []
     for name in NAMES:
         if (ORACLES / f"{name}.py").exists():
             for case in importlib.import_module(f"tests.oracles.{name}").CASES:
-                found.append(pytest.param(name, case, id=f"{name}-{json.dumps(case)}"))
-    return found
+                cases.append(pytest.param(name, case, id=f"{name}-{json.dumps(case)}"))
+    return cases
 
 
 @pytest.mark.parametrize("known", ["some", "all", "none"])

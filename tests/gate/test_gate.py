@@ -1,4 +1,4 @@
-"""The gate: what is planted is found in its tier, what is unchanged passes, and every way out says what to do."""
+"""The gate finds planted faults in the right tier, passes unchanged code, and says what to do in every error."""
 
 import argparse
 import importlib.util
@@ -30,7 +30,7 @@ pytest_plugins = ["pytester"]
 
 
 def _power() -> ModuleType:
-    """The benchmark, which holds the planted faults."""
+    """The benchmark script, which defines the planted faults."""
     spec = importlib.util.spec_from_file_location("gate_power", ROOT / "benchmarks" / "gate_power.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

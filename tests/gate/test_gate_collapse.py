@@ -1,4 +1,4 @@
-"""The collapse experiment: its numbers, its claims, and that the claims can fail."""
+"""The collapse experiment: its numbers and its assertions, which can fail."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_a_collapse_leaves_one_point_or_one_line_and_says_which() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gradient", "free"])
-def test_the_honest_gradient_keeps_its_rank_at_twice_that_rate(kind: str) -> None:
+def test_the_full_gradient_keeps_its_rank_at_twice_that_rate(kind: str) -> None:
     assert dynamics.run_descent(Descent(dynamics=kind, rate=2.0)).final_rank > 15.9  # type: ignore[arg-type]
 
 
@@ -77,7 +77,7 @@ def test_collapsed_points_are_stationary_and_a_saddle() -> None:
     assert dynamics.loss_change(0.1, shared=True) == pytest.approx(-0.12, abs=0.03)
 
 
-def test_all_claims_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = collapse.parse(SMALL, "s.yaml")
     result = collapse.run(experiment)
     assert result.gate_result().exit_code == 0
