@@ -153,7 +153,7 @@ def _(stack: ExitStack) -> None:
 @fault("self-pair kept in the denominator", "function")
 def _(stack: ExitStack) -> None:
     nobody = lambda numbers: torch.zeros(len(numbers), len(numbers), dtype=torch.bool)  # noqa: E731
-    stack.enter_context(patch("cl_semisup.contrast.same", nobody))
+    stack.enter_context(patch("cl_semisup.contrast.pairs.same", nobody))
 
 
 @fault("-1 taken as a class", "function")
@@ -182,7 +182,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("eps of the normalisation too large", "function")
 def _(stack: ExitStack) -> None:
-    stack.enter_context(patch("cl_semisup.contrast.EPS", 1e-2))
+    stack.enter_context(patch("cl_semisup.contrast.pairs.EPS", 1e-2))
 
 
 @fault("prototypes not orthonormal", "function")
