@@ -1,18 +1,14 @@
-"""How fast evaluation is, against scikit-learn on the same cores.
+"""The speed of evaluation compared with scikit-learn on the same cores.
 
     python benchmarks/evaluation.py [--quick] [--threads N] [--only knn] [--device cuda]
 
-The full sizes are 10,000 queries against 50,000 images of 512 features, a linear probe of 100 classes on as many, and
-the geometry of 10,000 rows; three minutes on two cores. `--quick` takes a tenth of the rows, `--only` one of the
-probes; neither writes anything. `--device cuda` runs ours there and scikit-learn on the CPU.
+The full sizes are 10,000 queries against 50,000 images of 512 features, a linear probe of 100 classes on as many
+images, and the geometry of 10,000 rows; three minutes on two cores. `--quick` takes a tenth of the rows, `--only` one
+of the probes; neither writes anything. `--device cuda` runs our code on the GPU and scikit-learn on the CPU.
 """
 
-import argparse
 import os
-import platform
-import resource
 import sys
-import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -21,7 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # the checkout is on the path only now
+from benchmarks import _common
 
 FEATURES, CLASSES = 512, 100
 PACKAGES = ("torch", "scikit-learn", "numpy", "scipy")
@@ -57,23 +53,23 @@ def knn(rows: int, queries: int, device: str) -> list[Row]:
     from cl_semisup.evaluation import _neighbours
 
     (x, y), (q, _) = features(rows, 1), features(queries, 2)
-    bank, labels, asked = x.to(device), y.to(device), q.to(device)
-    seconds, ours = timed(lambda: _neighbours.predict(asked, bank, labels, CLASSES, k=200, temperature=0.1).cpu())
-    used = peak()
+    bank, labels, query = x.to(device), y.to(device), q.to(device)
+    seconds, ours = best_of_two(lambda: _neighbours.predict(query, bank, labels, CLASSES, k=200, temperature=0.1).cpu())
+    memory = _common.peak_memory() / 1e9
     u, v = (torch.nn.functional.normalize(z, dim=1) for z in (x, q))
-    room = torch.empty(min(1024, queries), rows)
-    product, _ = timed(lambda: [torch.mm(part, u.T, out=room[: len(part)]) for part in v.split(len(room))])
-    found = []
+    workspace = torch.empty(min(1024, queries), rows)
+    product, _ = best_of_two(lambda: [torch.mm(q, u.T, out=workspace[: len(q)]) for q in v.split(len(workspace))])
+    results = []
     for metric, distance_of_cosine in (("cosine", lambda d: d), ("euclidean", lambda d: d**2 / 2)):
         weights = lambda d, of=distance_of_cosine: np.exp((1 - of(d)) / 0.1)  # noqa: E731
         model = KNeighborsClassifier(200, metric=metric, algorithm="brute", weights=weights, n_jobs=-1)
         model.fit(u.numpy(), y.numpy())
-        reference, theirs = timed(lambda model=model: model.predict(v.numpy()))
+        reference, theirs = best_of_two(lambda model=model: model.predict(v.numpy()))
         equal = 100 * float((ours.numpy() == theirs).mean())
-        told = f"{reference / seconds:.1f} times (at most {reference / product:.1f}), {equal:.2f} % equal"
+        result = f"{reference / seconds:.1f} times (at most {reference / product:.1f}), {equal:.2f} % equal"
         what = f"kNN, {queries:,} queries x {rows:,} images, k = 200; scikit-learn's {metric}"
-        found.append(row(what, seconds, reference, used, "5 times as fast, predictions equal", told))
-    return found
+        results.append(row(what, seconds, reference, memory, "5 times as fast, predictions equal", result))
+    return results
 
 
 def linear(rows: int, queries: int, device: str) -> list[Row]:
@@ -85,26 +81,29 @@ def linear(rows: int, queries: int, device: str) -> list[Row]:
 
     (x, y), (q, truth) = features(rows, 1), features(queries, 2)
     images, labels = x.to(device), y.to(device)
-    fit = SoftmaxRegression.fit
-    seconds, accuracy = timed(lambda: fit(images, labels, CLASSES, STRENGTH).accuracy(q.to(device), truth.to(device)))
-    used = peak()
+
+    def fit_and_predict() -> float:
+        return SoftmaxRegression.fit(images, labels, CLASSES, STRENGTH).accuracy(q.to(device), truth.to(device))
+
+    seconds, accuracy = best_of_two(fit_and_predict)
+    memory = _common.peak_memory() / 1e9
     mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
     scale = torch.where(scale > 0, scale, torch.inf)
-    scaled, asked = ((x - mean) / scale).numpy(), ((q - mean) / scale).numpy()
-    found = []
+    scaled, scaled_queries = ((x - mean) / scale).numpy(), ((q - mean) / scale).numpy()
+    results = []
     kinds = (("converged", 1e-6, "no slower, within 0.1 points"), ("as it stops by default", 1e-4, "none"))
     for name, tolerance, wanted in kinds:
         model = LogisticRegression(C=1 / (STRENGTH * rows), max_iter=10_000, tol=tolerance)
-        reference, fitted = timed(lambda model=model: model.fit(scaled, y.numpy()))
-        theirs = 100 * fitted.score(asked, truth.numpy())
-        told = f"{reference / seconds:.1f} times; {100 * accuracy:.2f} %, scikit-learn {theirs:.2f} %"
+        reference, fitted = best_of_two(lambda model=model: model.fit(scaled, y.numpy()))
+        theirs = 100 * fitted.score(scaled_queries, truth.numpy())
+        result = f"{reference / seconds:.1f} times; {100 * accuracy:.2f} %, scikit-learn {theirs:.2f} %"
         what = f"linear probe, one fit, {rows:,} x {FEATURES}, {CLASSES} classes; scikit-learn {name}"
-        found.append(row(what, seconds, reference, used, wanted, told))
-    return found
+        results.append(row(what, seconds, reference, memory, wanted, result))
+    return results
 
 
 def geometry(rows: int, queries: int, device: str) -> list[Row]:
-    """The default geometry probe on as many test images, projections of 128 dimensions."""
+    """The default geometry probe on `queries` test images with projections of 128 dimensions."""
     import torch
 
     from cl_semisup.evaluation import Features
@@ -113,10 +112,10 @@ def geometry(rows: int, queries: int, device: str) -> list[Row]:
     z, y = (each.to(device) for each in features(queries, 1))
     views = (z + 0.1 * torch.randn(z.shape, device=device), z)
     few = slice(0, 100)
-    about = Features(z[few], z, z[few, :128], z[:, :128], y[few], y, y[few], views, CLASSES, ())
-    seconds, _ = timed(lambda: Geometry().measure(about))
-    told = f"{seconds:.2f} s"
-    return [row(f"geometry, {queries:,} x {FEATURES}", seconds, "none", peak(), "under a second", told)]
+    embedded = Features(z[few], z, z[few, :128], z[:, :128], y[few], y, y[few], views, CLASSES, ())
+    seconds, _ = best_of_two(lambda: Geometry().measure(embedded))
+    what, memory = f"geometry, {queries:,} x {FEATURES}", _common.peak_memory() / 1e9
+    return [row(what, seconds, "none", memory, "under a second", f"{seconds:.2f} s")]
 
 
 def row(what: str, ours: float, reference: float | str, memory: float, wanted: str, found: str) -> Row:
@@ -124,47 +123,36 @@ def row(what: str, ours: float, reference: float | str, memory: float, wanted: s
     return columns | {"wanted": wanted, "found": found}
 
 
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    """(seconds, result), the better of two."""
-    best = float("inf")
-    for _ in range(2):
-        began = time.perf_counter()
-        result = work()
-        best = min(best, time.perf_counter() - began)
-    return best, result
+def best_of_two(work: Callable[[], Any]) -> tuple[float, Any]:
+    """(seconds, result) of the faster of two calls."""
+    return min((_common.timed(work) for _ in range(2)), key=lambda pair: pair[0])
 
 
-def peak() -> float:
-    """GB of the largest resident set of this process so far."""
-    size = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return size / 1e9 * (1 if platform.system() == "Darwin" else 1024)
-
-
-def alone(work: Callable[[int, int, str], list[Row]], rows: int, queries: int, device: str) -> list[Row]:
-    """In a process of its own, so that peaks of memory are its own."""
+def in_own_process(work: Callable[[int, int, str], list[Row]], rows: int, queries: int, device: str) -> list[Row]:
+    """Runs a measurement in a new process, so that its peak memory is its own."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         return pool.submit(work, rows, queries, device).result()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows; nothing is written")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", choices=("knn", "linear", "geometry"), help="one of them; nothing is written")
     parser.add_argument("--device", default="cpu", help="where ours runs: cpu or cuda")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(asked.threads)  # read by the processes that measure
-    part = 10 if asked.quick else 1
+        os.environ[name] = str(options.threads)  # read by the processes that measure
+    part = 10 if options.quick else 1
     rows = []
     for work in (knn, geometry, linear):
-        if asked.only in (None, work.__name__):
-            rows += alone(work, 50_000 // part, 10_000 // part, asked.device)
-    if asked.quick or asked.only:
-        print("\n".join(f"{one['what']}: {one['ours, s']:.2f} s, {one['found']}" for one in rows))
+        if options.only in (None, work.__name__):
+            rows += in_own_process(work, 50_000 // part, 10_000 // part, options.device)
+    if options.quick or options.only:
+        print("\n".join(f"{row['what']}: {row['ours, s']:.2f} s, {row['found']}" for row in rows))
     else:
-        name = "evaluation" if asked.device == "cpu" else f"evaluation_{asked.device}"
-        print(_record.write(name, ABOUT, rows, PACKAGES))
+        name = "evaluation" if options.device == "cpu" else f"evaluation_{options.device}"
+        print(_common.write(name, ABOUT, rows, PACKAGES))
 
 
 if __name__ == "__main__":

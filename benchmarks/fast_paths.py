@@ -1,13 +1,12 @@
-"""What single fast paths gain in a training on a CPU: the time of a step with and without each of them.
+"""The gain of each fast path of a training on a CPU: the time of a step with and without it.
 
     python benchmarks/fast_paths.py            one thread, SimCLR, batch 64; fifteen minutes of a core
 
-Every setting trains in a process of its own, all in turn, ROUNDS times; medians of the thread's processor time. The
-first training of a process is not counted, nor what compiling takes. Trainings are those of `benchmarks/step.py`.
+Every setting trains in a process of its own; the settings take turns, ROUNDS times. Times are medians of the thread's
+processor time, without the first training of a process and without compilation. `benchmarks/step.py` has the trainings.
 """
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,18 +20,17 @@ from unittest.mock import patch
 
 import torch
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record, step  # noqa: E402
-from cl_semisup.execution import memory  # noqa: E402
-from cl_semisup.training import loop  # noqa: E402
+from benchmarks import _common, step
+from cl_semisup.execution import memory
+from cl_semisup.training import loop
 
 ROUNDS = 2
-SECONDS = 4.0  # of trainings in a process, at least one
+SECONDS = 4.0  # duration of the trainings in a process, which has at least one
 DEFAULT = "as it is"
 NOT_KEPT = "freed memory given back to the system"
-SETTINGS: dict[str, dict[str, Any]] = {  # what `step.trainer` is told
+SETTINGS: dict[str, dict[str, Any]] = {  # arguments of `step.trainer`
     DEFAULT: {},
     "no kernels in C": {"native": False},
     NOT_KEPT: {},
@@ -42,8 +40,8 @@ SETTINGS: dict[str, dict[str, Any]] = {  # what `step.trainer` is told
 }
 
 
-def one(network: str, setting: str) -> float:
-    """Milliseconds of a step, in this process."""
+def milliseconds_per_step(network: str, setting: str) -> float:
+    """The median over trainings in this process."""
     torch.set_num_threads(1)
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -55,32 +53,29 @@ def one(network: str, setting: str) -> float:
         train()
         times, began = [], time.thread_time()
         while not times or time.thread_time() - began < SECONDS:
-            started = time.thread_time()
-            steps = train()
-            times.append(1000 * (time.thread_time() - started) / steps)
+            seconds, steps = _common.timed(train, time.thread_time)
+            times.append(1000 * seconds / steps)
     return median(times)
 
 
 def rows() -> Iterator[dict[str, str]]:
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    times: dict[tuple[str, str], list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
         for network in step.NETWORKS:
             for setting in SETTINGS:
-                command = [sys.executable, __file__, network, setting]
-                told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                found[network, setting].append(json.loads(told.splitlines()[-1]))
-    for (network, setting), times in found.items():
-        ratio = median(times) / median(found[network, DEFAULT])
-        yield {"network": network, "setting": setting, "ms a step": f"{median(times):.3g}", "ratio": f"{ratio:.2f}"}
+                times[network, setting].append(_common.run_json(__file__, network, setting))
+    for (network, setting), milliseconds in times.items():
+        ratio = f"{median(milliseconds) / median(times[network, DEFAULT]):.2f}"
+        yield {"network": network, "setting": setting, "ms a step": f"{median(milliseconds):.3g}", "ratio": ratio}
 
 
 def main() -> None:
     if sys.argv[1:]:
-        print(json.dumps(one(*sys.argv[1:])))
+        print(json.dumps(milliseconds_per_step(*sys.argv[1:])))
         return
     about = "Milliseconds of a step of SimCLR at batch 64, two views, one thread, and their ratio to the default's. "
     about += f"Medians of {ROUNDS} processes in turn; more than 1 is slower."
-    print(_record.write("fast_paths", about, list(rows())))
+    print(_common.write("fast_paths", about, list(rows())))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""The long form of the fuzz tests: generated suites, records, data files and loss files, each handled or told in words.
+"""The long form of the fuzz tests: generated suites, records, data files and loss files.
 
 python benchmarks/fuzz.py                          10,000 examples of every fuzz test
 python benchmarks/fuzz.py suites --examples 20000
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
-# test -> what it is given, and for how many of the examples asked for it runs once
+# kind -> (test, its input in words, requested examples for each example that it runs)
 TESTS = {
     "suites": [
         ("test_any_text_is_a_suite_or_a_list_of_faults", "texts as suites", 1),
@@ -38,13 +36,13 @@ ABOUT = "Examples that hypothesis made; a test passes if every one is handled, o
 
 
 def rows(kind: str, examples: int) -> list[dict[str, Any]]:
-    """One row a fuzz test of tests/test_fuzz_<kind>.py."""
-    file = ROOT / "tests" / f"test_fuzz_{kind}.py"
+    """One row for each fuzz test of a kind."""
+    (file,) = _common.ROOT.glob(f"tests/*/test_fuzz_{kind}.py")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         names = [f"{file}::{name}" for name, _, _ in TESTS[kind]]
         words = [sys.executable, "-m", "pytest", "-n", "0", "--timeout", "0", f"--junitxml={report}", *names]
-        subprocess.run(words, cwd=ROOT, env=os.environ | {"FUZZ": str(examples)}, check=False)
+        subprocess.run(words, cwd=_common.ROOT, env=os.environ | {"FUZZ": str(examples)}, check=False)
         cases = {case.get("name"): case for case in ElementTree.parse(report).iter("testcase")}
     return [
         {
@@ -58,15 +56,15 @@ def rows(kind: str, examples: int) -> list[dict[str, Any]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("kinds", nargs="*", metavar="kind", help=f"{', '.join(TESTS)}; all unless given")
     parser.add_argument("--examples", type=int, default=10_000)
     options = parser.parse_args()
-    if strange := set(options.kinds) - set(TESTS):
-        parser.error(f"unknown {sorted(strange)}. Known: {', '.join(TESTS)}.")
-    found = [row for kind in options.kinds or TESTS for row in rows(kind, options.examples)]
-    print(_record.write("fuzz", ABOUT, found, packages=("hypothesis", "pyyaml", "pillow", "numpy")))
-    return 1 if any(row["failed"] for row in found) else 0
+    if unknown := set(options.kinds) - set(TESTS):
+        parser.error(f"unknown {sorted(unknown)}. Known: {', '.join(TESTS)}.")
+    results = [row for kind in options.kinds or TESTS for row in rows(kind, options.examples)]
+    print(_common.write("fuzz", ABOUT, results, packages=("hypothesis", "pyyaml", "pillow", "numpy")))
+    return 1 if any(row["failed"] for row in results) else 0
 
 
 if __name__ == "__main__":

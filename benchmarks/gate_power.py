@@ -1,28 +1,28 @@
-"""How many planted faults the gate finds, in which tier, and how often it cries wolf over unchanged code.
+"""How many planted faults the gate finds, in which tier, and its rate of false alarms on unchanged code.
 
     python benchmarks/gate_power.py                       # both parts, ten minutes on one core
-    python benchmarks/gate_power.py --only faults         # or one of them: faults, alarms
-    python benchmarks/gate_power.py --python OTHER        # rerun under another interpreter too, e.g. with another torch
+    python benchmarks/gate_power.py --only faults         # one part: faults or alarms
+    python benchmarks/gate_power.py --python OTHER        # also rerun with another interpreter, e.g. with another torch
 
-Writes results/gate_power.json and, once it has both parts, gate_power.md. Faults are planted by replacing one function
-while the gate measures; the code on disk is never touched. What is rerun is small, so that hundreds are affordable:
+Writes results/gate_power.json and, as soon as both parts exist, gate_power.md. A fault is planted by replacing one
+function while the gate measures; files are not changed. The rerun gates are small, so that hundreds are affordable:
 
-    exact tiers     function and trajectory of one loss, every rerun with first weights, batches and views of its own
-                    and a learning rate of 0.3 or 10; the reference is measured here, the rerun in another process
-                    with other threads, instructions or torch
-    outcome tier    whole runs are recorded once in every environment; a gate is a random choice of 8 repetitions of
-                    them, here against there
+    exact tiers     Function and trajectory of one loss. Every rerun has its own initial weights, batches and views and
+                    a learning rate of 0.3 or 10. The reference is measured in this process, the rerun in another
+                    process with other threads, instructions or torch.
+    outcome tier    Whole runs are recorded once in every environment. A gate compares a random choice of 8 repetitions
+                    between this environment and another.
 """
 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -34,20 +34,20 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cl_semisup import plugins  # noqa: E402
-from cl_semisup.data import labels  # noqa: E402
-from cl_semisup.data.views import ViewMaker  # noqa: E402
-from cl_semisup.gate import check, ci, execute, finding, outcome, reference  # noqa: E402
-from cl_semisup.gate import verdict as verdict_words  # noqa: E402
-from cl_semisup.gate.plan import Plan, cell_name, plan  # noqa: E402
-from cl_semisup.gate.reference import Reference, made_with  # noqa: E402
-from cl_semisup.gate.verdict import Verdict  # noqa: E402
-from cl_semisup.results import records  # noqa: E402
-from cl_semisup.suite import suite  # noqa: E402
-from cl_semisup.training import ema, loop, model, schedule  # noqa: E402
+from benchmarks import _common
+from cl_semisup import plugins
+from cl_semisup.data import labels
+from cl_semisup.data.views import ViewMaker
+from cl_semisup.gate import check, ci, execute, outcome, reference
+from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, TIERS, GateCheck, relative_deviation
+from cl_semisup.gate.outcome import RunSummaries
+from cl_semisup.gate.plan import Plan, cell_name, make_plan
+from cl_semisup.gate.reference import Measurements, Reference, provenance
+from cl_semisup.gate.result import GateResult, format_change
+from cl_semisup.suite import suite
+from cl_semisup.training import loop, model, momentum, schedule
 
 SUITE = """\
 question: Does the gate find what is planted?
@@ -73,11 +73,10 @@ score: knn_top1_labelled
 """
 EXACT = ("function", "trajectory")
 RERUN_LOSSES = ("vicreg", "clop(prototypes=learned)", "moco_v3(hidden=32)")
-RATES = (0.3, 10)  # at the second training is chaotic
-WORST = "no common seed"
+RATES = (0.3, 10)  # training is chaotic at 10
+UNPAIRED = "no common seed"
 GATES = 200  # reruns of either kind
-REPETITIONS, POOL = 8, 16  # of a gate's outcome tier, and recorded to draw them from
-RESULTS = ROOT / "benchmarks" / "results"
+REPETITIONS, POOL = 8, 16  # repetitions of a gate's outcome tier; recorded repetitions that they are drawn from
 
 
 # faults -------------------------------------------------------------------------------------------------------------
@@ -85,7 +84,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong, the tier it belongs to, and how it is planted."""
+    """A fault: name, the tier that should find it, and a function that plants it."""
 
     name: str
     tier: str
@@ -104,9 +103,9 @@ def fault(name: str, tier: str) -> Callable[[Callable[[ExitStack], None]], Calla
 
 
 @contextmanager
-def planted(what: Fault) -> Iterator[None]:
+def planted(fault: Fault) -> Iterator[None]:
     with ExitStack() as stack:
-        what.plant(stack)
+        fault.plant(stack)
         yield
 
 
@@ -154,7 +153,7 @@ def _(stack: ExitStack) -> None:
 @fault("self-pair kept in the denominator", "function")
 def _(stack: ExitStack) -> None:
     nobody = lambda numbers: torch.zeros(len(numbers), len(numbers), dtype=torch.bool)  # noqa: E731
-    stack.enter_context(patch("cl_semisup.contrast.same", nobody))
+    stack.enter_context(patch("cl_semisup.contrast.pairs.same", nobody))
 
 
 @fault("-1 taken as a class", "function")
@@ -210,47 +209,47 @@ def _(stack: ExitStack) -> None:
     stack.enter_context(patch.object(_of_call, "per_image", wrong))
 
 
-@fault("label leak: every label is visible_labels", "trajectory")
+@fault("label leak: every label is shown", "trajectory")
 def _(stack: ExitStack) -> None:
     right = labels.of_run
 
-    def wrong(true: np.ndarray, asked: Any, *rest: Any, **more: Any) -> Any:
-        drawn = right(true, asked, *rest, **more)
-        return replace(drawn, visible_labels=np.asarray(true)[drawn.indices])
+    def wrong(true: np.ndarray, run: Any, *rest: Any, **more: Any) -> Any:
+        drawn = right(true, run, *rest, **more)
+        return replace(drawn, visible_labels=np.asarray(true)[drawn.kept])
 
     stack.enter_context(patch.object(labels, "of_run", wrong))
 
 
 @fault("momentum encoder stands still", "trajectory")
 def _(stack: ExitStack) -> None:
-    stack.enter_context(patch.object(ema, "update", lambda ema_model, model, decay: None))
+    stack.enter_context(patch.object(momentum, "update", lambda teacher, model, decay: None))
 
 
 @fault("learning-rate schedule off by one epoch", "trajectory")
 def _(stack: ExitStack) -> None:
-    wrong = lambda step, steps, each, asked: schedule.lr_factor(min(step + each, steps - 1), steps, each, asked)  # noqa: E731
-    stack.enter_context(patch.object(loop, "lr_factor", wrong))
+    wrong = lambda step, steps, each, s: schedule.factor(min(step + each, steps - 1), steps, each, s)  # noqa: E731
+    stack.enter_context(patch.object(loop, "factor", wrong))
 
 
 @fault("warm-up ignored", "trajectory")
 def _(stack: ExitStack) -> None:
-    cold = lambda step, steps, each, asked: schedule.lr_factor(step, steps, each, replace(asked, warmup_epochs=0.0))  # noqa: E731
-    stack.enter_context(patch.object(loop, "lr_factor", cold))
+    cold = lambda step, steps, each, s: schedule.factor(step, steps, each, replace(s, warmup_epochs=0.0))  # noqa: E731
+    stack.enter_context(patch.object(loop, "factor", cold))
 
 
 @fault("weight decay on or off learned prototypes", "trajectory")
 def _(stack: ExitStack) -> None:
-    right = loop.split_parameters
+    right = loop.parameters
 
     def wrong(network: nn.Module, loss: Any) -> Any:
         groups = right(network, loss)
         own = {id(p) for p in loss.parameters()} if isinstance(loss, nn.Module) else set()
         other = [[p for p in group if id(p) not in own] for group in groups]
-        for group, kept in zip(groups, reversed(other), strict=True):
-            kept += [p for p in group if id(p) in own]
+        for group, rest in zip(groups, reversed(other), strict=True):
+            rest += [p for p in group if id(p) in own]
         return tuple(other)
 
-    stack.enter_context(patch.object(loop, "split_parameters", wrong))
+    stack.enter_context(patch.object(loop, "parameters", wrong))
 
 
 @fault("augmentation 20 % stronger", "trajectory")
@@ -319,8 +318,8 @@ def _(stack: ExitStack) -> None:
 
 @fault("learning rate falls to a hundredth after step 25", "outcome")
 def _(stack: ExitStack) -> None:
-    late = lambda step, *rest: schedule.lr_factor(step, *rest) * (0.01 if step > 25 else 1)  # noqa: E731
-    stack.enter_context(patch.object(loop, "lr_factor", late))
+    late = lambda step, *rest: schedule.factor(step, *rest) * (0.01 if step > 25 else 1)  # noqa: E731
+    stack.enter_context(patch.object(loop, "factor", late))
 
 
 @fault("labels forgotten in single precision", "outcome")
@@ -344,77 +343,82 @@ def _(stack: ExitStack) -> None:
 
 
 def small_plan(text: str = SUITE) -> Plan:
-    return plan(suite.parse(text, "power.yaml"), text)
+    return make_plan(suite.parse(text, "power.yaml"), text)
 
 
-def reference_of(asked: Plan, tiers: tuple[str, ...] = finding.TIERS) -> Reference:
-    measured = check.measure(asked, execute.here(asked.suite.data_dir), tiers, tell=_silent)
+def reference_of(plan: Plan, tiers: tuple[str, ...] = TIERS) -> Reference:
+    measurements = check.measure(plan, execute.in_process(plan.suite.data_dir), tiers, show_tier=_show_nothing)
     entry = {"at": "", "commit": "", "reason": "unchanged code", "figures": {}}
-    return Reference("power", asked.asked, made_with(), asked.versions, [entry], measured)
+    return Reference("power", plan.suite_hash, provenance(), plan.plugin_versions, [entry], measurements)
 
 
-def find(what: Fault, asked: Plan, stored: Reference, tiers: tuple[str, ...] = finding.TIERS) -> Verdict | None:
-    """The verdict of the cheapest tier that moves; None if none does."""
-    with planted(what):
+def find(fault: Fault, plan: Plan, stored: Reference, tiers: tuple[str, ...] = TIERS) -> GateResult | None:
+    """The result of the cheapest tier that finds the fault; None if no tier does."""
+    with planted(fault):
         for tier in tiers:
-            verdict, _ = check.check(asked, stored, execute.here(asked.suite.data_dir), (tier,), tell=_silent)
-            if verdict.exit_code:
-                return verdict
+            result, _ = run_checks(plan, stored, (tier,))
+            if result.exit_code:
+                return result
     return None
 
 
-def _silent(_: str) -> None:
+def run_checks(plan: Plan, stored: Reference, tiers: Sequence[str]) -> tuple[GateResult, Measurements]:
+    return check.run_checks(plan, stored, execute.in_process(plan.suite.data_dir), tiers, show_tier=_show_nothing)
+
+
+def _show_nothing(_: str) -> None:
     pass
 
 
 # false alarms -------------------------------------------------------------------------------------------------------
 
 
-def exact_gates(asked: Plan, count: int) -> list[Plan]:
-    """Gates of one loss each that share no first weights, batches or views, half of them at a rate of 10."""
+def exact_gates(plan: Plan, count: int) -> list[Plan]:
+    """Gates of one loss with different initial weights, batches and views, half of them at a learning rate of 10."""
     gates = []
     for number in range(count):
         turn, which = divmod(number, len(RERUN_LOSSES))
-        run = next(iter(asked.cells[RERUN_LOSSES[which]].values()))[0]
+        run = next(iter(plan.cells[RERUN_LOSSES[which]].values()))[0]
         run = replace(run, repetition=100 + number, learning_rate=RATES[turn % len(RATES)])
-        gates.append(replace(asked, cells={RERUN_LOSSES[which]: {cell_name(run, [run]): [run]}}))
+        gates.append(replace(plan, cells={RERUN_LOSSES[which]: {cell_name(run, [run]): [run]}}))
     return gates
 
 
 def store(gates: Sequence[Plan], folder: Path) -> None:
-    """The reference of every gate, measured in this process."""
+    """Writes the reference of every gate, measured in this process."""
     for number, gate in enumerate(gates):
         reference.write(folder / f"{number}.json", reference_of(gate, EXACT))
 
 
-def rerun(asked: Plan, folder: Path) -> dict[str, Any]:
-    """What this process finds against the stored references, and the outcomes that it comes to."""
-    moved, largest, checks = [], 0.0, 0
-    gates = exact_gates(asked, len(list(folder.glob("*.json"))))
+def rerun(plan: Plan, folder: Path) -> dict[str, Any]:
+    """The checks of this process against the stored references, and its recorded repetitions."""
+    changed, largest, checks = [], 0.0, 0
+    gates = exact_gates(plan, len(list(folder.glob("*.json"))))
     for number, gate in enumerate(gates):
         stored = reference.read(folder / f"{number}.json")
-        verdict, now = check.check(gate, stored, execute.here(asked.suite.data_dir), EXACT, tell=_silent)
-        moved += [f"gate {number}: {ci.sentence(f)}" for f in verdict.moved[:1]]
-        checks += len(verdict.findings)
-        largest = max(largest, _largest(stored.measured, now))
-    found = {"torch": torch.__version__, "gates": len(gates), "checks": checks, "moved": moved, "largest": largest}
-    return found | {"outcomes": outcome_pool(asked)}
+        result, current = run_checks(gate, stored, EXACT)
+        changed += [f"gate {number}: {ci.describe(c)}" for c in result.changed_checks[:1]]
+        checks += len(result.checks)
+        largest = max(largest, _largest_deviation(stored.measurements, current))
+    summary = {"torch": torch.__version__, "gates": len(gates), "checks": checks, "moved": changed, "largest": largest}
+    return summary | {"outcomes": outcome_pool(plan)}
 
 
-def _largest(then: reference.ProbeResult, now: reference.ProbeResult) -> float:
+def _largest_deviation(stored: Measurements, current: Measurements) -> float:
     """The largest deviation of any number of the exact tiers."""
-    rows = [(row, now.function[loss][name]) for loss, of in then.function.items() for name, row in of.items()]
-    paths = [(path, now.free[loss]) for loss, path in then.free.items()]
-    paths += [(path, now.trajectory[loss][cell]) for loss, of in then.trajectory.items() for cell, path in of.items()]
-    for path, other in paths:
-        rows += zip(path.steps, other.steps, strict=False)
-        names = [name for name, value in path.end.items() if not isinstance(value, str)]
-        rows.append(([path.end[name] for name in names], [other.end.get(name) for name in names]))
-    return max(finding.deviation(a, b) for row, other in rows for a, b in zip(row, other, strict=True))
+    rows = [(row, current.function[loss][name]) for loss, v in stored.function.items() for name, row in v.items()]
+    pairs = [(descent, current.embedding_descent[loss]) for loss, descent in stored.embedding_descent.items()]
+    for loss, trajectories in stored.trajectory.items():
+        pairs += [(trajectory, current.trajectory[loss][cell]) for cell, trajectory in trajectories.items()]
+    for trajectory, other in pairs:
+        rows += zip(trajectory.steps, other.steps, strict=False)
+        names = [name for name, value in trajectory.end.items() if not isinstance(value, str)]
+        rows.append(([trajectory.end[name] for name in names], [other.end.get(name) for name in names]))
+    return max(relative_deviation(a, b) for row, other in rows for a, b in zip(row, other, strict=True))
 
 
 def environments(pythons: Sequence[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Name, interpreter and settings of every kind of rerun."""
+    """(name, interpreter, environment variables) of every kind of rerun."""
     yield "2 threads", sys.executable, {"OMP_NUM_THREADS": "2"}
     yield "2 threads, AVX2", sys.executable, {"OMP_NUM_THREADS": "2", "ATEN_CPU_CAPABILITY": "avx2"}
     yield "1 thread, no vector instructions", sys.executable, {"OMP_NUM_THREADS": "1", "ATEN_CPU_CAPABILITY": "default"}
@@ -422,108 +426,104 @@ def environments(pythons: Sequence[str]) -> Iterator[tuple[str, str, dict[str, s
         yield "1 thread, another interpreter", python, {"OMP_NUM_THREADS": "1"}
 
 
-Pool = dict[str, dict[str, list[outcome.Ended]]]
-
-
-def outcome_pool(asked: Plan) -> Pool:
-    """How POOL repetitions of every cell end."""
+def outcome_pool(plan: Plan) -> RunSummaries:
+    """Summaries of POOL repetitions of every cell."""
     cells = {
-        loss: {cell: [replace(runs[0], repetition=r) for r in range(POOL)] for cell, runs in asked.cells[loss].items()}
+        loss: {cell: [replace(runs[0], repetition=r) for r in range(POOL)] for cell, runs in plan.cells[loss].items()}
         for loss in RERUN_LOSSES
     }
-    return outcome.measure(cells, execute.here(asked.suite.data_dir), 0, POOL)
+    return outcome.measure(cells, execute.in_process(plan.suite.data_dir), 0, POOL)
 
 
-def outcome_alarms(then: Pool, now: Pool, gates: int, paired: bool = True) -> dict[str, int]:
-    """Gates of unchanged code: random repetitions of both pools, the same ones or, at pairing's worst, others."""
-    random, found = np.random.RandomState(0), {"gates": gates, "alarms": 0, "checks": 0, "inconclusive": 0}
-    size = len(next(iter(next(iter(then.values())).values())))
+def outcome_alarms(stored: RunSummaries, current: RunSummaries, gates: int, paired: bool = True) -> dict[str, int]:
+    """Counts over gates of unchanged code, which draw random repetitions of both pools: the same, or different ones."""
+    random, counts = np.random.RandomState(0), {"gates": gates, "alarms": 0, "checks": 0, "inconclusive": 0}
+    size = len(next(iter(next(iter(stored.values())).values())))
     for _ in range(gates):
         order = random.permutation(size)
         drawn = (order[:REPETITIONS], order[:REPETITIONS] if paired else order[REPETITIONS : 2 * REPETITIONS])
         before, after = (
-            {loss: {cell: [runs[i] for i in part] for cell, runs in of.items()} for loss, of in pool.items()}
-            for pool, part in zip((then, now), drawn, strict=True)
+            {loss: {cell: [runs[i] for i in part] for cell, runs in cells.items()} for loss, cells in pool.items()}
+            for pool, part in zip((stored, current), drawn, strict=True)
         )
-        findings = _both_looks(before, after)
-        found["alarms"] += any(f.verdict == finding.MOVED for f in findings)
-        found["checks"] += len(findings)
-        found["inconclusive"] += sum(f.verdict == finding.INCONCLUSIVE for f in findings)
-    return found
+        checks = _both_looks(before, after)
+        counts["alarms"] += any(c.status == CHANGED for c in checks)
+        counts["checks"] += len(checks)
+        counts["inconclusive"] += sum(c.status == INCONCLUSIVE for c in checks)
+    return counts
 
 
-def _both_looks(then: Pool, now: Pool) -> list[finding.Finding]:
-    """The outcome tier as it is, with recorded ends in the place of runs."""
-    ends = {(loss, cell, r): end for loss, of in now.items() for cell, runs in of.items() for r, end in enumerate(runs)}
-    cells: dict[str, dict[str, list[Any]]] = {loss: {cell: [] for cell in of} for loss, of in now.items()}
-    for loss, cell, r in ends:
-        cells[loss][cell].append(SimpleNamespace(id=(loss, cell, r)))
-    return outcome.check(cells, then, lambda runs: {run.id: ends[run.id] for run in runs})[0]  # type: ignore[misc]
+def _both_looks(stored: RunSummaries, current: RunSummaries) -> list[GateCheck]:
+    """The checks of the outcome tier, with recorded summaries instead of runs."""
+    summaries, runs = {}, {}
+    for loss, cells in current.items():
+        for cell, cell_summaries in cells.items():
+            ids = [(loss, cell, repetition) for repetition in range(len(cell_summaries))]
+            summaries.update(zip(ids, cell_summaries, strict=True))
+            runs.setdefault(loss, {})[cell] = [SimpleNamespace(id=run_id) for run_id in ids]
+    return outcome.run_checks(runs, stored, lambda chosen: {run.id: summaries[run.id] for run in chosen})[0]
 
 
 def simulated_alarms(gates: int, tests: int = 40, n: int = REPETITIONS) -> dict[str, int]:
-    """Gates with an alarm, and with a change of 1.5 margins found, when differences are Gaussian, sd half a margin."""
-    random, margin, alarms, found = np.random.RandomState(1), outcome.SCORE_MARGIN, 0, 0
-    limit = outcome.FALSE_ALARMS / outcome.LOOKS
+    """Gates with an alarm, and with a detected change of 1.5 margins, for Gaussian differences, sd half a margin."""
+    random, margin, alarms, detected = np.random.RandomState(1), outcome.SCORE_MARGIN, 0, 0
+    limit = outcome.FALSE_ALARM_RATE / outcome.LOOKS
     for _ in range(gates):
         looks = [random.standard_normal((tests, n)) * margin / 2 for _ in range(outcome.LOOKS)]
         hit = False
         for differences in looks:  # both, as if every loss were in doubt after the first
-            tested = [outcome.paired(list(row), margin) for row in differences]
+            tested = [outcome.paired_t_test(list(row), margin) for row in differences]
             adjusted = outcome.holm([t.p for t in tested])
             hit |= any(p < limit and abs(t.mean) > margin / 2 for p, t in zip(adjusted, tested, strict=True))
         alarms += hit
-        shifted = outcome.paired(list(looks[1][0] + 1.5 * margin), margin)
-        found += outcome.holm([shifted.p, *(t.p for t in tested[1:])])[0] < limit
-    return {"gates": gates, "alarms": alarms, "found": found}
+        shifted = outcome.paired_t_test(list(looks[1][0] + 1.5 * margin), margin)
+        detected += outcome.holm([shifted.p, *(t.p for t in tested[1:])])[0] < limit
+    return {"gates": gates, "alarms": alarms, "found": detected}
 
 
 def upper_bound(alarms: int, gates: int) -> float:
-    """The largest rate of false alarms that the count does not contradict, 95 %, one-sided. Source: Clopper 1934"""
+    """Upper end of the one-sided 95 % confidence interval of the rate of false alarms. Source: Clopper 1934"""
     return float(stats.beta.ppf(0.95, alarms + 1, gates - alarms)) if alarms < gates else 1.0
 
 
 # report -------------------------------------------------------------------------------------------------------------
 
 
-def detections(asked: Plan, _: Sequence[str]) -> dict[str, Any]:
-    """Every fault: the tier that it belongs to, the one that found it, and what was seen first."""
-    stored, rows = reference_of(asked), []
-    for what in FAULTS:
-        began = time.process_time()
-        verdict = find(what, asked, stored)
-        first = verdict.moved[0] if verdict else None
-        row = {"fault": what.name, "tier": what.tier, "found_in": first.tier if first else "", "first": ""}
+def detections(plan: Plan, _: Sequence[str]) -> dict[str, Any]:
+    """For every fault: the tier that should find it, the tier that did, and the first check that changed."""
+    stored, rows = reference_of(plan), []
+    for fault in FAULTS:
+        seconds, result = _common.timed(partial(find, fault, plan, stored), time.process_time)
+        first = result.changed_checks[0] if result else None
+        row = {"fault": fault.name, "tier": fault.tier, "found_in": first.tier if first else "", "first": ""}
         if first:
             place = ", ".join(filter(None, (first.loss, first.where, first.quantity)))
-            row["first"] = f"{place} {verdict_words.relative(first)}"
-        rows.append(row | {"seconds": round(time.process_time() - began, 1)})
+            row["first"] = f"{place} {format_change(first)}"
+        rows.append(row | {"seconds": round(seconds, 1)})
         print(rows[-1], flush=True)
     return {"faults": rows}
 
 
-def false_alarms(asked: Plan, pythons: Sequence[str]) -> dict[str, Any]:
+def false_alarms(plan: Plan, pythons: Sequence[str]) -> dict[str, Any]:
     """Reruns of both kinds in every environment."""
     others = list(environments(pythons))
-    here, exact, outcomes = outcome_pool(asked), [], []
+    here, exact, outcomes = outcome_pool(plan), [], []
     with TemporaryDirectory() as folder:
-        store(exact_gates(asked, -(-GATES // len(others))), Path(folder))
-        for name, python, changed in others:
-            command = [python, str(Path(__file__)), "--rerun", folder]
-            done = subprocess.run(command, env={**os.environ, **changed}, stdout=subprocess.PIPE, text=True, check=True)
-            found = json.loads(done.stdout.splitlines()[-1])
-            there = found.pop("outcomes")
-            exact.append({"with": name, **found})
+        store(exact_gates(plan, -(-GATES // len(others))), Path(folder))
+        for name, python, variables in others:
+            summary = _common.run_json(__file__, "--rerun", folder, python=python, **variables)
+            there = summary.pop("outcomes")
+            exact.append({"with": name, **summary})
             outcomes.append({"with": name, **outcome_alarms(here, there, GATES)})
             print(exact[-1], outcomes[-1], sep="\n", flush=True)
-    outcomes.append({"with": WORST, **outcome_alarms(here, here, GATES, paired=False)})
+    outcomes.append({"with": UNPAIRED, **outcome_alarms(here, here, GATES, paired=False)})
     return {"exact": exact, "outcome": outcomes, "simulated": simulated_alarms(1000)}
 
 
 def report(faults: dict[str, Any], alarms: dict[str, Any]) -> str:
-    """What was found, for people."""
+    """The results as Markdown."""
     exact, outcomes, simulated = (alarms[key] for key in ("exact", "outcome", "simulated"))
-    paired = [row for row in outcomes if row["with"] != WORST]
+    paired = [row for row in outcomes if row["with"] != UNPAIRED]
     reruns, moved = sum(row["gates"] for row in exact), sum(len(row["moved"]) for row in exact)
     return REPORT.format(
         faults_made=MADE.format(**faults["made"], seconds=faults["seconds"]),
@@ -549,19 +549,18 @@ def report(faults: dict[str, Any], alarms: dict[str, Any]) -> str:
 
 
 def _table(rows: Sequence[dict[str, Any]], *names: str) -> str:
-    """Markdown; of a list its length, of a small number its size."""
+    """Markdown; a list is shown as its length, a small number by its order of magnitude."""
 
     def cell(value: Any) -> str:
         value = len(value) if isinstance(value, list) else value
         return f"{value:.0e}" if isinstance(value, float) and 0 < value < 1e-3 else str(value)
 
-    head = [" | ".join(name.replace("_", " ") for name in names), "|".join("---" for _ in names)]
-    return "\n".join(f"| {line} |" for line in [*head, *(" | ".join(cell(row[n]) for n in names) for row in rows)])
+    return _common.table([name.replace("_", " ") for name in names], [[cell(row[n]) for n in names] for row in rows])
 
 
 MADE = "{seconds} s on one core of {cores} ({machine}, {instructions}; torch {torch}, Python {python}; commit {commit})"
 REPORT = """\
-# What the gate finds, and how often it cries wolf
+# What the gate finds, and how often it raises a false alarm
 
 Made by `python benchmarks/gate_power.py`.
 
@@ -598,27 +597,24 @@ found in {power:.0f} %.
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("--only", choices=PARTS, help="one part; by default both")
     parser.add_argument("--python", action="append", default=[], help="another interpreter to rerun with")
     parser.add_argument("--rerun", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    asked = small_plan()
+    plan = small_plan()
     if options.rerun:
-        print(json.dumps(rerun(asked, options.rerun)))
+        print(json.dumps(rerun(plan, options.rerun)))
         return 0
-    stored = RESULTS / "gate_power.json"
-    found: dict[str, Any] = json.loads(stored.read_text("utf-8")) if stored.exists() else {"schema": 1}
+    results = _common.load("gate_power") or {"schema": 1}
     for part in [options.only] if options.only else PARTS:
-        began = time.perf_counter()
-        measured = PARTS[part](asked, options.python)
-        found[part] = {"made": made_with(), "seconds": round(time.perf_counter() - began), **measured}
-        records.write_text(stored, json.dumps(found, indent=1) + "\n")
-    if all(part in found for part in PARTS):
-        records.write_text(RESULTS / "gate_power.md", report(found["faults"], found["alarms"]))
-    missed = any(row["tier"] != row["found_in"] for row in found.get("faults", {}).get("faults", []))
-    return int(missed or any(row["moved"] for row in found.get("alarms", {}).get("exact", [])))
+        seconds, measured = _common.timed(partial(PARTS[part], plan, options.python))
+        results[part] = {"made": provenance(), "seconds": round(seconds), **measured}
+        complete = all(name in results for name in PARTS)
+        _common.save("gate_power", report(results["faults"], results["alarms"]) if complete else None, results)
+    missed = any(row["tier"] != row["found_in"] for row in results.get("faults", {}).get("faults", []))
+    return int(missed or any(row["moved"] for row in results.get("alarms", {}).get("exact", [])))
 
 
 PARTS = {"faults": detections, "alarms": false_alarms}

@@ -32,7 +32,7 @@ from scipy import stats
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import _record, step  # noqa: E402
+from benchmarks import _common, step  # noqa: E402
 from cl_semisup.native import blocks, pairs, views  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 
@@ -131,7 +131,7 @@ def single() -> None:
         f"{ROUNDS} rounds times all settings in turn. A cell is a step without that kernel, and the share of it that "
     )
     about += "the kernel saves (median and quartiles of rounds)."
-    print(_record.write("kernels_single", about, found, ("torch", "numpy")))
+    print(_common.write("kernels_single", about, found, ("torch", "numpy")))
 
 
 def main() -> None:
@@ -142,7 +142,7 @@ def main() -> None:
         found = list(rows(records(folder, ""), records(folder, "no-compiler")))
     about = "SimCLR and SupCon on digits, 60 repetitions each, paired: means with 95 % t-intervals, and the standard "
     about += "deviation of a pair's difference."
-    print(_record.write("kernels", about, found, ("torch", "numpy")))
+    print(_common.write("kernels", about, found, ("torch", "numpy")))
 
 
 if __name__ == "__main__":

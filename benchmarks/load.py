@@ -1,4 +1,4 @@
-"""The cost of size: 10,000 cells in one suite, and 500 runs in one worker.
+"""Times and memory at size: 10,000 cells in one suite, and 500 runs in one worker.
 
 python benchmarks/load.py            some five minutes on a core; writes benchmarks/results/load.md
 """
@@ -6,27 +6,26 @@ python benchmarks/load.py            some five minutes on a core; writes benchma
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from cl_semisup.execution.execute import Executor, failed_record  # noqa: E402
-from cl_semisup.execution.machine import Machine  # noqa: E402
-from cl_semisup.results import records  # noqa: E402
-from cl_semisup.results.run_table import gather  # noqa: E402
-from cl_semisup.results.snapshot import SuiteSnapshot  # noqa: E402
-from cl_semisup.scheduling import cleanup, scheduler  # noqa: E402
-from cl_semisup.suite import suite  # noqa: E402
-from cl_semisup.suite.suite import Suite  # noqa: E402
+from benchmarks import _common
+from cl_semisup.execution.execute import Executor, failed
+from cl_semisup.execution.machine import Machine
+from cl_semisup.results import leaderboard, records
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.scheduling import cleanup, scheduler
+from cl_semisup.suite import suite
+from cl_semisup.suite.suite import Suite
 
 SUITE = """\
 question: What do so many cells cost?
@@ -41,22 +40,22 @@ repetitions: 50
 epochs: 1
 """
 SIZES = (2500, 10_000)
-LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, for 10,000 cells
-MAX_MEMORY = 1e9  # bytes
-MAX_EXPONENT = 1.6  # of time as a power of the number of cells: 1 is linear, 2 quadratic
-SOAK_RUNS = 500  # runs in one worker
-CHEAP_PROBES = "probes: {linear: false}\nscore: knn_top1\n"
+LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, of 10,000 cells
+MEMORY = 1e9  # bytes
+GROWTH = 1.6  # the exponent of a time over the number of cells: 1 is linear, 2 quadratic
+SOAK = 500  # runs in one worker
+CHEAP = "probes: {linear: false}\nscore: knn_top1\n"
 
 
 def text(cells: int) -> str:
     return SUITE.format(rates=", ".join(f"{i / 1e4:g}" for i in range(1, cells // 100 + 1)))
 
 
-def command(*arguments: str, folder: Path, until: str = "") -> tuple[float, float]:
-    """Processor seconds and peak memory in bytes of a command, up to the first line that starts with `until`."""
+def command(*words: str, folder: Path, until: str = "") -> tuple[float, float]:
+    """(processor seconds, peak memory in bytes) of a command, which ends early at a line that begins with `until`."""
     process = subprocess.Popen(
-        [sys.executable, "benchmark.py", *arguments, "--results", str(folder / "results")],
-        cwd=ROOT,
+        [*_common.COMMAND, *words, "--results", str(folder / "results")],
+        cwd=_common.ROOT,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -72,38 +71,32 @@ def command(*arguments: str, folder: Path, until: str = "") -> tuple[float, floa
     return usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024.0
 
 
-def timed(step: Callable[[], Any]) -> float:
-    start_time = time.process_time()
-    step()
-    return time.process_time() - start_time
+def steps(parsed: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
+    """(name, function) of each step of a command on a finished suite."""
+    runs = parsed.runs
+    yield "conduct.missing", lambda: scheduler.missing(results, runs)
+    yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
+    yield "sweep.results", lambda: cleanup.results(results, runs)
+    yield "records.find", lambda: records.read_all(results, runs)
+    yield "selection.save", lambda: SuiteSnapshot.of(parsed).save(results)
+    yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)
 
 
-def steps(suite: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
-    """What a command does with a suite whose runs all have records, step by step."""
-    runs = suite.runs
-    yield "scheduler.missing", lambda: scheduler.missing(results, runs)
-    yield "scheduler.missing, stale", lambda: scheduler.missing(results, runs, "stale")
-    yield "cleanup.remove_leftovers", lambda: cleanup.remove_leftovers(results, runs)
-    yield "records.read_all", lambda: records.read_all(results, runs)
-    yield "snapshot.save", lambda: SuiteSnapshot.of(suite).save(results)
-    yield "leaderboard.gather", lambda: gather(results, runs)
-
-
-def fill(suite: Suite, results: Path) -> None:
-    """A record for every run, as if all had been executed."""
-    for number, run in enumerate(suite.runs):
-        record, _ = failed_record(run, Machine("cpu", "data"), "")
+def fill(parsed: Suite, results: Path) -> None:
+    """Writes a record for every run, as if all had been executed."""
+    for number, run in enumerate(parsed.runs):
+        record, _ = failed(run, Machine("cpu", "data"), "")
         score = 0.5 + 0.4 * (number * 7919 % 1000) / 1000
         scores = {"linear_top1": score, "linear_top1_validation": score, "knn_top1": score}
         path = records.path_of(results, run)
-        path.parent.mkdir(parents=True, exist_ok=True)  # records.write would flush every one of them to the disk
-        filled = record | {"status": "ok", "scores": scores, "resolved": {"classes": 10, "device": "cpu"}}
-        path.write_text(json.dumps(filled))
+        path.parent.mkdir(parents=True, exist_ok=True)  # faster than records.write, which flushes each to the disk
+        made = record | {"status": "ok", "scores": scores, "resolved": {"classes": 10, "device": "cpu"}}
+        path.write_text(json.dumps(made))
 
 
 def soak(runs: int) -> list[float]:
     """Resident bytes of a worker after every run."""
-    parsed = suite.parse(text(100).replace("repetitions: 50", f"repetitions: {runs // 2}") + CHEAP_PROBES, "load.yaml")
+    parsed = suite.parse(text(100).replace("repetitions: 50", f"repetitions: {runs // 2}") + CHEAP, "load.yaml")
     with get_context("spawn").Pool(1) as pool:
         return pool.apply(_resident, (parsed.runs[-runs:],))  # type: ignore[no-any-return]
 
@@ -112,34 +105,34 @@ def _resident(runs: tuple[Any, ...]) -> list[float]:
     import torch
 
     torch.set_num_threads(1)
-    execute, sizes = Executor(Machine("cpu", "data")), []
+    execute, resident = Executor(Machine("cpu", "data")), []
     for run in runs:
         execute(run)
-        sizes.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0)
-    return sizes
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096.0)
+    return resident
 
 
 def exponent(seconds: list[float]) -> float:
-    """How a time grows with size, from the smallest to the largest."""
+    """Exponent of the growth of a time between the smallest and the largest size."""
     return math.log(seconds[-1] / seconds[0]) / math.log(SIZES[-1] / SIZES[0])
 
 
 def sizes(folder: Path) -> tuple[dict[str, list[float]], float]:
-    """Step -> seconds for each of SIZES, and the largest memory of a command at the last of them."""
+    """Step -> seconds for each of SIZES; and the peak memory of all commands in bytes."""
     times: dict[str, list[float]] = {}
     memory = 0.0
     for cells in SIZES:
         file, results = folder / "load.yaml", folder / str(cells) / "results"
         file.write_text(text(cells))
-        for name, arguments, until in (("check", ["check", str(file)], ""), ("start", [str(file)], "Running ")):
-            seconds, size = command(*arguments, folder=results.parent, until=until)
+        for name, words, until in (("check", ["check", str(file)], ""), ("start", [str(file)], "Running ")):
+            seconds, size = command(*words, folder=results.parent, until=until)
             times.setdefault(name, []).append(seconds)
             memory = max(memory, size)
-        parsed: list[Suite] = []
-        times.setdefault("suite.read", []).append(timed(lambda f=file, p=parsed: p.append(suite.read(f))))
-        fill(parsed[0], results)
-        for name, step in steps(parsed[0], results):
-            times.setdefault(name, []).append(timed(step))
+        seconds, parsed = _common.timed(partial(suite.read, file), time.process_time)
+        times.setdefault("suite.read", []).append(seconds)
+        fill(parsed, results)
+        for name, step in steps(parsed, results):
+            times.setdefault(name, []).append(_common.timed(step, time.process_time)[0])
         seconds, size = command("report", str(file), folder=results.parent)
         times.setdefault("report", []).append(seconds)
         memory = max(memory, size)
@@ -147,34 +140,34 @@ def sizes(folder: Path) -> tuple[dict[str, list[float]], float]:
 
 
 def page(times: dict[str, list[float]], memory: float, resident: list[float]) -> tuple[str, list[str]]:
-    """The numbers as Markdown, and what exceeds a limit."""
-    wrong = [f"{name} takes {times[name][-1]:.1f} s" for name, limit in LIMITS.items() if times[name][-1] > limit]
-    wrong += [f"{name} grows too fast" for name, t in times.items() if t[-1] > 1 and exponent(t) > MAX_EXPONENT]
-    wrong += [f"a command needs {memory / 1e9:.2f} GB"] if memory > MAX_MEMORY else []
+    """The results as Markdown, and the limits that are exceeded."""
+    problems = [f"{name} takes {times[name][-1]:.1f} s" for name, limit in LIMITS.items() if times[name][-1] > limit]
+    problems += [f"{name} grows too fast" for name, t in times.items() if t[-1] > 1 and exponent(t) > GROWTH]
+    problems += [f"a command needs {memory / 1e9:.2f} GB"] if memory > MEMORY else []
     settled = resident[len(resident) // 10]
     growth = (resident[-1] - settled) / settled
-    wrong += [f"a worker grows by {100 * growth:.0f} %"] if growth > 0.1 else []
-    lines = ["# Load", "", f"`python benchmarks/load.py` on {os.cpu_count()} cores, {platform.machine()}.", ""]
-    lines += ["Processor seconds: what it takes on a core of its own, whatever else the machine does.", ""]
-    lines += [
-        "| processor seconds for cells | " + " | ".join(f"{n:,}" for n in SIZES) + " | exponent |",
-        "|---|" + "---|" * 4,
-    ]
-    lines += [f"| {n} | {' | '.join(f'{t:.2f}' for t in ts)} | {exponent(ts):.2f} |" for n, ts in times.items()]
-    lines += ["", f"Largest memory of a command: {memory / 1e6:.0f} MB."]
-    lines += [f"A worker after {len(resident) // 10} runs: {settled / 1e6:.0f} MB; after {len(resident)}: "]
-    lines[-1] += f"{resident[-1] / 1e6:.0f} MB."
-    lines += ["", "Limits: " + ("; ".join(wrong) if wrong else "all kept.")]
-    return "\n".join(lines) + "\n", wrong
+    problems += [f"a worker grows by {100 * growth:.0f} %"] if growth > 0.1 else []
+    header = ["processor seconds for cells", *(f"{size:,}" for size in SIZES), "exponent"]
+    rows = [[name, *(f"{t:.2f}" for t in seconds), f"{exponent(seconds):.2f}"] for name, seconds in times.items()]
+    text = _common.page(
+        "Load",
+        f"`{_common.command_line()}` on {_common.machine()}.",
+        "Processor seconds: what it takes on a core of its own, whatever else the machine does.",
+        _common.table(header, rows),
+        f"Largest memory of a command: {memory / 1e6:.0f} MB.\nA worker after {len(resident) // 10} runs: "
+        f"{settled / 1e6:.0f} MB; after {len(resident)}: {resident[-1] / 1e6:.0f} MB.",
+        "Limits: " + ("; ".join(problems) if problems else "all kept."),
+    )
+    return text, problems
 
 
 def main() -> int:
-    with tempfile.TemporaryDirectory() as name:
-        times, memory = sizes(Path(name))
-    content, wrong = page(times, memory, soak(SOAK_RUNS))
-    print(content)
-    records.write_text(ROOT / "benchmarks" / "results" / "load.md", content)
-    return 1 if wrong else 0
+    with tempfile.TemporaryDirectory() as folder:
+        times, memory = sizes(Path(folder))
+    markdown, problems = page(times, memory, soak(SOAK))
+    print(markdown)
+    _common.save("load", markdown)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -1,71 +1,65 @@
-"""What each loss costs alone, forward and backward, relative to NT-Xent: time and peak memory.
+"""Time and peak memory of each loss alone, forward and backward, relative to NT-Xent.
 
     python benchmarks/losses.py [LOSS ...] [--threads N] [--device cuda] [--quick]
 
-Writes benchmarks/results/losses.md and .json; with losses named, theirs are measured anew and the rest stays, and
---quick (small batches, for a look) writes nothing. Each loss has its default settings, projections of 256 and of 4,096
-images in 128 dimensions and two or more views, labels of 10 classes for two thirds of them, and whatever else it asks
-for, all in float32 and with a gradient. No network is part of it: what a further view or a momentum copy costs a
-training is not in these figures; in a leaderboard's column `time` it is.
+Writes benchmarks/results/losses.md and .json. With names of losses only these are measured again; --quick (small
+batches) writes nothing. Each loss has its default settings, projections of 256 and of 4,096 images in 128 dimensions
+and two or more views, labels of 10 classes for two thirds of the images, and all other inputs that it asks for, in
+float32 and with a gradient. There is no network: the cost of further views or a momentum copy in a training is not
+included; a leaderboard's column `time` includes it.
 """
 
-import argparse
 import gc
 import json
 import os
 import platform
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-from benchmarks import _record  # noqa: E402  (the checkout is on the path only now)
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import _common
 
-RESULTS = Path(__file__).parent / "results" / "losses.json"
 BASE = "nt_xent"
 BATCHES, DIM, CLASSES, IMAGES = (256, 4096), 128, 10, 10_000
-LEAST_SECONDS, LEAST_CALLS, MOST_CALLS = 0.3, 3, 50  # of what is timed
+MIN_SECONDS, MIN_CALLS, MAX_CALLS = 0.3, 3, 50  # of the timed calls
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("losses", nargs="*")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--quick", action="store_true")
-    asked = parser.parse_args()
-    os.environ["OMP_NUM_THREADS"] = str(asked.threads)  # read when torch is imported
+    options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(options.threads)  # read when torch is imported
     from cl_semisup import plugins
 
-    batches = (32, 64) if asked.quick else BATCHES
-    before = {} if asked.quick or not asked.losses else kept(asked)
-    found = {"made_with": made_with(asked), "losses": before}
-    for name in dict.fromkeys([BASE, *(asked.losses or plugins.names("losses"))]):
-        found["losses"][name] = {str(batch): measure(name, batch, asked.device) for batch in batches}
-        print(f"{name}: {found['losses'][name]}", file=sys.stderr, flush=True)
-    text = table(found, batches)
+    batches = (32, 64) if options.quick else BATCHES
+    made_with = provenance(options.device, options.threads)
+    measured = stored_losses(made_with) if options.losses and not options.quick else {}
+    for name in dict.fromkeys([BASE, *(options.losses or plugins.names("losses"))]):
+        measured[name] = {str(batch): measure(name, batch, options.device) for batch in batches}
+        print(f"{name}: {measured[name]}", file=sys.stderr, flush=True)
+    results = {"losses": dict(sorted(measured.items())), "made_with": made_with}
+    text = page(results, batches)
     print(text)
-    if not asked.quick:
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        RESULTS.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", "utf-8")
-        RESULTS.with_suffix(".md").write_text(text, "utf-8")
+    if not options.quick:
+        _common.save("losses", text, results)
 
 
-def kept(asked: argparse.Namespace) -> dict[str, Any]:
-    """What was measured before; it must have been on this machine with this torch."""
-    if not RESULTS.exists():
+def stored_losses(made_with: dict[str, Any]) -> dict[str, Any]:
+    """Earlier measurements; they must be of the same machine and versions."""
+    stored = _common.load("losses")
+    if not stored:
         return {}
-    found = json.loads(RESULTS.read_text("utf-8"))
-    now, then = made_with(asked), found["made_with"]
-    changed = [key for key in now if key != "commit" and then.get(key) != now[key]]
+    changed = [key for key in made_with if key != "commit" and stored["made_with"].get(key) != made_with[key]]
     if changed:
-        sys.exit(f"{RESULTS}: was made with another {', '.join(changed)}. Measure all losses: name none.")
-    return dict(found["losses"])
+        sys.exit(f"results/losses.json: was made with another {', '.join(changed)}. Measure all losses: name none.")
+    return dict(stored["losses"])
 
 
 def measure(name: str, batch: int, device: str) -> dict[str, Any]:
@@ -73,19 +67,19 @@ def measure(name: str, batch: int, device: str) -> dict[str, Any]:
     import torch
 
     from cl_semisup import losses
-    from cl_semisup.contract import Batch, provide
+    from cl_semisup.contract import Batch, extra_inputs
 
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES)
-    asked = losses.asks(loss)
-    if "encode" in asked.needs:
+    asks = losses.asks(loss)
+    if "encode" in asks.needs:
         return {"skipped": "it embeds images of its own making: its cost is the network's"}
     if isinstance(loss, torch.nn.Module):
         loss.to(device)
     drawn = Batch.draw(images=batch, dim=DIM, classes=CLASSES)
     z1, z2 = (z.float().to(device).requires_grad_() for z in (drawn.z1, drawn.z2))
     labels = drawn.labels.to(device) if drawn.labels is not None else None
-    apart = provide(asked, Batch(z1.cpu(), z2.cpu(), None), torch.arange(batch), CLASSES)
-    extras = {need: as_leaves(value, device) for need, value in apart.items()}
+    inputs = extra_inputs(asks, Batch(z1.cpu(), z2.cpu(), None), torch.arange(batch), CLASSES)
+    extras = {name: as_leaves(value, device) for name, value in inputs.items()}
     if "projections" in extras:
         extras["projections"] = (z1, z2, *extras["projections"][2:])
 
@@ -95,11 +89,13 @@ def measure(name: str, batch: int, device: str) -> dict[str, Any]:
         loss(z1, z2, labels, **extras).backward()
 
     step()
-    return {"milliseconds": 1000 * seconds(step, device), "peak_mib": peak(step, device) / 2**20}
+    gc.collect()
+    times = _common.repeated(step, least=MIN_CALLS, most=MAX_CALLS, enough=MIN_SECONDS, device=device)
+    return {"milliseconds": 1000 * median(times), "peak_mib": peak(step, device) / 2**20}
 
 
 def as_leaves(value: Any, device: str) -> Any:
-    """The same value on the device, where gradients end."""
+    """The value on the device, as leaves of the graph."""
     import torch
 
     if isinstance(value, tuple):
@@ -109,93 +105,79 @@ def as_leaves(value: Any, device: str) -> Any:
     return value.detach().to(device).requires_grad_(value.requires_grad)
 
 
-def seconds(step: Callable[[], None], device: str) -> float:
-    """Median of at least three calls."""
-    import torch
-
-    taken: list[float] = []
-    gc.collect()
-    while len(taken) < MOST_CALLS and (len(taken) < LEAST_CALLS or sum(taken) < LEAST_SECONDS):
-        began = time.perf_counter()
-        step()
-        if device != "cpu":
-            torch.cuda.synchronize()
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
-
-
 def peak(step: Callable[[], None], device: str) -> float:
-    """Most bytes of tensors that a call holds at once beyond its inputs, as torch's allocators count them."""
+    """Peak bytes of the tensors of a call beyond its inputs, as counted by torch's allocators."""
     import torch
 
     if device != "cpu":
         torch.cuda.synchronize()
-        held = torch.cuda.memory_allocated()
+        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         step()
-        return torch.cuda.max_memory_allocated() - held
+        return torch.cuda.max_memory_allocated() - before
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         step()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profile.export_chrome_trace(str(path))
         events = json.loads(path.read_text("utf-8"))["traceEvents"]
-    held = most = 0
+    allocated = most = 0
     for event in sorted((e for e in events if e.get("name") == "[memory]"), key=lambda e: e["ts"]):
-        held += event["args"]["Bytes"]  # negative where it is given back
-        most = max(most, held)
+        allocated += event["args"]["Bytes"]  # negative for freed memory
+        most = max(most, allocated)
     return most
 
 
-def table(found: dict[str, Any], batches: tuple[int, ...]) -> str:
-    made, measured = found["made_with"], found["losses"]
-    how = (
+def page(results: dict[str, Any], batches: tuple[int, ...]) -> str:
+    """The results as Markdown."""
+    made, measured = results["made_with"], results["losses"]
+    counter = (
         "torch.cuda.max_memory_allocated" if made["device"] != "cpu" else "the allocations that torch.profiler reports"
     )
-    lines = [
-        "# What the losses cost",
-        "",
+    header = ["loss", *(column for n in batches for column in (f"ms, N={n}", "x NT-Xent", "MiB", "x NT-Xent"))]
+    rows = [[name, *(cell for n in batches for cell in cells(measured, name, str(n)))] for name in sorted(measured)]
+    skipped: dict[str, list[str]] = {}
+    for name, sizes in sorted(measured.items()):
+        for reason in {size["skipped"]: None for size in sizes.values() if "skipped" in size}:
+            skipped.setdefault(reason, []).append(name)
+    return _common.page(
+        "What the losses cost",
         f"`python benchmarks/losses.py` on {made['machine']}, {made['device']}, {made['threads']} threads; Python"
-        f" {made['python']}, torch {made['torch']}; commit {made['commit']}.",
-        "A loss alone, forward and backward, relative to NT-Xent at the same batch size N (D = 128, float32). Time is",
-        f"the median of at least {LEAST_CALLS} calls; memory is the peak beyond the inputs, from {how}.",
-        "The network's share of what a loss asks for (further views, a momentum copy) is not in it: a leaderboard's",
-        f"column `time` has all of it. Losses that remember every image do so for {IMAGES:,}; `pauc` clusters them",
+        f" {made['python']}, torch {made['torch']}; commit {made['commit']}.\n"
+        "A loss alone, forward and backward, relative to NT-Xent at the same batch size N (D = 128, float32). Time is\n"
+        f"the median of at least {MIN_CALLS} calls; memory is the peak beyond the inputs, from {counter}.\n"
+        "The network's share of what a loss asks for (further views, a momentum copy) is not in it: a leaderboard's\n"
+        f"column `time` has all of it. Losses that remember every image do so for {IMAGES:,}; `pauc` clusters them\n"
         "once an epoch, outside of what is timed.",
-        "",
-        "| loss | " + " | ".join(f"ms, N={n} | x NT-Xent | MiB | x NT-Xent" for n in batches) + " |",
-        "|---|" + "---:|---:|---:|---:|" * len(batches),
+        _common.table(header, rows, numbers=True),
+        *(f"Not measured: {', '.join(names)}: {reason}." for reason, names in skipped.items()),
+    )
+
+
+def cells(measured: dict[str, Any], name: str, batch: str) -> list[str]:
+    """Milliseconds and MiB of a loss, each followed by its ratio to NT-Xent's."""
+    ours, base = measured[name][batch], measured[BASE][batch]
+    if "skipped" in ours:
+        return ["—"] * 4
+    return [
+        f"{ours['milliseconds']:.2f}",
+        f"{ours['milliseconds'] / base['milliseconds']:.2f}",
+        f"{ours['peak_mib']:.1f}",
+        f"{ours['peak_mib'] / base['peak_mib']:.2f}",
     ]
-    for name, at in sorted(measured.items()):
-        cells: list[str] = []
-        for n in map(str, batches):
-            one, base = at[n], measured[BASE][n]
-            if "skipped" in one:
-                cells += ["—"] * 4
-                continue
-            for key, digits in (("milliseconds", 2), ("peak_mib", 1)):
-                cells += [f"{one[key]:.{digits}f}", f"{one[key] / base[key]:.2f}"]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    reasons: dict[str, list[str]] = {}
-    for name, at in sorted(measured.items()):
-        for one in at.values():
-            if "skipped" in one and name not in reasons.setdefault(one["skipped"], []):
-                reasons[one["skipped"]].append(name)
-    lines += ["", *(f"Not measured: {', '.join(names)}: {why}." for why, names in reasons.items())]
-    return "\n".join(lines).rstrip() + "\n"
 
 
-def made_with(asked: argparse.Namespace) -> dict[str, Any]:
+def provenance(device: str, threads: int) -> dict[str, Any]:
+    """Machine and versions of this process."""
     import torch
 
-    device = asked.device if asked.device == "cpu" else torch.cuda.get_device_name()
     return {
-        "machine": _record.processor(),
-        "device": device,
-        "threads": asked.threads,
+        "machine": _common.processor(),
+        "device": device if device == "cpu" else torch.cuda.get_device_name(),
+        "threads": threads,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "commit": _record.commit(),
+        "commit": _common.commit(),
     }
 
 

@@ -1,12 +1,12 @@
-"""What one process of a training holds, by shapes alone: the network runs on PyTorch's meta device, without data.
+"""Memory of one process of a training, computed from shapes: the network runs on PyTorch's meta device.
 
     python benchmarks/parallel_memory.py --batch 65536 --encoder resnet18
 
-Counted: what autograd keeps of the shard, weights with gradients and momentum, what every process has of the whole
-batch, and the loss's similarities, whole or in chunks of rows. Not counted: workspaces of kernels and the allocator.
+The sum contains the tensors that autograd saves for the shard, weights with gradients and momentum, each process's
+copies of the whole batch, and the loss's similarities, whole or in chunks of rows. It does not contain workspaces of
+kernels and the allocator.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import _common
 from cl_semisup import plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.suite.settings import Projector
@@ -30,18 +31,18 @@ def network(encoder: str, device: str = "meta") -> Model:
         return Model(lambda: plugins.load("encoders", encoder)().build(CHANNELS, SIDE), Projector(), 2, {}, ())
 
 
-def kept(model: nn.Module, inputs: Tensor) -> int:
-    """Bytes that autograd keeps of a forward pass, each tensor once, weights and inputs aside."""
-    known = {p.untyped_storage()._cdata for p in model.parameters()} | {inputs.untyped_storage()._cdata}
-    found: dict[int, Tensor] = {}
+def saved_bytes(model: nn.Module, inputs: Tensor) -> int:
+    """Bytes that autograd saves in a forward pass; each tensor counts once, weights and inputs do not count."""
+    excluded = {p.untyped_storage()._cdata for p in model.parameters()} | {inputs.untyped_storage()._cdata}
+    saved: dict[int, Tensor] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        found[tensor.untyped_storage()._cdata] = tensor
+        saved[tensor.untyped_storage()._cdata] = tensor
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model.projector(model.encoder(inputs))  # type: ignore[union-attr, operator]
-    return sum(t.untyped_storage().nbytes() for key, t in found.items() if key not in known)
+    return sum(t.untyped_storage().nbytes() for key, t in saved.items() if key not in excluded)
 
 
 def plan(encoder: str, batch: int, processes: int) -> dict[str, float]:
@@ -52,7 +53,7 @@ def plan(encoder: str, batch: int, processes: int) -> dict[str, float]:
     weights = sum(p.numel() for p in model.parameters())
     pixels = CHANNELS * SIDE * SIDE
     return {
-        "shard's activations": kept(model, torch.empty(shard, CHANNELS, SIDE, SIDE, device="meta")) / GIB,
+        "shard's activations": saved_bytes(model, torch.empty(shard, CHANNELS, SIDE, SIDE, device="meta")) / GIB,
         "weights x 3": 3 * 4 * weights / GIB,
         "views": 2 * 4 * total * pixels / GIB,  # one by one and joined
         "features, projections and gradients": 2 * 4 * total * (model.feature_dim + model.dim) / GIB,
@@ -62,18 +63,16 @@ def plan(encoder: str, batch: int, processes: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("--batch", type=int, default=65_536)
     parser.add_argument("--encoder", default="resnet18")
     options = parser.parse_args()
     plans = {r: plan(options.encoder, options.batch, r) for r in PROCESSES}
     print(f"{options.encoder}, batch {options.batch}, {VIEWS} views of {SIDE} pixels, float32, GiB a process\n")
-    print("| | " + " | ".join(f"{r} processes" for r in PROCESSES) + " |")
-    print("|---" * (1 + len(PROCESSES)) + "|")
-    for what in plans[1]:
-        print(f"| {what} | " + " | ".join(f"{p[what]:.2f}" for p in plans.values()) + " |")
-    sums = [sum(size for what, size in p.items() if what != "similarities, whole") for p in plans.values()]
-    print("| **sum, in chunks** | " + " | ".join(f"{size:.1f}" for size in sums) + " |")
+    rows = [[part, *(f"{p[part]:.2f}" for p in plans.values())] for part in plans[1]]
+    sums = [sum(size for part, size in p.items() if part != "similarities, whole") for p in plans.values()]
+    rows.append(["**sum, in chunks**", *(f"{size:.1f}" for size in sums)])
+    print(_common.table(["", *(f"{r} processes" for r in PROCESSES)], rows))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,16 @@
-"""How time and memory grow with batch size, width of the embedding, number of classes and of images.
+"""Growth of time and memory with batch size, embedding dimension, number of classes and number of images.
 
     python benchmarks/scaling.py             five minutes on a quiet core
     python benchmarks/scaling.py --quick     a tenth of each size, for a look; writes nothing
 
-One axis at a time from B = 1024, D = 128, C = 100 (the classes at D = 1024, which holds a prototype for each). Losses
-alone, forward and backward: the best of some calls, and the most that tensors hold at once beyond the inputs. The last
-axis is an mlp on random 8 x 8 images: an epoch (the difference between one and three, so that what is fixed falls out)
-and the evaluation of an untrained network, each size in a process of its own. On a CPU times are the processor's, of
-one thread. Exponents are slopes of log against log over the largest three sizes: 1 is linear.
+One axis varies at a time, from B = 1024, D = 128, C = 100 (the classes at D = 1024, which has room for a prototype for
+each). Losses are measured alone, forward and backward: the shortest time of some calls, and the peak memory of tensors
+beyond the inputs. The last axis is an mlp on random 8 x 8 images: one epoch (half of the difference between three
+epochs and one, which removes fixed costs) and the evaluation of an untrained network, each size in a process of its
+own. Times on a CPU are processor times of one thread. Exponents are slopes of log against log over the largest three
+sizes: 1 is linear.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -23,10 +23,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
 BASE = {"batch": 1024, "dim": 128, "classes": 100}
 AXES = {
@@ -36,7 +35,7 @@ AXES = {
     "images": (2_000, 8_000, 32_000),
 }
 LOSSES = ("nt_xent", "clop")
-CALLS, ENOUGH = 5, 2.0  # at most so many calls are timed, fewer once they have taken so many seconds
+MAX_CALLS, ENOUGH_SECONDS = 5, 2.0  # of the timed calls; no further call begins after ENOUGH_SECONDS
 SUITE = {
     "question": "How does time grow with the data?",
     "datasets": {"arrays": {"file": "random.npz"}},
@@ -68,16 +67,13 @@ def loss_alone(name: str, batch: int, dim: int, classes: int) -> tuple[float, fl
     def step() -> None:
         loss(z1, z2, labels).backward()
 
-    held = peak(step, device) / 1e6  # and warms up
-    taken: list[float] = []
-    while len(taken) < CALLS and sum(taken) < ENOUGH:
-        taken.append(_seconds(step, device))
-    return 1000 * min(taken), held
+    memory = peak(step, device) / 1e6  # also warms up
+    limits = {"least": 1, "most": MAX_CALLS, "enough": ENOUGH_SECONDS}
+    return 1000 * min(_common.repeated(step, **limits, clock=_clock(device), device=device)), memory
 
 
 def on_images(images: int) -> tuple[float, float, float]:
     """(seconds of an epoch, seconds of an evaluation, MB beyond the libraries') on that many images."""
-    import numpy
     import torch
 
     from cl_semisup.execution.execute import Executor, choose_device
@@ -87,42 +83,29 @@ def on_images(images: int) -> tuple[float, float, float]:
     torch.set_num_threads(1)
     device = choose_device()
     with tempfile.TemporaryDirectory() as folder:
-        random = numpy.random.default_rng(0)
-        arrays: dict[str, Any] = {}
-        for part, count in (("train", images), ("test", images // 5)):
-            arrays[f"{part}_labels"] = numpy.arange(count) % 10
-            arrays[f"{part}_images"] = random.integers(0, 256, (count, 8, 8), dtype=numpy.uint8)
-        numpy.savez(Path(folder) / "random.npz", **arrays)
+        _common.save_random_images(Path(folder), (8, 8), images, images // 5)
         run = suite.parse(json.dumps(SUITE | {"epochs": 1}), "scaling.yaml", folder).runs[-1]
         execute = Executor(Machine(device, folder))
 
-        def executed(epochs: int) -> float:
-            def go() -> None:
-                record, _ = execute(replace(run, epochs=epochs) if epochs else run.untrained())
-                assert record["status"] != "failed", record["reason"]
+        def seconds(epochs: int) -> float:
+            this_run = replace(run, epochs=epochs) if epochs else run.untrained()
+            taken, (record, _) = _common.timed(lambda: execute(this_run), _clock(device), device)
+            assert record["status"] != "failed", record["reason"]
+            return taken
 
-            return _seconds(go, device)
-
-        executed(1)  # what is imported and read at the first time
+        seconds(1)  # the first training also imports modules and reads the data
         before = _memory("VmRSS")
-        one, three, none = executed(1), executed(3), executed(0)
+        one, three, none = seconds(1), seconds(3), seconds(0)
     return (three - one) / 2, none, _memory("VmHWM") - before
 
 
-def _seconds(step: Callable[[], None], device: str) -> float:
-    """Processor seconds on a CPU, where other programs run too; the clock's on a GPU."""
-    clock = time.process_time if device == "cpu" else time.perf_counter
-    began = clock()
-    step()
-    if device != "cpu":
-        import torch
-
-        torch.cuda.synchronize()
-    return clock() - began
+def _clock(device: str) -> Callable[[], float]:
+    """Processor time on a CPU, since other programs may run there too; wall time on a GPU."""
+    return time.process_time if device == "cpu" else time.perf_counter
 
 
 def _memory(what: str) -> float:
-    """MB of this process now (VmRSS) or at most (VmHWM); what getrusage calls its peak holds its parent's too."""
+    """MB of this process now (VmRSS) or at most (VmHWM). The peak of getrusage would include its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(what)) * 1024 / 1e6
 
@@ -142,16 +125,15 @@ def rows(scale: int) -> Iterator[dict[str, Any]]:
         base = BASE | ({"dim": 1024} if axis == "classes" else {})
         for name in LOSSES:
             least = base["classes"] if name == "clop" and axis == "dim" else 0  # its prototypes need as many dimensions
-            kept = tuple(size for size in sizes if size >= least)
-            points = [base | {axis: size} for size in kept]
-            found = [loss_alone(name, **at) for at in points]
+            valid = tuple(size for size in sizes if size >= least)
+            measured = [loss_alone(name, **(base | {axis: size})) for size in valid]
             for column, what in enumerate(("time, ms", "memory, MB")):
-                yield _row(axis, f"{name} alone: {what}", kept, [one[column] for one in found])
+                yield _row(axis, f"{name} alone: {what}", valid, [pair[column] for pair in measured])
     sizes = tuple(size // scale for size in AXES["images"])
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=1) as pool:
-        measured = list(pool.map(on_images, sizes))
+        on_size = list(pool.map(on_images, sizes))
     for column, what in enumerate(("an epoch, s", "evaluation, s", "memory beyond the libraries', MB")):
-        yield _row("images", what, sizes, [one[column] for one in measured])
+        yield _row("images", what, sizes, [numbers[column] for numbers in on_size])
 
 
 def _row(axis: str, what: str, sizes: tuple[int, ...], values: list[float]) -> dict[str, Any]:
@@ -160,14 +142,14 @@ def _row(axis: str, what: str, sizes: tuple[int, ...], values: list[float]) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("--quick", action="store_true")
     if parser.parse_args().quick:
         for row in rows(10):
             print(*row.values(), sep=" | ", flush=True)
         return
     about = "Growth along one axis at a time from B = 1,024, D = 128, C = 100 (classes: D = 1,024); one thread."
-    print(_record.write("scaling", about, list(rows(1))))
+    print(_common.write("scaling", about, list(rows(1))))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,20 @@
-"""How long one waits for each command, in a process of its own.
+"""Wall time of each command, in a process of its own.
 
     python benchmarks/start_up.py
 
-Medians of 5; `first record` is a whole suite of one short run on two workers, so it holds torch's import in a worker.
+Medians of 5 runs. The suite of one short run on two workers includes the import of torch in a worker.
 """
 
 import subprocess
 import sys
 import tempfile
-import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
 TIMES = 5
 ONE_RUN = """\
@@ -31,24 +30,20 @@ epochs: 1
 
 
 def seconds(*words: str) -> float:
-    """Of a command's wall time, the median."""
-    taken = []
-    for _ in range(TIMES):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *words], check=True, capture_output=True)
-        taken.append(time.perf_counter() - began)
-    return median(taken)
+    """The median wall time of a command."""
+    run = partial(subprocess.run, [sys.executable, *words], check=True, capture_output=True)
+    return median(_common.repeated(run, least=TIMES, most=TIMES))
 
 
 def main() -> None:
-    command = str(ROOT / "benchmark.py")
+    command = _common.COMMAND[1]
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder) / "one.yaml"
         suite.write_text(ONE_RUN)
         fresh = (f"import shutil, subprocess, sys; shutil.rmtree({folder!r} + '/results', ignore_errors=True); "
                  f"sys.exit(subprocess.call([sys.executable, {command!r}, {str(suite)!r}, "
                  f"'--results', {folder!r} + '/results']))")  # fmt: skip
-        kept = ("--results", f"{folder}/results")
+        results = ("--results", f"{folder}/results")
         rows = [
             {"command": what, "seconds": round(seconds(*words), 2)}
             for what, words in {
@@ -56,11 +51,11 @@ def main() -> None:
                 "benchmark.py --help": (command, "--help"),
                 "benchmark.py list losses": (command, "list", "losses"),
                 "benchmark.py SUITE, two runs to do: the first record and the leaderboard": ("-c", fresh),
-                "benchmark.py SUITE, nothing to do": (command, str(suite), *kept),
-                "benchmark.py report SUITE": (command, "report", str(suite), *kept),
+                "benchmark.py SUITE, nothing to do": (command, str(suite), *results),
+                "benchmark.py report SUITE": (command, "report", str(suite), *results),
             }.items()
         ]
-    print(_record.write("start_up", f"Wall time of commands, medians of {TIMES}.", rows))
+    print(_common.write("start_up", f"Wall time of commands, medians of {TIMES}.", rows))
 
 
 if __name__ == "__main__":

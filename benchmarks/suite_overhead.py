@@ -1,28 +1,24 @@
-"""What share of a suite's wall time is not training: start-up, data, evaluation, writing, tables.
+"""The share of a suite's wall time that is not training: start-up, data, evaluation, writing, tables.
 
     python benchmarks/suite_overhead.py        ten minutes
 
-Suites of digits on every core with the default probes: of 100 epochs 54 and 18 runs a core at three learning rates, and
-4 at one; of 8 epochs 24. Of the wall time of all cores, training is what the records say; evaluation too; the rest is
-start-up, idling and tables, some seconds however long the suite is.
+Suites on digits on all cores with the default probes: of 100 epochs, with 54 and 18 runs for each core at three
+learning rates and 4 at one; of 8 epochs, with 24 runs for each core. The seconds of training and evaluation come from
+the records. The rest of all cores' wall time is start-up, idling and tables, some seconds in a suite of any size.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
 
 def measure(epochs: int, repetitions: int, workers: int, rates: tuple[float, ...] = (0.1,)) -> dict[str, object]:
-    """One suite of a loss and the untrained network, which has one run a repetition."""
+    """A row for one suite of a loss and the untrained network, which has one run for each repetition."""
     runs = repetitions * len(rates)
     suite = {
         "question": "What is not training?",
@@ -35,14 +31,8 @@ def measure(epochs: int, repetitions: int, workers: int, rates: tuple[float, ...
         "epochs": epochs,
     }
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "overhead.yaml"
-        file.write_text(json.dumps(suite))
-        command = [sys.executable, str(ROOT / "benchmark.py"), str(file), "--results", folder]
-        began = time.perf_counter()
-        subprocess.run([*command, "--workers", str(workers)], check=True, stdout=subprocess.DEVNULL)
-        wall = time.perf_counter() - began
-        costs = [json.loads(path.read_text())["cost"] for path in Path(folder).glob("records/*/*/*.json")
-                 if not path.name.endswith(".curves.json")]  # fmt: skip
+        wall, records = _common.run_suite(json.dumps(suite), Path(folder), "--workers", str(workers))
+    costs = [record["cost"] for record in records]
     training = sum(cost.get("train_seconds", 0.0) for cost in costs)
     evaluation = sum(cost.get("evaluation_seconds", 0.0) for cost in costs)
     whole = wall * workers
@@ -61,7 +51,7 @@ def _share(part: float, whole: float) -> str:
 
 
 def main() -> None:
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = _common.cores()
     rows = [
         measure(100, 18 * workers, workers, (0.03, 0.1, 0.3)),
         measure(100, 6 * workers, workers, (0.03, 0.1, 0.3)),
@@ -69,7 +59,7 @@ def main() -> None:
         measure(8, 24 * workers, workers),
     ]
     about = f"Where the time of a suite on digits goes, {workers} processes."
-    print(_record.write("suite_overhead", about, rows))
+    print(_common.write("suite_overhead", about, rows))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
-"""Training throughput against lightly + Lightning doing the same job: same network, views, batch, loss and optimizer.
+"""Training throughput compared with lightly + Lightning on the same network, views, batch, loss and optimizer.
 
     python benchmarks/throughput.py digits small resnet18       on a CPU; needs `pip install lightly`
-    python benchmarks/throughput.py --float32 digits small      where the processor has no bfloat16: minutes without it
+    python benchmarks/throughput.py --float32 digits small      on a processor without bfloat16
     python benchmarks/throughput.py gpu512 gpu64                on a GPU
 
 lightly runs as its users run it: per-image torchvision transforms in a DataLoader, Lightning's loop, one run at a time,
 in the best of several settings of threads, DataLoader workers and precision; then two such processes side by side.
-Ours is a suite run by `benchmark.py`: one process a core on a CPU, one run at a time on a GPU. Both in turn, A B A B,
-medians. An image counts once, though it is seen in two views. Start-up and evaluation are not counted.
+Ours is a suite run by `benchmark.py`: one process for each core on a CPU, one run at a time on a GPU. The two take
+turns (A B A B); times are medians. An image counts once for both of its views. Start-up and evaluation are excluded.
 
-The ceiling is the most that torch's large products and convolutions do a second on this machine, in the same precision
-and on as many cores; a training's share of it is the arithmetic of its network, forward and backward for both views.
+The ceiling is the rate of operations that torch reaches in large products and convolutions on this machine, in the same
+precision and on as many cores. A training's share of it counts the operations of its network, forward and backward for
+both views.
 """
 
 import argparse
@@ -26,10 +27,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import _record  # noqa: E402
+from benchmarks import _common
 
 ROUNDS = 3
 ROTATION, SHIFT, ZOOM, TEMPERATURE, RATE, DIM = 15.0, 0.1, 0.15, 0.5, 0.1, 128
@@ -37,8 +37,8 @@ ROTATION, SHIFT, ZOOM, TEMPERATURE, RATE, DIM = 15.0, 0.1, 0.15, 0.5, 0.1, 128
 
 @dataclass(frozen=True)
 class Job:
-    """What both train: random images of `channels` x `side` x `side` pixels. `epochs` is (ours, lightly's), chosen for
-    some seconds each. Lightly's first epoch is not counted, so it has one more; ours is, and has to be a small part.
+    """The common job on random images of `channels` x `side` x `side` pixels. `epochs` is (ours, lightly's), chosen for
+    some seconds each. Lightly trains one more epoch first, which is not counted; our first epoch is counted.
     """
 
     encoder: str
@@ -61,7 +61,7 @@ JOBS = {
 
 @dataclass(frozen=True)
 class Setting:
-    """Of one process: threads, DataLoader workers and precision (32-true or bf16-mixed)."""
+    """Settings of a lightly process: threads, DataLoader workers and precision (32-true or bf16-mixed)."""
 
     threads: int
     workers: int
@@ -72,9 +72,7 @@ class Setting:
 
 
 def ours(job: Job, precision: str, processes: int) -> float:
-    """Images/s of this machine with a suite of runs on it, from the records."""
-    import numpy
-
+    """Images/s of a suite with one run for each process, from the records."""
     grey = {"rotation": ROTATION, "shift": SHIFT, "zoom": ZOOM, "crop_area": 1.0, "flip": 0.0, "jitter": 0.0}
     suite = {
         "question": "How many images a second?",
@@ -92,21 +90,10 @@ def ours(job: Job, precision: str, processes: int) -> float:
         **({"views": grey} if job.channels == 1 else {}),
     }
     with tempfile.TemporaryDirectory() as folder:
-        random = numpy.random.default_rng(0)
-        shape = (job.images, job.side, job.side, job.channels)
-        numpy.savez(
-            Path(folder) / "random.npz",
-            train_images=random.integers(0, 256, shape, dtype=numpy.uint8),
-            train_labels=numpy.arange(job.images) % 10,
-            test_images=random.integers(0, 256, (20, *shape[1:]), dtype=numpy.uint8),
-            test_labels=numpy.arange(20) % 10,
-        )
-        file = Path(folder) / "throughput.yaml"
-        file.write_text(json.dumps(suite))  # JSON is YAML
-        command = [sys.executable, str(ROOT / "benchmark.py"), str(file), "--results", folder, "--data-dir", folder]
-        subprocess.run([*command, "--workers", str(processes)], check=True, stdout=subprocess.DEVNULL)
-        found = [json.loads(path.read_text()) for path in Path(folder).glob("records/*/nt_xent/*.json")]
-        rates = [one["cost"]["images_per_second"] for one in found if "cost" in one]
+        _common.save_random_images(Path(folder), (job.side, job.side, job.channels), job.images, 20)
+        words = ("--data-dir", folder, "--workers", str(processes))
+        _, records = _common.run_suite(json.dumps(suite), Path(folder), *words)
+    rates = [record["cost"]["images_per_second"] for record in records if record["run"]["epochs"]]
     assert len(rates) == processes, f"{len(rates)} of {processes} runs have a speed"
     return sum(rates)
 
@@ -186,8 +173,8 @@ def lightly(job: Job, setting: Setting) -> float:
     return job.epochs[1] * len(loader) * job.batch / model.began
 
 
-def arithmetic(job: Job) -> float:
-    """Operations of a training, per image in its two views: products and sums of the network, forward and backward."""
+def operations_per_image(job: Job) -> float:
+    """Floating-point operations of a training for one image in two views: network, forward and backward."""
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -203,8 +190,8 @@ def arithmetic(job: Job) -> float:
     return counter.get_total_flops() / job.batch
 
 
-def fastest(precision: str) -> float:
-    """Operations a second of this process: the best of large products and convolutions, on the GPU if there is one."""
+def best_operation_rate(precision: str) -> float:
+    """Operations a second of this process: the best of large products and convolutions, on a GPU if there is one."""
     import torch
 
     torch.set_num_threads(1)
@@ -212,34 +199,29 @@ def fastest(precision: str) -> float:
     number = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32, "device": device}
     picture = torch.randn(32 * scale, 128, 16, 16, **number).to(memory_format=torch.channels_last)
     kernel = torch.randn(128, 128, 3, 3, **number).to(memory_format=torch.channels_last)
-    tried = [(2 * picture.numel() * 128 * 9, lambda: torch.nn.functional.conv2d(picture, kernel, padding=1))]
+    candidates = [(2 * picture.numel() * 128 * 9, lambda: torch.nn.functional.conv2d(picture, kernel, padding=1))]
     for size in (512 * scale, 1024 * scale):
         matrix = torch.randn(size, size, **number)
-        tried.append((2 * size**3, lambda matrix=matrix: matrix @ matrix))
+        candidates.append((2 * size**3, lambda matrix=matrix: matrix @ matrix))
     best = 0.0
-    for operations, do in tried:
-        for _ in range(20):
-            began = time.perf_counter()
-            do()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            best = max(best, operations / (time.perf_counter() - began))
+    for operations, compute in candidates:
+        best = max(best, operations / min(_common.repeated(compute, least=20, most=20, device=device)))
     return best
 
 
 def ceiling(precision: str, processes: int) -> float:
-    """The same of that many processes side by side."""
+    """The sum of the best operation rates of that many processes side by side."""
     return sum(float(line) for line in _side_by_side(["--fastest", precision], processes, threads=1))
 
 
-def others(name: str, setting: Setting, processes: int = 1) -> float:
+def lightly_speed(name: str, setting: Setting, processes: int = 1) -> float:
     """Images/s of that many processes of lightly side by side."""
-    asked = json.dumps({"job": name, **asdict(setting)})
-    return sum(float(line) for line in _side_by_side(["--lightly", asked], processes, setting.threads))
+    arguments = json.dumps({"job": name, **asdict(setting)})
+    return sum(float(line) for line in _side_by_side(["--lightly", arguments], processes, setting.threads))
 
 
 def _side_by_side(words: list[str], processes: int, threads: int) -> Iterator[str]:
-    """The last line that each of them prints."""
+    """The last line of the output of each process."""
     command, environment = [sys.executable, __file__, *words], {**os.environ, "OMP_NUM_THREADS": str(threads)}
     running = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
@@ -253,7 +235,7 @@ def _side_by_side(words: list[str], processes: int, threads: int) -> Iterator[st
 
 
 def settings(cores: int) -> Iterator[Setting]:
-    """Those that users try: the default first."""
+    """Common settings; the first is the default."""
     yield Setting(cores, 0, "32-true")
     yield Setting(1, 0, "32-true")
     yield Setting(1, cores, "32-true")
@@ -262,66 +244,65 @@ def settings(cores: int) -> Iterator[Setting]:
     yield Setting(1, cores, "bf16-mixed")
 
 
-def measure(name: str, cores: int, gpu: bool, half: bool) -> Iterator[dict[str, Any]]:
-    """A row for every pair of settings that are compared; with `half` some are in bfloat16."""
+def measure(name: str, cores: int, gpu: bool, bfloat16: bool) -> Iterator[dict[str, Any]]:
+    """A row for every pair of settings that are compared; with `bfloat16` some use it."""
     job, processes = JOBS[name], 1 if gpu else cores
-    candidates = [setting for setting in settings(cores) if half or setting.precision == "32-true"]
+    candidates = [setting for setting in settings(cores) if bfloat16 or setting.precision == "32-true"]
     try:
-        tried = {setting: others(name, setting) for setting in candidates}
+        speeds = {setting: lightly_speed(name, setting) for setting in candidates}
     except FileNotFoundError as error:
         raise SystemExit(f"cannot start a process: {error}") from error
-    for setting, speed in tried.items():
+    for setting, speed in speeds.items():
         print(f"{name}: lightly, {setting}: {speed:,.0f} images/s", flush=True)
-    default, best = next(iter(tried)), max(tried, key=lambda one: tried[one])
-    plain = max((one for one in tried if one.precision == "32-true"), key=lambda one: tried[one])
-    kinds = ["auto"] if gpu or job.side < 32 or not half else ["float32", "bfloat16"]
-    sums: dict[Any, list[float]] = {}
+    default, best = next(iter(speeds)), max(speeds, key=speeds.__getitem__)
+    best_float32 = max((s for s in speeds if s.precision == "32-true"), key=speeds.__getitem__)
+    kinds = ["auto"] if gpu or job.side < 32 or not bfloat16 else ["float32", "bfloat16"]
+    measured: dict[Any, list[float]] = {}
     for _ in range(ROUNDS):
         for kind in kinds:
-            sums.setdefault(kind, []).append(ours(job, kind, processes))
-        for other in dict.fromkeys([(default, 1), (plain, 1), (best, 1), (best, processes)]):
-            sums.setdefault(other, []).append(others(name, *other))
+            measured.setdefault(kind, []).append(ours(job, kind, processes))
+        for other in dict.fromkeys([(default, 1), (best_float32, 1), (best, 1), (best, processes)]):
+            measured.setdefault(other, []).append(lightly_speed(name, *other))
     for kind in kinds:
         precision = "bfloat16" if gpu or kind == "bfloat16" else "float32"
-        share = median(sums[kind]) * arithmetic(job) / ceiling(precision, processes)
-        for (setting, count), speeds in ((key, value) for key, value in sums.items() if isinstance(key, tuple)):
+        share = median(measured[kind]) * operations_per_image(job) / ceiling(precision, processes)
+        for (setting, count), theirs in ((key, value) for key, value in measured.items() if isinstance(key, tuple)):
             yield {
                 "job": f"{name}: {job.encoder}, {job.side} x {job.side}, batch {job.batch}",
-                "ours, images/s": f"{median(sums[kind]):,.0f} ({processes} process(es), {kind})",
+                "ours, images/s": f"{median(measured[kind]):,.0f} ({processes} process(es), {kind})",
                 "of the ceiling": f"{100 * share:.0f} %",
-                "lightly + Lightning, images/s": f"{median(speeds):,.0f} ({count} process(es), {setting})",
-                "ratio": round(median(sums[kind]) / median(speeds), 2),
+                "lightly + Lightning, images/s": f"{median(theirs):,.0f} ({count} process(es), {setting})",
+                "ratio": round(median(measured[kind]) / median(theirs), 2),
                 "wanted": job.target,
             }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = _common.parser(__doc__)
     parser.add_argument("jobs", nargs="*", choices=[*JOBS, []], default=[])
     parser.add_argument("--lightly", help=argparse.SUPPRESS)
     parser.add_argument("--fastest", help=argparse.SUPPRESS)
     parser.add_argument("--float32", action="store_true", help="leave bfloat16 out")
-    asked = parser.parse_args()
-    if asked.fastest:
-        print(fastest(asked.fastest))
+    options = parser.parse_args()
+    if options.fastest:
+        print(best_operation_rate(options.fastest))
         return
-    if asked.lightly:
-        told = json.loads(asked.lightly)
-        print(lightly(JOBS[told.pop("job")], Setting(**told)))
+    if options.lightly:
+        arguments = json.loads(options.lightly)
+        print(lightly(JOBS[arguments.pop("job")], Setting(**arguments)))
         return
     import torch
 
     gpu = torch.cuda.is_available()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    names = asked.jobs or (["gpu512", "gpu64"] if gpu else ["digits", "small", "resnet18"])
-    rows = [row for name in names for row in measure(name, cores, gpu, not asked.float32)]
+    names = options.jobs or (["gpu512", "gpu64"] if gpu else ["digits", "small", "resnet18"])
+    rows = [row for name in names for row in measure(name, _common.cores(), gpu, not options.float32)]
     about = (
-        "TrainingGroup images/s of a machine: ours as a suite runs, lightly + Lightning one run at a time (and side by "
+        "Training images/s of a machine: ours as a suite runs, lightly + Lightning one run at a time (and side by "
         f"side), medians of {ROUNDS} rounds in turn."
     )
     packages = ("torch", "torchvision", "lightly", "pytorch-lightning")
-    kind = "_gpu" if gpu else "_float32" if asked.float32 else ""
-    print(_record.write(f"throughput{kind}", about, rows, packages))
+    kind = "_gpu" if gpu else "_float32" if options.float32 else ""
+    print(_common.write(f"throughput{kind}", about, rows, packages))
 
 
 if __name__ == "__main__":

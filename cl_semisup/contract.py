@@ -1,7 +1,7 @@
-"""What every loss promises, as clauses that any loss can be held to: `benchmark.py check-loss FILE`, and the tests.
+"""The contract of all losses, as clauses: `benchmark.py check-loss FILE` and the tests check a loss against them.
 
-A loss is built anew for every evaluation, so state cannot leak from one to the next. What it needs beyond projections
-is made here from z1 and z2, row by row, so that an image keeps its own features, logits and extra views.
+A loss is built anew for every evaluation, so no state passes from one evaluation to the next. Inputs beyond the
+projections are made from z1 and z2 row by row, so that every image has its own features, logits and further views.
 """
 
 import inspect
@@ -20,8 +20,8 @@ IMAGES, DIM, CLASSES = 12, 16, 4
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """One clause for one loss: `ok`, `broken` or `exempt` (declared by the loss, with its reason)."""
+class ClauseResult:
+    """One clause for one loss: the outcome is `ok`, `broken` or `exempt` (declared by the loss, with a reason)."""
 
     clause: str
     outcome: str
@@ -29,12 +29,12 @@ class Verdict:
 
 
 class Broken(AssertionError):
-    """A clause does not hold; the message says what was seen."""
+    """A clause does not hold; the message says what was observed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """A batch of synthetic embeddings: two views that resemble each other, and partial labels."""
+    """Synthetic embeddings: (N, D) projections of two similar views, and (N,) labels with -1 for unlabelled images."""
 
     z1: Tensor
     z2: Tensor
@@ -52,27 +52,30 @@ class Batch:
     def rows(self, order: Tensor) -> "Batch":
         return Batch(self.z1[order], self.z2[order], None if self.labels is None else self.labels[order])
 
+    def to(self, dtype: torch.dtype) -> "Batch":
+        return Batch(self.z1.to(dtype), self.z2.to(dtype), self.labels)
+
 
 @dataclass(frozen=True)
 class Subject:
-    """A loss under test: its name, parameters and setting."""
+    """A loss under test: its name, parameters, and the setting that it is built for."""
 
     name: str
     params: dict[str, Any]
     dim: int = DIM
     classes: int = CLASSES
 
-    def build(self, **changed: Any) -> Loss:
-        known = {"dim": self.dim, "classes": self.classes, "seed": 0, "images": IMAGES}
-        return losses.build(self.name, **known, **{**self.params, **changed})
+    def build(self) -> Loss:
+        return losses.build(self.name, dim=self.dim, classes=self.classes, seed=0, images=IMAGES, **self.params)
 
-    def value(self, batch: Batch, index: Tensor | None = None, teacher: Batch | None = None, **changed: Any) -> Tensor:
-        """The loss of a batch, by a newly built loss. The momentum copy sees `teacher`, else the same batch."""
-        loss = self.build(**changed)
+    def value(self, batch: Batch, index: Tensor | None = None, teacher_batch: Batch | None = None) -> Tensor:
+        """Value of a newly built loss; the momentum copy sees `teacher_batch`, by default the same batch."""
+        loss = self.build()
         if isinstance(loss, torch.nn.Module):
             loss.to(batch.z1.dtype)
         index = torch.arange(len(batch.z1)) if index is None else index
-        return loss(batch.z1, batch.z2, batch.labels, **provide(asks(loss), batch, index, self.classes, teacher))
+        extras = extra_inputs(asks(loss), batch, index, self.classes, teacher_batch)
+        return loss(batch.z1, batch.z2, batch.labels, **extras)
 
     def gradient(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(value, gradient to z1, gradient to z2)."""
@@ -80,27 +83,29 @@ class Subject:
         value = self.value(Batch(z1, z2, batch.labels))
         if not value.requires_grad:
             raise Broken("the value has no graph, so backward fails. Add `nothing(z1, z2)` where no anchor is left.")
-        found = torch.autograd.grad(value, (z1, z2), allow_unused=True)
-        g1, g2 = (torch.zeros_like(z1) if g is None else g for g in found)
+        gradients = torch.autograd.grad(value, (z1, z2), allow_unused=True)
+        g1, g2 = (torch.zeros_like(z1) if g is None else g for g in gradients)
         return value.detach(), g1, g2
 
 
-def provide(asked: Asks, batch: Batch, index: Tensor, classes: int, teacher: Batch | None = None) -> dict[str, Any]:
-    """What a loss needs, made from z1 and z2: fixed linear maps of each row, so that rows stay images."""
+def extra_inputs(
+    asks: Asks, batch: Batch, index: Tensor, classes: int, teacher_batch: Batch | None = None
+) -> dict[str, Any]:
+    """The keyword arguments that a loss asks for, made from z1 and z2 by fixed linear maps of each row."""
     dim = batch.z1.shape[1]
 
-    def fixed(name: int, rows: int, columns: int) -> Tensor:
-        drawn = torch.randn(rows, columns, generator=torch.Generator().manual_seed(name), dtype=torch.float64)
-        return drawn.to(batch.z1)
+    def fixed_matrix(seed: int, rows: int, columns: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(batch.z1)
 
-    def all_views(seen: Batch) -> tuple[Tensor, ...]:
-        turned = [seen.z1 @ fixed(100 + v, dim, dim) / dim**0.5 + seen.z2 for v in range(len(asked.views) - 2)]
-        return (seen.z1, seen.z2, *turned)
+    def all_views(source: Batch) -> tuple[Tensor, ...]:
+        matrices = (fixed_matrix(100 + v, dim, dim) for v in range(len(asks.views) - 2))
+        return (source.z1, source.z2, *(source.z1 @ matrix / dim**0.5 + source.z2 for matrix in matrices))
 
-    views, slow = all_views(batch), tuple(view.detach() for view in all_views(teacher or batch))
-    head = fixed(1, dim, classes)
-    pixels = fixed(2, dim, 64)
-    support_labels = torch.arange(classes).repeat_interleave(max(asked.support, 1))
+    views, teacher_views = all_views(batch), tuple(view.detach() for view in all_views(teacher_batch or batch))
+    head = fixed_matrix(1, dim, classes)
+    to_pixels = fixed_matrix(2, dim, 64)
+    support_labels = torch.arange(classes).repeat_interleave(max(asks.support, 1))
     values: dict[str, Callable[[], Any]] = {
         "features": lambda: views,
         "projections": lambda: views,
@@ -108,15 +113,15 @@ def provide(asked: Asks, batch: Batch, index: Tensor, classes: int, teacher: Bat
         "index": lambda: index,
         "epoch": lambda: 0,
         "progress": lambda: 0.5,
-        "inputs": lambda: tuple((view @ pixels).reshape(-1, 1, 8, 8) for view in views),
-        "encode": lambda: lambda inputs: inputs.flatten(1) @ pixels.T / 64,
-        "pixels": lambda: (torch.full_like(pixels[:1, :1, None], -20), torch.full_like(pixels[:1, :1, None], 20)),
-        "support": lambda: (fixed(3, len(support_labels), dim), support_labels),
-        "momentum_features": lambda: slow,
-        "momentum_projections": lambda: slow,
-        "momentum_logits": lambda: tuple(view @ head for view in slow),
+        "inputs": lambda: tuple((view @ to_pixels).reshape(-1, 1, 8, 8) for view in views),
+        "encode": lambda: lambda inputs: inputs.flatten(1) @ to_pixels.T / 64,
+        "pixels": lambda: (torch.full_like(head[:1, :1, None], -20), torch.full_like(head[:1, :1, None], 20)),
+        "support": lambda: (fixed_matrix(3, len(support_labels), dim), support_labels),
+        "momentum_features": lambda: teacher_views,
+        "momentum_projections": lambda: teacher_views,
+        "momentum_logits": lambda: tuple(view @ head for view in teacher_views),
     }
-    return {need: values[need]() for need in asked.needs}
+    return {need: values[need]() for need in asks.needs}
 
 
 Clause = Callable[[Subject], None]
@@ -124,7 +129,7 @@ CLAUSES: dict[str, Clause] = {}
 
 
 def clause(check: Clause) -> Clause:
-    """Registers a clause under its function's name; its docstring is what the loss promises."""
+    """Registers a clause under its function's name; the docstring's first line is printed where it holds."""
     CLAUSES[check.__name__] = check
     return check
 
@@ -144,7 +149,7 @@ def documented(subject: Subject) -> None:
 def scalar(subject: Subject) -> None:
     """The value is one finite number of the input's kind."""
     for dtype in (torch.float32, torch.float64):
-        value = subject.value(_cast(Batch.draw(), dtype))
+        value = subject.value(Batch.draw().to(dtype))
         if value.shape != () or value.dtype != dtype:
             raise Broken(f"for {dtype} input the value is {value.dtype} of shape {tuple(value.shape)}.")
         _finite(value, "value")
@@ -161,9 +166,9 @@ def gradient(subject: Subject) -> None:
     generator, step = torch.Generator().manual_seed(1), 1e-6
     for _ in range(3):
         d1, d2 = (torch.randn(g.shape, generator=generator, dtype=g.dtype) for g in (g1, g2))
-        ahead = subject.value(Batch(batch.z1 + step * d1, batch.z2 + step * d2, batch.labels), teacher=batch)
-        behind = subject.value(Batch(batch.z1 - step * d1, batch.z2 - step * d2, batch.labels), teacher=batch)
-        numeric, exact = float((ahead - behind).detach()) / (2 * step), float((g1 * d1).sum() + (g2 * d2).sum())
+        after = subject.value(Batch(batch.z1 + step * d1, batch.z2 + step * d2, batch.labels), teacher_batch=batch)
+        before = subject.value(Batch(batch.z1 - step * d1, batch.z2 - step * d2, batch.labels), teacher_batch=batch)
+        numeric, exact = float((after - before).detach()) / (2 * step), float((g1 * d1).sum() + (g2 * d2).sum())
         if abs(numeric - exact) > 1e-4 * (1 + abs(exact)):
             raise Broken(f"along a random direction the gradient is {exact:.6g}, finite differences say {numeric:.6g}.")
 
@@ -193,9 +198,9 @@ def view_swap(subject: Subject) -> None:
 def rotation(subject: Subject) -> None:
     """Turning all embeddings together does not matter."""
     batch = Batch.draw()
-    generator = torch.Generator().manual_seed(3)
-    turn = torch.linalg.qr(torch.randn(DIM, DIM, generator=generator, dtype=torch.float64)).Q
-    _equal(subject.value(batch), subject.value(Batch(batch.z1 @ turn, batch.z2 @ turn, batch.labels)), "turned")
+    matrix = torch.randn(DIM, DIM, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    q = torch.linalg.qr(matrix).Q
+    _equal(subject.value(batch), subject.value(Batch(batch.z1 @ q, batch.z2 @ q, batch.labels)), "turned")
 
 
 @clause
@@ -204,10 +209,10 @@ def labels(subject: Subject) -> None:
     batch = Batch.draw()
     assert batch.labels is not None
     other = batch.labels.roll(1)
-    moved = not torch.equal(subject.value(batch), subject.value(replace(batch, labels=other)))
+    changed = not torch.equal(subject.value(batch), subject.value(replace(batch, labels=other)))
     declared = asks(subject.build()).labels
-    if moved != declared:
-        raise Broken(f"other labels {'change' if moved else 'do not change'} the value, but it declares {declared}.")
+    if changed != declared:
+        raise Broken(f"other labels {'change' if changed else 'do not change'} the value, but it declares {declared}.")
 
 
 @clause
@@ -226,7 +231,7 @@ def small_temperature(subject: Subject) -> None:
     """A temperature of 0.005 stays finite in float32."""
     if "temperature" in grid.annotations(plugins.load("losses", subject.name)):
         changed = Subject(subject.name, {**subject.params, "temperature": 0.005}, subject.dim, subject.classes)
-        _all_finite(changed, _cast(Batch.draw(), torch.float32), "temperature 0.005")
+        _all_finite(changed, Batch.draw().to(torch.float32), "temperature 0.005")
 
 
 @clause
@@ -234,7 +239,7 @@ def half_precision(subject: Subject) -> None:
     """Under bfloat16 and float16 autocast, with projections in half precision, value and gradient are finite."""
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype):
-            _all_finite(subject, _cast(Batch.draw(), torch.float32), f"autocast {dtype}")
+            _all_finite(subject, Batch.draw().to(torch.float32), f"autocast {dtype}")
 
 
 @clause
@@ -251,7 +256,7 @@ def state(subject: Subject) -> None:
     if not isinstance(first, torch.nn.Module) or not isinstance(second, torch.nn.Module):
         return
     first, second = first.double(), second.double()
-    extras = lambda batch: provide(asks(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
+    extras = lambda batch: extra_inputs(asks(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
     for seed in range(3):
         batch = Batch.draw(seed=seed)
         first(batch.z1, batch.z2, batch.labels, **extras(batch))
@@ -261,51 +266,44 @@ def state(subject: Subject) -> None:
     _equal(values[0], values[1], "restored from its state")
 
 
-def check(name: str, **params: Any) -> list[Verdict]:
-    """Hold one loss to every clause."""
+def check(name: str, **params: Any) -> list[ClauseResult]:
+    """Check one loss against every clause."""
     subject = Subject(name, params)
-    declared = asks(subject.build()).exempt
-    unknown = set(declared) - set(CLAUSES)
+    exemptions = dict(asks(subject.build()).exempt)
+    unknown = set(exemptions) - set(CLAUSES)
     if unknown:
         raise Broken(f"{name} declares exemptions from unknown clauses: {', '.join(sorted(unknown))}.")
-    return list(_verdicts(subject, dict(declared)))
+    return [_check_clause(subject, clause, exemptions.get(clause)) for clause in CLAUSES]
 
 
-def _verdicts(subject: Subject, exempt: dict[str, str]) -> Iterator[Verdict]:
-    for name, holds in CLAUSES.items():
-        promise = (holds.__doc__ or "").splitlines()[0]
-        try:
-            holds(subject)
-        except Exception as error:
-            text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
-            yield Verdict(name, "exempt", exempt[name]) if name in exempt else Verdict(name, "broken", text)
-        else:
-            if name in exempt:
-                text = f"declared as not holding ({exempt[name]}), but it holds. Remove the exemption."
-                yield Verdict(name, "broken", text)
-            else:
-                yield Verdict(name, "ok", promise)
+def _check_clause(subject: Subject, clause: str, exemption: str | None) -> ClauseResult:
+    try:
+        CLAUSES[clause](subject)
+    except Exception as error:
+        if exemption is not None:
+            return ClauseResult(clause, "exempt", exemption)
+        text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
+        return ClauseResult(clause, "broken", text)
+    if exemption is not None:
+        text = f"declared as not holding ({exemption}), but it holds. Remove the exemption."
+        return ClauseResult(clause, "broken", text)
+    return ClauseResult(clause, "ok", (CLAUSES[clause].__doc__ or "").splitlines()[0])
 
 
 def _degenerate_batches() -> Iterator[tuple[str, Batch]]:
     batch = Batch.draw()
     assert batch.labels is not None
-    first, some = torch.arange(1), torch.arange(IMAGES)
-    one = torch.zeros(IMAGES, dtype=torch.long)
+    first, one_class = torch.arange(1), torch.zeros(IMAGES, dtype=torch.long)
     row = batch.z1[:1].expand(IMAGES, -1).clone()
     yield "one labelled image", batch.rows(first)
     yield "one unlabelled image", replace(batch.rows(first), labels=torch.tensor([-1]))
     yield "two images", batch.rows(torch.arange(2))
     yield "no label", replace(batch, labels=None)
-    yield "one class", replace(batch, labels=one)
-    yield "a missing class", replace(batch, labels=some % (CLASSES - 1))
+    yield "one class", replace(batch, labels=one_class)
+    yield "a missing class", replace(batch, labels=torch.arange(IMAGES) % (CLASSES - 1))
     yield "all rows equal", Batch(row, row.clone(), batch.labels)
     yield "views equal", Batch(batch.z1, batch.z1.clone(), batch.labels)
     yield "all rows zero", Batch(torch.zeros_like(row), torch.zeros_like(row), batch.labels)
-
-
-def _cast(batch: Batch, dtype: torch.dtype) -> Batch:
-    return Batch(batch.z1.to(dtype), batch.z2.to(dtype), batch.labels)
 
 
 def _all_finite(subject: Subject, batch: Batch, what: str) -> None:

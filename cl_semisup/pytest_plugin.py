@@ -1,15 +1,16 @@
-"""The gate inside another project's tests: a fixture `gate` that holds a loss to what it was.
+"""The gate in the tests of another project: the fixture `gate` compares a loss with its stored reference.
 
     def test_my_loss(gate):
         gate(my_loss)                   # any loss(z1, z2, labels) -> scalar, or a module of that kind
 
     pytest --cl-gate                            only the tests that use the fixture
-    pytest --cl-gate-update "why it moves"      measure the losses of these tests anew and keep the reason
+    pytest --cl-gate-update "why it changes"    make new references for these tests and store the reason
 
-References lie in one file, `cl_gate.json` beside pytest's settings, or where `cl_gate_reference` in them says. Checked
-are the function tier and a descent of free embeddings, in float64, to 1e-8: tenths of a second a loss and no data.
+References are stored in `cl_gate.json` beside pytest's settings, or in the file that the setting `cl_gate_reference`
+names. The fixture checks the function tier and a descent of free embeddings, in float64, to 1e-8. It takes tenths of a
+second for each loss and needs no data.
 
-pytest loads this file in every project of an environment, so what is heavy is imported where a loss is measured.
+pytest loads this file in every project of an environment, so heavy modules are imported only where a loss is measured.
 """
 
 import copy
@@ -41,9 +42,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--cl-gate") or config.getoption("--cl-gate-update"):
-        chosen = [item for item in items if "gate" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-        items[:] = chosen
+        selected = [item for item in items if "gate" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=[item for item in items if item not in selected])
+        items[:] = selected
 
 
 @pytest.fixture
@@ -55,44 +56,40 @@ def gate(request: pytest.FixtureRequest) -> "Gate":
 
 
 class Gate:
-    """One test's access to the references of a project.
+    """Compares the losses of one test with the references of its project.
 
-    Args:
-        path: the file of references
-        test: the test's own name in it
-        reason: why references are measured anew; None checks
+    `path` is the file of references, `test` the test's id in it. With a `reason`, new references replace the old ones.
     """
 
     def __init__(self, path: Path, test: str, reason: str | None):
         self.path, self.test, self.reason = path, test, reason
 
     def __call__(self, loss: Callable[..., Any], name: str = "", classes: int = 4) -> None:
-        """Hold a loss to its reference; `name` tells several losses of one test apart."""
+        """Fail the test if the loss has changed; `name` distinguishes several losses of one test."""
         from cl_semisup.gate import function, trajectory
 
         def build() -> Any:
-            return copy.deepcopy(loss)  # a loss with state starts every measurement from the same one
+            return copy.deepcopy(loss)  # every measurement begins with the same state of the loss
 
         key = f"{self.test} {name}".strip()
-        values, descent = function.measure(build, classes), trajectory.free(build, classes)
+        values = function.measure(build, classes)
         if self.reason is None:
-            self._check(key, values, descent.steps)
+            self._check(key, values, trajectory.embedding_descent(build, classes))
         else:
-            nudged = trajectory.free(build, classes, trajectory.FREE_RATE * (1 + trajectory.NUDGE))
-            self._write(key, values, trajectory.within_horizon(descent, nudged).steps)
+            self._write(key, values, trajectory.predictable_descent(build, classes))
 
-    def _check(self, key: str, values: Any, steps: Any) -> None:
+    def _check(self, key: str, values: Any, descent: Any) -> None:
         from cl_semisup.gate import ci, function, trajectory
-        from cl_semisup.gate.finding import MOVED
-        from cl_semisup.gate.trajectory import FREE, Trajectory
+        from cl_semisup.gate.gate_check import CHANGED
+        from cl_semisup.gate.trajectory import FREE_EMBEDDINGS, Trajectory
 
         stored = self._read().get(key)
         if stored is None:
             _fail(f'{self.path}: has no reference of {key!r}. Make one: pytest --cl-gate-update "first"')
-        found = function.compare(key, stored["function"], values)
-        found.append(trajectory.compare(key, FREE, Trajectory(stored["free"]), Trajectory(steps)))
-        if moved := [f"  {finding.tier}: {ci.sentence(finding)}" for finding in found if finding.verdict == MOVED]:
-            lines = "\n".join(moved)
+        checks = function.compare(key, stored["function"], values)
+        checks.append(trajectory.compare(key, FREE_EMBEDDINGS, Trajectory(stored["free"]), descent))
+        if changed := [f"  {check.tier}: {ci.describe(check)}" for check in checks if check.status == CHANGED]:
+            lines = "\n".join(changed)
             _fail(f'the loss has changed:\n{lines}\nIf that is meant: pytest --cl-gate-update "why"')
 
     def _read(self) -> dict[str, Any]:
@@ -104,19 +101,19 @@ class Gate:
             if stored["schema"] == SCHEMA:
                 return dict(stored["losses"])
         except (ValueError, KeyError, TypeError):
-            pass  # told below
+            pass  # reported below
         return _fail(f"{self.path}: must be a file of references of schema {SCHEMA}. Delete it and make it anew.")
 
-    def _write(self, key: str, values: Any, steps: Any) -> None:
+    def _write(self, key: str, values: Any, descent: Any) -> None:
         from cl_semisup.gate import reference
 
         losses = self._read()
         entry = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "reason": self.reason}
         history = [*losses.get(key, {}).get("history", []), entry]
-        losses[key] = {"history": history, "function": values, "free": steps}
+        losses[key] = {"history": history, "function": values, "free": descent.steps}
         reference.write_rows(self.path, {"schema": SCHEMA, "losses": losses})
 
 
 def _fail(text: str) -> NoReturn:
-    """The message alone: the way here says nothing of the loss."""
+    """Fail without a traceback, which would say nothing about the loss."""
     pytest.fail(text, pytrace=False)

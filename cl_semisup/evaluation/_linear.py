@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from cl_semisup.evaluation import Features, FeatureSet, ProbeResult
-from cl_semisup.measures.logistic import Tuned, tune
+from cl_semisup.measures.logistic import TunedProbe, tune
 from cl_semisup.seeds import seed
 
 VALIDATION = 0.2  # share of the training images held out by probes that have no setting for it
@@ -18,7 +18,7 @@ def tuned(
     suffix: str = "",
     validation: float = VALIDATION,
     max_iterations: int = 1000,
-) -> Tuned | None:
+) -> TunedProbe | None:
     """The probe on all labels (suffix "") or the visible ones ("_labelled"); None where there is no label.
 
     Without `feature_set` it is fitted on backbone features.
@@ -30,7 +30,7 @@ def tuned(
         labels = dict(features.label_sets())[suffix]
         known = labels >= 0
         x, y, name = feature_set.train[known], labels[known], seed("validation", *features.seed_key)
-        options: dict[str, Any] = dict(share=validation, name=name, max_iterations=max_iterations)
+        options: dict[str, Any] = dict(share=validation, seed=name, max_iterations=max_iterations)
         features.memo[key] = tune(x, y, features.classes, **options) if len(y) else None
     return features.memo[key]
 

@@ -67,7 +67,7 @@ class Transfer:
         known = known[evenly(len(known), self.images).numpy()]
         x, test = (_features(network, images) for images in (data.train_images[known], data.test_images))
         y, truth = (torch.from_numpy(labels).to(x.device) for labels in (data.train_labels[known], data.test_labels))
-        tuned = tune(x, y, data.classes, share=VALIDATION, name=name)
+        tuned = tune(x, y, data.classes, share=VALIDATION, seed=name)
         predictions = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
         return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(predictions, truth)}
 

@@ -1,7 +1,7 @@
-"""The collapse experiment as a gate: descents of free embeddings, and the claims that they must bear out.
+"""The collapse experiment as a gate: descents of free embeddings, and assertions about their ranks.
 
-Its suite has keys of its own: `question`, `descents` (a list of grids over `dynamics.Descent`), `minimisers` (losses)
-and `repetitions`. There is no reference: what must hold is written here as claims, each with its bound.
+Its suite has its own keys: `question`, `descents` (a list of grids over `dynamics.Descent`), `minimisers` (losses) and
+`repetitions`. It has no reference; this module states the assertions, each with its bound.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,16 +17,17 @@ from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import Problem
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.gate import dynamics, page
-from cl_semisup.gate.dynamics import Course, Descent
-from cl_semisup.gate.finding import MOVED, SAME, Finding
-from cl_semisup.gate.verdict import Verdict
+from cl_semisup.gate.dynamics import Descent, RankTrajectory
+from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck
+from cl_semisup.gate.result import GateResult
 from cl_semisup.plugins import PluginField
 from cl_semisup.report import svg
 
 KEYS = ("question", "descents", "minimisers", "repetitions")
-FULL, LINE = 0.95, 1.5  # share of D above which a rank is full; rank below which all points lie on one line
-BELOW, BEYOND, HONEST = 0.9, 1.1, 2.0  # rates, in units of the temperature
-IMAGES_OF_A_SIMPLEX = (5, 9)  # at most D + 1 in the 8 dimensions that minimisers are sought in
+FULL_RANK = 0.95  # share of D from which a rank counts as full
+MAX_LINE_RANK = 1.5  # up to this rank all points lie on one line
+RATE_BELOW, RATE_ABOVE, MAX_STABLE_RATE = 0.9, 1.1, 2.0  # in units of the temperature
+SIMPLEX_IMAGES = (5, 9)  # at most D + 1, with D = 8
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Something that must hold: the worst value found, the bound it is held to, and whether it keeps it."""
+class Assertion:
+    """A property that must hold: the worst measured value, its bound in words, and whether the value is within it."""
 
     text: str
     value: float
@@ -50,47 +51,48 @@ class Claim:
     holds: bool
 
 
+Trajectories = Mapping[Descent, tuple[RankTrajectory, ...]]  # descent -> one for each repetition
+
+
 @dataclass(frozen=True)
-class Result:
-    """What came of an experiment: the courses of every descent's repetitions, and the claims."""
+class CollapseResult:
+    """Trajectories of all descents, and the assertions about them."""
 
     experiment: Experiment
-    courses: dict[Descent, tuple[Course, ...]]
-    claims: tuple[Claim, ...]
+    trajectories: Trajectories
+    assertions: tuple[Assertion, ...]
 
-    def rank(self, asked: Descent) -> float:
-        return mean(course.final_rank for course in self.courses[asked])
+    def mean_final_rank(self, descent: Descent) -> float:
+        return mean(trajectory.final_rank for trajectory in self.trajectories[descent])
 
-    def verdict(self) -> Verdict:
-        """The claims as findings, for JUnit."""
-        found = []
-        for claim in self.claims:
-            verdict = SAME if claim.holds else MOVED
-            found.append(Finding("collapse", claim.text, "", claim.bound, None, claim.value, verdict))
-        return Verdict(self.experiment.file, tuple(found), "claims of cl_semisup/gate/collapse.py")
+    def gate_result(self) -> GateResult:
+        """The assertions as checks of the gate, for JUnit and the exit code."""
+        checks = tuple(
+            GateCheck("collapse", a.text, "", a.bound, None, a.value, SAME if a.holds else CHANGED)
+            for a in self.assertions
+        )
+        return GateResult(self.experiment.file, checks, "claims of cl_semisup/gate/collapse.py")
 
     def text(self) -> str:
-        """Ranks by dynamics and rate, and the claims."""
+        """Tables of ranks, and the assertions."""
         lines = [self.experiment.question, ""]
         for title, rows in _tables(self):
             lines += [title, *rows, ""]
-        for claim in self.claims:
-            sign = "holds" if claim.holds else "FAILS"
-            lines.append(f"{sign}  {claim.text} ({claim.bound}; worst {claim.value:.4g})")
-        failed = sum(not claim.holds for claim in self.claims)
-        lines.append(
-            f"{failed} of {len(self.claims)} claims fail." if failed else f"All {len(self.claims)} claims hold."
-        )
+        for assertion in self.assertions:
+            sign = "holds" if assertion.holds else "FAILS"
+            lines.append(f"{sign}  {assertion.text} ({assertion.bound}; worst {assertion.value:.4g})")
+        total, failed = len(self.assertions), sum(not assertion.holds for assertion in self.assertions)
+        lines.append(f"{failed} of {total} claims fail." if failed else f"All {total} claims hold.")
         return "\n".join(lines)
 
     def html(self) -> str:
-        """The same with pictures."""
-        parts = [f"<h1>{escape(self.experiment.question)}</h1><div class=row>", *_figures(self), "</div>"]
-        return page.whole("Collapse", [*parts, f"<pre>{escape(self.text())}</pre>"])
+        """The same with plots."""
+        parts = [f"<h1>{escape(self.experiment.question)}</h1><div class=row>", *_plots(self), "</div>"]
+        return page.html_page("Collapse", [*parts, f"<pre>{escape(self.text())}</pre>"])
 
 
-def is_one(path: Path) -> bool:
-    """Does the file ask for descents? Any other is read as an ordinary suite, with its messages."""
+def is_collapse_suite(path: Path) -> bool:
+    """Has the file the key `descents`? A file that cannot be read is left to the ordinary suite reader's messages."""
     try:
         data = yaml_source.parse(path.read_text("utf-8"), str(path)).data
     except (OSError, ValueError):
@@ -99,7 +101,7 @@ def is_one(path: Path) -> bool:
 
 
 def read(path: Path) -> Experiment:
-    """A checked experiment; every fault at once, with its place."""
+    """A checked experiment; raises SuiteError with all faults and their places in the file."""
     return parse(path.read_text("utf-8"), str(path))
 
 
@@ -112,189 +114,185 @@ def parse(text: str, file: str) -> Experiment:
             faults.append(Problem((key,), f"{unknown('key', key, KEYS)}.", of_key=True))
     if "question" not in data:
         faults.append(Problem((), "needs 'question' (what it asks). Got nothing. Add 'question: ...'."))
-    asked = data["descents"]
-    nodes = list(enumerate(asked)) if isinstance(asked, list) else [(None, asked)]
+    grids = data["descents"]
+    nodes = list(enumerate(grids)) if isinstance(grids, list) else [(None, grids)]
     descents = []
     for index, node in nodes:
         place: yaml_source.YamlPath = ("descents",) if index is None else ("descents", index)
         rows = grid.mapping(node, Descent, place, faults, grid.defaults(Descent))
         descents += [Descent(**row) for row in rows]
-    named = grid.expand(
-        data.get("minimisers", ["nt_xent"]), Annotated[Any, PluginField("losses")], ("minimisers",), faults
-    )
-    times = grid.expand(
-        data.get("repetitions", 2), Annotated[int, Interval(ge=1, le=100)], ("repetitions",), faults, "of every descent"
-    )
+    kind: Any = Annotated[Any, PluginField("losses")]
+    losses = grid.expand(data.get("minimisers", ["nt_xent"]), kind, ("minimisers",), faults)
+    kind = Annotated[int, Interval(ge=1, le=100)]
+    repetitions = grid.expand(data.get("repetitions", 2), kind, ("repetitions",), faults, "of every descent")
     if faults:
         raise SuiteError(f"{source.where(f.path, f.of_key)}: {f.text}" for f in faults)
-    losses = tuple(option.value for option in named)
-    return Experiment(file, str(data["question"]), tuple(dict.fromkeys(descents)), losses, times[0].value)
+    minimisers = tuple(option.value for option in losses)
+    return Experiment(file, str(data["question"]), tuple(dict.fromkeys(descents)), minimisers, repetitions[0].value)
 
 
-def run(experiment: Experiment) -> Result:
-    """All descents and all claims; seconds on one core."""
-    courses = {
-        asked: tuple(dynamics.descend(replace(asked, repetition=r)) for r in range(experiment.repetitions))
-        for asked in experiment.descents
+def run(experiment: Experiment) -> CollapseResult:
+    """Runs all descents and evaluates all assertions; takes seconds on one core."""
+    trajectories = {
+        descent: tuple(dynamics.run_descent(replace(descent, repetition=r)) for r in range(experiment.repetitions))
+        for descent in experiment.descents
     }
-    claims = [claim for make in CLAIMS for claim in make(experiment, courses)]
-    return Result(experiment, courses, tuple(claims))
+    assertions = tuple(assertion for make in ASSERTIONS for assertion in make(experiment, trajectories))
+    return CollapseResult(experiment, trajectories, assertions)
 
 
-# claims -------------------------------------------------------------------------------------------------------------
-
-Courses = Mapping[Descent, tuple[Course, ...]]
-Select = Callable[[Descent], bool]
+# assertions ---------------------------------------------------------------------------------------------------------
 
 
-def _ranks(courses: Courses, select: Select) -> list[float]:
-    """Final ranks as a share of D of every repetition of the chosen descents."""
-    return [course.final_rank / asked.dim for asked, of in courses.items() if select(asked) for course in of]
+def _final_ranks(trajectories: Trajectories, select: Callable[[Descent], bool]) -> list[float]:
+    """Final ranks, as shares of D, of all repetitions of the selected descents."""
+    return [t.final_rank / descent.dim for descent, all_t in trajectories.items() if select(descent) for t in all_t]
 
 
-def _plain(asked: Descent) -> bool:
-    """Without prototypes, and at temperatures at which the softmax is nearly uniform, as the algebra assumes."""
-    return asked.weight == 0 and asked.start == "uniform" and asked.temperature >= 0.5
+def _without_prototypes(d: Descent) -> bool:
+    """True at temperatures of a nearly uniform softmax, as the algebra assumes, and without the prototype term."""
+    return d.weight == 0 and d.start == "uniform" and d.temperature >= 0.5
 
 
-def _threshold(_: Experiment, courses: Courses) -> list[Claim]:
-    def chosen(low: float, high: float, *kinds: str) -> list[float]:
-        return _ranks(courses, lambda a: _plain(a) and a.dynamics in kinds and low <= a.rate <= high)
+def _threshold(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
+    def ranks(low: float, high: float, *kinds: str) -> list[float]:
+        select = lambda d: _without_prototypes(d) and d.dynamics in kinds and low <= d.rate <= high  # noqa: E731
+        return _final_ranks(trajectories, select)
 
-    found = []
-    if below := chosen(0, BELOW, "repulsion"):
-        text = "repulsion alone keeps the rank at rates below the temperature"
-        found.append(Claim(text, min(below), f"share of D >= {FULL}", min(below) >= FULL))
-    beyond = [
-        course.final_rank
-        for a, of in courses.items()
-        if _plain(a) and a.dynamics == "repulsion" and a.rate >= BEYOND
-        for course in of
+    def at_least(share: float, ranks: list[float], text: str) -> list[Assertion]:
+        return [Assertion(text, min(ranks), f"share of D >= {share}", min(ranks) >= share)] if ranks else []
+
+    assertions = at_least(
+        FULL_RANK, ranks(0, RATE_BELOW, "repulsion"), "repulsion alone keeps the rank at rates below the temperature"
+    )
+    above = [
+        t.final_rank
+        for d, all_t in trajectories.items()
+        if _without_prototypes(d) and d.dynamics == "repulsion" and d.rate >= RATE_ABOVE
+        for t in all_t
     ]
-    if beyond:
+    if above:
         text = "repulsion alone loses it at rates beyond the temperature: one line is left"
-        found.append(Claim(text, max(beyond), f"rank <= {LINE}", max(beyond) <= LINE))
-    back = _ranks(courses, lambda a: a.start == "collapsed" and not a.weight and a.rate <= BELOW)
-    if back:
-        text = "below the temperature points that start as one spread out again"
-        found.append(Claim(text, min(back), f"share of D >= {FULL}", min(back) >= FULL))
-    if honest := chosen(0, HONEST, "gradient", "free"):
-        text = "the full gradient keeps it at the same rates, up to twice the temperature"
-        found.append(Claim(text, min(honest), f"share of D >= {FULL}", min(honest) >= FULL))
-    if tangent := chosen(0, HONEST, "tangent"):
-        text = "the tangent gradient oscillates at those rates without losing more than a fifth of it"
-        found.append(Claim(text, min(tangent), "share of D >= 0.8", min(tangent) >= 0.8))
-    return found
+        assertions.append(Assertion(text, max(above), f"rank <= {MAX_LINE_RANK}", max(above) <= MAX_LINE_RANK))
+    select = lambda d: d.start == "collapsed" and not d.weight and d.rate <= RATE_BELOW  # noqa: E731
+    text = "below the temperature points that start as one spread out again"
+    assertions += at_least(FULL_RANK, _final_ranks(trajectories, select), text)
+    text = "the full gradient keeps it at the same rates, up to twice the temperature"
+    assertions += at_least(FULL_RANK, ranks(0, MAX_STABLE_RATE, "gradient", "free"), text)
+    text = "the tangent gradient oscillates at those rates without losing more than a fifth of it"
+    return assertions + at_least(0.8, ranks(0, MAX_STABLE_RATE, "tangent"), text)
 
 
-def _rescue(_: Experiment, courses: Courses) -> list[Claim]:
-    """Over the weight, from collapse up to C and from full rank down to C."""
+def _rescue(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
+    """With a growing weight a collapsed rank rises to C, and a full rank falls to C."""
 
     def series(rate: float, share: float) -> list[tuple[Descent, float]]:
-        chosen = [a for a in courses if (a.dynamics, a.rate, a.label_fraction) == ("repulsion", rate, share)]
-        chosen = [a for a in chosen if a.weight > 0 and a.start == "uniform"]
-        return [(a, mean(c.final_rank for c in courses[a])) for a in sorted(chosen, key=lambda a: a.weight)]
+        selected = [d for d in trajectories if (d.dynamics, d.rate, d.label_fraction) == ("repulsion", rate, share)]
+        selected = sorted((d for d in selected if d.weight > 0 and d.start == "uniform"), key=lambda d: d.weight)
+        return [(d, mean(t.final_rank for t in trajectories[d])) for d in selected]
 
-    found = []
-    if lifted := series(BEYOND, 1.0):
-        ranks, classes = [rank for _, rank in lifted], lifted[0][0].classes
+    assertions = []
+    if rising := series(RATE_ABOVE, 1.0):
+        ranks, classes = [rank for _, rank in rising], rising[0][0].classes
         growing = all(b >= a - 0.05 for a, b in zip(ranks, ranks[1:], strict=False))
         text = "with all labels the prototype term lifts a collapsed rank, the more the stronger, towards C"
         holds = growing and 0.9 * classes <= ranks[-1] <= classes + 0.1
-        found.append(Claim(text, ranks[-1], f"growing to {0.9 * classes:g} .. {classes + 0.1:g}", holds))
-    few = {a.weight: rank for a, rank in series(BEYOND, 0.1)}
-    pairs = [(few[a.weight], rank) for a, rank in lifted if a.weight in few and a.weight >= 0.5]
-    if pairs:
-        worst = max(some / every for some, every in pairs)
+        assertions.append(Assertion(text, ranks[-1], f"growing to {0.9 * classes:g} .. {classes + 0.1:g}", holds))
+    few_labels = {d.weight: rank for d, rank in series(RATE_ABOVE, 0.1)}
+    ratios = [few_labels[d.weight] / rank for d, rank in rising if d.weight in few_labels and d.weight >= 0.5]
+    if ratios:
         text = "with a tenth of the labels it lifts less: unlabelled points have no shared encoder to follow"
-        found.append(Claim(text, worst, "share of the rank with all labels < 1", worst < 1))
-    if lowered := series(0.5, 1.0):
-        last, classes = lowered[-1][1], lowered[0][0].classes
+        assertions.append(Assertion(text, max(ratios), "share of the rank with all labels < 1", max(ratios) < 1))
+    if falling := series(0.5, 1.0):
+        last, classes = falling[-1][1], falling[0][0].classes
         text = "a strong weight with all labels lowers a healthy rank towards C"
-        found.append(Claim(text, last, f"rank <= {classes + 0.5:g}", last <= classes + 0.5))
-    return found
+        assertions.append(Assertion(text, last, f"rank <= {classes + 0.5:g}", last <= classes + 0.5))
+    return assertions
 
 
-def _minimisers(experiment: Experiment, _: Courses) -> list[Claim]:
-    found = []
-    for images in IMAGES_OF_A_SIMPLEX:
-        wanted, worst = -1 / (images - 1), 0.0
-        for named in experiment.minimisers:
-            got = dynamics.minimise(named, images, dim=8)
-            worst = max(worst, abs(got.cosine - wanted), 1 - got.alignment, got.spread)
-        names = ", ".join(next(iter(named)) for named in experiment.minimisers)
-        text = f"{names} share their minimiser for {images} images: views equal, cosines {wanted:.4g}"
-        found.append(Claim(text, worst, "deviation < 1e-4", worst < 1e-4))
-    return found
+def _minimisers(experiment: Experiment, _: Trajectories) -> list[Assertion]:
+    assertions = []
+    for images in SIMPLEX_IMAGES:
+        cosine, worst = -1 / (images - 1), 0.0
+        for named_loss in experiment.minimisers:
+            m = dynamics.minimise(named_loss, images, dim=8)
+            worst = max(worst, abs(m.image_cosine - cosine), 1 - m.view_cosine, m.image_cosine_range)
+        names = ", ".join(next(iter(named_loss)) for named_loss in experiment.minimisers)
+        text = f"{names} share their minimiser for {images} images: views equal, cosines {cosine:.4g}"
+        assertions.append(Assertion(text, worst, "deviation < 1e-4", worst < 1e-4))
+    return assertions
 
 
-def _stationary(_: Experiment, __: Courses) -> list[Claim]:
-    still = max(dynamics.tangent_gradient("equal"), dynamics.tangent_gradient("antipodal"))
-    changes = [dynamics.escape(noise, shared=True) for noise in (0.01, 0.1, 0.3)]
-    text = "all points equal, or on one line, is stationary on the sphere"
+def _stationary(_: Experiment, __: Trajectories) -> list[Assertion]:
+    norm = max(dynamics.stationary_gradient_norm("equal"), dynamics.stationary_gradient_norm("antipodal"))
+    change = max(dynamics.loss_change(noise, shared=True) for noise in (0.01, 0.1, 0.3))
+    stationary = "all points equal, or on one line, is stationary on the sphere"
     saddle = "it is a saddle: moving both views of each image alike lowers the loss"
     return [
-        Claim(text, still, "gradient < 1e-12", still < 1e-12),
-        Claim(saddle, max(changes), "change < 0", max(changes) < 0),
+        Assertion(stationary, norm, "gradient < 1e-12", norm < 1e-12),
+        Assertion(saddle, change, "change < 0", change < 0),
     ]
 
 
-CLAIMS = (_threshold, _rescue, _minimisers, _stationary)
+ASSERTIONS = (_threshold, _rescue, _minimisers, _stationary)
 
 
-# tables and pictures ------------------------------------------------------------------------------------------------
+# tables and plots ---------------------------------------------------------------------------------------------------
 
 
-def _tables(result: Result) -> list[tuple[str, list[str]]]:
-    """Effective rank by rate, one row a dynamics and temperature; by weight, one row a rate and label share."""
-    plain = [a for a in result.courses if a.weight == 0 and a.start == "uniform"]
-    pulled = [a for a in result.courses if a.weight > 0 or a.start == "collapsed"]
-    by_rate = _rows(result, plain, lambda a: f"{a.dynamics}, t {a.temperature:g}", "rate")
-    named = lambda a: f"rate {a.rate:g}, labels {a.label_fraction:g}, {a.start}"  # noqa: E731
-    by_weight = _rows(result, pulled, named, "weight")
+def _tables(result: CollapseResult) -> list[tuple[str, list[str]]]:
+    """Effective ranks by rate, for each dynamics and temperature; by weight, for each rate and label share."""
+    repelled = [d for d in result.trajectories if d.weight == 0 and d.start == "uniform"]
+    others = [d for d in result.trajectories if d.weight > 0 or d.start == "collapsed"]
+    by_rate = _rows(result, repelled, lambda d: f"{d.dynamics}, t {d.temperature:g}", "rate")
+    row_name = lambda d: f"rate {d.rate:g}, labels {d.label_fraction:g}, {d.start}"  # noqa: E731
+    by_weight = _rows(result, others, row_name, "weight")
     titles = ("Effective rank by learning rate over temperature", "Effective rank by weight of the prototype term")
     return [(title, rows) for title, rows in zip(titles, (by_rate, by_weight), strict=True) if len(rows) > 1]
 
 
-def _rows(result: Result, chosen: Sequence[Descent], name: Callable[[Descent], str], axis: str) -> list[str]:
-    values = sorted({getattr(a, axis) for a in chosen})
-    names = list(dict.fromkeys(map(name, chosen)))
+def _rows(
+    result: CollapseResult, descents: Sequence[Descent], row_name: Callable[[Descent], str], axis: str
+) -> list[str]:
+    values = sorted({getattr(d, axis) for d in descents})
+    names = list(dict.fromkeys(map(row_name, descents)))
     width = max(map(len, names), default=0)
     lines = [" " * width + "".join(f"{value:>8g}" for value in values)]
-    for row in names:
-        ranks = {getattr(a, axis): result.rank(a) for a in chosen if name(a) == row}
-        lines.append(f"{row:{width}}" + "".join(f"{ranks[v]:8.2f}" if v in ranks else f"{'-':>8}" for v in values))
+    for name in names:
+        ranks = {getattr(d, axis): result.mean_final_rank(d) for d in descents if row_name(d) == name}
+        lines.append(f"{name:{width}}" + "".join(f"{ranks[v]:8.2f}" if v in ranks else f"{'-':>8}" for v in values))
     return lines
 
 
-def _figures(result: Result) -> list[str]:
-    """Rank against rate, along steps around the threshold, and against the prototypes' weight."""
-    plain = [a for a in result.courses if _plain(a) and a.temperature == 0.5]
-    pulled = [a for a in result.courses if a.weight > 0 and a.start == "uniform"]
-    alone = [a for a in plain if a.dynamics == "repulsion" and a.rate in (BELOW, 1, BEYOND)]
-    by_rate = [(a.dynamics, (a.rate, result.rank(a))) for a in plain]
-    by_weight = [(f"rate {a.rate:g} t, labels {a.label_fraction:g}", (a.weight, result.rank(a))) for a in pulled]
-    along = [
-        (f"{a.rate:g} t", (a.steps * i / (len(course.rank) - 1), rank))
-        for a in alone
-        for course in result.courses[a][:1]
-        for i, rank in enumerate(course.rank)
+def _plots(result: CollapseResult) -> list[str]:
+    """Rank against rate, against steps around the threshold, and against the prototypes' weight."""
+    rank = result.mean_final_rank
+    repelled = [d for d in result.trajectories if _without_prototypes(d) and d.temperature == 0.5]
+    with_prototypes = [d for d in result.trajectories if d.weight > 0 and d.start == "uniform"]
+    threshold = [d for d in repelled if d.dynamics == "repulsion" and d.rate in (RATE_BELOW, 1, RATE_ABOVE)]
+    by_rate = [(d.dynamics, (d.rate, rank(d))) for d in repelled]
+    by_weight = [(f"rate {d.rate:g} t, labels {d.label_fraction:g}", (d.weight, rank(d))) for d in with_prototypes]
+    by_step = [
+        (f"{d.rate:g} t", (d.steps * i / (len(ranks) - 1), step_rank))
+        for d in threshold
+        for ranks in [result.trajectories[d][0].ranks]
+        for i, step_rank in enumerate(ranks)
     ]
     return [
-        *_figure("Rank against rate, temperature 0.5", "learning rate / temperature", by_rate, True),
-        *_figure("Repulsion alone, around the threshold", "step", along, False),
-        *_figure("Prototypes lift a collapsed rank and lower a healthy one", "weight", by_weight, True),
+        *_plot("Rank against rate, temperature 0.5", "learning rate / temperature", by_rate, True),
+        *_plot("Repulsion alone, around the threshold", "step", by_step, False),
+        *_plot("Prototypes lift a collapsed rank and lower a healthy one", "weight", by_weight, True),
     ]
 
 
-def _figure(caption: str, x_label: str, named: Sequence[tuple[str, svg.Point]], log: bool) -> list[str]:
-    """One picture of effective ranks; none without points."""
-    if not named:
+def _plot(caption: str, x_label: str, named_points: Sequence[tuple[str, svg.Point]], log: bool) -> list[str]:
+    """One plot of effective ranks, a line for each name; [] without points."""
+    if not named_points:
         return []
-    x, y = ([point[i] for _, point in named] for i in (0, 1))
+    x, y = zip(*(point for _, point in named_points), strict=True)
     axes = svg.Axes((min(x), max(x) * 1.01), (0, max(y) * 1.1), x_label, "effective rank", log_x=log)
     lines = []
-    for name in dict.fromkeys(name for name, _ in named):
-        points = sorted(point for other, point in named if other == name)
+    for name in dict.fromkeys(name for name, _ in named_points):
+        points = sorted(point for other, point in named_points if other == name)
         lines.append((name, [(axes.x(a), axes.y(b)) for a, b in points]))
     return [page.figure(axes, lines, caption)]

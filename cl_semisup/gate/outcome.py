@@ -1,17 +1,18 @@
-"""The outcome tier: what whole runs end with, compared with the reference repetition by repetition.
+"""The outcome tier: the results of whole runs, compared with the reference repetition by repetition.
 
-A repetition names first weights, batches, views and labels, so the same repetition of unchanged code differs by
-rounding only; that pairing is what gives a few repetitions their power. For every loss and quantity,
+A repetition fixes initial weights, batches, views and labels, so the same repetition of unchanged code differs only by
+rounding. Because of this pairing a few repetitions suffice. For every loss and quantity,
 
-    D_r = mean over cells of (now - then) of repetition r;  t = mean_r D / (s / sqrt(n)),  s = max(sd_r D, margin / 4)
+    D_r = mean over cells of (current - reference) of repetition r
+    t = mean_r D / (s / sqrt(n)),  s = max(sd_r D, margin / 4)
 
 moved           p < a / 2 after Holm over all losses and quantities, and |mean D| > margin / 2
 same            the 99 % interval of mean D is no wider than the margin to either side
-inconclusive    neither: more repetitions would tell
+inconclusive    neither: more repetitions are needed
 
-There are two looks, at half and at all of the repetitions; the second is taken for those losses alone that the first
-leaves inconclusive. With a = 1 % for both looks together the chance of any false alarm stays below 1 % a run of the
-gate, whatever the number of losses. The floor under s keeps a handful of equal differences from looking certain.
+The tier has two looks. The first takes half of the repetitions; losses that are then inconclusive get the other half.
+With a = 1 % for both looks together the chance of any false alarm stays below 1 % for a run of the gate, whatever the
+number of losses. The lower bound of s prevents that a few equal differences look certain.
 """
 
 import math
@@ -22,104 +23,103 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from cl_semisup.gate.finding import INCONCLUSIVE, MOVED, SAME, Finding, rounded
+from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, GateCheck, round_for_storage
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 
-FALSE_ALARMS = 0.01  # chance of any in a run of the gate
+FALSE_ALARM_RATE = 0.01  # chance of any false alarm in a run of the gate
 LOOKS = 2
 SCORE_MARGIN = 0.01  # one point
 LOSS_MARGIN = 0.005  # of the final loss
-RATE_MARGIN = 1.0  # one step of the suite's learning rates
-STABLE = "stable learning rates"
+RATE_MARGIN = 1.0  # one of the suite's learning rates
+STABLE_RATES = "stable learning rates"
 FINAL_LOSS = "final loss"
-Ended = dict[str, Any]  # {"status": str, "loss": float | None, "scores": {name: float}}
-Outcomes = dict[str, dict[str, list[Ended]]]  # loss -> cell -> ended, one a repetition
-Execute = Callable[[Sequence[Run]], Mapping[str, Ended]]  # runs -> id -> how it ended
+RunSummary = dict[str, Any]  # {"status": str, "loss": float | None, "scores": {name: float}}
+CellSummaries = Mapping[str, list[RunSummary]]  # cell -> one for each repetition
+RunSummaries = dict[str, dict[str, list[RunSummary]]]  # loss -> cell -> one for each repetition
+Cells = Mapping[str, Mapping[str, list[Run]]]  # loss -> cell -> one run for each repetition
+Execute = Callable[[Sequence[Run]], Mapping[str, RunSummary]]  # runs -> run id -> summary
 
 
-def ended(record: Record, curves: Mapping[str, Any]) -> Ended:
-    """What is kept of a run: its status, its scores and the mean loss of the last tenth of training."""
+def summarize(record: Record, curves: Mapping[str, Any]) -> RunSummary:
+    """Status, scores and mean loss of the last tenth of training; the reason of a failed run."""
     losses = curves.get("history", {}).get("loss", [])
     last = losses[-max(1, len(losses) // 10) :]
-    final = rounded(float(np.mean(last))) if last and None not in last and record["status"] != "failed" else None
-    scores = {name: rounded(value) for name, value in sorted(record["scores"].items())}
-    found = {"status": record["status"], "loss": final, "scores": scores}
-    return found | ({"reason": record["reason"]} if record["status"] == "failed" else {})
+    failed = record["status"] == "failed"
+    loss = round_for_storage(float(np.mean(last))) if last and None not in last and not failed else None
+    scores = {name: round_for_storage(value) for name, value in sorted(record["scores"].items())}
+    summary = {"status": record["status"], "loss": loss, "scores": scores}
+    return summary | ({"reason": record["reason"]} if failed else {})
 
 
-def measure(cells: Mapping[str, Mapping[str, list[Run]]], execute: Execute, first: int, last: int) -> Outcomes:
-    """Repetitions [first, last) of all cells."""
-    chosen = [run for of in cells.values() for runs in of.values() for run in runs[first:last]]
-    found = execute(chosen)
+def measure(all_cells: Cells, execute: Execute, start: int, stop: int) -> RunSummaries:
+    """Repetitions [start, stop) of all cells."""
+    summaries = execute([r for cells in all_cells.values() for runs in cells.values() for r in runs[start:stop]])
     return {
-        loss: {cell: [found[run.id] for run in runs[first:last]] for cell, runs in of.items()}
-        for loss, of in cells.items()
+        loss: {cell: [summaries[run.id] for run in runs[start:stop]] for cell, runs in cells.items()}
+        for loss, cells in all_cells.items()
     }
 
 
-def check(
-    cells: Mapping[str, Mapping[str, list[Run]]], then: Outcomes, execute: Execute
-) -> tuple[list[Finding], Outcomes]:
-    """Findings of both looks, and what was measured; the second look is for the losses in doubt alone."""
-    repetitions = max((len(runs) for of in cells.values() for runs in of.values()), default=0)
+def run_checks(all_cells: Cells, reference: RunSummaries, execute: Execute) -> tuple[list[GateCheck], RunSummaries]:
+    """Checks after both looks, and all summaries."""
+    repetitions = max((len(runs) for cells in all_cells.values() for runs in cells.values()), default=0)
     half = max(min(3, repetitions), math.ceil(repetitions / 2))
-    now = measure(cells, execute, 0, half)
-    findings = compare(then, now)
-    doubtful = {finding.loss for finding in findings if finding.verdict == INCONCLUSIVE}
-    if not doubtful or half == repetitions:
-        return findings, now
-    again = {loss: of for loss, of in cells.items() if loss in doubtful}
-    more = measure(again, execute, half, repetitions)
-    for loss, of in more.items():
-        now[loss] = {cell: now[loss][cell] + repeated for cell, repeated in of.items()}
-    second = compare(then, {loss: now[loss] for loss in doubtful}, tests=len(findings))
-    kept = [finding for finding in findings if finding.loss not in doubtful or finding.verdict == MOVED]
-    known = {(finding.loss, finding.quantity) for finding in kept}
-    return kept + [finding for finding in second if (finding.loss, finding.quantity) not in known], now
+    current = measure(all_cells, execute, 0, half)
+    first_look = compare(reference, current)
+    open_losses = {check.loss for check in first_look if check.status == INCONCLUSIVE}
+    if not open_losses or half == repetitions:
+        return first_look, current
+    open_cells = {loss: cells for loss, cells in all_cells.items() if loss in open_losses}
+    for loss, cells in measure(open_cells, execute, half, repetitions).items():
+        current[loss] = {cell: current[loss][cell] + summaries for cell, summaries in cells.items()}
+    second_look = compare(reference, {loss: current[loss] for loss in open_losses}, tests=len(first_look))
+    final = [check for check in first_look if check.loss not in open_losses or check.status == CHANGED]
+    decided = {(check.loss, check.quantity) for check in final}
+    return final + [check for check in second_look if (check.loss, check.quantity) not in decided], current
 
 
-def compare(then: Outcomes, now: Outcomes, tests: int | None = None) -> list[Finding]:
-    """Findings of one look; `tests` is the size of the family where it is larger than what is compared."""
-    rows = [(loss, *tested) for loss in now for tested in _differences(then.get(loss, {}), now[loss])]
-    found = [paired(differences, margin) for *_, differences, margin in rows]
-    adjusted = holm([test.p for test in found], tests)
-    findings = []
-    for (loss, quantity, before, after, _, margin), test, p in zip(rows, found, adjusted, strict=True):
-        if p < FALSE_ALARMS / LOOKS and abs(test.mean) > margin / 2:
-            verdict = MOVED
+def compare(reference: RunSummaries, current: RunSummaries, tests: int | None = None) -> list[GateCheck]:
+    """Checks of one look; `tests` is the size of the family of tests if it is larger than what is compared."""
+    rows = [(loss, *row) for loss in current for row in _paired_quantities(reference.get(loss, {}), current[loss])]
+    results = [paired_t_test(differences, margin) for *_, differences, margin in rows]
+    p_values = holm([result.p for result in results], tests)
+    checks = []
+    for (loss, quantity, before, after, _, margin), test, p in zip(rows, results, p_values, strict=True):
+        if p < FALSE_ALARM_RATE / LOOKS and abs(test.mean) > margin / 2:
+            status = CHANGED
         else:
-            verdict = SAME if test.half_width <= margin else INCONCLUSIVE
-        note = f"{test.mean:+.3g} +- {test.half_width:.2g} (99 %), margin {margin:g}, n = {test.n}"
-        findings.append(Finding("outcome", loss, "", quantity, before, after, verdict, test.t, note=note))
-    return findings + [failure for loss in now for failure in _failures(loss, then.get(loss, {}), now[loss])]
+            status = SAME if test.ci_half_width <= margin else INCONCLUSIVE
+        note = f"{test.mean:+.3g} +- {test.ci_half_width:.2g} (99 %), margin {margin:g}, n = {test.n}"
+        checks.append(GateCheck("outcome", loss, "", quantity, before, after, status, test.t, note=note))
+    return checks + [check for loss in current for check in _new_failures(loss, reference.get(loss, {}), current[loss])]
 
 
 @dataclass(frozen=True)
-class Paired:
-    """A paired t-test: mean difference, half its 99 % interval, t, two-sided p, pairs."""
+class PairedTest:
+    """A paired t-test: mean difference, half its 99 % interval, t, two-sided p, number of pairs."""
 
     mean: float
-    half_width: float
+    ci_half_width: float
     t: float
     p: float
     n: int
 
 
-def paired(differences: Sequence[float], margin: float) -> Paired:
-    """Test of differences against 0; equal ones are taken for no more certain than sd = margin / 4."""
+def paired_t_test(differences: Sequence[float], margin: float) -> PairedTest:
+    """Test of differences against 0; their standard deviation counts as margin / 4 if it is smaller."""
     n, mean = len(differences), float(np.mean(differences))
     if not np.any(differences):
-        return Paired(0.0, 0.0, 0.0, 1.0, n)
+        return PairedTest(0.0, 0.0, 0.0, 1.0, n)
     if n < 2:
-        return Paired(mean, math.inf, 0.0, 1.0, n)
+        return PairedTest(mean, math.inf, 0.0, 1.0, n)
     error = max(float(np.std(differences, ddof=1)), margin / 4) / math.sqrt(n)
     t = mean / error
-    return Paired(mean, float(stats.t.ppf(0.995, n - 1)) * error, t, float(2 * stats.t.sf(abs(t), n - 1)), n)
+    return PairedTest(mean, float(stats.t.ppf(0.995, n - 1)) * error, t, float(2 * stats.t.sf(abs(t), n - 1)), n)
 
 
 def holm(p: Sequence[float], tests: int | None = None) -> list[float]:
-    """Adjusted p-values: any below a is a rejection at a family-wise error of a. Source: Holm 1979"""
+    """Adjusted p-values: rejecting those below a keeps the family-wise error rate at a. Source: Holm 1979"""
     count, running = max(tests or 0, len(p)), 0.0
     adjusted = [1.0] * len(p)
     for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
@@ -128,67 +128,63 @@ def holm(p: Sequence[float], tests: int | None = None) -> list[float]:
     return adjusted
 
 
-Tested = tuple[str, float, float, list[float], float]  # quantity, then, now, differences by repetition, margin
+Row = tuple[str, float, float, list[float], float]  # quantity, reference, current, differences by repetition, margin
 
 
-def _differences(then: Mapping[str, list[Ended]], now: Mapping[str, list[Ended]]) -> Iterable[Tested]:
-    cells = [cell for cell in now if cell in then]
-    n = min((min(len(now[cell]), len(then[cell])) for cell in cells), default=0)
+def _paired_quantities(reference: CellSummaries, current: CellSummaries) -> Iterable[Row]:
+    cells = [cell for cell in current if cell in reference]
+    n = min((min(len(current[cell]), len(reference[cell])) for cell in cells), default=0)
     if not n:
         return
-    for score in sorted({name for cell in cells for run in then[cell][:n] for name in run["scores"]}):
-        before = _table([[_score(run, score) for run in then[cell][:n]] for cell in cells])
-        after = _table([[_score(run, score) for run in now[cell][:n]] for cell in cells])
+    old, new = ({cell: summaries[cell][:n] for cell in cells} for summaries in (reference, current))
+    for score in sorted({name for runs in old.values() for run in runs for name in run["scores"]}):
+        before, after = (_scores(runs, score) for runs in (old, new))
         yield score, _mean(before), _mean(after), list((after - before).mean(axis=0)), SCORE_MARGIN
-    both = [c for c in cells if None not in [run["loss"] for run in (*then[c][:n], *now[c][:n])]]
-    if both:
-        before = _table([[run["loss"] for run in then[cell][:n]] for cell in both])
-        after = _table([[run["loss"] for run in now[cell][:n]] for cell in both])
+    complete = [cell for cell in cells if None not in [run["loss"] for run in (*old[cell], *new[cell])]]
+    if complete:
+        before, after = (np.array([[run["loss"] for run in runs[c]] for c in complete]) for runs in (old, new))
         scale = np.maximum(np.abs(before).mean(axis=1, keepdims=True), 1e-12)
         yield FINAL_LOSS, _mean(before), _mean(after), list(((after - before) / scale).mean(axis=0)), LOSS_MARGIN
-    before, after = stable(then, n), stable({cell: now[cell] for cell in cells}, n)
-    yield STABLE, _mean(before), _mean(after), list(after - before), RATE_MARGIN
+    before, after = stable_rates(reference, n), stable_rates(new, n)
+    yield STABLE_RATES, _mean(before), _mean(after), list(after - before), RATE_MARGIN
 
 
-def stable(cells: Mapping[str, list[Ended]], n: int) -> np.ndarray:
-    """(n,) how many learning rates in a row, from the smallest up, end sound; mean over the other axes of the grid."""
-    return np.mean([sound.sum(axis=0) for _, sound in _sound(cells, n)], axis=0)
+def stable_rates(cells: CellSummaries, n: int) -> np.ndarray:
+    """(n,) number of learning rates, from the smallest up, before a run is not ok; mean over the grid's other axes."""
+    return np.mean([ok.sum(axis=0) for _, ok in _ok_up_to_rate(cells, n)], axis=0)
 
 
-def largest_stable(cells: Mapping[str, list[Ended]]) -> float:
-    """The largest learning rate up to which every run of a loss ends sound; 0 if there is none."""
+def largest_stable_rate(cells: CellSummaries) -> float:
+    """The largest learning rate up to which all runs of a loss are ok; 0 if there is none."""
     n = min(map(len, cells.values()))
-    return min(max([0.0, *rates[sound.all(axis=1)]]) for rates, sound in _sound(cells, n))
+    return min(max([0.0, *rates[ok.all(axis=1)]]) for rates, ok in _ok_up_to_rate(cells, n))
 
 
-def _sound(cells: Mapping[str, list[Ended]], n: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
-    """For each setting of the other axes: (rates,) ascending; (rates, n) are the runs up to there all sound?"""
-    groups: dict[str, list[tuple[float, list[Ended]]]] = {}
+def _ok_up_to_rate(cells: CellSummaries, n: int) -> Iterable[tuple[np.ndarray, np.ndarray]]:
+    """For each setting of the other axes: (rates,) ascending, and (rates, n) bool: all runs up to this rate are ok."""
+    groups: dict[str, list[tuple[float, list[RunSummary]]]] = {}
     for cell, runs in cells.items():
-        rate, _, rest = cell.partition(", ")
-        groups.setdefault(rest, []).append((float(rate.removeprefix("lr ")), runs))
+        rate, _, other_axes = cell.partition(", ")
+        groups.setdefault(other_axes, []).append((float(rate.removeprefix("lr ")), runs))
     for group in groups.values():
-        ordered = sorted(group, key=lambda g: g[0])
-        sound = np.array([[run["status"] == "ok" for run in runs[:n]] for _, runs in ordered])
-        yield np.array([rate for rate, _ in ordered]), np.cumprod(sound, axis=0).astype(bool)
+        ordered = sorted(group, key=lambda pair: pair[0])
+        ok = np.array([[run["status"] == "ok" for run in runs[:n]] for _, runs in ordered])
+        yield np.array([rate for rate, _ in ordered]), np.cumprod(ok, axis=0).astype(bool)
 
 
-def _failures(loss: str, then: Mapping[str, list[Ended]], now: Mapping[str, list[Ended]]) -> Iterable[Finding]:
-    """Runs that break where they did not: no statistics are needed."""
-    for cell, runs in now.items():
-        for before, run in zip(then.get(cell, []), runs, strict=False):
+def _new_failures(loss: str, reference: CellSummaries, current: CellSummaries) -> Iterable[GateCheck]:
+    """Cells with a run that fails and did not before; no statistics are needed."""
+    for cell, runs in current.items():
+        for before, run in zip(reference.get(cell, []), runs, strict=False):
             if run["status"] == "failed" and before["status"] != "failed":
-                yield Finding("outcome", loss, cell, "status", None, None, MOVED, note=run.get("reason", "failed"))
+                note = run.get("reason", "failed")
+                yield GateCheck("outcome", loss, cell, "status", None, None, CHANGED, note=note)
                 break
 
 
-def _score(run: Ended, name: str) -> float:
-    """A run without a score, diverged or failed, counts as 0: it gives nothing to use."""
-    return float(run["scores"].get(name) or 0.0)
-
-
-def _table(rows: list[list[Any]]) -> np.ndarray:
-    return np.array(rows, dtype=float)  # (cells, n)
+def _scores(cells: CellSummaries, name: str) -> np.ndarray:
+    """(cells, n); a run without the score, diverged or failed, counts as 0: its features are of no use."""
+    return np.array([[run["scores"].get(name) or 0.0 for run in runs] for runs in cells.values()], dtype=float)
 
 
 def _mean(values: np.ndarray) -> float:

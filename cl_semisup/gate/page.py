@@ -1,13 +1,13 @@
-"""The verdict as one small HTML page: the table, and reference and new curves over each other."""
+"""The result of a gate run, or a reference's history, as one small HTML page with curves."""
 
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from cl_semisup.gate.history import Series
-from cl_semisup.gate.reference import ProbeResult
-from cl_semisup.gate.trajectory import QUANTITIES, Row
-from cl_semisup.gate.verdict import Verdict
+from cl_semisup.gate.history import MetricSeries
+from cl_semisup.gate.reference import Measurements
+from cl_semisup.gate.result import GateResult
+from cl_semisup.gate.trajectory import FREE_EMBEDDINGS, QUANTITIES, Row
 from cl_semisup.report import svg
 
 STYLE = """body{color:#1b1f24;background:#fff}
@@ -19,49 +19,47 @@ svg .grid{stroke:#d9dee3;stroke-width:1;fill:none}.k{color:#c25200}.k0{color:#6b
 .k2{color:#0067a3}.k3{color:#00835f}.k4{color:#a8478a}
 @media(prefers-color-scheme:dark){body{color:#e6e9ec;background:#14181c}pre{background:#1c2228}svg .grid{stroke:#333b43}
 .k{color:#ff9a57}.k0{color:#9aa5af}.k2{color:#5fb3f0}.k3{color:#3fd0a0}.k4{color:#ea9fcf}}"""
-STROKES = ("───", "╌╌╌", "┈┈┈", "─·─")  # as svg.line dashes them
+STROKES = ("───", "╌╌╌", "┈┈┈", "─·─")  # the dashes of svg.line
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 
-def of_verdict(verdict: Verdict, then: ProbeResult, now: ProbeResult) -> str:
-    """Table first, then every loss's trajectories; the reference is the broad grey line."""
-    parts = [f"<h1>Gate: {escape(verdict.suite)}</h1>", f"<pre>{escape(verdict.text())}</pre>"]
+def of_result(result: GateResult, reference: Measurements, current: Measurements) -> str:
+    """The table, then the trajectories of every loss; the broad grey line is the reference."""
+    parts = [f"<h1>Gate: {escape(result.suite)}</h1>", f"<pre>{escape(result.text())}</pre>"]
     parts.append("<p>Broad grey: the reference. Thin: this run. Where nothing moved one lies on the other.</p>")
-    moved = {(f.loss, f.where) for f in verdict.moved}
-    for loss in now.free:
+    changed = {(check.loss, check.where) for check in result.changed_checks}
+    for loss, descent in current.embedding_descent.items():
         parts.append(f"<h2>{escape(loss)}</h2><div class=row>")
-        if loss in then.free:
-            parts.append(_curves(then.free[loss].steps, now.free[loss].steps, 0, "free embeddings", loss))
-        for cell, trajectory in now.trajectory.get(loss, {}).items():
-            before = then.trajectory.get(loss, {}).get(cell)
-            for quantity in (0, 1, 3) if (loss, cell) in moved else (0,):
-                parts.append(_curves(before.steps if before else [], trajectory.steps, quantity, cell, loss))
+        if loss in reference.embedding_descent:
+            stored_steps = reference.embedding_descent[loss].steps
+            parts.append(_curves(stored_steps, descent.steps, 0, FREE_EMBEDDINGS, loss))
+        for cell, trajectory in current.trajectory.get(loss, {}).items():
+            stored = reference.trajectory.get(loss, {}).get(cell)
+            for quantity in (0, 1, 3) if (loss, cell) in changed else (0,):
+                parts.append(_curves(stored.steps if stored else [], trajectory.steps, quantity, cell, loss))
         parts.append("</div>")
-    return whole(f"Gate: {verdict.suite}", parts)
+    return html_page(f"Gate: {result.suite}", parts)
 
 
-def of_history(title: str, series: Iterable[Series]) -> str:
-    """How every figure moved over the stored updates, with its standard error; a square is where it stepped."""
+def of_history(title: str, all_series: Iterable[MetricSeries]) -> str:
+    """Every metric over the stored updates, with its standard error; a square marks a change point."""
     parts = [f"<h1>{escape(title)}</h1>", "<div class=row>"]
-    for one in series:
-        points = [(float(i), value) for i, value in enumerate(one.values)]
-        ends = [(value - error, value + error) for value, error in zip(one.values, one.errors, strict=True)]
-        y_range = svg.span(end for pair in ends for end in pair)
-        axes = svg.Axes((-0.5, max(len(points) - 0.5, 0.5)), y_range, "update", one.figure)
-        drawn = [(axes.x(x), axes.y(y)) for x, y in points]
-        marks = "".join(svg.mark(*drawn[i], 1 if i in one.steps else 0, one.told(i)) for i in range(len(drawn)))
-        marks += "".join(svg.whisker(drawn[i][0], *map(axes.y, pair)) for i, pair in enumerate(ends))
-        said = escape(
-            f"{one.loss}: {one.figure}. "
-            + ("Steps: " + "; ".join(map(one.told, one.steps)) if one.steps else "No step.")
-        )
-        image = svg.picture(axes.frame() + svg.series(1, svg.line(drawn) + marks), f"{one.loss}, {one.figure}")
-        parts.append(f"<figure>{image}<figcaption>{said}</figcaption></figure>")
-    return whole(title, [*parts, "</div>"])
+    for series in all_series:
+        intervals = [(value - error, value + error) for value, error in zip(series.values, series.errors, strict=True)]
+        y_range = svg.span(end for interval in intervals for end in interval)
+        axes = svg.Axes((-0.5, max(len(series.values) - 0.5, 0.5)), y_range, "update", series.metric)
+        points = [(axes.x(float(i)), axes.y(value)) for i, value in enumerate(series.values)]
+        marks = "".join(svg.mark(*p, int(i in series.change_points), series.describe(i)) for i, p in enumerate(points))
+        marks += "".join(svg.whisker(points[i][0], *map(axes.y, interval)) for i, interval in enumerate(intervals))
+        changes = "; ".join(map(series.describe, series.change_points))
+        caption = escape(f"{series.loss}: {series.metric}. " + (f"Steps: {changes}" if changes else "No step."))
+        image = svg.picture(axes.frame() + svg.series(1, svg.line(points) + marks), f"{series.loss}, {series.metric}")
+        parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+    return html_page(title, [*parts, "</div>"])
 
 
 def figure(axes: svg.Axes, lines: Sequence[tuple[str, Sequence[svg.Point]]], caption: str) -> str:
-    """Lines of different colour and dash, and below them what each stands for."""
+    """A plot of named lines in different colours and dashes, with a legend below."""
     drawn = "".join(svg.series(i + 1, svg.line(points, dash=i)) for i, (_, points) in enumerate(lines))
     names = "".join(
         f"<br><span class='k k{i + 1}'>{STROKES[i % len(STROKES)]}</span> {escape(name)}"
@@ -71,20 +69,21 @@ def figure(axes: svg.Axes, lines: Sequence[tuple[str, Sequence[svg.Point]]], cap
     return f"<figure>{image}<figcaption>{escape(caption)}{names}</figcaption></figure>"
 
 
-def whole(title: str, parts: Sequence[str]) -> str:
-    """A page that asks for nothing: no scripts, no fonts, no network."""
+def html_page(title: str, parts: Sequence[str]) -> str:
+    """A page without scripts, fonts or network access."""
     head = f'<meta charset="utf-8"><meta http-equiv="Content-Security-Policy" content="{POLICY}">'
     head += f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title><style>{STYLE}</style>'
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
-def _curves(then: Sequence[Row], now: Sequence[Row], quantity: int, where: str, loss: str) -> str:
-    """The broad line of the reference under the thin one of this run."""
-    old, new = ([math.nan if (value := row[quantity]) is None else value for row in s] for s in (then, now))
-    axes = svg.Axes((0, max(len(old), len(new), 2) - 1), svg.span([*old, *new]), "step", QUANTITIES[quantity])
-    lines = "".join(
-        svg.series(i, svg.line([(axes.x(step), axes.y(value)) for step, value in enumerate(values)]))
-        for i, values in enumerate((old, new))
+def _curves(reference: Sequence[Row], current: Sequence[Row], quantity: int, where: str, loss: str) -> str:
+    """One quantity over the steps: the reference as a broad line under the thin one of this run."""
+    lines = [[math.nan if (v := row[quantity]) is None else v for row in rows] for rows in (reference, current)]
+    x_range = (0, max(*map(len, lines), 2) - 1)
+    axes = svg.Axes(x_range, svg.span(value for line in lines for value in line), "step", QUANTITIES[quantity])
+    drawn = "".join(
+        svg.series(i, svg.line([(axes.x(step), axes.y(value)) for step, value in enumerate(line)]))
+        for i, line in enumerate(lines)
     )
-    image = svg.picture(axes.frame() + lines, f"{loss}, {where}: {QUANTITIES[quantity]}")
+    image = svg.picture(axes.frame() + drawn, f"{loss}, {where}: {QUANTITIES[quantity]}")
     return f"<figure>{image}<figcaption>{escape(where)}</figcaption></figure>"

@@ -1,4 +1,4 @@
-"""What a gate suite asks for: its losses under names that a change of a default does not move, and their cells."""
+"""The contents of a gate suite: losses, named so that a changed default keeps the name, and their cells."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from cl_semisup import losses, plugins
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.errors import InputError
 from cl_semisup.gate import function
-from cl_semisup.gate.function import Build
+from cl_semisup.gate.function import BuildLoss
 from cl_semisup.results import protocol
 from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.run import Run
@@ -26,13 +26,13 @@ class Plan:
     """A checked gate suite.
 
     Args:
-        suite: the suite itself
-        asked: hash of what its file says, comments and order of keys apart
-        cells: loss -> cell -> its runs, one a repetition, in order
+        suite: the suite
+        suite_hash: hash of the file's content, without comments and order of keys
+        cells: loss -> cell -> its runs, one for each repetition, in order
     """
 
     suite: Suite
-    asked: str
+    suite_hash: str
     cells: dict[str, dict[str, list[Run]]]
 
     @property
@@ -40,67 +40,66 @@ class Plan:
         return [run for cells in self.cells.values() for runs in cells.values() for run in runs]
 
     @property
-    def versions(self) -> dict[str, str]:
-        """Version of every plug-in file behind the suite."""
-        found: dict[str, str] = {}
+    def plugin_versions(self) -> dict[str, str]:
+        """Version of every plug-in file that the suite uses."""
+        versions: dict[str, str] = {}
         for run in self.runs:
-            found |= protocol.versions(run)
-        return dict(sorted(found.items()))
+            versions |= protocol.versions(run)
+        return dict(sorted(versions.items()))
 
-    def build(self, loss: str) -> Build:
-        """Builds the loss for the fixed inputs of the exact tiers."""
+    def build_loss(self, loss: str) -> BuildLoss:
+        """A function that builds the loss for the fixed inputs of the exact tiers."""
         run = next(iter(self.cells[loss].values()))[0]
         (name, params) = next(iter(run.loss.items()))
-        known = {"dim": function.DIM, "classes": function.CLASSES, "seed": 0, "images": 24}
-        return partial(losses.build, name, **known, **params)
+        setting = {"dim": function.DIM, "classes": function.CLASSES, "seed": 0, "images": 24}
+        return partial(losses.build, name, **setting, **params)
 
 
 def read(path: Path, data_dir: str | None = None) -> Plan:
-    """The plan of a suite's file; every fault of the file is told as for any suite."""
-    return plan(suite.read(path, data_dir), Path(path).read_text("utf-8"))
+    """The plan of a suite file; raises the errors of any suite file."""
+    return make_plan(suite.read(path, data_dir), Path(path).read_text("utf-8"))
 
 
-def plan(asked: Suite, text: str) -> Plan:
-    """The plan of a suite, whose text says what was asked."""
+def make_plan(suite: Suite, text: str) -> Plan:
+    """The plan of a suite that was parsed from `text`."""
     cells: dict[str, dict[str, list[Run]]] = {}
-    trained = [run for run in asked.runs if run.epochs]
-    for run in trained:
-        cells.setdefault(loss_name(run.loss), {}).setdefault(cell_name(run, trained), []).append(run)
-    doubled = [
-        f"{n}, {c}"
-        for n, of in cells.items()
-        for c, runs in of.items()
-        if len(runs) > len({r.repetition for r in runs})
+    trained_runs = [run for run in suite.runs if run.epochs]
+    for run in trained_runs:
+        cells.setdefault(loss_name(run.loss), {}).setdefault(cell_name(run, trained_runs), []).append(run)
+    duplicates = [
+        f"{loss}, {cell}"
+        for loss, loss_cells in cells.items()
+        for cell, runs in loss_cells.items()
+        if len(runs) > len({run.repetition for run in runs})
     ]
-    if doubled:
+    if duplicates:
         rule = "a gate tells cells apart by data set, encoder, optimizer, learning rate, batch size and labels only"
-        raise InputError(f"{asked.file}: {rule}. Got several for {doubled[0]}. Vary nothing else.")
-    data = json.dumps(renamed.first_words(yaml_source.parse(text, asked.file).data), sort_keys=True)
-    return Plan(asked, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
+        raise InputError(f"{suite.file}: {rule}. Got several for {duplicates[0]}. Vary nothing else.")
+    data = json.dumps(renamed.first_words(yaml_source.parse(text, suite.file).data), sort_keys=True)
+    return Plan(suite, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
 
 
-def loss_name(named: Mapping[str, Mapping[str, Any]]) -> str:
-    """`clop(base=supcon, weight=5)`: the settings that are not defaults, nested losses included."""
-    (name, params) = next(iter(named.items()))
-    usual = grid.defaults(plugins.load("losses", name))
-    words = [f"{key}={_word(value)}" for key, value in params.items() if value != usual.get(key)]
+def loss_name(named_loss: Mapping[str, Mapping[str, Any]]) -> str:
+    """`clop(base=supcon, weight=5)`: plug-in and settings that are not defaults, nested losses included."""
+    (name, params) = next(iter(named_loss.items()))
+    defaults = grid.defaults(plugins.load("losses", name))
+    words = [f"{key}={_format_setting(value)}" for key, value in params.items() if value != defaults.get(key)]
     return f"{name}({', '.join(words)})" if words else name
 
 
-def _word(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     if isinstance(value, Mapping):
         return loss_name(value) if len(value) == 1 else json.dumps(value, sort_keys=True)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def cell_name(run: Run, among: list[Run]) -> str:
-    """`lr 0.1, batch 64`: learning rate and batch size, and the other axes where they vary."""
+def cell_name(run: Run, all_runs: list[Run]) -> str:
+    """`lr 0.1, batch 64`: learning rate, batch size, and every other axis that varies among `all_runs`."""
     words = [f"{AXES[key]} {getattr(run, key):g}" for key in ("learning_rate", "batch_size")]
     for key in ("label_fraction", "labels_per_class"):
-        if getattr(run, key) is not None and len({getattr(other, key) for other in among}) > 1:
+        if getattr(run, key) is not None and len({getattr(other, key) for other in all_runs}) > 1:
             words.append(f"{AXES[key]} {getattr(run, key):g}")
     for key in ("dataset", "encoder", "optimizer"):
-        named = [next(iter(getattr(other, key))) for other in among]
-        if len(set(named)) > 1:
+        if len({next(iter(getattr(other, key))) for other in all_runs}) > 1:
             words.append(next(iter(getattr(run, key))))
     return ", ".join(words)

@@ -1,18 +1,18 @@
-"""The stored reference: one JSON file beside the suite, a line a training step, so that a diff shows which step moved.
+"""The stored reference: one JSON file beside the suite, with one line for each training step, for readable diffs.
 
-schema, recipe    of this file, and of the fixed inputs and the arithmetic of the tiers
-suite, asked      the suite's name and the hash of what it says
+schema, recipe    versions of the file format, and of the fixed inputs and the arithmetic of the tiers
+suite, asked      the suite's name and hash
 made              date, commit, versions and machine
-plugins           version of every plug-in file behind the suite
-history           every update: date, commit, reason, how many checks moved, and the figures of each loss
-function, free, trajectory, outcome    what was measured, by loss
+plugins           version of every plug-in file that the suite uses
+history           every update: date, commit, reason, number of changed checks, and the metrics of each loss
+function, free, trajectory, outcome    measurements of the tiers by loss; `free` is the descent of free embeddings
 """
 
 import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,77 +25,80 @@ from cl_semisup.errors import ResultsError
 from cl_semisup.execution import execute
 from cl_semisup.gate import outcome
 from cl_semisup.gate.function import Values
-from cl_semisup.gate.outcome import Outcomes
+from cl_semisup.gate.outcome import RunSummaries, RunSummary
 from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.trajectory import Trajectory
 from cl_semisup.results import protocol, records
-from cl_semisup.suite import renamed
 
 SCHEMA = 1
-RECIPE = 1  # raised whenever fixed inputs, horizon or kept quantities change: older references then say nothing
+KEYS = ("suite", "asked", "made", "plugins", "history")  # of the first fields of a Reference, in their order
+RECIPE = 1  # to be raised when fixed inputs, number of steps or stored quantities change: older references are invalid
+HOW_TO_MAKE = 'Make one with --update --reason "..."'
 ROW = re.compile(r"\[\s+([^\[\]{}]*?)\s+\]")
 
 
 @dataclass
-class ProbeResult:
-    """What the tiers measured, by loss; a tier that was not run is empty."""
+class Measurements:
+    """Measurements of the tiers by loss; a tier that was not run is empty."""
 
     function: dict[str, Values] = field(default_factory=dict)
-    free: dict[str, Trajectory] = field(default_factory=dict)
+    embedding_descent: dict[str, Trajectory] = field(default_factory=dict)
     trajectory: dict[str, dict[str, Trajectory]] = field(default_factory=dict)
-    outcome: Outcomes = field(default_factory=dict)
+    outcome: RunSummaries = field(default_factory=dict)
 
 
 @dataclass
 class Reference:
-    """A stored measurement and where it comes from."""
+    """Stored measurements and their origin; the module's docstring describes the fields."""
 
     suite: str
-    asked: str
-    made: dict[str, Any]
-    plugins: dict[str, str]
+    suite_hash: str
+    provenance: dict[str, Any]
+    plugin_versions: dict[str, str]
     history: list[dict[str, Any]]
-    measured: ProbeResult
+    measurements: Measurements
 
 
-def path_of(suite: Path) -> Path:
-    """Where the reference of a suite lies unless told otherwise: beside it."""
+def default_path(suite: Path) -> Path:
+    """The reference beside the suite's file."""
     return suite.with_suffix(".reference.json")
 
 
-def now(plan: Plan, measured: ProbeResult, history: list[dict[str, Any]], *, reason: str, moved: int) -> Reference:
-    """A new reference that carries on a history; `moved` checks differ from the reference before."""
-    made = made_with()
-    entry = {"at": made["at"], "commit": made["commit"], "torch": made["torch"], "reason": reason, "moved": moved}
-    entry["figures"] = {loss: figures(measured, loss, plan.suite.score) for loss in plan.cells}
-    return Reference(plan.suite.name, plan.asked, made, plan.versions, [*history, entry], measured)
+def make_reference(
+    plan: Plan, measurements: Measurements, history: list[dict[str, Any]], *, reason: str, changed: int
+) -> Reference:
+    """A new reference that continues a history; `changed` checks differ from the previous reference."""
+    made = provenance()
+    entry = {"at": made["at"], "commit": made["commit"], "torch": made["torch"], "reason": reason, "moved": changed}
+    entry["figures"] = {loss: tracked_metrics(measurements, loss, plan.suite.score) for loss in plan.cells}
+    history = [*history, entry]
+    return Reference(plan.suite.name, plan.suite_hash, made, plan.plugin_versions, history, measurements)
 
 
-def figures(measured: ProbeResult, loss: str, score: str) -> dict[str, list[float]]:
-    """What a history follows of a loss: name -> [figure, its standard error]."""
-    found: dict[str, list[float]] = {}
-    value = measured.function.get(loss, {}).get("some labels", [None])[0]
+def tracked_metrics(measurements: Measurements, loss: str, score: str) -> dict[str, list[float]]:
+    """The metrics of a loss that the history shows: name -> [value, standard error]."""
+    metrics: dict[str, list[float]] = {}
+    value = measurements.function.get(loss, {}).get("some labels", [None])[0]
     if value is not None:
-        found["value"] = [value, 0.0]
-    steps = measured.free[loss].steps if loss in measured.free else []
+        metrics["value"] = [value, 0.0]
+    steps = measurements.embedding_descent[loss].steps if loss in measurements.embedding_descent else []
     if steps and steps[-1][0] is not None:
-        found["loss after free descent"] = [steps[-1][0], 0.0]
-    runs = [run for of in measured.outcome.get(loss, {}).values() for run in of]
+        metrics["loss after free descent"] = [steps[-1][0], 0.0]
+    runs = [run for cell_runs in measurements.outcome.get(loss, {}).values() for run in cell_runs]
     scores = [run["scores"][score] for run in runs if score in run["scores"]]
     if scores:
         error = float(np.std(scores, ddof=1) / np.sqrt(len(scores))) if len(scores) > 1 else 0.0
-        found[score] = [float(np.mean(scores)), error]
+        metrics[score] = [float(np.mean(scores)), error]
     if runs:
-        found["largest stable learning rate"] = [outcome.largest_stable(measured.outcome[loss]), 0.0]
-    return {name: [float(f"{v:.6g}") for v in pair] for name, pair in found.items()}
+        metrics["largest stable learning rate"] = [outcome.largest_stable_rate(measurements.outcome[loss]), 0.0]
+    return {name: [float(f"{number:.6g}") for number in pair] for name, pair in metrics.items()}
 
 
-def made_with() -> dict[str, Any]:
-    """When, from which code, on what."""
-    versions = execute.environment()
+def provenance() -> dict[str, Any]:
+    """Date, commit, versions and machine of this process."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **versions,
+        **execute.environment(),
         "numpy": np.__version__,
         "system": platform.system(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -107,61 +110,51 @@ def made_with() -> dict[str, Any]:
 
 def write(path: Path, reference: Reference) -> None:
     """The whole reference, atomically."""
-    measured = reference.measured
+    measurements = reference.measurements
     stored = {
         "schema": SCHEMA,
         "recipe": RECIPE,
-        "suite": reference.suite,
-        "asked": reference.asked,
-        "made": reference.made,
-        "plugins": reference.plugins,
-        "history": reference.history,
-        "function": measured.function,
-        "free": {loss: trajectory.steps for loss, trajectory in measured.free.items()},
-        "trajectory": {
-            loss: {cell: {"steps": t.steps, "end": t.end} for cell, t in of.items()}
-            for loss, of in measured.trajectory.items()
-        },
-        "outcome": {loss: {cell: columns(runs) for cell, runs in of.items()} for loss, of in measured.outcome.items()},
+        **dict(zip(KEYS, vars(reference).values(), strict=False)),
+        "function": measurements.function,
+        "free": {loss: descent.steps for loss, descent in measurements.embedding_descent.items()},
+        "trajectory": _map_cells(measurements.trajectory, vars),
+        "outcome": _map_cells(measurements.outcome, _to_columns),
     }
     write_rows(path, stored)
 
 
 def write_rows(path: Path, stored: dict[str, Any]) -> None:
-    """JSON with every innermost list on one line, so that a diff shows the row that moved."""
+    """JSON with every innermost list on one line, for readable diffs."""
     text = json.dumps(stored, indent=1, allow_nan=False, ensure_ascii=False)
     records.write_text(path, ROW.sub(lambda row: "[" + " ".join(row[1].split()) + "]", text) + "\n")
 
 
 def read(path: Path) -> Reference:
-    """A stored reference, or ResultsError that says why there is none and what to do."""
+    """A stored reference; raises ResultsError, with what to do, if there is none or it is not valid."""
     try:
         stored = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ResultsError(f"{path}: no reference there. {_make()}") from None
+        raise ResultsError(f"{path}: no reference there. {HOW_TO_MAKE}") from None
     except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: must be a reference in JSON: {error}. {_make()}") from None
+        raise ResultsError(f"{path}: must be a reference in JSON: {error}. {HOW_TO_MAKE}") from None
     try:
         if (stored["schema"], stored["recipe"]) != (SCHEMA, RECIPE):
             rule = f"must have schema {SCHEMA} and recipe {RECIPE}"
-            raise ResultsError(f"{path}: {rule}. Got {stored['schema']} and {stored['recipe']}. {_make()}")
-        measured = ProbeResult(
+            raise ResultsError(f"{path}: {rule}. Got {stored['schema']} and {stored['recipe']}. {HOW_TO_MAKE}")
+        measurements = Measurements(
             stored["function"],
             {loss: Trajectory(steps) for loss, steps in stored["free"].items()},
-            {
-                loss: {cell: Trajectory(t["steps"], renamed.upgrade_measures(t["end"])) for cell, t in of.items()}
-                for loss, of in stored["trajectory"].items()
-            },
-            {loss: {cell: _rows(runs) for cell, runs in of.items()} for loss, of in stored["outcome"].items()},
+            _map_cells(stored["trajectory"], lambda t: Trajectory(t["steps"], t["end"])),
+            _map_cells(stored["outcome"], _from_columns),
         )
-        keys = ("suite", "asked", "made", "plugins", "history")
-        return Reference(**{key: stored[key] for key in keys}, measured=measured)
+        suite, suite_hash, made, versions, entries = (stored[key] for key in KEYS)
+        return Reference(suite, suite_hash, made, versions, entries, measurements)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path}: must be a reference: {error!r} is missing or wrong. {_make()}") from None
+        raise ResultsError(f"{path}: must be a reference: {error!r} is missing or wrong. {HOW_TO_MAKE}") from None
 
 
-def history(path: Path) -> list[dict[str, Any]]:
-    """The history of whatever reference lies there, also of an older recipe; [] where there is none."""
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The history of a reference, also of an older recipe; [] if there is no file."""
     try:
         return list(json.loads(path.read_text("utf-8"))["history"])
     except FileNotFoundError:
@@ -170,31 +163,34 @@ def history(path: Path) -> list[dict[str, Any]]:
         raise ResultsError(f"{path}: must be a reference, to carry on its history. Delete it to start anew.") from None
 
 
-def of(plan: Plan, path: Path) -> Reference:
-    """The reference of a plan; one of another suite or protocol is refused."""
+def read_for(plan: Plan, path: Path) -> Reference:
+    """The reference of a plan; raises ResultsError if it is of another suite or protocol."""
     reference = read(path)
-    if reference.asked != plan.asked:
+    made = reference.provenance
+    if reference.suite_hash != plan.suite_hash:
         rule = f"must be made from the suite as it is: {plan.suite.file} has changed since"
-        raise ResultsError(f"{path}: {rule} {reference.made.get('at', '')}. {_make()}")
-    if reference.made.get("protocol") != protocol.VERSION:
+        raise ResultsError(f"{path}: {rule} {made.get('at', '')}. {HOW_TO_MAKE}")
+    if made.get("protocol") != protocol.VERSION:
         rule = f"must be of protocol {protocol.VERSION}"
-        raise ResultsError(f"{path}: {rule}. Got {reference.made.get('protocol')}. {_make()}")
+        raise ResultsError(f"{path}: {rule}. Got {made.get('protocol')}. {HOW_TO_MAKE}")
     return reference
 
 
-def columns(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Runs of a cell, one list a quantity."""
+def _map_cells(losses: Mapping[str, Mapping[str, Any]], function: Callable[[Any], Any]) -> dict[str, dict[str, Any]]:
+    """Applies a function to the value of every cell of every loss."""
+    return {loss: {cell: function(value) for cell, value in cells.items()} for loss, cells in losses.items()}
+
+
+def _to_columns(runs: list[RunSummary]) -> dict[str, Any]:
+    """One list for each quantity, over the runs of a cell."""
     names = sorted({name for run in runs for name in run["scores"]})
     scores = {name: [run["scores"].get(name) for run in runs] for name in names}
     return {"status": [run["status"] for run in runs], "loss": [run["loss"] for run in runs], "scores": scores}
 
 
-def _rows(stored: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _from_columns(columns: Mapping[str, Any]) -> list[RunSummary]:
+    scores = columns["scores"]
     return [
-        {"status": status, "loss": loss, "scores": {n: v[i] for n, v in stored["scores"].items() if v[i] is not None}}
-        for i, (status, loss) in enumerate(zip(stored["status"], stored["loss"], strict=True))
+        {"status": status, "loss": loss, "scores": {name: v[i] for name, v in scores.items() if v[i] is not None}}
+        for i, (status, loss) in enumerate(zip(columns["status"], columns["loss"], strict=True))
     ]
-
-
-def _make() -> str:
-    return 'Make one with --update --reason "..."'

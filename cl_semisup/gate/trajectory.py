@@ -1,21 +1,22 @@
 """The trajectory tier: the first 20 steps of training in float64, step by step.
 
-Twice: plain gradient descent on free embeddings, which sees what a loss remembers between steps, and the runs of the
-suite on the first images of their data, which pass through all of the package: views, labels, batches, network,
-optimizer, schedule, momentum copy, probes.
+It has two parts. Gradient descent on free embeddings shows what a loss stores between steps. The runs of the suite on
+the first images of their data pass through the whole package: views, labels, batches, network, optimizer, schedule,
+momentum copy, probes.
 
-The horizon is the knob, not the tolerance: where training is chaotic, rounding grows. When a reference is made every
-trajectory is run again with a learning rate that differs by 1e-13, and kept for as long as the two agree to 1e-10.
+The tolerance is fixed; the compared prefix of a trajectory is not, since chaotic training amplifies rounding. When a
+reference is made, every trajectory is computed again with a learning rate that differs by 1e-13. The reference keeps
+the steps before the two differ by more than 1e-10.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from cl_semisup import contract
@@ -24,41 +25,38 @@ from cl_semisup.execution.data import Data
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate import function
-from cl_semisup.gate.finding import MOVED, Finding, deviation, exact, rounded
 from cl_semisup.gate.float64 import float64
-from cl_semisup.gate.function import Build, projection
+from cl_semisup.gate.function import BuildLoss, projection
+from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck, exact_check, relative_deviation, round_for_storage
 from cl_semisup.losses import asks
 from cl_semisup.measures.geometry import effective_rank
 from cl_semisup.suite.run import Run
 
 STEPS = 20
-STEPS_PER_EPOCH = 5  # so that a schedule shows within the horizon
+STEPS_PER_EPOCH = 5  # so few that 20 steps show the schedule
 TEST_IMAGES = 200
-NUDGE, AGREED = 1e-13, 1e-10
-FREE_IMAGES, FREE_RATE = 24, 1.0
-FREE = "free embeddings"
+PERTURBATION, AGREEMENT_RTOL = 1e-13, 1e-10
+DESCENT_IMAGES, DESCENT_RATE = 24, 1.0
+FREE_EMBEDDINGS = "free embeddings"
 QUANTITIES = ("loss", "gradient norm", "gradient", "effective rank")
 Row = list[float | None]
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """`steps`: QUANTITIES of each; `end`: status, scores and diagnostics after training, {} beyond the horizon."""
+    """`steps`: QUANTITIES of each step; `end`: status, scores and diagnostics after training, {} if unpredictable."""
 
     steps: list[Row]
     end: dict[str, Any] = field(default_factory=dict)
 
 
-# free embeddings ----------------------------------------------------------------------------------------------------
-
-
-def free(build: Build, classes: int = function.CLASSES, rate: float = FREE_RATE) -> Trajectory:
+def embedding_descent(build: BuildLoss, classes: int = function.CLASSES, rate: float = DESCENT_RATE) -> Trajectory:
     """Gradient descent on (24, 16) embeddings of two views, a third of them unlabelled."""
     random = np.random.RandomState(8)
-    z1 = random.standard_normal((FREE_IMAGES, function.DIM))
+    z1 = random.standard_normal((DESCENT_IMAGES, function.DIM))
     z2 = z1 + 0.5 * random.standard_normal(z1.shape)
     z = torch.from_numpy(np.stack([z1, z2])).requires_grad_()
-    labels = torch.arange(FREE_IMAGES) % classes
+    labels = torch.arange(DESCENT_IMAGES) % classes
     labels[1::3] = -1
     rows = []
     with float64():
@@ -67,8 +65,8 @@ def free(build: Build, classes: int = function.CLASSES, rate: float = FREE_RATE)
             loss.double()
         for _ in range(STEPS):
             batch = Batch(z[0], z[1], labels)
-            needs = contract.provide(asks(loss), batch, torch.arange(FREE_IMAGES), classes)
-            value = loss(z[0], z[1], labels, **needs)
+            extras = contract.extra_inputs(asks(loss), batch, torch.arange(DESCENT_IMAGES), classes)
+            value = loss(z[0], z[1], labels, **extras)
             (gradient,) = torch.autograd.grad(value, z)
             rank = effective_rank(nn.functional.normalize(z[0].detach(), dim=1))
             rows.append(_row(float(value.detach()), float(gradient.norm()), projection(gradient), float(rank)))
@@ -77,47 +75,51 @@ def free(build: Build, classes: int = function.CLASSES, rate: float = FREE_RATE)
     return Trajectory(rows)
 
 
-# the suite's runs ---------------------------------------------------------------------------------------------------
+def predictable_descent(build: BuildLoss, classes: int = function.CLASSES) -> Trajectory:
+    """The same, cut to its predictable steps."""
+    perturbed = embedding_descent(build, classes, DESCENT_RATE * (1 + PERTURBATION))
+    return predictable_steps(embedding_descent(build, classes), perturbed)
 
 
-class Trainer:
-    """Executes the first steps of runs in float64, one data set loaded at a time."""
+class FirstSteps:
+    """Executes the first steps of runs in float64; it holds one data set at a time."""
 
     def __init__(self, data_dir: str):
         with float64():
             self.execute = Executor(Machine("cpu", data_dir))
 
     def __call__(self, run: Run) -> Trajectory:
-        with float64(), _gradients() as along:
-            data = _part(self.execute.data(run), run.batch_size or 1)
-            epochs = -(-STEPS // (len(data.train_images) // (run.batch_size or 1)))
+        batch_size = run.batch_size or 1
+        with float64(), _gradient_projections() as projections:
+            data = _first_images(self.execute.data(run), batch_size)
+            epochs = -(-STEPS // (len(data.train_images) // batch_size))
             record, curves = self.execute(replace(run, epochs=epochs), data)
         history = curves["history"]
-        names = ("loss", "gradient_norm", "effective_rank")
-        rows = [_row(a, b, p, c) for a, b, c, p in zip(*(history[n] for n in names), along, strict=False)][:STEPS]
+        losses, norms, ranks = (history[name] for name in ("loss", "gradient_norm", "effective_rank"))
+        rows = [_row(*numbers) for numbers in zip(losses, norms, projections, ranks, strict=False)][:STEPS]
         end = {"status": record["status"], "reason": record["reason"] if record["status"] == "failed" else ""}
-        measured = {**record["scores"], **record["diagnostics"]}
-        return Trajectory(rows, end | {name: rounded(value) for name, value in sorted(measured.items())})
+        metrics = {**record["scores"], **record["diagnostics"]}
+        return Trajectory(rows, end | {name: round_for_storage(value) for name, value in sorted(metrics.items())})
 
 
 @contextmanager
-def _gradients() -> Iterator[list[float]]:
-    """Collects, at every optimizer step inside, the sum of all gradients' fixed projections."""
-    along: list[float] = []
+def _gradient_projections() -> Iterator[list[float]]:
+    """A list that gets one number at every optimizer step inside: the sum of all gradients' fixed projections."""
+    projections: list[float] = []
 
-    def watch(optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        moved: Sequence[Tensor] = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
-        along.append(sum(projection(gradient) for gradient in moved))
+    def append(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        projections.append(sum(projection(p.grad) for p in parameters if p.grad is not None))
 
-    hook = register_optimizer_step_pre_hook(watch)
+    hook = register_optimizer_step_pre_hook(append)
     try:
-        yield along
+        yield projections
     finally:
         hook.remove()
 
 
-def _part(data: Data, batch_size: int) -> Data:
-    """The first images: five and a half batches to train on, so that a kept last batch would show."""
+def _first_images(data: Data, batch_size: int) -> Data:
+    """Five and a half batches to train on, so that a wrongly used incomplete batch shows, and 200 test images."""
     images = min(len(data.train_images), STEPS_PER_EPOCH * batch_size + batch_size // 2)
     return replace(
         data,
@@ -129,48 +131,47 @@ def _part(data: Data, batch_size: int) -> Data:
 
 
 def _row(*values: float | None) -> Row:
-    return [rounded(v) for v in values]
+    return [round_for_storage(value) for value in values]
 
 
-# comparison ---------------------------------------------------------------------------------------------------------
+def predictable_steps(trajectory: Trajectory, perturbed: Trajectory) -> Trajectory:
+    """The steps of a trajectory before its perturbed copy differs by more than AGREEMENT_RTOL."""
+    for step, (row, other) in enumerate(zip(trajectory.steps, perturbed.steps, strict=False)):
+        if max(map(relative_deviation, row, other)) > AGREEMENT_RTOL:
+            return Trajectory(trajectory.steps[:step])
+    ends = [(value, perturbed.end.get(name)) for name, value in trajectory.end.items() if not isinstance(value, str)]
+    same_end = all(relative_deviation(a, b) <= AGREEMENT_RTOL for a, b in ends)
+    if len(trajectory.steps) != len(perturbed.steps) or not same_end:
+        return Trajectory(trajectory.steps[: len(perturbed.steps)])
+    return trajectory
 
 
-def within_horizon(one: Trajectory, nudged: Trajectory) -> Trajectory:
-    """The part of a trajectory that rounding does not reach: up to the first step at which a nudge has grown."""
-    for step, (row, other) in enumerate(zip(one.steps, nudged.steps, strict=False)):
-        if max(map(deviation, row, other)) > AGREED:
-            return Trajectory(one.steps[:step])
-    ends = [(value, nudged.end.get(name)) for name, value in one.end.items() if not isinstance(value, str)]
-    if len(one.steps) != len(nudged.steps) or any(deviation(a, b) > AGREED for a, b in ends):
-        return Trajectory(one.steps[: len(nudged.steps)])
-    return one
+def compare(loss: str, where: str, reference: Trajectory, current: Trajectory) -> GateCheck:
+    """A check of the first step that differs, or of the end of training; else of the largest deviation anywhere."""
+    checks = []
+    for step, row in enumerate(reference.steps):
+        if step >= len(current.steps):
+            reason = current.end.get("reason") or current.end.get("status") or "training ended"
+            return GateCheck("trajectory", loss, where, "loss", row[0], None, CHANGED, step=step, note=str(reason))
+        check = exact_check(QUANTITIES, row, current.steps[step], tier="trajectory", loss=loss, where=where, step=step)
+        if check.status == CHANGED:
+            return check
+        checks.append(check)
+    if reference.end:
+        checks.append(_compare_ends(loss, where, reference.end, current.end))
+    if not checks:
+        return GateCheck("trajectory", loss, where, "loss", None, None, SAME, note="chaotic from the first step on")
+    return max(checks, key=lambda check: (check.status == CHANGED, abs(check.relative_change)))
 
 
-def compare(loss: str, where: str, then: Trajectory, now: Trajectory) -> Finding:
-    """The first step at which they differ, or the end of training; else the largest deviation anywhere."""
-    findings = []
-    for step, row in enumerate(then.steps):
-        if step >= len(now.steps):
-            reason = now.end.get("reason") or now.end.get("status") or "training ended"
-            return Finding("trajectory", loss, where, "loss", row[0], None, MOVED, step=step, note=str(reason))
-        finding = exact(QUANTITIES, row, now.steps[step], tier="trajectory", loss=loss, where=where, step=step)
-        if finding.verdict == MOVED:
-            return finding
-        findings.append(finding)
-    if then.end:
-        findings.append(_compare_ends(loss, where, then.end, now.end))
-    if not findings:
-        return Finding("trajectory", loss, where, "loss", None, None, "same", note="chaotic from the first step on")
-    return max(findings, key=lambda f: (f.verdict == MOVED, abs(f.change)))
-
-
-def _compare_ends(loss: str, where: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Finding:
-    if then["status"] != now.get("status"):
-        words = f"{then['status']} before, {now.get('status')} now"
-        why = f": {now['reason']}" if now.get("reason") else ""
-        return Finding("trajectory", loss, where, "status", None, None, MOVED, step=-1, note=words + why)
-    names = [name for name in then if name not in ("status", "reason") and name in now]  # a new probe is no change
+def _compare_ends(loss: str, where: str, reference: Mapping[str, Any], current: Mapping[str, Any]) -> GateCheck:
+    if reference["status"] != current.get("status"):
+        note = f"{reference['status']} before, {current.get('status')} now"
+        note += f": {current['reason']}" if current.get("reason") else ""
+        return GateCheck("trajectory", loss, where, "status", None, None, CHANGED, step=-1, note=note)
+    # a probe that only one of them has is no change
+    names = [name for name in reference if name not in ("status", "reason") and name in current]
     if not names:
-        return Finding("trajectory", loss, where, "status", None, None, "same", step=-1)
-    before, after = ([values[name] for name in names] for values in (then, now))
-    return exact(names, before, after, tier="trajectory", loss=loss, where=where, step=-1)
+        return GateCheck("trajectory", loss, where, "status", None, None, SAME, step=-1)
+    before, after = ([values[name] for name in names] for values in (reference, current))
+    return exact_check(names, before, after, tier="trajectory", loss=loss, where=where, step=-1)

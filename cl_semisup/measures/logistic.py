@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, converged: exact loss and gradient on the features' device, L-BFGS from scipy."""
+"""Converged multinomial logistic regression: loss and gradient on the features' device, L-BFGS from scipy."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,38 +7,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # weight penalties tried, strongest first
-DEFAULT_STRENGTH = 1e-2  # where labels are too few to choose
-SEARCH_TOLERANCE = 1e-5  # of a fit whose penalty is on trial
+STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # candidate weight penalties, strongest first
+DEFAULT_STRENGTH = 1e-2  # used if there are too few labels to choose
+SEARCH_TOLERANCE = 1e-5  # of the fits that choose the penalty
 
 
 @dataclass(frozen=True, eq=False)
-class Standardised:
-    """Features made ready for fits with any penalty.
+class StandardisedFeatures:
+    """Features prepared for fits with any penalty.
 
-    `rows` (M, F) have mean 0 and deviation 1, constant features are 0. `curvature` (F,) and `directions` (F, F) are
-    eigenvalues and -vectors of X^T X / 2M, which bounds the softmax's curvature (Boehning 1992).
+    `rows` (M, F) have mean 0 and standard deviation 1; constant features are 0. `eigenvalues` (F,) and `eigenvectors`
+    (F, F) are those of X^T X / 2M, an upper bound of the softmax's curvature (Boehning 1992).
     """
 
     mean: Tensor
     scale: Tensor
     rows: Tensor
-    curvature: Tensor
-    directions: Tensor
+    eigenvalues: Tensor
+    eigenvectors: Tensor
 
     @classmethod
-    def of(cls, x: Tensor) -> "Standardised":
-        """(M, F) raw features."""
+    def of(cls, x: Tensor) -> "StandardisedFeatures":
+        """From (M, F) raw features."""
         mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
         scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
         rows = (x - mean) / scale
-        home = x.device if x.device.type != "mps" else torch.device("cpu")
-        curvature, directions = torch.linalg.eigh((rows.T @ rows / (2 * len(rows))).to(home, torch.float64))
-        return cls(mean, scale, rows, curvature.clamp(min=0), directions)
+        device = x.device if x.device.type != "mps" else torch.device("cpu")  # MPS has no float64
+        eigenvalues, eigenvectors = torch.linalg.eigh((rows.T @ rows / (2 * len(rows))).to(device, torch.float64))
+        return cls(mean, scale, rows, eigenvalues.clamp(min=0), eigenvectors)
 
-    def turn(self, strength: float) -> Tensor:
-        """(F, F) to coordinates of more even curvature: V / (v + s)^(1/4)."""
-        return (self.directions / (self.curvature + max(strength, 1e-6)) ** 0.25).to(self.rows)
+    def preconditioner(self, strength: float) -> Tensor:
+        """(F, F) map to coordinates with more even curvature: V / (v + s)^(1/4)."""
+        return (self.eigenvectors / (self.eigenvalues + max(strength, 1e-6)) ** 0.25).to(self.rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +47,8 @@ class SoftmaxRegression:
 
         min over W, b of  mean_i -log softmax(W x_i + b)_{y_i} + s/2 |W|^2
 
-    `weight` (C, F) and `bias` (C,) act on standardised features, `mean` and `scale` (F,); `start` is where a fit with
-    another penalty may begin.
+    `weight` (C, F) and `bias` (C,) act on features standardised with `mean` and `scale` (F,). `start` (C, F + 1) can be
+    the starting point of a fit with another penalty.
     """
 
     mean: Tensor
@@ -61,7 +61,7 @@ class SoftmaxRegression:
     @classmethod
     def fit(
         cls,
-        x: Tensor | Standardised,
+        x: Tensor | StandardisedFeatures,
         y: Tensor,
         classes: int,
         strength: float,
@@ -70,61 +70,61 @@ class SoftmaxRegression:
         start: Tensor | None = None,
         tolerance: float = 1e-6,
     ) -> "SoftmaxRegression":
-        """L-BFGS on the exact loss and gradient until a step changes the loss (1 if it is less) by `tolerance` of it.
+        """L-BFGS until a step changes the loss by at most `tolerance` times max(loss, 1).
 
-        `x` are raw features, or made ready once for several fits. `start` is that of another fit to as many features
-        and classes.
+        `x` are raw features, or features prepared once for several fits. `start` comes from another fit with the same
+        numbers of features and classes.
 
-        The weights are searched in coordinates that even out the curvature of correlated features; the minimum is the
-        same. That took half as many steps to within 1e-4 of the minimum on digits, and more than half on synthetic
-        features (256 dimensions, 50 classes) at weak penalties; evening it out in full took more steps on digits.
+        The search uses preconditioned coordinates, which do not change the minimum. They halved the number of steps to
+        within 1e-4 of the minimum on digits, and saved less on synthetic features (256 dimensions, 50 classes) at weak
+        penalties; the full preconditioner with exponent 1/2 needed more steps on digits.
         """
-        from scipy.optimize import minimize  # a third of a second that most commands can do without
+        from scipy.optimize import minimize  # imported here: it takes 0.3 s, and most commands do not need it
 
-        known = x if isinstance(x, Standardised) else Standardised.of(x)
-        mean, scale, turn = known.mean, known.scale, known.turn(strength)  # (F,), (F,), (F, F)
-        x = known.rows @ turn
-        del known  # gives its rows back, unless the caller has another fit to do
+        features = x if isinstance(x, StandardisedFeatures) else StandardisedFeatures.of(x)
+        mean, scale, p = features.mean, features.scale, features.preconditioner(strength)  # (F,), (F,), (F, F)
+        x = features.rows @ p
+        del features  # frees the rows, unless the caller needs them for another fit
         count, width = x.shape
-        across = x.T.contiguous()  # (F, M)
-        penalty = strength * turn.T @ turn  # s |V turn^T|^2 = s V (turn^T turn) V^T
+        x_t = x.T.contiguous()  # (F, M)
+        penalty = strength * p.T @ p  # s |W P^T|^2 = s W (P^T P) W^T
         label, one = y[None], x.new_ones(1, count)
 
         def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
             values = torch.from_numpy(flat).to(x).view(classes, width + 1)
             weight, bias = values[:, :width], values[:, width]
-            # classes first: a softmax over ten numbers side by side takes longer than all the rest
-            log_p = torch.addmm(bias[:, None], weight, across).log_softmax(dim=0)  # (C, M)
-            pulled = weight @ penalty  # (C, F)
-            loss = -log_p.gather(0, label).double().mean() + (weight * pulled).double().sum() / 2
-            slope = log_p.exp_().scatter_add_(0, label, -one).div_(count)  # (C, M)
-            gradient = torch.cat([slope @ x + pulled, slope.sum(dim=1)[:, None]], dim=1)
+            # classes are the first axis: softmax over a short last axis would take most of the time
+            log_p = torch.addmm(bias[:, None], weight, x_t).log_softmax(dim=0)  # (C, M)
+            penalty_grad = weight @ penalty  # (C, F)
+            loss = -log_p.gather(0, label).double().mean() + (weight * penalty_grad).double().sum() / 2
+            logit_grad = log_p.exp_().scatter_add_(0, label, -one).div_(count)  # (C, M)
+            gradient = torch.cat([logit_grad @ x + penalty_grad, logit_grad.sum(dim=1)[:, None]], dim=1)
             return float(loss), gradient.flatten().double().cpu().numpy()
 
         first = np.zeros(classes * (width + 1))
         if start is not None:
-            weight = torch.linalg.solve(turn, start[:, :width].T).T
+            weight = torch.linalg.solve(p, start[:, :width].T).T
             first = torch.cat([weight, start[:, width:]], dim=1).flatten().double().cpu().numpy()
         limits = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "gtol": 1e-5, "ftol": tolerance}
-        found = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
-        values = torch.from_numpy(found.x).to(x).view(classes, width + 1)
-        weight, bias = values[:, :width] @ turn.T, values[:, width]
-        return cls(mean, scale, weight, bias, bool(found.success), torch.cat([weight, bias[:, None]], dim=1))
+        result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
+        values = torch.from_numpy(result.x).to(x).view(classes, width + 1)
+        weight, bias = values[:, :width] @ p.T, values[:, width]
+        return cls(mean, scale, weight, bias, bool(result.success), torch.cat([weight, bias[:, None]], dim=1))
 
     def logits(self, x: Tensor) -> Tensor:
-        """(N, C) for raw features."""
+        """(N, C) logits of raw features."""
         return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
 
     def accuracy(self, x: Tensor, y: Tensor) -> float:
-        """Share of rows whose largest logit is their label."""
+        """Share of rows whose largest logit is that of their label."""
         return float((self.logits(x).argmax(dim=1) == y).double().mean())
 
 
 @dataclass(frozen=True, eq=False)
-class Tuned:
-    """A softmax regression whose penalty was chosen on held-out rows, then fitted on all.
+class TunedProbe:
+    """A softmax regression whose penalty was chosen on held-out rows; it was then fitted on all rows.
 
-    `validation` is the accuracy behind the choice, None where nothing could be held out.
+    `validation` is the held-out accuracy of this penalty; None if no rows could be held out.
     """
 
     probe: SoftmaxRegression
@@ -132,34 +132,34 @@ class Tuned:
     validation: float | None
 
 
-def tune(x: Tensor, y: Tensor, classes: int, *, share: float, name: int, max_iterations: int = 1000) -> Tuned:
-    """The best of `STRENGTHS` on a stratified part of the rows (the strongest of equals), fitted again on all of them.
+def tune(x: Tensor, y: Tensor, classes: int, *, share: float, seed: int, max_iterations: int = 1000) -> TunedProbe:
+    """Choose the best of `STRENGTHS` on held-out rows (the strongest of equals), then fit on all rows.
 
     Args:
         x, y: (M, F) features and (M,) labels, none of them -1
-        share: of each class held out; where a class has a single row nothing can be, and the strength is 0.01
-        name: seed of the part
+        share: share of each class that is held out; if a class has a single row, the strength is DEFAULT_STRENGTH
+        seed: of the random choice of held-out rows
     """
-    held_out = hold_out(y.cpu().numpy(), share, name)
+    held_out = hold_out(y.cpu().numpy(), share, seed)
     best, best_score, best_start, start = DEFAULT_STRENGTH, None, None, None
     options: dict[str, Any] = {"max_iterations": max_iterations}
     if held_out is not None:
         held = torch.from_numpy(held_out).to(y.device)
-        kept, labels = Standardised.of(x[~held]), y[~held]
+        features, labels = StandardisedFeatures.of(x[~held]), y[~held]
         for strength in STRENGTHS:
             probe = SoftmaxRegression.fit(
-                kept, labels, classes, strength, start=start, tolerance=SEARCH_TOLERANCE, **options
+                features, labels, classes, strength, start=start, tolerance=SEARCH_TOLERANCE, **options
             )
             score = probe.accuracy(x[held], y[held])
-            start = probe.start  # the next, weaker penalty starts where this one ended
+            start = probe.start  # of the next, weaker penalty
             if best_score is None or score > best_score:
                 best, best_score, best_start = strength, score, start
-    return Tuned(SoftmaxRegression.fit(x, y, classes, best, start=best_start, **options), best, best_score)
+    return TunedProbe(SoftmaxRegression.fit(x, y, classes, best, start=best_start, **options), best, best_score)
 
 
-def hold_out(labels: np.ndarray, share: float, name: int) -> np.ndarray | None:
-    """(M,) bool: a stratified random part of the rows, at least one and not all of each class; None if impossible."""
-    random = np.random.default_rng(name)
+def hold_out(labels: np.ndarray, share: float, seed: int) -> np.ndarray | None:
+    """(M,) bool mask of a stratified random part: at least one row of each class, never all; None if impossible."""
+    random = np.random.default_rng(seed)
     held = np.zeros(len(labels), dtype=bool)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cl_semisup import contract, losses, plugins
-from cl_semisup.contract import Batch, Subject, provide
+from cl_semisup.contract import Batch, Subject
 from cl_semisup.losses import asks
 
 LOSSES = plugins.names("losses")
@@ -50,7 +50,7 @@ def test_value_and_gradient_equal_python_loops(name: str, params: dict[str, Any]
         loss = subject.build()
         if isinstance(loss, torch.nn.Module):
             loss.double()
-        extras = provide(asks(loss), Batch(z1, z2, labels), torch.arange(7), 3)
+        extras = extra_inputs(asks(loss), Batch(z1, z2, labels), torch.arange(7), 3)
         if use_oracle:
             if "loss" in inspect.signature(oracle).parameters:
                 extras["loss"] = loss  # for its prototypes or weights, which are drawn when it is built

@@ -451,7 +451,7 @@ def test_a_probe_that_did_not_converge_says_so() -> None:
 
 def test_the_penalty_is_chosen_on_held_out_images_and_the_probe_fitted_on_all() -> None:
     x, y = blobs(200, noise=6)
-    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=7)
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, seed=7)
     held = torch.from_numpy(logistic.hold_out(y.numpy(), 0.2, 7))
     scores = {
         s: SoftmaxRegression.fit(x[~held], y[~held], CLASSES, s).accuracy(x[held], y[held]) for s in logistic.STRENGTHS

@@ -1,4 +1,4 @@
-"""The gate: what is planted is found in its tier, what is unchanged passes, and every way out says what to do."""
+"""The gate finds planted faults in the right tier, passes unchanged code, and says what to do in every error."""
 
 import argparse
 import importlib.util
@@ -20,9 +20,9 @@ import torch
 
 from cl_semisup import cli, losses
 from cl_semisup.contract import Batch
-from cl_semisup.gate import ci, finding, function, history, outcome, page, plan, reference, trajectory, verdict
-from cl_semisup.gate.finding import INCONCLUSIVE, MOVED, SAME, Finding
+from cl_semisup.gate import ci, function, gate_check, history, outcome, page, plan, reference, result, trajectory
 from cl_semisup.gate.float64 import float64
+from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, GateCheck
 from cl_semisup.gate.trajectory import Trajectory
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +30,7 @@ pytest_plugins = ["pytester"]
 
 
 def _power() -> ModuleType:
-    """The benchmark, which holds the planted faults."""
+    """The benchmark script, which defines the planted faults."""
     spec = importlib.util.spec_from_file_location("gate_power", ROOT / "benchmarks" / "gate_power.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -44,13 +44,13 @@ FEWER = "\n".join(line for line in power.SUITE.splitlines() if line.strip() not 
 
 
 @pytest.fixture(scope="module")
-def asked() -> plan.Plan:
+def gate_plan() -> plan.Plan:
     return power.small_plan()
 
 
 @pytest.fixture(scope="module")
-def stored(asked: plan.Plan) -> reference.Reference:
-    return power.reference_of(asked, ("function", "trajectory"))
+def stored(gate_plan: plan.Plan) -> reference.Reference:
+    return power.reference_of(gate_plan, ("function", "trajectory"))
 
 
 # float64 ------------------------------------------------------------------------------------------------------------
@@ -77,9 +77,9 @@ def test_double_precision_ends_with_an_error_inside() -> None:
 
 @pytest.mark.parametrize("fault", [f for f in power.FAULTS if f.tier == "function"], ids=lambda f: f.name)
 def test_a_fault_of_a_loss_is_found_in_the_function_tier(
-    fault: Any, asked: plan.Plan, stored: reference.Reference
+    fault: Any, gate_plan: plan.Plan, stored: reference.Reference
 ) -> None:
-    found = power.find(fault, asked, stored, ("function",))
+    found = power.find(fault, gate_plan, stored, ("function",))
     assert found is not None
     assert found.exit_code == 1
     assert "the loss itself" in next(iter(found.causes().values()))
@@ -87,28 +87,28 @@ def test_a_fault_of_a_loss_is_found_in_the_function_tier(
 
 @pytest.mark.parametrize("fault", [f for f in power.FAULTS if f.tier == "trajectory"], ids=lambda f: f.name)
 def test_a_fault_of_training_is_found_in_the_trajectory_tier_and_not_before(
-    fault: Any, asked: plan.Plan, stored: reference.Reference
+    fault: Any, gate_plan: plan.Plan, stored: reference.Reference
 ) -> None:
     needed = {"momentum encoder stands still": "moco_v3(hidden=32)"}
     loss = needed.get(fault.name, "clop(prototypes=learned)")
-    few = replace(asked, cells={loss: asked.cells[loss]})
+    few = replace(gate_plan, cells={loss: gate_plan.cells[loss]})
     assert power.find(fault, few, stored, ("function",)) is None
     found = power.find(fault, few, stored, ("trajectory",))
     assert found is not None
-    assert {f.where for f in found.moved} == {"lr 0.3, batch 64"}
+    assert {f.where for f in found.changed_checks} == {"lr 0.3, batch 64"}
 
 
-def test_unchanged_code_passes_and_deviates_by_rounding_only(asked: plan.Plan, stored: reference.Reference) -> None:
-    some = replace(asked, cells=dict(list(asked.cells.items())[:3]))
+def test_unchanged_code_passes_and_deviates_by_rounding_only(gate_plan: plan.Plan, stored: reference.Reference) -> None:
+    some = replace(gate_plan, cells=dict(list(gate_plan.cells.items())[:3]))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = power.check.check(some, stored, lambda runs: {}, ("function", "trajectory"), tell=str)[0]
+        found = power.run_checks(some, stored, ("function", "trajectory"))[0]
     finally:
         torch.set_num_threads(threads)
     assert found.exit_code == 0
-    assert len(found.findings) == 3 * (len(function.inputs()) + 2)
-    assert max(finding.deviation(f.then, f.now) for f in found.findings) < 1e-11
+    assert len(found.checks) == 3 * (len(function.fixed_inputs()) + 2)
+    assert max(gate_check.relative_deviation(f.reference, f.current) for f in found.checks) < 1e-11
 
 
 def test_a_fault_of_long_training_is_found_by_the_outcome_tier_alone() -> None:
@@ -120,14 +120,14 @@ def test_a_fault_of_long_training_is_found_by_the_outcome_tier_alone() -> None:
     late = next(f for f in power.FAULTS if "step 25" in f.name)
     found = power.find(late, one, before)
     assert found is not None
-    assert {f.tier for f in found.moved} == {"outcome"}
+    assert {f.tier for f in found.changed_checks} == {"outcome"}
     assert power.find(power.Fault("nothing", "", lambda stack: None), one, before) is None
 
 
 def test_training_that_amplifies_rounding_is_kept_for_as_long_as_it_says_something() -> None:
     rows = [[1.0, 1.0, 1.0, 1.0] for _ in range(5)]
     grown = [[1.0 + (1e-9 if step >= 3 else 1e-13), 1.0, 1.0, 1.0] for step in range(5)]
-    kept = trajectory.within_horizon(Trajectory(rows, {"status": "ok"}), Trajectory(grown, {"status": "ok"}))
+    kept = trajectory.predictable_steps(Trajectory(rows, {"status": "ok"}), Trajectory(grown, {"status": "ok"}))
     assert len(kept.steps) == 3
     assert kept.end == {}
 
@@ -138,17 +138,17 @@ def test_the_first_step_that_differs_is_named() -> None:
     now[2][1] *= 1 + 1e-6
     now[3][0] = 9.0
     found = trajectory.compare("x", "cell", Trajectory(then), Trajectory(now))
-    assert (found.verdict, found.step, found.quantity) == (MOVED, 2, "gradient norm")
+    assert (found.status, found.step, found.quantity) == (CHANGED, 2, "gradient norm")
 
 
 def test_a_run_that_breaks_is_told_with_its_reason() -> None:
     end = {"status": "failed", "reason": "ValueError: a bug"}
     found = trajectory.compare("x", "cell", Trajectory([[1.0] * 4], {"status": "ok"}), Trajectory([], end))
-    assert (found.verdict, found.note) == (MOVED, "ValueError: a bug")
+    assert (found.status, found.note) == (CHANGED, "ValueError: a bug")
 
 
 def test_unlabelled_labelled_and_degenerate_inputs_are_all_measured() -> None:
-    inputs = function.inputs()
+    inputs = function.fixed_inputs()
     assert inputs["no labels"].labels is None
     assert (inputs["some labels"].labels == -1).any()
     assert float(inputs["short rows"].z1.norm(dim=1).max()) < 1e-3
@@ -163,7 +163,7 @@ def test_a_gradient_that_turns_without_changing_its_length_is_seen() -> None:
 # statistics ---------------------------------------------------------------------------------------------------------
 
 
-def _runs(scores: list[float | None], losses_: list[float] | None = None) -> list[outcome.Ended]:
+def _runs(scores: list[float | None], losses_: list[float] | None = None) -> list[outcome.RunSummary]:
     kept = losses_ or [1.0] * len(scores)
     return [
         {"status": "diverged" if s is None else "ok", "loss": loss, "scores": {} if s is None else {"top1": s}}
@@ -171,7 +171,7 @@ def _runs(scores: list[float | None], losses_: list[float] | None = None) -> lis
     ]
 
 
-def _outcome(then: list[float | None], now: list[float | None], **rest: Any) -> dict[str, Finding]:
+def _outcome(then: list[float | None], now: list[float | None], **rest: Any) -> dict[str, GateCheck]:
     cell = "lr 1, batch 64"
     found = outcome.compare({"x": {cell: _runs(then)}}, {"x": {cell: _runs(now)}}, **rest)
     return {f.quantity: f for f in found}
@@ -182,43 +182,43 @@ SCORES = [0.80, 0.84, 0.79, 0.86, 0.81, 0.83, 0.85, 0.80]
 
 def test_a_drop_in_every_pair_is_found_although_seeds_differ_by_more() -> None:
     found = _outcome([*SCORES], [s - 0.02 + 0.001 * (i % 3) for i, s in enumerate(SCORES)])
-    assert found["top1"].verdict == MOVED
+    assert found["top1"].status == CHANGED
     assert found["top1"].sigmas is not None and found["top1"].sigmas < -10
-    assert found["final loss"].verdict == found["stable learning rates"].verdict == SAME
+    assert found["final loss"].status == found["stable learning rates"].status == SAME
 
 
 def test_noise_without_a_drop_is_inconclusive_and_never_a_regression() -> None:
     noise = [0.03, -0.03, 0.02, -0.02, 0.03, -0.03, 0.01, -0.01]
     found = _outcome([*SCORES], [s + d for s, d in zip(SCORES, noise, strict=True)])
-    assert found["top1"].verdict == INCONCLUSIVE
+    assert found["top1"].status == INCONCLUSIVE
     assert "n = 8" in found["top1"].note
 
 
 def test_a_change_below_half_the_margin_is_no_regression_however_certain() -> None:
     found = _outcome([*SCORES], [s - 0.004 for s in SCORES])
-    assert found["top1"].verdict == SAME
+    assert found["top1"].status == SAME
 
 
 def test_divergence_where_training_was_sound_is_found() -> None:
     found = _outcome([*SCORES], [None] * 8)
-    assert found["top1"].verdict == MOVED
-    assert found["stable learning rates"].verdict == MOVED
-    assert found["stable learning rates"].now == 0
+    assert found["top1"].status == CHANGED
+    assert found["stable learning rates"].status == CHANGED
+    assert found["stable learning rates"].current == 0
 
 
 def test_stable_learning_rates_are_counted_from_the_smallest_up() -> None:
     ok, bad = _runs([0.5, 0.5]), _runs([None, 0.5])
     cells = {"lr 0.1, batch 64": ok, "lr 10, batch 64": ok, "lr 1, batch 64": bad, "lr 0.1, batch 256": ok}
-    assert list(outcome.stable(cells, 2)) == [(1 + 1) / 2, (3 + 1) / 2]
-    assert outcome.largest_stable(cells) == 0.1
-    assert outcome.largest_stable({**cells, "lr 1, batch 64": ok, "lr 1, batch 256": ok}) == 1
-    assert outcome.largest_stable({"lr 0.1, batch 64": bad}) == 0
+    assert list(outcome.stable_rates(cells, 2)) == [(1 + 1) / 2, (3 + 1) / 2]
+    assert outcome.largest_stable_rate(cells) == 0.1
+    assert outcome.largest_stable_rate({**cells, "lr 1, batch 64": ok, "lr 1, batch 256": ok}) == 1
+    assert outcome.largest_stable_rate({"lr 0.1, batch 64": bad}) == 0
 
 
 def test_a_run_that_fails_needs_no_statistics() -> None:
     failed = [{"status": "failed", "loss": None, "scores": {}, "reason": "RuntimeError: a bug"}]
     found = outcome.compare({"x": {"lr 1, batch 2": _runs([0.5])}}, {"x": {"lr 1, batch 2": failed}})
-    assert [f.note for f in found if f.verdict == MOVED] == ["RuntimeError: a bug"]
+    assert [f.note for f in found if f.status == CHANGED] == ["RuntimeError: a bug"]
 
 
 def test_holm_is_never_smaller_than_p_and_keeps_the_order() -> None:
@@ -240,9 +240,9 @@ def test_the_second_look_is_for_losses_in_doubt_only() -> None:
         executed.extend(run.id for run in runs)
         return {run.id: now[run.id] for run in runs}
 
-    found, measured = outcome.check(cells, then, execute)  # type: ignore[arg-type]
+    found, measured = outcome.run_checks(cells, then, execute)  # type: ignore[arg-type]
     assert sorted(executed) == [*(f"a{r}" for r in range(4)), *(f"b{r}" for r in range(8))]
-    assert {f.verdict for f in found if f.loss == "a"} == {SAME}
+    assert {f.status for f in found if f.loss == "a"} == {SAME}
     assert len(measured["b"]["lr 1, batch 64"]) == 8
 
 
@@ -269,19 +269,19 @@ def test_a_count_of_no_false_alarms_bounds_their_rate_and_does_not_make_it_nothi
     assert power.upper_bound(2, 200) > power.upper_bound(0, 200)
 
 
-def test_unchanged_code_is_rerun_against_references_of_its_own(tmp_path: Path, asked: plan.Plan) -> None:
+def test_unchanged_code_is_rerun_against_references_of_its_own(tmp_path: Path, gate_plan: plan.Plan) -> None:
     with pytest.MonkeyPatch.context() as fewer:
-        fewer.setattr(power, "outcome_pool", lambda asked: {})
+        fewer.setattr(power, "outcome_pool", lambda gate_plan: {})
         fewer.setattr(power, "RERUN_LOSSES", ("supcon",))
-        gates = power.exact_gates(asked, 2)
+        gates = power.exact_gates(gate_plan, 2)
         power.store(gates, tmp_path)
         assert len({run.id for gate in gates for run in gate.runs}) == 2
-        found = power.rerun(asked, tmp_path)
+        found = power.rerun(gate_plan, tmp_path)
         assert (found["gates"], found["moved"]) == (2, [])
         assert found["largest"] < 1e-11
         supcon = next(f for f in power.FAULTS if f.name == "sum instead of mean")
         with power.planted(supcon):
-            assert len(power.rerun(asked, tmp_path)["moved"]) == 2
+            assert len(power.rerun(gate_plan, tmp_path)["moved"]) == 2
 
 
 # plan and reference -------------------------------------------------------------------------------------------------
@@ -295,29 +295,29 @@ def test_a_loss_is_named_by_what_differs_from_its_defaults() -> None:
 
 
 def test_comments_and_the_order_of_keys_do_not_ask_another_question() -> None:
-    assert power.small_plan("# why\n" + power.SUITE).asked == power.small_plan().asked
-    assert power.small_plan(power.SUITE.replace("epochs: 4", "epochs: 5")).asked != power.small_plan().asked
+    assert power.small_plan("# why\n" + power.SUITE).suite_hash == power.small_plan().suite_hash
+    assert power.small_plan(power.SUITE.replace("epochs: 4", "epochs: 5")).suite_hash != power.small_plan().suite_hash
 
 
 def test_a_reference_survives_writing_and_shows_a_step_a_line(
-    tmp_path: Path, asked: plan.Plan, stored: reference.Reference
+    tmp_path: Path, gate_plan: plan.Plan, stored: reference.Reference
 ) -> None:
     path = tmp_path / "r.json"
     reference.write(path, stored)
-    again = reference.of(asked, path)
-    assert again.measured == stored.measured
+    again = reference.read_for(gate_plan, path)
+    assert again.measurements == stored.measurements
     assert again.history == stored.history
-    steps = next(iter(stored.measured.trajectory["nt_xent"].values())).steps
+    steps = next(iter(stored.measurements.trajectory["nt_xent"].values())).steps
     row = ", ".join(json.dumps(v) for v in steps[3])
     assert any(line.strip().strip(",") == f"[{row}]" for line in path.read_text().splitlines())
 
 
 def test_the_shipped_reference_is_of_the_shipped_suite_and_of_this_code() -> None:
     shipped = plan.read(ROOT / "suites" / "gate.yaml")
-    kept = reference.of(shipped, ROOT / "suites" / "gate.reference.json")
-    assert set(kept.measured.function) == set(kept.measured.outcome) == set(shipped.cells)
+    kept = reference.read_for(shipped, ROOT / "suites" / "gate.reference.json")
+    assert set(kept.measurements.function) == set(kept.measurements.outcome) == set(shipped.cells)
     assert all(entry["reason"] for entry in kept.history)
-    assert function.compare("dhel", kept.measured.function["dhel"], function.measure(shipped.build("dhel")))
+    assert function.compare("dhel", kept.measurements.function["dhel"], function.measure(shipped.build_loss("dhel")))
 
 
 # the command --------------------------------------------------------------------------------------------------------
@@ -385,7 +385,7 @@ def test_from_no_reference_to_a_regression_and_its_reason(
         assert found["exit_code"] == 1
         assert {f["tier"] for f in found["findings"]} == {"function", "trajectory", "outcome"}
         suites = ElementTree.fromstring(files["junit"].read_text())
-        assert int(suites.find("testsuite[@name='function']").get("failures", 0)) == len(function.inputs())  # type: ignore[union-attr]
+        assert int(suites.find("testsuite[@name='function']").get("failures", 0)) == len(function.fixed_inputs())  # type: ignore[union-attr]
         assert "<svg" in files["html"].read_text()
         assert _gate(capsys, tiny, "--update", "--reason", "a warmer temperature")[0] == 0
         assert _gate(capsys, tiny)[0] == 0
@@ -419,28 +419,37 @@ def test_a_fault_in_the_gate_s_suite_is_told_with_its_place(tiny: Path, capsys: 
 
 # what is printed ----------------------------------------------------------------------------------------------------
 
-NASTY = Finding("function", 'x"<&]]>%\n::y', "a,b", "value", 1.0, 2.0, MOVED, note="line\none\x1b[0m")
+NASTY = GateCheck("function", 'x"<&]]>%\n::y', "a,b", "value", 1.0, 2.0, CHANGED, note="line\none\x1b[0m")
 
 
 def test_names_and_messages_are_escaped_wherever_they_go() -> None:
-    said = verdict.Verdict("s.yaml", (NASTY,), "reference")
-    case = ElementTree.fromstring(ci.junit(said)).find(".//failure")
+    nasty_result = result.GateResult("s.yaml", (NASTY,), "reference")
+    case = ElementTree.fromstring(ci.junit(nasty_result)).find(".//failure")
     assert case is not None and "line" in case.get("message", "")
-    (line,) = ci.annotations(said).splitlines()
+    (line,) = ci.annotations(nasty_result).splitlines()
     assert "%0A" in line and "\n" not in line
-    visible_labels = page.of_verdict(
-        said, reference.ProbeResult(), reference.ProbeResult(free={"<b>": Trajectory([[1.0] * 4])})
+    html = page.of_result(
+        nasty_result,
+        reference.Measurements(),
+        reference.Measurements(embedding_descent={"<b>": Trajectory([[1.0] * 4])}),
     )
-    assert "<b>" not in visible_labels and "&lt;b&gt;" in visible_labels
+    assert "<b>" not in html and "&lt;b&gt;" in html
 
 
 def test_the_cause_follows_the_tier_and_the_first_step() -> None:
     def cause(**changed: Any) -> str:
-        base = {"tier": "trajectory", "loss": "x", "where": "lr 1", "quantity": "loss", "then": 1.0, "now": 2.0}
-        return verdict.cause([Finding(**{**base, "verdict": MOVED, **changed})], False)
+        base = {
+            "tier": "trajectory",
+            "loss": "x",
+            "where": "lr 1",
+            "quantity": "loss",
+            "reference": 1.0,
+            "current": 2.0,
+        }
+        return result.likely_cause([GateCheck(**{**base, "status": CHANGED, **changed})], False)
 
     assert "the loss itself" in cause(tier="function")
-    assert "remembers between steps" in cause(where=trajectory.FREE, step=3)
+    assert "remembers between steps" in cause(where=trajectory.FREE_EMBEDDINGS, step=3)
     assert "comes before the loss" in cause(step=0)
     assert "optimizer, schedule or momentum copy; steps 0 to 6" in cause(step=7)
     assert "evaluation" in cause(step=-1)
@@ -449,12 +458,12 @@ def test_the_cause_follows_the_tier_and_the_first_step() -> None:
 
 def test_the_history_finds_the_update_at_which_a_figure_stepped() -> None:
     levels = [1.0] * 5 + [1.3] * 4
-    assert history.steps(levels, 1e-9) == [5]
+    assert history.change_points(levels, 1e-9) == [5]
     random = np.random.RandomState(0)
     noisy = [value + 0.02 * random.standard_normal() for value in levels]
-    assert history.steps(noisy, 0.02) == [5]
-    assert history.steps([1 + 0.02 * random.standard_normal() for _ in range(12)], 0.02) == []
-    assert history.steps([0.0, 1.0, 1.0, 0.5], 1e-9) == [1, 3]
+    assert history.change_points(noisy, 0.02) == [5]
+    assert history.change_points([1 + 0.02 * random.standard_normal() for _ in range(12)], 0.02) == []
+    assert history.change_points([0.0, 1.0, 1.0, 0.5], 1e-9) == [1, 3]
 
 
 # the pytest plug-in -------------------------------------------------------------------------------------------------

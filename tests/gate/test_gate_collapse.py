@@ -1,4 +1,4 @@
-"""The collapse experiment: its numbers, its claims, and that the claims can fail."""
+"""The collapse experiment: its numbers and its assertions, which can fail."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -33,19 +33,19 @@ def one_thread() -> object:
 
 @pytest.mark.parametrize(("rate", "rank"), [(0.5, 16.0), (0.9, 16.0), (1.0, 7.9), (1.1, 1.0), (5.0, 1.0)])
 def test_repulsion_alone_loses_rank_at_a_rate_of_the_temperature(rate: float, rank: float) -> None:
-    assert dynamics.descend(Descent(rate=rate)).final_rank == pytest.approx(rank, abs=0.2)
+    assert dynamics.run_descent(Descent(rate=rate)).final_rank == pytest.approx(rank, abs=0.2)
 
 
 def test_a_collapse_leaves_one_point_or_one_line_and_says_which() -> None:
-    course = dynamics.descend(Descent(rate=1.5))
-    assert course.mean_cosine == pytest.approx(1)
-    assert course.mean_norm == pytest.approx(1)
-    assert course.rank[0] > 15
+    trajectory = dynamics.run_descent(Descent(rate=1.5))
+    assert trajectory.mean_cosine == pytest.approx(1)
+    assert trajectory.mean_norm == pytest.approx(1)
+    assert trajectory.ranks[0] > 15
 
 
 @pytest.mark.parametrize("kind", ["gradient", "free"])
-def test_the_honest_gradient_keeps_its_rank_at_twice_that_rate(kind: str) -> None:
-    assert dynamics.descend(Descent(dynamics=kind, rate=2.0)).final_rank > 15.9  # type: ignore[arg-type]
+def test_the_full_gradient_keeps_its_rank_at_twice_that_rate(kind: str) -> None:
+    assert dynamics.run_descent(Descent(dynamics=kind, rate=2.0)).final_rank > 15.9  # type: ignore[arg-type]
 
 
 def test_the_gradient_of_the_dynamics_is_the_gradient_of_the_loss() -> None:
@@ -53,41 +53,41 @@ def test_the_gradient_of_the_dynamics_is_the_gradient_of_the_loss() -> None:
     z = torch.randn(2, 6, 5, generator=random, dtype=torch.float64).requires_grad_()
     loss = losses.build("nt_xent", temperature=0.5)(z[0], z[1]) * 12  # summed over the 12 anchors
     (wanted,) = torch.autograd.grad(loss, z)
-    asked, y = Descent(dynamics="free", rate=1.0), z.detach().reshape(12, 5)
-    found = (y - dynamics.UPDATES["free"](y, asked)) / asked.temperature
+    descent, y = Descent(dynamics="free", rate=1.0), z.detach().reshape(12, 5)
+    found = (y - dynamics.UPDATES["free"](y, descent)) / descent.temperature
     torch.testing.assert_close(found, wanted.reshape(12, 5))
 
 
 @pytest.mark.parametrize(("weight", "rank"), [(0.1, 2.35), (0.5, 3.35), (1.0, 3.70), (2.0, 3.96), (5.0, 3.98)])
 def test_prototypes_lift_a_collapsed_rank_towards_the_number_of_classes(weight: float, rank: float) -> None:
-    assert dynamics.descend(Descent(rate=1.1, weight=weight)).final_rank == pytest.approx(rank, abs=0.1)
+    assert dynamics.run_descent(Descent(rate=1.1, weight=weight)).final_rank == pytest.approx(rank, abs=0.1)
 
 
 @pytest.mark.parametrize("named", [{"nt_xent": {"temperature": 0.3}}, {"dhel": {"temperature": 0.3}}, {"kcl": {}}])
 def test_losses_of_one_family_share_the_simplex_as_their_minimiser(named: dict) -> None:  # type: ignore[type-arg]
-    found = dynamics.minimise(named, images=5, dim=8, steps=1000)
-    assert found.alignment == pytest.approx(1, abs=1e-4)
-    assert found.cosine == pytest.approx(-0.25, abs=1e-4)
-    assert found.spread < 1e-3
+    minimiser = dynamics.minimise(named, images=5, dim=8, steps=1000)
+    assert minimiser.view_cosine == pytest.approx(1, abs=1e-4)
+    assert minimiser.image_cosine == pytest.approx(-0.25, abs=1e-4)
+    assert minimiser.image_cosine_range < 1e-3
 
 
 def test_collapsed_points_are_stationary_and_a_saddle() -> None:
-    assert dynamics.tangent_gradient("equal") < 1e-12
-    assert dynamics.tangent_gradient("antipodal") < 1e-12
-    assert dynamics.escape(0.1, shared=True) == pytest.approx(-0.12, abs=0.03)
+    assert dynamics.stationary_gradient_norm("equal") < 1e-12
+    assert dynamics.stationary_gradient_norm("antipodal") < 1e-12
+    assert dynamics.loss_change(0.1, shared=True) == pytest.approx(-0.12, abs=0.03)
 
 
-def test_all_claims_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
     experiment = collapse.parse(SMALL, "s.yaml")
     result = collapse.run(experiment)
-    assert result.verdict().exit_code == 0
+    assert result.gate_result().exit_code == 0
     assert "All 10 claims hold." in result.text()
     assert "<svg" in result.html()
-    assert ci.junit(result.verdict()).count("<testcase") == 10
+    assert ci.junit(result.gate_result()).count("<testcase") == 10
 
     monkeypatch.setitem(dynamics.UPDATES, "repulsion", dynamics.UPDATES["gradient"])
     broken = collapse.run(replace(experiment, minimisers=()))
-    assert broken.verdict().exit_code == 1
+    assert broken.gate_result().exit_code == 1
     assert "FAILS  repulsion alone loses it" in broken.text()
 
 
@@ -112,6 +112,6 @@ def test_a_fault_of_a_collapse_suite_is_told_with_its_place(old: str, new: str, 
 
 def test_the_shipped_experiment_is_valid() -> None:
     experiment = collapse.read(ROOT / "suites" / "collapse.yaml")
-    assert {asked.dynamics for asked in experiment.descents} == set(dynamics.UPDATES)
-    assert collapse.is_one(ROOT / "suites" / "collapse.yaml")
-    assert not collapse.is_one(ROOT / "suites" / "gate.yaml")
+    assert {descent.dynamics for descent in experiment.descents} == set(dynamics.UPDATES)
+    assert collapse.is_collapse_suite(ROOT / "suites" / "collapse.yaml")
+    assert not collapse.is_collapse_suite(ROOT / "suites" / "gate.yaml")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cl_semisup import losses
-from cl_semisup.contract import Batch, provide
+from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.losses import asks
 
 IMAGES, DIM, CLASSES = 7, 5, 3
@@ -371,7 +371,7 @@ def differs(of: str, function: Function, known: str, **params: Any) -> bool:
     found = []
     for by_loops in (True, False):
         z1, z2 = drawn.z1.clone().requires_grad_(), drawn.z2.clone().requires_grad_()
-        extras = provide(asks(built), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
+        extras = extra_inputs(asks(built), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
         if by_loops:
             extras |= {"loss": built} if of == "clop" else {}
             value = oracle(list(z1), list(z2), None if labels is None else labels.tolist(), **extras)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup import losses, plugins
-from cl_semisup.contract import Batch, provide
+from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
 from cl_semisup.suite.settings import Projector
@@ -77,7 +77,7 @@ def _steps(loss: nn.Module, count: int) -> list[tuple[Batch, Tensor, dict[str, A
     for seed in range(count):
         batch = Batch.draw(images=7, dim=5, classes=3, seed=seed)
         index = (torch.arange(7) + 3 * seed) % 12
-        found.append((batch, index, provide(asks(loss), batch, index, 3)))
+        found.append((batch, index, extra_inputs(asks(loss), batch, index, 3)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Shapes of clouds: against loops in float64, closed-form cases and published golden values."""
+"""Geometry of embeddings: against loops in float64, closed-form cases and published golden values."""
 
 import math
 
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cl_semisup.evaluation import _classes
 from cl_semisup.measures import geometry
 from tests.helpers import metrics as oracles
-from tests.helpers.embeddings import cloud, golden_views
+from tests.helpers.embeddings import golden_views
 
 CASES = [(7, 3), (12, 5), (40, 6), (6, 9), (2, 4)]  # (N, D), also fewer rows than dimensions
 
@@ -26,7 +26,7 @@ def simplex(classes: int, dim: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("count", "dim"), CASES)
-def test_every_measure_of_a_cloud_is_what_a_loop_computes(count: int, dim: int) -> None:
+def test_every_measure_of_embeddings_is_what_a_loop_computes(count: int, dim: int) -> None:
     z, u, v = cloud(count, dim), sphere(count, dim), sphere(count, dim, 1)
     assert float(geometry.effective_rank(z)) == pytest.approx(oracles.effective_rank(z.numpy()), abs=1e-6)
     centred = geometry.effective_rank(z, centred=True)
@@ -238,7 +238,7 @@ def test_pairs_in_chunks_are_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     u = sphere(50, 4)
     whole = float(geometry.uniformity(u))
     for rows in (1, 7, 49, 50):
-        monkeypatch.setattr(geometry, "ROWS", rows)
+        monkeypatch.setattr(geometry, "CHUNK_ROWS", rows)
         assert float(geometry.uniformity(u)) == pytest.approx(whole)
 
 

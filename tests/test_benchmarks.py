@@ -1,0 +1,100 @@
+"""Every benchmark can be imported, and the module that they share keeps its promises."""
+
+import ast
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import _common, fuzz
+
+SCRIPTS = sorted(path.stem for path in (_common.ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_benchmark_can_be_imported(name: str) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    assert module.__doc__ is not None
+    assert f"python benchmarks/{name}.py" in module.__doc__
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_no_benchmark_times_commits_or_lays_out_tables_by_itself(name: str) -> None:
+    text = (_common.ROOT / "benchmarks" / f"{name}.py").read_text()
+    for phrase in ("|---", "| ---", "sched_getaffinity", "rev-parse", "/proc/cpuinfo", "ArgumentParser("):
+        assert phrase not in text
+
+
+def test_a_script_runs_from_any_folder(tmp_path: Path) -> None:
+    script = str(_common.ROOT / "benchmarks" / "engines.py")
+    done = subprocess.run([sys.executable, script, "--help"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "--predict" in done.stdout
+
+
+def test_fuzz_names_tests_that_exist() -> None:
+    for kind, tests in fuzz.TESTS.items():
+        (file,) = _common.ROOT.glob(f"tests/*/test_fuzz_{kind}.py")
+        functions = {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
+        assert {name for name, *_ in tests} <= functions
+
+
+def test_a_table_has_a_header_and_short_numbers() -> None:
+    text = _common.table(["what", "seconds"], [["one", 1.23456], ["two", 12345.6], ["three", 3]])
+    assert text == "| what | seconds |\n| --- | --- |\n| one | 1.23 |\n| two | 12,346 |\n| three | 3 |"
+    assert "| --- | ---: |" in _common.table(["what", "seconds"], [], numbers=True)
+
+
+def test_a_result_is_written_as_a_table_and_as_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_common, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys, "argv", ["somewhere/start_up.py", "--quick"])
+    rows = [{"command": "a", "seconds": 0.5}, {"command": "b", "seconds": 1.0}]
+    text = _common.write("start_up", "About it.", rows, packages=("torch", "no-such-package"))
+    assert text == (tmp_path / "results" / "start_up.md").read_text()
+    assert text.startswith("# Start up\n\nAbout it.\n\n`python benchmarks/start_up.py --quick` on ")
+    assert "no-such-package not installed" in text
+    assert text.endswith("| command | seconds |\n| --- | --- |\n| a | 0.5 |\n| b | 1 |\n")
+    data = json.loads((tmp_path / "results" / "start_up.json").read_text())
+    assert data == _common.load("start_up")
+    assert data["rows"] == rows
+    assert set(data) == {"command", "machine", "versions", "commit", "rows"}
+    assert _common.load("absent") == {}
+
+
+def test_calls_are_repeated_until_they_took_long_enough() -> None:
+    times = iter(range(100))
+
+    def clock() -> float:
+        return float(next(times))
+
+    assert _common.timed(lambda: "result", clock) == (1.0, "result")
+    assert _common.repeated(lambda: None, least=3, most=9, clock=clock) == [1.0] * 3
+    assert _common.repeated(lambda: None, least=1, most=9, enough=4.5, clock=clock) == [1.0] * 5
+    assert _common.repeated(lambda: None, least=1, most=2, enough=4.5, clock=clock) == [1.0] * 2
+
+
+def test_a_script_s_last_line_is_its_result(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("import json, os, sys\nprint(1)\nprint(json.dumps([sys.argv[1], os.environ['KEY']]))")
+    assert _common.run_json(str(script), "word", KEY="value") == ["word", "value"]
+
+
+def test_random_images_are_the_same_every_time(tmp_path: Path) -> None:
+    _common.save_random_images(tmp_path, (4, 4, 3), 12, 5)
+    with np.load(tmp_path / "random.npz") as arrays:
+        random = np.random.default_rng(0)
+        for part, count in (("train", 12), ("test", 5)):
+            expected = random.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+            np.testing.assert_array_equal(arrays[f"{part}_images"], expected)
+            np.testing.assert_array_equal(arrays[f"{part}_labels"], np.arange(count) % 10)
+
+
+def test_stored_tables_of_shared_scripts_are_rendered_alike() -> None:
+    """The rendering of stored data gives the stored page, so pages change only with their numbers."""
+    for name in ("scaling", "step", "start_up"):
+        data = _common.load(name)
+        figures = _common.table(list(data["rows"][0]), [list(row.values()) for row in data["rows"]])
+        assert (_common.RESULTS / f"{name}.md").read_text().endswith(f"\n\n{figures}\n")
