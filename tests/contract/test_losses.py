@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cl_semisup import contract, losses, plugins
-from cl_semisup.contract import Batch, Subject
+from cl_semisup.contract import Batch, Subject, extra_inputs
 from cl_semisup.losses import asks
 
 LOSSES = plugins.names("losses")

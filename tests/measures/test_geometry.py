@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from cl_semisup.evaluation import _classes
 from cl_semisup.measures import geometry
 from tests.helpers import metrics as oracles
-from tests.helpers.embeddings import golden_views
+from tests.helpers.embeddings import cloud, golden_views
 
 CASES = [(7, 3), (12, 5), (40, 6), (6, 9), (2, 4)]  # (N, D), also fewer rows than dimensions
 
