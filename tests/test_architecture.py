@@ -19,25 +19,26 @@ OPEN = set(plugins.FOLDERS)
 MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
-    "plugins": {"errors"},
+    "files": set(),
+    "plugins": {"errors", "files"},
     "encoders": set(),
     "optimizers": set(),
     "measures": set(),
     "native": {"encoders"},
-    "contrast": {"errors", "native"},
-    "data": {"errors", "native", "seeds"},
-    "config": {"errors", "plugins"},
-    "datasets": {"data", "errors", "seeds"},
-    "losses": {"config", "contrast", "errors", "plugins", "seeds"},
-    "evaluation": {"contrast", "data", "errors", "measures", "plugins", "seeds"},
-    "contract": {"config", "errors", "losses", "plugins"},
-    "suite": {"config", "data", "errors", "evaluation", "losses", "plugins"},
-    "results": {"errors", "plugins", "seeds", "suite"},
-    "report": {"errors", "results", "seeds", "suite"},
-    "training": {"data", "errors", "losses", "measures", "native", "seeds", "suite"},
+    "contrast": {"errors", "files", "native"},
+    "data": {"errors", "files", "native", "seeds"},
+    "config": {"errors", "files", "plugins"},
+    "datasets": {"data", "errors", "files", "seeds"},
+    "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
+    "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
+    "contract": {"config", "errors", "files", "losses", "plugins"},
+    "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
+    "results": {"errors", "files", "plugins", "seeds", "suite"},
+    "report": {"errors", "files", "results", "seeds", "suite"},
+    "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
-TORCH_FREE_ROOMS = {"errors", "seeds", "plugins", "config", "suite", "results", "report"}
+TORCH_FREE_ROOMS = {"errors", "files", "seeds", "plugins", "config", "suite", "results", "report"}
 TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
 
 

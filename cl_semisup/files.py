@@ -1,0 +1,164 @@
+"""Files that may come from strangers: only regular files are opened, without waiting, and up to a size that is told.
+
+Functions that take a `root` never follow a link below it. A results folder may come from elsewhere, and a link in it
+must neither be read through nor lead a write or a removal to another place. `root` itself is named by the user and may
+be a link. Errors are OSErrors whose `strerror` says what is wrong with the file.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NO_LINK
+_KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+_KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+
+
+class BehindLink(OSError):
+    """A file or folder below the root is a link, or lies behind one."""
+
+    def __init__(self, path: Path, name: str):
+        super().__init__(errno.ELOOP, f"must not lie behind a link. Got the link {name!r}", str(path))
+
+
+def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
+    """A regular file of the user's own, opened for reading; links are followed. Pipes and devices are refused."""
+    return _checked(os.open(path, _READ), path, limit)
+
+
+def read(root: Path, path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes below `root`."""
+    with _parent(root, path) as (folder, name), _checked(_open(name, folder, path), path, limit) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it grew meanwhile
+        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+    return content
+
+
+def write(root: Path, path: Path, *pieces: bytes | memoryview) -> None:
+    """Write a file below `root`, whole or not at all: a new file beside it, flushed, renamed over the target."""
+    with _parent(root, path, create=True) as (folder, name):
+        temporary = f".tmp-{path.stem}.{secrets.token_hex(6)}"
+        descriptor = os.open(temporary, _NEW, 0o644, dir_fd=folder)
+        try:
+            with open(descriptor, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        with contextlib.suppress(OSError):  # some file systems cannot flush a folder; the file is whole in any case
+            os.fsync(folder)
+
+
+def create(root: Path, path: Path, content: bytes) -> bool:
+    """Make a file that is not there yet, and say whether this call made it; only one of several callers can."""
+    with _parent(root, path, create=True) as (folder, name):
+        try:
+            descriptor = os.open(name, _NEW, 0o644, dir_fd=folder)
+        except FileExistsError:
+            return False
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+        except OSError:  # no space
+            os.unlink(name, dir_fd=folder)
+            raise
+    return True
+
+
+def remove(root: Path, path: Path) -> None:
+    """Remove a file below `root`, or the link that stands in its place; nothing happens where there is none."""
+    with contextlib.suppress(FileNotFoundError), _parent(root, path) as (folder, name):
+        os.unlink(name, dir_fd=folder)
+
+
+def touch(root: Path, path: Path) -> None:
+    """Set a file's times to now."""
+    with _parent(root, path) as (folder, name):
+        os.utime(name, dir_fd=folder, follow_symlinks=False)
+
+
+def state(root: Path, path: Path) -> os.stat_result | None:
+    """What the system knows of a regular file below `root`; None where there is none."""
+    with contextlib.suppress(OSError), _parent(root, path) as (folder, name):
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        return found if stat.S_ISREG(found.st_mode) else None
+    return None
+
+
+def entries(root: Path, folder: Path) -> list[Path]:
+    """The entries of a folder below `root`, sorted; [] where there is no folder, or a link in its place."""
+    with (
+        contextlib.suppress(FileNotFoundError, NotADirectoryError, BehindLink),
+        _parent(root, folder / "_") as (inside, _),
+    ):
+        return [folder / name for name in sorted(os.listdir(inside))]
+    return []
+
+
+@contextmanager
+def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int, str]]:
+    """(descriptor of the file's folder, name of the file), reached from `root` without following a link."""
+    *folders, name = path.relative_to(root).parts
+    if ".." in (*folders, name):
+        raise OSError(errno.EINVAL, f"must lie in {root}", str(path))
+    if create:
+        root.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(root, _FOLDER)
+    try:
+        for part in folders:
+            if create:
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(part, dir_fd=descriptor)
+            inner = _open_folder(part, descriptor, path)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def _open_folder(name: str, folder: int, path: Path) -> int:
+    try:
+        return os.open(name, _FOLDER | _NO_LINK, dir_fd=folder)
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise BehindLink(path, name) from None
+        raise
+
+
+def _open(name: str, folder: int, path: Path) -> int:
+    try:
+        return os.open(name, _READ | _NO_LINK, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise BehindLink(path, name) from None
+        raise type(error)(error.errno, error.strerror, str(path)) from None
+
+
+def _checked(descriptor: int, path: Path, limit: int | None) -> BinaryIO:
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
+            raise OSError(errno.EINVAL, f"must be a regular file. Got {kind}", str(path))
+        if limit is not None and found.st_size > limit:
+            raise OSError(errno.EFBIG, f"must be at most {limit} bytes. Got {found.st_size}", str(path))
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise

@@ -1,0 +1,128 @@
+"""Only regular files are opened, never through a link below the root, never waiting; a write is whole or not at all."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cl_semisup import files
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "results" / "records").mkdir(parents=True)
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.json").write_bytes(b"of somebody else")
+    return tmp_path / "results"
+
+
+def _socket(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        here = os.getcwd()
+        os.chdir(path.parent)  # the name of a socket has at most 108 characters
+        server.bind(path.name)
+        os.chdir(here)
+
+
+SPECIAL: dict[str, Callable[[Path], object]] = {
+    "pipe": os.mkfifo,
+    "socket": _socket,
+    "folder": Path.mkdir,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "dangling link": lambda path: path.symlink_to("nowhere"),
+    "link out": lambda path: path.symlink_to("../../outside/a.json"),
+    "link to itself": lambda path: path.symlink_to(path.name),
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_what_is_no_regular_file_is_refused_at_once(root: Path, kind: str) -> None:
+    path = root / "records" / "a.json"
+    SPECIAL[kind](path)
+    with pytest.raises(OSError, match=r"regular file|link|No such device|Is a directory") as caught:
+        files.read(root, path, 100)
+    assert caught.value.strerror
+    assert files.state(root, path) is None
+    if kind not in ("link out",):  # of the user's own data links are followed
+        with pytest.raises(OSError, match=r"."):
+            files.open_regular(path)
+
+
+@pytest.mark.parametrize("linked", ["records", "records/digits"])
+def test_nothing_is_read_written_or_removed_behind_a_link(root: Path, tmp_path: Path, linked: str) -> None:
+    path = root / linked / "a.json"
+    if linked == "records":
+        (root / "records").rmdir()
+    (root / linked).symlink_to(tmp_path / "outside", target_is_directory=True)
+    for action in (
+        lambda: files.read(root, path, 100),
+        lambda: files.write(root, path, b"ours"),
+        lambda: files.create(root, path.with_name("b"), b"ours"),
+        lambda: files.remove(root, path),
+        lambda: files.touch(root, path),
+    ):
+        with pytest.raises(files.BehindLink, match="must not lie behind a link"):
+            action()
+    assert files.entries(root, path.parent) == []
+    assert sorted(os.listdir(tmp_path / "outside")) == ["a.json"]
+    assert (tmp_path / "outside" / "a.json").read_bytes() == b"of somebody else"
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_removed_itself(root: Path, tmp_path: Path) -> None:
+    path = root / "records" / "a.json"
+    for action in (lambda: files.write(root, path, b"ours"), lambda: files.remove(root, path)):
+        path.unlink(missing_ok=True)
+        path.symlink_to(tmp_path / "outside" / "a.json")
+        action()
+        assert not path.is_symlink()
+        assert (tmp_path / "outside" / "a.json").read_bytes() == b"of somebody else"
+
+
+def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "alias").symlink_to(root, target_is_directory=True)
+    files.write(tmp_path / "alias", tmp_path / "alias" / "records" / "a.json", b"1", b"2")
+    assert files.read(root, root / "records" / "a.json", 2) == b"12"
+
+
+@pytest.mark.parametrize("path", ["../outside/a.json", "records/../../outside/a.json"])
+def test_no_path_leads_out(root: Path, path: str) -> None:
+    with pytest.raises(OSError, match="must lie in"):
+        files.write(root, root / path, b"ours")
+
+
+def test_a_large_file_is_refused_with_its_size(root: Path) -> None:
+    files.write(root, root / "a", b"x" * 101)
+    with pytest.raises(OSError, match="at most 100 bytes. Got 101"):
+        files.read(root, root / "a", 100)
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.write(root, root / "a", b"old")
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        files.write(root, root / "a", b"new")
+    assert (root / "a").read_bytes() == b"old"
+    assert sorted(os.listdir(root)) == ["a", "records"]
+
+
+def test_one_of_several_callers_creates_a_file(root: Path) -> None:
+    assert [files.create(root, root / "claims" / "a", b"me") for _ in range(3)] == [True, False, False]
+    assert files.entries(root, root / "claims") == [root / "claims" / "a"]
+    files.touch(root, root / "claims" / "a")
+    files.remove(root, root / "claims" / "a")
+    files.remove(root, root / "claims" / "a")
+    assert files.entries(root, root / "nowhere") == []
+
+
+def test_no_descriptor_is_left_open(root: Path) -> None:
+    files.write(root, root / "records" / "a.json", b"1")
+    before = len(os.listdir("/proc/self/fd"))
+    for name in ("a.json", "none.json"):
+        for limit in (0, 10):
+            with contextlib.suppress(OSError):
+                files.read(root, root / "records" / name, limit)
+    assert len(os.listdir("/proc/self/fd")) == before
