@@ -5,12 +5,11 @@ RandomGrayscale and GaussianBlur applied image by image, except for one thing: t
 order of the four colour changes. (Each image's own order is still uniform over all orders.)
 """
 
-import torch
 from torch import Generator, Tensor
 
 from cl_semisup.data.settings import Views
 from cl_semisup.native import views
-from cl_semisup.native.views import luma
+from cl_semisup.native.views import draw, luma
 
 __all__ = ["ViewMaker", "draw", "luma", "weak"]
 
@@ -42,28 +41,3 @@ class ViewMaker:
         """(N, C, H, W): one view of every image."""
         draws = draw(self.settings, images.shape, self.random.manual_seed(seed), self.order_random.manual_seed(seed))
         return views.apply(images, draws, self.settings, self.mean, self.std)
-
-
-def draw(s: Views, shape: torch.Size, random: Generator, order_random: Generator) -> dict[str, Tensor]:
-    """All random numbers of a call, step by step, see `native.views`. Each step is a draw of its own.
-
-    Steps that change nothing are left out, and draw nothing.
-    """
-    n, channels = shape[:2]
-    colourful = channels == 3
-    strengths = {"brightness": s.brightness, "contrast": s.contrast}
-    strengths |= {"saturation": s.saturation * colourful, "hue": s.hue * colourful}
-    grayscale = s.grayscale * colourful
-    steps = [("crop", s.crop_area < 1), ("affine", s.rotation or s.shift or s.zoom), ("flip", s.flip)]
-    if s.jitter and (any(strengths.values()) or grayscale or s.blur):
-        order = torch.randperm(len(strengths), generator=order_random).tolist()
-        steps += [("jitter", True), *(list(strengths.items())[change] for change in order)]
-    steps += [("grayscale", grayscale), ("blur", s.blur), ("negate", s.negate)]
-    draws = {
-        step: torch.rand(views.ROWS.get(step, 1), n, device=random.device, generator=random)
-        for step, happens in steps
-        if happens
-    }
-    if s.noise:
-        draws["noise"] = torch.randn(shape, device=random.device, generator=random)
-    return draws

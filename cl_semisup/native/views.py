@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from cl_semisup.native import library
 
@@ -27,6 +27,31 @@ MAX_BLUR_SIDE = 1280  # pixels of a side up to which a blur fits the arrays in v
 CROP_BOXES = 10  # as in views.c
 ROWS = {"crop": 4 * CROP_BOXES, "affine": 4, "blur": 2}  # each other step takes one
 LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as in torchvision
+
+
+def draw(s: Any, shape: torch.Size, random: Generator, order_random: Generator) -> dict[str, Tensor]:
+    """All random numbers of a call, step by step; `s` is a `data.settings.Views`. Each step is a draw of its own.
+
+    Steps that change nothing are left out, and draw nothing.
+    """
+    n, channels = shape[:2]
+    colourful = channels == 3
+    strengths = {"brightness": s.brightness, "contrast": s.contrast}
+    strengths |= {"saturation": s.saturation * colourful, "hue": s.hue * colourful}
+    grayscale = s.grayscale * colourful
+    steps = [("crop", s.crop_area < 1), ("affine", s.rotation or s.shift or s.zoom), ("flip", s.flip)]
+    if s.jitter and (any(strengths.values()) or grayscale or s.blur):
+        order = torch.randperm(len(strengths), generator=order_random).tolist()
+        steps += [("jitter", True), *(list(strengths.items())[change] for change in order)]
+    steps += [("grayscale", grayscale), ("blur", s.blur), ("negate", s.negate)]
+    draws = {
+        step: torch.rand(ROWS.get(step, 1), n, device=random.device, generator=random)
+        for step, happens in steps
+        if happens
+    }
+    if s.noise:
+        draws["noise"] = torch.randn(shape, device=random.device, generator=random)
+    return draws
 
 
 def apply(images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor, std: Tensor) -> Tensor:

@@ -91,8 +91,10 @@ def test_views_that_c_cannot_make_are_made_by_torch() -> None:
 @pytest.mark.parametrize("field", [field.name for field in fields(Views)])
 def test_every_setting_of_a_view_is_compared_and_has_an_effect(field: str) -> None:
     """A setting that torch reads and C does not would be ignored on most CPUs."""
-    rule = f"`{field}` of data/settings.py must be used in three places: the step in native/views.py (and `draw` of "
-    rule += "data/views.py if it takes random numbers), the one in native/views.c, and a recipe in RECIPES, which the "
+    rule = (
+        f"`{field}` of data/settings.py must be used in three places: the step in native/views.py (and in its `draw` "
+    )
+    rule += "if it takes random numbers), the one in native/views.c, and a recipe in RECIPES, which the "
     rule += "comparison of both goes through"
     recipes = [recipe for recipe in RECIPES.values() if field in recipe]
     assert recipes, rule
