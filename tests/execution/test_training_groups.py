@@ -21,7 +21,7 @@ from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import loop
 from tests.execution.test_execution import MACHINE, InProcess
-from tests.faults.conftest import Asked, asked, engine, machine  # noqa: F401
+from tests.faults.conftest import MakeRun, engine, faulty_run, machine  # noqa: F401
 from tests.training.test_training import RecordingLoss, make, train
 
 Parse = Callable[[str], Suite]
@@ -174,10 +174,10 @@ def test_a_suite_trains_once_and_writes_every_record(
 
 def test_a_shared_training_resumes_with_the_same_bits_after_kill_9(
     tmp_path: Path,
-    asked: Asked,  # noqa: F811
+    faulty_run: MakeRun,  # noqa: F811
     engine: Callable[..., Any],  # noqa: F811
 ) -> None:
-    run = asked("kill", at=30)
+    run = faulty_run("kill", at=30)
     runs, results = [run, replace(run, label_fraction=0.5)], tmp_path / "results"
     assert scheduler.run_all(results, runs, engine()).statuses == {"ok": 2}
     assert (tmp_path / "faults" / "calls").stat().st_size < 100  # 88 steps, and the killed step again
