@@ -23,12 +23,7 @@ MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
 # A test must show that results are equal; where a score could change, records must become stale instead.
-EQUIVALENT_VERSIONS: dict[str, str] = {
-    "1e95a48ddc": "c85a2c9f2c",  # datasets/digits.py also gives its class sizes; same images
-    "d33b3531d7": "7910b8f52b",  # encoders/convnet.py pools before ReLU; same features and gradients
-    "dcf16c79c4": "7910b8f52b",  # and its spatial mean supports channels last; the same
-    "3b4ae30dc6": "7910b8f52b",  # and is a file of its own; the same
-}
+EQUIVALENT_VERSIONS: dict[str, str] = {}
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 
 
