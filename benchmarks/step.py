@@ -45,7 +45,7 @@ encoder: {encoder}
 losses: nt_xent
 label_fraction: 0.1
 learning_rate: 0.1
-batch_size: 64
+batch_size: {batch_size}
 repetitions: 1
 epochs: {epochs}
 precision: {precision}
@@ -70,9 +70,12 @@ def random_images(folder: str) -> None:
     )
 
 
-def trainer(network: str, folder: str, precision: str = "float32", **machine: bool) -> Callable[[], int]:
+def trainer(
+    network: str, folder: str, precision: str = "float32", batch_size: int = 64, **machine: bool
+) -> Callable[[], int]:
     """What trains that network once, on data that is loaded, and tells its steps. `machine`: as of Machine."""
-    asked = suite.parse(SUITE.format(**NETWORKS[network], precision=precision), "step.yaml", folder).runs[-1]
+    text = SUITE.format(**NETWORKS[network], precision=precision, batch_size=batch_size)
+    asked = suite.parse(text, "step.yaml", folder).runs[-1]
     execute = Executor(Machine("cpu", folder, **machine))
     data = execute.data(asked)
     visible_labels = torch.full((len(data.train_images),), -1)
