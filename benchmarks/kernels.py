@@ -1,7 +1,7 @@
 """What the kernels in C do to training times and, by their rounding, to scores.
 
     python benchmarks/kernels.py            2 cores, five minutes
-    python benchmarks/kernels.py --single   a core, five minutes: what each kernel earns alone
+    python benchmarks/kernels.py --single   a core, four minutes: what each kernel earns alone
 
 The same suite on digits twice, with the kernels and, as on a machine without a C compiler, without them. Runs are
 paired: the same images, first weights, views and labels. Small differences grow in training, so single scores move, as
@@ -37,7 +37,7 @@ from cl_semisup.native import blocks, pairs, views  # noqa: E402
 from cl_semisup.training import loop  # noqa: E402
 
 SCORES = ("linear_top1", "linear_top1_labelled", "knn_top1")
-ROUNDS = 12
+ROUNDS = 8
 WITHOUT = {"": (), "views": (views,), "blocks": (blocks,), "pairs": (pairs,), "any": (views, blocks, pairs)}
 SUITE = """\
 question: Do the kernels move scores?

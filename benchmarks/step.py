@@ -29,11 +29,10 @@ from cl_semisup import plugins
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer, way
+from cl_semisup.execution.trainer import Trainer, kernel_context
 from cl_semisup.execution.training_groups import single_run
 from cl_semisup.suite import suite
 from cl_semisup.training import loop
-from cl_semisup.training.chunks import Chunks
 
 LONGEST_OPERATIONS = 8
 SUITE = """\
@@ -43,7 +42,7 @@ encoder: {encoder}
 losses: nt_xent
 label_fraction: 0.1
 learning_rate: 0.1
-batch_size: 64
+batch_size: {batch_size}
 repetitions: 1
 epochs: {epochs}
 precision: {precision}
@@ -61,16 +60,19 @@ def random_images(folder: str) -> None:
     _common.save_random_images(Path(folder), (32, 32, 3), IMAGES, 20)
 
 
-def trainer(network: str, folder: str, precision: str = "float32", **machine: bool) -> Callable[[], int]:
+def trainer(
+    network: str, folder: str, precision: str = "float32", batch_size: int = 64, **machine: bool
+) -> Callable[[], int]:
     """A function that trains the network once on loaded data and returns the number of steps."""
-    run = suite.parse(SUITE.format(**NETWORKS[network], precision=precision), "step.yaml", folder).runs[-1]
+    text = SUITE.format(**NETWORKS[network], precision=precision, batch_size=batch_size)
+    run = suite.parse(text, "step.yaml", folder).runs[-1]
     execute = Executor(Machine("cpu", folder, **machine))
     data = execute.data(run)
     visible_labels = torch.full((len(data.train_images),), -1)
 
     def train() -> int:
         trainer = Trainer(single_run(run), execute.machine, execute.probe_datasets)
-        with way(execute.machine):
+        with kernel_context(execute.machine):
             trainer.train(data, visible_labels)
         return int(trainer.resolved["steps"])
 
@@ -82,7 +84,7 @@ def parts_timed(spent: dict[str, float]) -> Iterator[None]:
     """Inside, the processor seconds of a step's parts are added to `spent`; the parts do not overlap."""
     parts: dict[str, tuple[Any, str]] = {
         "views": (ViewMaker, "__call__"),
-        "encoder": (Chunks, "__call__"),
+        "encoder": (ChunkedEncoder, "__call__"),
         "loss": (plugins.load("losses", "nt_xent"), "__call__"),
         "backward": (torch.Tensor, "backward"),
         "optimizer": (torch.optim.SGD, "step"),

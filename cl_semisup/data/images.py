@@ -1,4 +1,4 @@
-"""Labelled images as a data set hands them over: two uint8 arrays, checked once, hashed by content."""
+"""The labelled images of a data set: uint8 arrays, checked once, hashed by content."""
 
 import hashlib
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from cl_semisup.errors import DataError
 
 @dataclass(frozen=True)
 class Facts:
-    """What a suite must know of a data set before loading it: images in train and test, classes, channels, side.
+    """What a suite must know of a data set before it is loaded. `train` and `test` are numbers of images.
 
     `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
     `class_sizes` are the training images of each class; () where all classes are as large as the smallest.
@@ -27,7 +27,7 @@ class Facts:
     class_sizes: tuple[int, ...] = ()
 
     def labels(self) -> NDArray[np.int64]:
-        """(M,) training labels in these numbers, sorted; -1 for images without a class."""
+        """(M,) sorted training labels of such a data set; -1 for images without a class."""
         sizes = self.class_sizes or (self.smallest_class,) * self.classes
         return np.repeat(np.arange(-1, self.classes), [self.train - sum(sizes), *sizes])
 
@@ -77,8 +77,8 @@ class Images:
         return digest.hexdigest()[:12]
 
     def facts(self) -> Facts:
-        known = self.train_labels[self.train_labels >= 0]
-        sizes = tuple(np.bincount(known, minlength=self.classes).tolist())
+        labelled = self.train_labels[self.train_labels >= 0]
+        sizes = tuple(np.bincount(labelled, minlength=self.classes).tolist())
         _, channels, side, _ = self.train_images.shape
         uneven = sizes if len(set(sizes)) > 1 else ()
         return Facts(len(self.train_images), len(self.test_images), self.classes, channels, side, min(sizes), uneven)

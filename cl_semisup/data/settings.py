@@ -70,11 +70,11 @@ class Imbalance:
 
 @dataclass(frozen=True)
 class LabelNoise:
-    """Which labels that a run sees are wrong.
+    """Wrong labels among those that a run sees.
 
     Args:
         fraction: chance of each label to be wrong
-        kind: to any other class alike, or always to the next class (arXiv 1804.06872, "pair"), of those with labels
+        kind: a uniformly random other class, or always the next class (arXiv 1804.06872, "pair"), of those with labels
     """
 
     fraction: Annotated[float, Interval(gt=0, le=1)]

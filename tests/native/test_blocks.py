@@ -106,7 +106,7 @@ def rounded(found: list[Tensor], wanted: list[Tensor]) -> float:
     ("count", "side", "widths", "pools"),
     [
         (64, 8, (16, 32, 64), (True, True, False)),
-        (33, 32, (16, 32), (True, True)),  # an odd number of pictures, which go in pairs
+        (33, 32, (16, 32), (True, True)),  # an odd number of images, which go in pairs
         (3, 5, (32, 16), (False, True)),
     ],
 )
@@ -179,7 +179,7 @@ def test_blocks_and_gradients_are_the_same_to_the_bit_every_time() -> None:
 
 
 @needs_kernels
-def test_statistics_that_are_not_kept_stay() -> None:
+def test_untracked_running_statistics_stay() -> None:
     ours = network(3)
     for module in ours.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -34,8 +34,8 @@ def test_only_native_calls_compiled_code() -> None:
             assert room in ("engines", "execution") or not re.search(r"^\s*(import|from) ctypes", text, re.M), path
 
 
-def told(**environment: str) -> str:
-    """What a process says of its kernels."""
+def report(**environment: str) -> str:
+    """The path of the compiled kernels in a process with this environment, or why there are none."""
     program = "from cl_semisup import native; from cl_semisup.native import library; print(native.missing() or library._compiled())"
     done = subprocess.run(
         [sys.executable, "-c", program], env=os.environ | environment, capture_output=True, text=True, check=True
@@ -46,23 +46,23 @@ def told(**environment: str) -> str:
 @needs_kernels
 def test_kernels_are_compiled_once_for_a_compiler_and_a_processor(tmp_path: Path) -> None:
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
-    path = Path(told(**cache))
+    path = Path(report(**cache))
     made = path.stat().st_mtime_ns
     assert path.parent == tmp_path / "cl_semisup"
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    assert told(**cache) == str(path)
+    assert report(**cache) == str(path)
     assert path.stat().st_mtime_ns == made
-    assert told(**cache, CC="cc -g") != str(path)
+    assert report(**cache, CC="cc -g") != str(path)
     assert len(list(path.parent.iterdir())) == 2  # nothing half done
 
 
 def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> None:
-    assert told(CC="no-such-compiler") == "there is no C compiler (cc, or what CC names). Install gcc or clang."
+    assert report(CC="no-such-compiler") == "there is no C compiler (cc, or what CC names). Install gcc or clang."
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
-    assert "the C compiler ended with 1" in told(CC="false", **cache)
+    assert "the C compiler ended with 1" in report(CC="false", **cache)
     (tmp_path / "broken").write_text("#!/bin/sh\n[ \"$1\" = --version ] || { echo 'no such flag' >&2; exit 4; }\n")
     (tmp_path / "broken").chmod(0o755)
-    assert told(CC=str(tmp_path / "broken"), **cache) == (
+    assert report(CC=str(tmp_path / "broken"), **cache) == (
         "the C compiler ended with 4: no such flag. Set CC to another."
     )
     assert not list((tmp_path / "cl_semisup").iterdir())
@@ -72,16 +72,16 @@ def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> 
 def test_nothing_is_executed_from_a_folder_that_others_can_write(tmp_path: Path) -> None:
     (tmp_path / "cl_semisup").mkdir()
     (tmp_path / "cl_semisup").chmod(0o777)
-    assert "must be writable by its owner, who must be you, alone" in told(XDG_CACHE_HOME=str(tmp_path))
+    assert "must be writable by its owner, who must be you, alone" in report(XDG_CACHE_HOME=str(tmp_path))
 
 
 @needs_kernels
-def test_a_place_that_cannot_be_made_or_read_is_told(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_made_or_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert "no folder can be made for them" in told(XDG_CACHE_HOME=str(tmp_path / "file"))
-    path = Path(told(XDG_CACHE_HOME=str(tmp_path)))
+    assert "no folder can be made for them" in report(XDG_CACHE_HOME=str(tmp_path / "file"))
+    path = Path(report(XDG_CACHE_HOME=str(tmp_path)))
     path.write_bytes(b"no library")
-    assert "cannot be loaded" in told(XDG_CACHE_HOME=str(tmp_path))
+    assert "cannot be loaded" in report(XDG_CACHE_HOME=str(tmp_path))
 
 
 def test_without_kernels_a_suite_says_so_and_runs(

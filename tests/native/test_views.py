@@ -73,7 +73,7 @@ def test_views_of_images_in_channels_last_are_the_same() -> None:
 
 
 def test_views_that_c_cannot_make_are_made_by_torch() -> None:
-    """Two channels, oblong pictures, numbers that are no bytes."""
+    """Two channels, images that are not square, floats."""
     settings = Views(crop_area=0.5, brightness=0.5)
     for images in (
         torch.randint(0, 256, (4, 2, 8, 8)).to(torch.uint8),

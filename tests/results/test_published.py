@@ -40,7 +40,7 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
 def test_ids_and_fingerprints_of_published_records_are_those_of_today() -> None:
     """A word of suites or records may be renamed; the hashes of a run and of its protocol stay."""
     count = 0
-    for path in records.every(PUBLISHED):
+    for path in records.all_paths(PUBLISHED):
         record = records.read(path)
         assert Run.from_dict(record["run"]).id == path.stem
         assert protocol.fingerprint(record["protocol"]["settings"]) == record["protocol"]["fingerprint"], path
@@ -51,7 +51,7 @@ def test_ids_and_fingerprints_of_published_records_are_those_of_today() -> None:
 def test_labels_of_published_records_are_drawn_again() -> None:
     true_labels = plugins.load("datasets", "digits")().load(ROOT / "data").train_labels
     drawn: dict[str, str] = {}
-    for path in records.every(PUBLISHED):
+    for path in records.all_paths(PUBLISHED):
         record = records.read(path)
         if "digits" in record["run"]["dataset"]:
             key = repr({axis: record["run"].get(axis) for axis in (*DRAW_KEYS, "label_noise", "repetition")})
