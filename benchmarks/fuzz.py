@@ -19,7 +19,7 @@ from benchmarks import _common
 # kind -> (test, its input in words, requested examples for each example that it runs)
 TESTS = {
     "suites": [
-        ("test_any_text_is_a_suite_or_a_list_of_faults", "texts as suites", 1),
+        ("test_any_text_is_a_suite_or_a_list_of_problems", "texts as suites", 1),
         ("test_any_file_is_checked_without_a_traceback_and_without_writing", "files to the command `check`", 20),
     ],
     "records": [

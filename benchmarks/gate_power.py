@@ -47,7 +47,7 @@ from cl_semisup.gate.plan import Plan, cell_name, make_plan
 from cl_semisup.gate.reference import Measurements, Reference, provenance
 from cl_semisup.gate.result import GateResult, format_change
 from cl_semisup.suite import suite
-from cl_semisup.training import loop, model, momentum, schedule
+from cl_semisup.training import ema, loop, model, schedule
 
 SUITE = """\
 question: Does the gate find what is planted?
@@ -222,24 +222,24 @@ def _(stack: ExitStack) -> None:
 
 @fault("momentum encoder stands still", "trajectory")
 def _(stack: ExitStack) -> None:
-    stack.enter_context(patch.object(momentum, "update", lambda teacher, model, decay: None))
+    stack.enter_context(patch.object(ema, "update", lambda ema_model, model, decay: None))
 
 
 @fault("learning-rate schedule off by one epoch", "trajectory")
 def _(stack: ExitStack) -> None:
-    wrong = lambda step, steps, each, s: schedule.factor(min(step + each, steps - 1), steps, each, s)  # noqa: E731
-    stack.enter_context(patch.object(loop, "factor", wrong))
+    wrong = lambda step, steps, each, s: schedule.lr_factor(min(step + each, steps - 1), steps, each, s)  # noqa: E731
+    stack.enter_context(patch.object(loop, "lr_factor", wrong))
 
 
 @fault("warm-up ignored", "trajectory")
 def _(stack: ExitStack) -> None:
-    cold = lambda step, steps, each, s: schedule.factor(step, steps, each, replace(s, warmup_epochs=0.0))  # noqa: E731
-    stack.enter_context(patch.object(loop, "factor", cold))
+    cold = lambda step, steps, each, s: schedule.lr_factor(step, steps, each, replace(s, warmup_epochs=0.0))  # noqa: E731
+    stack.enter_context(patch.object(loop, "lr_factor", cold))
 
 
 @fault("weight decay on or off learned prototypes", "trajectory")
 def _(stack: ExitStack) -> None:
-    right = loop.parameters
+    right = loop.split_parameters
 
     def wrong(network: nn.Module, loss: Any) -> Any:
         groups = right(network, loss)
@@ -249,7 +249,7 @@ def _(stack: ExitStack) -> None:
             rest += [p for p in group if id(p) in own]
         return tuple(other)
 
-    stack.enter_context(patch.object(loop, "parameters", wrong))
+    stack.enter_context(patch.object(loop, "split_parameters", wrong))
 
 
 @fault("augmentation 20 % stronger", "trajectory")
@@ -318,8 +318,8 @@ def _(stack: ExitStack) -> None:
 
 @fault("learning rate falls to a hundredth after step 25", "outcome")
 def _(stack: ExitStack) -> None:
-    late = lambda step, *rest: schedule.factor(step, *rest) * (0.01 if step > 25 else 1)  # noqa: E731
-    stack.enter_context(patch.object(loop, "factor", late))
+    late = lambda step, *rest: schedule.lr_factor(step, *rest) * (0.01 if step > 25 else 1)  # noqa: E731
+    stack.enter_context(patch.object(loop, "lr_factor", late))
 
 
 @fault("labels forgotten in single precision", "outcome")

@@ -33,6 +33,7 @@ from cl_semisup.execution.trainer import Trainer, kernel_context
 from cl_semisup.execution.training_groups import single_run
 from cl_semisup.suite import suite
 from cl_semisup.training import loop
+from cl_semisup.training.chunks import ChunkedEncoder
 
 LONGEST_OPERATIONS = 8
 SUITE = """\

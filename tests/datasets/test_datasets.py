@@ -94,7 +94,7 @@ def test_importing_the_plugins_imports_neither_torch_nor_torchvision() -> None:
         "sys.exit(', '.join(m for m in ('torch', 'torchvision', 'scipy', 'sklearn') if m in sys.modules))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=HERE.parents[1]
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=HERE.parents[2]
     )
     assert done.stderr.strip() == ""
 
@@ -798,7 +798,7 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
 @pytest.fixture(scope="session")
 def packs() -> Any:
     """The module that reads the image packs."""
-    folder = Path(os.environ.get("CL_SEMISUP_TEST_DATA", HERE.parents[2] / "shared" / "data"))
+    folder = Path(os.environ.get("CL_SEMISUP_TEST_DATA", HERE.parents[3] / "shared" / "data"))
     path = folder / "load.py"
     if not path.is_file():
         pytest.skip(f"no real data: {path} is missing. Set CL_SEMISUP_TEST_DATA to a folder that holds it.")

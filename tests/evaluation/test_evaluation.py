@@ -38,7 +38,7 @@ from tests.helpers.probes import CLASSES, PROBES, blobs, make_features, measure,
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
-    settings = {"layer": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+    settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
     result = measure(name, make_features(), **settings)
     optional = {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
     assert result.scores.keys() <= evaluation.score_names(name, settings)
@@ -50,7 +50,7 @@ def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
 def test_no_two_probes_give_the_same_name() -> None:
     seen: dict[str, str] = {}
     for name in PROBES:
-        settings = {"layer": "both"} if "of" in grid.annotations(plugins.load("evaluation", name)) else {}
+        settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
         result = measure(name, make_features(), **settings)
         for key in result.scores | result.diagnostics | result.curves:
             assert seen.setdefault(key, name) == name
@@ -211,7 +211,7 @@ def test_transfer_is_the_two_probes_on_the_features_of_the_other_data() -> None:
     own = replace(own, test_labels=torch.from_numpy(data.test_labels))
     assert result.scores["transfer_knn_top1"] == measure("knn", own).scores["knn_top1"]
     held_out = seed("validation", "digits", *features.seed_key)
-    tuned = logistic.tune(x[known], y, 3, share=0.2, name=held_out)
+    tuned = logistic.tune(x[known], y, 3, share=0.2, seed=held_out)
     truth = torch.from_numpy(data.test_labels)
     assert result.scores["transfer_linear_top1"] == tuned.probe.accuracy(x[:30], truth) > 0.6
     assert result.diagnostics == {
@@ -650,7 +650,7 @@ def test_calibration_is_that_of_the_tuned_linear_probe_on_the_test_images() -> N
     features = make_features(train=100, test=200)
     result = measure("calibration", features).diagnostics
     x, y, truth = features.train, features.train_labels, features.test_labels.numpy()
-    tuned = logistic.tune(x, y, CLASSES, share=0.2, name=seed("validation", *features.seed_key))
+    tuned = logistic.tune(x, y, CLASSES, share=0.2, seed=seed("validation", *features.seed_key))
     p = tuned.probe.logits(features.test).softmax(dim=1).double().numpy()
     brier = np.mean([sum((p[i, c] - (c == truth[i])) ** 2 for c in range(CLASSES)) for i in range(len(p))])
     assert result["linear_ece"] == pytest.approx(oracles.calibration_error(p, truth, 15), abs=1e-6)
@@ -688,7 +688,7 @@ def test_top5_is_scikit_learns(name: str) -> None:
     (x, y), (xt, yt) = blobs(400, classes=20, noise=4), blobs(300, classes=20, noise=4, seed=1)
     features = replace(make_features(train=400, test=300), train=x, test=xt, train_labels=y, test_labels=yt, classes=20)
     if name == "per_class":
-        tuned = logistic.tune(x, y, 20, share=0.2, name=seed("validation", *features.seed_key))
+        tuned = logistic.tune(x, y, 20, share=0.2, seed=seed("validation", *features.seed_key))
         logits = tuned.probe.logits(xt)
         result = measure(name, features).scores["linear_top5"]
     else:

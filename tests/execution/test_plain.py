@@ -36,8 +36,8 @@ def run(parse: Callable[[str], Suite], text: str) -> Run:
 def test_fast_and_plain_give_the_same_losses_and_scores(
     run: Run, optimizer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunked, "WHOLE", 1000)  # the fast path computes a batch of 128 in chunks
-    monkeypatch.setattr(chunked, "CHUNK", 10_000)
+    monkeypatch.setattr(chunked, "MAX_ENTRIES", 1000)  # the fast path computes a batch of 128 in chunks
+    monkeypatch.setattr(chunked, "CHUNK_ENTRIES", 10_000)
     calls: list[int] = []
     log_sum = chunked.log_sum
     monkeypatch.setattr(chunked, "log_sum", lambda *arguments: (calls.append(1), log_sum(*arguments))[1])
