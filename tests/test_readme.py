@@ -83,3 +83,15 @@ def test_the_speeds_are_those_that_were_measured() -> None:
     assert len(figures) == 16
     cells = [f"| {figure} {'|' if figure.endswith('%') else '('}" for figure in figures]
     assert [cell for cell in cells if cell not in measured] == []
+
+
+def test_where_do_i_names_files_that_exist_and_two_at_most() -> None:
+    section = (ROOT / "CONTRIBUTING.md").read_text("utf-8").partition("## Where do I ...?")[2].partition("\n## ")[0]
+    rows = [row.split("|")[1:3] for row in section.splitlines() if row.startswith("| a ") or row.startswith("| an ")]
+    assert len(rows) == 12
+    for task, files in rows:
+        named = re.findall(r"`([\w./<>-]+)`", files)
+        assert named, task
+        for name in named:
+            assert list(ROOT.glob(name.replace("<name>", "[a-z]*").rstrip("/"))), f"{task}: {name}"
+        assert len([name for name in named if not name.startswith("tests/")]) <= 2, f"{task}: {named}"
