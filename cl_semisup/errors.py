@@ -1,7 +1,10 @@
 """Errors that the command line prints without a traceback; their messages say how to mend the cause."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+MAX_MESSAGE_LENGTH = 1000  # characters of an error message in a record
 
 
 class InputError(ValueError):
@@ -30,6 +33,25 @@ class EngineError(Exception):
 
 class OutOfMemory(RuntimeError):
     """A device has too little memory for a run; the batch size is never lowered to make it fit."""
+
+
+def message(error: BaseException) -> str:
+    """An error's message, cut to MAX_MESSAGE_LENGTH; its class if the message is empty or `str` fails."""
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = ""
+    return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
+
+
+def is_signal(error: BaseException) -> bool:
+    """Whether a signal has raised this and not a plug-in, which may raise anything, KeyboardInterrupt too.
+
+    The command's handlers raise a subclass of KeyboardInterrupt; Python's handler, where it is set, raises the class.
+    """
+    if not isinstance(error, KeyboardInterrupt):
+        return False
+    return type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:

@@ -6,16 +6,21 @@ Names and versions are read from the files without importing them, so records ca
 import ast
 import hashlib
 import importlib
+import importlib.abc
+import importlib.machinery
 import importlib.util
 import inspect
+import os
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
+from types import CodeType, ModuleType
 from typing import Any
 
-from cl_semisup.errors import InputError, unknown
+from cl_semisup.errors import InputError, is_signal, message, unknown
 
 PACKAGE = Path(__file__).parent
 FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
@@ -25,6 +30,8 @@ MISSING = "missing"  # the version of a plug-in that has no file
 # A test must show that results are equal; where a score could change, records must become stale instead.
 EQUIVALENT_VERSIONS: dict[str, str] = {}
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
+_environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
+_executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,17 @@ def noun(folder: str) -> str:
 
 def add(path: Path, folder: str = "losses") -> str:
     """Make a user's own file a plug-in; its stem is the name. Its code is run: call this for the command line alone."""
+    name = register(path, folder)
+    try:
+        load(folder, name)
+    except BaseException:
+        del _user_files[folder, name]
+        raise
+    return name
+
+
+def register(path: Path, folder: str = "losses") -> str:
+    """As `add`, but the file's code is run only when the plug-in is loaded."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(
@@ -69,12 +87,12 @@ def add(path: Path, folder: str = "losses") -> str:
     if name in paths(folder) and _user_files.get((folder, name)) != path.resolve():
         raise InputError(f"{path}: the {noun(folder)} {name!r} exists already. Rename the file.")
     _user_files[folder, name] = path.resolve()
-    try:
-        load(folder, name)
-    except BaseException:
-        del _user_files[folder, name]
-        raise
     return name
+
+
+def is_users_own(folder: str, name: str) -> bool:
+    """Whether the plug-in is a user's own file, whose code may change what others in its process compute."""
+    return (folder, name) in _user_files
 
 
 @cache
@@ -95,20 +113,63 @@ def load(folder: str, name: str) -> type:
     return public[0]
 
 
-def _import_file(path: Path, module_name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(module_name, path)
-    assert spec is not None  # a path that ends in .py always has a loader
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Executes the very text that `version` hashes, and no compiled copy: the file may change at any time."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = Path(self.path)
+        text = _read(path)
+        code: CodeType = self.source_to_code(text, self.path)
+        _executed_texts[path] = text
+        version.cache_clear()
+        return code
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules of the open folders, private ones included."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        package, _, module = fullname.partition(".")
+        folder, _, name = module.partition(".")
+        file = PACKAGE / folder / f"{name}.py"
+        if package != __package__ or folder not in FOLDERS or not file.is_file():
+            return None
+        return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file)))
+
+
+sys.meta_path.insert(0, _Finder())
+
+
+def _import_file(path: Path, module_name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(module_name, path, loader=_Loader(module_name, str(path)))
+    assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there
+    folder, environment = os.getcwd(), dict(os.environ)
     try:
         spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
+        if type(error) is not KeyboardInterrupt and is_signal(error):
+            raise
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise InputError(
-            f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {error}"
+            f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {message(error)}"
         ) from error
+    finally:
+        os.chdir(folder)  # a relative path of a suite must keep its meaning
+        for variable in environment.keys() | os.environ.keys():
+            if environment.get(variable) != os.environ.get(variable):
+                _environment_before.setdefault(variable, environment.get(variable))
     return module
+
+
+def environment_before_plugins() -> dict[str, str]:
+    """The process's environment without what users' own files have changed in it."""
+    before = {name: _environment_before.get(name, value) for name, value in (os.environ | _environment_before).items()}
+    return {name: value for name, value in before.items() if value is not None}
 
 
 def _line_in(error: BaseException, path: Path) -> int | None:
@@ -123,7 +184,8 @@ def version(folder: str, name: str) -> str:
 
     This is the hash of the syntax tree without comments, docstrings and imports; an imported name is written as in the
     module that defines it (see `_Canonical`). The folder's private modules that the file imports are hashed with it. A
-    version in EQUIVALENT_VERSIONS is replaced by the older one.
+    version in EQUIVALENT_VERSIONS is replaced by the older one. Of a module that this process has imported the text
+    that was executed counts, whatever the file holds now.
     """
     path = paths(folder).get(name)
     if path is None:
@@ -142,7 +204,7 @@ def _own_code(path: Path, folder: str) -> list[str]:
         if file in seen or not file.exists():
             continue
         seen.add(file)
-        tree = ast.parse(file.read_text("utf-8"))
+        tree = ast.parse(_text(file))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"cl_semisup.{folder}"):
                 modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
@@ -150,6 +212,15 @@ def _own_code(path: Path, folder: str) -> list[str]:
                 queue += [PACKAGE / folder / f"{stem}.py" for stem in private if stem.startswith("_")]
         trees.append(ast.dump(_Canonical(tree).visit(tree)))
     return trees
+
+
+def _text(path: Path) -> str:
+    """The text of a plug-in module that this process has executed, else that of the file now."""
+    return _executed_texts.get(path) or _read(path)
+
+
+def _read(path: Path) -> str:
+    return path.read_text("utf-8-sig")
 
 
 class _Canonical(ast.NodeTransformer):
@@ -247,7 +318,7 @@ def class_variable(folder: str, name: str, variable: str, default: Any) -> Any:
 
 def _class(folder: str, name: str) -> ast.ClassDef | None:
     """The syntax tree of the plug-in's class."""
-    for node in ast.parse(paths(folder)[name].read_text("utf-8")).body:
+    for node in ast.parse(_text(paths(folder)[name])).body:
         if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
             return node
     return None

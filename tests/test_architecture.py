@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "encoders": set(),
     "optimizers": set(),
     "measures": set(),
-    "native": {"encoders"},
+    "native": {"encoders", "files"},
     "contrast": {"errors", "files", "native"},
     "data": {"errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},

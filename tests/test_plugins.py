@@ -1,5 +1,8 @@
 """A file is a plug-in."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,47 @@ def test_what_a_probe_declares_is_known_without_importing_it(name: str) -> None:
         plugins.load("evaluation", name), "default", True
     )
     assert plugins.class_variable("evaluation", name, "no_such_variable", 7) == 7
+
+
+EDIT = """
+import sys
+from pathlib import Path
+from cl_semisup import plugins
+
+folder, name, file, old, new = sys.argv[1:]
+if folder == "losses":
+    plugins.register(Path(file))
+text = Path(file).read_text()
+assert old in text
+stale = plugins.version(folder, name)  # of the file: nothing is imported yet
+Path(file).write_text(text + "x = 1")
+plugins.load(folder, name)
+executed = plugins.version(folder, name)
+Path(file).write_text(text.replace(old, new))
+print(stale == executed, plugins.version(folder, name) == executed)
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "name", "file", "old", "new"),
+    [
+        ("datasets", "digits", "cl_semisup/datasets/digits.py", "def facts", "def facta"),  # a plug-in
+        ("datasets", "cifar10", "cl_semisup/datasets/_sources.py", "def ", "def x"),  # a private module beside it
+        ("losses", "mine", "mine.py", "1.0", "2.0"),  # a user's own file
+    ],
+)
+def test_a_version_is_that_of_the_code_which_this_process_executes(
+    tmp_path: Path, folder: str, name: str, file: str, old: str, new: str
+) -> None:
+    shutil.copytree(plugins.PACKAGE, tmp_path / "cl_semisup", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "mine.py").write_text(LOSS)
+
+    def run(program: str, *words: str) -> str:
+        command = [sys.executable, "-c", program, *words]
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip()
+
+    read = "import pathlib; from cl_semisup import plugins; plugins.register(pathlib.Path('mine.py')); "
+    read += f"print(plugins.version({folder!r}, {name!r}))"
+    first = run(read)
+    assert run(EDIT, folder, name, file, old, new) == "False True"
+    assert run(read) != first  # a process that only reads records compares with the file

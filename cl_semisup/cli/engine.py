@@ -55,6 +55,10 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
     device = torchrun.device_of_process(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
     print(f"Running {runs}, one at a time, on {torchrun.processes()} processes.", flush=True)
+    if options.plugin:
+        print(
+            "These processes stay: what a loss of your own changes in them changes the runs after it too.", flush=True
+        )
     return torchrun.TorchrunEngine(machine, options.run_timeout)
 
 

@@ -7,8 +7,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from cl_semisup.engines.pool import WorkerPool
-from cl_semisup.engines.worker import LocalWorker
-from cl_semisup.errors import InputError
+from cl_semisup.engines.worker import LocalWorker, WorkerLost
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 
@@ -48,18 +47,17 @@ class LocalEngine(WorkerPool[LocalWorker]):
 
     def _receive(self, worker: LocalWorker) -> Finished | None:
         """A worker's result; None if it became ready, or died and its training goes back to the queue."""
-        message = worker.receive()
-        if isinstance(message, tuple):
-            training, worker.training = worker.training, None
-            assert training is not None  # a worker only answers a training
-            return training, message
-        if isinstance(message, InputError):
-            raise message
-        if message is not None:
-            worker.ready, self._failed_starts = True, 0
+        try:
+            answer = worker.receive()
+        except WorkerLost as error:
+            self._kill(worker)
+            return self._on_worker_death(worker, str(error))
+        if answer is None:
             return None
-        self._kill(worker)
-        return self._on_worker_death(worker, worker.cause_of_death())
+        if answer.results is not None:
+            return self._on_answer(worker, answer.results)
+        worker.ready, self._failed_starts = True, 0
+        return None
 
     def _set_slots(self, finished: list[Finished]) -> None:
         """Set the number of workers from the peak memory of the first trained run."""

@@ -1,6 +1,8 @@
 """What engines with several workers share: the queue, the time limit, and the handling of workers that die.
 
-A worker takes seconds to start, so each executes many trainings; one that dies or takes too long is replaced.
+A worker takes seconds to start, so each executes many trainings; one that dies or takes too long is replaced. A worker
+that has executed a loss of a user's own is replaced too: such code may change what the process computes later (default
+dtype, grad mode, patched functions, seeds, threads). Its file is imported only for a training that uses it.
 """
 
 import time
@@ -9,9 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
+from cl_semisup import plugins
 from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import Finished, TrainingGroup
+from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
+from cl_semisup.results import protocol
 
 MAX_ATTEMPTS = 5  # workers that may die over one training in a row without saving a new state; then its runs failed
 MAX_FAILED_STARTS = 10  # workers that may die in a row before they are ready for a training
@@ -129,6 +133,14 @@ class WorkerPool(ABC, Generic[W]):
             return None
         line = cause.splitlines()[0]  # Ray's has many lines
         return self._failure(worker, f"the worker process died {MAX_ATTEMPTS} times, the last time by {line}")
+
+    def _on_answer(self, worker: W, results: RunResults) -> Finished:
+        """The training that the worker has finished; the worker is replaced if it has executed a user's own code."""
+        training, worker.training = worker.training, None
+        assert training is not None  # a worker only answers a training
+        if any(plugins.is_users_own(*plugin) for plugin in protocol.plugin_names(training.runs[0])):
+            self._kill(worker)
+        return training, results
 
     def _failure(self, worker: W, reason: str) -> Finished:
         from cl_semisup.execution.execute import failed_results

@@ -189,13 +189,14 @@ class RayEngine(WorkerPool["_RayWorker"]):
             self._kill(worker)
             self._nodes_read_at = -math.inf  # its node may be gone too
             return self._on_worker_death(worker, str(error).strip() or type(error).__name__)
-        worker.reference, training, worker.training = None, worker.training, None
-        if training is None:
+        worker.reference = None
+        if worker.training is None:
             worker.ready, worker.node, self._failed_starts = True, message, 0
             return None
         if isinstance(message, tuple):
-            return training, _add_commit(message)
-        self._save_state(training, message)
+            return self._on_answer(worker, _add_commit(message))
+        self._save_state(worker.training, message)
+        worker.training = None
         return None
 
     def _load_state(self, training: TrainingGroup) -> bytes | None:
@@ -280,7 +281,7 @@ class _Actor:
         for name, text in self.plugins.items():
             path = Path(self._folder.name) / name
             path.write_text(text, "utf-8")
-            plugins.add(path)
+            plugins.register(path)
         gc.freeze()  # as in worker_main.py
         stop_requested = self._stop_requested.is_set
         self._executor = Executor(self.machine, stop_requested, read_images=lambda choice: self._images[repr(choice)])

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import EngineError, InputError
+from cl_semisup.errors import EngineError, InputError, is_signal, message
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -88,7 +88,7 @@ class Messages:
         self.store.compare_set(f"{event}/{self.number}", "", text)
 
     def post_failure(self, error: BaseException) -> None:
-        self.post("failed", f"process {self.rank} of {self.size}: {type(error).__name__}: {error}"[:1000])
+        self.post("failed", f"process {self.rank} of {self.size}: {type(error).__name__}: {message(error)}")
 
     def read(self, event: str, seconds: float = 0.0) -> str | None:
         """The text that any rank posted for an event of this training, within some seconds; None if none did."""
@@ -105,6 +105,8 @@ class Messages:
         from torch import cuda, distributed
         from torch.distributed.distributed_c10d import PrefixStore
 
+        from cl_semisup.training.checkpoint import Preempted
+
         self._wait_for_all()
         store = PrefixStore(f"training {self.number}", self.store)
         timeout = timedelta(seconds=TIMEOUT_SECONDS)
@@ -112,8 +114,9 @@ class Messages:
         distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=timeout)
         try:
             yield
-        except (Exception, SystemExit) as error:
-            self.post_failure(error)
+        except BaseException as error:
+            if not isinstance(error, Preempted):
+                self.post_failure(error)
             raise
         finally:
             distributed.destroy_process_group()
@@ -259,7 +262,7 @@ def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
     from cl_semisup.training.exchange import ProcessLost
 
     for path in plugin_files:
-        plugins.add(path)
+        plugins.register(path)
     own_device, executor = device_of_process(device), None
     with stop.Request():
         while (order := messages().next_order()) != STOP:
@@ -274,7 +277,9 @@ def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
             except ProcessLost as error:
                 if messages().read("failed") is None and messages().read("over", GRACE_SECONDS) is None:
                     raise EngineError(f"process {messages().rank}: {error}") from error
-            except (Exception, SystemExit) as error:  # rank 0 makes a record of it
+            except BaseException as error:  # rank 0 makes a record of it
+                if is_signal(error):
+                    raise
                 messages().post_failure(error)
     return 0
 

@@ -2,17 +2,25 @@
 
 import contextlib
 import os
+import pickle
+import secrets
 import signal
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
+from cl_semisup import plugins
 from cl_semisup.engines import fork_server, worker_main
 from cl_semisup.engines.pool import WorkerHandle
+from cl_semisup.engines.worker_main import READY, Answer
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
 
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
+READ_BYTES = 2**20  # at once
+
+
+class WorkerLost(Exception):
+    """The worker's process has ended, or has sent what is no answer; the message is the cause."""
 
 
 class LocalWorker(WorkerHandle):
@@ -20,7 +28,8 @@ class LocalWorker(WorkerHandle):
         context = fork_server.context(machine.device, machine.plain)
         self.machine = machine
         self.pipe, theirs = context.Pipe()
-        arguments = (theirs, machine, plugin_files, dict(os.environ))
+        self._token, self._received = secrets.token_bytes(worker_main.TOKEN_BYTES), bytearray()
+        arguments = (theirs, self._token, machine, plugin_files, plugins.environment_before_plugins())
         self.process: BaseProcess = context.Process(target=worker_main.main, args=arguments, daemon=True)  # type: ignore[attr-defined]
         with fork_server.signals_blocked():  # until worker_main has set its handlers
             self.process.start()
@@ -32,13 +41,35 @@ class LocalWorker(WorkerHandle):
         with contextlib.suppress(OSError):  # it died while idle: `receive` will return None
             self.pipe.send(training)
 
-    def receive(self) -> Any:
-        """READY_MESSAGE, RunResults, or the InputError that kept it from starting; None if the process is gone."""
+    def receive(self) -> Answer | None:
+        """Read what has come, without waiting for more: an answer, or None if it is not whole yet.
+
+        A user's plug-in may write anything into the pipe. Only an answer to the training that was sent counts; anything
+        else raises WorkerLost, as the end of the process does.
+        """
         try:
-            return self.pipe.recv()
-        except (EOFError, OSError):
+            piece = os.read(self.pipe.fileno(), READ_BYTES)
+        except OSError:
+            piece = b""
+        if not piece:
             self.process.join(EXIT_SECONDS)  # else our own kill would hide what it died of
+            raise WorkerLost(self._cause_of_death())
+        self._received += piece
+        if not self._token.startswith(self._received[: len(self._token)]):
+            raise WorkerLost("bytes in its pipe that are no answer")
+        head = worker_main.TOKEN_BYTES + worker_main.SIZE_BYTES
+        end = head + int.from_bytes(self._received[worker_main.TOKEN_BYTES : head])
+        if len(self._received) < max(head, end):
             return None
+        content, self._received = self._received[head:end], self._received[end:]
+        try:
+            answer = pickle.loads(content)
+        except Exception as error:  # unpickling other bytes can raise anything
+            raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error
+        expected = self.training.id if self.training else READY
+        if not isinstance(answer, Answer) or (answer.process, answer.training) != (self.process.pid, expected):
+            raise WorkerLost("an answer that nobody has asked for")
+        return answer
 
     def made_progress(self) -> bool:
         """Has the training saved a state since it was sent?"""
@@ -52,7 +83,7 @@ class LocalWorker(WorkerHandle):
         self.process.join()
         self.pipe.close()
 
-    def cause_of_death(self) -> str:
+    def _cause_of_death(self) -> str:
         code = self.process.exitcode
         if code == -signal.SIGKILL:
             return "signal SIGKILL, which is also what the system sends when memory runs out"

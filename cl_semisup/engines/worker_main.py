@@ -7,22 +7,40 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import pickle
 import platform
 import signal
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from cl_semisup.engines.fork_server import BLOCKED_SIGNALS
-from cl_semisup.errors import InputError
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.training_groups import RunResults
 
-READY_MESSAGE = "ready"  # the worker has imported all it needs
+TOKEN_BYTES, SIZE_BYTES = 16, 8  # before the content of an answer
+READY = ""  # in the place of a training's id: the worker has imported all it needs
 
 
-def main(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], environment: Mapping[str, str]) -> None:
-    """Execute trainings until the pipe closes, or until SIGTERM asks to save the training's state and exit."""
+@dataclass(frozen=True)
+class Answer:
+    """What a worker sends: who answers, which training, and its results; READY and None once it is ready."""
+
+    process: int
+    training: str
+    results: RunResults | None
+
+
+def main(
+    pipe: Connection, token: bytes, machine: Machine, plugin_files: tuple[Path, ...], environment: Mapping[str, str]
+) -> None:
+    """Execute trainings until the pipe closes, or until SIGTERM asks to save the training's state and exit.
+
+    Args:
+        token: random bytes that begin each answer, so that nothing else that comes through the pipe is taken for one
+    """
     stop_requested = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what happens
     signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
@@ -37,17 +55,22 @@ def main(pipe: Connection, machine: Machine, plugin_files: tuple[Path, ...], env
     from cl_semisup.execution.execute import Executor
     from cl_semisup.training.checkpoint import Preempted
 
+    def send(training: str, results: RunResults | None) -> None:
+        content = pickle.dumps(Answer(os.getpid(), training, results))
+        unsent = memoryview(token + len(content).to_bytes(SIZE_BYTES) + content)
+        while unsent:
+            unsent = unsent[os.write(pipe.fileno(), unsent) :]
+
     torch.set_num_threads(machine.threads)
     execute = Executor(machine, stop_requested.is_set)
+    for path in plugin_files:
+        plugins.register(path)
+    gc.freeze()  # imported modules stay: else each garbage collection looks through them, for 80 ms
     try:
-        for path in plugin_files:
-            plugins.add(path)
-        gc.freeze()  # imported modules stay: else each garbage collection looks through them, for 80 ms
-        pipe.send(READY_MESSAGE)
+        send(READY, None)
         while True:
-            pipe.send(execute.run_group(pipe.recv()))
-    except InputError as error:
-        pipe.send(error)
+            training = pipe.recv()
+            send(training.id, execute.run_group(training))
     except (EOFError, OSError, Preempted):
         return
 
@@ -63,4 +86,9 @@ def _die_with_parent() -> None:
 
     threading.Thread(target=watch_parent, daemon=True).start()
     if platform.system() == "Linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
+        _die_with_parent_process()
+        os.register_at_fork(after_in_child=_die_with_parent_process)  # also what a user's plug-in forks
+
+
+def _die_with_parent_process() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG

@@ -1,12 +1,13 @@
 """Run -> Record: train and evaluate. Every failure of a run becomes a record here."""
 
 import math
+import os
 import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -19,7 +20,7 @@ from torch import Tensor
 import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
-from cl_semisup.errors import InputError
+from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, is_signal, message
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
@@ -30,9 +31,8 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup, sing
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Run
+from cl_semisup.training.checkpoint import Preempted
 from cl_semisup.training.loop import Diverged, History
-
-MAX_MESSAGE_LENGTH = 1000  # characters of an error message in a record
 
 
 def choose_device(name: str = "auto") -> str:
@@ -85,17 +85,20 @@ class Executor:
     def run_group(self, group: TrainingGroup, data: Data | None = None) -> RunResults:
         """Train once and evaluate every run. A failure of a run becomes its record."""
         trainer, results = self._trainer(group), []
-        for run in group.runs:
-            started = datetime.now(UTC)
-            attempt = _Attempt(run, self.machine)
-            try:
-                with kernel_context(self.machine):
-                    attempt.execute(data or self.data(run), trainer)
-            except Diverged as error:
-                attempt.set_diverged(error)
-            except (Exception, SystemExit) as error:  # a plug-in may call sys.exit, which must not end the worker
-                attempt.set_failed(error)
-            results.append((attempt.record(started), attempt.curves))
+        with _this_process_alone():
+            for run in group.runs:
+                started = datetime.now(UTC)
+                attempt = _Attempt(run, self.machine)
+                try:
+                    with kernel_context(self.machine):
+                        attempt.execute(data or self.data(run), trainer)
+                except Diverged as error:
+                    attempt.set_diverged(error)
+                except BaseException as error:  # a plug-in may call sys.exit, which must not end the worker
+                    if isinstance(error, Preempted) or is_signal(error):
+                        raise
+                    attempt.set_failed(error)
+                results.append((attempt.record(started), attempt.curves))
         trainer.release()
         torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
         return tuple(results)
@@ -104,7 +107,7 @@ class Executor:
         """Take part in a training on several processes; rank 0 evaluates it and makes the records."""
         run = group.runs[0]
         data, visible_labels, _ = _training_data(run, self.data(run), self.device)
-        with kernel_context(self.machine):
+        with _this_process_alone(), kernel_context(self.machine):
             self._trainer(group).train(data, visible_labels)
 
     def data(self, run: Run) -> Data:
@@ -117,6 +120,17 @@ class Executor:
 
     def _trainer(self, group: TrainingGroup) -> Trainer:
         return Trainer(group, self.machine, self.probe_datasets, self.should_stop, self.collective_context)
+
+
+@contextmanager
+def _this_process_alone() -> Iterator[None]:
+    """A copy of this process that is made within, by a plug-in that forks, ends where the context ends."""
+    process = os.getpid()
+    try:
+        yield
+    finally:
+        if os.getpid() != process:
+            os._exit(0)
 
 
 def _training_data(run: Run, data: Data, device: torch.device) -> tuple[Data, Tensor, str]:
@@ -234,12 +248,12 @@ class _Attempt:
 
     def set_failed(self, error: BaseException) -> None:
         """Record any other error. Scores, diagnostics and curves are dropped."""
-        message = _message(error)
-        self.status, self.reason = "failed", f"{type(error).__name__}: {message}"
+        text = message(error)
+        self.status, self.reason = "failed", f"{type(error).__name__}: {text}"
         if is_out_of_memory(error):
             tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
             peak = memory.peak(self.device) / 2**30
-            self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {message.splitlines()[0]}"
+            self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {text.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
         self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MAX_MESSAGE_LENGTH :]}
 
@@ -255,15 +269,6 @@ def _to_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")
-
-
-def _message(error: BaseException) -> str:
-    """An error's message, cut for a record; its class if the message is empty or `str` fails."""
-    try:
-        text = str(error).strip()
-    except Exception:
-        text = ""
-    return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 
 
 @cache

@@ -73,7 +73,7 @@ class Trainer:
             try:
                 with self.collective_context() if self.run.epochs else nullcontext():
                     self._model = self._train(data, visible_labels)
-            except (Exception, SystemExit) as error:
+            except BaseException as error:
                 self._error = error
                 raise
 

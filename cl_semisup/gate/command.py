@@ -94,7 +94,7 @@ def _show_history(path: Path, options: Namespace) -> int:
 
 def _execute(options: Namespace, gate_plan: plan.Plan) -> Execute:
     count = options.workers or default_workers("cpu")
-    if count == 1:
+    if count == 1 and not options.plugin:  # a user's own code may change what its process computes later
         return execute.in_process(gate_plan.suite.data_dir)
     return execute.in_workers(gate_plan.suite.data_dir, count, options.plugin)
 

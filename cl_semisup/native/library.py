@@ -14,9 +14,13 @@ from ctypes import POINTER, c_float, c_int, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 
+from cl_semisup import files
+
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 # The compiler may fuse products and sums and compare several numbers at once; it must not assume finite numbers.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+EXTRA_FLAGS_VARIABLE = "CL_SEMISUP_CFLAGS"  # environment variable: more flags, such as a sanitizer's
+DIGEST_BYTES = hashlib.sha256().digest_size  # after a compiled file's own bytes
 COMPILER_SECONDS = 120  # a compiler that takes longer hangs
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # of colour, as numbered in views.c
 _in_use = False
@@ -119,33 +123,54 @@ def _load(path: Path) -> ctypes.CDLL:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
-        raise MissingError(f"{path} cannot be loaded: {error}. Remove it.") from error
+        no_execution = os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
+        place = "XDG_CACHE_HOME to a folder of yours on a mount without noexec"
+        advice = place if no_execution else "CC to another compiler"
+        raise MissingError(f"{path} cannot be loaded: {error}. Set {advice}.") from error
     return library
 
 
 def _compiled() -> Path:
-    """The compiled file for these sources, this compiler and this processor; compiles it if it does not exist."""
+    """The compiled file for these sources, this compiler and this processor; compiles it if there is no sound one."""
     words = os.environ.get("CC", "cc").split()
     compiler = shutil.which(words[0]) if words else None
     if compiler is None:
         raise MissingError("there is no C compiler (cc, or what CC names). Install gcc or clang.")
-    command = [compiler, *words[1:]]
+    command = [compiler, *words[1:], *FLAGS, *os.environ.get(EXTRA_FLAGS_VARIABLE, "").split()]
     text = b"".join(source.read_bytes() for source in SOURCES)
-    ingredients = repr((command, _run([*command, "--version"]), FLAGS, _processor(), text))
+    ingredients = repr((command, _run([compiler, *words[1:], "--version"]), _processor(), text))
     path = _folder() / f"kernels-{hashlib.sha256(ingredients.encode()).hexdigest()[:16]}.so"
-    if not path.exists():
+    if not _is_sound(path):
         _compile(command, path)
     return path
 
 
+def _is_sound(path: Path) -> bool:
+    """Whether the file ends with the hash of what is before it. A library that was cut off kills who loads it."""
+    try:
+        if path.is_symlink():
+            return False
+        with files.open_regular(path) as file:
+            _check_owner(path, os.fstat(file.fileno()))
+            content = file.read()
+    except OSError:
+        return False
+    return len(content) > DIGEST_BYTES and content.endswith(hashlib.sha256(content[:-DIGEST_BYTES]).digest())
+
+
 def _compile(command: list[str], path: Path) -> None:
-    """Compile elsewhere, then rename: other processes may do the same at this time."""
+    """Compile elsewhere, then rename: other processes may do the same at this time, and the machine may stop."""
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             library = Path(folder) / path.name
             sources = [str(source) for source in SOURCES if source.suffix == ".c"]
-            _run([*command, *FLAGS, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"])
-            library.replace(path)
+            _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"])
+            try:
+                with files.open_regular(library) as file:
+                    content = file.read()
+            except OSError:
+                raise MissingError("the C compiler has made no file. Set CC to another.") from None
+            files.write(path.parent, path, content, hashlib.sha256(content).digest())
     except OSError as error:
         raise MissingError(
             f"{path.parent} cannot be written: {error}. Set XDG_CACHE_HOME to a folder of yours."
@@ -154,7 +179,9 @@ def _compile(command: list[str], path: Path) -> None:
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=COMPILER_SECONDS)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=COMPILER_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingError(f"the C compiler cannot be used: {error}. Set CC to another.") from error
     if done.returncode:
@@ -164,16 +191,21 @@ def _run(command: list[str]) -> str:
 
 
 def _folder() -> Path:
-    """The cache. Only this user may write to it, since its files are executed."""
+    """The cache, an absolute path."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "cl_semisup"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = home.stat()
     except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
         raise MissingError(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
-    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
-        raise MissingError(f"{home} must be writable by its owner, who must be you, alone. Mend its mode.")
+    _check_owner(home, state)
     return home
+
+
+def _check_owner(path: Path, state: os.stat_result) -> None:
+    """Only this user may write to what is executed."""
+    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
+        raise MissingError(f"{path} must be writable by its owner, who must be you, alone. Mend its mode.")
 
 
 def _processor() -> str:

@@ -13,18 +13,17 @@ from cl_semisup.suite.run import UNTRAINED, Named, Run
 VERSION = 1  # raised whenever a change outside the plug-in files moves a score; see "Scores moved" in CHANGELOG.md
 
 
-def versions(run: Run) -> dict[str, str]:
-    """`folder.name` -> version of every plug-in file of a run, also bases of losses and data sets of probes."""
-    hashes = {}
+def plugin_names(run: Run) -> set[tuple[str, str]]:
+    """(folder, name) of every plug-in of a run, also bases of losses and data sets of probes."""
     choices = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
-    for folder, choice in choices.items():
-        for name in _names(choice):
-            hashes[f"{folder}.{name}"] = plugins.version(folder, name)
-    for name in run.probes:
-        hashes[f"evaluation.{name}"] = plugins.version("evaluation", name)
-    for (name,) in probed_datasets(run):
-        hashes[f"datasets.{name}"] = plugins.version("datasets", name)
-    return dict(sorted(hashes.items()))
+    named = {(folder, name) for folder, choice in choices.items() for name in _names(choice)}
+    named |= {("evaluation", name) for name in run.probes}
+    return named | {("datasets", name) for (name,) in probed_datasets(run)}
+
+
+def versions(run: Run) -> dict[str, str]:
+    """`folder.name` -> version of every plug-in file of a run."""
+    return {f"{folder}.{name}": plugins.version(folder, name) for folder, name in sorted(plugin_names(run))}
 
 
 def probed_datasets(run: Run) -> list[Named]:

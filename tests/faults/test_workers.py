@@ -129,10 +129,10 @@ def test_workers_that_never_start_stop_the_command_and_fail_no_run(
     tmp_path: Path, faulty_run: MakeRun, machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool, "MAX_FAILED_STARTS", 2)
-    run, results, plugin = faulty_run("none"), tmp_path / "results", tmp_path / "deadly.py"
-    plugin.write_text("import os\nos._exit(7)\n")
-    with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 7"):
-        scheduler.run_all(results, [run], LocalEngine(machine, 1, [plugin]))
+    run, results = faulty_run("none"), tmp_path / "results"
+    object.__setattr__(machine, "threads", -1)  # torch refuses it
+    with pytest.raises(EngineError, match="no worker process can be started: 2 died, the last by exit code 1"):
+        scheduler.run_all(results, [run], LocalEngine(machine, 1, [FAULTY]))
     assert scheduler.missing(results, [run]) == [run]
 
 
@@ -160,7 +160,7 @@ def test_a_signal_during_an_import_waits_for_its_end(tmp_path: Path, monkeypatch
 
 
 def test_a_signal_ends_the_workers_of_a_gate(faulty_run: MakeRun) -> None:
-    execute_ = gate_execute.workers("data", 1, [FAULTY])
+    execute_ = gate_execute.in_workers("data", 1, [FAULTY])
     with stop.at_once(), pytest.raises(stop.Stopped, match="SIGTERM"):
         execute_([faulty_run("sigterm", at=5)])
     assert not multiprocessing.active_children()

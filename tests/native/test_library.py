@@ -1,12 +1,14 @@
 """What becomes of a machine that has no compiler, and how the compiled file is kept."""
 
 import ctypes
+import hashlib
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,9 +81,77 @@ def test_nothing_is_executed_from_a_folder_that_others_can_write(tmp_path: Path)
 def test_a_cache_that_cannot_be_made_or_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "no folder can be made for them" in report(XDG_CACHE_HOME=str(tmp_path / "file"))
+    (tmp_path / "full").mkdir(mode=0o500)
+    if os.getuid():  # root may write anywhere
+        assert "no folder can be made for them" in report(XDG_CACHE_HOME=str(tmp_path / "full"))
+
+
+@needs_kernels
+@pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "text", "link", "link to nothing"])
+def test_a_damaged_library_is_never_loaded_but_compiled_again(tmp_path: Path, damage: str) -> None:
+    """The system kills a process (SIGBUS) that loads a file which was cut off."""
     path = Path(report(XDG_CACHE_HOME=str(tmp_path)))
-    path.write_bytes(b"no library")
-    assert "cannot be loaded" in report(XDG_CACHE_HOME=str(tmp_path))
+    content = path.read_bytes()
+    if damage in ("link", "link to nothing"):
+        path.rename(tmp_path / "elsewhere.so")
+        path.symlink_to(tmp_path / ("elsewhere.so" if damage == "link" else "nothing"))
+    else:
+        middle = len(content) // 2
+        flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        path.write_bytes(
+            {"truncate": content[: 4096 * 3], "empty": b"", "flip": flipped, "text": b"no library"}[damage]
+        )
+    assert report(XDG_CACHE_HOME=str(tmp_path)) == str(path)
+    assert not path.is_symlink()
+    digest = hashlib.sha256(path.read_bytes()[:-32]).digest()
+    assert path.read_bytes().endswith(digest)
+
+
+@needs_kernels
+def test_a_library_that_others_can_write_is_not_executed(tmp_path: Path) -> None:
+    path = Path(report(XDG_CACHE_HOME=str(tmp_path)))
+    path.chmod(0o666)
+    rule = "must be writable by its owner, who must be you, alone. Mend its mode."
+    assert report(XDG_CACHE_HOME=str(tmp_path)) == f"{path} {rule}"
+    path.chmod(0o644)
+    assert report(XDG_CACHE_HOME=str(tmp_path)) == str(path)
+
+
+@needs_kernels
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give files away")
+def test_a_library_of_another_user_is_not_executed(tmp_path: Path) -> None:
+    path = Path(report(XDG_CACHE_HOME=str(tmp_path)))
+    os.chown(path, 12345, 12345)
+    assert "who must be you" in report(XDG_CACHE_HOME=str(tmp_path))
+
+
+def compiler(tmp_path: Path, body: str) -> dict[str, str]:
+    """The environment in which the C compiler is this shell script."""
+    (tmp_path / "compiler").write_text(f"#!/bin/sh\n[ \"$1\" = --version ] && exec printf '1\\377'\n{body}\n")
+    (tmp_path / "compiler").chmod(0o755)
+    return {"CC": str(tmp_path / "compiler"), "XDG_CACHE_HOME": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("exit 0", "the C compiler has made no file. Set CC to another."),
+        ('while [ "$1" != -o ]; do shift; done; mkdir "$2"', "the C compiler has made no file. Set CC to another."),
+        ('while [ "$1" != -o ]; do shift; done; mkfifo "$2"', "the C compiler has made no file. Set CC to another."),
+        ('while [ "$1" != -o ]; do shift; done; echo x > "$2"', "Set CC to another compiler."),
+        ("printf 'kaputt \\374\\n' >&2; exit 1", "the C compiler ended with 1: kaputt \ufffd. Set CC to another."),
+    ],
+)
+def test_a_compiler_that_makes_no_library_is_told_and_what_to_do(tmp_path: Path, body: str, text: str) -> None:
+    assert report(**compiler(tmp_path, body)).endswith(text)
+
+
+def test_a_folder_whose_files_must_not_be_executed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "kernels.so").write_text("no library")
+    monkeypatch.setattr(os, "ST_NOEXEC", 8, raising=False)
+    monkeypatch.setattr(os, "statvfs", lambda path: SimpleNamespace(f_flag=8))
+    with pytest.raises(library.MissingError, match="Set XDG_CACHE_HOME to a folder of yours on a mount without noexec"):
+        library._load(tmp_path / "kernels.so")
 
 
 def test_without_kernels_a_suite_says_so_and_runs(

@@ -55,7 +55,7 @@ def test_kernels_are_for_single_precision_and_one_thread_on_a_cpu(run: Run, monk
     assert not any(replace(FAST, **how).wants_kernels() for how in other)
     trainer, encoder = Trainer(single_run(run), FAST, None), network(1)  # type: ignore[arg-type]
     assert trainer.fast_encoder(encoder) is not encoder
-    monkeypatch.setattr(exchange, "size", lambda: 2)
+    monkeypatch.setattr(exchange, "world_size", lambda: 2)
     assert trainer.fast_encoder(encoder) is encoder  # batch norm must synchronise
 
 

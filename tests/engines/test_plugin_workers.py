@@ -1,0 +1,242 @@
+"""A user's own loss may do anything to its process: other losses' runs stay as they are, and only its own run fails."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup import plugins
+from cl_semisup.engines import fork_server, pool
+from cl_semisup.engines.local import LocalEngine
+from cl_semisup.errors import InputError
+from cl_semisup.execution import training_groups
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.suite import suite
+from cl_semisup.suite.run import Run
+
+pytestmark = pytest.mark.skipif(not fork_server.uses_fork_server("cpu"), reason="workers are forked on Linux only")
+LOSS = '''
+import os, random
+from dataclasses import dataclass
+import torch
+import torch.nn.functional as F
+IMPORT
+
+@dataclass(frozen=True)
+class Own:
+    """A user's own loss."""
+
+    def __call__(self, z1, z2, labels=None):
+        CALL
+        return (z1 - z2).square().mean()
+'''
+SUITE = """\
+question: Do losses stay apart?
+datasets: digits
+encoder: {mlp: {width: 8, layers: 1}}
+losses: [own, nt_xent, dcl]
+label_fraction: 0.1
+learning_rate: 0.1
+batch_size: 128
+repetitions: 1
+epochs: 1
+score: knn_top1
+probes: {linear: false, geometry: false}
+"""
+MakeRuns = Callable[..., dict[str, Run]]
+OTHERS = {"nt_xent", "dcl"}
+
+
+@pytest.fixture
+def make_runs(tmp_path: Path) -> Iterator[MakeRuns]:
+    """`make_runs(call="...", imports="...")`: loss -> a run; the code runs in each call, or at import, of a user's loss."""
+    before = dict(plugins._user_files)
+
+    def make(call: str = "pass", imports: str = "") -> dict[str, Run]:
+        (tmp_path / "own.py").write_text(
+            LOSS.replace("CALL", call.replace("\n", "\n        ")).replace("IMPORT", imports)
+        )
+        plugins.load.cache_clear()
+        plugins.add(tmp_path / "own.py")
+        runs = suite.parse(SUITE, "s.yaml").runs
+        return {next(iter(run.loss)): run for run in runs if run.epochs}
+
+    yield make
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
+    plugins._environment_before.clear()
+    plugins.load.cache_clear()
+    plugins.version.cache_clear()
+
+
+def execute(runs: dict[str, Run], tmp_path: Path, order: tuple[str, ...] = ("own", "nt_xent", "dcl")) -> dict[str, Any]:
+    """Loss -> record, by one worker at a time, the user's own loss first."""
+    engine = LocalEngine(Machine("cpu", "data"), 1, [tmp_path / "own.py"])
+    done: dict[str, Any] = {}
+    try:
+        for name in order:
+            engine.submit(training_groups.single_run(runs[name]))
+        deadline = time.monotonic() + 100
+        while len(done) < len(order) and time.monotonic() < deadline:
+            for training, ((record, _),) in engine.results(1):
+                name = next(iter(training.runs[0].loss))
+                assert name not in done
+                assert record["id"] == runs[name].id
+                done[name] = record
+    finally:
+        engine.cancel()
+    return done
+
+
+def scores(record: dict[str, Any]) -> tuple[Any, ...]:
+    return record["status"], record["scores"], record["diagnostics"], record["versions"]["machine"]
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> dict[str, tuple[Any, ...]]:
+    text = SUITE.replace("own, ", "")
+    runs = {next(iter(run.loss)): run for run in suite.parse(text, "s.yaml").runs if run.epochs}
+    executor = Executor(Machine("cpu", "data"))
+    return {name: scores(executor(run)[0]) for name, run in runs.items()}
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "torch.set_default_dtype(torch.float64)",
+        "torch._C._set_grad_enabled(False)",
+        "F.normalize = lambda x, *a, **k: x * 0",
+        "torch.set_num_threads(2); torch.use_deterministic_algorithms(True)",
+        "torch.manual_seed(0); random.seed(0); torch.Tensor.mean = None",
+        "os.chdir('/'); os.environ.clear()",
+        "os._exit(0)",
+    ],
+)
+def test_what_a_loss_does_to_its_process_reaches_no_other_loss(
+    make_runs: MakeRuns,
+    undisturbed: dict[str, tuple[Any, ...]],
+    tmp_path: Path,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
+    done = execute(make_runs(call), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+
+
+def test_a_loss_that_is_only_imported_for_its_own_runs_changes_no_other(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    """In the command's process it has been imported too, but that process trains nothing."""
+    import torch
+
+    poison = f"if os.getpid() != {os.getpid()}: torch.set_default_dtype(torch.float64)\nos.environ['CC'] = 'no-such-compiler'"
+    folder = os.getcwd()
+    done = execute(make_runs("pass", poison + "\nos.chdir('/')"), tmp_path, ("nt_xent", "own", "dcl"))
+    os.environ.pop("CC", None)
+    assert os.getcwd() == folder
+    assert torch.get_default_dtype() == torch.float32
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert {done[name]["resolved"].get("native") for name in OTHERS} == {done["nt_xent"]["resolved"].get("native")}
+
+
+@pytest.mark.parametrize("call", ["os.fork()", "if os.fork(): import time; time.sleep(0.2)"])
+def test_the_copies_of_a_loss_that_forks_answer_nothing_and_end(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, call: str
+) -> None:
+    once = f"if not os.path.exists('{tmp_path}/forked'):\n    open('{tmp_path}/forked', 'w').close()\n    {call}"
+    pids = f"\nopen(f'{tmp_path}/pid{{os.getpid()}}', 'w').close()"
+    done = execute(make_runs(once + pids), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert done["own"]["status"] in ("ok", "collapsed")
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{path.name[3:]}").exists() for path in tmp_path.glob("pid*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "b'garbage'",  # read as a length it is 1.7 GB
+        "b'\\0\\0\\0\\1x'",
+        "os.urandom(300000)",
+        "pickle.dumps((1, 2))",
+    ],
+)
+def test_a_worker_that_sends_what_is_no_answer_fails_its_run_alone(
+    make_runs: MakeRuns,
+    undisturbed: dict[str, tuple[Any, ...]],
+    tmp_path: Path,
+    garbage: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
+    write = f"""import pickle, sys
+frame = sys._getframe()
+while "pipe" not in frame.f_locals:
+    frame = frame.f_back
+os.write(frame.f_locals["pipe"].fileno(), {garbage})"""
+    done = execute(make_runs(write), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert done["own"]["status"] == "failed"
+    assert done["own"]["reason"].endswith("died 2 times, the last time by bytes in its pipe that are no answer")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "raise KeyboardInterrupt",
+        "raise GeneratorExit('now')",
+        "raise SystemExit(3)",
+        "raise type('Own', (BaseException,), {})",
+    ],
+)
+def test_whatever_a_loss_raises_fails_its_run_alone(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, call: str
+) -> None:
+    done = execute(make_runs(call), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert done["own"]["status"] == "failed"
+    assert done["own"]["reason"].split(":")[0] in ("KeyboardInterrupt", "GeneratorExit", "SystemExit", "Own")
+
+
+@pytest.mark.parametrize(
+    "error", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit", "type('E', (BaseException,), {})"]
+)
+def test_whatever_a_file_raises_when_imported_is_told_with_its_line(tmp_path: Path, error: str) -> None:
+    (tmp_path / "own.py").write_text(f"\nraise {error}\n")
+    with pytest.raises(InputError, match=r"own.py:2: the plug-in cannot be loaded. \w+: \w+"):
+        plugins.add(tmp_path / "own.py")
+
+
+def test_a_loss_that_cannot_be_imported_in_a_worker_fails_its_run_alone(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    done = execute(make_runs("pass", f"if os.getpid() != {os.getpid()}: raise KeyboardInterrupt"), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert "own.py:6: the plug-in cannot be loaded. KeyboardInterrupt" in done["own"]["reason"]
+
+
+def test_an_answer_to_another_training_or_of_another_process_is_none(make_runs: MakeRuns) -> None:
+    import pickle
+
+    from cl_semisup.engines import worker_main
+    from cl_semisup.engines.worker import LocalWorker, WorkerLost
+
+    runs = make_runs()
+    for process, training in ((None, "another"), (1, runs["dcl"].id)):
+        worker = LocalWorker(Machine("cpu", "data"), ())
+        assert worker.receive() is not None
+        worker.training = training_groups.single_run(runs["dcl"])
+        ours, theirs = worker.pipe, os.pipe()
+        content = pickle.dumps(worker_main.Answer(process or worker.process.pid or 0, training, ()))
+        os.write(theirs[1], worker._token + len(content).to_bytes(8) + content)
+        os.dup2(theirs[0], ours.fileno())
+        with pytest.raises(WorkerLost, match="an answer that nobody has asked for"):
+            worker.receive()
+        worker.kill()
