@@ -3,17 +3,27 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from cl_semisup.text import visible
+
+MAX_SHOWN_PROBLEMS = 50
+
 
 class InputError(ValueError):
     """The user's input breaks a rule: the message says where, which rule, what was got and what to do. Exit code 2."""
 
 
 class SuiteError(InputError):
-    """All problems of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`"""
+    """Problems of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`
+
+    `problems` has all of them, the message the first `MAX_SHOWN_PROBLEMS` and how many there are.
+    """
 
     def __init__(self, problems: Iterable[str]):
-        self.problems = list(problems)
-        super().__init__("\n".join([*self.problems, f"{len(self.problems)} problem(s); nothing was run."]))
+        self.problems = [visible(problem) for problem in problems]
+        lines = self.problems[:MAX_SHOWN_PROBLEMS]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"... and {more} more.")
+        super().__init__("\n".join([*lines, f"{len(self.problems)} problem(s); nothing was run."]))
 
 
 class DataError(InputError):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cl_semisup.cli import arguments, engine, report
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
+from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
@@ -81,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             _prepare_folder(options.results, finished)
-            print(_describe_counts(finished, 0))
+            show(_describe_counts(finished, 0))
             return report.make(options.results, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> int:
     todo = scheduler.missing(options.results, snapshot.runs, options.redo)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
-    print(_describe_counts(snapshot, len(todo)), flush=True)
+    show(_describe_counts(snapshot, len(todo)))
     failed = 0
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
@@ -126,7 +127,7 @@ def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
 
 
 def _describe_counts(snapshot: "SuiteSnapshot", left: int) -> str:
-    return f"{snapshot.name}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
+    return f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
 
 
 def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:

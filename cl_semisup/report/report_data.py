@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
@@ -73,8 +74,8 @@ class ReportData:
     @property
     def command(self) -> str:
         """The command that runs what is missing and writes the report again."""
-        where = "" if self.results == Path("results") else f" --results {self.results}"
-        return f"python benchmark.py {self.suite.file}{where}"
+        where = "" if self.results == Path("results") else f" --results {quote(str(self.results))}"
+        return f"python benchmark.py {quote(self.suite.file)}{where}"
 
     @cached_property
     def answer(self) -> list[str]:

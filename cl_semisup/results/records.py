@@ -60,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.stem}.")
         try:
-            with open(handle, "w", encoding="utf-8") as file:
+            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # names may be no UTF-8
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
