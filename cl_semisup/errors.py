@@ -5,7 +5,9 @@ from difflib import get_close_matches
 
 from cl_semisup.text import visible
 
+MAX_NAME_LENGTH = 80  # characters of an unknown name that are shown
 MAX_SHOWN_PROBLEMS = 50
+MAX_PROBLEM_LENGTH = 2000  # characters of one that are shown
 
 
 class InputError(ValueError):
@@ -20,7 +22,7 @@ class SuiteError(InputError):
 
     def __init__(self, problems: Iterable[str]):
         self.problems = [visible(problem) for problem in problems]
-        lines = self.problems[:MAX_SHOWN_PROBLEMS]
+        lines = [_cut(problem, MAX_PROBLEM_LENGTH) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
         if more := len(self.problems) - len(lines):
             lines.append(f"... and {more} more.")
         super().__init__("\n".join([*lines, f"{len(self.problems)} problem(s); nothing was run."]))
@@ -45,6 +47,14 @@ class OutOfMemory(RuntimeError):
 def unknown(what: str, got: str, known: Iterable[str]) -> str:
     """`unknown loss 'dhell'. Did you mean 'dhel'? Known: dhel, ...`"""
     known = sorted(known)
-    near = get_close_matches(str(got), known, n=1)
+    length = len(str(got))
+    like = [
+        name for name in known if 2 * min(length, len(name)) >= 0.6 * (length + len(name))
+    ]  # the others cannot match
+    near = get_close_matches(str(got), like, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {got!r}.{hint} Known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {_cut(repr(got), MAX_NAME_LENGTH)}.{hint} Known: {', '.join(known) or 'none'}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."
