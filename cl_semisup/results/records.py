@@ -144,6 +144,12 @@ def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
     return {run_id: read(path) for run_id, path in paths.items() if path.exists()}
 
 
+def failures(results: Path, runs: Iterable[Run]) -> list[tuple[Run, str]]:
+    """(run, reason) of the failed ones among these runs."""
+    existing = ((run, path) for run in runs if (path := path_of(results, run)).exists())
+    return [(run, record["reason"]) for run, path in existing if (record := read(path))["status"] == "failed"]
+
+
 def all_paths(results: Path) -> Iterator[Path]:
     """The paths of all records in a results folder, sorted."""
     files = sorted((results / "records").glob("*/*/*.json"))
