@@ -135,7 +135,7 @@ class _Walk:
             seen: dict[Any, int] = {}
             for key, value in node.value:
                 if not isinstance(key, yaml.ScalarNode):
-                    self.problems.append(f"{self._at(key)}: must be a plain key. Got a list or a mapping. Change it.")
+                    self.problems.append(f"{self._at(key)}: must be valid YAML: found unhashable key. Write a word.")
                     continue
                 name = key.value
                 if name in seen:
