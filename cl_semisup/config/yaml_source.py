@@ -51,7 +51,7 @@ _Loader.yaml_constructors = {
     for tag, construct in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.rpartition(":")[2] in ("bool", "null", "int", "float", "str", "seq", "map")
 }
-_KINDS = {"seq": yaml.SequenceNode, "map": yaml.MappingNode}  # of the nodes that a tag may have; others are scalars
+_KINDS = {"seq": "sequence", "map": "mapping"}  # of the nodes that a tag may have; others are scalars
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -149,11 +149,11 @@ class _Walk:
 
     def _tag(self, node: yaml.Node) -> None:
         """The seven plain tags, each on its own kind of node: PyYAML's `!!value` and `!!merge` take odd ones apart."""
-        kind = _KINDS.get(node.tag.rpartition(":")[2], yaml.ScalarNode)
+        kind = _KINDS.get(node.tag.rpartition(":")[2], "scalar")
         if node.tag not in _Loader.yaml_constructors:
             rule = f"could not determine a constructor for the tag {node.tag[:80]!r}"
-        elif not isinstance(node, kind):
-            rule = f"expected a {kind.id} node, but found {node.id}"
+        elif kind != (found := str(getattr(node, "id", ""))):
+            rule = f"expected a {kind} node, but found {found}"
         else:
             return
         self.problems.append(f"{self._at(node)}: must be valid YAML: {rule}. Remove the tag.")
