@@ -4,7 +4,12 @@ import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from cl_semisup.text import visible
+
 MAX_MESSAGE_LENGTH = 1000  # characters of an error message in a record
+MAX_NAME_LENGTH = 80  # characters of an unknown name that are shown
+MAX_SHOWN_PROBLEMS = 50
+MAX_PROBLEM_LENGTH = 2000  # characters of one that are shown
 
 
 class InputError(ValueError):
@@ -12,11 +17,17 @@ class InputError(ValueError):
 
 
 class SuiteError(InputError):
-    """All problems of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`"""
+    """Problems of one suite file, a line each: `file:line:column: place: what. Got ... What to do.`
+
+    `problems` has all of them, the message the first `MAX_SHOWN_PROBLEMS` and how many there are.
+    """
 
     def __init__(self, problems: Iterable[str]):
-        self.problems = list(problems)
-        super().__init__("\n".join([*self.problems, f"{len(self.problems)} problem(s); nothing was run."]))
+        self.problems = [visible(problem) for problem in problems]
+        lines = [_cut(problem, MAX_PROBLEM_LENGTH) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
+        if more := len(self.problems) - len(lines):
+            lines.append(f"... and {more} more.")
+        super().__init__("\n".join([*lines, f"{len(self.problems)} problem(s); nothing was run."]))
 
 
 class DataError(InputError):
@@ -57,6 +68,14 @@ def is_signal(error: BaseException) -> bool:
 def unknown(what: str, got: str, known: Iterable[str]) -> str:
     """`unknown loss 'dhell'. Did you mean 'dhel'? Known: dhel, ...`"""
     known = sorted(known)
-    near = get_close_matches(str(got), known, n=1)
+    length = len(str(got))
+    like = [
+        name for name in known if 2 * min(length, len(name)) >= 0.6 * (length + len(name))
+    ]  # the others cannot match
+    near = get_close_matches(str(got), like, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {got!r}.{hint} Known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {_cut(repr(got), MAX_NAME_LENGTH)}.{hint} Known: {', '.join(known) or 'none'}"
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else text[: length - 3] + "..."

@@ -49,8 +49,14 @@ class PluginField:
 
 def paths(folder: str) -> dict[str, Path]:
     """Name -> file of every plug-in of a folder, the user's own files included."""
-    package = {p.stem: p for p in sorted((PACKAGE / folder).glob("*.py")) if not p.stem.startswith("_")}
-    return package | {name: path for (of_folder, name), path in _user_files.items() if of_folder == folder}
+    return _package_paths(folder) | {
+        name: path for (of_folder, name), path in _user_files.items() if of_folder == folder
+    }
+
+
+@cache
+def _package_paths(folder: str) -> dict[str, Path]:
+    return {p.stem: p for p in sorted((PACKAGE / folder).glob("*.py")) if not p.stem.startswith("_")}
 
 
 def names(folder: str) -> list[str]:

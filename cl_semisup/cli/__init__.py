@@ -4,13 +4,15 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from cl_semisup import __version__
 from cl_semisup.cli import check, check_loss, compare, export, gate, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
-from cl_semisup.errors import EngineError, InputError, ResultsError
+from cl_semisup.errors import EngineError, InputError, ResultsError, SuiteError
 from cl_semisup.execution import stop
+from cl_semisup.text import degrade_streams, show, visible
 
 __all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "main"]
 
@@ -35,6 +37,7 @@ continue from their saved state. A second Ctrl-C leaves at once."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; `benchmark.py SUITE` means `benchmark.py run SUITE`."""
+    degrade_streams()
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
         arguments.insert(0, "run")
@@ -46,26 +49,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return torchrun.run_worker_rank(options.device, options.plugin) if options.command == "run" else OK
             return COMMANDS[options.command].run(options)
     except InputError as error:
-        print(error, file=sys.stderr)
+        show(error if isinstance(error, SuiteError) else visible(error), error=True)
         return BAD_INPUT
     except (ResultsError, EngineError) as error:
-        print(error, file=sys.stderr)
+        show(visible(error), error=True)
         return NO_RESULTS
     except stop.Stopped as error:
         advice = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
-        print(f"\nStopped by {error}.{advice}", file=sys.stderr)
+        show(f"\nStopped by {error}.{advice}", error=True)
         return error.exit_code
     except BrokenPipeError:  # the reader of our output has closed the pipe, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:  # the machine's fault, not a run's: a full disk, a folder that has disappeared
-        print(f"{error.filename or 'output'}: {error.strerror or error}. Finished runs are kept.", file=sys.stderr)
+        place, cause = visible(error.filename or "output"), visible(error.strerror or error)
+        show(f"{place}: {cause}. Finished runs are kept.", error=True)
         return NO_RESULTS
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """The message repeats arguments."""
+        super().error(visible(message))
 
 
 def build_parser(help_all: bool = False) -> argparse.ArgumentParser:
     """The parser of all commands; with `help_all` the help of `run` shows all of its options."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="benchmark.py",
         description="Benchmark contrastive losses with few labels.",
         epilog=EPILOG,

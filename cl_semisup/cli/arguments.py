@@ -2,9 +2,10 @@
 
 import argparse
 import math
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cl_semisup.text import show
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
@@ -43,7 +44,7 @@ def read_suite(options: argparse.Namespace) -> "Suite":
     load_plugins(options)
     found = suite.read(options.suite, options.data_dir)
     for note in found.notes:
-        print(note, file=sys.stderr)
+        show(note, error=True)
     return found
 
 

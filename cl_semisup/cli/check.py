@@ -4,6 +4,7 @@ import argparse
 
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show, visible
 
 HELP = "check a suite and estimate the time left; nothing is run"
 
@@ -19,7 +20,7 @@ def run(options: argparse.Namespace) -> int:
 
     suite = arguments.read_suite(options)
     todo = scheduler.missing(options.results, suite.runs)
-    print(f"{suite.file}: no fault found.")
-    print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
-    print(estimate.describe(options.results, suite, todo, options.device, options.workers))
+    show(f"{visible(suite.file)}: no fault found.")
+    show(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
+    show(estimate.describe(options.results, suite, todo, options.device, options.workers))
     return OK

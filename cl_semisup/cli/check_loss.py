@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cl_semisup.cli.exit_codes import OK, SOME_FAILED
+from cl_semisup.text import show, visible
 
 HELP = "check a loss of your own against the contract of losses"
 
@@ -18,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     verdicts = contract.check(plugins.add(options.file))
     width = max(len(verdict.clause) for verdict in verdicts)
     for verdict in verdicts:
-        print(f"{verdict.outcome:7} {verdict.clause.replace('_', ' '):{width}}  {verdict.text}")
+        show(f"{verdict.outcome:7} {verdict.clause.replace('_', ' '):{width}}  {visible(verdict.text)}")
     broken = sum(verdict.outcome == "broken" for verdict in verdicts)
-    print(f"{len(verdicts)} clauses, {broken} broken." if broken else f"All {len(verdicts)} clauses hold.")
+    show(f"{len(verdicts)} clauses, {broken} broken." if broken else f"All {len(verdicts)} clauses hold.")
     return SOME_FAILED if broken else OK

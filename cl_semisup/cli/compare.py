@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show
 
 HELP = "two results folders, or two losses of a suite, side by side"
 
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.report import comparison
 
     if options.suite:
-        print(comparison.losses(options.results, arguments.snapshot_of(options), options.a, options.b))
+        show(comparison.losses(options.results, arguments.snapshot_of(options), options.a, options.b))
     else:
-        print(comparison.folders(Path(options.a), Path(options.b), options.score))
+        show(comparison.folders(Path(options.a), Path(options.b), options.score))
     return OK

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import InputError
+from cl_semisup.text import show
 
 if TYPE_CHECKING:
     from cl_semisup.execution.machine import Machine
@@ -35,14 +36,14 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     if options.fill_gpu:
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
-        print(f"Running {runs} on {device}, one first, to see how much memory it takes.", flush=True)
+        show(f"Running {runs} on {device}, one first, to see how much memory it takes.")
         workers = min(runs, options.workers or default_workers("cpu"))
         slots_for_peak = partial(runs_that_fit, free_memory(device))
         return LocalEngine(machine, workers, options.plugin, options.run_timeout, slots_for_peak)
     workers = min(runs, options.workers or default_workers(device))
-    print(f"Running {runs} on {device} in {workers} worker process(es).", flush=True)
+    show(f"Running {runs} on {device} in {workers} worker process(es).")
     if machine.wants_kernels() and (reason := native.missing()):
-        print(f"Small networks take almost twice as long without compiled kernels: {reason}", flush=True)
+        show(f"Small networks take almost twice as long without compiled kernels: {reason}")
     return LocalEngine(machine, workers, options.plugin, options.run_timeout)
 
 
@@ -54,11 +55,9 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
         raise InputError(f"--workers, --engine: {rule}. Leave them out.")
     device = torchrun.device_of_process(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
-    print(f"Running {runs}, one at a time, on {torchrun.processes()} processes.", flush=True)
+    show(f"Running {runs}, one at a time, on {torchrun.processes()} processes.")
     if options.plugin:
-        print(
-            "These processes stay: what a loss of your own changes in them changes the runs after it too.", flush=True
-        )
+        show("These processes stay: what a loss of your own changes in them changes the runs after it too.")
     return torchrun.TorchrunEngine(machine, options.run_timeout)
 
 
@@ -75,7 +74,7 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     machine = _machine(options, suite, device, threads)
     max_workers = min(runs, options.workers or runs)
     engine = ray_engine.RayEngine(machine, need, max_workers, options.plugin, options.run_timeout)
-    print(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.", flush=True)
+    show(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.")
     return engine
 
 
@@ -93,7 +92,7 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
     need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
-    print(slurm.script(suite.name, program, options.arguments, logs, runs, need), end="")
+    show(slurm.script(suite.name, program, options.arguments, logs, runs, need).removesuffix("\n"))
     return OK
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show, visible
 
 HELP = "write records for TensorBoard or Weights & Biases (offline)"
 
@@ -19,5 +20,5 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.report import exporters
 
     count = exporters.export(options.to, options.results, arguments.snapshot_of(options), options.folder)
-    print(f"{count} run(s) written for {options.to} to {options.folder}.")
+    show(f"{count} run(s) written for {options.to} to {visible(options.folder)}.")
     return OK

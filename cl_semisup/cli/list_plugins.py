@@ -5,6 +5,7 @@ import argparse
 from cl_semisup import plugins
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show, visible
 
 HELP = "list losses, datasets, encoders, optimizers and probes"
 FOLDERS = {"probes" if folder == "evaluation" else folder: folder for folder in plugins.FOLDERS}
@@ -21,8 +22,8 @@ def run(options: argparse.Namespace) -> int:
     choice = {"evaluation": "probes"}.get(options.kind, options.kind)
     for kind in [choice] if choice else FOLDERS:
         folder = FOLDERS[kind]
-        print(f"{kind}:")
+        show(f"{kind}:")
         width = max(map(len, plugins.names(folder)), default=0)
         for name in plugins.names(folder):
-            print(f"  {name:{width}}  {plugins.summary(folder, name)}")
+            show(f"  {visible(name):{width}}  {visible(plugins.summary(folder, name))}")
     return OK

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
@@ -37,7 +38,7 @@ def make(results: Path, snapshot: "SuiteSnapshot") -> int:
 
     records.stay_inside(results, snapshot.folder(results) / "leaderboard.md")
     written = report.make(results, snapshot)
-    print(written.text)
+    show(written.text)
     for path in written.files:
-        print(path)
+        show(visible(path))
     return OK

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import shlex
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +13,15 @@ from typing import TYPE_CHECKING, Any
 from cl_semisup.cli import arguments, engine, report
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
+from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
     from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
 
+MAX_NAMED_FAILURES = 10
+MAX_REASON_LENGTH = 300  # characters
 HELP = "run a suite and make its leaderboard (the default command)"
 
 
@@ -81,8 +85,8 @@ def run(options: argparse.Namespace) -> int:
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             _prepare_folder(options.results, finished)
-            print(_describe_counts(finished, 0))
-            return report.make(options.results, finished)
+            show(_describe_counts(finished, 0))
+            return _finish(options, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
@@ -90,13 +94,33 @@ def run(options: argparse.Namespace) -> int:
     todo = scheduler.missing(options.results, snapshot.runs, options.redo)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
-    print(_describe_counts(snapshot, len(todo)), flush=True)
-    failed = 0
+    show(_describe_counts(snapshot, len(todo)))
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
-            failed = _execute(options, suite, todo)
-    return max(report.make(options.results, snapshot), SOME_FAILED if failed else 0)
+            _execute(options, suite, todo)
+    return _finish(options, snapshot)
+
+
+def _finish(options: argparse.Namespace, snapshot: "SuiteSnapshot") -> int:
+    """Make the report; as long as a run of the suite is failed, say which, why and what to do."""
+    from cl_semisup.results import records
+    from cl_semisup.scheduling import progress
+
+    code = report.make(options.results, snapshot)
+    failed = records.failures(options.results, snapshot.runs)
+    if not failed:
+        return code
+    show(f"\n{len(failed)} of {len(snapshot.runs)} runs failed:")
+    for run, reason in failed[:MAX_NAMED_FAILURES]:
+        show(f"  {progress.describe_run(run)}: {visible(reason)[:MAX_REASON_LENGTH]}")
+    if more := failed[MAX_NAMED_FAILURES:]:
+        show(f"  ... and {len(more)} more.")
+    redo = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    redo.add_argument("--redo")
+    words = [*redo.parse_known_args(options.arguments)[1], "--redo", "failed"]
+    show(f"To do them again: python benchmark.py {visible(shlex.join(words))}")
+    return SOME_FAILED
 
 
 def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
@@ -126,7 +150,7 @@ def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
 
 
 def _describe_counts(snapshot: "SuiteSnapshot", left: int) -> str:
-    return f"{snapshot.name}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
+    return f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
 
 
 def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:
@@ -138,14 +162,15 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
     return live.watch_in_background(options.results, name, options.watch)
 
 
-def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
-    """Execute the missing runs; how many failed."""
+def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> None:
+    """Execute the missing runs."""
     from cl_semisup.scheduling import order, prepare, scheduler
 
     prepare.datasets(suite, todo)
     chosen = engine.choose(options, suite, len(todo))
     timeout = scheduler.WAIT_TIMEOUT_SECONDS if options.no_wait else math.inf
     if options.plain:
-        return scheduler.run_all(options.results, todo, chosen, share=False, wait_timeout=timeout).failed
+        scheduler.run_all(options.results, todo, chosen, share=False, wait_timeout=timeout)
+        return
     seconds = order.expected_seconds(options.results, suite)
-    return scheduler.run_all(options.results, todo, chosen, wait_timeout=timeout, expected_seconds=seconds).failed
+    scheduler.run_all(options.results, todo, chosen, wait_timeout=timeout, expected_seconds=seconds)

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.text import show
 
 HELP = "print the JSON Schema of suite files, for editors"
 
@@ -15,5 +16,5 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.suite import schema
 
-    print(json.dumps(schema.schema(), indent=1))
+    show(json.dumps(schema.schema(), indent=1))
     return OK

@@ -21,6 +21,8 @@ from cl_semisup.plugins import PluginField
 
 T = TypeVar("T")
 MAX_RUNS = 100_000  # of one suite
+NO_BOOLEANS = {case(word): meant for words, meant in ((("yes", "y", "on"), "true"), (("no", "n", "off"), "false"))
+               for word in words for case in (str, str.title, str.upper)}  # of YAML 1.1  # fmt: skip
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # "5" is not 5, and no learning rate is infinite
 
 
@@ -148,6 +150,7 @@ def mapping(
         node = {}
     if not isinstance(node, dict):
         rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
+        rule += f" {_remedy(node)}" if isinstance(node, str) and node in NO_BOOLEANS else ""
         problems.append(Problem(path, rule))
         return []
     for key in node:
@@ -215,8 +218,10 @@ def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], d
     try:
         return [GridValue(_adapter(annotation).validate_python(node), path)]
     except ValidationError as error:
+        if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
+            return _leaf(int(node), annotation, path, problems, description)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        problems.append(Problem(path, f"{rules}{_in_brackets(description)}. Got {_short(node)}. Change it."))
+        problems.append(Problem(path, f"{rules}{_in_brackets(description)}. Got {_short(node)}. {_remedy(node)}"))
         return []
 
 
@@ -228,6 +233,11 @@ def _without_none(annotation: Any) -> Any:
 
 def _in_brackets(description: str) -> str:
     return f" ({description})" if description else ""
+
+
+def _remedy(node: Any) -> str:
+    """What to do about a wrong value; `no` is a text in YAML 1.2."""
+    return f"Write `{NO_BOOLEANS[node]}`." if isinstance(node, str) and node in NO_BOOLEANS else "Change it."
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,16 @@ YamlPath = tuple[str | int, ...]  # the keys and list indices that lead to a nod
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the scalar rules of YAML 1.2: no sexagesimals, no octal 010, no `no` for false."""
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The node's value; whatever PyYAML raises becomes an error with the node's place."""
+        try:
+            return super().construct_object(node, deep)
+        except yaml.YAMLError:
+            raise
+        except Exception as error:
+            rule = f"{type(error).__name__}: {error}"
+            raise yaml.constructor.ConstructorError(problem=rule[:200], problem_mark=node.start_mark) from None
+
 
 _TEXT = "tag:yaml.org,2002:str"
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")  # would steer a terminal, or cannot be encoded
@@ -32,7 +42,7 @@ for _tag, _pattern, _first in (
         "-+.0123456789",
     ),
 ):
-    _PATTERNS[f"tag:yaml.org,2002:{_tag}"] = re.compile(f"^(?:{_pattern})$")
+    _PATTERNS[f"tag:yaml.org,2002:{_tag}"] = re.compile(rf"(?:{_pattern})\Z")
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _PATTERNS[f"tag:yaml.org,2002:{_tag}"], list(_first))
 
 
@@ -41,6 +51,7 @@ _Loader.yaml_constructors = {
     for tag, construct in yaml.SafeLoader.yaml_constructors.items()
     if tag is None or tag.rpartition(":")[2] in ("bool", "null", "int", "float", "str", "seq", "map")
 }
+_KINDS = {"seq": "sequence", "map": "mapping"}  # of the nodes that a tag may have; others are scalars
 
 
 def _construct_int(loader: _Loader, node: yaml.ScalarNode) -> int:
@@ -91,7 +102,7 @@ def parse(text: str, file: str) -> Source:
         raise SuiteError([f"{file}:{at}: must be valid YAML: {rule}. Mend the syntax there."]) from None
     except yaml.YAMLError as error:
         raise SuiteError([f"{file}:1:1: must be valid YAML: {' '.join(str(error).split())}."]) from None
-    except (RecursionError, ValueError) as error:
+    except Exception as error:  # PyYAML meets text that it was not made for
         raise SuiteError([f"{file}:1:1: must be plain, shallow YAML: {type(error).__name__}: {error}."]) from None
     return Source(file, data, walk.values, walk.keys)
 
@@ -113,6 +124,7 @@ class _Walk:
         if id(node) in above or len(above) > 50:
             raise SuiteError([f"{self._at(node)}: must not contain itself or nest over 50 levels. Remove the alias."])
         self.values[path] = _mark(node)
+        self._tag(node)
         above = (*above, id(node))
         if isinstance(node, yaml.ScalarNode):
             self._scalar(node)
@@ -122,15 +134,29 @@ class _Walk:
         elif isinstance(node, yaml.MappingNode):
             seen: dict[Any, int] = {}
             for key, value in node.value:
-                name = key.value if isinstance(key, yaml.ScalarNode) else str(key.start_mark)
+                if not isinstance(key, yaml.ScalarNode):
+                    self.problems.append(f"{self._at(key)}: must be valid YAML: found unhashable key. Write a word.")
+                    continue
+                name = key.value
                 if name in seen:
                     text = f"duplicate key {name!r} (first on line {seen[name]}). Remove one"
                     self.problems.append(f"{self._at(key)}: {text}.")
                 self.keys[(*path, name)] = _mark(key)
                 seen.setdefault(name, _mark(key)[0])
-                if isinstance(key, yaml.ScalarNode):
-                    self._scalar(key)
+                self._tag(key)
+                self._scalar(key)
                 self.visit(value, (*path, name), above)
+
+    def _tag(self, node: yaml.Node) -> None:
+        """The seven plain tags, each on its own kind of node: PyYAML's `!!value` and `!!merge` take odd ones apart."""
+        kind = _KINDS.get(node.tag.rpartition(":")[2], "scalar")
+        if node.tag not in _Loader.yaml_constructors:
+            rule = f"could not determine a constructor for the tag {node.tag[:80]!r}"
+        elif kind != (found := str(getattr(node, "id", ""))):
+            rule = f"expected a {kind} node, but found {found}"
+        else:
+            return
+        self.problems.append(f"{self._at(node)}: must be valid YAML: {rule}. Remove the tag.")
 
     def _scalar(self, node: yaml.ScalarNode) -> None:
         """A scalar must have the form of its tag, and text must be printable."""

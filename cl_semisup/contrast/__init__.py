@@ -12,6 +12,7 @@ from cl_semisup.contrast.pairs import (
     others,
     partners,
     same,
+    squared_distances,
     unit,
 )
 
@@ -27,5 +28,6 @@ __all__ = [
     "others",
     "partners",
     "same",
+    "squared_distances",
     "unit",
 ]

@@ -6,7 +6,6 @@ Its suite has its own keys: `question`, `descents` (a list of grids over `dynami
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from pathlib import Path
 from statistics import mean
 from typing import Annotated, Any
@@ -22,6 +21,7 @@ from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck
 from cl_semisup.gate.result import GateResult
 from cl_semisup.plugins import PluginField
 from cl_semisup.report import svg
+from cl_semisup.text import html as escape
 
 KEYS = ("question", "descents", "minimisers", "repetitions")
 FULL_RANK = 0.95  # share of D from which a rank counts as full

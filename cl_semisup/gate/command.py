@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from cl_semisup.gate.gate_check import TIERS
 from cl_semisup.gate.outcome import Execute
 from cl_semisup.gate.result import GateResult
 from cl_semisup.results import records
+from cl_semisup.text import show
 
 
 def run(options: Namespace) -> int:
@@ -38,10 +38,10 @@ def run(options: Namespace) -> int:
     stored = reference.read_for(gate_plan, path)
     execute_runs = _execute(options, gate_plan)
     result, current = check.run_checks(gate_plan, stored, execute_runs, options.tiers or TIERS, _show_tier)
-    print(result.text())
+    show(result.text())
     _write_files(options, result, result.as_dict(), lambda: page.of_result(result, stored.measurements, current))
     if os.environ.get("GITHUB_ACTIONS") == "true" and (annotations := ci.annotations(result)):
-        print(annotations)
+        show(annotations)
     return result.exit_code
 
 
@@ -52,7 +52,7 @@ def _run_collapse(options: Namespace) -> int:
         rule = "a suite of descents has claims and no reference"
         raise InputError(f"{options.suite}: {rule}. Got {wrong[0]}. Leave it out.")
     result = collapse.run(collapse.read(options.suite))
-    print(result.text())
+    show(result.text())
     data = {"schema": 1, "claims": [asdict(assertion) for assertion in result.assertions]}
     _write_files(options, result.gate_result(), data, result.html)
     return result.gate_result().exit_code
@@ -80,13 +80,13 @@ def _update(gate_plan: plan.Plan, path: Path, options: Namespace) -> int:
         changed, comparison = 0, "nothing comparable before it"
     new = reference.make_reference(gate_plan, current, entries, reason=options.reason.strip(), changed=changed)
     reference.write(path, new)
-    print(f"{path}: {len(gate_plan.cells)} losses, {len(gate_plan.runs)} runs; {comparison}.")
+    show(f"{path}: {len(gate_plan.cells)} losses, {len(gate_plan.runs)} runs; {comparison}.")
     return 0
 
 
 def _show_history(path: Path, options: Namespace) -> int:
     series = history.all_series(reference.read(path).history)
-    print(history.text(series))
+    show(history.text(series))
     if options.html:
         records.write_text(options.html, page.of_history(f"History of {path.name}", series))
     return 0
@@ -100,4 +100,4 @@ def _execute(options: Namespace, gate_plan: plan.Plan) -> Execute:
 
 
 def _show_tier(tier: str) -> None:
-    print(f"{tier} ...", file=sys.stderr, flush=True)
+    show(f"{tier} ...", error=True)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from html import escape
 
 from cl_semisup.gate.history import MetricSeries
 from cl_semisup.gate.reference import Measurements
 from cl_semisup.gate.result import GateResult
 from cl_semisup.gate.trajectory import FREE_EMBEDDINGS, QUANTITIES, Row
 from cl_semisup.report import svg
+from cl_semisup.text import html as escape
 
 STYLE = """body{color:#1b1f24;background:#fff}
 body{margin:2em auto;max-width:72em;padding:0 1em;font:15px/1.5 system-ui,sans-serif}

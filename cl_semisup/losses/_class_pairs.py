@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from cl_semisup.contrast import both, identities, others, same
+from cl_semisup.contrast import both, identities, others, same, squared_distances
 
 
 def class_pairs(
@@ -16,8 +16,8 @@ def class_pairs(
     """
     z = both(z1, z2)  # (2N, D)
     with torch.autocast(z.device.type, enabled=False):  # the gradient, up to 1/eps, overflows half precision
-        cosine = z @ z.T
+        cosine, apart = z @ z.T, squared_distances(z)
     ids = identities(labels, len(z1), z.device).repeat(2)
     counts = ids >= 0 if unlabelled == "out" else torch.ones_like(ids, dtype=torch.bool)
     pairs = others(len(z), z.device) & counts[:, None] & counts
-    return cosine, (2 - 2 * cosine).clamp(min=0), same(ids), pairs, counts  # rounding may take a distance below 0
+    return cosine, apart, same(ids), pairs, counts

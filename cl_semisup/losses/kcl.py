@@ -5,7 +5,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from cl_semisup.contrast import nothing, others, unit
+from cl_semisup.contrast import nothing, others, squared_distances, unit
 from cl_semisup.errors import InputError
 
 MIN_SQUARED_DISTANCE = 1e-8  # below it a Riesz kernel, which is infinite at 0, is constant
@@ -57,8 +57,8 @@ class KCL:
     def _energy(self, rows: Tensor) -> Tensor:
         """Mean kernel over the pairs of one view."""
         other = others(len(rows), rows.device)
-        apart = (2 - 2 * rows @ rows.T).clamp(min=0)  # (N, N)
-        kernel = _kernel(self.kernel.removeprefix("gaussian_"), apart.masked_fill(~other, 1.0), self.t)
+        apart = squared_distances(rows).masked_fill(~other, 1.0)  # (N, N)
+        kernel = _kernel(self.kernel.removeprefix("gaussian_"), apart, self.t)
         factor = 0.5 if self.kernel == "log" else 1.0
         return factor * kernel.masked_fill(~other, 0.0).sum() / other.sum()
 

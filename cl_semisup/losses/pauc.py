@@ -171,11 +171,12 @@ class _Clustering(nn.Module):
             members = (own == number[:, None]).to(rows.dtype)  # (K, n); a product with it adds in a fixed order
             count = members.sum(dim=1)[:, None]
             centres = torch.where(count > 0, members @ rows / count.clamp(min=1), centres)  # an empty one stays
-        distance, own = _squared(rows, centres).min(dim=1)
+        own = _squared(rows, centres).argmin(dim=1)
+        distance = torch.linalg.vector_norm(rows - centres[own], dim=1)  # of rows near a centre too
         members = (own == number[:, None]).to(rows.dtype)
         self.size.zero_()[:clusters] = members.sum(dim=1).long()
         self.centroids[:clusters] = unit(centres).to(self.centroids.dtype)
-        self.concentration[:clusters] = self._phi(members @ distance.sqrt(), self.size[:clusters])
+        self.concentration[:clusters] = self._phi(members @ distance, self.size[:clusters])
         self.cluster.fill_(-1)[images] = own
 
     def _phi(self, distances: Tensor, size: Tensor) -> Tensor:

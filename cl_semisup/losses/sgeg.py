@@ -45,7 +45,8 @@ class SGEG:
     def _normality(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             covariance = x.T @ x / (len(x) - 1)  # (D, D)
-            eigenvalues = torch.linalg.eigvalsh(covariance).clamp(min=0)
+            eigenvalues = torch.linalg.eigvalsh(covariance)
+        eigenvalues = eigenvalues + eigenvalues.detach().neg().clamp(min=0)  # rounded below 0: to 0, with gradient
         return -2 * (eigenvalues + self.eps).sqrt().sum()
 
 

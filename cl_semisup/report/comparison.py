@@ -18,6 +18,7 @@ from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.results.statistics import MeanCI, mean_ci, paired_difference
 from cl_semisup.results.verdict import MIN_PAIRS
 from cl_semisup.suite.run import UNTRAINED, Run
+from cl_semisup.text import visible
 
 
 def folders(a: Path, b: Path, score: str = "linear_top1") -> str:
@@ -28,7 +29,7 @@ def folders(a: Path, b: Path, score: str = "linear_top1") -> str:
     """
     runs_a, runs_b = _runs(a), _runs(b)
     shared = [run for run_id, run in runs_a.items() if run_id in runs_b]
-    head = [f"A: {a}, {pluralize(len(runs_a), 'run')}", f"B: {b}, {pluralize(len(runs_b), 'run')}"]
+    head = [f"A: {visible(a)}, {pluralize(len(runs_a), 'run')}", f"B: {visible(b)}, {pluralize(len(runs_b), 'run')}"]
     if not shared:
         return "\n".join([*head, "No run is in both."])
     table_a, table_b = (gather(folder, shared, ignore_protocol=True) for folder in (a, b))
@@ -83,7 +84,7 @@ def _protocol_note(a: RunTable, b: RunTable) -> list[str]:
     lines = ["Not under the same protocol, so a difference need not come from the losses:"]
     for label, one, other in (("A", a, b), ("B", b, a)):
         for name in sorted(set(one.protocols) - set(other.protocols)):
-            lines.append(f"  {label}: {differing_settings(protocols, sorted(protocols), name)}")
+            lines.append(f"  {label}: {visible(differing_settings(protocols, sorted(protocols), name))}")
     return lines
 
 
@@ -108,7 +109,7 @@ def losses(results: Path, suite: SuiteSnapshot, a: str, b: str) -> str:
         rows.append(tuple(map(Entry, texts)))
     lines = terminal.lines(Table(f"{suite.name}: {a} and {b}", columns, tuple(rows)))
     note = f"Below {MIN_PAIRS} pairs nothing is resolvable, which is not 'no difference'."
-    return "\n".join([*lines, f"Each tuned on the validation part; {suite.score}. {note}"])
+    return "\n".join([*lines, f"Each tuned on the validation part; {visible(suite.score)}. {note}"])
 
 
 def _score(board: Board, loss: str) -> MeanCI:

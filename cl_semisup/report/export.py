@@ -8,8 +8,10 @@ import pandas as pd
 
 from cl_semisup.report import tables
 from cl_semisup.report.report_data import ReportData
+from cl_semisup.text import one_line
 
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+WIDE = "\uff1d\uff0b\uff0d\uff20"  # =+-@ in full width, which Excel takes as well
+FORMULA_STARTS = tuple("=+-@\t\r" + WIDE)
 
 
 def frame(data: ReportData) -> pd.DataFrame:
@@ -19,16 +21,19 @@ def frame(data: ReportData) -> pd.DataFrame:
 
 
 def csv(data: ReportData) -> str:
-    """Comma-separated; a text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    """Comma-separated; a text that a spreadsheet would run as a formula, headings too, gets a leading apostrophe."""
     rows = frame(data)
     for column in rows.columns:
         if not pd.api.types.is_numeric_dtype(rows[column]):
-            rows[column] = rows[column].map(guard_formula)
+            rows[column] = rows[column].map(
+                lambda value: one_line(guard_formula(value)) if isinstance(value, str) else value
+            )
+    rows.columns = [one_line(guard_formula(str(column))) for column in rows.columns]
     return rows.to_csv(index=False, lineterminator="\n")
 
 
 def guard_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_STARTS) else value
+    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 
 def parquet(data: ReportData, path: Path) -> bool:

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from cl_semisup.report.ranking import Friedman
 from cl_semisup.results import records
 from cl_semisup.results.leaderboard import UNFINISHED_STATUSES, Board, Row
 from cl_semisup.suite.run import UNTRAINED
+from cl_semisup.text import html as escape
 
 PALETTE = 8  # colours of losses; further losses have the same colours with another dash and shape
 MAX_VALUE = 1e300  # of numbers that are drawn

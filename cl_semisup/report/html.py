@@ -14,6 +14,7 @@ from cl_semisup.report.stability import budget_slopes
 from cl_semisup.report.tables import Column, Entry, Table
 from cl_semisup.results.leaderboard import VALIDATION_SCORE, Board
 from cl_semisup.suite.run import UNTRAINED
+from cl_semisup.text import visible_lines
 
 FOLDER = Path(__file__).parent
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -55,9 +56,20 @@ def _template() -> Any:
 
     loader = jinja2.FileSystemLoader(FOLDER)
     environment = jinja2.Environment(
-        loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+        loader=loader,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_visible,
     )
+    environment.filters["visible"] = _visible
     return environment.get_template("page.html.j2")
+
+
+def _visible(value: Any) -> Any:
+    """Text before it is escaped; what is HTML already stays."""
+    return visible_lines(value) if type(value) is str else value
 
 
 def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]:

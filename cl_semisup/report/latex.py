@@ -6,6 +6,7 @@ Bold would claim an order that the intervals may not support; significant differ
 from cl_semisup.report import tables
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
+from cl_semisup.text import one_line
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -36,7 +37,7 @@ def document(data: ReportData) -> str:
     all_tables = [tables.board_table(board) for board in data.boards]
     if data.overall_ranking:
         all_tables.append(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
-    head = [r"% needs \usepackage{booktabs}", *(f"% {_one_line(note)}" for note in data.notes)]
+    head = [r"% needs \usepackage{booktabs}", *(f"% {one_line(note)}" for note in data.notes)]
     return "\n".join([*head, *(line for table in all_tables for line in environment(table)), ""])
 
 
@@ -61,11 +62,7 @@ def environment(table: Table) -> list[str]:
 
 def escape(text: str) -> str:
     """Text that LaTeX prints as it is, on one line."""
-    return "".join(SPECIAL.get(letter, letter) for letter in _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return "".join(SPECIAL.get(letter, letter) for letter in one_line(text))
 
 
 def _row(cells: list[str]) -> str:

@@ -17,6 +17,7 @@ from cl_semisup import report
 from cl_semisup.errors import ResultsError
 from cl_semisup.results import records, snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.text import degrade_streams, show, visible
 
 MAX_TIME_SHARE = 0.1  # of the time, spent on making reports
 
@@ -56,13 +57,14 @@ def watch_in_background(results: Path, name: str, seconds: float) -> Iterator[No
 
 def main(results: str, name: str, seconds: str) -> None:
     """Watch until the process that started this one stops it or ends."""
+    degrade_streams()
     parent = os.getppid()
     os.nice(19)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a half-written file is removed on the way out
     try:
         watch(Path(results), snapshot.load(Path(results), name), float(seconds), lambda _: os.getppid() == parent)
     except ResultsError as error:
-        print(f"The report is not refreshed any more: {error}", file=sys.stderr, flush=True)
+        show(f"The report is not refreshed any more: {visible(error)}", error=True)
 
 
 if __name__ == "__main__":

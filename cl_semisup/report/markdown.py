@@ -5,6 +5,7 @@ import re
 from cl_semisup.report import tables
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
+from cl_semisup.text import one_line, visible
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
@@ -44,7 +45,7 @@ def lines(table: Table) -> list[str]:
 
 def escape(text: str) -> str:
     """Text that Markdown shows as it is, on one line."""
-    return SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return SPECIAL.sub(r"\\\1", one_line(text))
 
 
 def note_text(note: str) -> str:
@@ -55,12 +56,12 @@ def note_text(note: str) -> str:
 
 def _spaced(piece: str) -> str:
     """Escaped, with the spaces at its ends, which `escape` would drop."""
-    return SPECIAL.sub(r"\\\1", re.sub(r"\s+", " ", piece))
+    return SPECIAL.sub(r"\\\1", visible(re.sub(r"\s+", " ", piece)))
 
 
 def code(text: str) -> str:
     """Text as code, also if it contains backticks."""
-    text = " ".join(text.split())
+    text = one_line(text)
     fence = "`" * (1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
     return f"{fence}{pad}{text}{pad}{fence}"

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from shlex import quote
 
 import pandas as pd
 
@@ -14,7 +15,15 @@ from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.wording import format_points, pluralize
 from cl_semisup.results import leaderboard
-from cl_semisup.results.leaderboard import STATUSES, UNFINISHED_STATUSES, VALIDATION_SCORE, Board, Row, status_counts
+from cl_semisup.results.leaderboard import (
+    STATUSES,
+    UNFINISHED_STATUSES,
+    VALIDATION_SCORE,
+    Board,
+    Row,
+    leads,
+    status_counts,
+)
 from cl_semisup.results.run_table import RunTable, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.results.verdict import MIN_PAIRS
@@ -24,6 +33,7 @@ SIMILARITY_NOTE = (
     " 0 where they have nothing in common. To another loss it is paired by repetition, so both networks began with the"
     " same weights; between repetitions they did not, and every two are compared, without an interval."
 )
+NOT_ABOVE = "not above the untrained network, or has collapsed or diverged"
 MAX_TASKS_ONE_BY_ONE = 6  # with more tasks, the answer only counts on how many each loss leads
 
 
@@ -73,13 +83,13 @@ class ReportData:
     @property
     def command(self) -> str:
         """The command that runs what is missing and writes the report again."""
-        where = "" if self.results == Path("results") else f" --results {self.results}"
-        return f"python benchmark.py {self.suite.file}{where}"
+        where = "" if self.results == Path("results") else f" --results {quote(str(self.results))}"
+        return f"python benchmark.py {quote(self.suite.file)}{where}"
 
     @cached_property
     def answer(self) -> list[str]:
         """The question answered in sentences: over all tasks, then by task (or leaders counted), then broken runs."""
-        sentences = [_over_all(self.overall_ranking)] if self.overall_ranking else []
+        sentences = [_over_all(self.overall_ranking, self.main_boards)] if self.overall_ranking else []
         if len(self.boards) <= MAX_TASKS_ONE_BY_ONE:
             sentences += [_leading(board) for board in self.boards]
         else:
@@ -195,10 +205,14 @@ def _standing_note(overall: OverallRanking) -> str:
     return text
 
 
-def _over_all(overall: OverallRanking) -> str:
+def _over_all(overall: OverallRanking, boards: list[Board]) -> str:
     """`Over all 6 tasks: clop has the best mean rank, 1.2 [1.0, 1.8]; not told apart from supcon.`"""
     first = overall.standings[0]
     mean_rank = wording.format_interval(first.mean_rank)
+    if not any((row := board.row_of(first.loss)) and leads(board, row) for board in boards):
+        return (
+            f"Over all {overall.tasks} tasks: no loss leads. {first.loss} has the best mean rank, but is {NOT_ABOVE}."
+        )
     text = f"Over all {overall.tasks} tasks: {first.loss} has the best mean rank, {mean_rank}"
     if first.rank is None:
         return f"{text}; with {pluralize(overall.units, 'paired unit')} that is not resolvable."
@@ -210,11 +224,13 @@ def _over_all(overall: OverallRanking) -> str:
 
 def _leaders(boards: list[Board]) -> str:
     """`Best mean: clop on 7 tasks, supcon on 3.`"""
-    first_rows = [board.trained_rows[0] for board in boards if board.trained_rows]
-    leaders = Counter(row.loss for row in first_rows if row.complete)
+    first_rows = [(board, board.trained_rows[0]) for board in boards if board.trained_rows]
+    leaders = Counter(row.loss if leads(board, row) else "" for board, row in first_rows if row.complete)
+    nobody = leaders.pop("", 0)
     ordered = sorted(leaders.items(), key=lambda item: (-item[1], item[0]))
-    text = ", ".join(f"{loss} on {pluralize(n, 'task')}" for loss, n in ordered)
-    return f"Best mean: {text}." if text else "No task has all its runs yet."
+    texts = [f"{loss} on {pluralize(n, 'task')}" for loss, n in ordered]
+    texts += [f"no loss above the untrained network on {pluralize(nobody, 'task')}"] if nobody else []
+    return f"Best mean: {', '.join(texts)}." if texts else "No task has all its runs yet."
 
 
 def _leading(board: Board) -> str:
@@ -223,7 +239,10 @@ def _leading(board: Board) -> str:
     if not rows:
         return f"{board.task}: no loss has all its runs yet."
     first = rows[0]
-    text = f"{board.task}: {first.loss} leads with {wording.format_percent(first.scores[board.score])} % {board.score}"
+    score = f"{wording.format_percent(first.scores[board.score])} % {board.score}"
+    if not leads(board, first):
+        return f"{board.task}: no loss leads. {first.loss} has the best mean, {score}, but is {NOT_ABOVE}."
+    text = f"{board.task}: {first.loss} leads with {score}"
     if len(rows) == 1:
         return f"{text}."
     return f"{text}; {_second_clause(board, first, rows)}."

@@ -5,6 +5,7 @@ import textwrap
 from cl_semisup.report import tables, wording
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
+from cl_semisup.text import one_line
 
 WIDTH = 110
 MIN_LOSS_WIDTH = 16  # characters of a loss that are always shown
@@ -12,7 +13,7 @@ MIN_LOSS_WIDTH = 16  # characters of a loss that are always shown
 
 def text(data: ReportData) -> str:
     """Question, answer, a table a task, notes."""
-    parts = [*_wrapped([data.suite.question]), "", *_wrapped(data.answer), data.progress]
+    parts = [*_wrapped([data.suite.question]), "", *_wrapped(data.answer), one_line(data.progress)]
     for board in data.boards:
         parts += ["", *lines(tables.board_table(board))]
     if data.overall_ranking:
@@ -28,11 +29,12 @@ def lines(table: Table, width: int = WIDTH) -> list[str]:
         columns.remove(optional.pop()[1])
     widths = _widths(table, columns)
     widths[0] = max(min(widths[0], MIN_LOSS_WIDTH), widths[0] - max(_excess(widths, width), 0))
-    rows = [[table.columns[i].name for i in columns]] + [[row[i].text for i in columns] for row in table.rows]
+    rows = [[one_line(table.columns[i].name) for i in columns]]
+    rows += [[one_line(row[i].text) for i in columns] for row in table.rows]
     numeric = [table.columns[i].numeric for i in columns]
     rows = [[wording.ellipsize(row[0], widths[0]), *row[1:]] for row in rows]
     body = ["  ".join(_aligned(row, widths, numeric)).rstrip() for row in rows]
-    return [table.caption, body[0], "-" * len(max(body, key=len)), *body[1:]]
+    return [one_line(table.caption), body[0], "-" * len(max(body, key=len)), *body[1:]]
 
 
 def _excess(widths: list[int], width: int) -> int:
@@ -41,7 +43,8 @@ def _excess(widths: list[int], width: int) -> int:
 
 
 def _widths(table: Table, columns: list[int]) -> list[int]:
-    return [max([len(table.columns[i].name), *(len(row[i].text) for row in table.rows)]) for i in columns]
+    texts = ([table.columns[i].name, *(row[i].text for row in table.rows)] for i in columns)
+    return [max(len(one_line(text)) for text in column) for column in texts]
 
 
 def _aligned(row: list[str], widths: list[int], numeric: list[bool]) -> list[str]:
@@ -50,4 +53,4 @@ def _aligned(row: list[str], widths: list[int], numeric: list[bool]) -> list[str
 
 def _wrapped(notes: list[str]) -> list[str]:
     wrapper = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
-    return [line for note in notes for line in wrapper.wrap(note)]
+    return [line for note in notes for line in wrapper.wrap(one_line(note))]

@@ -120,6 +120,17 @@ class Board:
         return floor.repetition_scores if floor and floor.complete else None
 
 
+def leads(board: Board, row: Row) -> bool:
+    """Whether the row's score means something: some run has not broken down, and it is above the untrained network."""
+    if {*row.tuned_cell.runs["status"]} <= {"collapsed", "diverged", "failed"}:
+        return False
+    floor = board.floor_scores
+    if floor is None or len(floor) != len(row.repetition_scores):
+        return row.verdict != "weak"
+    gain = paired_difference(row.repetition_scores, floor)
+    return gain_verdict(gain.mean, gain.ci_half_width, gain.n) != "weak"
+
+
 def boards(table: RunTable, score: str, baseline: str = "") -> list[Board]:
     """The board of every task, in the order of data sets and label budgets."""
     scores = [score, *(name for name in table.scores if name not in (score, VALIDATION_SCORE))]

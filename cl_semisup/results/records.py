@@ -60,7 +60,7 @@ def write_text(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.stem}.")
         try:
-            with open(handle, "w", encoding="utf-8") as file:
+            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # names may be no UTF-8
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -142,6 +142,12 @@ def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
     """Run id -> record, of the runs that have one."""
     paths = {run.id: path_of(results, run) for run in runs}
     return {run_id: read(path) for run_id, path in paths.items() if path.exists()}
+
+
+def failures(results: Path, runs: Iterable[Run]) -> list[tuple[Run, str]]:
+    """(run, reason) of the failed ones among these runs."""
+    existing = ((run, path) for run in runs if (path := path_of(results, run)).exists())
+    return [(run, record["reason"]) for run, path in existing if (record := read(path))["status"] == "failed"]
 
 
 def all_paths(results: Path) -> Iterator[Path]:

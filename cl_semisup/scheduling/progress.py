@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
+from cl_semisup.text import show, visible
 
 BAR = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} runs{postfix}"  # a bar is cut at the terminal's width
 BAR_SECONDS = 1.0  # between two updates of the bar while no run finishes
@@ -50,7 +51,7 @@ class Progress:
         self.costs[_cost_key(run)].append(_seconds(record, record["cost"].get("trained_for", 1)))
         self._count_down(run)
         with self.bar.external_write_mode(file=sys.stdout):
-            print(f"[{self.done:{self.width}}/{self.total}] {format_record(record)}", flush=True)
+            show(f"[{self.done:{self.width}}/{self.total}] {format_record(record)}")
 
     def refresh(self) -> None:
         """Draw the bar again, or write a line to the log, if the last time is long enough ago."""
@@ -59,7 +60,7 @@ class Progress:
         self.last_output = self.clock()
         if self.bar.disable:
             duration = format_duration(self.clock() - self.start_time)
-            print(f"{self.done} of {self.total} runs done in {duration}{self._details()}", flush=True)
+            show(f"{self.done} of {self.total} runs done in {duration}{self._details()}")
         else:
             self._draw()
 
@@ -101,7 +102,7 @@ def format_record(record: Record) -> str:
     """A finished run in one line."""
     scores = record["scores"]
     text = "  ".join(f"{name} {100 * scores[name]:.1f}" for name in ("knn_top1", "linear_top1") if name in scores)
-    reason = f": {record['reason']}" if record["reason"] else ""
+    reason = f": {visible(record['reason'])}" if record["reason"] else ""
     run = Run.from_dict(record["run"])
     return f"{describe_run(run)}  {text or '-'}  {_seconds(record):.1f} s  {record['status']}{reason}"
 
@@ -111,7 +112,7 @@ def describe_run(run: Run) -> str:
     dataset, loss = run.dataset_name, run.loss_name
     budget = f"{run.label_fraction:g}" if run.label_fraction is not None else f"{run.labels_per_class}/class"
     text = f"{dataset} {loss} labels={budget} r={run.repetition}"
-    return f"{text} lr={run.learning_rate:g} bs={run.batch_size}" if run.epochs else text
+    return visible(f"{text} lr={run.learning_rate:g} bs={run.batch_size}" if run.epochs else text)
 
 
 def format_duration(seconds: float) -> str:

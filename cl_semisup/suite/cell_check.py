@@ -25,6 +25,7 @@ class CellCheck:
         self.facts: dict[str, Facts | None] = {}
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
+        self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
         facts = self._facts(cell["datasets"])
@@ -92,5 +93,6 @@ class CellCheck:
 
     def _add(self, value: GridValue, rule: str) -> None:
         problem = Problem(value.path, rule)
-        if problem not in self.problems:
+        if problem not in self.reported:
+            self.reported.add(problem)
             self.problems.append(problem)

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
 from operator import getitem
@@ -36,7 +36,7 @@ class Suite:
     download: bool
     text_hash: str
     runs: tuple[Run, ...]
-    notes: tuple[str, ...] = ()  # old words in the file, with their places
+    notes: tuple[str, ...] = ()  # on old words and cut warm-ups, with their places
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -76,6 +76,7 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         _check_names(header, runs, problems)
     if problems:
         raise SuiteError(_lines(source, problems))
+    notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes)
 
@@ -105,6 +106,16 @@ def _upgrade(source: Source, problems: list[Problem]) -> tuple[Source, tuple[str
         for (line, column), old, new in sorted(old_words)
     )
     return upgraded, tuple(notes)
+
+
+def _warmup_notes(columns: Mapping[str, list[GridValue]], source: Source) -> Iterator[str]:
+    """A note for each warm-up that the shortest training does not leave room for."""
+    epochs = min(value.value for value in columns["epochs"])
+    for schedule in columns["schedule"]:
+        if (warmup := schedule.value["warmup_epochs"]) > epochs / 2:
+            rule = f"a warm-up ends after half of the training, here {epochs / 2:g} of {epochs} epochs"
+            path = (*schedule.path, "warmup_epochs")
+            yield f"{source.where(path)}: {grid.format_path(path)}: {rule}. Got {warmup:g}."
 
 
 def _header(data: Mapping[str, Any], stem: str, problems: list[Problem]) -> dict[str, Any]:

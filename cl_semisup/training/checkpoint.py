@@ -8,13 +8,14 @@ import contextlib
 import hashlib
 import io
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from cl_semisup.text import show, visible
 
 DIGEST = 32  # bytes of a SHA-256
 
@@ -54,7 +55,7 @@ class Checkpoint:
             self._replace(payload.getbuffer())
             self._saved = True
         except OSError as error:
-            print(f"{self.path}: no state is kept: {error.strerror}. The run goes on.", file=sys.stderr, flush=True)
+            show(f"{visible(self.path)}: no state is kept: {error.strerror}. The run goes on.", error=True)
         self._last_save = time.monotonic()
         if self.stop_requested():
             raise Preempted

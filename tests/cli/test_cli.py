@@ -139,6 +139,42 @@ def test_a_suite_runs_and_its_second_run_trains_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "tiny" / "leaderboard.md").read_bytes() == before
 
 
+def test_a_suite_with_failed_runs_fails_until_they_are_done_again(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    """The first time, the second time with nothing to do, and until `--redo failed` has mended them."""
+    path = suite_file(tmp_path, text)
+    chosen = suite.read(path)
+    for number, one in enumerate(chosen.runs):
+        reason = "ValueError: a\x1b[2J\nbug" if number else ""
+        write(tmp_path / "results", one, status="failed" if number else "ok", reason=reason)
+    options = ["--results", str(tmp_path / "results"), "--redo", "none"]
+    for _ in range(2):
+        code, out, _ = run(capsys, path, *options)
+        assert code == cli.SOME_FAILED
+        assert f"{len(chosen.runs) - 1} of {len(chosen.runs)} runs failed:" in out
+        assert "ValueError: a\\x1b[2J\\nbug" in out
+        assert f"python benchmark.py run {path} --results {tmp_path}/results --redo failed" in out
+    for one in chosen.runs[1:]:
+        write(tmp_path / "results", one)
+    code, out, _ = run(capsys, path, *options)
+    assert (code, "runs failed" in out) == (cli.OK, False)
+
+
+def test_of_many_failed_runs_ten_and_their_number_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    path = suite_file(tmp_path, text.replace("repetitions: 1", "repetitions: 7"))
+    for one in suite.read(path).runs:
+        write(tmp_path, one, status="failed", reason="x" * 5000)
+    code, out, _ = run(capsys, path, "--results", str(tmp_path))
+    assert code == cli.SOME_FAILED
+    shown = out[out.index("runs failed:") :]
+    assert sum("xxxx" in line for line in shown.splitlines()) == 10
+    assert "... and 11 more." in shown
+    assert max(map(len, shown.splitlines())) < 500
+
+
 def test_neither_a_report_nor_a_suite_that_is_done_needs_torch(tmp_path: Path) -> None:
     code = "import sys\nclass NoTorch:\n  def find_spec(self, name, *_):\n    assert name.split('.')[0] != 'torch'\n"
     code += "sys.meta_path.insert(0, NoTorch())\nfrom cl_semisup.cli import main\nsys.exit(main(sys.argv[1:]))"

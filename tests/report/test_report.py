@@ -338,6 +338,33 @@ def _versions(one: Run) -> dict[str, str]:
     return protocol.versions(one)
 
 
+@pytest.mark.parametrize(
+    ("status", "best", "untrained"),
+    [("collapsed", 0.23, 0.1), ("ok", 0.3, 0.3), ("ok", 0.3, 0.9), ("collapsed", 0.5, 0.9)],
+)
+@pytest.mark.parametrize("repetitions", [2, 6])
+def test_a_loss_that_is_not_above_the_untrained_network_leads_nothing(
+    tmp_path: Path, status: str, best: float, untrained: float, repetitions: int
+) -> None:
+    runs = grid(["nt_xent", "supcon"], repetitions, label_fraction=[0.01, 0.1])
+    for one in runs:
+        score = best if one.loss_name == "nt_xent" else best - 0.05
+        write(tmp_path, one, score if one.epochs else untrained, status if one.epochs else "ok")
+    answer = data_of(tmp_path, runs).answer
+    assert not any("leads with" in sentence for sentence in answer), answer
+    assert sum("no loss leads. nt_xent has the best mean" in sentence for sentence in answer) == 3
+
+
+def test_the_tasks_without_a_leader_are_counted(tmp_path: Path) -> None:
+    runs = grid(["nt_xent"], 2, label_fraction=[i / 20 for i in range(1, 9)])
+    for one in runs:
+        write(tmp_path, one, 0.5 if one.label_fraction == 0.05 and one.epochs else 0.3)
+    assert (
+        "Best mean: nt_xent on 1 task, no loss above the untrained network on 7 tasks."
+        in data_of(tmp_path, runs).answer
+    )
+
+
 def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "supcon"], 2, label_fraction=[0.01, 0.02, 0.1, 0.2], dataset=[{"a": {}}, {"b": {}}])
     fill(tmp_path, runs, lambda one: 0.9 if one.loss_name == "supcon" else 0.5)

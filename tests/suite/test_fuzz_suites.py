@@ -91,6 +91,50 @@ PIECES = [*"&*!|>%@`{}[],:?-#'\"\t\n\x00\x85\ufeff", "- ", ": ", "&a ", "*a", "<
           "9" * 5000, "1e9999", "0o99", "\n  "]  # fmt: skip
 
 
+TAGS = [
+    "!!bool",
+    "!!int",
+    "!!float",
+    "!!null",
+    "!!str",
+    "!!seq",
+    "!!map",
+    "!!value",
+    "!!merge",
+    "!!set",
+    "!!omap",
+    "!",
+    "!x",
+    "",
+]
+tagged = st.recursive(
+    st.tuples(
+        st.sampled_from(TAGS),
+        st.sampled_from(["x", "=", "<<", "5", "0x+5000 f", "0o9", "-0x1", "1_", ".inf", "~", "''", "'5\\n'"]),
+    ).map(" ".join),
+    lambda inside: st.tuples(
+        st.sampled_from(TAGS),
+        st.one_of(
+            st.lists(inside, max_size=3).map(lambda nodes: f"[{', '.join(nodes)}]"),
+            st.lists(
+                st.tuples(st.one_of(inside, st.sampled_from([f"{tag} =" for tag in TAGS])), inside), max_size=3
+            ).map(lambda pairs: f"{{{', '.join(f'? {key} : {value}' for key, value in pairs)}}}"),
+        ),
+    ).map(" ".join),
+    max_leaves=6,
+)
+
+
+@fuzz
+@given(node=tagged, key=st.sampled_from([*KEYS, "{}"]))
+def test_any_node_with_any_tag_is_a_value_or_a_problem_with_its_place(node: str, key: str) -> None:
+    text = "".join(f"{k}: {v}\n" for k, v in VALID.items() if k not in (key, "losses")) + "losses: nt_xent\n"
+    try:
+        suite.parse(text + (f"? {node}\n: 1\n" if key == "{}" else f"{key}: {node}\n"), "s.yaml")
+    except SuiteError as error:
+        assert all(problem.startswith("s.yaml:") for problem in error.problems)
+
+
 def _dumped(data: dict[Any, Any]) -> str:
     try:
         return yaml.safe_dump(data, allow_unicode=True)
@@ -151,6 +195,13 @@ def test_any_file_is_checked_without_a_traceback_and_without_writing(
         ('baseline: "\\e[2J"', "must be text without control characters. Got '\\x1b'."),
         ('baseline: "\\ud800"', "must be text without control characters."),
         ("baseline: !!timestamp x", "must be valid YAML: could not determine a constructor for the tag"),
+        ("download: !!bool {!!value =: x}", "expected a scalar node, but found mapping. Remove the tag."),
+        ("baseline: {!!value =: x}", "could not determine a constructor for the tag 'tag:yaml.org,2002:value'"),
+        ("!!merge <<: {baseline: x}", "could not determine a constructor for the tag 'tag:yaml.org,2002:merge'"),
+        ("baseline: !!int '0x+5000 f'", "must look like its tag tag:yaml.org,2002:int. Got '0x+5000 f'."),
+        ('baseline: !!int "5\\n"', "must look like its tag tag:yaml.org,2002:int."),
+        ("? [!!int '0x+5000 f']\n: 1", "must be valid YAML: found unhashable key."),
+        (f"baseline: {'9' * 5000}", "must be valid YAML: ValueError: Exceeds the limit"),
         ("download: !!bool maybe", "must look like its tag tag:yaml.org,2002:bool. Got 'maybe'."),
     ],
 )
@@ -158,6 +209,36 @@ def test_what_fuzzing_found_stays_mended(text: str, line: str, message: str) -> 
     with pytest.raises(SuiteError) as caught:
         suite.parse(text + line + "\n", "s.yaml")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("learning_rate", [-i for i in range(10_000)]),
+        ("batch_size", range(20_000, 30_000)),
+        ("losses", [f"x{i}" for i in range(10_000)]),
+    ],
+    ids=["leaf", "cell", "plug-in"],
+)
+def test_of_many_problems_the_first_fifty_and_their_number_are_shown(text: str, key: str, values: Any) -> None:
+    lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
+    began = time.process_time()
+    with pytest.raises(SuiteError) as caught:
+        suite.parse("\n".join([*lines, f"{key}: [{', '.join(map(str, values))}]"]), "s.yaml")
+    assert time.process_time() - began < SOON
+    shown = str(caught.value).splitlines()
+    assert len(caught.value.problems) >= 9_999
+    assert len(shown) == 52
+    assert shown[-2:] == [
+        f"... and {len(caught.value.problems) - 50} more.",
+        f"{len(caught.value.problems)} problem(s); nothing was run.",
+    ]
+
+
+def test_a_name_of_a_megabyte_is_not_printed_whole() -> None:
+    with pytest.raises(SuiteError) as caught:
+        suite.parse(f"losses: {'x' * 900_000}\nname: {'y' * 50_000}\n", "s.yaml")
+    assert len(str(caught.value)) < 20_000
 
 
 def test_a_few_lines_do_not_stand_for_billions(text: str) -> None:

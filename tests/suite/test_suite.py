@@ -1,6 +1,7 @@
 """Everything about a suite is checked before anything runs, and told with its place, rule, value and remedy."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -141,6 +142,8 @@ MESSAGES = [
     ("label_fraction: 0.1", "label_fraction: 0", "s.yaml:5:17: label_fraction: must be greater than 0"),
     ("label_fraction: 0.1", "label_fraction: 1.5", "s.yaml:5:17: label_fraction: must be less than or equal to 1"),
     ("batch_size: 128", "batch_size: 1", "s.yaml:7:13: batch_size: must be greater than or equal to 2"),
+    ("epochs: 1", "epochs: 1.5e0", "s.yaml:9:9: epochs: must be a valid integer"),
+    ("epochs: 1", "epochs: 1e400", "s.yaml:9:9: epochs: must be"),
     ("batch_size: 128", "batch_size: 64.5", "s.yaml:7:13: batch_size: must be a valid integer"),
     ("batch_size: 128", 'batch_size: "64"', "s.yaml:7:13: batch_size: must be a valid integer"),
     ("batch_size: 128", "batch_size: true", "s.yaml:7:13: batch_size: must be a valid integer"),
@@ -289,3 +292,45 @@ def test_editors_accept_what_comes_along_and_mark_what_is_wrong(text: str) -> No
 def test_the_zoo_names_every_loss() -> None:
     runs = suite.read(ROOT / "suites" / "zoo.yaml").runs
     assert {run.loss_name for run in runs} - {UNTRAINED} == set(plugins.names("losses"))
+
+
+def test_a_whole_number_may_be_written_as_a_power_of_ten(parse: Callable[[str], Suite], text: str) -> None:
+    plain = parse(text.replace("epochs: 1", "epochs: 10"))
+    for number in ("1e1", "10.0", "+1.0e+1"):
+        assert parse(text.replace("epochs: 1", f"epochs: {number}")).runs == plain.runs
+    assert all(type(run.epochs) is int for run in plain.runs)
+    with pytest.raises(SuiteError, match="must name each value once"):
+        parse(text.replace("epochs: 1", "epochs: [10, 1e1]"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "place"),
+    [
+        ("schedule: {warmup_epochs: 10}", ": schedule.warmup_epochs: "),
+        ("schedule: [{warmup_epochs: 0.5}, {warmup_epochs: 1e1}]", ": schedule[1].warmup_epochs: "),
+        ("schedule: {decay: constant, warmup_epochs: 0.75}", ": schedule.warmup_epochs: "),
+    ],
+)
+def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str, schedule: str, place: str) -> None:
+    notes = parse(f"{text}{schedule}\n").notes
+    assert len(notes) == 1
+    assert place in notes[0]
+    assert re.match(r"s\.yaml:\d+:\d+: ", notes[0])
+    assert "half of the training, here 0.5 of 1 epochs" in notes[0]
+    assert not parse(f"{text}schedule: {{warmup_epochs: 0.5}}\n").notes
+
+
+@pytest.mark.parametrize(
+    ("line", "word", "meant"),
+    [
+        ("probes: {knn: no}", "no", "false"),
+        ("download: On", "On", "true"),
+        ("download: n", "n", "false"),
+        ("probes: {knn: YES}", "YES", "true"),
+    ],
+)
+def test_a_boolean_of_old_yaml_is_met_with_the_word_that_is_meant(
+    parse: Callable[[str], Suite], text: str, line: str, word: str, meant: str
+) -> None:
+    with pytest.raises(SuiteError, match=f"Got {word!r}.*Write `{meant}`."):
+        parse(f"{text}{line}\n")
