@@ -46,7 +46,7 @@ def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, 
 
 
 def test_a_full_disk_costs_the_state_and_not_the_run(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = Checkpoint(small / "states" / "run.pt", every=0)
+    checkpoint = Checkpoint(small / "states" / "run.pt", interval=0)
     checkpoint.save({"step": 1, "weights": torch.zeros(10)})
     checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
     assert "no state is kept: No space left on device. The run goes on." in capsys.readouterr().err
