@@ -348,7 +348,7 @@ def small_plan(text: str = SUITE) -> Plan:
 
 def reference_of(plan: Plan, tiers: tuple[str, ...] = TIERS) -> Reference:
     measurements = check.measure(plan, execute.in_process(plan.suite.data_dir), tiers, show_tier=_show_nothing)
-    entry = {"at": "", "commit": "", "reason": "unchanged code", "figures": {}}
+    entry = {"at": "", "commit": "", "torch": "", "reason": "unchanged code", "moved": 0, "figures": {}}
     return Reference("power", plan.suite_hash, provenance(), plan.plugin_versions, [entry], measurements)
 
 

@@ -7,13 +7,16 @@ be a link. Errors are OSErrors whose `strerror` says what is wrong with the file
 
 import contextlib
 import errno
+import json
+import math
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
@@ -21,6 +24,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # opening a p
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NO_LINK
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+_MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{300}")  # 1e999 is infinite
 
 
 class BehindLink(OSError):
@@ -37,18 +41,47 @@ def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
 
 def read(root: Path, path: Path, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes below `root`."""
-    with _parent(root, path) as (folder, name), _checked(_open(name, folder, path), path, limit) as file:
+    with open_below(root, path, limit) as file:
         content = file.read(limit + 1)
     if len(content) > limit:  # it grew meanwhile
-        raise OSError(errno.EFBIG, f"is larger than {limit} bytes", str(path))
+        raise OSError(errno.EFBIG, f"must be at most {limit} bytes", str(path))
     return content
 
 
-def write(root: Path, path: Path, *pieces: bytes | memoryview) -> None:
+def open_below(root: Path, path: Path, limit: int) -> BinaryIO:
+    """A regular file of at most `limit` bytes below `root`, opened for reading."""
+    with _parent(root, path) as (folder, name):
+        return _checked(_open(name, folder, path), path, limit)
+
+
+def read_json(root: Path, path: Path, limit: int) -> Any:
+    """The value in a JSON file below `root`. Raises what `read` and `parse_json` raise."""
+    return parse_json(read(root, path, limit))
+
+
+def parse_json(content: bytes) -> Any:
+    """The value of JSON text. ValueError for NaN, infinity, a duplicate key, deep nesting and what is no UTF-8."""
+    text = content.decode()
+    parse_float = _finite if _MAY_OVERFLOW.search(content) else None
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=parse_float, object_pairs_hook=_without_duplicates)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if "\\ud" in text.lower():  # may hold half a surrogate pair, which cannot be encoded
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def reason(error: Exception) -> str:
+    """What is wrong with a file, without its path."""
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+
+
+def write(root: Path, path: Path, *pieces: bytes | memoryview, mode: int = 0o644) -> None:
     """Write a file below `root`, whole or not at all: a new file beside it, flushed, renamed over the target."""
     with _parent(root, path, create=True) as (folder, name):
         temporary = f".tmp-{path.stem}.{secrets.token_hex(6)}"
-        descriptor = os.open(temporary, _NEW, 0o644, dir_fd=folder)
+        descriptor = os.open(temporary, _NEW, mode, dir_fd=folder)
         try:
             with open(descriptor, "wb") as file:
                 for piece in pieces:
@@ -64,11 +97,11 @@ def write(root: Path, path: Path, *pieces: bytes | memoryview) -> None:
             os.fsync(folder)
 
 
-def create(root: Path, path: Path, content: bytes) -> bool:
+def create(root: Path, path: Path, content: bytes, mode: int = 0o644) -> bool:
     """Make a file that is not there yet, and say whether this call made it; only one of several callers can."""
     with _parent(root, path, create=True) as (folder, name):
         try:
-            descriptor = os.open(name, _NEW, 0o644, dir_fd=folder)
+            descriptor = os.open(name, _NEW, mode, dir_fd=folder)
         except FileExistsError:
             return False
         try:
@@ -128,8 +161,26 @@ def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int,
             os.close(descriptor)
             descriptor = inner
         yield descriptor, name
+    except OSError as error:
+        if error.filename == str(path):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error  # the system names the last part alone
     finally:
         os.close(descriptor)
+
+
+def _finite(word: str) -> float:
+    if not math.isfinite(number := float(word)):
+        raise ValueError(f"{word:.40} is no number")
+    return number
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.40} is there twice")
+    return members
 
 
 def _open_folder(name: str, folder: int, path: Path) -> int:
@@ -147,7 +198,7 @@ def _open(name: str, folder: int, path: Path) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BehindLink(path, name) from None
-        raise type(error)(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def _checked(descriptor: int, path: Path, limit: int | None) -> BinaryIO:

@@ -14,7 +14,6 @@ pytest loads this file in every project of an environment, so heavy modules are 
 """
 
 import copy
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -94,15 +93,20 @@ class Gate:
 
     def _read(self) -> dict[str, Any]:
         """The references of all tests by name."""
-        if not self.path.exists():
-            return {}
+        from cl_semisup import files
+        from cl_semisup.gate import stored
+
         try:
-            stored = json.loads(self.path.read_text("utf-8"))
-            if stored["schema"] == SCHEMA:
-                return dict(stored["losses"])
-        except (ValueError, KeyError, TypeError):
-            pass  # reported below
-        return _fail(f"{self.path}: must be a file of references of schema {SCHEMA}. Delete it and make it anew.")
+            content = stored.read(self.path)
+            stored.PROJECT(content, "")
+            if content["schema"] != SCHEMA:
+                raise ValueError(f"schema: must be {SCHEMA}. Got {content['schema']}")
+            return dict(content["losses"])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            rule = f"must be a file of references of schema {SCHEMA}"
+            return _fail(f"{self.path}: {files.reason(error)}: {rule}. Delete it and make it anew.")
 
     def _write(self, key: str, values: Any, descent: Any) -> None:
         from cl_semisup.gate import reference

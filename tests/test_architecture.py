@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "errors": {"text"},
     "seeds": set(),
     "files": set(),
+    "owner": {"files"},
     "plugins": {"errors", "files"},
     "encoders": set(),
     "optimizers": set(),

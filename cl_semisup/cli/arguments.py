@@ -53,10 +53,19 @@ def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
     from cl_semisup.results import snapshot
 
     load_plugins(options)
-    stored = snapshot.current(options.results, options.suite, options.data_dir)
-    if stored is None and not options.suite.suffix:
-        stored = snapshot.load(options.results, str(options.suite))
-    return stored or snapshot.SuiteSnapshot.of(read_suite(options), options.data_dir)
+    file, data_dir = options.suite, options.data_dir
+    if stored := snapshot.current(options.results, file, data_dir):
+        return stored
+    if not file.suffix:
+        return snapshot.load(options.results, str(file))
+    try:
+        return snapshot.SuiteSnapshot.of(read_suite(options), data_dir)
+    except ModuleNotFoundError as error:  # a suite is read with torch, a report is made without
+        if error.name != "torch" or not (stored := snapshot.current(options.results, file, data_dir, own_only=False)):
+            raise
+        rule = "its runs cannot be compared with the suite's file without torch"
+        show(f"{stored.folder(options.results) / 'suite.json'}: {rule}. They are believed.", error=True)
+        return stored
 
 
 def load_plugins(options: argparse.Namespace) -> None:

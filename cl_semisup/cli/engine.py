@@ -87,8 +87,7 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
     if options.engine != "local" or options.redo == "all":
         raise InputError("--print-sbatch: neither --engine nor --redo all goes with it. Leave them out.")
     prepare.datasets(suite, todo)
-    logs = options.results.resolve() / suite.name
-    logs.mkdir(parents=True, exist_ok=True)
+    logs = options.results.resolve() / suite.name  # it is there: the suite's snapshot lies in it
     need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
@@ -97,6 +96,7 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
 
 
 def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: int) -> "Machine":
+    from cl_semisup import owner
     from cl_semisup.execution.machine import Machine
 
     return Machine(
@@ -108,4 +108,5 @@ def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: 
         checkpoints=str(options.results / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
         threads=threads,
+        state_key=owner.key().hex(),
     )

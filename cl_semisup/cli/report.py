@@ -24,9 +24,7 @@ def run(options: argparse.Namespace) -> int:
     snapshot = arguments.snapshot_of(options)
     if options.watch is not None:
         from cl_semisup.report import live
-        from cl_semisup.results import records
 
-        records.stay_inside(options.results, snapshot.folder(options.results) / "leaderboard.md")
         live.watch(options.results, snapshot, options.watch, lambda left: left > 0)
     return make(options.results, snapshot)
 
@@ -34,9 +32,7 @@ def run(options: argparse.Namespace) -> int:
 def make(results: Path, snapshot: "SuiteSnapshot") -> int:
     """Write leaderboard and report, print the tables and the names of the files."""
     from cl_semisup import report
-    from cl_semisup.results import records
 
-    records.stay_inside(results, snapshot.folder(results) / "leaderboard.md")
     written = report.make(results, snapshot)
     show(written.text)
     for path in written.files:

@@ -28,6 +28,7 @@ from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 from cl_semisup.results import protocol
+from cl_semisup.training import state_file
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports from a cluster that we start
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's future default; unset, Ray warns
@@ -201,10 +202,8 @@ class RayEngine(WorkerPool["_RayWorker"]):
 
     def _load_state(self, training: TrainingGroup) -> bytes | None:
         """The saved state that the training goes on from."""
-        if self.machine.checkpoints:
-            with contextlib.suppress(FileNotFoundError):
-                return self.machine.checkpoint_path(training).read_bytes()
-        return None
+        path = self.machine.checkpoint_path(training)
+        return state_file.read(path, bytes.fromhex(self.machine.state_key)) if self.machine.checkpoints else None
 
     def _request_state(self) -> None:
         """Fetch states, so that a lost node costs minutes: one at a time, so that they never crowd the network."""
@@ -230,7 +229,7 @@ class RayEngine(WorkerPool["_RayWorker"]):
 
     def _save_state(self, training: TrainingGroup, state: bytes | None) -> None:
         if state and self.machine.checkpoints:
-            _write(self.machine.checkpoint_path(training), state)
+            state_file.write(self.machine.checkpoint_path(training), state, bytes.fromhex(self.machine.state_key))
 
 
 class _RayWorker(WorkerHandle):
@@ -295,7 +294,7 @@ class _Actor:
 
         self._state_path = path = self.machine.checkpoint_path(training)
         if state:
-            _write(path, state)
+            state_file.write(path, state, bytes.fromhex(self.machine.state_key))
         try:
             self._images = dict(zip(names, images, strict=True))
             return self._executor.run_group(training)
@@ -307,22 +306,12 @@ class _Actor:
     @ray.method(concurrency_group="beside")
     def state(self) -> bytes | None:
         """The last saved state of the current training; None if there is none yet."""
-        try:
-            return self._state_path.read_bytes() if self._state_path else None
-        except FileNotFoundError:
-            return None
+        path, key = self._state_path, bytes.fromhex(self.machine.state_key)
+        return state_file.read(path, key) if path else None
 
     @ray.method(concurrency_group="beside")
     def ask_to_stop(self) -> None:
         self._stop_requested.set()
-
-
-def _write(path: Path, state: bytes) -> None:
-    """Write the whole file or nothing; a state holds its own checksum."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_bytes(state)
-    os.replace(temporary, path)
 
 
 def _add_commit(results: RunResults) -> RunResults:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cl_semisup.execution.training_groups import TrainingGroup
@@ -106,6 +106,7 @@ class Machine:
         checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
+        state_key: hex digits of the key that states are signed with; workers on other machines get it from here
     """
 
     device: str
@@ -117,6 +118,7 @@ class Machine:
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1
+    state_key: str = field(default="", repr=False)
 
     def wants_kernels(self) -> bool:
         """Whether runs use the C kernels, if these can be compiled. The kernels are single-threaded."""

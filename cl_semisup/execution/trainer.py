@@ -260,8 +260,8 @@ class Trainer:
         # fast paths move the last digits
         code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()}"
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
-        path = machine.checkpoint_path(self.group)
-        return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop)
+        path, key = machine.checkpoint_path(self.group), bytes.fromhex(machine.state_key)
+        return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop, key)
 
 
 def kernel_context(machine: Machine) -> AbstractContextManager[None]:

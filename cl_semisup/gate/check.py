@@ -42,9 +42,11 @@ def run_checks(
             _measure_exact(plan, tier, current)
             compare = _compare_function if tier == "function" else _compare_trajectories
             checks += [check for loss in plan.cells for check in compare(loss, stored, current)]
-        elif stored.outcome:
-            outcome_checks, current.outcome = outcome.run_checks(plan.cells, stored.outcome, execute)
-            checks += outcome_checks + [_new("outcome", loss) for loss in plan.cells if loss not in stored.outcome]
+        else:
+            checks += _missing_outcomes(plan, stored)
+            if stored.outcome:
+                outcome_checks, current.outcome = outcome.run_checks(plan.cells, stored.outcome, execute)
+                checks += outcome_checks
         seconds[tier] = time.perf_counter() - began
     version_changes, loss_file_changed = _version_changes(plan, reference)
     description = _describe(reference)
@@ -90,6 +92,16 @@ def _compare_trajectories(loss: str, reference: Measurements, current: Measureme
         stored = reference.trajectory[loss].get(cell)
         checks.append(trajectory.compare(loss, cell, stored, measured) if stored else _new("trajectory", loss, cell))
     return checks
+
+
+def _missing_outcomes(plan: Plan, reference: Measurements) -> list[GateCheck]:
+    """Cells that the reference does not have with all their repetitions; too few of them would prove nothing."""
+    return [
+        _new("outcome", loss, cell)
+        for loss, cells in plan.cells.items()
+        for cell, runs in cells.items()
+        if len(reference.outcome.get(loss, {}).get(cell, [])) != len(runs)
+    ]
 
 
 def _new(tier: str, loss: str, where: str = "") -> GateCheck:

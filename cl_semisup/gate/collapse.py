@@ -14,13 +14,14 @@ from annotated_types import Interval
 
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import Problem
-from cl_semisup.errors import SuiteError, unknown
+from cl_semisup.errors import InputError, SuiteError, unknown
 from cl_semisup.gate import dynamics, page
 from cl_semisup.gate.dynamics import Descent, RankTrajectory
 from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck
 from cl_semisup.gate.result import GateResult
 from cl_semisup.plugins import PluginField
 from cl_semisup.report import svg
+from cl_semisup.suite import suite
 from cl_semisup.text import html as escape
 
 KEYS = ("question", "descents", "minimisers", "repetitions")
@@ -94,15 +95,15 @@ class CollapseResult:
 def is_collapse_suite(path: Path) -> bool:
     """Has the file the key `descents`? A file that cannot be read is left to the ordinary suite reader's messages."""
     try:
-        data = yaml_source.parse(path.read_text("utf-8"), str(path)).data
-    except (OSError, ValueError):
+        data = yaml_source.parse(suite.read_text(path), str(path)).data
+    except InputError:
         return False
     return isinstance(data, Mapping) and "descents" in data
 
 
 def read(path: Path) -> Experiment:
     """A checked experiment; raises SuiteError with all faults and their places in the file."""
-    return parse(path.read_text("utf-8"), str(path))
+    return parse(suite.read_text(path), str(path))
 
 
 def parse(text: str, file: str) -> Experiment:

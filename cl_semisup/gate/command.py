@@ -76,7 +76,7 @@ def _update(gate_plan: plan.Plan, path: Path, options: Namespace) -> int:
     try:
         changed = check.count_changed(reference.read_for(gate_plan, path).measurements, current)
         comparison = f"{changed} checks moved since the one before"
-    except ResultsError:
+    except (InputError, ResultsError):
         changed, comparison = 0, "nothing comparable before it"
     new = reference.make_reference(gate_plan, current, entries, reason=options.reason.strip(), changed=changed)
     reference.write(path, new)

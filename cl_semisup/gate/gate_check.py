@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 TIERS = ("function", "trajectory", "outcome")
 RTOL = 1e-8
@@ -59,19 +59,36 @@ class GateCheck:
         return data | {"change": self.relative_change if math.isfinite(self.relative_change) else None}
 
 
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Is it a number? JSON has no NaN: None stands for a number that was not finite."""
+    return value is not None and math.isfinite(value)
+
+
 def relative_deviation(reference: float | None, current: float | None) -> float:
-    """|difference| over the size of the numbers plus ATOL / RTOL; infinite if exactly one of them is None."""
-    if reference is None or current is None:
-        return 0.0 if reference == current else math.inf
+    """|difference| over the size of the numbers plus ATOL / RTOL; infinite if exactly one is no number."""
+    if not (is_finite(reference) and is_finite(current)):
+        return math.inf if is_finite(reference) or is_finite(current) else 0.0
     return abs(current - reference) / (ATOL / RTOL + max(abs(reference), abs(current)))
 
 
 def exact_check(names: Sequence[str], reference: Numbers, current: Numbers, **fields: Any) -> GateCheck:
-    """A check of the largest deviation among named numbers that must agree to RTOL; `fields`: tier, loss, where ..."""
+    """A check of the largest deviation among named numbers that must agree to RTOL; `fields`: tier, loss, where ...
+
+    Numbers that were not finite, neither then nor now, cannot be compared: without a larger deviation the check is
+    inconclusive.
+    """
+    if not len(names) == len(reference) == len(current):
+        note = f"{len(reference)} figures before, {len(current)} now"
+        return GateCheck(quantity=names[0], reference=None, current=None, status=CHANGED, note=note, **fields)
     deviations = [relative_deviation(a, b) for a, b in zip(reference, current, strict=True)]
     i = max(range(len(deviations)), key=deviations.__getitem__)
-    status = CHANGED if deviations[i] > RTOL else SAME
-    return GateCheck(quantity=names[i], reference=reference[i], current=current[i], status=status, **fields)
+    if deviations[i] > RTOL:
+        return GateCheck(quantity=names[i], reference=reference[i], current=current[i], status=CHANGED, **fields)
+    for name, value in zip(names, reference, strict=True):
+        if not is_finite(value):
+            note = "not finite, neither before nor now"
+            return GateCheck(quantity=name, reference=None, current=None, status=INCONCLUSIVE, note=note, **fields)
+    return GateCheck(quantity=names[i], reference=reference[i], current=current[i], status=SAME, **fields)
 
 
 def round_for_storage(value: float | None) -> float | None:

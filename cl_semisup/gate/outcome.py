@@ -137,7 +137,9 @@ def _paired_quantities(reference: CellSummaries, current: CellSummaries) -> Iter
     if not n:
         return
     old, new = ({cell: summaries[cell][:n] for cell in cells} for summaries in (reference, current))
-    for score in sorted({name for runs in old.values() for run in runs for name in run["scores"]}):
+    for score in sorted(
+        {name for side in (old, new) for runs in side.values() for run in runs for name in run["scores"]}
+    ):
         before, after = (_scores(runs, score) for runs in (old, new))
         yield score, _mean(before), _mean(after), list((after - before).mean(axis=0)), SCORE_MARGIN
     complete = [cell for cell in cells if None not in [run["loss"] for run in (*old[cell], *new[cell])]]

@@ -57,7 +57,8 @@ class Plan:
 
 def read(path: Path, data_dir: str | None = None) -> Plan:
     """The plan of a suite file; raises the errors of any suite file."""
-    return make_plan(suite.read(path, data_dir), Path(path).read_text("utf-8"))
+    text = suite.read_text(path)
+    return make_plan(suite.parse(text, str(path), data_dir), text)
 
 
 def make_plan(suite: Suite, text: str) -> Plan:

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_semisup.errors import ResultsError
+from cl_semisup import files
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import execute
-from cl_semisup.gate import outcome
+from cl_semisup.gate import outcome, stored
 from cl_semisup.gate.function import Values
 from cl_semisup.gate.outcome import RunSummaries, RunSummary
 from cl_semisup.gate.plan import Plan
@@ -111,7 +112,7 @@ def provenance() -> dict[str, Any]:
 def write(path: Path, reference: Reference) -> None:
     """The whole reference, atomically."""
     measurements = reference.measurements
-    stored = {
+    content = {
         "schema": SCHEMA,
         "recipe": RECIPE,
         **dict(zip(KEYS, vars(reference).values(), strict=False)),
@@ -120,47 +121,55 @@ def write(path: Path, reference: Reference) -> None:
         "trajectory": _map_cells(measurements.trajectory, vars),
         "outcome": _map_cells(measurements.outcome, _to_columns),
     }
-    write_rows(path, stored)
+    write_rows(path, content)
 
 
-def write_rows(path: Path, stored: dict[str, Any]) -> None:
+def write_rows(path: Path, content: dict[str, Any]) -> None:
     """JSON with every innermost list on one line, for readable diffs."""
-    text = json.dumps(stored, indent=1, allow_nan=False, ensure_ascii=False)
+    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
     records.write_text(path, ROW.sub(lambda row: "[" + " ".join(row[1].split()) + "]", text) + "\n")
 
 
 def read(path: Path) -> Reference:
-    """A stored reference; raises ResultsError, with what to do, if there is none or it is not valid."""
+    """A stored reference. ResultsError if there is none of this schema; InputError, with its place, for damage."""
+    content = _load(path)
     try:
-        stored = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: no reference there. {HOW_TO_MAKE}") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: must be a reference in JSON: {error}. {HOW_TO_MAKE}") from None
-    try:
-        if (stored["schema"], stored["recipe"]) != (SCHEMA, RECIPE):
+        stored.mapping(stored.anything, schema=stored.count, recipe=stored.count)(content, "")
+        if (content["schema"], content["recipe"]) != (SCHEMA, RECIPE):
             rule = f"must have schema {SCHEMA} and recipe {RECIPE}"
-            raise ResultsError(f"{path}: {rule}. Got {stored['schema']} and {stored['recipe']}. {HOW_TO_MAKE}")
-        measurements = Measurements(
-            stored["function"],
-            {loss: Trajectory(steps) for loss, steps in stored["free"].items()},
-            _map_cells(stored["trajectory"], lambda t: Trajectory(t["steps"], t["end"])),
-            _map_cells(stored["outcome"], _from_columns),
-        )
-        suite, suite_hash, made, versions, entries = (stored[key] for key in KEYS)
-        return Reference(suite, suite_hash, made, versions, entries, measurements)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ResultsError(f"{path}: must be a reference: {error!r} is missing or wrong. {HOW_TO_MAKE}") from None
+            raise ResultsError(f"{path}: {rule}. Got {content['schema']} and {content['recipe']}. {HOW_TO_MAKE}")
+        stored.REFERENCE(content, "")
+    except ValueError as error:
+        raise InputError(f"{path}: {error}. {HOW_TO_MAKE}") from None
+    measurements = Measurements(
+        content["function"],
+        {loss: Trajectory(steps) for loss, steps in content["free"].items()},
+        _map_cells(content["trajectory"], lambda t: Trajectory(t["steps"], t["end"])),
+        _map_cells(content["outcome"], _from_columns),
+    )
+    suite, suite_hash, made, versions, entries = (content[key] for key in KEYS)
+    return Reference(suite, suite_hash, made, versions, entries, measurements)
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
     """The history of a reference, also of an older recipe; [] if there is no file."""
-    try:
-        return list(json.loads(path.read_text("utf-8"))["history"])
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return []
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ResultsError(f"{path}: must be a reference, to carry on its history. Delete it to start anew.") from None
+    try:
+        content = _load(path)
+        stored.mapping(stored.anything, history=stored.HISTORY)(content, "")
+    except ValueError as error:
+        raise InputError(f"{error} It carries the history on: delete it to start anew.") from None
+    return list(content["history"])
+
+
+def _load(path: Path) -> Any:
+    try:
+        return stored.read(path)
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: no reference there. {HOW_TO_MAKE}") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: must be a reference in JSON: {files.reason(error)}. {HOW_TO_MAKE}") from None
 
 
 def read_for(plan: Plan, path: Path) -> Reference:

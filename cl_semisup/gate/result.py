@@ -71,7 +71,8 @@ class GateResult:
             counts = f"MOVED: {len(changed)} of {len(self.checks)} checks, {losses} loss(es)."
             return f'{counts} If that is meant: benchmark.py gate {self.suite} --update --reason "..."'
         inconclusive = sum(check.status == INCONCLUSIVE for check in self.checks)
-        note = f", {inconclusive} inconclusive: noise leaves room for a change above the margin" if inconclusive else ""
+        reason = "noise leaves room for a change above the margin, or a figure is not finite"
+        note = f", {inconclusive} inconclusive: {reason}" if inconclusive else ""
         return f"PASSED: {len(self.checks)} checks, none moved{note}."
 
     def as_dict(self) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def compare(loss: str, where: str, reference: Trajectory, current: Trajectory) -
         checks.append(_compare_ends(loss, where, reference.end, current.end))
     if not checks:
         return GateCheck("trajectory", loss, where, "loss", None, None, SAME, note="chaotic from the first step on")
-    return max(checks, key=lambda check: (check.status == CHANGED, abs(check.relative_change)))
+    return max(checks, key=lambda check: (check.status == CHANGED, check.status != SAME, abs(check.relative_change)))
 
 
 def _compare_ends(loss: str, where: str, reference: Mapping[str, Any], current: Mapping[str, Any]) -> GateCheck:
@@ -169,9 +169,8 @@ def _compare_ends(loss: str, where: str, reference: Mapping[str, Any], current: 
         note = f"{reference['status']} before, {current.get('status')} now"
         note += f": {current['reason']}" if current.get("reason") else ""
         return GateCheck("trajectory", loss, where, "status", None, None, CHANGED, step=-1, note=note)
-    # a probe that only one of them has is no change
-    names = [name for name in reference if name not in ("status", "reason") and name in current]
+    names = [name for name in {**reference, **current} if name not in ("status", "reason")]
     if not names:
         return GateCheck("trajectory", loss, where, "status", None, None, SAME, step=-1)
-    before, after = ([values[name] for name in names] for values in (reference, current))
+    before, after = ([values.get(name) for name in names] for values in (reference, current))
     return exact_check(names, before, after, tier="trajectory", loss=loss, where=where, step=-1)

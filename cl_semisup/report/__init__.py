@@ -31,8 +31,9 @@ def make(results: Path, suite: SuiteSnapshot, reload_seconds: float = 0.0) -> Re
         "report.html": html.page(data, reload_seconds),
     }
     for name, text in texts.items():
-        records.write_text(folder / name, text)
-    files = [folder / name for name in texts]
-    if export.parquet(data, folder / "leaderboard.parquet"):
-        files.append(folder / "leaderboard.parquet")
-    return Report(terminal.text(data), tuple(files))
+        records.write_text(folder / name, text, results)
+    paths = [folder / name for name in texts]
+    if table := export.parquet(data):
+        paths.append(folder / "leaderboard.parquet")
+        records.write_bytes(paths[-1], table, results)
+    return Report(terminal.text(data), tuple(paths))

@@ -1,8 +1,7 @@
 """The leaderboard for programs: CSV always, Parquet where pyarrow is installed."""
 
 import importlib.util
-import os
-from pathlib import Path
+import io
 
 import pandas as pd
 
@@ -36,11 +35,10 @@ def guard_formula(value: object) -> object:
     return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
 
 
-def parquet(data: ReportData, path: Path) -> bool:
-    """Write the file if pyarrow is installed; return whether it is."""
+def parquet(data: ReportData) -> bytes | None:
+    """The content of the file; None without pyarrow."""
     if importlib.util.find_spec("pyarrow") is None:
-        return False
-    temporary = path.with_name(f".tmp-{path.name}")
-    frame(data).to_parquet(temporary, index=False)
-    os.replace(temporary, path)
-    return True
+        return None
+    content = io.BytesIO()
+    frame(data).to_parquet(content, index=False)
+    return content.getvalue()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from cl_semisup import report
@@ -35,11 +35,8 @@ def watch(results: Path, suite: SuiteSnapshot, seconds: float, go_on: Callable[[
 
 def _write_times(results: Path, suite: SuiteSnapshot) -> dict[str, int]:
     """Run id -> when its record was written (ns), of the runs that have one."""
-    times = {}
-    for run in suite.runs:
-        with suppress(FileNotFoundError):
-            times[run.id] = records.path_of(results, run).stat().st_mtime_ns
-    return times
+    times = {run.id: records.mtime(records.path_of(results, run)) for run in suite.runs}
+    return {run_id: time for run_id, time in times.items() if time is not None}
 
 
 @contextmanager

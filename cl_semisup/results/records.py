@@ -4,26 +4,28 @@
 <results>/records/<data set>/<loss>/<id>.curves.json    curves, spectrum, embedding plot and the like, for reports
 
 Records may come from strangers: a record is read only if it is a regular file of a sane size, every field has the right
-type, and it belongs to the run of its file name. Nothing is written through a link that leads out of the folder.
+type, and it belongs to the run of its file name. Nothing is read or written through a link below the results folder.
 """
 
-import contextlib
 import errno
 import json
 import os
-import stat
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import ResultsError
+from cl_semisup import files
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py
 MAX_VALUE = 1e100  # of any number in a record: its square is finite, so statistics cannot overflow
-MAX_BYTES = 16_000_000  # of a file that is read; a record has about 5,000, curves about 50,000
+MAX_RECORD_BYTES = 500_000  # of a record that is read; it has about 5,000
+MAX_CURVES_BYTES = 4_000_000  # of its curves; they have about 50,000
+ROUNDING = 1e-6  # by which a score may lie outside of [0, 1]
 STATUSES = ("ok", "collapsed", "diverged", "failed")
 Record = dict[str, Any]
 
@@ -40,55 +42,53 @@ def curves_path(record: Path) -> Path:
     return record.with_suffix(".curves.json")
 
 
+def exists(path: Path) -> bool:
+    """Is there anything in a record's place? A link or a pipe counts too: reading it says what is wrong."""
+    return os.path.lexists(path)
+
+
+def mtime(path: Path) -> int | None:
+    """When the record was written (ns); None if there is none."""
+    try:
+        return os.lstat(path).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
 def write(results: Path, run: Run, record: Record, curves: dict[str, Any]) -> Path:
     """Write the curves, then the record; after a crash there is either no record or a whole one."""
     path = path_of(results, run)
-    stay_inside(results, path)
-    write_json(curves_path(path), curves, indent=None)
-    write_json(path, record)
+    write_text(curves_path(path), to_json(curves, indent=None), results)
+    write_text(path, to_json(record), results)
     return path
 
 
-def write_json(path: Path, value: Any, indent: int | None = 1) -> None:
-    """Write JSON with sorted keys, atomically; NaN and infinity are refused, since they are not JSON."""
-    write_text(path, json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False) + "\n")
+def to_json(value: Any, indent: int | None = 1) -> str:
+    """JSON with sorted keys; NaN and infinity are refused, since they are not JSON."""
+    return json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write atomically: flush a temporary file in the same folder to disk, rename it, flush the folder."""
+def write_text(path: Path, text: str, root: Path | None = None) -> None:
+    write_bytes(path, text.encode("utf-8", "backslashreplace"), root)  # names of files may be no UTF-8
+
+
+def write_bytes(path: Path, content: bytes, root: Path | None = None) -> None:
+    """Write atomically, through no link below `root`. Without a root it is a file of the user's own, no device."""
+    if root is None and path.exists() and not path.is_file():
+        raise InputError(f"{path}: must be a regular file, or none yet. Got something else. Name another file.")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".tmp-{path.stem}.")
-        try:
-            with open(handle, "w", encoding="utf-8", errors="backslashreplace") as file:  # names may be no UTF-8
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-        _flush_folder(path.parent)
+        files.write(root or path.parent, path, content)
     except OSError as error:
         raise ResultsError(_explain(path, error)) from error
-
-
-def stay_inside(results: Path, path: Path) -> None:
-    """Raise ResultsError if a link leads out of the results folder, which may come from a stranger."""
-    if not path.parent.resolve().is_relative_to(results.resolve()):
-        raise ResultsError(f"{path}: must lie in {results}. Got a link to {path.parent.resolve()}. Remove the link.")
 
 
 def read(path: Path) -> Record:
     """Read a record; ResultsError says what is wrong with the file."""
     try:
-        record: Any = _read_json(path)
-    except (OSError, ValueError, RecursionError) as error:
-        raise ResultsError(
-            f"{path}: must be a record in JSON: {error}. Delete it; the run is then done again."
-        ) from None
+        record: Any = files.read_json(_results_of(path), path, MAX_RECORD_BYTES)
+    except (OSError, ValueError) as error:
+        what = f"must be a record in JSON: {files.reason(error)}"
+        raise ResultsError(f"{path}: {what}. Delete it; the run is then done again.") from None
     if problem := _problem(record, path):
         raise ResultsError(f"{path}: {problem} Delete it; the run is then done again.")
     return record if record["schema"] == SCHEMA else _upgraded(record)
@@ -109,39 +109,29 @@ def _upgraded(record: Record) -> Record:
 
 
 def read_curves(path: Path) -> dict[str, Any]:
-    """The curves beside a record; {} if there are none."""
+    """The curves beside a record; {} if there are none, or, with a line that says so, if they cannot be read."""
+    path = curves_path(path)
     try:
-        curves = _read_json(curves_path(path))
-    except (OSError, ValueError, RecursionError):
+        curves = files.read_json(_results_of(path), path, MAX_CURVES_BYTES)
+        if not isinstance(curves, dict):
+            raise ValueError(f"must be a mapping. Got {type(curves).__name__}")
+    except FileNotFoundError:
         return {}
-    if not isinstance(curves, dict):
+    except (OSError, ValueError) as error:
+        print(f"{path}: curves are left out: {files.reason(error)}.", file=sys.stderr)
         return {}
     return curves | ({"history": renamed.upgrade_measures(curves["history"])} if "history" in curves else {})
 
 
-def _read_json(path: Path) -> Any:
-    """The value in a regular file of a sane size, no link or pipe; its numbers are finite and its text is valid."""
-    for part in (path, path.parent, path.parent.parent):  # the folders of the loss and of the data set
-        if part.is_symlink():
-            raise ValueError(f"{part} is a link")
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-        raise ValueError(f"it is no file, or larger than {MAX_BYTES} bytes")
-    text = path.read_text("utf-8")
-    value = json.loads(text, parse_constant=_refuse_constant)
-    if "\\ud" in text.lower():  # may hold half a surrogate pair, which cannot be encoded
-        json.dumps(value, ensure_ascii=False).encode()
-    return value
-
-
-def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+def _results_of(path: Path) -> Path:
+    """The results folder of a record or its curves."""
+    return path.parents[min(3, len(path.parents) - 1)]
 
 
 def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
     """Run id -> record, of the runs that have one."""
     paths = {run.id: path_of(results, run) for run in runs}
-    return {run_id: read(path) for run_id, path in paths.items() if path.exists()}
+    return {run_id: read(path) for run_id, path in paths.items() if exists(path)}
 
 
 def failures(results: Path, runs: Iterable[Run]) -> list[tuple[Run, str]]:
@@ -152,8 +142,8 @@ def failures(results: Path, runs: Iterable[Run]) -> list[tuple[Run, str]]:
 
 def all_paths(results: Path) -> Iterator[Path]:
     """The paths of all records in a results folder, sorted."""
-    files = sorted((results / "records").glob("*/*/*.json"))
-    return (path for path in files if not path.name.endswith(".curves.json") and not path.name.startswith("."))
+    paths = sorted((results / "records").glob("*/*/*.json"))
+    return (path for path in paths if not path.name.endswith(".curves.json") and not path.name.startswith("."))
 
 
 def check_writable(results: Path) -> None:
@@ -163,10 +153,12 @@ def check_writable(results: Path) -> None:
         with tempfile.TemporaryFile(dir=results) as file:
             file.write(b"x" * 65536)
             file.flush()
-        for path in results.iterdir():  # folders of records, checkpoints, claims and suites
-            stay_inside(results, path / "file")
     except OSError as error:
         raise ResultsError(_explain(results, error)) from error
+    for pattern in ("*", "records/*", "records/*/*"):  # folders of records, checkpoints, claims and suites
+        for path in results.glob(pattern):
+            if path.is_symlink():
+                raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
@@ -193,7 +185,10 @@ def _problem(record: Any, path: Path) -> str:
 
 def _problem_inside(record: Record) -> str:
     """The first broken rule of the parts that reports compute with."""
-    for part in ("scores", "diagnostics", "cost"):
+    for name, value in record["scores"].items():
+        if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):
+            return f"needs a fraction in [0, 1] as scores.{name}. Got {value!r:.40}."
+    for part in ("diagnostics", "cost"):
         for name, value in record[part].items():
             undefined = value is None and part == "diagnostics"
             if not undefined and not (type(value) in (int, float) and abs(value) <= MAX_VALUE):
@@ -207,16 +202,6 @@ def _problem_inside(record: Record) -> str:
     return "" if type(classes) is int and 0 < classes < 2**31 else f"needs a number of classes. Got {classes!r:.40}."
 
 
-def _flush_folder(folder: Path) -> None:
-    """Make a rename durable. A file system that cannot do it loses durability, not atomicity."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
 def _explain(path: Path, error: OSError) -> str:
     remedy = {
         errno.ENOSPC: "Free some space and start again; finished runs are kept.",
@@ -224,6 +209,7 @@ def _explain(path: Path, error: OSError) -> str:
         errno.EROFS: "Name a writable folder with --results.",
         errno.EACCES: "Name a writable folder with --results.",
         errno.EPERM: "Name a writable folder with --results.",
+        errno.ELOOP: "Remove the link.",
         errno.ENOTDIR: "Name a folder, not a file, with --results.",
         errno.EEXIST: "Name a folder, not a file, with --results.",
     }.get(error.errno or 0, "Start again; finished runs are kept.")

@@ -81,7 +81,7 @@ def _read(results: Path, run: Run, ignore_protocol: bool) -> tuple[records.Recor
     """A run's record ({} without one) and the columns that it fills."""
     path = records.path_of(results, run)
     columns: dict[str, Any] = {"status": "missing", "reason": "", "path": path.relative_to(results).as_posix()}
-    if not path.exists():
+    if not records.exists(path):
         return {}, columns
     record = records.read(path)
     if not ignore_protocol and (changed := protocol.stale_parts(record)):

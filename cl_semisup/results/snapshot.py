@@ -1,17 +1,27 @@
-"""What a report needs of a suite: its question and runs, stored beside the results so that a report needs no torch."""
+"""What a report needs of a suite: its question and runs, stored beside the results so that a report needs no torch.
+
+A snapshot is signed with the user's key. Where the suite's file is given, a snapshot stands for it only if it was made
+here from the same text by the same code. A stranger's snapshot may lack runs, so the suite is then read again.
+"""
 
 import hashlib
-import json
+import hmac
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup.errors import InputError
+from cl_semisup import files, owner
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import records
 from cl_semisup.suite.run import Run
 
 if TYPE_CHECKING:
     from cl_semisup.suite.suite import Suite
+
+
+MAX_BYTES = 64_000_000  # a run has about 1,100
+SIGNATURE = '{"signature": "%s", '
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,8 @@ class SuiteSnapshot:
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
         content = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
-        records.write_json(_path(results, self.name), content, indent=None)
+        text = records.to_json(content, indent=None)[1:]
+        records.write_text(_path(results, self.name), SIGNATURE % owner.sign(text.encode()) + text, results)
 
     def folder(self, results: Path) -> Path:
         """The folder of the suite's leaderboard and report."""
@@ -48,46 +59,73 @@ def load(results: Path, name: str) -> SuiteSnapshot:
     """The snapshot of a suite that has run in this results folder; InputError says why there is none."""
     path = _path(results, name)
     try:
-        content: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
-        _check(suite, path)
-        return suite
+        return _parse(files.read(results, path, MAX_BYTES), path, name)
     except FileNotFoundError:
         raise InputError(
             f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
         ) from None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}. Remove it, and run the suite again.") from None
+
+
+def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
+    """The file may come from a stranger: the suite must have its folder's name, or reports would go elsewhere."""
+    try:
+        content: dict[str, Any] = files.parse_json(text)
+        content.pop("signature", None)
+        suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
+        _check(suite, name)
+        for run in suite.runs:
+            records.path_of(path.parents[1], run)
+        return suite
+    except (ValueError, TypeError, KeyError, AttributeError, ResultsError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
 
 
-def _check(suite: SuiteSnapshot, path: Path) -> None:
-    """The file may come from a stranger: the suite must have its folder's name, or reports would go elsewhere."""
-    if suite.name != path.parent.name:
+def _check(suite: SuiteSnapshot, name: str) -> None:
+    if suite.name != name:
         raise ValueError(f"it is of the suite {suite.name!r}")
-    texts = (suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.data_dir or "")
+    if not suite.runs:
+        raise ValueError("it has no runs")
+    texts = (suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.code, suite.data_dir or "")
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline and score must be text")
-    for run in suite.runs:
-        records.path_of(path.parent, run)
 
 
-def current(results: Path, suite_file: Path, data_dir: str | None = None) -> SuiteSnapshot | None:
-    """The stored snapshot of a suite file that has not changed since; with `data_dir`, only if that was given then."""
-    if not suite_file.is_file():
+def current(
+    results: Path, suite_file: Path, data_dir: str | None = None, own_only: bool = True
+) -> SuiteSnapshot | None:
+    """The stored snapshot of a suite file that has not changed since; with `data_dir`, only if that was given then.
+
+    With `own_only`, it was made by this user and this code.
+    """
+    try:
+        with files.open_regular(suite_file, MAX_BYTES) as file:
+            text_hash = hashlib.sha256(file.read()).hexdigest()[:16]
+    except OSError:  # no file, which may be the name of a suite, or one that the reader of suites refuses
         return None
-    file_hash = text_hash(suite_file)
-    for path in sorted(results.glob("*/suite.json"), key=lambda path: path.parent.name != suite_file.stem):
+    paths = [_path(results, folder.name) for folder in files.entries(results, results)]
+    for path in sorted(filter(records.exists, paths), key=lambda path: path.parent.name != suite_file.stem):
         try:
-            suite = load(results, path.parent.name)
-        except InputError:
+            text = files.read(results, path, MAX_BYTES)
+            if own_only and not _is_own(text):
+                continue
+            suite = _parse(text, path, path.parent.name)
+        except OSError as error:
+            print(f"{path}: is not used: {files.reason(error)}.", file=sys.stderr)
             continue
-        if suite.text_hash == file_hash and data_dir in (None, suite.data_dir):
+        except InputError as error:
+            print(error, file=sys.stderr)
+            continue
+        same_text = suite.text_hash == text_hash and data_dir in (None, suite.data_dir)
+        if same_text and (not own_only or suite.code == code_hash()):
             return suite
     return None
 
 
-def text_hash(suite_file: Path) -> str:
-    return hashlib.sha256(suite_file.read_bytes()).hexdigest()[:16]
+def _is_own(text: bytes) -> bool:
+    length = len(SIGNATURE % ("0" * 64))
+    return hmac.compare_digest(text[:length], (SIGNATURE % owner.sign(text[length:])).encode())
 
 
 def code_hash() -> str:

@@ -15,17 +15,19 @@ import time
 from functools import cache
 from pathlib import Path
 
+from cl_semisup import files
 from cl_semisup.errors import ResultsError
 
 HEARTBEAT_SECONDS = 10.0
 MAX_MISSED_HEARTBEATS = 6  # after these a holder counts as gone
+MAX_LEASE_BYTES = 1000
 
 
 class Claims:
     """Claims that this process holds in a results folder; the holder must call `heartbeat` again and again."""
 
     def __init__(self, results: Path):
-        self.folder = results / "claims"
+        self.results, self.folder = results, results / "claims"
         self._held: dict[str, int] = {}  # name -> number of takeovers before, which is part of the lease's file name
         self._watched: dict[Path, tuple[int, float]] = {}  # lease of another process -> its mtime, seen first at
         self._last_heartbeat = time.monotonic()
@@ -34,8 +36,8 @@ class Claims:
         """Claim a name; False while another live process holds it."""
         takeovers = 0
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            while not _create_lease(path := self._path(name, takeovers)):
+            holder = f"{host_id()} {os.getpid()}".encode()
+            while not files.create(self.results, path := self._path(name, takeovers), holder):
                 if not self._is_abandoned(path):
                     return False
                 takeovers += 1
@@ -52,13 +54,13 @@ class Claims:
         self._last_heartbeat = time.monotonic()
         for name, takeovers in self._held.items():
             with contextlib.suppress(OSError):  # a lease that is gone was taken over, which costs time and no result
-                os.utime(self._path(name, takeovers))
+                files.touch(self.results, self._path(name, takeovers))
 
     def release(self, name: str) -> None:
         """Give a claim back. Leases of crashed holders are deleted before our own, which guards the name till last."""
         for takeovers in range(self._held.pop(name) + 1):
             with contextlib.suppress(OSError):
-                os.unlink(self._path(name, takeovers))
+                files.remove(self.results, self._path(name, takeovers))
 
     def release_all(self) -> None:
         for name in list(self._held):
@@ -70,8 +72,8 @@ class Claims:
     def _is_abandoned(self, path: Path) -> bool:
         """Has the holder gone without releasing its lease?"""
         try:
-            with open(path, encoding="utf-8", errors="replace") as file:  # opening makes a file server look anew
-                host, _, pid = file.read(200).partition(" ")
+            with files.open_below(self.results, path, MAX_LEASE_BYTES) as file:  # a file server then looks anew
+                host, _, pid = file.read().decode(errors="replace").partition(" ")
                 mtime = os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             return False  # just released; the next attempt will take it
@@ -83,21 +85,6 @@ class Claims:
             self._watched[path] = (mtime, now)
             return False
         return now - since > MAX_MISSED_HEARTBEATS * HEARTBEAT_SECONDS
-
-
-def _create_lease(path: Path) -> bool:
-    """Create the file and write who holds it; False if it exists."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError:
-        return False
-    try:
-        with open(descriptor, "w", encoding="utf-8") as file:
-            file.write(f"{host_id()} {os.getpid()}")
-    except OSError:  # no space
-        os.unlink(path)
-        raise
-    return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.results import protocol, records
+from cl_semisup.scheduling import cleanup
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.scheduling.order import ExpectedSeconds, longest_first
 from cl_semisup.scheduling.progress import Progress
@@ -57,7 +58,7 @@ def missing(results: Path, runs: Iterable[Run], redo: str = "none") -> list[Run]
 
 
 def _is_missing(path: Path, redo: str) -> bool:
-    if redo == "all" or not path.exists():
+    if redo == "all" or not records.exists(path):
         return True
     if redo == "failed":
         return bool(records.read(path)["status"] == "failed")
@@ -112,7 +113,7 @@ class _TrainingQueue:
         self.results, self.engine, self.progress = results, engine, Progress(runs)
         self.counts, self.claims = RunCounts(), Claims(results)
         self.wait_timeout, self.last_progress = wait_timeout, time.monotonic()
-        self.first_mtimes = {run.id: _mtime(records.path_of(results, run)) for run in runs}
+        self.first_mtimes = {run.id: records.mtime(records.path_of(results, run)) for run in runs}
         self.waiting, self.claimed_elsewhere, self.in_flight = deque(trainings), deque[TrainingGroup](), 0
 
     def unfinished(self) -> bool:
@@ -157,22 +158,14 @@ class _TrainingQueue:
                 records.write(self.results, run, record, curves)
                 self.counts.statuses[record["status"]] += 1
                 self.progress.finished(run, record)
-            for state in (self.results / "checkpoints").glob(f"{training.id}.*"):  # also the half of a killed worker
-                state.unlink(missing_ok=True)
+            cleanup.remove_state(self.results, training)
             self.claims.release(training.id)
             self.last_progress = time.monotonic()
 
     def _done_elsewhere(self, run: Run) -> bool:
         """Has another command written the run's record since this one began?"""
-        if _mtime(records.path_of(self.results, run)) == self.first_mtimes[run.id]:
+        if records.mtime(records.path_of(self.results, run)) == self.first_mtimes[run.id]:
             return False
         self.counts.done_elsewhere += 1
         self.progress.done_elsewhere(run)
         return True
-
-
-def _mtime(path: Path) -> int | None:
-    try:
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
-        return None

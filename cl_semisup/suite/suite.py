@@ -1,6 +1,7 @@
 """YAML text -> checked Suite -> list of Runs. Everything is checked before anything runs."""
 
 import hashlib
+import io
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import plugins
+from cl_semisup import files, plugins
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
@@ -41,18 +42,24 @@ class Suite:
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
     """Read and check a suite file. SuiteError lists all its problems."""
-    path = Path(path)
-    if path.is_dir():
-        raise SuiteError([f"{path}: a suite is a YAML file. Got a folder. Name the file inside it."])
+    return parse(read_text(Path(path)), str(path), data_dir)
+
+
+def read_text(path: Path) -> str:
+    """The text of a YAML file; SuiteError if it is no regular file, too large, or not UTF-8."""
     try:
-        text = path.read_text("utf-8")
+        with io.TextIOWrapper(files.open_regular(path, yaml_source.MAX_BYTES), "utf-8") as file:
+            return file.read()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise SuiteError([f"{path}: must be a file. Got a link to nowhere. Mend or remove it."]) from None
         raise SuiteError([f"{path}: no such file. Suites that come along: {_shipped()}."]) from None
     except UnicodeDecodeError as error:
         raise SuiteError([f"{path}:1:1: must be UTF-8 text. Got byte {error.object[error.start]:#04x}."]) from None
     except OSError as error:
+        if path.is_dir():
+            raise SuiteError([f"{path}: a suite is a YAML file. Got a folder. Name the file inside it."]) from None
         raise SuiteError([f"{path}: cannot be read: {error.strerror}."]) from None
-    return parse(text, str(path), data_dir)
 
 
 def parse(text: str, file: str, data_dir: str | None = None) -> Suite:

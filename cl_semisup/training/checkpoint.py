@@ -1,13 +1,10 @@
 """The state of a training on disk. A resumed training gives the same bits on a CPU.
 
 Random draws are functions of names and the step, so the state is the step and the tensors that training changes.
-The file is a SHA-256 digest followed by its payload. A training with a truncated or damaged file starts anew.
+A training with a truncated, damaged or foreign file starts anew (`state_file`).
 """
 
-import contextlib
-import hashlib
 import io
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +13,7 @@ from typing import Any
 import torch
 
 from cl_semisup.text import show, visible
-
-DIGEST = 32  # bytes of a SHA-256
+from cl_semisup.training import state_file
 
 
 class Preempted(BaseException):
@@ -28,12 +24,19 @@ class Checkpoint:
     """One file, replaced atomically, at most once in `interval` seconds.
 
     `code_version` names the code that makes the state; a state of other code is not loaded. `should_stop` tells whether
-    the process has been asked to stop. `seconds` is the training time before the state that was loaded.
+    the process has been asked to stop. States are signed with `key`. `seconds` is the training time before the state
+    that was loaded.
     """
 
     def __init__(
-        self, path: Path, interval: float, code_version: str = "", should_stop: Callable[[], bool] = lambda: False
+        self,
+        path: Path,
+        interval: float,
+        code_version: str = "",
+        should_stop: Callable[[], bool] = lambda: False,
+        key: bytes = b"",
     ):
+        self.key = key
         self.path, self.interval, self.code_version, self.should_stop = path, interval, code_version, should_stop
         self.seconds = 0.0
         self._started = self._last_save = time.monotonic()
@@ -44,7 +47,7 @@ class Checkpoint:
         return self.stop_requested() or time.monotonic() - self._last_save >= self.interval or (last and self._saved)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write a temporary file, flush and rename it. Raises Preempted if the process has been asked to stop.
+        """Write the file. Raises Preempted if the process has been asked to stop.
 
         If the disk is full, training goes on without a state.
         """
@@ -52,7 +55,7 @@ class Checkpoint:
         seconds = self.seconds + time.monotonic() - self._started
         torch.save({"code_version": self.code_version, "seconds": seconds, **state}, payload)
         try:
-            self._replace(payload.getbuffer())
+            state_file.write(self.path, payload.getbuffer(), self.key)
             self._saved = True
         except OSError as error:
             show(f"{visible(self.path)}: no state is kept: {error.strerror}. The run goes on.", error=True)
@@ -64,19 +67,13 @@ class Checkpoint:
         return self.should_stop()
 
     def read(self) -> bytes | None:
-        """The content of the file; None if it cannot be read."""
-        try:
-            return self.path.read_bytes()
-        except OSError:
-            return None
+        """The payload of the file; None if it cannot be read or trusted."""
+        return state_file.read(self.path, self.key)
 
     def load(self, device: torch.device) -> dict[str, Any] | None:
-        """The saved state; None if there is none, or one that is damaged or of other code. No pickled code is run."""
-        content = self.read()
-        if content is None:
-            return None
-        digest, payload = content[:DIGEST], content[DIGEST:]
-        if hashlib.sha256(payload).digest() != digest:
+        """The saved state; None if there is none, or one that is damaged, foreign or of other code."""
+        payload = self.read()
+        if payload is None:
             return None
         try:
             state: dict[str, Any] = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
@@ -86,17 +83,3 @@ class Checkpoint:
         except Exception:  # a file that another program wrote can raise anything
             return None
         return state
-
-    def _replace(self, payload: memoryview) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with open(temporary, "wb") as file:
-                file.write(hashlib.sha256(payload).digest())
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()

@@ -1,6 +1,5 @@
 """The command on several processes: the same records as on one; failures are reported; a stopped training goes on."""
 
-import hashlib
 import io
 import os
 import signal
@@ -13,13 +12,15 @@ from typing import Any
 import pytest
 import torch
 
+from cl_semisup import owner
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import InputError
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import records
 from cl_semisup.suite import suite
-from cl_semisup.training.checkpoint import DIGEST
+from cl_semisup.training import state_file
+from cl_semisup.training.state_file import DIGEST_BYTES
 
 ROOT = Path(__file__).parents[2]
 SUITE = """\
@@ -172,11 +173,11 @@ def mark(results: Path) -> None:
     state, payload = _state(path), io.BytesIO()
     state["history"]["loss"][0] = MARK
     torch.save(state, payload)
-    path.write_bytes(hashlib.sha256(payload.getvalue()).digest() + payload.getvalue())
+    state_file.write(path, payload.getvalue(), owner.key())
 
 
 def _state(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST:]), weights_only=True)
+    state: dict[str, Any] = torch.load(io.BytesIO(path.read_bytes()[DIGEST_BYTES:]), weights_only=True)
     return state
 
 

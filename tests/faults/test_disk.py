@@ -1,6 +1,5 @@
 """A full disk stops a benchmark with a message: no file is half written, and with space it goes on."""
 
-import hashlib
 import os
 import pickle
 import subprocess
@@ -14,6 +13,7 @@ from cl_semisup.errors import ResultsError
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run
+from cl_semisup.training import state_file
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.execution.test_execution import InProcess
 
@@ -46,7 +46,7 @@ def test_a_full_disk_stops_the_benchmark_and_with_space_it_goes_on(small: Path, 
 
 
 def test_a_full_disk_costs_the_state_and_not_the_run(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    checkpoint = Checkpoint(small / "states" / "run.pt", every=0)
+    checkpoint = Checkpoint(small / "states" / "run.pt", interval=0)
     checkpoint.save({"step": 1, "weights": torch.zeros(10)})
     checkpoint.save({"step": 2, "weights": torch.zeros(100_000)})
     assert "no state is kept: No space left on device. The run goes on." in capsys.readouterr().err
@@ -63,7 +63,8 @@ def test_a_damaged_or_foreign_state_is_not_continued(tmp_path: Path, monkeypatch
     checkpoint.save({"step": 1})
     whole = path.read_bytes()
     evil = pickle.dumps(_Evil())
-    forged = hashlib.sha256(evil).digest() + evil
+    state_file.write(path, evil, b"")  # with a valid signature
+    forged = path.read_bytes()
     flipped = bytes([*whole[:100], whole[100] ^ 1, *whole[101:]])
     for content in (b"", whole[:20], whole[:-1], flipped, forged):
         path.write_bytes(content)

@@ -83,7 +83,7 @@ def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
 def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise: float = 0.01) -> Board:
     random = np.random.RandomState(1)
     runs = grid(gains, repetitions)
-    levels = random.normal(0.5, 0.1, size=repetitions)
+    levels = random.normal(0.5, 0.05, size=repetitions)
     for one in sorted(runs, key=lambda r: (r.loss_name, r.repetition)):
         gain = gains.get(one.loss_name, -0.3)
         write(results, one, levels[one.repetition] + gain + random.normal(0, noise))

@@ -155,11 +155,11 @@ def test_a_link_is_no_record_and_nothing_is_written_through_it(tmp_path: Path, f
     target.parent.mkdir(parents=True, exist_ok=True)
     (target if level else elsewhere.with_suffix(".json")).write_text(json.dumps(sound(run)))
     linked.symlink_to(elsewhere if level else elsewhere.with_suffix(".json"))
-    with pytest.raises(ResultsError, match="is a link"):
+    with pytest.raises(ResultsError, match="must not lie behind a link"):
         records.read(path)
     before = sorted(elsewhere.rglob("*"))
     if level:
-        with pytest.raises(ResultsError, match=r"must lie in .* Got a link to .* Remove the link"):
+        with pytest.raises(ResultsError, match=r"must not lie behind a link. Got the link .* Remove the link"):
             records.write(results, run, sound(run), {})
     else:
         records.write(results, run, sound(run, "mine"), {})
@@ -170,14 +170,17 @@ def test_a_link_is_no_record_and_nothing_is_written_through_it(tmp_path: Path, f
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda path: os.mkfifo(path), "it is no file"),
-        (lambda path: path.mkdir(), "it is no file"),
-        (lambda path: path.write_bytes(b" " * (records.MAX_BYTES + 1)), "larger than 16000000 bytes"),
+        (lambda path: os.mkfifo(path), "must be a regular file. Got a named pipe"),
+        (lambda path: path.mkdir(), "must be a regular file. Got a folder"),
+        (lambda path: path.write_bytes(b" " * 500_001), "must be at most 500000 bytes. Got 500001"),
         (lambda path: path.write_text("[" * 100_000), "must be a record in JSON"),
         (lambda path: path.write_text('{"schema": NaN}'), "NaN is no number"),
         (lambda path: path.write_text('{"schema": 1' + "0" * 5000 + "}"), "must be a record in JSON"),
+        (lambda path: path.write_text('{"schema": 1e999}'), "1e999 is no number"),
+        (lambda path: path.write_text('{"schema": 1' + "0" * 400 + ".5}"), "is no number"),
+        (lambda path: path.write_text('{"schema": 2, "schema": 2}'), "the key 'schema' is there twice"),
     ],
-    ids=["pipe", "folder", "huge", "deep", "nan", "digits"],
+    ids=["pipe", "folder", "huge", "deep", "nan", "digits", "overflow", "long", "twice"],
 )
 def test_what_is_no_record_is_told_and_not_waited_for(
     tmp_path: Path, make: Callable[[Path], object], message: str
@@ -229,7 +232,7 @@ def test_a_results_folder_with_a_link_that_leads_out_is_refused(tmp_path: Path, 
     for folder in (results, elsewhere):
         folder.mkdir()
     (results / name).symlink_to(elsewhere)
-    with pytest.raises(ResultsError, match="must lie in .* Got a link to .* Remove the link"):
+    with pytest.raises(ResultsError, match="must not be a link. Got one to .* Remove the link"):
         records.check_writable(results)
     assert not list(elsewhere.iterdir())
     (tmp_path / "link").symlink_to(results)  # a results folder that is itself a link is its user's choice

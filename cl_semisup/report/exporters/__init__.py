@@ -62,7 +62,7 @@ def read(results: Path, runs: Iterable[Run]) -> Iterator[ExportedRun]:
     """The records of these runs, sorted by name."""
     for run in sorted(runs, key=_name):
         path = records.path_of(results, run)
-        if path.exists():
+        if records.exists(path):
             yield _exported(run, records.read(path), records.read_curves(path))
 
 

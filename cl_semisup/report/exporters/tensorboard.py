@@ -3,6 +3,7 @@
 benchmark.py export SUITE --to tensorboard DIR && tensorboard --logdir DIR
 """
 
+import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from cl_semisup import files
 from cl_semisup.report.exporters import ExportedRun
 
 
@@ -19,14 +21,14 @@ def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
     count = 0
     for run in runs:
         path = folder / suite / run.name / f"events.out.tfevents.{int(run.seconds)}.{run.id}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for old in path.parent.glob("events.out.tfevents.*"):
-            old.unlink()
-        with path.open("wb") as file:
-            writer = RecordWriter(file)
-            for event in _events(run):
-                writer.write(event.SerializeToString())
-            writer.flush()
+        for old in files.entries(folder, path.parent):
+            if old.name.startswith("events.out.tfevents."):
+                files.remove(folder, old)
+        content = io.BytesIO()
+        writer = RecordWriter(content)
+        for event in _events(run):
+            writer.write(event.SerializeToString())
+        files.write(folder, path, content.getvalue())
         count += 1
     return count
 

@@ -1,0 +1,307 @@
+"""A results folder from elsewhere: nothing in it is waited for, written through, deleted through, or believed unread."""
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cl_semisup import cli, owner
+from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.execution import training_groups
+from cl_semisup.execution.machine import Machine
+from cl_semisup.results import records, snapshot
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.scheduling import cleanup
+from cl_semisup.scheduling.claims import Claims
+from cl_semisup.suite import suite
+from cl_semisup.suite.suite import Suite
+from cl_semisup.training import state_file
+from cl_semisup.training.checkpoint import Checkpoint
+from tests.helpers.records import write
+from tests.test_files import SPECIAL
+
+pytestmark = pytest.mark.timeout(60)
+CURVES = {"history": {"step": [0], "loss": [1.0]}}
+
+
+@pytest.fixture
+def asked(tmp_path: Path, text: str) -> Suite:
+    (tmp_path / "s.yaml").write_text(text)
+    return suite.read(tmp_path / "s.yaml")
+
+
+@pytest.fixture
+def results(tmp_path: Path, asked: Suite) -> Path:
+    """A finished suite, and a file of somebody else outside of it."""
+    for run in asked.runs:
+        write(tmp_path / "results", run, curves=CURVES)
+    SuiteSnapshot.of(asked).save(tmp_path / "results")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "a.json").write_text("of somebody else")
+    return tmp_path / "results"
+
+
+def report(tmp_path: Path, what: str = "s.yaml") -> int:
+    return cli.main(["report", str(tmp_path / what) if "." in what else what, "--results", str(tmp_path / "results")])
+
+
+def put(kind: str, path: Path) -> None:
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    SPECIAL[kind](path)
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_record_that_is_no_file_is_told_at_once(
+    results: Path, tmp_path: Path, asked: Suite, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[0])
+    put(kind, path)
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: must be a record in JSON: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_curves_that_are_no_file_are_told_and_left_out(
+    results: Path, tmp_path: Path, asked: Suite, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.curves_path(records.path_of(results, asked.runs[-1]))
+    put(kind, path)
+    assert records.read_curves(records.path_of(results, asked.runs[-1])) == {}
+    assert f"{path}: curves are left out: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_snapshot_that_is_no_file_is_told_and_the_suite_read_again(
+    results: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results / "s" / "suite.json"
+    put(kind, path)
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert f"{path}: cannot be read: " in capsys.readouterr().err
+    assert report(tmp_path) == cli.OK
+    assert f"{path}: is not used: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_leases_and_states_that_are_no_files_are_told_at_once(
+    results: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(kind, results / "claims" / "abc.0.lease")
+    with pytest.raises(ResultsError, match=r"abc cannot be claimed: .*\. Check the results folder"):
+        Claims(results).take("abc")
+    put(kind, results / "checkpoints" / "abc.pt")
+    assert Checkpoint(results / "checkpoints" / "abc.pt", interval=0).load(torch.device("cpu")) is None
+    assert "abc.pt: the saved state is not continued: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "check", "report", "gate"])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "folder", "device", "dangling link", "link to itself"])
+def test_a_suite_that_is_no_file_is_bad_input(
+    tmp_path: Path, command: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(kind, tmp_path / "t.yaml")
+    words = [] if command == "gate" else ["--results", str(tmp_path / "results")]
+    assert cli.main([command, str(tmp_path / "t.yaml"), *words]) == cli.BAD_INPUT
+    assert "t.yaml: " in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_report_replaces_what_is_in_its_place(results: Path, tmp_path: Path, kind: str) -> None:
+    if kind == "folder":
+        put(kind, results / "s" / "report.html")
+        assert report(tmp_path) == cli.NO_RESULTS
+        return
+    for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.tex", "leaderboard.parquet", "report.html"):
+        put(kind, results / "s" / name)
+    assert report(tmp_path) == cli.OK
+    assert stat.S_ISREG(os.lstat(results / "s" / "report.html").st_mode)
+    assert (tmp_path / "outside" / "a.json").read_text() == "of somebody else"
+
+
+def test_a_device_is_never_replaced_by_a_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "out.json")
+    with pytest.raises(InputError, match=r"out.json: must be a regular file, or none yet"):
+        records.write_text(tmp_path / "out.json", "{}")
+    assert stat.S_ISFIFO(os.lstat(tmp_path / "out.json").st_mode)
+
+
+# Links that lead elsewhere ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["checkpoints/{id}.{pid}.tmp", "checkpoints/.tmp-{id}", "checkpoints/{id}.pt", "records/digits/clop/x.json"]
+)
+def test_a_link_prepared_under_a_name_that_we_use_changes_nothing_outside(
+    results: Path, tmp_path: Path, asked: Suite, name: str
+) -> None:
+    training = training_groups.group([asked.runs[-1]])[0]
+    link = results / name.format(id=training.id, pid=os.getpid())
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(tmp_path / "outside" / "a.json")
+    path = Machine("cpu", "data", checkpoints=str(results / "checkpoints")).checkpoint_path(training)
+    Checkpoint(path, interval=0).save({"step": 1})
+    assert not path.is_symlink()
+    cleanup.remove_state(results, training)
+    assert (tmp_path / "outside" / "a.json").read_text() == "of somebody else"
+
+
+@pytest.mark.parametrize(
+    ("link", "target"),
+    [
+        ("checkpoints", "records/digits/clop"),
+        ("claims", "records/digits/clop"),
+        ("checkpoints", "../outside"),
+        ("records/digits/nt_xent", "records/digits/clop"),
+        ("s", "records/digits/clop"),
+    ],
+)
+def test_a_folder_that_is_a_link_is_told_and_nothing_behind_it_changes(
+    results: Path, tmp_path: Path, asked: Suite, link: str, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, behind = results / link, results / target
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(behind.resolve(), target_is_directory=True)
+    for run in asked.runs:  # as if they were left by a killed command
+        (behind / f"{training_groups.group([run])[0].id}.json").write_text("left")
+    before = {file: file.read_bytes() for file in behind.iterdir()}
+    cleanup.remove_leftovers(results, asked.runs)
+    for training in training_groups.group(asked.runs):
+        cleanup.remove_state(results, training)
+    assert cli.main(["run", str(tmp_path / "s.yaml"), "--results", str(results)]) == cli.NO_RESULTS
+    assert f"{path}: must not be a link. Got one to " in capsys.readouterr().err
+    assert {file: file.read_bytes() for file in behind.iterdir()} == before
+
+
+@pytest.mark.parametrize("link", ["s", "s/report.html"])
+def test_a_report_never_lands_behind_a_link(results: Path, tmp_path: Path, link: str) -> None:
+    if link == "s":
+        (results / "s").rename(tmp_path / "moved")
+    target = tmp_path / "outside" / ("" if link == "s" else "a.json")
+    (results / link).symlink_to(target)
+    assert report(tmp_path) == (cli.NO_RESULTS if link == "s" else cli.OK)
+    assert [path.name for path in (tmp_path / "outside").iterdir()] == ["a.json"]
+    assert (tmp_path / "outside" / "a.json").read_text() == "of somebody else"
+
+
+# Snapshots, scores and states ---------------------------------------------------------------------------------------
+
+
+def tamper(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_snapshot_with_fewer_runs_does_not_stand_for_the_suite(
+    results: Path, tmp_path: Path, asked: Suite, left: int
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content.update(runs=content["runs"][:left]))
+    assert snapshot.current(results, tmp_path / "s.yaml") is None
+    assert report(tmp_path) == cli.OK
+    table = (results / "s" / "leaderboard.csv").read_text()
+    assert all(run.loss_name in table for run in asked.runs)
+    options = cli.build_parser().parse_args(["run", str(tmp_path / "s.yaml"), "--results", str(results)])
+    assert cli.run.finished_snapshot(options) is None
+
+
+def test_a_snapshot_of_another_user_or_version_is_read_again(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert snapshot.current(results, tmp_path / "s.yaml") is not None
+    with monkeypatch.context() as other:
+        other.setattr(owner, "key", lambda: b"of somebody else")
+        assert snapshot.current(results, tmp_path / "s.yaml") is None
+    monkeypatch.setattr(snapshot, "code_hash", lambda: "of another version")
+    assert snapshot.current(results, tmp_path / "s.yaml") is None
+    assert snapshot.current(results, tmp_path / "s.yaml", own_only=False) is not None
+
+
+def test_without_torch_a_strangers_snapshot_is_believed_with_a_word(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(owner, "key", lambda: b"of somebody else")
+    monkeypatch.setattr(suite, "read", lambda *_: (_ for _ in ()).throw(ModuleNotFoundError("no torch", name="torch")))
+    assert report(tmp_path) == cli.OK
+    assert "cannot be compared with the suite's file without torch. They are believed." in capsys.readouterr().err
+
+
+def test_a_named_suite_without_runs_is_told(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content.update(runs=[]))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert "it has no runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("score", [1e99, 1.01, -0.01, 87.5, True, "0.5", None])
+def test_a_score_that_is_no_fraction_is_no_score(
+    results: Path, tmp_path: Path, asked: Suite, score: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    tamper(path, lambda record: record["scores"].update(knn_top1=score))
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: needs a fraction in [0, 1] as scores.knn_top1. Got {score!r}." in capsys.readouterr().err
+
+
+def test_a_state_signed_with_another_key_or_moved_is_not_continued(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, cpu = tmp_path / "checkpoints" / "run.pt", torch.device("cpu")
+    Checkpoint(path, interval=0, key=b"theirs").save({"weights": torch.ones(2)})
+    assert Checkpoint(path, interval=0, key=b"ours").load(cpu) is None
+    assert "run.pt: the saved state is not continued: damaged, or made elsewhere." in capsys.readouterr().err
+    assert Checkpoint(path, interval=0, key=b"theirs").load(cpu) is not None
+    path.rename(path.with_name("other.pt"))
+    assert Checkpoint(path.with_name("other.pt"), interval=0, key=b"theirs").load(cpu) is None
+    assert state_file.read(path, b"theirs") is None
+
+
+def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    owner.key.cache_clear()
+    try:
+        made = owner.key()
+        owner.key.cache_clear()
+        assert owner.key() == made == (tmp_path / "cl_semisup" / "key").read_bytes()
+        assert stat.S_IMODE(os.stat(tmp_path / "cl_semisup" / "key").st_mode) == 0o600
+        (tmp_path / "cl_semisup" / "key").write_bytes(b"half")  # its maker was killed
+        owner.key.cache_clear()
+        assert len(owner.key()) == owner.KEY_BYTES
+    finally:
+        monkeypatch.undo()
+        owner.key.cache_clear()
+
+
+# Size ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["record", "curves", "suite.json", "lease"])
+def test_a_file_over_its_limit_is_told_and_not_read(
+    results: Path, tmp_path: Path, asked: Suite, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = records.path_of(results, asked.runs[-1])
+    paths = {"record": record, "curves": records.curves_path(record), "suite.json": results / "s" / "suite.json"}
+    path = paths.get(kind, results / "claims" / "abc.0.lease")
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # without taking room
+    if kind == "lease":
+        with pytest.raises(ResultsError, match="must be at most 1000 bytes"):
+            Claims(results).take("abc")
+        return
+    assert report(tmp_path) == (cli.NO_RESULTS if kind == "record" else cli.OK)
+    assert f"{path}: " in (err := capsys.readouterr().err)
+    assert "must be at most" in err
+
+
+def test_every_published_file_is_far_below_its_limit() -> None:
+    published = Path(__file__).parents[2] / "results" / "published"
+    assert max(os.path.getsize(path) for path in records.all_paths(published)) * 50 < records.MAX_RECORD_BYTES
+    assert max(path.stat().st_size for path in published.glob("*/suite.json")) * 50 < snapshot.MAX_BYTES
