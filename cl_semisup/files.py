@@ -7,10 +7,12 @@ be a link. Errors are OSErrors whose `strerror` says what is wrong with the file
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -19,6 +21,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NO_LINK
+TICK_NS = 50_000_000  # of file systems' clocks, with room to spare
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
 
@@ -64,11 +67,11 @@ def write(root: Path, path: Path, *pieces: bytes | memoryview) -> None:
             os.fsync(folder)
 
 
-def create(root: Path, path: Path, content: bytes) -> bool:
+def create(root: Path, path: Path, content: bytes, mode: int = 0o644) -> bool:
     """Make a file that is not there yet, and say whether this call made it; only one of several callers can."""
     with _parent(root, path, create=True) as (folder, name):
         try:
-            descriptor = os.open(name, _NEW, 0o644, dir_fd=folder)
+            descriptor = os.open(name, _NEW, mode, dir_fd=folder)
         except FileExistsError:
             return False
         try:
@@ -108,6 +111,32 @@ def entries(root: Path, folder: Path) -> list[Path]:
     ):
         return [folder / name for name in sorted(os.listdir(inside))]
     return []
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """64 hex digits that change with any of these files, from their names, sizes, times and inodes alone.
+
+    A file's ctime cannot be set by a program, so neither `mv` nor a copy that keeps times can go unnoticed. A file
+    that was written just now could be written again within the same tick of the clock, so this waits for the next one.
+    """
+    listed = list(paths)
+    states = [_state_or_none(path) for path in listed]
+    newest = max((found.st_ctime_ns for found in states if found), default=0)
+    if 0 <= time.time_ns() - newest < TICK_NS:
+        time.sleep(TICK_NS / 1e9)
+        states = [_state_or_none(path) for path in listed]
+    digest = hashlib.sha256()
+    for path, found in zip(listed, states, strict=True):
+        facts = found and (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        digest.update(os.fsencode(path) + f"\0{facts}\n".encode())
+    return digest.hexdigest()
+
+
+def _state_or_none(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 @contextmanager

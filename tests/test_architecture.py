@@ -20,25 +20,26 @@ MAY_IMPORT = {
     "errors": set(),
     "seeds": set(),
     "files": set(),
+    "user_cache": {"files"},
     "plugins": {"errors", "files"},
     "encoders": set(),
     "optimizers": set(),
     "measures": set(),
-    "native": {"encoders"},
+    "native": {"encoders", "user_cache"},
     "contrast": {"errors", "files", "native"},
     "data": {"errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
-    "datasets": {"data", "errors", "files", "seeds"},
+    "datasets": {"data", "errors", "files", "seeds", "user_cache"},
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "errors", "files", "losses", "plugins"},
     "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
-    "results": {"errors", "files", "plugins", "seeds", "suite"},
+    "results": {"errors", "files", "plugins", "seeds", "suite", "user_cache"},
     "report": {"errors", "files", "results", "seeds", "suite"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
-TORCH_FREE_ROOMS = {"errors", "files", "seeds", "plugins", "config", "suite", "results", "report"}
+TORCH_FREE_ROOMS = {"errors", "files", "user_cache", "seeds", "plugins", "config", "suite", "results", "report"}
 TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
 
 

@@ -15,11 +15,17 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.scheduling import estimate, scheduler
+    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling import estimate, prepare, scheduler
 
     suite = arguments.read_suite(options)
+    prepare.check(suite)
     todo = scheduler.missing(options.results, suite.runs)
+    stale = scheduler.describe_stale(options.results, SuiteSnapshot.of(suite, options.data_dir))
     print(f"{suite.file}: no fault found.")
     print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
-    print(estimate.describe(options.results, suite, todo, options.device, options.workers))
+    if stale:
+        print(stale)
+    if todo or not stale:
+        print(estimate.describe(options.results, suite, todo, options.device, options.workers))
     return OK

@@ -28,7 +28,7 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     add = command.add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest there is")
     add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
-    redo = "do again: failed runs, runs whose code has changed (stale), or all"
+    redo = "do again: failed runs, runs whose code or data have changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
@@ -81,16 +81,16 @@ def run(options: argparse.Namespace) -> int:
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             _prepare_folder(options.results, finished)
-            print(_describe_counts(finished, 0))
+            _print_counts(options, finished, 0)
             return report.make(options.results, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
     _prepare_folder(options.results, snapshot)
-    todo = scheduler.missing(options.results, snapshot.runs, options.redo)
+    todo = scheduler.missing(options.results, snapshot.runs, options.redo, snapshot.data_folder)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
-    print(_describe_counts(snapshot, len(todo)), flush=True)
+    _print_counts(options, snapshot, len(todo))
     failed = 0
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
@@ -113,7 +113,8 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     asked = (str(options.suite), options.data_dir, snapshot.code_hash())
     if not stored or (stored.file, stored.data_dir, stored.code) != asked:
         return None
-    return None if scheduler.missing(options.results, stored.runs, options.redo) else stored
+    todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
+    return None if todo else stored
 
 
 def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
@@ -125,8 +126,12 @@ def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
     snapshot.save(results)
 
 
-def _describe_counts(snapshot: "SuiteSnapshot", left: int) -> str:
-    return f"{snapshot.name}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
+def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
+    from cl_semisup.scheduling import scheduler
+
+    print(f"{snapshot.name}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run.", flush=True)
+    if options.redo in ("none", "failed") and (stale := scheduler.describe_stale(options.results, snapshot)):
+        print(stale, flush=True)
 
 
 def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:

@@ -1,5 +1,6 @@
 """What the data sets share: arrays in one `.npz`, torchvision's files, paths inside data_dir."""
 
+import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -56,11 +57,11 @@ class Published:
 
     def facts(self, data_dir: Path) -> Facts:
         archive = self.archive(data_dir)
-        return read_archive(archive, pixels=False).facts() if archive.exists() else self.published
+        return read_archive(archive, pixels=False).facts() if os.path.lexists(archive) else self.published
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Check that the files exist, or download them. One process at a time: torchvision writes without a lock."""
-        if self.archive(data_dir).exists():
+        if os.path.lexists(self.archive(data_dir)):
             self.facts(data_dir)
         elif download:
             remedy = f"Try again, or put {self.name}.npz there."
@@ -69,8 +70,15 @@ class Published:
         else:
             self._check_files(data_dir)
 
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        """The files that decide its content; () if it is not there."""
+        archive, published = self.archive(data_dir), tuple(data_dir / name for name in self.files)
+        if os.path.lexists(archive):  # a link to nowhere must not make way for the published files
+            return (archive,)
+        return published if all(path.exists() for path in published) else ()
+
     def load(self, data_dir: Path) -> Images:
-        if self.archive(data_dir).exists():
+        if os.path.lexists(self.archive(data_dir)):
             return read_archive(self.archive(data_dir))
         self._check_files(data_dir)
         rule = f"{self.name}: torchvision's files in {data_dir} cannot be read"

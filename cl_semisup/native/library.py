@@ -14,6 +14,8 @@ from ctypes import POINTER, c_float, c_int, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 
+from cl_semisup import user_cache
+
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 # The compiler may fuse products and sums and compare several numbers at once; it must not assume finite numbers.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
@@ -166,14 +168,9 @@ def _run(command: list[str]) -> str:
 def _folder() -> Path:
     """The cache. Only this user may write to it, since its files are executed."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = home.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
-        raise MissingError(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
-    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
-        raise MissingError(f"{home} must be writable by its owner, who must be you, alone. Mend its mode.")
-    return home
+        return user_cache.folder()
+    except user_cache.Unusable as error:
+        raise MissingError(str(error)) from error
 
 
 def _processor() -> str:

@@ -37,7 +37,7 @@ class ReportData:
 
     @classmethod
     def read(cls, results: Path, suite: SuiteSnapshot) -> "ReportData":
-        return cls(suite, results, gather(results, suite.runs))
+        return cls(suite, results, gather(results, suite.runs, data_dir=suite.data_folder))
 
     @cached_property
     def boards(self) -> list[Board]:
@@ -73,8 +73,7 @@ class ReportData:
     @property
     def command(self) -> str:
         """The command that runs what is missing and writes the report again."""
-        where = "" if self.results == Path("results") else f" --results {self.results}"
-        return f"python benchmark.py {self.suite.file}{where}"
+        return self.suite.command(self.results)
 
     @cached_property
     def answer(self) -> list[str]:

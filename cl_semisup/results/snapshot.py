@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import shlex
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup.errors import InputError
-from cl_semisup.results import records
+from cl_semisup.results import data_hashes, records
 from cl_semisup.suite.run import Run
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class SuiteSnapshot:
     runs: tuple[Run, ...]
     code: str = ""
     data_dir: str | None = None  # as given on the command line
+    data_folder: str = ""  # from which its runs read their data; "" if that is not known
 
     @classmethod
     def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
         """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
-        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in ("code", "data_dir")}
-        return cls(**shared, code=code_hash(), data_dir=data_dir)
+        own = ("code", "data_dir", "data_folder")
+        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
+        return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
@@ -43,6 +46,12 @@ class SuiteSnapshot:
         """The folder of the suite's leaderboard and report."""
         return results / self.name
 
+    def command(self, results: Path) -> str:
+        """The command that runs what is missing and writes the report again."""
+        words = [] if results == Path("results") else ["--results", str(results)]
+        words += ["--data-dir", self.data_dir] if self.data_dir else []
+        return shlex.join(["python", "benchmark.py", self.file, *words])
+
 
 def load(results: Path, name: str) -> SuiteSnapshot:
     """The snapshot of a suite that has run in this results folder; InputError says why there is none."""
@@ -51,7 +60,7 @@ def load(results: Path, name: str) -> SuiteSnapshot:
         content: dict[str, Any] = json.loads(path.read_text("utf-8"))
         suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
         _check(suite, path)
-        return suite
+        return suite if _may_read(suite.data_folder) else replace(suite, data_folder="")
     except FileNotFoundError:
         raise InputError(
             f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
@@ -64,11 +73,17 @@ def _check(suite: SuiteSnapshot, path: Path) -> None:
     """The file may come from a stranger: the suite must have its folder's name, or reports would go elsewhere."""
     if suite.name != path.parent.name:
         raise ValueError(f"it is of the suite {suite.name!r}")
-    texts = (suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.data_dir or "")
+    texts = [suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.data_dir or ""]
+    texts.append(suite.data_folder)
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("its name, file, question, baseline and score must be text")
+        raise TypeError("its name, file, question, baseline, score and folders must be text")
     for run in suite.runs:
         records.path_of(path.parent, run)
+
+
+def _may_read(folder: str) -> bool:
+    """A stranger's file may name a folder inside the working one; any other only if this user has used it before."""
+    return (not Path(folder).is_absolute() and ".." not in folder) or data_hashes.is_known(folder)
 
 
 def current(results: Path, suite_file: Path, data_dir: str | None = None) -> SuiteSnapshot | None:
