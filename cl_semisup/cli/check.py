@@ -22,10 +22,11 @@ def run(options: argparse.Namespace) -> int:
     prepare.check(suite)
     todo = scheduler.missing(options.results, suite.runs)
     stale = scheduler.describe_stale(options.results, SuiteSnapshot.of(suite, options.data_dir))
-    print(f"{suite.file}: no fault found.")
+    time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
+    print(f"{suite.file}: no fault found.")  # only now: a fault may be found while a run is tried
     print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
     if stale:
         print(stale)
     if todo or not stale:
-        print(estimate.describe(options.results, suite, todo, options.device, options.workers))
+        print(time_left)
     return OK

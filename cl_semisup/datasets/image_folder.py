@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cl_semisup import files, user_cache
-from cl_semisup.data.images import Facts, Images
+from cl_semisup.data.images import Facts, Images, untested
 from cl_semisup.datasets import _sources
 from cl_semisup.errors import DataError
 
@@ -61,7 +61,8 @@ class ImageFolder:
         classes, train, test = self._parts(data_dir)
         sizes = tuple(np.bincount(train.labels).tolist())
         uneven = sizes if len(set(sizes)) > 1 else ()
-        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, min(sizes), uneven)
+        missing = untested(classes, train.labels, test.labels)
+        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, min(sizes), uneven, missing)
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Decode all images into the cache, so that a broken file is found before anything runs."""

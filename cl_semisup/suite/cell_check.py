@@ -18,10 +18,13 @@ def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
 
 
 class CellCheck:
-    """Checks the cells of one suite. A broken rule is reported once, at the key that breaks it."""
+    """Checks the cells of one suite. A broken rule is reported once, at the key that breaks it.
 
-    def __init__(self, data_dir: str, repetitions: int, problems: list[Problem]):
-        self.data_dir, self.repetitions, self.problems = data_dir, repetitions, problems
+    `notes` gets what is no fault, yet changes what the scores mean.
+    """
+
+    def __init__(self, data_dir: str, repetitions: int, problems: list[Problem], notes: list[Problem]):
+        self.data_dir, self.repetitions, self.problems, self.notes = data_dir, repetitions, problems, notes
         self.facts: dict[str, Facts | None] = {}
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
@@ -61,7 +64,9 @@ class CellCheck:
         key = repr(dataset.value)
         if key not in self.facts:
             try:
-                self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                if facts.untested:
+                    self.notes.append(Problem(dataset.path, _untested_note(facts)))
             except DataError as error:
                 self.facts[key] = None
                 self._add(dataset, str(error))
@@ -89,3 +94,8 @@ class CellCheck:
         problem = Problem(value.path, rule)
         if problem not in self.problems:
             self.problems.append(problem)
+
+
+def _untested_note(facts: Facts) -> str:
+    named = ", ".join(map(repr, facts.untested[:3])) + (", ..." if len(facts.untested) > 3 else "")
+    return f"the test images lack {len(facts.untested)} of {facts.classes} classes ({named}); scores are of the others."

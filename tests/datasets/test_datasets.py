@@ -796,6 +796,106 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
     assert pets().load(folder.parent).content_hash == expected
 
 
+def bitmaps(folder: Path) -> tuple[Path, Path]:
+    """Two images of one size and one modification time."""
+    paths = tuple(picture(folder / "train" / f"{name}.bmp", colour) for name, colour in (("cat/8", 10), ("dog/8", 20)))
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+    return paths[0], paths[1]
+
+
+def exchange(a: Path, b: Path) -> None:
+    for old, new in ((a, a.with_suffix(".x")), (b, a), (a.with_suffix(".x"), b)):
+        old.rename(new)
+
+
+def copy_over(a: Path, b: Path) -> None:
+    contents = a.read_bytes(), b.read_bytes()
+    for path, content in zip((b, a), contents, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.mark.parametrize("swap", [exchange, copy_over])
+def test_images_that_change_places_are_decoded_anew_though_size_and_time_stay(swap: Any, folder: Path) -> None:
+    a, b = bitmaps(folder)
+    before = pets().load(folder.parent).train_images.copy()
+    swap(a, b)
+    after = pets().load(folder.parent).train_images
+    assert (before[3] == after[-1]).all() and (before[-1] == after[3]).all() and (before[3] != before[-1]).any()
+
+
+def test_old_caches_are_removed_and_those_of_another_side_or_user_stay(folder: Path) -> None:
+    pets().prepare(folder.parent, False)
+    foreign = folder / f".cl_semisup-8-train-{'0' * 40}.npy"
+    first = (folder / f".cl_semisup-8-{'a' * 16}.npy", foreign)
+    for path in first:
+        path.touch()
+    pets(16).prepare(folder.parent, False)
+    assert len(list(folder.glob(".cl_semisup-*.npy"))) == 5 and not first[0].exists()
+    picture(folder / "train" / "cat" / "1.png", (9, 9, 9))
+    pets().prepare(folder.parent, False)
+    kept = {path.name.rpartition("-")[0] for path in folder.glob(".cl_semisup-*.npy")} - {foreign.stem}
+    assert kept == {".cl_semisup-8-train", ".cl_semisup-8-test", ".cl_semisup-16-test"} and foreign.exists()
+
+
+def test_pixels_that_another_user_prepared_are_not_used(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    expected = pets().load(folder.parent).content_hash
+    for path in folder.glob(".cl_semisup-*.npy"):
+        held = np.load(path)
+        np.save(path, np.zeros_like(held))
+    assert pets().load(folder.parent).content_hash != expected  # with this user's own key they count
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of another"))
+    assert pets().load(folder.parent).content_hash == expected
+    key = tmp_path / "of another" / "cl_semisup" / "key"
+    assert key.stat().st_mode & 0o777 == 0o600 and len(key.read_bytes()) == 32
+
+
+def test_a_cache_that_is_a_link_is_not_read(folder: Path) -> None:
+    expected = pets().load(folder.parent).content_hash
+    for path in folder.glob(".cl_semisup-*.npy"):
+        held = np.load(path)
+        np.save(folder.parent / path.name, np.zeros_like(held))
+        path.unlink()
+        path.symlink_to(folder.parent / path.name)
+    assert pets().load(folder.parent).content_hash == expected
+
+
+def test_without_a_key_images_are_decoded_into_memory(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    pets().prepare(folder.parent, False)
+    assert pets().load(folder.parent).facts() == pets().facts(folder.parent)
+    assert not list(folder.glob(".cl_semisup*"))
+
+
+@pytest.mark.parametrize("target", ["nowhere", "itself", "/dev/null"])
+@pytest.mark.parametrize("part", ["test/cat", "train/cow", "test"])
+def test_a_link_in_place_of_a_folder_that_leads_nowhere_is_refused(part: str, target: str, folder: Path) -> None:
+    if part == "test":  # `val` must not stand in
+        (folder / "test").rename(folder / "val")
+    (folder / part).symlink_to(Path(part).name if target == "itself" else target)
+    assert str(folder / part) in refusal(pets().facts, folder.parent) or part == "test"
+    assert refusal(pets().load, folder.parent)
+
+
+def test_a_link_to_nowhere_in_place_of_the_own_archive_is_refused(tmp_path: Path) -> None:
+    _mnist(tmp_path / "MNIST")
+    (tmp_path / "mnist.npz").symlink_to("gone.npz")
+    for action in (lambda: plugin("mnist").prepare(tmp_path, False), lambda: plugin("mnist").load(tmp_path)):
+        assert "mnist.npz: must be an .npz archive that can be read" in refusal(action)
+
+
+def test_classes_that_the_test_part_lacks_are_among_the_facts(folder: Path, tmp_path: Path) -> None:
+    assert pets().facts(folder.parent).untested == ("cat",) == pets().load(folder.parent).facts().untested
+    picture(folder / "test" / "cat" / "1.png")
+    assert pets().facts(folder.parent).untested == ()
+    path = tmp_path / "x.npz"
+    grey, labels = np.zeros((6, 4, 4), np.uint8), np.array([0, 1, 2, 3, -1, 0])
+    np.savez(path, train_images=grey, train_labels=labels, test_images=grey[:3], test_labels=np.array([2, 2, 0]))
+    assert plugin("arrays", file="x.npz").facts(tmp_path).untested == ("1", "3")
+
+
 # real data, where there is some ---------------------------------------------------------------------------------------
 
 

@@ -176,3 +176,42 @@ def test_a_strangers_snapshot_makes_no_report_read_a_folder_outside(tmp_path: Pa
         assert snapshot.load(tmp_path / "results", "made").data_folder == read
     data_hashes.current(ARRAYS, str(tmp_path / "private"))  # this user has read it now
     assert snapshot.load(tmp_path / "results", "made").data_folder == str(tmp_path / "private")
+
+
+def test_broken_images_are_counted_before_check_finds_no_fault(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = pets(tmp_path / "data") / "train" / "dog"
+    small = text.replace("batch_size: 128", "batch_size: 2").replace("[nt_xent, clop]", "nt_xent")
+    Path("s.yaml").write_text(small.replace("digits", "{image_folder: {folder: pets, side: 8}}"))
+    assert cli.main(["check", "s.yaml"]) == 0
+    out, err = capsys.readouterr()
+    lacking = "the test images lack 1 of 2 classes ('dog'); scores are of the others."
+    assert "no fault found" in out and err == f"s.yaml:2:11: datasets: {lacking}\n"
+    for number in range(12):
+        (folder / f"{number:02}.png").write_bytes(b"no image")
+    for command in ("check", "run"):
+        assert cli.main([command, "s.yaml"]) == cli.BAD_INPUT
+        out, err = capsys.readouterr()
+        assert "no fault found" not in out
+        lines = [line for line in err.splitlines() if lacking not in line]
+        assert [line.partition(":")[0] for line in lines[:10]] == [
+            f"data/pets/train/dog/{number:02}.png" for number in range(10)
+        ]
+        assert lines[10:] == ["image_folder: 12 files are broken; the first 10 are named."]
+
+
+def test_check_reads_archives_and_the_data_of_probes_whole(
+    tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = arrays(tmp_path / "data")
+    probes = "probes: {transfer: {datasets: {arrays: {file: x.npz}}}}\n"
+    Path("s.yaml").write_text(text + probes)
+    content = bytearray(path.read_bytes())
+    content[300] ^= 1  # in the pixels, where only the archive's checksum tells
+    path.write_bytes(content)
+    assert cli.main(["check", "s.yaml"]) == cli.BAD_INPUT
+    out, err = capsys.readouterr()
+    assert "no fault found" not in out and "data/x.npz: must be an .npz archive that can be read" in err
