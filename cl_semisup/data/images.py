@@ -29,10 +29,15 @@ class Facts:
     class_sizes: tuple[int, ...] = ()
     untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def labelled(self) -> int:
+        """Training images with a class."""
+        return sum(self.class_sizes) or self.smallest_class * self.classes
+
     def labels(self) -> NDArray[np.int64]:
         """(M,) training labels in these numbers, sorted; -1 for images without a class."""
         sizes = self.class_sizes or (self.smallest_class,) * self.classes
-        return np.repeat(np.arange(-1, self.classes), [self.train - sum(sizes), *sizes])
+        return np.repeat(np.arange(-1, self.classes), [self.train - self.labelled, *sizes])
 
 
 @dataclass(frozen=True, eq=False)

@@ -75,12 +75,15 @@ class CellCheck:
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses
 
-        key = repr((loss.value, dim, facts.classes))
+        key = repr((loss.value, dim, facts.classes, facts.labelled > 0))
         if key not in self.losses:
             (name, settings) = next(iter(loss.value.items()))
             try:
-                losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **settings)
-                self.losses[key] = True
+                built = losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **settings)
+                self.losses[key] = bool(facts.labelled) or not losses.asks(built).needs_labelled_images
+                if not self.losses[key]:
+                    rule = "needs training images with labels: the data have none"
+                    self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
             except InputError as error:
                 self.losses[key] = False
                 self._add(loss, str(error))
