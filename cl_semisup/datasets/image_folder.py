@@ -1,3 +1,4 @@
+import math
 import os
 import re
 import secrets
@@ -16,13 +17,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cl_semisup import files, user_cache
+from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images, untested
 from cl_semisup.datasets import _sources
 from cl_semisup.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
 CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
-LARGE_PIXELS = 4_000_000  # images with more are decoded one at a time, since decoding takes some 12 bytes a pixel
+DECODING_BYTES = 12  # of memory that a pixel takes while it is decoded
+LARGE_PIXELS = 4_000_000  # images with more are decoded one at a time
 MAX_FAULTS = 10  # broken files that are named
 DECODING = 1  # increase it when the same file gives other pixels, so that caches are rebuilt
 
@@ -164,6 +167,8 @@ def _pixels(part: _Part, side: int, faults: list[DataError], keep: bool = True) 
     if pixels is None and _write_cache(part, side, faults):
         pixels = _open_cache(part, side)
     if pixels is None and len(faults) == count:
+        if keep:
+            memory_limit.require(math.prod(part.shape(side)), f"image_folder: {part.root}, without a cache")
         chunks = [chunk for chunk in _chunks(part, side, faults) if keep]
         pixels = np.concatenate(chunks) if chunks and not faults else None
     return np.empty((0, 3, side, side), np.uint8) if pixels is None else pixels
@@ -258,13 +263,14 @@ def _decode(path: Path, side: int) -> NDArray[np.uint8]:
         with file, Image.open(file, formats=FORMATS) as image:
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
+            memory_limit.require(image.width * image.height * DECODING_BYTES, str(path))
             large = image.width * image.height > LARGE_PIXELS
             with _one_large_image if large else nullcontext():
                 pixels = np.asarray(_centre_square(_rgb(image), side))  # (side, side, 3)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         rule = f"must have at most {limit} pixels, PIL's limit against decompression bombs"
         raise DataError(f"{path}: {rule}. Got more. Shrink or remove it.") from None
-    except MemoryError:
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on broken files
         reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(str(path)))

@@ -22,9 +22,10 @@ from PIL import Image
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
+from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import image_folder
+from cl_semisup.datasets import _sources, image_folder
 from cl_semisup.errors import DataError
 
 KNOWN = {
@@ -524,6 +525,84 @@ def test_a_path_that_could_leave_data_dir_is_refused(path: str, tmp_path: Path) 
     assert refusal(plugin("image_folder", folder=path).facts, tmp_path) == f"image_folder: folder: {rest}"
 
 
+def member(shape: tuple[int, ...], dtype: str, data: bytes = b"", header: int = 0) -> bytes:
+    """An array's file, whose header may claim anything; `header` bytes of blanks make it longer."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode() + b" " * header + b"\n"
+    return b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + data
+
+
+def bomb(folder: Path, method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
+    """An archive of 4 images, with some members replaced."""
+    whole = {f"{part}_images": member((4, 2, 2), "|u1", bytes(16)) for part in ("train", "test")}
+    whole |= {f"{part}_labels": member((4,), "|i1", bytes(4)) for part in ("train", "test")}
+    with zipfile.ZipFile(folder / "a.npz", "w", method) as file:
+        for name, content in (whole | members).items():
+            file.writestr(f"{name}.npy", content)
+    return folder / "a.npz"
+
+
+BOMBS: dict[str, tuple[dict[str, bytes], str]] = {
+    "no bytes": ({"classes": member((10**15,), "|S0")}, "classes: must have bytes in every element. Got |S0"),
+    "no bytes, text": ({"classes": member((10**15,), "<U0")}, "must have bytes in every element."),
+    "labels without bytes": ({"train_labels": member((10**15,), "|V0")}, "must have bytes in every element."),
+    "more than it holds": ({"train_images": member((10**9, 99, 99), "|u1")}, "bytes, as its header says. Got 0."),
+    "a long header": ({"train_images": member((4, 2, 2), "|u1", bytes(16), 10**8)}, "must be an .npz archive"),
+    "many classes": ({"classes": member((2 * 10**6,), "|S1", bytes(2 * 10**6))}, "must be at most 1000000 names"),
+    "many labels": ({"train_labels": member((10**7,), "|i1", bytes(10**7))}, "one label an image. Got (10000000,)"),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+@pytest.mark.parametrize("action", ["facts", "load"])
+def test_an_archive_that_lies_about_its_size_is_refused_before_it_is_read(
+    case: str, action: str, tmp_path: Path
+) -> None:
+    members, message = BOMBS[case]
+    path = bomb(tmp_path, **members)
+    tracemalloc.start()
+    assert str(path) in (said := refusal(getattr(plugin("arrays", file="a.npz"), action), tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message in said and peak < 20_000_000
+
+
+def test_an_archive_larger_than_the_memory_is_refused_by_its_headers(tmp_path: Path, monkeypatch: Any) -> None:
+    images, labels = member((10**6, 2, 2), "|u1", bytes(4 * 10**6)), member((10**6,), "|i1", bytes(10**6))
+    path = bomb(tmp_path, train_images=images, train_labels=labels)
+    assert path.stat().st_size < 10**6
+    assert plugin("arrays", file="a.npz").facts(tmp_path).train == 10**6
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 5 * 10**7)
+    monkeypatch.setattr(_sources, "_array", None)  # would fail if it were called
+    for action in (plugin("arrays", file="a.npz").facts, plugin("arrays", file="a.npz").load):
+        rule = "must fit in half of this machine's memory, 25000000 bytes, when it is unpacked"
+        assert f"{path}: {rule}. Got 37" in refusal(action, tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_numpy_does_not_write_are_refused(method: int, tmp_path: Path) -> None:
+    path = bomb(tmp_path, method)
+    message = f"{path}: train_images: must be stored or deflated. Got another compression. Write it again."
+    assert refusal(plugin("arrays", file="a.npz").facts, tmp_path) == message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cifar10.npz")
+    for action in (plugin("cifar10").facts, plugin("cifar10").load):
+        assert "must be a regular file. Got a named pipe" in refusal(action, tmp_path)
+
+
+def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path, monkeypatch: Any) -> None:
+    whole = memory_limit.machine_bytes()
+    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "less").write_text("1000000\n")
+    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "none")))
+    assert memory_limit.machine_bytes() >= whole > 10**8
+    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "less")))
+    assert memory_limit.machine_bytes() == 10**6
+
+
 # image folders --------------------------------------------------------------------------------------------------------
 
 
@@ -794,6 +873,20 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
         path.unlink()
     monkeypatch.setattr(image_folder, "CHUNK", 2)
     assert pets().load(folder.parent).content_hash == expected
+
+
+def test_an_image_larger_than_the_memory_is_refused_by_its_header(folder: Path, monkeypatch: Any) -> None:
+    path = picture(folder / "train" / "cat" / "0.png", size=(900, 900))
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**7)
+    assert f"{path}: must fit in half of this machine's memory" in refusal(pets().load, folder.parent)
+
+
+def test_without_a_cache_a_folder_larger_than_the_memory_is_refused(folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(image_folder, "_write_cache", lambda *_: False)
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**4)
+    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    message = f"image_folder: {folder}, without a cache: must fit in half of this machine's memory"
+    assert message in refusal(pets(256).load, folder.parent)
 
 
 def bitmaps(folder: Path) -> tuple[Path, Path]:
