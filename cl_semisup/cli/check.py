@@ -15,13 +15,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.results.snapshot import SuiteSnapshot, require_own_folder
     from cl_semisup.scheduling import estimate, prepare, scheduler
 
     suite = arguments.read_suite(options)
+    snapshot = SuiteSnapshot.of(suite, options.data_dir)
+    require_own_folder(options.results, snapshot)
     prepare.check(suite)
     todo = scheduler.missing(options.results, suite.runs)
-    stale = scheduler.describe_stale(options.results, SuiteSnapshot.of(suite, options.data_dir))
+    stale = scheduler.describe_stale(options.results, snapshot)
     time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
     print(f"{suite.file}: no fault found.")  # only now: a fault may be found while a run is tried
     print(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")

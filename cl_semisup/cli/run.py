@@ -119,8 +119,10 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
 
 def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
     from cl_semisup.results import records
+    from cl_semisup.results.snapshot import require_own_folder
     from cl_semisup.scheduling import cleanup
 
+    require_own_folder(results, snapshot)
     records.check_writable(results)
     cleanup.remove_leftovers(results, snapshot.runs)
     snapshot.save(results)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,17 +30,19 @@ class SuiteSnapshot:
     code: str = ""
     data_dir: str | None = None  # as given on the command line
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
+    place: str = ""  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
     def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
         """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
-        own = ("code", "data_dir", "data_folder")
+        own = ("code", "data_dir", "data_folder", "place")
         shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
         return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
-        content = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
+        runs = [run.as_dict() for run in self.runs]
+        content = asdict(self) | {"runs": runs, "place": _place(self.file, results)}
         records.write_json(_path(results, self.name), content, indent=None)
 
     def folder(self, results: Path) -> Path:
@@ -74,11 +77,35 @@ def _check(suite: SuiteSnapshot, path: Path) -> None:
     if suite.name != path.parent.name:
         raise ValueError(f"it is of the suite {suite.name!r}")
     texts = [suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.data_dir or ""]
-    texts.append(suite.data_folder)
+    texts += [suite.data_folder, suite.place]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline, score and folders must be text")
     for run in suite.runs:
         records.path_of(path.parent, run)
+
+
+def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
+    """InputError if the folder of this suite's tables is that of another file; the same text may move."""
+    try:
+        other = load(results, suite.name)
+    except InputError:  # there is none, or one that is made anew
+        return
+    moved = other.place != _place(suite.file, results) if other.place else not _same_file(other.file, suite.file)
+    if moved and other.text_hash != suite.text_hash:
+        rule = f"must not be that of another suite in {results}, whose tables would be overwritten"
+        remedy = "Set another `name:` or --results. If this suite has moved and changed, delete"
+        remedy += f" {_path(results, suite.name)}."
+        raise InputError(f"{suite.file}: name: {rule}. Got {suite.name!r}, of {other.file}. {remedy}")
+
+
+def _place(suite_file: str, results: Path) -> str:
+    """Stays the same where both are moved together, and where the command runs in another folder."""
+    path = os.path.relpath(Path(suite_file).resolve(), results.resolve())
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _same_file(a: str, b: str) -> bool:
+    return Path(a).resolve() == Path(b).resolve()
 
 
 def _may_read(folder: str) -> bool:
