@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shlex
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,9 @@ class SuiteSnapshot:
     code: str = ""
     data_dir: str | None = None  # as given on the command line
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
-    place: str = ""  # hash of the path from the results folder to the suite file; "" before it is saved
+    place: str = field(
+        default="", compare=False
+    )  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
     def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
