@@ -7,13 +7,15 @@ be a link. Errors are OSErrors whose `strerror` says what is wrong with the file
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,7 @@ _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NO_LINK
+TICK_NS = 50_000_000  # of file systems' clocks, with room to spare
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
 _MAY_OVERFLOW = re.compile(rb"[eE]\+?\d{3}|\d{300}")  # 1e999 is infinite
@@ -141,6 +144,32 @@ def entries(root: Path, folder: Path) -> list[Path]:
     ):
         return [folder / name for name in sorted(os.listdir(inside))]
     return []
+
+
+def stamp(paths: Iterable[Path]) -> str:
+    """64 hex digits that change with any of these files, from their names, sizes, times and inodes alone.
+
+    A file's ctime cannot be set by a program, so neither `mv` nor a copy that keeps times can go unnoticed. A file
+    that was written just now could be written again within the same tick of the clock, so this waits for the next one.
+    """
+    listed = list(paths)
+    states = [_state_or_none(path) for path in listed]
+    newest = max((found.st_ctime_ns for found in states if found), default=0)
+    if 0 <= time.time_ns() - newest < TICK_NS:
+        time.sleep(TICK_NS / 1e9)
+        states = [_state_or_none(path) for path in listed]
+    digest = hashlib.sha256()
+    for path, found in zip(listed, states, strict=True):
+        facts = found and (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        digest.update(os.fsencode(path) + f"\0{facts}\n".encode())
+    return digest.hexdigest()
+
+
+def _state_or_none(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -1,9 +1,11 @@
 """What belongs to this user alone: a cache folder, and a key that tells the user's own files from a stranger's.
 
-A results folder may come from elsewhere. The saved states and snapshots in it are signed with the key (HMAC-SHA-256),
-and those of another key count as a stranger's. The key is a file in the cache folder, which no results folder contains.
+A results folder may come from elsewhere. The saved states and snapshots in it, and caches of pixels beside data, are
+signed with the key (HMAC-SHA-256); those of another key count as a stranger's. The key is a file in the cache folder,
+which no results folder contains.
 """
 
+import hashlib
 import hmac
 import os
 import secrets
@@ -19,27 +21,26 @@ DIGEST_BYTES = 32
 KEY_BYTES = 32
 
 
-def cache_folder() -> Path:
-    """The folder for files that only this user may write; OSError or RuntimeError (no home) if it cannot be made."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
+class Unusable(Exception):
+    """Why there is no such folder here, and what to do about it."""
 
 
-def make_private(folder: Path) -> bool:
-    """Make a folder, and say whether its owner is this user, who alone may write to it."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.stat()
-    return not hasattr(os, "getuid") or (found.st_uid == os.getuid() and not found.st_mode & 0o022)
+def folder() -> Path:
+    """The cache folder, made if it is missing; an absolute path. Its files are executed or believed."""
+    try:
+        return _private(Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "cl_semisup")
+    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
+        raise Unusable(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
 
 
 @cache
 def key() -> bytes:
     """The user's key, made at the first call. Without a folder for it, the key of this process and those it starts."""
-    fallback = Path(tempfile.gettempdir()) / f"cl_semisup-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    for folder in (cache_folder, lambda: fallback):
-        with suppress(OSError, RuntimeError):
-            home = folder()
-            if make_private(home):
-                return _key_in(home)
+    with suppress(OSError, Unusable):
+        return _key_in(folder())
+    with suppress(OSError, Unusable):
+        user = os.getuid() if hasattr(os, "getuid") else "user"
+        return _key_in(_private(Path(tempfile.gettempdir()) / f"cl_semisup-{user}"))
     return secrets.token_bytes(KEY_BYTES)
 
 
@@ -48,12 +49,26 @@ def sign(content: bytes, name: str = "") -> str:
     return hmac.new(key(), name.encode() + b"\0" + content, "sha256").hexdigest()
 
 
-def _key_in(folder: Path) -> bytes:
-    path = folder / "key"
-    files.create(folder, path, secrets.token_bytes(KEY_BYTES), 0o600)
+def signature(text: str) -> str:
+    """40 hex digits that only this user can make for a text: 8 name the user's key, 32 are the text's HMAC."""
+    return hashlib.sha256(key()).hexdigest()[:8] + sign(text.encode())[:32]
+
+
+def _private(path: Path) -> Path:
+    """Make a folder that only this user may write to; Unusable if it is another's."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = path.stat()
+    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+        raise Unusable(f"{path} must be writable by its owner, who must be you, alone. Mend its mode.")
+    return path
+
+
+def _key_in(home: Path) -> bytes:
+    path = home / "key"
+    files.create(home, path, secrets.token_bytes(KEY_BYTES), 0o600)
     deadline = time.monotonic() + 1.0
-    while len(stored := files.read(folder, path, KEY_BYTES)) < KEY_BYTES:  # another process is writing it
+    while len(stored := files.read(home, path, KEY_BYTES)) < KEY_BYTES:  # another process is writing it
         if time.monotonic() > deadline:  # or was killed while it did
-            files.write(folder, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+            files.write(home, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
         time.sleep(0.01)
     return stored

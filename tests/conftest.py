@@ -1,7 +1,10 @@
 """Shared by all tests: one thread (two processes test side by side), and a suite's text to vary."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -9,6 +12,13 @@ import pytest
 
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
+
+_cache = tempfile.TemporaryDirectory()  # tests leave nothing in the user's cache; only its compiled kernels are used
+_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cl_semisup"
+Path(_cache.name, "cl_semisup").mkdir(mode=0o700)
+for _kernels in _home.glob("kernels-*.so"):
+    shutil.copy(_kernels, Path(_cache.name, "cl_semisup"))
+os.environ["XDG_CACHE_HOME"] = _cache.name
 
 SUITE = """\
 question: Is it checked?

@@ -26,21 +26,21 @@ MAY_IMPORT = {
     "encoders": set(),
     "optimizers": set(),
     "measures": set(),
-    "native": {"encoders", "files"},
+    "native": {"encoders", "files", "owner"},
     "contrast": {"errors", "files", "native"},
     "data": {"errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
-    "datasets": {"data", "errors", "files", "seeds"},
+    "datasets": {"data", "errors", "files", "seeds", "owner"},
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "errors", "files", "losses", "plugins"},
     "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
-    "results": {"errors", "files", "plugins", "seeds", "suite"},
+    "results": {"errors", "files", "owner", "plugins", "seeds", "suite"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
-TORCH_FREE_ROOMS = {"text", "errors", "files", "seeds", "plugins", "config", "suite", "results", "report"}
+TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results", "report"}
 TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
 
 

@@ -16,11 +16,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.scheduling import estimate, scheduler
+    from cl_semisup.results.snapshot import SuiteSnapshot, require_own_folder
+    from cl_semisup.scheduling import estimate, prepare, scheduler
 
     suite = arguments.read_suite(options)
+    snapshot = SuiteSnapshot.of(suite, options.data_dir)
+    require_own_folder(options.results, snapshot)
+    prepare.check(suite)
     todo = scheduler.missing(options.results, suite.runs)
-    show(f"{visible(suite.file)}: no fault found.")
+    stale = scheduler.describe_stale(options.results, snapshot)
+    time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
+    show(f"{visible(suite.file)}: no fault found.")  # only now: a fault may be found while a run is tried
     show(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
-    show(estimate.describe(options.results, suite, todo, options.device, options.workers))
+    if stale:
+        show(stale)
+    if todo or not stale:
+        show(time_left)
     return OK

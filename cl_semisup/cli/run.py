@@ -32,7 +32,7 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     add = command.add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest there is")
     add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
-    redo = "do again: failed runs, runs whose code has changed (stale), or all"
+    redo = "do again: failed runs, runs whose code or data have changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
@@ -85,16 +85,16 @@ def run(options: argparse.Namespace) -> int:
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             _prepare_folder(options.results, finished)
-            show(_describe_counts(finished, 0))
+            _print_counts(options, finished, 0)
             return _finish(options, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
     _prepare_folder(options.results, snapshot)
-    todo = scheduler.missing(options.results, snapshot.runs, options.redo)
+    todo = scheduler.missing(options.results, snapshot.runs, options.redo, snapshot.data_folder)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
-    show(_describe_counts(snapshot, len(todo)))
+    _print_counts(options, snapshot, len(todo))
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
@@ -136,20 +136,27 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     stored = snapshot.current(options.results, options.suite, options.data_dir)
     if not stored or (stored.file, stored.data_dir) != (str(options.suite), options.data_dir):
         return None
-    return None if scheduler.missing(options.results, stored.runs, options.redo) else stored
+    todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
+    return None if todo else stored
 
 
 def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
     from cl_semisup.results import records
+    from cl_semisup.results.snapshot import require_own_folder
     from cl_semisup.scheduling import cleanup
 
+    require_own_folder(results, snapshot)
     records.check_writable(results)
     cleanup.remove_leftovers(results, snapshot.runs)
     snapshot.save(results)
 
 
-def _describe_counts(snapshot: "SuiteSnapshot", left: int) -> str:
-    return f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run."
+def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
+    from cl_semisup.scheduling import scheduler
+
+    show(f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run.")
+    if options.redo in ("none", "failed") and (stale := scheduler.describe_stale(options.results, snapshot)):
+        show(stale)
 
 
 def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:

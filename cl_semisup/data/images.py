@@ -1,7 +1,8 @@
 """The labelled images of a data set: uint8 arrays, checked once, hashed by content."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -16,6 +17,7 @@ class Facts:
 
     `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
     `class_sizes` are the training images of each class; () where all classes are as large as the smallest.
+    `untested` are the classes of the training part that the test part lacks.
     """
 
     train: int
@@ -25,11 +27,17 @@ class Facts:
     side: int
     smallest_class: int
     class_sizes: tuple[int, ...] = ()
+    untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def labelled(self) -> int:
+        """Training images with a class."""
+        return sum(self.class_sizes) or self.smallest_class * self.classes
 
     def labels(self) -> NDArray[np.int64]:
         """(M,) sorted training labels of such a data set; -1 for images without a class."""
         sizes = self.class_sizes or (self.smallest_class,) * self.classes
-        return np.repeat(np.arange(-1, self.classes), [self.train - sum(sizes), *sizes])
+        return np.repeat(np.arange(-1, self.classes), [self.train - self.labelled, *sizes])
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,4 +89,11 @@ class Images:
         sizes = tuple(np.bincount(labelled, minlength=self.classes).tolist())
         _, channels, side, _ = self.train_images.shape
         uneven = sizes if len(set(sizes)) > 1 else ()
-        return Facts(len(self.train_images), len(self.test_images), self.classes, channels, side, min(sizes), uneven)
+        missing = untested(self.class_names, self.train_labels, self.test_labels)
+        train, test = len(self.train_images), len(self.test_images)
+        return Facts(train, test, self.classes, channels, side, min(sizes), uneven, missing)
+
+
+def untested(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:
+    """The names of the classes that labels of train have and labels of test lack."""
+    return tuple(names[label] for label in np.setdiff1d(train[train >= 0], test))

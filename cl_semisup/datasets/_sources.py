@@ -1,9 +1,13 @@
 """What the data sets share: arrays in one `.npz`, torchvision's files, paths inside data_dir."""
 
+import io
+import math
+import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, ClassVar
 
@@ -11,11 +15,16 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from cl_semisup import files
+from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError
 
 PIXELS = ("train_images", "test_images")
 LABELS = ("train_labels", "test_labels")
+MAX_HEADER_BYTES = 65_536  # of an array; numpy writes some hundred
+MAX_CLASSES = 1_000_000
+LABEL_BYTES = 32  # that a label takes beside its own: as int64, and in what is computed from it
 MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
 CONTENTS = "train_images, train_labels, test_images, test_labels and, if you like, classes"
 
@@ -56,11 +65,11 @@ class Published:
 
     def facts(self, data_dir: Path) -> Facts:
         archive = self.archive(data_dir)
-        return read_archive(archive, pixels=False).facts() if archive.exists() else self.published
+        return read_archive(archive, pixels=False).facts() if os.path.lexists(archive) else self.published
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Check that the files exist, or download them. One process at a time: torchvision writes without a lock."""
-        if self.archive(data_dir).exists():
+        if os.path.lexists(self.archive(data_dir)):
             self.facts(data_dir)
         elif download:
             remedy = f"Try again, or put {self.name}.npz there."
@@ -69,8 +78,15 @@ class Published:
         else:
             self._check_files(data_dir)
 
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        """The files that decide its content; () if it is not there."""
+        archive, published = self.archive(data_dir), tuple(data_dir / name for name in self.files)
+        if os.path.lexists(archive):  # a link to nowhere must not make way for the published files
+            return (archive,)
+        return published if all(path.exists() for path in published) else ()
+
     def load(self, data_dir: Path) -> Images:
-        if self.archive(data_dir).exists():
+        if os.path.lexists(self.archive(data_dir)):
             return read_archive(self.archive(data_dir))
         self._check_files(data_dir)
         rule = f"{self.name}: torchvision's files in {data_dir} cannot be read"
@@ -139,13 +155,20 @@ def read_archive(path: Path, pixels: bool = True) -> Images:
     orders are possible (3x3 pixels), channels come first. Labels: integers (M,) or (M, 1). Classes: names (C,).
     """
     rule = f"{path}: must be an .npz archive that can be read"
-    with _as_data_error(rule, "Write it again with numpy.savez.", _BROKEN), zipfile.ZipFile(path) as archive:
+    remedy = "Write it again with numpy.savez."
+    with (
+        _as_data_error(rule, remedy, _BROKEN),
+        files.open_regular(path) as file,
+        zipfile.ZipFile(file) as archive,
+    ):
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [name for name in (*PIXELS, *LABELS) if name not in names]
         if missing:
             raise DataError(f"{path}: must hold arrays {CONTENTS}. Got no {', '.join(missing)}. Add them.")
         used = (*PIXELS, *LABELS, *({"classes"} & names))
-        arrays = {name: _array(archive, name, path, whole=pixels or name not in PIXELS) for name in used}
+        headers = {name: _header(archive, name, path) for name in used}
+        _check_headers(headers, path)
+        arrays = {name: _array(archive, name, headers[name], pixels or name not in PIXELS) for name in used}
     train_labels, test_labels = (_integers(arrays[name], f"{path}: {name}") for name in LABELS)
     classes = _class_names(arrays.get("classes"), train_labels, test_labels, path)
     train_images, test_images = (_channels_first(arrays[name], f"{path}: {name}") for name in PIXELS)
@@ -187,23 +210,58 @@ def _as_data_error(rule: str, remedy: str, errors: tuple[type[Exception], ...] =
         raise DataError(f"{rule}. Got {type(error).__name__}: {reason}. {remedy}") from error
 
 
-def _array(archive: zipfile.ZipFile, name: str, path: Path, whole: bool) -> NDArray[Any]:
+@dataclass(frozen=True)
+class _Header:
+    """What the header of an array claims, before the array is read."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+def _header(archive: zipfile.ZipFile, name: str, path: Path) -> _Header:
+    """The header of one array. Its claim must equal the archive's, and the array must be plain data."""
+    member = archive.getinfo(f"{name}.npy")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack to any size
+        raise DataError(f"{path}: {name}: must be stored or deflated. Got another compression. Write it again.")
+    with archive.open(member) as packed:
+        file = io.BytesIO(packed.read(MAX_HEADER_BYTES))  # a header may claim gigabytes for itself
+    read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    header = _Header(tuple(shape), dtype)
+    if dtype.hasobject:
+        rule = "must be plain data, not pickled objects, which could run code when read"
+        raise DataError(f"{path}: {name}: {rule}. Got dtype {dtype}. Save numbers or strings.")
+    if dtype.itemsize == 0 or min(header.shape, default=0) < 0:  # any number of them takes no byte
+        raise DataError(f"{path}: {name}: must have bytes in every element. Got {dtype} {shape}. Write it again.")
+    if header.bytes != (size := member.file_size - file.tell()):  # a damaged header must not allocate memory
+        rule = f"must hold {header.bytes} bytes, as its header says"
+        raise DataError(f"{path}: {name}: {rule}. Got {size}. Write it again.")
+    return header
+
+
+def _check_headers(headers: Mapping[str, _Header], path: Path) -> None:
+    """Labels and names must be as many as the images allow, and all arrays fit in memory, before any is read."""
+    for part in ("train", "test"):
+        images, labels = headers[f"{part}_images"].shape, headers[f"{part}_labels"].shape
+        if images and labels and images[0] != labels[0]:
+            got = f"{labels[:1]} labels, {images[0]} images"
+            raise DataError(f"{path}: {part}: one label an image. Got {got}.")
+    labels_bytes = sum(LABEL_BYTES * math.prod(headers[name].shape) for name in LABELS)
+    memory_limit.require(labels_bytes + sum(header.bytes for header in headers.values()), str(path))
+    names = math.prod(headers["classes"].shape) if "classes" in headers else 0
+    if names > MAX_CLASSES:
+        raise DataError(f"{path}: classes: must be at most {MAX_CLASSES} names. Got {names}. Leave out the rest.")
+
+
+def _array(archive: zipfile.ZipFile, name: str, header: _Header, whole: bool) -> NDArray[Any]:
     """One array; if not `whole`, zeros of its shape with strides of 0, from its header alone."""
-    member = f"{name}.npy"
-    with archive.open(member) as file:
-        read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(file)
-        if dtype.hasobject:
-            rule = "must be plain data, not pickled objects, which could run code when read"
-            raise DataError(f"{path}: {name}: {rule}. Got dtype {dtype}. Save numbers or strings.")
-        expected = int(np.prod(shape, dtype=object)) * dtype.itemsize
-        size = archive.getinfo(member).file_size - file.tell()
-        if expected != size:  # a damaged header must not allocate memory that no data will fill
-            rule = f"must hold {expected} bytes, as its header says"
-            raise DataError(f"{path}: {name}: {rule}. Got {size}. Write it again.")
     if not whole:
-        return np.broadcast_to(np.zeros((), dtype), shape)
-    with archive.open(member) as file:
+        return np.broadcast_to(np.zeros((), header.dtype), header.shape)
+    with archive.open(f"{name}.npy") as file:
         return np.asarray(npy.read_array(file, allow_pickle=False))
 
 

@@ -1,3 +1,4 @@
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -32,6 +33,10 @@ class Arrays:
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.facts(data_dir)  # there is no download
+
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        path = _sources.inside(data_dir, self.file, "arrays: file")
+        return (path,) if os.path.lexists(path) else ()
 
     def load(self, data_dir: Path) -> Images:
         return _sources.read_archive(self._path(data_dir))

@@ -25,6 +25,9 @@ class Digits:
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Nothing to prepare: the data comes with scikit-learn."""
 
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        return ()  # it comes with scikit-learn
+
     def load(self, data_dir: Path) -> Images:
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

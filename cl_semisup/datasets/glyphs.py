@@ -50,6 +50,9 @@ class Glyphs:
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Nothing to prepare: the images are generated."""
 
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        return ()  # it is generated
+
     def load(self, data_dir: Path) -> Images:
         random = np.random.default_rng(seed("glyphs", self.classes, self.strokes, self.draw))
         figures = 0.7 * (2 * random.random((self.classes, self.strokes + 1, 2)) - 1)  # corners of each class's path

@@ -56,6 +56,9 @@ class Subspaces:
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Nothing to prepare: the images are generated."""
 
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        return ()  # it is generated
+
     def load(self, data_dir: Path) -> Images:
         self._check()
         random = np.random.default_rng(seed("subspaces", self.classes, self.ambient, self.dimension, self.draw))

@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cl_semisup import plugins
 from cl_semisup.data.images import Images
+from cl_semisup.results import data_hashes
 from cl_semisup.suite.run import Named
 
 CACHE_SIZE = 4  # data sets of probes that stay loaded
@@ -48,8 +47,7 @@ class ProbeDatasets:
 
 def load_images(named: Named, data_dir: str) -> Images:
     """A data set, by its plug-in, from the folder of data sets."""
-    (name, params) = next(iter(named.items()))
-    images: Images = plugins.load("datasets", name)(**params).load(Path(data_dir))
+    images: Images = data_hashes.load(named, data_dir)
     return images
 
 

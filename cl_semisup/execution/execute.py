@@ -189,8 +189,7 @@ class _Attempt:
 
         began = time.perf_counter()
         features = trainer.features(data, visible_labels)
-        for named in protocol.probed_datasets(run):
-            self.probe_data_hashes[next(iter(named))] = trainer.probe_datasets(named).content_hash
+        self.probe_data_hashes = protocol.probed_hashes(run, lambda named: trainer.probe_datasets(named).content_hash)
         result = evaluation.measure(features, run.probes)
         self.scores = {name: float(value) for name, value in result.scores.items()}
         self.diagnostics = _to_json(result.diagnostics)

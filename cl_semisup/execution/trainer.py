@@ -173,7 +173,7 @@ class Trainer:
             history=self.history,
             encode=self.fast_encoder(model.encoder),
         )
-        checkpoint = self._checkpoint()
+        checkpoint = self._checkpoint(data.content_hash)
         if self.machine.plain:
             disable_fused_steps(setup.optimizer)
         loop.train(
@@ -251,14 +251,14 @@ class Trainer:
     def views(self, data: Data, recipe: Views | None = None) -> ViewMaker:
         return ViewMaker(recipe or Views(**self.run.views), data.mean, data.std)
 
-    def _checkpoint(self) -> Checkpoint | None:
+    def _checkpoint(self, data_hash: str) -> Checkpoint | None:
         if not self.machine.checkpoints:
             return None
         machine, versions = self.machine, protocol.versions(self.run)
         plugin_versions = {name: v for name, v in versions.items() if not name.startswith("evaluation.")}
         code_version = f"{protocol.VERSION} {plugin_versions} {torch.__version__} {self.device.type} {machine.threads}"
         # fast paths move the last digits
-        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()}"
+        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()} {data_hash}"
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
         path, key = machine.checkpoint_path(self.group), bytes.fromhex(machine.state_key)
         return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop, key)

@@ -59,7 +59,12 @@ class Asks:
     @property
     def free_of_labels(self) -> bool:
         """Whether the trained network is the same for all labels, so that runs which differ only in labels share it."""
-        return not (self.labels or self.bound or self.support or self.trains_on == "labelled")
+        return not (self.labels or self.needs_labelled_images)
+
+    @property
+    def needs_labelled_images(self) -> bool:
+        """Whether there must be images with labels; other losses that use labels can do without."""
+        return bool(self.bound or self.support or self.trains_on == "labelled")
 
 
 def asks(loss: Any) -> Asks:

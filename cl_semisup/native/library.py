@@ -14,7 +14,7 @@ from ctypes import POINTER, c_float, c_int, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
 
-from cl_semisup import files
+from cl_semisup import files, owner
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 # The compiler may fuse products and sums and compare several numbers at once; it must not assume finite numbers.
@@ -193,13 +193,9 @@ def _run(command: list[str]) -> str:
 def _folder() -> Path:
     """The cache, an absolute path."""
     try:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "cl_semisup"
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        state = home.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: this user has no home
-        raise MissingError(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
-    _check_owner(home, state)
-    return home
+        return owner.folder()
+    except owner.Unusable as error:
+        raise MissingError(str(error)) from error
 
 
 def _check_owner(path: Path, state: os.stat_result) -> None:

@@ -5,7 +5,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from shlex import quote
 
 import pandas as pd
 
@@ -47,7 +46,7 @@ class ReportData:
 
     @classmethod
     def read(cls, results: Path, suite: SuiteSnapshot) -> "ReportData":
-        return cls(suite, results, gather(results, suite.runs))
+        return cls(suite, results, gather(results, suite.runs, data_dir=suite.data_folder))
 
     @cached_property
     def boards(self) -> list[Board]:
@@ -83,8 +82,7 @@ class ReportData:
     @property
     def command(self) -> str:
         """The command that runs what is missing and writes the report again."""
-        where = "" if self.results == Path("results") else f" --results {quote(str(self.results))}"
-        return f"python benchmark.py {quote(self.suite.file)}{where}"
+        return self.suite.command(self.results)
 
     @cached_property
     def answer(self) -> list[str]:

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from cl_semisup import plugins
+from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import UNTRAINED, Named, Run
 
@@ -71,14 +72,40 @@ def fingerprint(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
-def stale_parts(record: dict[str, Any]) -> list[str]:
-    """Plug-in files that changed since a record was made, and `protocol` if VERSION did; [] for a current record.
+def probed_hashes(run: Run, hash_of: Callable[[Named], str | None]) -> dict[str, str]:
+    """Name -> content hash of the data sets that probes evaluate; hashes of one name are joined."""
+    hashes: dict[str, str] = {}
+    for named in probed_datasets(run):
+        (name,), found = named, hash_of(named)
+        if found is not None:
+            hashes[name] = f"{hashes[name]}+{found}" if name in hashes else found
+    return hashes
 
-    A user's own file that is not loaded counts as unchanged.
+
+def stale_parts(record: dict[str, Any], data: DataHashes | None = None) -> list[str]:
+    """What changed since a record was made: plug-in files, `protocol` (VERSION), `data of <data set>`; [] if nothing.
+
+    A user's own file that is not loaded counts as unchanged. So do all data without `data`, and data that it cannot
+    judge.
     """
-    recorded, current = record["versions"]["plugins"], versions(Run.from_dict(record["run"]))
+    run = Run.from_dict(record["run"])
+    recorded, current = record["versions"]["plugins"], versions(run)
     changed = [key for key in current if current[key] != plugins.MISSING and recorded.get(key) != current[key]]
-    return changed + (["protocol"] if record["protocol"]["settings"]["version"] != VERSION else [])
+    changed += ["protocol"] if record["protocol"]["settings"]["version"] != VERSION else []
+    return changed + (_changed_data(record, run, data) if data else [])
+
+
+def _changed_data(record: dict[str, Any], run: Run, data: DataHashes) -> list[str]:
+    """`data of <name>` for the run's data set and those of its probes. A run that failed early has no hash."""
+    changed = []
+    recorded, current = record["versions"].get("data"), data.current(run.dataset)
+    if recorded and current and recorded != current:
+        changed.append(f"data of {run.dataset_name}")
+    probed = record["protocol"]["settings"].get("probed_data", {})
+    for name, found in probed_hashes(run, data.current).items():
+        if isinstance(probed, dict) and probed.get(name, found) != found:
+            changed.append(f"data of {name}")
+    return list(dict.fromkeys(changed))
 
 
 def _names(choice: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cl_semisup.results import protocol, records
+from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.results.naming import RunNames, budget, flatten, varied_keys
 from cl_semisup.suite.run import Run
 
@@ -31,17 +32,17 @@ class RunTable:
     protocols: dict[str, dict[str, Any]]
 
 
-def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False) -> RunTable:
-    """Read the records of these runs.
+def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False, data_dir: str = "") -> RunTable:
+    """Read the records of these runs; those of other data than `data_dir` holds now are stale.
 
     Stale records count as not done, and a task with several protocols is split into several tasks;
     `ignore_protocol` switches both off.
     """
     runs = sorted(runs, key=lambda run: run.id)
-    names = RunNames(runs)
+    names, data = RunNames(runs), DataHashes(data_dir)
     rows, scores, diagnostics, protocols = [], set[str](), set[str](), dict[str, dict[str, Any]]()
     for run in runs:
-        record, columns = _read(results, run, ignore_protocol)
+        record, columns = _read(results, run, None if ignore_protocol else data)
         scores |= record.get("scores", {}).keys()
         diagnostics |= record.get("diagnostics", {}).keys()
         if "protocol" in columns:
@@ -77,14 +78,14 @@ def _run_columns(run: Run, names: RunNames) -> dict[str, Any]:
     }
 
 
-def _read(results: Path, run: Run, ignore_protocol: bool) -> tuple[records.Record, dict[str, Any]]:
-    """A run's record ({} without one) and the columns that it fills."""
+def _read(results: Path, run: Run, data: DataHashes | None) -> tuple[records.Record, dict[str, Any]]:
+    """A run's record ({} without one) and the columns that it fills; without `data` no record is stale."""
     path = records.path_of(results, run)
     columns: dict[str, Any] = {"status": "missing", "reason": "", "path": path.relative_to(results).as_posix()}
     if not records.exists(path):
         return {}, columns
     record = records.read(path)
-    if not ignore_protocol and (changed := protocol.stale_parts(record)):
+    if data and (changed := protocol.stale_parts(record, data)):
         return record, columns | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
     resolved, versions = record["resolved"], record["versions"]
     columns |= {"status": record["status"], "reason": record["reason"], "started_at": record.get("started_at", "")}

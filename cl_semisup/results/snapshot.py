@@ -6,14 +6,16 @@ here from the same text by the same code. A stranger's snapshot may lack runs, s
 
 import hashlib
 import hmac
+import os
+import shlex
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.results import records
+from cl_semisup.results import data_hashes, records
 from cl_semisup.suite.run import Run
 
 if TYPE_CHECKING:
@@ -37,16 +39,21 @@ class SuiteSnapshot:
     runs: tuple[Run, ...]
     code: str = ""
     data_dir: str | None = None  # as given on the command line
+    data_folder: str = ""  # from which its runs read their data; "" if that is not known
+    place: str = field(
+        default="", compare=False
+    )  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
     def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
         """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
-        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in ("code", "data_dir")}
-        return cls(**shared, code=code_hash(), data_dir=data_dir)
+        own = ("code", "data_dir", "data_folder", "place")
+        shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
+        return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
-        content = asdict(self) | {"runs": [run.as_dict() for run in self.runs]}
+        content = asdict(self) | {"runs": [run.as_dict() for run in self.runs], "place": _place(self.file, results)}
         text = records.to_json(content, indent=None)[1:]
         records.write_text(_path(results, self.name), SIGNATURE % owner.sign(text.encode()) + text, results)
 
@@ -54,12 +61,19 @@ class SuiteSnapshot:
         """The folder of the suite's leaderboard and report."""
         return results / self.name
 
+    def command(self, results: Path) -> str:
+        """The command that runs what is missing and writes the report again."""
+        words = [] if results == Path("results") else ["--results", str(results)]
+        words += ["--data-dir", self.data_dir] if self.data_dir else []
+        return shlex.join(["python", "benchmark.py", self.file, *words])
+
 
 def load(results: Path, name: str) -> SuiteSnapshot:
     """The snapshot of a suite that has run in this results folder; InputError says why there is none."""
     path = _path(results, name)
     try:
-        return _parse(files.read(results, path, MAX_BYTES), path, name)
+        suite = _parse(files.read(results, path, MAX_BYTES), path, name)
+        return suite if _may_read(suite.data_folder) else replace(suite, data_folder="")
     except FileNotFoundError:
         raise InputError(
             f"{path}: the suite {name!r} has not run here. Run it first, or name another --results."
@@ -87,9 +101,39 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
         raise ValueError(f"it is of the suite {suite.name!r}")
     if not suite.runs:
         raise ValueError("it has no runs")
-    texts = (suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.code, suite.data_dir or "")
+    texts = [suite.file, suite.question, suite.baseline, suite.score, suite.text_hash, suite.code, suite.data_dir or ""]
+    texts += [suite.data_folder, suite.place]
     if not all(isinstance(text, str) for text in texts):
-        raise TypeError("its name, file, question, baseline and score must be text")
+        raise TypeError("its name, file, question, baseline and score and folders must be text")
+
+
+def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
+    """InputError if the folder of this suite's tables is that of another file; the same text may move."""
+    try:
+        other = load(results, suite.name)
+    except InputError:  # there is none, or one that is made anew
+        return
+    moved = other.place != _place(suite.file, results) if other.place else not _same_file(other.file, suite.file)
+    if moved and other.text_hash != suite.text_hash:
+        rule = f"must not be that of another suite in {results}, whose tables would be overwritten"
+        remedy = "Set another `name:` or --results. If this suite has moved and changed, delete"
+        remedy += f" {_path(results, suite.name)}."
+        raise InputError(f"{suite.file}: name: {rule}. Got {suite.name!r}, of {other.file}. {remedy}")
+
+
+def _place(suite_file: str, results: Path) -> str:
+    """Stays the same where both are moved together, and where the command runs in another folder."""
+    path = os.path.relpath(Path(suite_file).resolve(), results.resolve())
+    return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
+
+
+def _same_file(a: str, b: str) -> bool:
+    return Path(a).resolve() == Path(b).resolve()
+
+
+def _may_read(folder: str) -> bool:
+    """A stranger's file may name a folder inside the working one; any other only if this user has used it before."""
+    return (not Path(folder).is_absolute() and ".." not in folder) or data_hashes.is_known(folder)
 
 
 def current(

@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import median
 
 from cl_semisup.data import labels
-from cl_semisup.errors import InputError
 from cl_semisup.execution import training_groups
 from cl_semisup.results import records
 from cl_semisup.scheduling.progress import format_duration
@@ -24,8 +23,12 @@ LONG_RUN_SECONDS = 60.0  # of training; bfloat16 is not mentioned for shorter ru
 Seconds = tuple[float, float]  # of training and of evaluation
 
 
+class NotMeasured(Exception):
+    """Why a few steps could not be done on this machine. This is no fault of the suite or the data."""
+
+
 def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers: int | None) -> str:
-    """The time left, as a sentence that also says where the estimate comes from."""
+    """The time left, as a sentence that also says where the estimate comes from. InputError: a run cannot be done."""
     if not todo:
         return "Nothing is left to do."
     from cl_semisup.execution.execute import choose_device
@@ -44,7 +47,7 @@ def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers:
             try:
                 trials[key] = _Trial(run, suite, device)
                 costs[key] = trials[key].seconds()
-            except InputError as error:
+            except NotMeasured as error:
                 return f"Time left: unknown, since {error}"
         train, evaluation = costs.get(key, (0.0, PROBE_SECONDS))
         total += train + evaluation * len(training.runs)
@@ -78,14 +81,14 @@ def _advice(trial: "_Trial") -> str:
     """What bfloat16 would gain. It is only advice, since results must not depend on the machine's speed."""
     try:
         speedup = trial.speedup()
-    except InputError as error:
+    except NotMeasured as error:
         return f"\nWith `precision: bfloat16` {error}"
     text = f"With `precision: bfloat16` training would be {speedup:.1f} times as fast here, and a protocol of its own."
     return f"\n{text}" if speedup >= MIN_SPEEDUP else ""
 
 
 class _Trial:
-    """A few small steps of a run's network on the real data; InputError if they cannot be done."""
+    """A few small steps of a run's network on the real data; NotMeasured if they fail."""
 
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
@@ -125,7 +128,7 @@ class _Trial:
             self._steps(precision)  # warm-up
             count, seconds = self._steps(precision)
         except RuntimeError as error:
-            raise InputError(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
+            raise NotMeasured(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
         return count * len(self.batch) / seconds
 
     def _steps(self, precision: str) -> tuple[int, float]:

@@ -4,13 +4,17 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from cl_semisup.errors import ResultsError
 from cl_semisup.execution import stop, training_groups
 from cl_semisup.execution.training_groups import Finished, TrainingGroup
 from cl_semisup.results import protocol, records
+from cl_semisup.results.data_hashes import DataHashes
+from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.scheduling.order import ExpectedSeconds, longest_first
@@ -52,17 +56,35 @@ class RunCounts:
         return self.statuses.total() + self.done_elsewhere
 
 
-def missing(results: Path, runs: Iterable[Run], redo: str = "none") -> list[Run]:
-    """Runs without a record, and those whose record is to be redone: none, failed, stale or all."""
-    return [run for run in runs if _is_missing(records.path_of(results, run), redo)]
+def missing(results: Path, runs: Iterable[Run], redo: str = "none", data_dir: str = "") -> list[Run]:
+    """Runs without a record, and those whose record is to be redone: none, failed, stale or all.
+
+    Records of other data than `data_dir` holds now are stale.
+    """
+    data = DataHashes(data_dir)
+    return [run for run in runs if _is_missing(records.path_of(results, run), redo, data)]
 
 
-def _is_missing(path: Path, redo: str) -> bool:
+def _is_missing(path: Path, redo: str, data: DataHashes) -> bool:
     if redo == "all" or not records.exists(path):
         return True
     if redo == "failed":
         return bool(records.read(path)["status"] == "failed")
-    return redo == "stale" and bool(protocol.stale_parts(records.read(path)))
+    return redo == "stale" and bool(protocol.stale_parts(records.read(path), data))
+
+
+def describe_stale(results: Path, suite: SuiteSnapshot) -> str:
+    """A line on the records that are stale, with the command that makes them again; "" if none is."""
+    data, parts, count = DataHashes(suite.data_folder), Counter[str](), 0
+    for path in (records.path_of(results, run) for run in suite.runs):
+        with suppress(ResultsError):  # the report will say what is wrong with such a record
+            changed = protocol.stale_parts(records.read(path), data) if path.exists() else []
+            count += bool(changed)
+            parts.update(changed)
+    if not count:
+        return ""
+    command = f"`{suite.command(results)} --redo stale`"
+    return f"{count} records are stale ({', '.join(sorted(parts))} changed since). Do them again: {command}."
 
 
 def run_all(

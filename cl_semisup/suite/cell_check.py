@@ -18,10 +18,13 @@ def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
 
 
 class CellCheck:
-    """Checks the cells of one suite. A broken rule is reported once, at the key that breaks it."""
+    """Checks the cells of one suite. A broken rule is reported once, at the key that breaks it.
 
-    def __init__(self, data_dir: str, repetitions: int, problems: list[Problem]):
-        self.data_dir, self.repetitions, self.problems = data_dir, repetitions, problems
+    `notes` gets what is no fault, yet changes what the scores mean.
+    """
+
+    def __init__(self, data_dir: str, repetitions: int, problems: list[Problem], notes: list[Problem]):
+        self.data_dir, self.repetitions, self.problems, self.notes = data_dir, repetitions, problems, notes
         self.facts: dict[str, Facts | None] = {}
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
@@ -62,7 +65,9 @@ class CellCheck:
         key = repr(dataset.value)
         if key not in self.facts:
             try:
-                self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                if facts.untested:
+                    self.notes.append(Problem(dataset.path, _untested_note(facts)))
             except DataError as error:
                 self.facts[key] = None
                 self._add(dataset, str(error))
@@ -71,12 +76,15 @@ class CellCheck:
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses
 
-        key = repr((loss.value, dim, facts.classes))
+        key = repr((loss.value, dim, facts.classes, facts.labelled > 0))
         if key not in self.losses:
             (name, settings) = next(iter(loss.value.items()))
             try:
-                losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **settings)
-                self.losses[key] = True
+                built = losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **settings)
+                self.losses[key] = bool(facts.labelled) or not losses.asks(built).needs_labelled_images
+                if not self.losses[key]:
+                    rule = "needs training images with labels: the data have none"
+                    self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
             except InputError as error:
                 self.losses[key] = False
                 self._add(loss, str(error))
@@ -96,3 +104,8 @@ class CellCheck:
         if problem not in self.reported:
             self.reported.add(problem)
             self.problems.append(problem)
+
+
+def _untested_note(facts: Facts) -> str:
+    named = ", ".join(map(repr, facts.untested[:3])) + (", ..." if len(facts.untested) > 3 else "")
+    return f"the test images lack {len(facts.untested)} of {facts.classes} classes ({named}); scores are of the others."

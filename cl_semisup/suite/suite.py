@@ -37,7 +37,7 @@ class Suite:
     download: bool
     text_hash: str
     runs: tuple[Run, ...]
-    notes: tuple[str, ...] = ()  # on old words and cut warm-ups, with their places
+    notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -78,13 +78,15 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     columns = _columns(source.data, problems)
     repetitions = header.pop("repetitions")
     header["data_dir"] = data_dir or header["data_dir"]
-    runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems)
+    data_notes: list[Problem] = []
+    runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
     if not problems:
         _check_names(header, runs, problems)
     if problems:
         raise SuiteError(_lines(source, problems))
     notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
+    notes += tuple(_lines(source, data_notes))
     return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes)
 
 
@@ -228,9 +230,15 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]
 
 
-def _runs(columns: dict[str, list[GridValue]], repetitions: int, data_dir: str, problems: list[Problem]) -> list[Run]:
+def _runs(
+    columns: dict[str, list[GridValue]],
+    repetitions: int,
+    data_dir: str,
+    problems: list[Problem],
+    notes: list[Problem],
+) -> list[Run]:
     """All repetitions of every cell, each checked as a whole, after those of the untrained networks."""
-    check = cell_check.CellCheck(data_dir, repetitions, problems)
+    check = cell_check.CellCheck(data_dir, repetitions, problems, notes)
     cells: list[dict[str, Any]] = []
     for row in grid.combinations(list(columns.values()), (), problems, times=repetitions):
         cell = dict(zip(columns, row, strict=True))

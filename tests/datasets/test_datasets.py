@@ -22,9 +22,10 @@ from PIL import Image
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
+from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import image_folder
+from cl_semisup.datasets import _sources, image_folder
 from cl_semisup.errors import DataError
 
 KNOWN = {
@@ -524,6 +525,84 @@ def test_a_path_that_could_leave_data_dir_is_refused(path: str, tmp_path: Path) 
     assert refusal(plugin("image_folder", folder=path).facts, tmp_path) == f"image_folder: folder: {rest}"
 
 
+def member(shape: tuple[int, ...], dtype: str, data: bytes = b"", header: int = 0) -> bytes:
+    """An array's file, whose header may claim anything; `header` bytes of blanks make it longer."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}}}".encode() + b" " * header + b"\n"
+    return b"\x93NUMPY\x02\x00" + len(text).to_bytes(4, "little") + text + data
+
+
+def bomb(folder: Path, method: int = zipfile.ZIP_DEFLATED, **members: bytes) -> Path:
+    """An archive of 4 images, with some members replaced."""
+    whole = {f"{part}_images": member((4, 2, 2), "|u1", bytes(16)) for part in ("train", "test")}
+    whole |= {f"{part}_labels": member((4,), "|i1", bytes(4)) for part in ("train", "test")}
+    with zipfile.ZipFile(folder / "a.npz", "w", method) as file:
+        for name, content in (whole | members).items():
+            file.writestr(f"{name}.npy", content)
+    return folder / "a.npz"
+
+
+BOMBS: dict[str, tuple[dict[str, bytes], str]] = {
+    "no bytes": ({"classes": member((10**15,), "|S0")}, "classes: must have bytes in every element. Got |S0"),
+    "no bytes, text": ({"classes": member((10**15,), "<U0")}, "must have bytes in every element."),
+    "labels without bytes": ({"train_labels": member((10**15,), "|V0")}, "must have bytes in every element."),
+    "more than it holds": ({"train_images": member((10**9, 99, 99), "|u1")}, "bytes, as its header says. Got 0."),
+    "a long header": ({"train_images": member((4, 2, 2), "|u1", bytes(16), 10**8)}, "must be an .npz archive"),
+    "many classes": ({"classes": member((2 * 10**6,), "|S1", bytes(2 * 10**6))}, "must be at most 1000000 names"),
+    "many labels": ({"train_labels": member((10**7,), "|i1", bytes(10**7))}, "one label an image. Got (10000000,)"),
+}
+
+
+@pytest.mark.parametrize("case", BOMBS)
+@pytest.mark.parametrize("action", ["facts", "load"])
+def test_an_archive_that_lies_about_its_size_is_refused_before_it_is_read(
+    case: str, action: str, tmp_path: Path
+) -> None:
+    members, message = BOMBS[case]
+    path = bomb(tmp_path, **members)
+    tracemalloc.start()
+    assert str(path) in (said := refusal(getattr(plugin("arrays", file="a.npz"), action), tmp_path))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert message in said and peak < 20_000_000
+
+
+def test_an_archive_larger_than_the_memory_is_refused_by_its_headers(tmp_path: Path, monkeypatch: Any) -> None:
+    images, labels = member((10**6, 2, 2), "|u1", bytes(4 * 10**6)), member((10**6,), "|i1", bytes(10**6))
+    path = bomb(tmp_path, train_images=images, train_labels=labels)
+    assert path.stat().st_size < 10**6
+    assert plugin("arrays", file="a.npz").facts(tmp_path).train == 10**6
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 5 * 10**7)
+    monkeypatch.setattr(_sources, "_array", None)  # would fail if it were called
+    for action in (plugin("arrays", file="a.npz").facts, plugin("arrays", file="a.npz").load):
+        rule = "must fit in half of this machine's memory, 25000000 bytes, when it is unpacked"
+        assert f"{path}: {rule}. Got 37" in refusal(action, tmp_path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_compressions_that_numpy_does_not_write_are_refused(method: int, tmp_path: Path) -> None:
+    path = bomb(tmp_path, method)
+    message = f"{path}: train_images: must be stored or deflated. Got another compression. Write it again."
+    assert refusal(plugin("arrays", file="a.npz").facts, tmp_path) == message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.timeout(20)
+def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cifar10.npz")
+    for action in (plugin("cifar10").facts, plugin("cifar10").load):
+        assert "must be a regular file. Got a named pipe" in refusal(action, tmp_path)
+
+
+def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path, monkeypatch: Any) -> None:
+    whole = memory_limit.machine_bytes()
+    (tmp_path / "max").write_text("max\n")
+    (tmp_path / "less").write_text("1000000\n")
+    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "none")))
+    assert memory_limit.machine_bytes() >= whole > 10**8
+    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "less")))
+    assert memory_limit.machine_bytes() == 10**6
+
+
 # image folders --------------------------------------------------------------------------------------------------------
 
 
@@ -673,16 +752,20 @@ def test_pixels_without_a_known_white_are_refused(folder: Path) -> None:
 @pytest.mark.parametrize("limit", [399, 100])  # PIL itself only warns up to twice its limit
 def test_a_decompression_bomb_is_named(limit: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
-    assert refusal(pets().load, folder.parent) == (
+    first, *others = refusal(pets().load, folder.parent).splitlines()
+    assert first == (
         f"{folder}/train/cat/1.png: must have at most {limit} pixels, PIL's limit against decompression bombs. "
         "Got more. Shrink or remove it."
     )
+    assert len(others) == 5  # every other image is as large
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "test" / "dog" / "pipe.png")
-    assert "Got OSError: not a file. Mend or remove it." in refusal(pets().load, folder.parent)
+    assert ": must be a file that can be read. Got a named pipe. Mend or remove it." in refusal(
+        pets().load, folder.parent
+    )
 
 
 def test_a_link_to_nowhere_is_named(folder: Path) -> None:
@@ -790,6 +873,120 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
         path.unlink()
     monkeypatch.setattr(image_folder, "CHUNK", 2)
     assert pets().load(folder.parent).content_hash == expected
+
+
+def test_an_image_larger_than_the_memory_is_refused_by_its_header(folder: Path, monkeypatch: Any) -> None:
+    path = picture(folder / "train" / "cat" / "0.png", size=(900, 900))
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**7)
+    assert f"{path}: must fit in half of this machine's memory" in refusal(pets().load, folder.parent)
+
+
+def test_without_a_cache_a_folder_larger_than_the_memory_is_refused(folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(image_folder, "_write_cache", lambda *_: False)
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**4)
+    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    message = f"image_folder: {folder}, without a cache: must fit in half of this machine's memory"
+    assert message in refusal(pets(256).load, folder.parent)
+
+
+def bitmaps(folder: Path) -> tuple[Path, Path]:
+    """Two images of one size and one modification time."""
+    paths = tuple(picture(folder / "train" / f"{name}.bmp", colour) for name, colour in (("cat/8", 10), ("dog/8", 20)))
+    for path in paths:
+        os.utime(path, ns=(10**18, 10**18))
+    return paths[0], paths[1]
+
+
+def exchange(a: Path, b: Path) -> None:
+    for old, new in ((a, a.with_suffix(".x")), (b, a), (a.with_suffix(".x"), b)):
+        old.rename(new)
+
+
+def copy_over(a: Path, b: Path) -> None:
+    contents = a.read_bytes(), b.read_bytes()
+    for path, content in zip((b, a), contents, strict=True):
+        path.write_bytes(content)
+        os.utime(path, ns=(10**18, 10**18))
+
+
+@pytest.mark.parametrize("swap", [exchange, copy_over])
+def test_images_that_change_places_are_decoded_anew_though_size_and_time_stay(swap: Any, folder: Path) -> None:
+    a, b = bitmaps(folder)
+    before = pets().load(folder.parent).train_images.copy()
+    swap(a, b)
+    after = pets().load(folder.parent).train_images
+    assert (before[3] == after[-1]).all() and (before[-1] == after[3]).all() and (before[3] != before[-1]).any()
+
+
+def test_old_caches_are_removed_and_those_of_another_side_or_user_stay(folder: Path) -> None:
+    pets().prepare(folder.parent, False)
+    foreign = folder / f".cl_semisup-8-train-{'0' * 40}.npy"
+    first = (folder / f".cl_semisup-8-{'a' * 16}.npy", foreign)
+    for path in first:
+        path.touch()
+    pets(16).prepare(folder.parent, False)
+    assert len(list(folder.glob(".cl_semisup-*.npy"))) == 5 and not first[0].exists()
+    picture(folder / "train" / "cat" / "1.png", (9, 9, 9))
+    pets().prepare(folder.parent, False)
+    kept = {path.name.rpartition("-")[0] for path in folder.glob(".cl_semisup-*.npy")} - {foreign.stem}
+    assert kept == {".cl_semisup-8-train", ".cl_semisup-8-test", ".cl_semisup-16-test"} and foreign.exists()
+
+
+def test_pixels_that_another_user_prepared_are_not_used(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    expected = pets().load(folder.parent).content_hash
+    for path in folder.glob(".cl_semisup-*.npy"):
+        held = np.load(path)
+        np.save(path, np.zeros_like(held))
+    assert pets().load(folder.parent).content_hash != expected  # with this user's own key they count
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of another"))
+    assert pets().load(folder.parent).content_hash == expected
+    key = tmp_path / "of another" / "cl_semisup" / "key"
+    assert key.stat().st_mode & 0o777 == 0o600 and len(key.read_bytes()) == 32
+
+
+def test_a_cache_that_is_a_link_is_not_read(folder: Path) -> None:
+    expected = pets().load(folder.parent).content_hash
+    for path in folder.glob(".cl_semisup-*.npy"):
+        held = np.load(path)
+        np.save(folder.parent / path.name, np.zeros_like(held))
+        path.unlink()
+        path.symlink_to(folder.parent / path.name)
+    assert pets().load(folder.parent).content_hash == expected
+
+
+def test_without_a_key_images_are_decoded_into_memory(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    pets().prepare(folder.parent, False)
+    assert pets().load(folder.parent).facts() == pets().facts(folder.parent)
+    assert not list(folder.glob(".cl_semisup*"))
+
+
+@pytest.mark.parametrize("target", ["nowhere", "itself", "/dev/null"])
+@pytest.mark.parametrize("part", ["test/cat", "train/cow", "test"])
+def test_a_link_in_place_of_a_folder_that_leads_nowhere_is_refused(part: str, target: str, folder: Path) -> None:
+    if part == "test":  # `val` must not stand in
+        (folder / "test").rename(folder / "val")
+    (folder / part).symlink_to(Path(part).name if target == "itself" else target)
+    assert str(folder / part) in refusal(pets().facts, folder.parent) or part == "test"
+    assert refusal(pets().load, folder.parent)
+
+
+def test_a_link_to_nowhere_in_place_of_the_own_archive_is_refused(tmp_path: Path) -> None:
+    _mnist(tmp_path / "MNIST")
+    (tmp_path / "mnist.npz").symlink_to("gone.npz")
+    for action in (lambda: plugin("mnist").prepare(tmp_path, False), lambda: plugin("mnist").load(tmp_path)):
+        assert "mnist.npz: must be an .npz archive that can be read" in refusal(action)
+
+
+def test_classes_that_the_test_part_lacks_are_among_the_facts(folder: Path, tmp_path: Path) -> None:
+    assert pets().facts(folder.parent).untested == ("cat",) == pets().load(folder.parent).facts().untested
+    picture(folder / "test" / "cat" / "1.png")
+    assert pets().facts(folder.parent).untested == ()
+    path = tmp_path / "x.npz"
+    grey, labels = np.zeros((6, 4, 4), np.uint8), np.array([0, 1, 2, 3, -1, 0])
+    np.savez(path, train_images=grey, train_labels=labels, test_images=grey[:3], test_labels=np.array([2, 2, 0]))
+    assert plugin("arrays", file="x.npz").facts(tmp_path).untested == ("1", "3")
 
 
 # real data, where there is some ---------------------------------------------------------------------------------------

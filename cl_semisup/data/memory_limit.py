@@ -1,0 +1,31 @@
+"""Data that claim a size are compared with this machine's memory before any of them is read."""
+
+import os
+from pathlib import Path
+
+from cl_semisup.errors import DataError
+
+CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+SHARE = 0.5  # of the memory; reading an array may copy it once
+
+
+def require(size: int, what: str) -> None:
+    """DataError unless so many bytes, as a header claims, fit in half of the memory."""
+    limit = int(SHARE * machine_bytes())
+    if size > limit:
+        rule = f"must fit in half of this machine's memory, {limit} bytes, when it is unpacked"
+        raise DataError(f"{what}: {rule}. Got {size}, as its headers say. Use fewer or smaller images.")
+
+
+def machine_bytes() -> int:
+    """The memory of this machine, or of its container (cgroup) if that has less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such question here, as on Windows
+        total = 2**63
+    for path in map(Path, CGROUP_LIMITS):
+        try:
+            total = min(total, int(path.read_text()))
+        except (OSError, ValueError):  # no cgroup, or "max"
+            continue
+    return total

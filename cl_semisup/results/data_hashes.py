@@ -1,0 +1,99 @@
+"""Are the data still those of a record? The content hash of a data set as its files are now.
+
+A hash is computed once and kept in the user's cache with the stamp of the files (names, sizes, times, inodes); it is
+computed again only where the stamp differs.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from cl_semisup import files, owner, plugins
+from cl_semisup.errors import InputError
+from cl_semisup.suite.run import Named
+
+UNREADABLE = "unreadable"  # stands for the hash of data that are there and cannot be read
+MAX_BYTES = 10_000  # of a file in the cache
+
+
+class DataHashes:
+    """Hashes of the data sets in one folder, each judged once. No folder ("") stands for data that are elsewhere."""
+
+    def __init__(self, data_dir: str):
+        self.data_dir = data_dir
+        self._hashes: dict[str, str | None] = {}
+
+    def current(self, named: Named) -> str | None:
+        """The hash of a data set now; None if it cannot be judged: it is generated, or not in the folder."""
+        key = repr(named)
+        if key not in self._hashes:
+            try:
+                self._hashes[key] = current(named, self.data_dir) if self.data_dir else None
+            except (ImportError, MemoryError):  # no torchvision here, or a smaller machine
+                self._hashes[key] = None
+            except (InputError, OSError, TypeError, ValueError):  # settings from a stranger can be of any type
+                self._hashes[key] = UNREADABLE
+        return self._hashes[key]
+
+
+def current(named: Named, data_dir: str) -> str | None:
+    """The content hash of a data set now; None if it is generated or not there. DataError if it cannot be read."""
+    data_set = _plugin(named)
+    paths = data_set.data_files(Path(data_dir))
+    if not paths:
+        return None
+    kept = _read(named, data_dir)
+    if kept.get("stamp") == files.stamp(paths):
+        return str(kept["hash"])
+    return str(load(named, data_dir).content_hash)
+
+
+def load(named: Named, data_dir: str) -> Any:
+    """The `Images` of a data set. Their hash is kept, unless the files change while they are read."""
+    data_set = _plugin(named)
+    before = files.stamp(data_set.data_files(Path(data_dir)))
+    images = data_set.load(Path(data_dir))
+    paths = data_set.data_files(Path(data_dir))
+    content = {"stamp": before, "hash": images.content_hash}
+    if paths and files.stamp(paths) == before:
+        with suppress(OSError, owner.Unusable):  # then the hash is computed each time
+            home = owner.folder()
+            files.write(home, _path(home, named, data_dir), json.dumps(content).encode())
+    return images
+
+
+def is_known(data_dir: str) -> bool:
+    """Has this user read data from this folder before, on this machine?"""
+    with suppress(OSError, owner.Unusable):
+        home = owner.folder()
+        return bool(files.entries(home, _folder(home, data_dir)))
+    return False
+
+
+def _plugin(named: Named) -> Any:
+    (name, settings) = next(iter(named.items()))
+    return plugins.load("datasets", name)(**settings)
+
+
+def _read(named: Named, data_dir: str) -> dict[str, Any]:
+    """What is kept of a data set; {} if nothing is."""
+    with suppress(OSError, ValueError, owner.Unusable):
+        home = owner.folder()
+        content = json.loads(files.read(home, _path(home, named, data_dir), MAX_BYTES))
+        return content if isinstance(content, dict) and content.keys() == {"stamp", "hash"} else {}
+    return {}
+
+
+def _path(home: Path, named: Named, data_dir: str) -> Path:
+    version = plugins.version("datasets", next(iter(named)))
+    return _folder(home, data_dir) / f"{_digest(json.dumps(named, sort_keys=True) + version)}.json"
+
+
+def _folder(home: Path, data_dir: str) -> Path:
+    return home / "data" / _digest(str(Path(data_dir).resolve()))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]
