@@ -47,7 +47,10 @@ class Clusters:
         return float((within / eigenvalues[keep]).sum() / count)
 
     def nc2(self) -> dict[str, float]:
-        """Of the centred means: variation of the norms, standard deviation of the cosines, distance from -1/(C-1)."""
+        """Of the centred means: variation of the norms, standard deviation of the cosines, distance from -1/(C-1).
+
+        Standard deviations divide by the number of norms and cosines, not by one less.
+        """
         centred = self.means - self.centre
         norms = centred.norm(dim=1)
         count = len(centred)
@@ -60,7 +63,10 @@ class Clusters:
         }
 
     def nc3(self, weight: Tensor) -> float:
-        """Distance of a head's (C, F) weights, centred, from the centred means, each scaled to norm 1; in [0, 2]."""
+        """Distance of a head's (C, F) weights, centred, from the centred means, each scaled to norm 1.
+
+        In [0, 2]; not squared.
+        """
         weight = weight.to(self.means)
         weight = weight - weight.mean(dim=0)
         centred = self.means - self.centre

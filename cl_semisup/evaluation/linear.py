@@ -18,7 +18,8 @@ class Linear:
     the validation accuracy of the s of `linear_top1`, for tuning without the test set. If a class has a single labelled
     image nothing can be held out and s = 0.01. Without any label there is no score.
 
-    Source: scikit-learn's LogisticRegression solves the same problem (C = 1 / (s M))
+    Source: scikit-learn's LogisticRegression solves the same problem: C = 1 / (s M), and 2 / (s M) for two
+    classes, where it has one weight vector and not two
     Difference: None
 
     Args:

@@ -26,7 +26,9 @@ class NeuralCollapse:
 
     Source: arXiv 2008.08186; 2112.15121; 2010.16402. The head of NC3 and NC4 is a linear probe, because a contrastive
     run has none
-    Difference: class means have equal weights, also if classes differ in size
+    Difference: class means have equal weights, also if classes differ in size. nc3 is the distance; the source plots
+    its square. The standard deviation in nc2_norm divides by C, that in the source's code by C - 1, so nc2_norm times
+    sqrt(C / (C - 1)) is the source's
 
     Args:
         layer: backbone features, projections (names start with projection_), or both

@@ -19,8 +19,8 @@ class SupCon:
     labels this is SupCon, with none it is NT-Xent, exactly.
 
     Source: arXiv 2004.11362 (L_out); HobbitLong/SupContrast losses.py
-    Difference: without the factor temperature / base_temperature (1 by default there); unlabelled images keep their
-    view pair as positives
+    Difference: without the factor temperature / base_temperature, which is 1 at the default temperature there (0.07)
+    and would be 0.1 / 0.07 = 1.43 at the default here; unlabelled images keep their view pair as positives
     Degenerate: P(a) holds at least the other view; one image or one class stays finite.
 
     Args:

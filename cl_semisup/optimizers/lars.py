@@ -13,6 +13,7 @@ class LARS:
         m <- momentum * m + ratio * g;    w <- w - lr * m
 
     Biases and normalisation layers take plain momentum steps, as in SimCLR and Barlow Twins.
+    The LARS of CLOP's authors adapts biases as well.
 
     Source: arXiv 1708.03888; facebookresearch/barlowtwins main.py
     Difference: None

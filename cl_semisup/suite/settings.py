@@ -13,7 +13,7 @@ class Schedule:
     Args:
         scaling: effective rate = learning_rate * (batch_size / 256) ** (0, 1 or 1/2) for none, linear, sqrt
         warmup_epochs: epochs of linear growth from 0; at most half of all steps
-        decay: shape after the warm-up, to 0 at the last step (cosine) or flat (constant)
+        decay: shape after the warm-up, flat (constant) or to 0 one step after the last (cosine)
     """
 
     scaling: Literal["none", "linear", "sqrt"] = "linear"

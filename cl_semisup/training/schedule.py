@@ -14,7 +14,7 @@ def scaled_learning_rate(learning_rate: float, batch_size: int, schedule: Schedu
 
 
 def lr_factor(step: int, steps: int, steps_per_epoch: int, schedule: Schedule) -> float:
-    """Learning rate / base learning rate, in (0, 1], at a step in [0, steps)."""
+    """Learning rate / base learning rate, in (0, 1], at a step in [0, steps); the last step's is not 0."""
     warmup = min(round(schedule.warmup_epochs * steps_per_epoch), steps // 2)
     if step < warmup:
         return (step + 1) / (warmup + 1)
