@@ -152,8 +152,11 @@ def _(stack: ExitStack) -> None:
 
 @fault("self-pair kept in the denominator", "function")
 def _(stack: ExitStack) -> None:
-    nobody = lambda numbers: torch.zeros(len(numbers), len(numbers), dtype=torch.bool)  # noqa: E731
-    stack.enter_context(patch("cl_semisup.contrast.pairs.same", nobody))
+    def wrong(z: Tensor, temperature: float, ids: Tensor) -> tuple[Tensor, Tensor]:
+        total, partner = log_sum_and_partner(z, temperature, ids)
+        return torch.logaddexp(total, z.square().sum(dim=1) / temperature), partner
+
+    stack.enter_context(patch("cl_semisup.contrast.pairs.log_sum_and_partner", wrong))
 
 
 @fault("-1 taken as a class", "function")
@@ -196,9 +199,9 @@ def _(stack: ExitStack) -> None:
 @fault("variance divided by N", "function")
 def _(stack: ExitStack) -> None:
     kind = plugins.load("losses", "vicreg")
-    right = kind._spread
+    right = kind._regularisation
     wrong = lambda self, z: right(self, z * (1 - 1 / len(z)) ** 0.5)  # noqa: E731
-    stack.enter_context(patch.object(kind, "_spread", wrong))
+    stack.enter_context(patch.object(kind, "_regularisation", wrong))
 
 
 @fault("label smoothing left on", "function")

@@ -31,7 +31,13 @@ class SuiteError(InputError):
 
 
 class DataError(InputError):
-    """A data set is missing or damaged."""
+    """A data set is missing or damaged; one line for each of its files that are named."""
+
+    def __init__(self, *lines: str):
+        super().__init__(*lines)  # so that other processes get all of them
+
+    def __str__(self) -> str:
+        return "\n".join(map(visible, self.args))
 
 
 class ResultsError(Exception):

@@ -33,11 +33,15 @@ def folder() -> Path:
         raise Unusable(f"no folder can be made for them: {error}. Set XDG_CACHE_HOME to one of yours.") from error
 
 
-@cache
 def key() -> bytes:
     """The user's key, made at the first call. Without a folder for it, the key of this process and those it starts."""
-    with suppress(OSError, Unusable):
+    with suppress(Unusable):
         return _key_in(folder())
+    return _fallback_key()
+
+
+@cache
+def _fallback_key() -> bytes:
     with suppress(OSError, Unusable):
         user = os.getuid() if hasattr(os, "getuid") else "user"
         return _key_in(_private(Path(tempfile.gettempdir()) / f"cl_semisup-{user}"))
@@ -50,8 +54,12 @@ def sign(content: bytes, name: str = "") -> str:
 
 
 def signature(text: str) -> str:
-    """40 hex digits that only this user can make for a text: 8 name the user's key, 32 are the text's HMAC."""
-    return hashlib.sha256(key()).hexdigest()[:8] + sign(text.encode())[:32]
+    """40 hex digits that only this user can make for a text: 8 name the user's key, 32 are the text's HMAC.
+
+    Unusable where no key can be kept: what is signed with another one would never be used again.
+    """
+    own = _key_in(folder())
+    return hashlib.sha256(own).hexdigest()[:8] + hmac.new(own, text.encode(), "sha256").hexdigest()[:32]
 
 
 def _private(path: Path) -> Path:
@@ -63,12 +71,16 @@ def _private(path: Path) -> Path:
     return path
 
 
+@cache
 def _key_in(home: Path) -> bytes:
     path = home / "key"
-    files.create(home, path, secrets.token_bytes(KEY_BYTES), 0o600)
     deadline = time.monotonic() + 1.0
-    while len(stored := files.read(home, path, KEY_BYTES)) < KEY_BYTES:  # another process is writing it
-        if time.monotonic() > deadline:  # or was killed while it did
-            files.write(home, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
-        time.sleep(0.01)
+    try:
+        files.create(home, path, secrets.token_bytes(KEY_BYTES), 0o600)
+        while len(stored := files.read(home, path, KEY_BYTES)) < KEY_BYTES:  # another process is writing it
+            if time.monotonic() > deadline:  # or was killed while it did
+                files.write(home, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
+            time.sleep(0.01)
+    except OSError as error:
+        raise Unusable(f"{path}: no key can be kept: {error.strerror}. Set XDG_CACHE_HOME to one of yours.") from error
     return stored

@@ -112,6 +112,7 @@ def test_a_private_module_beside_a_plug_in_counts_in_its_version(
     (folder / "mine.py").write_text("from cl_semisup.losses._shared import f\n" + LOSS)
     versions = []
     monkeypatch.setattr(plugins, "PACKAGE", tmp_path)
+    monkeypatch.setattr(plugins, "_package_paths", plugins._package_paths.__wrapped__)
     for content in ("f = 1", "f = 1  # reworded", "f = 2"):
         (folder / "_shared.py").write_text(content)
         plugins.version.cache_clear()

@@ -10,7 +10,7 @@ from cl_semisup import __version__
 from cl_semisup.cli import check, check_loss, compare, export, gate, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
-from cl_semisup.errors import EngineError, InputError, ResultsError, SuiteError
+from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
 from cl_semisup.execution import stop
 from cl_semisup.text import degrade_streams, show, visible
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return torchrun.run_worker_rank(options.device, options.plugin) if options.command == "run" else OK
             return COMMANDS[options.command].run(options)
     except InputError as error:
-        show(error if isinstance(error, SuiteError) else visible(error), error=True)
+        show(error if isinstance(error, SuiteError | DataError) else visible(error), error=True)
         return BAD_INPUT
     except (ResultsError, EngineError) as error:
         show(visible(error), error=True)

@@ -180,7 +180,7 @@ def _require_none(faults: list[DataError]) -> None:
     if len(faults) > MAX_FAULTS:
         lines.append(f"image_folder: {len(faults)} files are broken; the first {MAX_FAULTS} are named.")
     if lines:
-        raise DataError("\n".join(lines))
+        raise DataError(*lines)
 
 
 def _open_cache(part: _Part, side: int) -> NDArray[np.uint8] | None:

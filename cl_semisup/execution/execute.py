@@ -32,6 +32,7 @@ from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Run
 from cl_semisup.training.checkpoint import Preempted
+from cl_semisup.training.exchange import ProcessLost
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -95,7 +96,7 @@ class Executor:
                 except Diverged as error:
                     attempt.set_diverged(error)
                 except BaseException as error:  # a plug-in may call sys.exit, which must not end the worker
-                    if isinstance(error, Preempted) or is_signal(error):
+                    if isinstance(error, Preempted | ProcessLost) or is_signal(error):
                         raise
                     attempt.set_failed(error)
                 results.append((attempt.record(started), attempt.curves))

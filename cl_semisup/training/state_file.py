@@ -5,10 +5,10 @@ read, so a results folder from elsewhere cannot bring states that seem to be res
 """
 
 import hmac
-import sys
 from pathlib import Path
 
 from cl_semisup import files
+from cl_semisup.text import show, visible
 
 DIGEST_BYTES = 32
 CHUNK_BYTES = 2**20
@@ -37,7 +37,7 @@ def read(path: Path, key: bytes) -> bytes | None:
         return None
     except OSError as error:
         problem = files.reason(error)
-    print(f"{path}: the saved state is not continued: {problem}. The run starts anew.", file=sys.stderr, flush=True)
+    show(f"{visible(path)}: the saved state is not continued: {problem}. The run starts anew.", error=True)
     return None
 
 

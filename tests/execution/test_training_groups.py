@@ -108,7 +108,7 @@ def test_runs_of_a_group_have_the_same_images(shared: list[Run], imbalance: dict
     true = plugins.load("datasets", "digits")().load(Path()).train_labels
     runs = [replace(run, imbalance=imbalance) for run in shared]
     assert len(group(runs)) == 1
-    indices = [labels.of_run(true, run.as_dict()).kept.tolist() for run in runs]
+    indices = [labels.of_run(true, run.as_dict()).indices.tolist() for run in runs]
     assert all(each == indices[0] for each in indices)
     assert len(indices[0]) < len(true) or imbalance is None
 

@@ -265,18 +265,18 @@ def test_a_state_signed_with_another_key_or_moved_is_not_continued(
 
 def test_the_key_is_made_once_and_is_the_owners_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    owner.key.cache_clear()
+    owner._key_in.cache_clear()
     try:
         made = owner.key()
-        owner.key.cache_clear()
+        owner._key_in.cache_clear()
         assert owner.key() == made == (tmp_path / "cl_semisup" / "key").read_bytes()
         assert stat.S_IMODE(os.stat(tmp_path / "cl_semisup" / "key").st_mode) == 0o600
         (tmp_path / "cl_semisup" / "key").write_bytes(b"half")  # its maker was killed
-        owner.key.cache_clear()
+        owner._key_in.cache_clear()
         assert len(owner.key()) == owner.KEY_BYTES
     finally:
         monkeypatch.undo()
-        owner.key.cache_clear()
+        owner._key_in.cache_clear()
 
 
 # Size ---------------------------------------------------------------------------------------------------------------
