@@ -46,6 +46,7 @@ from cl_semisup.gate.outcome import RunSummaries
 from cl_semisup.gate.plan import Plan, cell_name, make_plan
 from cl_semisup.gate.reference import Measurements, Reference, provenance
 from cl_semisup.gate.result import GateResult, format_change
+from cl_semisup.native.pairs import log_sum_and_partner
 from cl_semisup.suite import suite
 from cl_semisup.training import ema, loop, model, schedule
 
