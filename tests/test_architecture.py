@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "errors", "files", "losses", "plugins"},
     "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
-    "results": {"errors", "files", "owner", "plugins", "seeds", "suite"},
+    "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }

@@ -10,7 +10,6 @@ type, and it belongs to the run of its file name. Nothing is read or written thr
 import errno
 import json
 import os
-import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
+from cl_semisup.text import show, visible
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py
 MAX_VALUE = 1e100  # of any number in a record: its square is finite, so statistics cannot overflow
@@ -118,7 +118,7 @@ def read_curves(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        print(f"{path}: curves are left out: {files.reason(error)}.", file=sys.stderr)
+        show(f"{visible(path)}: curves are left out: {visible(files.reason(error))}.", error=True)
         return {}
     return curves | ({"history": renamed.upgrade_measures(curves["history"])} if "history" in curves else {})
 

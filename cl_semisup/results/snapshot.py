@@ -8,7 +8,6 @@ import hashlib
 import hmac
 import os
 import shlex
-import sys
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
 from cl_semisup.suite.run import Run
+from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.suite.suite import Suite
@@ -156,10 +156,10 @@ def current(
                 continue
             suite = _parse(text, path, path.parent.name)
         except OSError as error:
-            print(f"{path}: is not used: {files.reason(error)}.", file=sys.stderr)
+            show(f"{visible(path)}: is not used: {visible(files.reason(error))}.", error=True)
             continue
         except InputError as error:
-            print(error, file=sys.stderr)
+            show(visible(error), error=True)
             continue
         same_text = suite.text_hash == text_hash and data_dir in (None, suite.data_dir)
         if same_text and (not own_only or suite.code == code_hash()):
