@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
+from cl_semisup import cgroups
 from cl_semisup.errors import DataError
 
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 SHARE = 0.5  # of the memory; reading an array may copy it once
 
 
@@ -17,15 +17,10 @@ def require(size: int, what: str) -> None:
         raise DataError(f"{what}: {rule}. Got {size}, as its headers say. Use fewer or smaller images.")
 
 
-def machine_bytes() -> int:
-    """The memory of this machine, or of its container (cgroup) if that has less."""
+def machine_bytes(root: Path = Path("/")) -> int:
+    """The memory of this machine, or of its container if that has less. `root` is the folder of the system's files."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no such question here, as on Windows
         total = 2**63
-    for path in map(Path, CGROUP_LIMITS):
-        try:
-            total = min(total, int(path.read_text()))
-        except (OSError, ValueError):  # no cgroup, or "max"
-            continue
-    return total
+    return int(min(total, cgroups.memory_limit(root)))

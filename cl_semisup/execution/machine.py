@@ -1,19 +1,15 @@
 """Where and how runs execute. This module does not import torch, so that commands start fast."""
 
-import contextlib
-import math
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cl_semisup.cgroups import memory_limit, usable_cores
 from cl_semisup.execution.training_groups import TrainingGroup
 
 CUDA_CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA and its libraries take in every process
 ALLOCATOR_OVERHEAD = 1.25  # memory that torch reserves / memory of tensors
 USABLE_SHARE = 0.9  # of a GPU's free memory, or of the memory that a container may use
 WORKER_BYTES = 600 * 2**20  # memory that a worker with a small network on a CPU adds, at its peak
-NO_LIMIT_BYTES = 2**60  # version 1 of cgroups writes a number beyond this for no limit
 
 
 def default_workers(device: str, root: Path = Path("/")) -> int:
@@ -29,49 +25,6 @@ def default_workers(device: str, root: Path = Path("/")) -> int:
 def default_threads(device: str, root: Path = Path("/")) -> int:
     """Threads per worker. Always 1 on a CPU: the number moves the last digits, so it must not depend on the machine."""
     return 1 if device == "cpu" else usable_cores(root)
-
-
-def usable_cores(root: Path = Path("/")) -> int:
-    """The cores that this process may use: its affinity and its container's quota, rounded up. At least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    for folder in _cgroups(root):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
-        quota = quota or _read(folder / "cpu.cfs_quota_us")  # version 1; -1 means none
-        period = period or _read(folder / "cpu.cfs_period_us")
-        if quota.isdecimal() and period.isdecimal() and int(period):
-            cores = min(cores, math.ceil(int(quota) / int(period)))
-    return max(1, cores)
-
-
-def memory_limit(root: Path = Path("/")) -> float:
-    """Bytes that this process's container may use; infinity without a limit."""
-    limits = [math.inf]
-    for folder in _cgroups(root):
-        for file in ("memory.max", "memory.limit_in_bytes"):  # versions 2 and 1; "max" means none
-            if (text := _read(folder / file)).isdecimal() and int(text) < NO_LIMIT_BYTES:
-                limits.append(int(text))
-    return min(limits)
-
-
-def _cgroups(root: Path) -> Iterator[Path]:
-    """The folders of this process's control groups and of those around them.
-
-    A container often sees its own group as the top of the mount, and its path there as it is outside.
-    """
-    mount = root / "sys/fs/cgroup"
-    for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
-        _, _, rest = line.partition(":")
-        controllers, _, group = rest.partition(":")
-        bases = [mount / name for name in controllers.split(",")] if controllers else [mount, mount / "unified"]
-        inner = [part for part in group.split("/") if part not in ("", "..")]
-        yield from (base.joinpath(*inner[:depth]) for base in bases for depth in range(len(inner) + 1))
-
-
-def _read(path: Path) -> str:
-    """The text of a system's file; "" where there is none."""
-    with contextlib.suppress(OSError, ValueError):
-        return path.read_text("utf-8").strip()
-    return ""
 
 
 def runs_that_fit(free: int, peak: int) -> int:

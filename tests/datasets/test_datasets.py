@@ -593,14 +593,14 @@ def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None
         assert "must be a regular file. Got a named pipe" in refusal(action, tmp_path)
 
 
-def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path, monkeypatch: Any) -> None:
+def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path) -> None:
     whole = memory_limit.machine_bytes()
-    (tmp_path / "max").write_text("max\n")
-    (tmp_path / "less").write_text("1000000\n")
-    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "none")))
-    assert memory_limit.machine_bytes() >= whole > 10**8
-    monkeypatch.setattr(memory_limit, "CGROUP_LIMITS", (str(tmp_path / "max"), str(tmp_path / "less")))
-    assert memory_limit.machine_bytes() == 10**6
+    limit = tmp_path / "sys" / "fs" / "cgroup" / "memory.max"
+    limit.parent.mkdir(parents=True)
+    limit.write_text("max\n")
+    assert memory_limit.machine_bytes(tmp_path) >= whole > 10**8
+    limit.write_text("1000000\n")
+    assert memory_limit.machine_bytes(tmp_path) == 10**6
 
 
 # image folders --------------------------------------------------------------------------------------------------------

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from cl_semisup import cgroups
+from cl_semisup.cgroups import memory_limit, usable_cores
 from cl_semisup.execution import machine
-from cl_semisup.execution.machine import default_threads, default_workers, memory_limit, usable_cores
+from cl_semisup.execution.machine import default_threads, default_workers
 
 GIB = 2**30
 
@@ -23,7 +25,7 @@ def system(root: Path, group: str, **files: str) -> Path:
 
 @pytest.fixture(autouse=True)
 def sixty_four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda _: range(64), raising=False)
+    monkeypatch.setattr(cgroups.os, "sched_getaffinity", lambda _: range(64), raising=False)
 
 
 def test_without_containers_every_core_gets_a_worker(tmp_path: Path) -> None:

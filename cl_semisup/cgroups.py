@@ -1,0 +1,52 @@
+"""What a container (Linux control groups, version 1 or 2) leaves this process of the machine: cores and memory."""
+
+import contextlib
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+NO_LIMIT_BYTES = 2**60  # version 1 of cgroups writes a number beyond this for no limit
+
+
+def usable_cores(root: Path = Path("/")) -> int:
+    """The cores that this process may use: its affinity and its container's quota, rounded up. At least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    for folder in _cgroups(root):
+        quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
+        quota = quota or _read(folder / "cpu.cfs_quota_us")  # version 1; -1 means none
+        period = period or _read(folder / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            cores = min(cores, math.ceil(int(quota) / int(period)))
+    return max(1, cores)
+
+
+def memory_limit(root: Path = Path("/")) -> float:
+    """Bytes that this process's container may use; infinity without a limit."""
+    limits = [math.inf]
+    for folder in _cgroups(root):
+        for file in ("memory.max", "memory.limit_in_bytes"):  # versions 2 and 1; "max" means none
+            if (text := _read(folder / file)).isdecimal() and int(text) < NO_LIMIT_BYTES:
+                limits.append(int(text))
+    return min(limits)
+
+
+def _cgroups(root: Path) -> Iterator[Path]:
+    """The folders of this process's control groups and of those around them.
+
+    A container often sees its own group as the top of the mount, and its path there as it is outside.
+    """
+    mount = root / "sys/fs/cgroup"
+    for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        bases = [mount / name for name in controllers.split(",")] if controllers else [mount, mount / "unified"]
+        inner = [part for part in group.split("/") if part not in ("", "..")]
+        yield from (base.joinpath(*inner[:depth]) for base in bases for depth in range(len(inner) + 1))
+
+
+def _read(path: Path) -> str:
+    """The text of a system's file; "" where there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text("utf-8").strip()
+    return ""
