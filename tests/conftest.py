@@ -3,13 +3,14 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
+from cl_semisup import plugins
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
 
@@ -43,3 +44,14 @@ def text() -> str:
 def parse() -> Callable[[str], Suite]:
     """Parse a suite's text as the file `s.yaml`."""
     return lambda text: suite.parse(text, "s.yaml")
+
+
+@pytest.fixture
+def forget_plugins() -> Iterator[None]:
+    """Forget the user's plug-ins that a test adds."""
+    before = dict(plugins._user_files)
+    yield
+    plugins._user_files.clear()
+    plugins._user_files.update(before)
+    plugins.load.cache_clear()
+    plugins.version.cache_clear()

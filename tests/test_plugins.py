@@ -29,14 +29,7 @@ class Mine:
 '''
 
 
-@pytest.fixture(autouse=True)
-def forget() -> object:
-    before = dict(plugins._user_files)
-    yield None
-    plugins._user_files.clear()
-    plugins._user_files.update(before)
-    plugins.load.cache_clear()
-    plugins.version.cache_clear()
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def test_a_users_file_becomes_a_loss_under_its_stem(tmp_path: Path) -> None:

@@ -30,14 +30,7 @@ class Mine:
 '''
 
 
-@pytest.fixture(autouse=True)
-def forget() -> object:
-    before = dict(plugins._user_files)
-    yield None
-    plugins._user_files.clear()
-    plugins._user_files.update(before)
-    plugins.load.cache_clear()
-    plugins.version.cache_clear()
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def version(folder: Path, content: str) -> str:

@@ -18,13 +18,7 @@ from tests.helpers.records import grid, select, write
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(autouse=True)
-def forget_plugins() -> object:
-    before = dict(plugins._user_files)
-    yield None
-    plugins._user_files.clear()
-    plugins._user_files.update(before)
-    plugins.load.cache_clear()
+pytestmark = pytest.mark.usefixtures("forget_plugins")
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
