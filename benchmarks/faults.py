@@ -192,7 +192,7 @@ def children(pid: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
-            line = (path.parent / "cmdline").read_text()
+            line = (path.parent / "cmdline").read_text(errors="replace")
         except OSError:
             continue
         if fields[0] != "Z":

@@ -61,13 +61,18 @@ def message(error: BaseException) -> str:
     return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 
 
-def is_signal(error: BaseException) -> bool:
-    """Whether a signal has raised this and not a plug-in, which may raise anything, KeyboardInterrupt too.
+class ProcessMustStop(BaseException):
+    """This process shall not or cannot go on; no run is at fault."""
 
-    The command's handlers raise a subclass of KeyboardInterrupt; Python's handler, where it is set, raises the class.
+
+def stops_process(error: BaseException) -> bool:
+    """Whether an error is of the process and not of a run. A plug-in may raise anything, KeyboardInterrupt too.
+
+    For a signal the command's handlers raise a subclass of KeyboardInterrupt; Python's handler, where it is set, raises
+    the class itself.
     """
     if not isinstance(error, KeyboardInterrupt):
-        return False
+        return isinstance(error, ProcessMustStop)
     return type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

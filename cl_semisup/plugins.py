@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from cl_semisup.errors import InputError, is_signal, message, unknown
+from cl_semisup.errors import InputError, message, stops_process, unknown
 
 PACKAGE = Path(__file__).parent
 FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
@@ -158,7 +158,7 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        if type(error) is not KeyboardInterrupt and is_signal(error):
+        if type(error) is not KeyboardInterrupt and stops_process(error):
             raise
         line = getattr(error, "lineno", None) or _line_in(error, path)
         raise InputError(

@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import EngineError, InputError, is_signal, message
+from cl_semisup.errors import EngineError, InputError, message, stops_process
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -105,8 +105,6 @@ class Messages:
         from torch import cuda, distributed
         from torch.distributed.distributed_c10d import PrefixStore
 
-        from cl_semisup.training.checkpoint import Preempted
-
         self._wait_for_all()
         store = PrefixStore(f"training {self.number}", self.store)
         timeout = timedelta(seconds=TIMEOUT_SECONDS)
@@ -115,7 +113,7 @@ class Messages:
         try:
             yield
         except BaseException as error:
-            if not isinstance(error, Preempted):
+            if not stops_process(error):
                 self.post_failure(error)
             raise
         finally:
@@ -278,7 +276,7 @@ def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
                 if messages().read("failed") is None and messages().read("over", GRACE_SECONDS) is None:
                     raise EngineError(f"process {messages().rank}: {error}") from error
             except BaseException as error:  # rank 0 makes a record of it
-                if is_signal(error):
+                if stops_process(error):
                     raise
                 messages().post_failure(error)
     return 0

@@ -20,7 +20,7 @@ from torch import Tensor
 import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
-from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, is_signal, message
+from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, message, stops_process
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
@@ -31,8 +31,6 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup, sing
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Run
-from cl_semisup.training.checkpoint import Preempted
-from cl_semisup.training.exchange import ProcessLost
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -96,7 +94,7 @@ class Executor:
                 except Diverged as error:
                     attempt.set_diverged(error)
                 except BaseException as error:  # a plug-in may call sys.exit, which must not end the worker
-                    if isinstance(error, Preempted | ProcessLost) or is_signal(error):
+                    if stops_process(error):
                         raise
                     attempt.set_failed(error)
                 results.append((attempt.record(started), attempt.curves))

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup.errors import is_signal
+from cl_semisup.errors import stops_process
 from cl_semisup.results.records import Record
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
@@ -63,7 +63,7 @@ def requirements(run: Run) -> "Asks | None":
     try:  # the answer depends on the settings of a loss and not on these sizes
         return losses.asks(losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings))
     except BaseException as error:  # a user's own plug-in may raise anything
-        if is_signal(error):
+        if stops_process(error):
             raise
         return None
 

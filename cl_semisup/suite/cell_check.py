@@ -7,7 +7,7 @@ from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, is_signal, message
+from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 
 
@@ -89,7 +89,7 @@ class CellCheck:
                 self.losses[key] = False
                 self._add(loss, str(error))
             except BaseException as error:  # a user's own plug-in may raise anything
-                if is_signal(error):
+                if stops_process(error):
                     raise
                 self.losses[key] = False
                 self._add(loss, f"must be buildable. Got {type(error).__name__}: {message(error)}. Mend the loss.")

@@ -12,11 +12,12 @@ from typing import Any
 
 import torch
 
+from cl_semisup.errors import ProcessMustStop
 from cl_semisup.text import show, visible
 from cl_semisup.training import state_file
 
 
-class Preempted(BaseException):
+class Preempted(ProcessMustStop):
     """Training has stopped on request, with its state saved."""
 
 

@@ -6,8 +6,10 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, distributed
 
+from cl_semisup.errors import ProcessMustStop
 
-class ProcessLost(BaseException):
+
+class ProcessLost(ProcessMustStop):
     """Another process of this training has died or does not answer. The training cannot go on; no run is at fault."""
 
 
