@@ -11,12 +11,18 @@ from cl_semisup.data.settings import Views
 from cl_semisup.native import views
 from cl_semisup.native.views import draw, luma
 
-__all__ = ["ViewMaker", "draw", "luma", "weak"]
+__all__ = ["ViewMaker", "draw", "geometric", "luma", "weak"]
 
 
 def weak(settings: Views) -> Views:
     """The weak recipe of semi-supervised methods (FixMatch): a mirror where the data allow it, a shift of 1/8 side."""
     return Views(flip=settings.flip, shift=0.125, jitter=0.0)
+
+
+def geometric(settings: Views) -> Views:
+    """The recipe without changes of colour, blur and noise: what the field fine-tunes with (arXiv 2002.05709, B.5)."""
+    names = ("crop_area", "crop_ratio", "flip", "rotation", "shift", "zoom", "negate")
+    return Views(**{name: getattr(settings, name) for name in names}, jitter=0.0)
 
 
 class ViewMaker:

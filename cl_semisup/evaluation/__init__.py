@@ -2,6 +2,7 @@
 
     default: ClassVar[bool]              False keeps it out of suites that do not name it; True if left out
     scores: ClassVar[tuple[str, ...]]    names of all scores that it can give
+    score_settings: ClassVar[dict]       score -> the setting that switches it on, where there is one
     measure(features) -> ProbeResult     scores are fractions in [0, 1], higher is better
 
 A probe with a setting `layer` measures backbone features, projections or both. The names of what it measures on
@@ -26,23 +27,34 @@ Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """The frozen network and the test images, for probes that compute more features.
+    """The frozen network and its images, for probes that compute more features or train it further.
 
     Args:
         encoder: in evaluation mode; a probe that changes its weights puts them back
-        test_images: (T, channels, side, side) uint8
+        train_images, test_images: (M, channels, side, side) and (T, channels, side, side) uint8
         features: uint8 images (N, channels, side, side) -> (N, F), not augmented
         view: number -> (T, F), features of a random view of each test image
         untrained: as `features`, with the encoder's initial weights, which are drawn again from their seed
         dataset: the images of another data set, by its plug-in; a probe names them in a setting `datasets`
+        inputs: uint8 images -> what the encoder takes, not augmented
+        augmented: uint8 images, seed -> the same, as random views that change no colours
+        copy: a copy of the encoder, for further training
+        initial: the encoder with the weights that it had before training, drawn again from their seed
+        fast_encoder: an encoder -> a function that encodes batches in training by the run's fast path
     """
 
     encoder: nn.Module
+    train_images: Tensor
     test_images: Tensor
     features: Callable[[Tensor], Tensor]
     view: Callable[[int], Tensor]
     untrained: Callable[[Tensor], Tensor]
     dataset: Callable[[Named], Images]
+    inputs: Callable[[Tensor], Tensor]
+    augmented: Callable[[Tensor, int], Tensor]
+    copy: Callable[[], nn.Module]
+    initial: Callable[[], nn.Module]
+    fast_encoder: Callable[[nn.Module], Callable[[Tensor], Tensor]]
 
 
 class FeatureSet(NamedTuple):
@@ -131,7 +143,7 @@ class Features:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Results of a probe: scores rank losses, diagnostics describe them, curves are for reports.
+    """Results of a probe: scores rank losses, diagnostics describe them, curves are for reports, cost is in seconds.
 
     Names are unique over all probes. A score that is not defined is left out.
     """
@@ -139,6 +151,7 @@ class ProbeResult:
     scores: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
+    cost: dict[str, float] = field(default_factory=dict, compare=False)
 
 
 def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
@@ -149,14 +162,16 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
         result.scores.update(probed.scores)
         result.diagnostics.update(probed.diagnostics)
         result.curves.update(probed.curves)
+        result.cost.update(probed.cost)
     return result
 
 
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
+    off = {score for score, key in getattr(probe, "score_settings", {}).items() if not settings.get(key)}
     if (layer := settings.get("layer", "both")) == "both":
-        return set(probe.scores)
+        return set(probe.scores) - off
     return {score for score in probe.scores if score.startswith(PROJECTION) == (layer == "projections")}
 
 

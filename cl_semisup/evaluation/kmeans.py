@@ -17,6 +17,7 @@ class KMeans:
 
     `kmeans_accuracy` is the accuracy under the best one-to-one matching of clusters and classes (Hungarian method),
     `kmeans_nmi` the normalised mutual information, I / mean(H(clusters), H(classes)). The clustering uses no labels.
+    `kmeans_ari`, the adjusted Rand index, is a diagnostic, since it can be negative.
     With fewer test images than classes every image is its own cluster.
 
     Source: clustering by scikit-learn's KMeans (k-means++, Lloyd); accuracy as in arXiv 1511.06335
@@ -39,16 +40,17 @@ class KMeans:
     )
 
     def measure(self, features: Features) -> ProbeResult:
-        from sklearn.metrics import normalized_mutual_info_score
+        from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
         truth = features.test_labels.cpu().numpy()
-        scores = {}
+        scores, diagnostics = {}, {}
         for feature_set in features.feature_sets(self.layer):
             u = F.normalize(feature_set.test, dim=1).cpu().numpy()
             clusters = self._clusters(u, features.classes, features.seed_key)
             scores[f"{feature_set.prefix}kmeans_accuracy"] = matched_accuracy(clusters, truth)
             scores[f"{feature_set.prefix}kmeans_nmi"] = float(normalized_mutual_info_score(truth, clusters))
-        return ProbeResult(scores)
+            diagnostics[f"{feature_set.prefix}kmeans_ari"] = float(adjusted_rand_score(truth, clusters))
+        return ProbeResult(scores, diagnostics)
 
     def _clusters(self, u: NDArray[np.float32], classes: int, seed_key: tuple[object, ...]) -> NDArray[np.int64]:
         import warnings

@@ -194,6 +194,7 @@ class _Attempt:
         self.diagnostics = _to_json(result.diagnostics)
         self.curves |= _to_json(embedding_plot.plot_data(features, trainer.loss) | result.curves)
         synchronize(self.device)
+        self.cost |= result.cost
         self.cost["evaluation_seconds"] = time.perf_counter() - began
         if run.epochs:
             self._set_status(features, trainer)

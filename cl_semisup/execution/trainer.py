@@ -1,5 +1,6 @@
 """Trains the network of a group of runs once and computes its features for every run."""
 
+import copy
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -13,7 +14,7 @@ from torch import Tensor
 from cl_semisup import losses, native, plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
-from cl_semisup.data.views import ViewMaker, weak
+from cl_semisup.data.views import ViewMaker, geometric, weak
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
@@ -201,6 +202,7 @@ class Trainer:
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
         model, views, seed_key = self._model, self.views(data), self.seed_key
+        geometric_views = self.views(data, geometric(Views(**self.run.views)))
         assert model is not None
         model.eval()
 
@@ -240,11 +242,17 @@ class Trainer:
             seed_key=seed_key,
             network=Network(
                 encoder=model.encoder,
+                train_images=data.train_images,
                 test_images=data.test_images,
                 features=lambda images: not_augmented(images)[0],
                 view=random_view,
                 untrained=untrained,
                 dataset=self.probe_datasets,
+                inputs=lambda images: views.normalize(images.to(self.device)),
+                augmented=lambda images, name: geometric_views(images.to(self.device), name),
+                copy=lambda: copy.deepcopy(model.encoder),
+                initial=lambda: self._initial_model(data).encoder,
+                fast_encoder=self.fast_encoder,
             ),
         )
 

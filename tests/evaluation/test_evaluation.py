@@ -38,7 +38,8 @@ from tests.helpers.probes import CLASSES, PROBES, blobs, make_features, measure,
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_probe_gives_the_scores_it_names_as_fractions(name: str) -> None:
-    settings = {"layer": "both"} if "layer" in grid.annotations(plugins.load("evaluation", name)) else {}
+    plugin = plugins.load("evaluation", name)
+    settings = grid.defaults(plugin) | ({"layer": "both"} if "layer" in grid.annotations(plugin) else {})
     result = measure(name, make_features(), **settings)
     optional = {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
     assert result.scores.keys() <= evaluation.score_names(name, settings)
@@ -121,6 +122,7 @@ def test_test_labels_decide_nothing_but_the_score(name: str) -> None:
                 train_projections=e.train_projections[:5],
                 train_labels=e.train_labels[:5],
                 visible_labels=e.visible_labels[:5],
+                network=replace(e.network, train_images=e.network.train_images[:5]),
             ),
             id="one image a class",
         ),

@@ -1,5 +1,6 @@
 """What tests of probes share: healthy features with all that a probe may use, and the call of one probe."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def other_data(channels: int = 3, side: int = 6, count: int = 60) -> Images:
     return Images(pixels.astype(np.uint8), known, pixels[:30].astype(np.uint8), labels[:30], ("a", "b", "c"))
 
 
-def network(images: Tensor) -> Network:
+def network(images: Tensor, train_images: Tensor) -> Network:
     encoder = Encoder().eval()
 
     @torch.no_grad()
@@ -62,12 +63,34 @@ def network(images: Tensor) -> Network:
     def untrained(x: Tensor) -> Tensor:
         return (x.float() / 255).flatten(1) @ torch.randn(16, 12, generator=torch.Generator().manual_seed(8))
 
-    return Network(encoder, images, features, view, untrained, lambda named: other_data())
+    def inputs(x: Tensor) -> Tensor:
+        return x.float() / 255
+
+    def augmented(x: Tensor, seed: int) -> Tensor:
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
+        return (x.float() + 20 * noise).clamp(0, 255) / 255
+
+    return Network(
+        encoder,
+        train_images,
+        images,
+        features,
+        view,
+        untrained,
+        lambda named: other_data(),
+        inputs,
+        augmented,
+        lambda: copy.deepcopy(encoder),
+        Encoder,
+        lambda encoder: encoder,
+    )
 
 
 def make_features(train: int = 100, test: int = 60, **changes: Any) -> Features:
     """Healthy features of the size of `digits`; `changes` replace some of them."""
-    images = torch.randint(0, 256, (test, 1, 4, 4), generator=torch.Generator().manual_seed(3), dtype=torch.uint8)
+    generator = torch.Generator().manual_seed(3)
+    images = torch.randint(0, 256, (test, 1, 4, 4), generator=generator, dtype=torch.uint8)
+    train_images = torch.randint(0, 256, (train, 1, 4, 4), generator=generator, dtype=torch.uint8)
     (x, y), (xt, yt) = blobs(train), blobs(test, seed=1)
     parts = dict(
         train=x,
@@ -80,7 +103,7 @@ def make_features(train: int = 100, test: int = 60, **changes: Any) -> Features:
         test_views=(xt + 0.1, xt - 0.1),
         classes=CLASSES,
         seed_key=("blobs", 0),
-        network=network(images),
+        network=network(images, train_images),
     )
     return Features(**(parts | changes))
 

@@ -1,0 +1,202 @@
+"""Training of an encoder with a linear head on few labels, for the probe `finetune`."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from cl_semisup.errors import InputError
+from cl_semisup.evaluation import Network
+from cl_semisup.evaluation._stages import blocks
+from cl_semisup.measures.logistic import DEFAULT_STRENGTH, SoftmaxRegression
+from cl_semisup.seeds import seed
+
+BATCH = 500  # images at once where nothing is trained
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training starts: `encoder()` makes a new encoder with these weights."""
+
+    name: str
+    encoder: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one network is fine-tuned.
+
+    Args:
+        trains: `all` weights, the `last` block, the `head` alone, or the head and low-rank updates (`lora`)
+        epochs: passes over the labelled images, with a cosine to 0
+        learning_rate: of the head, and of the encoder's last block
+        layer_decay: factor of the learning rate from each block to the one before it; 1 for one rate
+        fitted_head: whether the head starts as the converged linear probe of the untouched features, or as zeros
+        batch_size: images a step, capped by the number of labelled images
+        weight_decay: of matrices and kernels, decoupled
+        rank: of the low-rank updates
+    """
+
+    trains: str
+    epochs: int
+    learning_rate: float
+    layer_decay: float
+    fitted_head: bool
+    batch_size: int
+    weight_decay: float
+    rank: int
+
+    def choices(self) -> dict[str, float]:
+        """What was chosen on held-out images, as diagnostics."""
+        chosen = {"learning_rate": self.learning_rate, "epochs": float(self.epochs)}
+        return chosen | {"layer_decay": self.layer_decay, "fitted_head": float(self.fitted_head)}
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImages:
+    """Labelled images (L, channels, side, side), their labels (L,), and the number of classes C.
+
+    `heads` keeps the linear probe of each encoder that training starts from, by the name of its maker.
+    """
+
+    images: Tensor
+    labels: Tensor
+    classes: int
+    heads: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def rows(self, keep: Tensor) -> "LabelledImages":
+        images, labels = self.images[keep.to(self.images.device)], self.labels[keep.to(self.labels.device)]
+        return LabelledImages(images, labels, self.classes)
+
+
+class Classifier(nn.Module):
+    """An encoder and a linear head: inputs (N, channels, side, side) -> logits (N, C)."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Linear):
+        super().__init__()
+        self.encoder, self.head = encoder, head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.encoder(inputs).float())
+        return logits
+
+
+class LowRank(nn.Module):
+    """W + B A for a matrix or kernel W, with B = 0 at first (LoRA, arXiv 2106.09685, section 4.1)."""
+
+    def __init__(self, weight: Tensor, rank: int):
+        super().__init__()
+        rows, columns = weight.shape[0], weight[0].numel()
+        rank = min(rank, rows, columns)
+        self.a = nn.Parameter((torch.randn(rank, columns) / math.sqrt(columns)).to(weight))
+        self.b = nn.Parameter(weight.new_zeros(rows, rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight + (self.b @ self.a).view_as(weight)
+
+
+def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Recipe, name: int) -> Classifier:
+    """The classifier after training on `data`, in evaluation mode.
+
+    Args:
+        start: the weights to start from
+        network: for inputs and the encoder's fast path
+        name: the seed of batches, views and low-rank updates; nothing else is random
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(name)
+        encoder = start.encoder().eval()
+        model = Classifier(encoder, _head(encoder, start, data, network, recipe.fitted_head))
+        optimizer, scales = _optimizer(model, recipe)
+    whole = recipe.trains == "all"
+    encode = network.fast_encoder(encoder) if whole else encoder
+    encoder.train(whole)  # where only a part is trained, batch norm keeps its statistics
+    batches = _batches(len(data.labels), recipe, name)
+    for step, rows in enumerate(batches):
+        inputs = network.augmented(data.images[rows.to(data.images.device)], seed("finetune views", name, step))
+        logits = model.head(encode(inputs).float())
+        factor = (1 + math.cos(math.pi * step / len(batches))) / 2
+        for group, scale in zip(optimizer.param_groups, scales, strict=True):
+            group["lr"] = recipe.learning_rate * factor * scale
+        optimizer.zero_grad()
+        F.cross_entropy(logits, data.labels[rows.to(data.labels.device)]).backward()
+        optimizer.step()
+    return model.eval()
+
+
+@torch.no_grad()
+def predict(model: Classifier, images: Tensor, network: Network) -> Tensor:
+    """(N,) classes of images (N, channels, side, side), without augmentation."""
+    return torch.cat([model(network.inputs(part)).argmax(dim=1) for part in images.split(BATCH)])
+
+
+def _head(encoder: nn.Module, start: Start, data: LabelledImages, network: Network, fitted: bool) -> nn.Linear:
+    """A head of zeros, or the linear probe of the features with its standardisation multiplied in."""
+    with torch.no_grad():
+        if start.name not in data.heads:
+            features = torch.cat([encoder(network.inputs(part)).float() for part in data.images.split(BATCH)])
+            probe = SoftmaxRegression.fit(features, data.labels, data.classes, DEFAULT_STRENGTH)
+            weight = probe.weight / probe.scale  # 0 for a constant feature, whose scale is infinite
+            data.heads[start.name] = weight, probe.bias - weight @ probe.mean
+        weight, bias = data.heads[start.name]
+        head = nn.Linear(weight.shape[1], len(weight)).to(weight)
+        head.weight.copy_(weight if fitted else torch.zeros_like(weight))
+        head.bias.copy_(bias if fitted else torch.zeros_like(bias))
+    return head
+
+
+def _optimizer(model: Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[float]]:
+    """AdamW over the weights that are trained, and the factor of the learning rate of each of its groups."""
+    parts = [(list(model.head.parameters()), 1.0)]
+    found = blocks(model.encoder)
+    if recipe.trains == "all":
+        depths = range(len(found) - 1, -1, -1)
+        parts += [(b.parameters, recipe.layer_decay**depth) for b, depth in zip(found, depths, strict=True)]
+    elif recipe.trains == "last":
+        if not found:
+            raise InputError("finetune: last needs an encoder with weights. Got one without. Set it to false.")
+        parts.append((found[-1].parameters, 1.0))
+    elif recipe.trains == "lora":
+        parts.append((_add_low_rank(model.encoder, recipe.rank), 1.0))
+    chosen = {id(p) for weights, _ in parts for p in weights}
+    for weight in model.parameters():
+        weight.requires_grad_(id(weight) in chosen)
+    groups, scales = [], []
+    for weights, scale in parts:
+        for decay, selected in (
+            (recipe.weight_decay, [p for p in weights if p.ndim > 1]),
+            (0.0, [p for p in weights if p.ndim <= 1]),
+        ):
+            if selected:
+                groups.append({"params": selected, "weight_decay": decay})
+                scales.append(scale)
+    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True), scales
+
+
+def _add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:
+    """Add a low-rank update to every linear layer and convolution; returns the new weights."""
+    layers = [m for m in encoder.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    if not layers:
+        rule = "lora needs an encoder with linear layers or convolutions"
+        raise InputError(f"finetune: {rule}. Got none. Set it to 0.")
+    added: list[nn.Parameter] = []
+    for layer in layers:
+        update = LowRank(layer.weight, rank)
+        parametrize.register_parametrization(layer, "weight", update)
+        added += update.parameters()
+    return added
+
+
+def _batches(count: int, recipe: Recipe, name: int) -> list[Tensor]:
+    """(n,) indices of every step: passes in random order, without the rest of a pass that fills no batch."""
+    batch = min(recipe.batch_size, count)
+    batches: list[Tensor] = []
+    for epoch in range(recipe.epochs):
+        generator = torch.Generator().manual_seed(seed("finetune order", name, epoch))
+        order = torch.randperm(count, generator=generator)
+        batches += [part for part in order.split(batch) if len(part) == batch]
+    return batches
