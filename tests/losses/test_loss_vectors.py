@@ -43,6 +43,13 @@ def build(name: str, params: dict[str, Any], case: dict[str, Any]) -> Any:
         loss = losses.build("clop", dim=case["dim"], classes=case["classes"], base="none", **params).double()
         loss.prototypes.copy_(torch.tensor(case["inputs"]["prototypes"], dtype=torch.float64))
         return loss
+    if name in ("normface", "ntce", "nonl"):
+        loss = losses.build(name, dim=case["dim"], classes=case["classes"], **params).double()
+        with torch.no_grad():
+            loss.prototypes.copy_(torch.tensor(case["inputs"]["prototypes"], dtype=torch.float64))
+        return loss
+    if name == "vrn":
+        return losses.build(name, images=case["batch"], **params)
     kept = {"normalize": False} if name == "mmcr" else {}  # theirs takes the rows as they come
     return losses.build(name, **params, **kept)
 

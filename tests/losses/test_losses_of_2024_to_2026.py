@@ -1,0 +1,130 @@
+"""Recent baselines: limits that are known, and what those with memory or moving averages remember over steps."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cl_semisup import losses
+from cl_semisup.contract import Batch
+from cl_semisup.errors import InputError
+from tests.oracles import flexmatch, freematch, softmatch
+
+N, CLASSES, IMAGES = 6, 3, 12
+
+
+def _logits(step: int, sharp: float = 3.0) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    weak, strong = (sharp * torch.randn(N, CLASSES, generator=generator, dtype=torch.float64) for _ in range(2))
+    return weak, strong
+
+
+def _build(name: str, **params: Any) -> Any:
+    return losses.build(name, dim=5, classes=CLASSES, images=IMAGES, **params).double()
+
+
+def test_sincere_without_labels_is_nt_xent() -> None:
+    batch = Batch.draw()
+    value = losses.build("sincere", temperature=0.5)(batch.z1, batch.z2)
+    assert float(value) == pytest.approx(float(losses.build("nt_xent", temperature=0.5)(batch.z1, batch.z2)))
+
+
+def test_more_classmates_at_one_point_cost_nothing_under_sincere_and_something_under_supcon() -> None:
+    values: dict[str, list[float]] = {"sincere": [], "supcon": []}
+    for classmates in (2, 4):
+        z = torch.eye(2, dtype=torch.float64)[[0] * classmates + [1]]
+        labels = torch.tensor([0] * classmates + [1])
+        for name, found in values.items():
+            found.append(float(losses.build(name, temperature=0.5).per_image(z, z, labels)[0]))
+    assert values["sincere"][0] == pytest.approx(values["sincere"][1])
+    assert values["supcon"][1] > values["supcon"][0] + 0.5
+
+
+def test_equal_rows_give_the_known_value_of_collapse() -> None:
+    rows = torch.ones(N, 5, dtype=torch.float64)
+    labels = torch.arange(N) % CLASSES
+    assert float(_build("ntce")(rows, rows, labels).detach()) == pytest.approx(math.log(2 * N))
+    assert float(losses.build("sincere")(rows, rows)) == pytest.approx(math.log(2 * N - 1))
+    assert float(losses.build("directclr")(rows, rows, features=(rows, rows))) == pytest.approx(math.log(N))
+    assert float(losses.build("vrn", base="none", weight=1.0, images=11)(rows, rows)) == pytest.approx(1.1**2)
+
+
+def test_vrn_is_zero_where_all_points_are_spread_as_far_as_possible() -> None:
+    corners = torch.eye(4, dtype=torch.float64) - 0.25
+    assert float(losses.build("vrn", base="none", images=4)(corners, corners)) == pytest.approx(0, abs=1e-12)
+
+
+def test_flexmatch_lowers_the_threshold_of_classes_that_are_learnt_less() -> None:
+    loss = _build("flexmatch", threshold=0.6).train()
+    selected = [-1] * IMAGES
+    z = torch.zeros(N, 5, dtype=torch.float64)
+    for step in range(5):
+        weak, strong = _logits(step)
+        index = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(step))[:N]
+        expected = flexmatch.oracle(
+            list(z), list(z), None, logits=(weak, strong), index=index, threshold=0.6, selected=selected
+        )
+        value = loss(z, z, None, logits=(weak, strong), index=index)
+        assert float(value) == pytest.approx(float(expected), abs=1e-6), step
+        for row, image in zip(weak.softmax(dim=1), index.tolist(), strict=True):
+            if float(row.max()) >= 0.6:
+                selected[image] = int(row.argmax())
+        assert loss.selected.tolist() == selected
+    assert len(set(selected)) > 2
+
+
+@pytest.mark.parametrize(("name", "module"), [("freematch", freematch), ("softmatch", softmatch)])
+def test_moving_averages_follow_the_steps(name: str, module: Any) -> None:
+    loss = _build(name, memory=0.7).train()
+    even = float(torch.tensor(1 / CLASSES))
+    averages = {
+        "freematch": lambda: freematch.Averages(even, [even] * CLASSES, [even] * CLASSES),
+        "softmatch": lambda: softmatch.Averages(even, 1.0, [even] * CLASSES),
+    }[name]()
+    z = torch.zeros(N, 5, dtype=torch.float64)
+    labels = [0, -1, 1, -1, -1, 2]
+    for step in range(5):
+        logits = _logits(step, sharp=1.0)
+        expected = module.oracle(list(z), list(z), labels, logits=logits, memory=0.7, averages=averages)
+        value = loss(z, z, torch.tensor(labels), logits=logits)
+        assert float(value) == pytest.approx(float(expected), abs=1e-9), step
+    before = {key: buffer.clone() for key, buffer in loss.state_dict().items()}
+    with torch.no_grad():
+        loss(z, z, None, logits=_logits(9))
+    assert all(torch.equal(before[key], buffer) for key, buffer in loss.state_dict().items())
+
+
+def test_nnclr_finds_the_nearest_earlier_row() -> None:
+    loss = _build("nnclr", queue=4, hidden=6).train()
+    batch = Batch.draw(images=4, dim=5, seed=1)
+    loss(batch.z1, batch.z2)
+    rows = torch.nn.functional.normalize(batch.z1, dim=1)
+    assert torch.allclose(loss.queue.rows, rows)  # the queue holds exactly this batch now
+    with torch.no_grad():
+        predictions = torch.nn.functional.normalize(loss.predictor(batch.z2), dim=1)
+    expected = torch.nn.functional.cross_entropy(rows @ predictions.T / 0.1, torch.arange(4))
+    assert float(loss._contrast(rows, predictions)) == pytest.approx(float(expected))
+
+
+def test_targets_go_to_the_classes_whose_directions_are_nearest() -> None:
+    loss = _build("targeted_supcon", memory=0.0).train()
+    order = torch.tensor([2, 0, 1])
+    rows = loss.targets[order].repeat(2, 1) + 0.01 * torch.randn(6, 5, dtype=torch.float64)
+    loss(rows, rows, torch.arange(6) % CLASSES)
+    assert torch.equal(loss.prototypes, loss.targets[order])
+    with pytest.raises(InputError, match="a simplex of C points needs at least C - 1 dimensions"):
+        losses.build("targeted_supcon", dim=3, classes=5)
+
+
+def test_visreg_is_small_for_gaussian_rows_and_repels_collapsed_ones() -> None:
+    generator = torch.Generator().manual_seed(0)
+    loss = losses.build("visreg", weight=1.0)
+    gaussian = torch.randn(2000, 8, generator=generator, dtype=torch.float64)
+    assert float(loss(gaussian, gaussian)) < 0.01
+    for spread in (1e-2, 1e-4, 1e-6):
+        small = (spread * gaussian[:64]).requires_grad_()
+        loss(small, small).backward()
+        assert small.grad is not None
+        assert float(small.grad.norm()) > 0.05  # it does not fade with the spread
