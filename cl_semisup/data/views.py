@@ -45,6 +45,13 @@ class Draw:
         """(N, 1, 1, 1) bool: the images to which something of this probability happens."""
         return (self.uniform(len(self.index)) < probability).view(-1, 1, 1, 1)
 
+    def partners(self) -> Tensor:
+        """(N, ...) for each image another one of `data`, uniformly drawn, as `floats`; itself if there is no other."""
+        others = len(self.data) - 1
+        steps = 1 + torch.randint(max(others, 1), (len(self.index),), generator=self.random)
+        partner = (self.index + steps.to(self.index.device, non_blocking=True)) % len(self.data)
+        return floats(self.data[partner.to(self.data.device)].to(self.index.device, non_blocking=True))
+
 
 class RandomView(Protocol):
     """A member of a chain, see `cl_semisup.views`."""
