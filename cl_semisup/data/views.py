@@ -30,12 +30,14 @@ class Draw:
         data: (M, ...) the training images as stored (of the test images, where their views are evaluated); not
             necessarily on the images' device
         view: number of the view: 0, 1, ...
+        local: whether this is one of the local views, which follow the global ones; see `multi_crop`
     """
 
     random: Generator
     index: Tensor
     data: Tensor
     view: int
+    local: bool = False
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
@@ -75,9 +77,11 @@ class ViewMaker:
     Args:
         chain: the basic recipe, or views that are applied in this order; none gives the image itself
         mean, std: (channels,) of the data set, of values as in `floats`; the views come out normalised by them
+        local: whether it makes local views
     """
 
-    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor):
+    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor, local: bool = False):
+        self.local = local
         self.settings, self.others = Views(), list[tuple[int, RandomView]]()
         if isinstance(chain, Views):
             self.settings = chain
@@ -112,5 +116,5 @@ class ViewMaker:
             index, data = torch.arange(len(images), device=images.device), images
         for position, member in self.others:
             random = Generator().manual_seed(named_seed("view", seed, position))
-            made = member.view(made, Draw(random, index, data, view))
+            made = member.view(made, Draw(random, index, data, view, self.local))
         return (made - self.mean) / self.std

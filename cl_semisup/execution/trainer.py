@@ -165,7 +165,12 @@ class Trainer:
         setup = TrainingSetup(
             model=model,
             loss=loss,
-            views={"full": self.views(data), "weak": ViewMaker(self._weak(data), data.mean, data.std)},
+            views={
+                "full": self.views(data),
+                "weak": ViewMaker(self._weak(data), data.mean, data.std),
+                "local": self.views(data, local=True),
+            },
+            local_views=run.local_views,
             optimizer=optimizer.build(*loop.split_parameters(model, loss)),
             images=data.train_images,
             visible_labels=visible_labels,
@@ -252,9 +257,9 @@ class Trainer:
             ),
         )
 
-    def views(self, data: Data) -> ViewMaker:
-        """The maker of the run's views."""
-        return ViewMaker(self._chain(), data.mean, data.std)
+    def views(self, data: Data, local: bool = False) -> ViewMaker:
+        """The maker of the run's views, or of its local ones."""
+        return ViewMaker(self._chain(), data.mean, data.std, local)
 
     def _chain(self) -> Views | list[RandomView]:
         views = self.run.views

@@ -78,6 +78,12 @@ class Run:
         """The views of the run's chain in their order; settings of the basic recipe alone stand for it."""
         return tuple(name for view in self.views for name in view) if isinstance(self.views, list) else (BASIC_VIEW,)
 
+    @property
+    def local_views(self) -> int:
+        """Local views of an image, which the setting `local_views` of a view in the chain asks for."""
+        chain = self.views if isinstance(self.views, list) else []
+        return sum(settings.get("local_views", 0) for view in chain for settings in view.values())
+
     def untrained(self) -> "Run":
         """The same run without training: its scores are those of the initial weights."""
         nothing = dict.fromkeys(("learning_rate", "batch_size", "optimizer", "schedule"))
