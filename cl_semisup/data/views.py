@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from cl_semisup.data.settings import Views
+from cl_semisup.errors import InputError
 from cl_semisup.native import views
 from cl_semisup.native.views import draw, luma
 from cl_semisup.seeds import seed as named_seed
@@ -117,4 +118,7 @@ class ViewMaker:
         for position, member in self.others:
             random = Generator().manual_seed(named_seed("view", seed, position))
             made = member.view(made, Draw(random, index, data, view, self.local))
+            if made.shape != images.shape or made.dtype != torch.float32:
+                got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(images.shape)}"
+                raise InputError(f"{type(member).__name__}: a view must be float32 and keep the shape. {got}. Mend it.")
         return (made - self.mean) / self.std

@@ -14,6 +14,8 @@ class CropAndColor(Views):
 
     A suite that names nothing else writes its settings alone: `views: {crop_area: 0.2}`. Settings that it leaves out
     are those of the data set. At the start of a chain the kernels in C make it; elsewhere torch does, from other draws.
+
+    Source: SimCLR, arXiv 2002.05709, appendix A; torchvision's transforms, see `cl_semisup/data/views.py`
     """
 
     inputs: ClassVar[str] = "images"

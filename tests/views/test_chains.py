@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,12 +13,18 @@ from torch import Tensor
 from cl_semisup import plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import Draw, ViewMaker
-from cl_semisup.errors import SuiteError
+from cl_semisup.errors import InputError, SuiteError
+from cl_semisup.execution.data import ProbeDatasets
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.trainer import Trainer
+from cl_semisup.execution.training_groups import single_run
 from cl_semisup.results import protocol
 from cl_semisup.results.naming import RunNames
 from cl_semisup.seeds import seed
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
+from cl_semisup.suite.views import resolve
 from cl_semisup.views.crop_and_color import CropAndColor
 from cl_semisup.views.solarize import Solarize
 
@@ -177,10 +185,52 @@ def test_a_view_knows_its_number_and_the_images_places() -> None:
     assert torch.equal(seen[0].data[seen[0].index], x[index])
 
 
-def test_a_run_trains_and_is_evaluated_under_a_chain(tmp_path: Path, parse: Parse, text: str) -> None:
-    from cl_semisup.execution.execute import Executor
-    from cl_semisup.execution.machine import Machine
+def test_a_view_that_changes_the_shape_is_told() -> None:
+    class Half:
+        def view(self, images: Tensor, draw: Draw) -> Tensor:
+            return images[..., ::2]
 
+    rule = r"Half: a view must be float32 and keep the shape. Got torch.float32 \(4, 3, 12, 6\) of \(4, 3, 12, 12\)."
+    with pytest.raises(InputError, match=rule):
+        ViewMaker([Half()], MEAN, STD)(images(4), 1)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "own", "views"),
+    [
+        ({}, {"mixup": {}}, [{"mixup": {"probability": 1.0, "weight": 0.2}}]),
+        ({}, {"crop_and_color": {"flip": 0.5}}, {"flip": 0.5}),
+        ({"zoom": 0.1}, {"mixup": {}}, {"zoom": 0.1}),  # in place of a chain that has no basic view
+        (
+            {"zoom": 0.1},
+            {"crop_and_color": {"flip": 0.5}, "solarize": {}},
+            [{"crop_and_color": {"flip": 0.5, "zoom": 0.1}}, {"solarize": {"probability": 0.2, "threshold": 0.5}}],
+        ),
+        (
+            [{"crop_and_color": {"zoom": 0.1}}],
+            {"solarize": {}, "crop_and_color": {"flip": 0.5}},
+            {"flip": 0.5, "zoom": 0.1},
+        ),
+        ([{"solarize": {"probability": 0.1}}], {"flip": 0.5}, [{"solarize": {"probability": 0.1}}]),
+        ({"flip": 0.0}, {"flip": 0.5}, {}),
+    ],
+)
+def test_a_data_set_may_have_a_chain_of_its_own(chosen: Any, own: dict[str, Any], views: Any) -> None:
+    assert resolve(chosen, own) == views
+
+
+def test_the_weak_view_of_a_chain_is_that_of_its_basic_view(tmp_path: Path, parse: Parse, text: str) -> None:
+    def weak_of(line: str, side: int = 8) -> Views:
+        (run, *_) = views_of(parse, text, line)
+        trainer = Trainer(single_run(run), Machine("cpu", str(tmp_path)), ProbeDatasets(lambda named: None))  # type: ignore[arg-type,return-value]
+        return trainer._weak(SimpleNamespace(train_images=torch.zeros(2, 1, side, side)))  # type: ignore[arg-type]
+
+    assert weak_of("views: {solarize: , crop_and_color: {flip: 0.5}}") == Views(flip=0.5, shift=0.125, jitter=0.0)
+    assert weak_of("views: {solarize: }") == Views(shift=0.125, jitter=0.0)
+    assert weak_of("views: {solarize: }", side=1) == Views()
+
+
+def test_a_run_trains_and_is_evaluated_under_a_chain(tmp_path: Path, parse: Parse, text: str) -> None:
     (run, *_) = views_of(parse, text, "views: {crop_and_color: , solarize: {probability: 0.5}}")
     machine = Machine("cpu", str(tmp_path))
     (record, _), (other, _) = (Executor(machine)(r) for r in (run, replace(run, views=run.views[0]["crop_and_color"])))
