@@ -47,6 +47,7 @@ batch_size: {batch_size}
 repetitions: 1
 epochs: {epochs}
 precision: {precision}
+views: {views}
 """
 NETWORKS = {
     "convnet, 8 x 8": {"dataset": "digits", "encoder": "convnet", "epochs": 8},
@@ -62,10 +63,10 @@ def random_images(folder: str) -> None:
 
 
 def trainer(
-    network: str, folder: str, precision: str = "float32", batch_size: int = 64, **machine: bool
+    network: str, folder: str, precision: str = "float32", batch_size: int = 64, views: str = "{}", **machine: bool
 ) -> Callable[[], int]:
     """A function that trains the network once on loaded data and returns the number of steps."""
-    text = SUITE.format(**NETWORKS[network], precision=precision, batch_size=batch_size)
+    text = SUITE.format(**NETWORKS[network], precision=precision, batch_size=batch_size, views=views)
     run = suite.parse(text, "step.yaml", folder).runs[-1]
     execute = Executor(Machine("cpu", folder, **machine))
     data = execute.data(run)

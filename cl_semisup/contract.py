@@ -109,6 +109,7 @@ def extra_inputs(
     values: dict[str, Callable[[], Any]] = {
         "features": lambda: views,
         "projections": lambda: views,
+        "local_projections": lambda: (),
         "logits": lambda: tuple(view @ head for view in views),
         "index": lambda: index,
         "epoch": lambda: 0,

@@ -23,12 +23,16 @@ from typing import Any
 from cl_semisup.errors import InputError, message, stops_process, unknown
 
 PACKAGE = Path(__file__).parent
-FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
+FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation", "views")
 MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
 # A test must show that results are equal; where a score could change, records must become stale instead.
-EQUIVALENT_VERSIONS: dict[str, str] = {}
+EQUIVALENT_VERSIONS: dict[str, str] = {
+    "50107bfe0b": "4b6da15664",  # dino, swav and paws take local views; without any they are what they were, to the bit
+    "343c1f3930": "153b5313f6",
+    "14bcb0569a": "d7a68ba327",
+}
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
@@ -290,11 +294,19 @@ def _module_file(dotted: str) -> bool:
 
 
 def field_descriptions(plugin: type) -> dict[str, str]:
-    """Field name -> its description in the `Args:` section of the docstring."""
+    """Field name -> its description in the `Args:` section of the docstring; inherited fields keep theirs."""
     names = {f.name for f in fields(plugin)}
     descriptions: dict[str, str] = {}
+    for cls in reversed(plugin.__mro__):
+        descriptions |= _arguments(inspect.cleandoc(vars(cls).get("__doc__") or ""), names)
+    return descriptions
+
+
+def _arguments(docstring: str, names: set[str]) -> dict[str, str]:
+    """What the docstring's `Args:` section says of these names."""
+    descriptions: dict[str, str] = {}
     last = None
-    for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
+    for line in docstring.partition("Args:")[2].splitlines():
         word, colon, text = line.strip().partition(":")
         if colon and word in names:
             last, descriptions[word] = word, text.strip()

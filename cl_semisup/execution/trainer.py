@@ -14,7 +14,7 @@ from torch import Tensor
 from cl_semisup import losses, native, plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
-from cl_semisup.data.views import ViewMaker, geometric, weak
+from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
@@ -166,7 +166,12 @@ class Trainer:
         setup = TrainingSetup(
             model=model,
             loss=loss,
-            views={"full": self.views(data), "weak": self.views(data, weak(Views(**run.views)))},
+            views={
+                "full": self.views(data),
+                "weak": self._derived(data, weak),
+                "local": self.views(data, local=True),
+            },
+            local_views=run.local_views,
             optimizer=optimizer.build(*loop.split_parameters(model, loss)),
             images=data.train_images,
             visible_labels=visible_labels,
@@ -202,7 +207,7 @@ class Trainer:
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
         model, views, seed_key = self._model, self.views(data), self.seed_key
-        geometric_views = self.views(data, geometric(Views(**self.run.views)))
+        geometric_views = self._derived(data, geometric)
         assert model is not None
         model.eval()
 
@@ -221,7 +226,11 @@ class Trainer:
             return not_augmented(images, self._initial_model(data).eval())[0]
 
         def random_view(view: int) -> Tensor:
-            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
+            def draw(images: Tensor, number: int) -> Tensor:
+                index = number * EVALUATION_BATCH + torch.arange(len(images), device=images.device)
+                return views(images, seed("test views", *seed_key, view, number), view, index, data.test_images)
+
+            return outputs(data.test_images, draw)[0]
 
         train, train_projections = not_augmented(data.train_images)
         test, test_projections = not_augmented(data.test_images)
@@ -256,8 +265,23 @@ class Trainer:
             ),
         )
 
-    def views(self, data: Data, recipe: Views | None = None) -> ViewMaker:
-        return ViewMaker(recipe or Views(**self.run.views), data.mean, data.std)
+    def views(self, data: Data, local: bool = False) -> ViewMaker:
+        """The maker of the run's views, or of its local ones."""
+        return ViewMaker(self._chain(), data.mean, data.std, local)
+
+    def _chain(self) -> Views | list[RandomView]:
+        views = self.run.views
+        if isinstance(views, dict):
+            return Views(**views)
+        return [plugins.load("views", name)(**settings) for view in views for name, settings in view.items()]
+
+    def _derived(self, data: Data, recipe: Callable[[Views], Views]) -> ViewMaker:
+        """A recipe derived from the basic one of the chain, without its other views; features stay as they are."""
+        chain = self._chain()
+        members = [chain] if isinstance(chain, Views) else chain
+        basic = next((member for member in members if isinstance(member, Views)), Views())
+        is_features = data.train_images.shape[-1] == 1
+        return ViewMaker(Views() if is_features else recipe(basic), data.mean, data.std)
 
     def _checkpoint(self, data_hash: str) -> Checkpoint | None:
         if not self.machine.checkpoints:

@@ -20,8 +20,10 @@ class DINO:
     s and r are cosines of network and momentum encoder with K prototypes each; the momentum encoder's prototypes follow
     the learned ones as its weights follow the network's. P takes no gradient.
 
+    With k local views (the view `multi_crop`) each of them is matched with P1 and P2 too; the factor is 1 / (2 + 2k).
+
     Source: arXiv 2104.14294; facebookresearch/dino main_dino.py
-    Difference: two views, no small crops; t' is constant; no clipping of gradients
+    Difference: small crops only if the suite's views make them; t' is constant; no clipping of gradients
     Degenerate: one image is finite. With equal rows P is constant or uniform, so its entropy shows collapse. Labels are
     ignored.
 
@@ -55,7 +57,7 @@ class _DINO(nn.Module):
         super().__init__()
         self.settings = settings
         self.asks = Asks(
-            needs=("momentum_projections", "epoch", "progress"),
+            needs=("momentum_projections", "local_projections", "epoch", "progress"),
             momentum=(settings.momentum, 1.0),
             exempt={"rotation": "the prototypes are directions of their own"},
         )
@@ -71,6 +73,7 @@ class _DINO(nn.Module):
         labels: Tensor | None = None,
         *,
         momentum_projections: Views | None = None,
+        local_projections: Views = (),
         epoch: int = 0,
         progress: float = 0.0,
     ) -> Tensor:
@@ -89,11 +92,14 @@ class _DINO(nn.Module):
         prototypes = unit(self.prototypes)
         if epoch < settings.frozen_epochs:
             prototypes = prototypes.detach()
-        guess1, guess2 = (
+        guess1, guess2, *local = (
             nn.functional.log_softmax((unit(z) @ prototypes.T).to(target1.dtype) / settings.temperature, dim=1)
-            for z in (z1, z2)
+            for z in (z1, z2, *local_projections)
         )
-        return -((target2 * guess1).sum(dim=1) + (target1 * guess2).sum(dim=1)).mean() / 2
+        agreement = (target2 * guess1).sum(dim=1) + (target1 * guess2).sum(dim=1)
+        for guess in local:
+            agreement = agreement + ((target1 + target2) * guess).sum(dim=1)
+        return -agreement.mean() / (2 + 2 * len(local))
 
     @torch.no_grad()
     def _update_slow_prototypes(self, progress: float) -> None:

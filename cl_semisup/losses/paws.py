@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import nothing, unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Views
 from cl_semisup.losses._pseudo_labels import TINY, one_hot
 
 SMALLEST_TARGET = 1e-4  # smaller targets become 0
@@ -21,10 +21,12 @@ class PAWS:
         q(z)_c = p_c^(1/T) / sum_c' p_c'^(1/T), without a gradient as a target
 
     H(a, b) = -sum_c a_c log b_c. The last term spreads the predictions over the classes. The support is drawn anew for
-    every step, the same number of images a class, and has a gradient too. The batch's own labels are not used.
+    every step, the same number of images a class, and has a gradient too. The batch's own labels are not used. With k
+    local views (the view `multi_crop`) each of them has the target (q(z1) + q(z2)) / 2, the factor is 1 / (2 + k), and
+    the last term is over all views.
 
     Source: arXiv 2104.13963; facebookresearch/suncet src/losses.py
-    Difference: two views, without six small crops; the batch holds labelled images too
+    Difference: small crops only if the suite's views make them; the batch holds labelled images too
     Degenerate: without any support it is 0 with a graph. A class without support keeps the smoothing's share.
 
     Args:
@@ -53,7 +55,7 @@ class _Paws(nn.Module):
         batch_labels = "labels act through the support, not through the batch"
         self.asks = Asks(
             labels=True,
-            needs=("support",),
+            needs=("local_projections", "support"),
             support=settings.support_per_class,
             exempt={
                 "labels": batch_labels,
@@ -64,17 +66,27 @@ class _Paws(nn.Module):
         )
 
     def forward(
-        self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, support: tuple[Tensor, Tensor]
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        labels: Tensor | None = None,
+        *,
+        support: tuple[Tensor, Tensor],
+        local_projections: Views = (),
     ) -> Tensor:
         rows, classes = support  # (S, D), (S,)
         if len(rows) == 0:
             return nothing(z1, z2)
         keys, smooth = unit(rows), self.settings.label_smoothing
         member = (1 - smooth) * one_hot(classes, self.classes, keys) + smooth / self.classes  # (S, C)
-        logs = [self._log_guess(unit(z), keys, member) for z in (z1, z2)]  # (N, C)
+        logs = [self._log_guess(unit(z), keys, member) for z in (z1, z2, *local_projections)]  # (N, C)
         sharp = [(log / self.settings.sharpening).softmax(dim=1) for log in logs]
-        targets = [torch.where(q < SMALLEST_TARGET, 0.0, q.detach()) for q in sharp]
-        agreement = -(targets[1] * logs[0] + targets[0] * logs[1]).sum(dim=1).mean() / 2
+        of_local = (sharp[0] + sharp[1]) / 2
+        targets = [torch.where(q < SMALLEST_TARGET, 0.0, q.detach()) for q in (sharp[0], sharp[1], of_local)]
+        terms = targets[1] * logs[0] + targets[0] * logs[1]
+        for log in logs[2:]:
+            terms = terms + targets[2] * log
+        agreement = -terms.sum(dim=1).mean() / len(logs)
         average = torch.cat(sharp).mean(dim=0)
         entropy = -(average * average.clamp(min=TINY).log()).sum()
         return agreement - self.settings.spread_weight * entropy

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Asks, Setting, Views
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,12 @@ class SwAV:
     mass for every prototype; they take no gradient. For batches smaller than K, a queue of earlier projections joins
     the transport.
 
+    With k local views (the view `multi_crop`) each of them predicts q1 and q2 too, and the factor is 1 / (2 + 2k).
+
     Source: arXiv 2006.09882; facebookresearch/swav main_swav.py
-    Difference: two views, no small crops; Sinkhorn in log space; the prototypes are normalised in the graph (there:
-    once before every step); the queue fills from the first step on; its empty rows prefer no prototype
+    Difference: small crops only if the suite's views make them; Sinkhorn in log space; the prototypes are normalised
+    in the graph (there: once before every step); the queue fills from the first step on; its empty rows prefer no
+    prototype
     Degenerate: one image, or equal rows, have uniform codes. Labels are ignored.
 
     Args:
@@ -55,11 +58,18 @@ class _SwAV(nn.Module):
         super().__init__()
         self.settings = settings
         exempt = {"gradient": "the codes are held fixed", "rotation": "the prototypes are directions of their own"}
-        self.asks = Asks(needs=("epoch",), exempt=exempt)
+        self.asks = Asks(needs=("local_projections", "epoch"), exempt=exempt)
         self.prototypes = nn.Parameter(unit(torch.randn(settings.prototypes, dim, generator=generator)))
         self.register_buffer("queue", torch.zeros(2, settings.queue, dim))
 
-    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, epoch: int = 0) -> Tensor:
+    def forward(
+        self,
+        z1: Tensor,
+        z2: Tensor,
+        labels: Tensor | None = None,
+        epoch: int = 0,
+        local_projections: Views = (),
+    ) -> Tensor:
         settings = self.settings
         prototypes = unit(self.prototypes)
         if epoch < settings.frozen_epochs:
@@ -74,8 +84,14 @@ class _SwAV(nn.Module):
             codes = [self._codes(pool)[: len(z1)] for pool in pools]
         if settings.queue and self.training and torch.is_grad_enabled():
             self._remember(rows)
-        guess1, guess2 = (nn.functional.log_softmax(s / settings.temperature, dim=1) for s in scores)
-        return -((codes[1] * guess1).sum(dim=1) + (codes[0] * guess2).sum(dim=1)).mean() / 2
+        local_scores = [(unit(z) @ prototypes.T).to(z.dtype) for z in local_projections]
+        guess1, guess2, *local = (
+            nn.functional.log_softmax(s / settings.temperature, dim=1) for s in (*scores, *local_scores)
+        )
+        agreement = (codes[1] * guess1).sum(dim=1) + (codes[0] * guess2).sum(dim=1)
+        for guess in local:
+            agreement = agreement + ((codes[0] + codes[1]) * guess).sum(dim=1)
+        return -agreement.mean() / (2 + 2 * len(local))
 
     def _codes(self, scores: Tensor) -> Tensor:
         """(n, K) assignments: every row sums to 1, and the columns, nearly, to n / K."""

@@ -58,7 +58,7 @@ def apply(images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor
     """(N, C, H, W) views, normalised by mean and std.
 
     Args:
-        images: (N, C, H, W) uint8, C = 1 or 3, H = W
+        images: (N, C, H, W), bytes, or floats as they are meant; C takes bytes, C = 1 or 3, H = W
         draws: random numbers of each step, see above
         recipe: strengths and probabilities, a `data.settings.Views`
         mean, std: (C, 1, 1) in [0, 1]
@@ -93,7 +93,7 @@ def _in_c(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std
 
 
 def _in_torch(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor) -> Tensor:
-    x = images.float() / 255
+    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     for step, numbers in draws.items():
         match step:
             case "crop":
@@ -119,14 +119,14 @@ def _in_torch(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor,
     return (x - mean) / std
 
 
-def random_resized_crop(x: Tensor, area: float, ratio: float, numbers: Tensor) -> Tensor:
-    """A box of random area in [area, 1] and aspect in [1/ratio, ratio], resized bilinearly to the whole image.
+def random_resized_crop(x: Tensor, area: float, ratio: float, numbers: Tensor, largest: float = 1.0) -> Tensor:
+    """A box of random area in [area, largest] and aspect in [1/ratio, ratio], resized bilinearly to the whole image.
 
     Of an image's CROP_BOXES boxes the first that fits is taken; if none fits, the whole image is. numbers: (40, N).
     """
     n, _, height, width = x.shape
     numbers = numbers.view(4, CROP_BOXES, n)
-    areas = (area + (1 - area) * numbers[0]) * (height * width)
+    areas = (area + (largest - area) * numbers[0]) * (height * width)
     ratios = torch.exp((2 * numbers[1] - 1) * math.log(ratio))
     widths = (areas * ratios).sqrt().round().clamp(min=1)  # (10, N)
     heights = (areas / ratios).sqrt().round().clamp(min=1)

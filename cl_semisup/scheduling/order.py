@@ -43,18 +43,20 @@ def _cost_keys(run: Run) -> tuple[str, str, str]:
 
 def _images_of(suite: Suite) -> Callable[[Run], float]:
     """Counts the images that a run's training processes: each view in each epoch; 0 for an untrained run."""
-    counts: dict[str, int] = {}  # images of a data set, views of a loss
+    counts: dict[str, int] = {}  # images of a data set, views of a loss with the local ones of a recipe
 
     def images(run: Run) -> float:
         if not run.epochs:
             return 0.0
-        data, loss = repr(run.dataset), repr(run.loss)
+        data, loss = repr(run.dataset), repr((run.loss, run.local_views))
         if data not in counts:
             (name, settings) = next(iter(run.dataset.items()))
             counts[data] = plugins.load("datasets", name)(**settings).facts(Path(suite.data_dir)).train
         if loss not in counts:
             requirements = training_groups.requirements(run)
             counts[loss] = len(requirements.views) if requirements else 2
+            if requirements and "local_projections" in requirements.needs:
+                counts[loss] += run.local_views
         return float(run.epochs * counts[data] * counts[loss])
 
     return images

@@ -8,7 +8,9 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
+from cl_semisup.suite import views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
+from cl_semisup.suite.run import BASIC_VIEW, Named
 
 
 def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
@@ -28,6 +30,7 @@ class CellCheck:
         self.facts: dict[str, Facts | None] = {}
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
+        self.views: dict[str, int | None] = {}
         self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
@@ -48,7 +51,12 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
-        return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
+        local_views = self._views(cell["views"], cell["datasets"], facts)
+        if local_views is None or not self._loss(cell["losses"], cell["projector"].value["dim"], facts):
+            return False
+        if local_views:
+            self._note_local_views(cell["losses"])
+        return True
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""
@@ -72,6 +80,40 @@ class CellCheck:
                 self.facts[key] = None
                 self._add(dataset, str(error))
         return self.facts[key]
+
+    def _views(self, chosen: GridValue, dataset: GridValue, facts: Facts) -> int | None:
+        """The number of local views; None if a view does not take what the data set holds, or refuses its settings."""
+        key = repr((chosen.value, dataset.value))
+        if key not in self.views:
+            resolved = views.resolve(chosen.value, build("datasets", dataset.value).views)
+            chain = resolved if isinstance(resolved, list) else [{BASIC_VIEW: resolved}] if resolved else []
+            local_views = [self._local_views(view, chosen, dataset, facts) for view in chain]
+            self.views[key] = None if None in local_views else sum(filter(None, local_views))
+        return self.views[key]
+
+    def _local_views(self, named: Named, chosen: GridValue, dataset: GridValue, facts: Facts) -> int | None:
+        """Those that one view asks for; None if it cannot be used."""
+        (name,) = named
+        try:
+            view = build("views", named)
+        except InputError as error:
+            self._add(chosen, str(error))
+            return None
+        if (inputs := getattr(view, "inputs", "images")) not in ("any", facts.inputs):
+            rule = f"takes {inputs}, and {next(iter(dataset.value))} has {facts.inputs}"
+            self._add(chosen, f"{rule}. Got {name!r}. Leave it out.")
+            return None
+        return int(getattr(view, "local_views", 0))
+
+    def _note_local_views(self, loss: GridValue) -> None:
+        from cl_semisup import losses
+
+        (name, settings) = next(iter(loss.value.items()))
+        note = Problem(loss.path, f"{name} takes no local views; it trains on the global crops alone.")
+        if note not in self.notes:
+            built = losses.build(name, dim=2, classes=2, images=2, **settings)  # its needs do not depend on sizes
+            if "local_projections" not in losses.asks(built).needs:
+                self.notes.append(note)
 
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses

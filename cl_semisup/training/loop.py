@@ -53,12 +53,13 @@ class TrainingSetup:
     """What a run trains with.
 
     Args:
-        views: recipe (`full`, `weak`) -> maker of random views
-        images: (M, channels, side, side) uint8
+        views: recipe (`full`, `weak`, `local`) -> maker of random views
+        images: (M, channels, side, side) uint8, or float32 features (M, F, 1, 1)
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
         seed_key: (data set, repetition), the start of every seed. The loss is not part of it, so that all losses of a
             repetition draw the same batches and views
         encode: a fast version of the encoder, if there is one
+        local_views: local views of an image, for a loss that needs their projections
     """
 
     model: Model
@@ -70,6 +71,7 @@ class TrainingSetup:
     seed_key: tuple[object, ...]
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
+    local_views: int = 0
 
 
 def train(
@@ -111,9 +113,10 @@ def train(
         support = None
         if support_index is not None:
             support, h, z = (z[-1], setup.visible_labels[support_index]), h[:-1], z[:-1]
-            inputs.pop()
+        count = len(requirements.views)
+        views, h, z, local = tuple(inputs[:count]), h[:count], z[:count], z[count:]
         epoch, progress = step // steps_per_epoch, step / steps
-        context = StepContext(model, ema_model, tuple(inputs), h, z, index, epoch, progress, support, pixels, chunks)
+        context = StepContext(model, ema_model, views, h, z, index, epoch, progress, support, pixels, chunks, local)
         extras = {need: NEEDS[need].value(context) for need in requirements.needs}
         loss = setup.loss(z[0], z[1], labels[index], **extras)
 
@@ -134,7 +137,8 @@ def _draw_batches(
 ) -> Iterator[tuple[int, Tensor, list[Tensor], Tensor | None]]:
     """(step, indices (N,), views, support indices (S,) or None) of every step.
 
-    The views are V (N, channels, side, side), followed by one view of the support images if there are any.
+    The views are V (N, channels, side, side), followed by the local views if the loss needs them, and by one view of
+    the support images if there are any.
     """
     requirements, device, seed_key = asks(setup.loss), setup.visible_labels.device, setup.seed_key
     host_labels = setup.visible_labels.cpu()  # indices are drawn on the host, so that no step waits for the device
@@ -151,14 +155,19 @@ def _draw_batches(
             index = torch.cat([index, fixed_index])
         images = _images_at(setup.images, index)
         inputs = [
-            setup.views[recipe](images, seed("views", *seed_key, step, view))
+            setup.views[recipe](images, seed("views", *seed_key, step, view), view, index, setup.images)
             for view, recipe in enumerate(requirements.views)
         ]
+        if "local_projections" in requirements.needs:
+            for view in range(len(inputs), len(inputs) + setup.local_views):
+                local_seed = seed("local views", *seed_key, step, view)
+                inputs.append(setup.views["local"](images, local_seed, view, index, setup.images))
         if requirements.support:
             support_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
             support_index = support_index.to(device, non_blocking=True)
             images = _images_at(setup.images, support_index)
-            inputs.append(setup.views["full"](images, seed("support views", *seed_key, step)))
+            support_seed = seed("support views", *seed_key, step)
+            inputs.append(setup.views["full"](images, support_seed, 0, support_index, setup.images))
         yield step, index, inputs, support_index
 
 

@@ -26,7 +26,8 @@ class StepContext:
 
     `inputs`, `features`, `projections`: V tensors (N, ...) each; `index` (N,) positions in the training set; `progress`
     share of all steps done, in [0, 1); `support` (z (S, D), labels (S,)); `pixels` two (channels, 1, 1), a black and a
-    white pixel after normalization; `chunks` number of chunks in which a batch goes through an encoder.
+    white pixel after normalization; `chunks` number of chunks in which a batch goes through an encoder;
+    `local_projections` (N, D) of each local view, which are not among the V.
     """
 
     model: Model
@@ -40,6 +41,7 @@ class StepContext:
     support: tuple[Tensor, Tensor] | None
     pixels: tuple[Tensor, Tensor]
     chunks: int = 1
+    local_projections: PerView = ()
 
     @cached_property
     def ema_features(self) -> PerView:
@@ -111,6 +113,7 @@ def _encode(step: StepContext) -> Callable[[Tensor], Tensor]:
 NEEDS: dict[str, Need] = {
     "features": Need(lambda step: step.features),  # V x (N, F), of the encoder
     "projections": Need(lambda step: step.projections),  # V x (N, D); z1 and z2 are the first two
+    "local_projections": Need(lambda step: step.local_projections),  # k x (N, D), of local views; () without any
     "logits": Need(lambda step: _logits(step.model, step.features), classifier),  # V x (N, C), of a linear head
     "index": Need(lambda step: step.index),  # (N,) positions in the training set
     "epoch": Need(lambda step: step.epoch),  # int, number of epochs done

@@ -30,10 +30,13 @@ def oracle(
     centre_momentum: float = 0.9,
     frozen_epochs: int = 1,
     momentum: float = 0.99,
+    local_projections: Any = (),
 ) -> Number:
     """`loss` is the built loss, not yet used: both sets of prototypes are the first ones, and the centre is zero."""
     rows, terms = loss.prototypes.detach(), []
-    for view, other in ((z1, momentum_projections[1]), (z2, momentum_projections[0])):
+    pairs = [(z1, momentum_projections[1]), (z2, momentum_projections[0])]
+    pairs += [(local, seen) for local in local_projections for seen in momentum_projections]
+    for view, other in pairs:
         for row, seen in zip(view, other, strict=True):
             guess = [cosine(row, p) / temperature for p in rows]
             answer = [cosine(seen, p) / teacher_temperature for p in rows]

@@ -23,6 +23,7 @@ def oracle(
     sharpening: float = 0.25,
     label_smoothing: float = 0.1,
     spread_weight: float = 1.0,
+    local_projections: Any = (),
 ) -> Number:
     """`loss` is the built loss: the oracle reads its number of classes."""
     rows, of = support
@@ -45,7 +46,12 @@ def oracle(
         p1, p2 = guess(z1[i]), guess(z2[i])
         q1, q2 = sharp(p1), sharp(p2)
         sharpened += [q1, q2]
-        for q, p in ((q2, p1), (q1, p2)):
+        pairs = [(q2, p1), (q1, p2)]
+        for local in local_projections:
+            p = guess(local[i])
+            sharpened.append(sharp(p))
+            pairs.append(([(a + b) / 2 for a, b in zip(q1, q2, strict=True)], p))
+        for q, p in pairs:
             terms.append(-total(t.detach() * x.log() for t, x in zip(q, p, strict=True) if t.item() >= 1e-4))
     average = [mean(q[c] for q in sharpened) for c in range(classes)]
     return mean(terms) + spread_weight * total(a * a.log() for a in average)

@@ -24,15 +24,19 @@ def oracle(
     frozen_epochs: int = 1,
     queue: int = 0,
     queue_epoch: int = 15,
+    local_projections: Any = (),
 ) -> Number:
     """`loss` is the built loss, not yet used: the oracle takes its prototypes; its queue is still all zeros."""
     rows = loss.prototypes.detach()
     scores = [[[cosine(row, p) for p in rows] for row in view] for view in (z1, z2)]
     idle = queue if epoch >= queue_epoch else 0
     codes = [_codes(s, idle, sharpness, iterations) for s in scores]
+    local = [[[cosine(row, p) for p in rows] for row in view] for view in local_projections]
     terms = []
     for i in range(len(z1)):
-        for code, guess in ((codes[1][i], scores[0][i]), (codes[0][i], scores[1][i])):
+        pairs = [(codes[1][i], scores[0][i]), (codes[0][i], scores[1][i])]
+        pairs += [(code[i], guess[i]) for guess in local for code in codes]
+        for code, guess in pairs:
             logits = [g / temperature for g in guess]
             log_all = log_sum_exp(logits)
             terms.append(-total(q * (x - log_all) for q, x in zip(code, logits, strict=True)))
