@@ -155,9 +155,11 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
+    with plugins.told("evaluation", name):
+        scores = set(probe.scores)
     if (layer := settings.get("layer", "both")) == "both":
-        return set(probe.scores)
-    return {score for score in probe.scores if score.startswith(PROJECTION) == (layer == "projections")}
+        return scores
+    return {score for score in scores if score.startswith(PROJECTION) == (layer == "projections")}
 
 
 def evenly(rows: int, limit: int) -> Tensor:

@@ -209,7 +209,7 @@ def test_whatever_a_loss_raises_fails_its_run_alone(
     "error", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit", "type('E', (BaseException,), {})"]
 )
 def test_whatever_a_file_raises_when_imported_is_told_with_its_line(tmp_path: Path, error: str) -> None:
-    (tmp_path / "own.py").write_text(f"\nraise {error}\n")
+    (tmp_path / "own.py").write_text(f"\nraise {error}\n" + LOSS.replace("IMPORT", "").replace("CALL", "pass"))
     with pytest.raises(InputError, match=r"own.py:2: the plug-in cannot be loaded. \w+: \w+"):
         plugins.add(tmp_path / "own.py")
 
