@@ -133,8 +133,13 @@ def prepare(subject: Subject) -> None:
 
 @CONTRACT.clause
 def views(subject: Subject) -> None:
-    """`views` are settings of views that a suite could name."""
-    grid.canonical(Views, plugins.load("datasets", subject.name).views, "views")  # type: ignore[attr-defined]
+    """`views` are settings of the basic recipe, or views with their settings, that a suite could name."""
+    own: Any = plugins.load("datasets", subject.name)
+    if set(own.views) <= set(grid.annotations(Views)):
+        grid.canonical(Views, own.views, "views")
+    else:
+        for name, settings in own.views.items():
+            grid.build("views", name, settings)
 
 
 def check(name: str, settings: Mapping[str, Any], *, data_dir: str, exempt: Mapping[str, str]) -> list[ClauseResult]:

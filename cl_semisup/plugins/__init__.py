@@ -30,6 +30,7 @@ from cl_semisup.plugins.canonical import Canonical
 
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = tuple(kinds.SHAPES)
+HOW_TO_ADD = "One of your own is named on the command line: --plugin FILE."
 MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
@@ -89,7 +90,7 @@ def noun(folder: str) -> str:
 def unknown(folder: str, name: str, more: Sequence[str] = ()) -> str:
     """The message for a name that no plug-in of this kind has; `more` are words that would do too."""
     text = unknown_name(noun(folder), name, [*names(folder), *more])
-    return f"{text}. One of your own is named on the command line: --plugin FILE."
+    return f"{text}. {HOW_TO_ADD}"
 
 
 def add(path: Path) -> Plugin:
@@ -292,11 +293,19 @@ def _read(path: Path) -> str:
 
 
 def field_descriptions(plugin: type) -> dict[str, str]:
-    """Field name -> its description in the `Args:` section of the docstring."""
+    """Field name -> its description in the `Args:` section of the docstring; inherited fields keep theirs."""
     names = {f.name for f in fields(plugin)}
     descriptions: dict[str, str] = {}
+    for cls in reversed(plugin.__mro__):
+        descriptions |= _arguments(inspect.cleandoc(vars(cls).get("__doc__") or ""), names)
+    return descriptions
+
+
+def _arguments(docstring: str, names: set[str]) -> dict[str, str]:
+    """What the docstring's `Args:` section says of these names."""
+    descriptions: dict[str, str] = {}
     last = None
-    for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
+    for line in docstring.partition("Args:")[2].splitlines():
         word, colon, text = line.strip().partition(":")
         if colon and word in names:
             last, descriptions[word] = word, text.strip()
