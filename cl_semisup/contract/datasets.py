@@ -149,10 +149,12 @@ def check(name: str, settings: Mapping[str, Any], *, data_dir: str, exempt: Mapp
 
 
 def _is_mapped(array: NDArray[Any]) -> bool:
-    """Does the array's memory belong to a file?"""
+    """Does a change of the array change a file? One that is mapped copy-on-write keeps it."""
     owner_of: Any = array
     while owner_of is not None:
-        if isinstance(owner_of, np.memmap | mmap.mmap):
+        if isinstance(owner_of, np.memmap):
+            return owner_of.mode != "c"
+        if isinstance(owner_of, mmap.mmap):
             return True
         owner_of = owner_of.obj if isinstance(owner_of, memoryview) else getattr(owner_of, "base", None)
     return False
@@ -163,7 +165,10 @@ _listeners: list[set[str]] = []  # an audit hook stays for ever, so there is one
 
 @contextmanager
 def _opened() -> Iterator[set[str]]:
-    """Real paths of the files that are opened for reading within, without code and what belongs to the system."""
+    """Real paths of the files that are opened for reading within.
+
+    Code, what belongs to the system, and hidden files, which are a data set's own caches, do not count.
+    """
     if not hasattr(_opened_hook, "added"):
         sys.addaudithook(_opened_hook)
         _opened_hook.added = True  # type: ignore[attr-defined]
@@ -178,7 +183,8 @@ def _opened() -> Iterator[set[str]]:
         ignored.append(os.path.realpath(owner.folder()))
     for path in list(opened):
         inside = any(path.startswith(folder + os.sep) for folder in ignored)
-        if inside or path.endswith(CODE) or not os.path.isfile(path):
+        cached = os.path.basename(path).startswith(".")
+        if inside or cached or path.endswith(CODE) or not os.path.isfile(path):
             opened.discard(path)
 
 

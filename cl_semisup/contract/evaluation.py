@@ -169,7 +169,7 @@ def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], 
 def make_features() -> Features:
     """Overlapping classes in equal shares, with all that a probe may use; made anew, always the same."""
     random = torch.Generator().manual_seed(0)
-    means = 1.2 * torch.randn(CLASSES, WIDTH, generator=random)
+    means = 0.5 * torch.randn(CLASSES, WIDTH, generator=random)
 
     def draw(count: int) -> tuple[Tensor, Tensor]:
         labels = torch.arange(count) % CLASSES
