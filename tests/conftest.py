@@ -53,5 +53,6 @@ def forget_plugins() -> Iterator[None]:
     yield
     plugins._user_files.clear()
     plugins._user_files.update(before)
+    plugins.installed.found.cache_clear()
     plugins.load.cache_clear()
     plugins.version.cache_clear()

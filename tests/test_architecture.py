@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "datasets": {"data", "errors", "files", "seeds", "owner"},
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
-    "contract": {"config", "errors", "files", "losses", "plugins"},
+    "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
     "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
     "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},

@@ -36,7 +36,7 @@ def test_a_users_file_becomes_a_loss_under_its_stem(tmp_path: Path) -> None:
     from cl_semisup import losses
 
     (tmp_path / "mine.py").write_text(LOSS)
-    assert plugins.add(tmp_path / "mine.py") == "mine"
+    assert plugins.add(tmp_path / "mine.py") == ("losses", "mine")
     assert "mine" in plugins.names("losses")
     assert plugins.summary("losses", "mine") == "A loss of one's own."
     assert plugins.field_descriptions(plugins.load("losses", "mine")) == {"scale": "factor, > 0 over two lines"}
@@ -49,7 +49,7 @@ def test_a_users_file_becomes_a_loss_under_its_stem(tmp_path: Path) -> None:
     ("name", "content", "message"),
     [
         ("broken.py", "def (:\n", "broken.py:1: the plug-in cannot be loaded. SyntaxError"),
-        ("failing.py", "x = 1\ny = x / 0\n", "failing.py:2: the plug-in cannot be loaded. ZeroDivisionError"),
+        ("failing.py", "x = 1\ny = x / 0\n" + LOSS, "failing.py:2: the plug-in cannot be loaded. ZeroDivisionError"),
         ("empty.py", "", "a plug-in holds one public dataclass. Got 0"),
         ("clop.py", LOSS, "the loss 'clop' exists already. Rename the file."),
         ("not-a-name.py", LOSS, "the file's stem is the plug-in's name. Got 'not-a-name'"),

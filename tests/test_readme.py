@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import engines
-from cl_semisup import cli
+from cl_semisup import cli, plugins
 from cl_semisup.suite import suite
 
 ROOT = Path(__file__).parents[1]
@@ -45,22 +45,40 @@ def test_the_example_suite_is_valid() -> None:
     assert len([run for run in runs if run.epochs]) == (1 + 2 * 3) * 3 * 2 * 5
 
 
-def test_the_example_loss_keeps_the_contract_and_trains(tmp_path: Path) -> None:
-    (code,) = blocks("python")
-    assert len(code.strip().splitlines()) <= 25
-    (tmp_path / "my_loss.py").write_text(code)
+def examples() -> dict[str, str]:
+    """File -> code of the example of each kind."""
+    section = README.partition("## Add your own")[2].partition("\n## ")[0]
+    return dict(re.findall(r"(?:`|<code>)(my_\w+\.py)(?:`|</code>)[^`]*```python\n(.*?)```", section, re.DOTALL))
+
+
+@pytest.mark.parametrize("file", examples())
+def test_the_example_of_each_kind_keeps_its_contract(
+    file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], forget_plugins: None
+) -> None:
+    code = examples()[file]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 12
+    (tmp_path / file).write_text(code)
+    assert cli.main(["check-plugin", str(tmp_path / file)]) == 0, capsys.readouterr().out
+    assert "clauses hold." in capsys.readouterr().out
+
+
+def test_the_examples_train_together_in_one_suite(tmp_path: Path) -> None:
+    words = ["my.yaml"]
+    for file, code in examples().items():
+        (tmp_path / file).write_text(code)
+        words += ["--plugin", file]
+    assert len(words) == 1 + 2 * len(plugins.FOLDERS)
     tiny = (ROOT / "tests" / "tiny.yaml").read_text("utf-8")
-    (tmp_path / "my.yaml").write_text(tiny.replace("[nt_xent, clop]", "[nt_xent, my_loss]"))
+    for old, new in {"datasets: .*": "datasets: my_data", "losses: .*": "losses: my_loss", "encoder: .*": "encoder: my_encoder"}.items():
+        tiny, count = re.subn(old, new, tiny)
+        assert count == 1
+    rest = "optimizer: my_optimizer\nviews: {crop_and_color: {}, my_view: {}}\n"
+    (tmp_path / "my.yaml").write_text(re.sub("(?m)^probes: .*\n", "", tiny) + rest + "probes: {my_probe: {}}\n")
+    command = [sys.executable, str(ROOT / "benchmark.py"), *words]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-
-    def run(*words: str) -> str:
-        command = [sys.executable, str(ROOT / "benchmark.py"), *words]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    assert "All " in run("check-loss", "my_loss.py")
-    assert "my_loss" in run("my.yaml", "--plugin", "my_loss.py")
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my_top1_labelled" in (tmp_path / "results" / "tiny" / "leaderboard.csv").read_text("utf-8")
 
 
 def test_the_result_on_the_first_screen_names_its_command() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cl_semisup import __version__
-from cl_semisup.cli import check, check_loss, compare, export, gate, list_plugins, report, run, schema
+from cl_semisup.cli import check, check_plugin, compare, export, gate, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
@@ -24,7 +24,8 @@ COMMANDS = {
     "compare": compare,
     "export": export,
     "list": list_plugins,
-    "check-loss": check_loss,
+    "check-plugin": check_plugin,
+    "check-loss": check_plugin,  # its first name, when only losses could be a user's own
     "gate": gate,
     "schema": schema,
 }

@@ -29,7 +29,7 @@ def add_reading(command: argparse.ArgumentParser) -> None:
 
 
 def add_plugin(command: argparse.ArgumentParser) -> None:
-    text = "a loss of your own, one file; its code is run"
+    text = "a loss, data set, encoder, optimizer, probe or view of your own, one file; its code is run"
     command.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE", help=text)
 
 

@@ -49,6 +49,7 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 
 def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup.execution.machine import default_threads
+    from cl_semisup.results import protocol
 
     if options.workers or options.engine != "local":
         rule = "under torchrun all processes share one training at a time"
@@ -56,8 +57,8 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
     device = torchrun.device_of_process(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
     show(f"Running {runs}, one at a time, on {torchrun.processes()} processes.")
-    if options.plugin:
-        show("These processes stay: what a loss of your own changes in them changes the runs after it too.")
+    if protocol.uses_users_own(suite.runs):
+        show("These processes stay: what a plug-in of your own changes in them changes the runs after it too.")
     return torchrun.TorchrunEngine(machine, options.run_timeout)
 
 

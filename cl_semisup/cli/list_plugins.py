@@ -1,4 +1,6 @@
-"""`list [KIND]`: what a suite can name, each with the first line of its docstring."""
+"""`list [KIND]`: what a suite can name, with the first line of its docstring and, if it is no part of this package, its
+file or the installed package that it comes from.
+"""
 
 import argparse
 
@@ -25,5 +27,7 @@ def run(options: argparse.Namespace) -> int:
         show(f"{kind}:")
         width = max(map(len, plugins.names(folder)), default=0)
         for name in plugins.names(folder):
-            show(f"  {visible(name):{width}}  {visible(plugins.summary(folder, name))}")
+            origin = plugins.origin(folder, name)
+            where = f" (from {visible(origin)})" if origin else ""
+            show(f"  {visible(name):{width}}  {visible(plugins.summary(folder, name))}{where}")
     return OK

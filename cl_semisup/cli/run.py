@@ -126,15 +126,17 @@ def _finish(options: argparse.Namespace, snapshot: "SuiteSnapshot") -> int:
 def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     """The suite's snapshot if this code has read the file before and every run has its record: then no torch is needed.
 
-    Plug-ins are not part of this code, so a suite with plug-ins is read again.
+    A user's own plug-ins are not part of this code, so a suite with such plug-ins is read again.
     """
-    from cl_semisup.results import snapshot
+    from cl_semisup.results import protocol, snapshot
     from cl_semisup.scheduling import scheduler
 
     if options.plugin:
         return None
     stored = snapshot.current(options.results, options.suite, options.data_dir)
     if not stored or (stored.file, stored.data_dir) != (str(options.suite), options.data_dir):
+        return None
+    if protocol.uses_users_own(stored.runs):
         return None
     todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
     return None if todo else stored

@@ -182,8 +182,8 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
         problems.append(Problem(path, rule))
         return []
     if name not in plugins.paths(field.folder):
-        known = plugins.names(field.folder) + (["none"] if field.optional else [])
-        problems.append(Problem(at, f"{unknown(noun, name, known)}.", of_key=at != path, name=format_path(path)))
+        rule = plugins.unknown(field.folder, name, ["none"] if field.optional else [])
+        problems.append(Problem(at, rule, of_key=at != path, name=format_path(path)))
         return []
     plugin = plugins.load(field.folder, name)
     return [GridValue({name: row}, path) for row in mapping(settings, plugin, at, problems, defaults(plugin))]

@@ -1,8 +1,8 @@
 """What engines with several workers share: the queue, the time limit, and the handling of workers that die.
 
 A worker takes seconds to start, so each executes many trainings; one that dies or takes too long is replaced. A worker
-that has executed a loss of a user's own is replaced too: such code may change what the process computes later (default
-dtype, grad mode, patched functions, seeds, threads). Its file is imported only for a training that uses it.
+that has executed a plug-in of a user's own is replaced too: such code may change what the process computes later
+(default dtype, grad mode, patched functions, seeds, threads). Its file is imported only for a training that uses it.
 """
 
 import time
@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from cl_semisup import plugins
 from cl_semisup.errors import EngineError
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -138,7 +137,7 @@ class WorkerPool(ABC, Generic[W]):
         """The training that the worker has finished; the worker is replaced if it has executed a user's own code."""
         training, worker.training = worker.training, None
         assert training is not None  # a worker only answers a training
-        if any(plugins.is_users_own(*plugin) for plugin in protocol.plugin_names(training.runs[0])):
+        if protocol.uses_users_own(training.runs):  # all of them: their probes may differ
             self._kill(worker)
         return training, results
 

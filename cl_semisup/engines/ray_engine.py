@@ -114,7 +114,7 @@ class RayEngine(WorkerPool["_RayWorker"]):
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
     ):
-        plugins = {path.name: path.read_text("utf-8") for path in plugin_files}
+        plugins = [(path.name, path.read_text("utf-8")) for path in plugin_files]
         actor = ray.remote(concurrency_groups={"beside": 1})(_Actor).options(num_cpus=need.cpus, num_gpus=need.gpus)
         here = replace(machine, device="cpu")  # this machine may have no GPU to name in records of failures
         super().__init__(here, limit, lambda: _RayWorker(actor.remote(machine, plugins)))
@@ -261,7 +261,7 @@ class _Actor:
     `ask_to_stop` and `state` are answered during a training, by a thread of their own.
     """
 
-    def __init__(self, machine: Machine, plugins: dict[str, str]):
+    def __init__(self, machine: Machine, plugins: list[tuple[str, str]]):
         self._folder = tempfile.TemporaryDirectory(dir=PACKAGE.parent)  # Ray removes it with its session
         self.machine = replace(machine, checkpoints=str(Path(self._folder.name) / "checkpoints"))
         self.plugins, self._stop_requested = plugins, threading.Event()
@@ -277,8 +277,9 @@ class _Actor:
 
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # it is Ray's; we only read it
         torch.set_num_threads(self.machine.threads)
-        for name, text in self.plugins.items():
-            path = Path(self._folder.name) / name
+        for number, (name, text) in enumerate(self.plugins):  # a loss and a probe may have the same name
+            path = Path(self._folder.name) / f"plugin{number}" / name
+            path.parent.mkdir()
             path.write_text(text, "utf-8")
             plugins.register(path)
         gc.freeze()  # as in worker_main.py

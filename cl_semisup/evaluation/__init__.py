@@ -169,10 +169,12 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
-    off = {score for score, key in getattr(probe, "score_settings", {}).items() if not settings.get(key)}
+    with plugins.told("evaluation", name):
+        off = {score for score, key in getattr(probe, "score_settings", {}).items() if not settings.get(key)}
+        scores = set(probe.scores) - off
     if (layer := settings.get("layer", "both")) == "both":
-        return set(probe.scores) - off
-    return {score for score in probe.scores if score.startswith(PROJECTION) == (layer == "projections")}
+        return scores
+    return {score for score in scores if score.startswith(PROJECTION) == (layer == "projections")}
 
 
 def evenly(rows: int, limit: int) -> Tensor:

@@ -40,8 +40,8 @@ class DataHashes:
 
 def current(named: Named, data_dir: str) -> str | None:
     """The content hash of a data set now; None if it is generated or not there. DataError if it cannot be read."""
-    data_set = _plugin(named)
-    paths = data_set.data_files(Path(data_dir))
+    with plugins.told("datasets", next(iter(named))):
+        paths = _plugin(named).data_files(Path(data_dir))
     if not paths:
         return None
     kept = _read(named, data_dir)
@@ -52,10 +52,11 @@ def current(named: Named, data_dir: str) -> str | None:
 
 def load(named: Named, data_dir: str) -> Any:
     """The `Images` of a data set. Their hash is kept, unless the files change while they are read."""
-    data_set = _plugin(named)
-    before = files.stamp(data_set.data_files(Path(data_dir)))
-    images = data_set.load(Path(data_dir))
-    paths = data_set.data_files(Path(data_dir))
+    with plugins.told("datasets", next(iter(named))):
+        data_set = _plugin(named)
+        before = files.stamp(data_set.data_files(Path(data_dir)))
+        images = data_set.load(Path(data_dir))
+        paths = data_set.data_files(Path(data_dir))
     content = {"stamp": before, "hash": images.content_hash}
     if paths and files.stamp(paths) == before:
         with suppress(OSError, owner.Unusable):  # then the hash is computed each time

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +24,11 @@ def plugin_names(run: Run) -> set[tuple[str, str]]:
     named |= {("evaluation", name) for name in run.probes}
     named |= {("views", name) for name in run.view_names if name != BASIC_VIEW}
     return named | {("datasets", name) for (name,) in probed_datasets(run)}
+
+
+def uses_users_own(runs: Iterable[Run]) -> bool:
+    """Whether any of these runs has a plug-in that is no file of this package."""
+    return any(plugins.is_users_own(*plugin) for run in runs for plugin in plugin_names(run))
 
 
 def versions(run: Run) -> dict[str, str]:

@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from cl_semisup import plugins
 from cl_semisup.data import labels
+from cl_semisup.errors import message
 from cl_semisup.execution import training_groups
 from cl_semisup.results import records
 from cl_semisup.scheduling.progress import format_duration
@@ -105,7 +107,8 @@ class _Trial:
         self.machine = Machine(device, suite.data_dir)
         trainer = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
         self.device, self.precision = trainer.device, trainer.precision
-        self.model, self.views = trainer.build(data)[1], trainer.views(data)
+        with plugins.told("encoders", next(iter(run.encoder))):
+            self.model, self.views = trainer.build(data)[1], trainer.views(data)
         with kernel_context(self.machine):
             self.encode = trainer.fast_encoder(self.model.encoder)
         self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
@@ -127,8 +130,13 @@ class _Trial:
         try:
             self._steps(precision)  # warm-up
             count, seconds = self._steps(precision)
-        except RuntimeError as error:
-            raise NotMeasured(f"a few steps ended as {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        except Exception as error:
+            users_own = plugins.is_users_own("encoders", next(iter(self.run.encoder)))
+            if not (users_own or isinstance(error, RuntimeError)):
+                raise
+            raise NotMeasured(
+                f"a few steps ended as {type(error).__name__}: {message(error).splitlines()[0]}"
+            ) from error
         return count * len(self.batch) / seconds
 
     def _steps(self, precision: str) -> tuple[int, float]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.results import data_hashes, protocol
@@ -17,13 +16,13 @@ def check(suite: Suite) -> None:
     """
     for choice in _choices(suite.runs):
         if data_hashes.current(choice, suite.data_dir) is None and not suite.download:
-            _plugin(choice).prepare(Path(suite.data_dir), download=False)
+            _prepare(choice, suite, download=False)
 
 
 def datasets(suite: Suite, runs: list[Run]) -> None:
     """Make sure that the data sets of these runs and of their probes can be loaded; a missing one is a DataError."""
     for choice in _choices(runs):
-        _plugin(choice).prepare(Path(suite.data_dir), suite.download)
+        _prepare(choice, suite, suite.download)
 
 
 def _choices(runs: Iterable[Run]) -> Iterable[Named]:
@@ -31,6 +30,7 @@ def _choices(runs: Iterable[Run]) -> Iterable[Named]:
     return {repr(choice): choice for run in runs for choice in (run.dataset, *protocol.probed_datasets(run))}.values()
 
 
-def _plugin(choice: Named) -> Any:
+def _prepare(choice: Named, suite: Suite, download: bool) -> None:
     (name, settings) = next(iter(choice.items()))
-    return plugins.load("datasets", name)(**settings)
+    with plugins.told("datasets", name):
+        plugins.load("datasets", name)(**settings).prepare(Path(suite.data_dir), download)

@@ -7,7 +7,7 @@ from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, message, stops_process
+from cl_semisup.errors import InputError, message, stops_process
 from cl_semisup.suite import views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.run import BASIC_VIEW, Named
@@ -73,10 +73,11 @@ class CellCheck:
         key = repr(dataset.value)
         if key not in self.facts:
             try:
-                facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                with plugins.told("datasets", next(iter(dataset.value))):
+                    facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
                 if facts.untested:
                     self.notes.append(Problem(dataset.path, _untested_note(facts)))
-            except DataError as error:
+            except InputError as error:
                 self.facts[key] = None
                 self._add(dataset, str(error))
         return self.facts[key]

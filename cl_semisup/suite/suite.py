@@ -196,7 +196,10 @@ def _columns(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, list
 
 
 def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
-    """Every combination of probe settings: of the default probes and of those named, without those set to false."""
+    """Every combination of probe settings: of the default probes and of those named, without those set to false.
+
+    A probe of a user's own is never a default: what else is installed or loaded must not change a suite's runs.
+    """
     named = {} if node is None else node
     if not isinstance(named, dict):
         rule = f"must be a mapping of probes. Got {node!r}. Probes: {', '.join(plugins.names('evaluation'))}."
@@ -204,17 +207,22 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
         return []
     for name in named:
         if name not in plugins.paths("evaluation"):
-            rule = f"{unknown('probe', name, plugins.names('evaluation'))}."
+            rule = plugins.unknown("evaluation", name)
             problems.append(Problem(("probes", name), rule, of_key=True, name="probes"))
     axes: list[list[tuple[str, Any]]] = []
     for name in plugins.names("evaluation"):
-        settings = named[name] if name in named else plugins.class_variable("evaluation", name, "default", True)
+        settings = named.get(name, _is_default(name))
         if settings is not False:
             plugin = plugins.load("evaluation", name)  # only probes that run: importing all of them takes a second
             settings = {} if settings is True else settings
             rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin))
             axes.append([(name, row) for row in rows])
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]
+
+
+def _is_default(probe: str) -> bool:
+    own = plugins.is_users_own("evaluation", probe)
+    return not own and bool(plugins.class_variable("evaluation", probe, "default", True))
 
 
 def _runs(
@@ -232,7 +240,8 @@ def _runs(
         if check.passes(cell):
             values = {key: value.value for key, value in cell.items()}
             dataset, loss = values.pop("datasets"), values.pop("losses")
-            values["views"] = views.resolve(values["views"], cell_check.build("datasets", dataset).views)
+            with plugins.told("datasets", next(iter(dataset))):
+                values["views"] = views.resolve(values["views"], cell_check.build("datasets", dataset).views)
             cells.append({**values, "dataset": dataset, "loss": loss})
     trained = {run.id: run for run in (Run(**cell, repetition=0) for cell in cells)}  # different views may be equal
     untrained = {run.id: run for run in (run.untrained() for run in trained.values())}

@@ -85,7 +85,8 @@ def _settings(node: Any, path: YamlPath, problems: list[Problem]) -> list[dict[s
         at = (*path, key) if isinstance(key, str | int) else path
         if key not in settings:  # it may be meant as the name of a view
             known = [*settings, *plugins.names("views")]
-            problems.append(Problem(at, f"{unknown('setting or view', key, known)}.", of_key=True))
+            rule = f"{unknown('setting or view', key, known)}. {plugins.HOW_TO_ADD}"
+            problems.append(Problem(at, rule, of_key=True))
         elif key in plugins.paths("views"):
             rule = f"names a view of your own and a setting of {BASIC_VIEW}. Got both meanings. Rename the view's file."
             problems.append(Problem(at, rule, of_key=True))
@@ -106,7 +107,7 @@ def _chains(node: dict[str, Any], path: YamlPath, problems: list[Problem]) -> li
             rule = f"is a setting of {BASIC_VIEW}, and beside it are views. Got both. Write it below `{BASIC_VIEW}:`."
             problems.append(Problem(at, rule, of_key=True))
         else:
-            problems.append(Problem(at, f"{unknown('view', name, plugins.names('views'))}.", of_key=True))
+            problems.append(Problem(at, plugins.unknown("views", name), of_key=True))
     return [list(row) for row in grid.combinations(columns, path, problems)]
 
 

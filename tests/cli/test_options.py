@@ -30,6 +30,7 @@ PUBLISHED = {  # command -> its options; users' scripts have them
     "compare": ("a", "b", "--suite", "--results", "--score"),
     "list": ("--plugin",),
     "check-loss": ("file",),
+    "check-plugin": ("file", "--settings", "--data-dir"),
     "gate": (*GATE, "--workers", "--data-dir", "--plugin"),
     "schema": (),
 }

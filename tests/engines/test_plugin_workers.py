@@ -144,6 +144,79 @@ def test_a_loss_that_is_only_imported_for_its_own_runs_changes_no_other(
     assert {done[name]["resolved"].get("native") for name in OTHERS} == {done["nt_xent"]["resolved"].get("native")}
 
 
+POISON = "torch.set_default_dtype(torch.float64); torch.Tensor.mean = None"
+OF_EVERY_KIND = {  # kind -> (class body, what the suite says instead)
+    "encoders": (
+        "def build(self, channels, side):\n"
+        "        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(channels * side * side, 8))\n"
+        "        net.dim = 8\n        CALL\n        return net.float()",
+        ("{mlp: {width: 8, layers: 1}}", "own"),
+    ),
+    "optimizers": (
+        "def build(self, weights, others):\n        CALL\n        return torch.optim.SGD([*weights, *others], lr=1.0)",
+        ("epochs: 1", "epochs: 1\noptimizer: own"),
+    ),
+    "evaluation": (
+        'scores = ("own",)\n\n    def measure(self, features):\n        CALL\n        return ProbeResult({"own": 1.0})',
+        ("geometry: false", "geometry: false, own: {}"),
+    ),
+    "views": (
+        'inputs = "images"\n\n    def view(self, images, draw):\n        CALL\n        return images / 2',
+        ("epochs: 1", "epochs: 1\nviews: {crop_and_color: {}, own: {}}"),
+    ),
+    "datasets": (
+        'views = {"noise": 0.1}\n\n    def load(self, data_dir):\n        CALL\n'
+        "        x = np.random.default_rng(0).integers(0, 256, (300, 1, 8, 8), dtype=np.uint8)\n        y = np.arange(300) % 3\n"
+        '        return Images(x, y, x, y, ("a", "b", "c"))',
+        ("datasets: digits", "datasets: own"),
+    ),
+}
+HEAD = """
+import os
+from dataclasses import dataclass
+import numpy as np
+import torch
+from cl_semisup.data.images import Images
+from cl_semisup.datasets import Generated
+from cl_semisup.evaluation import ProbeResult
+
+@dataclass(frozen=True)
+class Own(BASE):
+    \"\"\"A user's own.\"\"\"
+
+    """
+
+
+@pytest.mark.parametrize("kind", OF_EVERY_KIND)
+def test_no_kind_of_plug_in_reaches_the_runs_of_others(
+    kind: str, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, forget_plugins: None
+) -> None:
+    """Its file reaches the worker, which ends after its run; the next run, without it, is as ever."""
+    body, (old, new) = OF_EVERY_KIND[kind]
+    elsewhere = f"if os.getpid() != {os.getpid()}: {POISON}"
+    base = "Generated" if kind == "datasets" else "object"
+    (tmp_path / "own.py").write_text((HEAD.replace("BASE", base) + body).replace("CALL", elsewhere))
+    assert plugins.add(tmp_path / "own.py") == (kind, "own")
+    text = SUITE.replace("[own, nt_xent, dcl]", "[nt_xent]")
+    assert old in text
+    first, second = (
+        next(run for run in suite.parse(wanted, "s.yaml").runs if run.epochs)
+        for wanted in (text.replace(old, new), text)
+    )
+    assert first.id != second.id
+    engine, done = LocalEngine(Machine("cpu", "data"), 1, [tmp_path / "own.py"]), {}
+    try:
+        for run in (first, second):
+            engine.submit(training_groups.single_run(run))
+        deadline = time.monotonic() + 100
+        while len(done) < 2 and time.monotonic() < deadline:
+            done |= {training.runs[0].id: record for training, ((record, _),) in engine.results(1)}
+    finally:
+        engine.cancel()
+    assert scores(done[second.id]) == undisturbed["nt_xent"]
+    assert done[first.id]["versions"]["plugins"][f"{kind}.own"] == plugins.version(kind, "own")
+
+
 @pytest.mark.parametrize("call", ["os.fork()", "if os.fork(): import time; time.sleep(0.2)"])
 def test_the_copies_of_a_loss_that_forks_answer_nothing_and_end(
     make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, call: str
@@ -209,7 +282,7 @@ def test_whatever_a_loss_raises_fails_its_run_alone(
     "error", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit", "type('E', (BaseException,), {})"]
 )
 def test_whatever_a_file_raises_when_imported_is_told_with_its_line(tmp_path: Path, error: str) -> None:
-    (tmp_path / "own.py").write_text(f"\nraise {error}\n")
+    (tmp_path / "own.py").write_text(f"\nraise {error}\n" + LOSS.replace("IMPORT", "").replace("CALL", "pass"))
     with pytest.raises(InputError, match=r"own.py:2: the plug-in cannot be loaded. \w+: \w+"):
         plugins.add(tmp_path / "own.py")
 

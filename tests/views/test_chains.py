@@ -133,7 +133,7 @@ class Mine:
 
 def test_a_view_that_takes_features_is_refused_for_images(tmp_path: Path, parse: Parse, text: str) -> None:
     (tmp_path / "mine.py").write_text(VIEW)
-    plugins.add(tmp_path / "mine.py", "views")
+    plugins.add(tmp_path / "mine.py")
     (problem,) = problems(parse, text + "views: {mine: }\n")
     assert "views: takes features, and digits has images. Got 'mine'. Leave it out." in problem
     (problem,) = problems(parse, text + "views: {mine: {low: 2}}\n")
@@ -142,7 +142,7 @@ def test_a_view_that_takes_features_is_refused_for_images(tmp_path: Path, parse:
 
 def test_a_view_of_ones_own_cannot_take_the_name_of_a_setting(tmp_path: Path, parse: Parse, text: str) -> None:
     (tmp_path / "blur.py").write_text(VIEW)
-    plugins.add(tmp_path / "blur.py", "views")
+    plugins.add(tmp_path / "blur.py")
     (problem,) = problems(parse, text + "views: {blur: 0.5}\n")
     assert "views.blur: names a view of your own and a setting of crop_and_color. Got both meanings." in problem
 

@@ -1,11 +1,10 @@
-"""The contract of all losses, as clauses: `benchmark.py check-loss FILE` and the tests check a loss against them.
+"""The contract of losses.
 
 A loss is built anew for every evaluation, so no state passes from one evaluation to the next. Inputs beyond the
 projections are made from z1 and z2 row by row, so that every image has its own features, logits and further views.
 """
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,22 +13,10 @@ from torch import Tensor
 
 from cl_semisup import losses, plugins
 from cl_semisup.config import grid
+from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, require_documentation
 from cl_semisup.losses import Asks, Loss, asks
 
 IMAGES, DIM, CLASSES = 12, 16, 4
-
-
-@dataclass(frozen=True)
-class ClauseResult:
-    """One clause for one loss: the outcome is `ok`, `broken` or `exempt` (declared by the loss, with a reason)."""
-
-    clause: str
-    outcome: str
-    text: str
-
-
-class Broken(AssertionError):
-    """A clause does not hold; the message says what was observed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,28 +112,16 @@ def extra_inputs(
     return {need: values[need]() for need in asks.needs}
 
 
-Clause = Callable[[Subject], None]
-CLAUSES: dict[str, Clause] = {}
+CONTRACT = Contract[Subject](basic=False)
 
 
-def clause(check: Clause) -> Clause:
-    """Registers a clause under its function's name; the docstring's first line is printed where it holds."""
-    CLAUSES[check.__name__] = check
-    return check
-
-
-@clause
+@CONTRACT.clause
 def documented(subject: Subject) -> None:
     """The docstring has a formula, `Source:`, `Difference:` and, where there are parameters, each in `Args:`."""
-    plugin = plugins.load("losses", subject.name)
-    text = inspect.getdoc(plugin) or ""
-    absent = [word for word in ("Source:", "Difference:") if word not in text]
-    absent += [f"Args: {name}" for name in grid.annotations(plugin) if name not in plugins.field_descriptions(plugin)]
-    if absent:
-        raise Broken(f"the docstring lacks {', '.join(absent)}.")
+    require_documentation("losses", subject.name, "Source:", "Difference:")
 
 
-@clause
+@CONTRACT.clause
 def scalar(subject: Subject) -> None:
     """The value is one finite number of the input's kind."""
     for dtype in (torch.float32, torch.float64):
@@ -156,7 +131,7 @@ def scalar(subject: Subject) -> None:
         _finite(value, "value")
 
 
-@clause
+@CONTRACT.clause
 def gradient(subject: Subject) -> None:
     """The gradient is finite, not zero everywhere, and what finite differences say (float64)."""
     batch = Batch.draw()
@@ -174,13 +149,13 @@ def gradient(subject: Subject) -> None:
             raise Broken(f"along a random direction the gradient is {exact:.6g}, finite differences say {numeric:.6g}.")
 
 
-@clause
+@CONTRACT.clause
 def repeatable(subject: Subject) -> None:
     """The same input gives the same value: a loss draws nothing that its seed does not fix."""
     _equal(subject.value(Batch.draw()), subject.value(Batch.draw()), "built twice")
 
 
-@clause
+@CONTRACT.clause
 def batch_order(subject: Subject) -> None:
     """The order of the images does not matter."""
     order = torch.randperm(IMAGES, generator=torch.Generator().manual_seed(2))
@@ -188,14 +163,14 @@ def batch_order(subject: Subject) -> None:
     _equal(subject.value(batch), subject.value(batch.rows(order), index=order), "images in another order")
 
 
-@clause
+@CONTRACT.clause
 def view_swap(subject: Subject) -> None:
     """The two views may be exchanged."""
     batch = Batch.draw()
     _equal(subject.value(batch), subject.value(Batch(batch.z2, batch.z1, batch.labels)), "views exchanged")
 
 
-@clause
+@CONTRACT.clause
 def rotation(subject: Subject) -> None:
     """Turning all embeddings together does not matter."""
     batch = Batch.draw()
@@ -204,7 +179,7 @@ def rotation(subject: Subject) -> None:
     _equal(subject.value(batch), subject.value(Batch(batch.z1 @ q, batch.z2 @ q, batch.labels)), "turned")
 
 
-@clause
+@CONTRACT.clause
 def labels(subject: Subject) -> None:
     """Labels matter exactly if the loss declares it."""
     batch = Batch.draw()
@@ -216,7 +191,7 @@ def labels(subject: Subject) -> None:
         raise Broken(f"other labels {'change' if changed else 'do not change'} the value, but it declares {declared}.")
 
 
-@clause
+@CONTRACT.clause
 def unlabelled(subject: Subject) -> None:
     """Unlabelled images are not one class: all -1 equals no labels, and differs from one class for all."""
     batch = Batch.draw()
@@ -227,7 +202,7 @@ def unlabelled(subject: Subject) -> None:
         raise Broken("all unlabelled gives the same value as all in one class.")
 
 
-@clause
+@CONTRACT.clause
 def small_temperature(subject: Subject) -> None:
     """A temperature of 0.005 stays finite in float32."""
     if "temperature" in grid.annotations(plugins.load("losses", subject.name)):
@@ -235,7 +210,7 @@ def small_temperature(subject: Subject) -> None:
         _all_finite(changed, Batch.draw().to(torch.float32), "temperature 0.005")
 
 
-@clause
+@CONTRACT.clause
 def half_precision(subject: Subject) -> None:
     """Under bfloat16 and float16 autocast, with projections in half precision, value and gradient are finite."""
     for dtype in (torch.bfloat16, torch.float16):
@@ -243,14 +218,14 @@ def half_precision(subject: Subject) -> None:
             _all_finite(subject, Batch.draw().to(torch.float32), f"autocast {dtype}")
 
 
-@clause
+@CONTRACT.clause
 def degenerate(subject: Subject) -> None:
     """One image, one class, a missing class, nothing labelled, all rows equal, views equal: finite, with a graph."""
     for what, batch in _degenerate_batches():
         _all_finite(subject, batch, what)
 
 
-@clause
+@CONTRACT.clause
 def state(subject: Subject) -> None:
     """Whatever the loss remembers is in its state_dict: a restored copy goes on with the same values."""
     first, second = subject.build(), subject.build()
@@ -267,28 +242,14 @@ def state(subject: Subject) -> None:
     _equal(values[0], values[1], "restored from its state")
 
 
-def check(name: str, **params: Any) -> list[ClauseResult]:
+def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one loss against every clause."""
-    subject = Subject(name, params)
-    exemptions = dict(asks(subject.build()).exempt)
-    unknown = set(exemptions) - set(CLAUSES)
-    if unknown:
-        raise Broken(f"{name} declares exemptions from unknown clauses: {', '.join(sorted(unknown))}.")
-    return [_check_clause(subject, clause, exemptions.get(clause)) for clause in CLAUSES]
-
-
-def _check_clause(subject: Subject, clause: str, exemption: str | None) -> ClauseResult:
+    subject = Subject(name, dict(settings))
     try:
-        CLAUSES[clause](subject)
-    except Exception as error:
-        if exemption is not None:
-            return ClauseResult(clause, "exempt", exemption)
-        text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {error}"
-        return ClauseResult(clause, "broken", text)
-    if exemption is not None:
-        text = f"declared as not holding ({exemption}), but it holds. Remove the exemption."
-        return ClauseResult(clause, "broken", text)
-    return ClauseResult(clause, "ok", (CLAUSES[clause].__doc__ or "").splitlines()[0])
+        declared = asks(subject.build()).exempt
+    except Exception:  # every clause will say why it cannot be built
+        declared = {}
+    return CONTRACT.check(subject, {**declared, **exempt})
 
 
 def _degenerate_batches() -> Iterator[tuple[str, Batch]]:

@@ -1,6 +1,8 @@
 """A file is a plug-in: every public module of an open folder holds one, a public frozen dataclass.
 
-Names and versions are read from the files without importing them, so records can be judged without torch.
+Beside the package's own there are files that the command line names (`add`) and those of installed packages
+(`installed`). A plug-in that is no file of this package counts as a user's own. Kinds, names and versions are read from
+the files without importing them, so records can be judged without torch.
 """
 
 import ast
@@ -13,17 +15,22 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
-from cl_semisup.errors import InputError, message, stops_process, unknown
+from cl_semisup.errors import InputError, message, stops_process
+from cl_semisup.errors import unknown as unknown_name
+from cl_semisup.plugins import installed, kinds
+from cl_semisup.plugins.canonical import Canonical
 
-PACKAGE = Path(__file__).parent
-FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation", "views")
+PACKAGE = Path(__file__).parents[1]
+FOLDERS = tuple(kinds.SHAPES)
+HOW_TO_ADD = "One of your own is named on the command line: --plugin FILE."
 MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
@@ -36,6 +43,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
+_installed_files: dict[str, Path] = {}  # module of a plug-in of another package -> its file
 
 
 @dataclass(frozen=True)
@@ -51,11 +59,21 @@ class PluginField:
     list_is_set: bool = False
 
 
+class Plugin(NamedTuple):
+    """A plug-in: the folder of its kind, and its name."""
+
+    folder: str
+    name: str
+
+
 def paths(folder: str) -> dict[str, Path]:
-    """Name -> file of every plug-in of a folder, the user's own files included."""
-    return _package_paths(folder) | {
-        name: path for (of_folder, name), path in _user_files.items() if of_folder == folder
-    }
+    """Name -> file of every plug-in of a kind, those of installed packages and the user's own files included."""
+    others = {plugin: found.path for plugin, found in installed.found().items()} | _user_files
+    own = {name: path for (of_folder, name), path in others.items() if of_folder == folder}
+    for name in _package_paths(folder).keys() & own.keys():
+        if other := installed.found().get((folder, name)):
+            raise InputError(f"{other.package}: the {noun(folder)} {name!r} exists already. Uninstall that package.")
+    return _package_paths(folder) | own
 
 
 @cache
@@ -70,22 +88,28 @@ def names(folder: str) -> list[str]:
 
 def noun(folder: str) -> str:
     """The word for one plug-in of a folder: 'loss' for 'losses'."""
-    return {"losses": "loss", "evaluation": "probe"}.get(folder, folder.removesuffix("s"))
+    return kinds.SHAPES[folder][0]
 
 
-def add(path: Path, folder: str = "losses") -> str:
+def unknown(folder: str, name: str, more: Sequence[str] = ()) -> str:
+    """The message for a name that no plug-in of this kind has; `more` are words that would do too."""
+    text = unknown_name(noun(folder), name, [*names(folder), *more])
+    return f"{text}. {HOW_TO_ADD}"
+
+
+def add(path: Path) -> Plugin:
     """Make a user's own file a plug-in; its stem is the name. Its code is run: call this for the command line alone."""
-    name = register(path, folder)
+    plugin = register(path)
     try:
-        load(folder, name)
+        load(*plugin)
     except BaseException:
-        del _user_files[folder, name]
+        del _user_files[plugin]
         raise
-    return name
+    return plugin
 
 
-def register(path: Path, folder: str = "losses") -> str:
-    """As `add`, but the file's code is run only when the plug-in is loaded."""
+def register(path: Path) -> Plugin:
+    """As `add`, but the file's code is run only when the plug-in is loaded. Its kind is read from its text."""
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(
@@ -94,29 +118,45 @@ def register(path: Path, folder: str = "losses") -> str:
     name = path.stem
     if not name.isidentifier() or name.startswith("_"):
         raise InputError(f"{path}: the file's stem is the plug-in's name. Got {name!r}. Use letters, digits and _.")
+    folder, _ = kinds.kind(kinds.Source.read(path))
     if name in paths(folder) and _user_files.get((folder, name)) != path.resolve():
-        raise InputError(f"{path}: the {noun(folder)} {name!r} exists already. Rename the file.")
-    _user_files[folder, name] = path.resolve()
-    return name
+        where = f" ({origin(folder, name)})" if is_users_own(folder, name) else ""
+        raise InputError(f"{path}: the {noun(folder)} {name!r} exists already{where}. Rename the file.")
+    plugin = Plugin(folder, name)
+    _user_files[plugin] = path.resolve()
+    return plugin
 
 
 def is_users_own(folder: str, name: str) -> bool:
-    """Whether the plug-in is a user's own file, whose code may change what others in its process compute."""
-    return (folder, name) in _user_files
+    """Whether the plug-in is no file of this package: its code may change what others in its process compute."""
+    return (folder, name) in _user_files or (folder, name) in installed.found()
+
+
+def origin(folder: str, name: str) -> str:
+    """Where a user's own plug-in comes from: its file, or the package that is installed; "" for one of this package."""
+    if (folder, name) in _user_files:
+        return str(_user_files[folder, name])
+    return installed.found()[folder, name].package if is_users_own(folder, name) else ""
 
 
 @cache
 def load(folder: str, name: str) -> type:
-    """The one public dataclass defined in the plug-in's file."""
-    path = paths(folder).get(name)
+    """The plug-in's class: the one public dataclass defined in its file."""
+    path, package = paths(folder).get(name), installed.found().get((folder, name))
     if path is None:
-        raise InputError(unknown(noun(folder), name, names(folder)))
+        raise InputError(unknown(folder, name))
     if (folder, name) in _user_files:
         module = _import_file(path, f"cl_semisup_plugin_{folder}_{name}")
+    elif package:
+        with _users_code(path):
+            _installed_files[package.module] = path
+            module = importlib.import_module(package.module)
     else:
         module = importlib.import_module(f"cl_semisup.{folder}.{name}")
     own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
     public = [c for c in own if is_dataclass(c) and not c.__name__.startswith("_")]
+    if package:
+        public = [c for c in public if c.__name__ == package.class_name]
     if len(public) != 1:
         got = f"{len(public)}: {[c.__name__ for c in public]}"
         raise InputError(f"{path}: a plug-in holds one public dataclass. Got {got}.")
@@ -136,17 +176,21 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the modules of the open folders, private ones included."""
+    """Finds the modules of the open folders, private ones included, and those of installed plug-ins."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         package, _, module = fullname.partition(".")
         folder, _, name = module.partition(".")
-        file = PACKAGE / folder / f"{name}.py"
-        if package != __package__ or folder not in FOLDERS or not file.is_file():
+        file = _installed_files.get(fullname)
+        if package == "cl_semisup" and folder in FOLDERS:
+            file = PACKAGE / folder / f"{name}.py"
+        if file is None or not file.is_file():
             return None
-        return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, str(file)))
+        inside = [str(file.parent)] if file.name == "__init__.py" else None
+        loader = _Loader(fullname, str(file))
+        return importlib.util.spec_from_file_location(fullname, file, loader=loader, submodule_search_locations=inside)
 
 
 sys.meta_path.insert(0, _Finder())
@@ -158,22 +202,41 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module  # dataclasses look their module up there
+    with _users_code(path):
+        spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def _users_code(path: Path) -> Iterator[None]:
+    """Around the import of a user's own file: its errors are told, and what it changes around it is known."""
     folder, environment = os.getcwd(), dict(os.environ)
     try:
-        spec.loader.exec_module(module)
+        yield
     except BaseException as error:
         if type(error) is not KeyboardInterrupt and stops_process(error):
             raise
-        line = getattr(error, "lineno", None) or _line_in(error, path)
-        raise InputError(
-            f"{path}:{line or 1}: the plug-in cannot be loaded. {type(error).__name__}: {message(error)}"
-        ) from error
+        raise kinds.cannot_load(path, error, _line_in(error, path)) from error
     finally:
         os.chdir(folder)  # a relative path of a suite must keep its meaning
         for variable in environment.keys() | os.environ.keys():
             if environment.get(variable) != os.environ.get(variable):
                 _environment_before.setdefault(variable, environment.get(variable))
-    return module
+
+
+@contextmanager
+def told(folder: str, name: str) -> Iterator[None]:
+    """Around calls of a plug-in: in a user's own an error of any class becomes an InputError with its place."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException as error:
+        if not is_users_own(folder, name) or stops_process(error):
+            raise
+        path = paths(folder)[name]
+        got = f"Got {type(error).__name__}: {message(error)}. Mend the {noun(folder)}"
+        raise InputError(f"{path}:{_line_in(error, path) or 1}: {name}: must not fail. {got}.") from error
 
 
 def environment_before_plugins() -> dict[str, str]:
@@ -193,7 +256,7 @@ def version(folder: str, name: str) -> str:
     """10 hex digits of what the file does. New comments or moved helpers keep them, a new default does not.
 
     This is the hash of the syntax tree without comments, docstrings and imports; an imported name is written as in the
-    module that defines it (see `_Canonical`). The folder's private modules that the file imports are hashed with it. A
+    module that defines it (see `canonical`). The folder's private modules that the file imports are hashed with it. A
     version in EQUIVALENT_VERSIONS is replaced by the older one. Of a module that this process has imported the text
     that was executed counts, whatever the file holds now.
     """
@@ -220,7 +283,7 @@ def _own_code(path: Path, folder: str) -> list[str]:
                 modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 private = [str(module).rpartition(".")[2] for module in modules]
                 queue += [PACKAGE / folder / f"{stem}.py" for stem in private if stem.startswith("_")]
-        trees.append(ast.dump(_Canonical(tree).visit(tree)))
+        trees.append(ast.dump(Canonical(tree).visit(tree)))
     return trees
 
 
@@ -231,66 +294,6 @@ def _text(path: Path) -> str:
 
 def _read(path: Path) -> str:
     return path.read_text("utf-8-sig")
-
-
-class _Canonical(ast.NodeTransformer):
-    """A tree without docstrings and imports; each imported name is written in full.
-
-    `F.normalize` and `functional.normalize` become `torch.nn.functional.normalize`. Names of this package lose their
-    module (`contrast.unit` becomes `unit`), so that a helper can move to another module.
-    """
-
-    def __init__(self, tree: ast.Module):
-        self.imported: dict[str, str] = {}  # local name -> dotted name
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
-                    dotted = alias.name if alias.asname else alias.name.partition(".")[0]
-                    self.imported[alias.asname or dotted] = dotted
-            elif isinstance(node, ast.ImportFrom):
-                ours = (node.module or "").startswith("cl_semisup")
-                for alias in node.names:
-                    module = ours and _module_file(f"{node.module}.{alias.name}")
-                    whole = alias.name if ours and not module else f"{node.module}.{alias.name}"
-                    self.imported[alias.asname or alias.name] = whole
-
-    def visit_Name(self, node: ast.Name) -> ast.Name:
-        dotted = self.imported.get(node.id)
-        return ast.Name(_without_package(dotted), node.ctx) if dotted else node
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        attributes, value = [node.attr], node.value
-        while isinstance(value, ast.Attribute):
-            attributes, value = [value.attr, *attributes], value.value
-        if isinstance(value, ast.Name) and value.id in self.imported:
-            return ast.Name(_without_package(".".join([self.imported[value.id], *attributes])), node.ctx)
-        return self.generic_visit(node)
-
-    def generic_visit(self, node: ast.AST) -> ast.AST:
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-            first = body[0] if body and documented else None
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                body = body[1:]
-            body = [statement for statement in body if not isinstance(statement, ast.Import | ast.ImportFrom)]
-            node.body = body or [ast.Pass()]  # type: ignore[attr-defined]
-        return super().generic_visit(node)
-
-
-def _without_package(dotted: str) -> str:
-    """Of a name of this package what follows its module; other names whole."""
-    words = dotted.split(".")
-    if words[0] != "cl_semisup":
-        return dotted
-    modules = [n for n in range(1, len(words)) if _module_file(".".join(words[:n]))]
-    return ".".join(words[max(modules, default=1) :])
-
-
-def _module_file(dotted: str) -> bool:
-    """Is this a module or a folder of the package?"""
-    path = PACKAGE.parent.joinpath(*dotted.split("."))
-    return path.is_dir() or path.with_suffix(".py").is_file()
 
 
 def field_descriptions(plugin: type) -> dict[str, str]:
@@ -336,7 +339,8 @@ def class_variable(folder: str, name: str, variable: str, default: Any) -> Any:
 
 def _class(folder: str, name: str) -> ast.ClassDef | None:
     """The syntax tree of the plug-in's class."""
-    for node in ast.parse(_text(paths(folder)[name])).body:
-        if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and ast.get_docstring(node):
+    path, package = paths(folder)[name], installed.found().get((folder, name))
+    for node in kinds.public_dataclasses(kinds.Source(path, ast.parse(_text(path)))):
+        if not package or node.name == package.class_name:
             return node
     return None
