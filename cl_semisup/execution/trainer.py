@@ -18,7 +18,9 @@ from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
+from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks
 from cl_semisup.results import protocol
@@ -83,6 +85,12 @@ class Trainer:
             self._features = self._compute_features(data, visible_labels)
         return replace(self._features, visible_labels=visible_labels, memo={})
 
+    @property
+    def model(self) -> Model:
+        """The trained network. `train` must come first."""
+        assert self._model is not None
+        return self._model
+
     def release(self) -> None:
         """Drop the network, and the error whose traceback refers to it."""
         self.loss = self._model = self._features = self._error = None
@@ -126,7 +134,9 @@ class Trainer:
             loss = losses.build(loss_name, seed=loss_seed, **sizes, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        return loss, self._initial_model(data, losses.asks(loss).needs)
+        model = self._initial_model(data, losses.asks(loss).needs)
+        self.resolved |= network_facts(model.encoder)
+        return loss, model
 
     def _encoder(self, data: Data) -> Any:
         (name, settings) = next(iter(self.run.encoder.items()))
@@ -193,6 +203,8 @@ class Trainer:
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
         """What encodes a batch in training: compiled code, kernels in C, or the encoder itself."""
+        if getattr(encoder, "frozen", ()):  # their batch norms do not use the statistics of the batch
+            return encoder
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
         # With several processes batch norm must synchronise, which the kernels in C cannot.
@@ -203,11 +215,13 @@ class Trainer:
         model, views, seed_key = self._model, self.views(data), self.seed_key
         assert model is not None
         model.eval()
+        size: int = getattr(model.encoder, "evaluation_batch", EVALUATION_BATCH)
+        cache = FeatureCache(model.encoder, self.run, self.machine, self.device, size)
 
         @torch.no_grad()
         def outputs(images: Tensor, transform: Any, model: Model = model) -> tuple[Tensor, Tensor]:
             batches = []
-            for number, batch in enumerate(images.split(EVALUATION_BATCH)):
+            for number, batch in enumerate(images.split(size)):
                 features = model.encoder(transform(batch.to(self.device), number))
                 batches.append((features, model.projector(features)))
             return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
@@ -215,14 +229,25 @@ class Trainer:
         def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
             return outputs(images, lambda x, _: views.normalize(x), model)
 
+        def stored(images: Tensor) -> tuple[Tensor, Tensor]:
+            if not cache.active:
+                return not_augmented(images)
+            how = (views.mean.tolist(), views.std.tolist())
+            features = cache(images, how, lambda: not_augmented(images)[0])
+            return features, torch.cat([model.projector(batch) for batch in features.split(size)])
+
         def untrained(images: Tensor) -> Tensor:
             return not_augmented(images, self._initial_model(data).eval())[0]
 
         def random_view(view: int) -> Tensor:
-            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
+            def compute() -> Tensor:
+                return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
 
-        train, train_projections = not_augmented(data.train_images)
-        test, test_projections = not_augmented(data.test_images)
+            how = (views.mean.tolist(), views.std.tolist(), self.run.views, seed_key, view)
+            return cache(data.test_images, how, compute)
+
+        train, train_projections = stored(data.train_images)
+        test, test_projections = stored(data.test_images)
         test_views = random_view(1), random_view(2)
         for output in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(output).all()):
@@ -261,6 +286,7 @@ class Trainer:
         code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()} {data_hash}"
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
         path, key = machine.checkpoint_path(self.group), bytes.fromhex(machine.state_key)
+        code_version += f" {weights['hash']}" if (weights := self.resolved.get("weights")) else ""
         return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop, key)
 
 
