@@ -44,7 +44,7 @@ class Timm:
         if ":" in self.model or "/" in self.model or not timm.is_model(self.model):
             text = unknown("model of timm", self.model, timm.list_models()).partition(" Known:")[0]
             raise InputError(f"{text} timm.list_models() gives all names.")
-        net = timm.create_model(self.model, pretrained=False, num_classes=0)
+        net: Any = timm.create_model(self.model, pretrained=False, num_classes=0)
         config, seen = net.pretrained_cfg, self.resize or side
         if config.get("fixed_input_size") and seen != config["input_size"][-1]:
             net = self._at_side(seen, config["input_size"][-1])

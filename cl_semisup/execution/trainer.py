@@ -21,6 +21,7 @@ from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
+from cl_semisup.execution.outputs import Outputs, evaluation_batch
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks
 from cl_semisup.results import protocol
@@ -34,7 +35,6 @@ from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import scaled_learning_rate
 from cl_semisup.training.shared_checkpoint import SharedCheckpoint
 
-EVALUATION_BATCH = 1000  # images at once when features are computed
 TRIAL_IMAGES = 8  # for the trial whether an encoder can take its batch in chunks
 
 
@@ -212,43 +212,18 @@ class Trainer:
 
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
-        model, views, seed_key = self._model, self.views(data), self.seed_key
-        assert model is not None
-        model.eval()
-        size: int = getattr(model.encoder, "evaluation_batch", EVALUATION_BATCH)
-        cache = FeatureCache(model.encoder, self.run, self.machine, self.device, size)
-
-        @torch.no_grad()
-        def outputs(images: Tensor, transform: Any, model: Model = model) -> tuple[Tensor, Tensor]:
-            batches = []
-            for number, batch in enumerate(images.split(size)):
-                features = model.encoder(transform(batch.to(self.device), number))
-                batches.append((features, model.projector(features)))
-            return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
-
-        def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
-            return outputs(images, lambda x, _: views.normalize(x), model)
-
-        def stored(images: Tensor) -> tuple[Tensor, Tensor]:
-            if not cache.active:
-                return not_augmented(images)
-            how = (views.mean.tolist(), views.std.tolist())
-            features = cache(images, how, lambda: not_augmented(images)[0])
-            return features, torch.cat([model.projector(batch) for batch in features.split(size)])
+        model, views, seed_key = self.model, self.views(data), self.seed_key
+        cache = FeatureCache(model.encoder, self.run, self.machine, self.device, evaluation_batch(model))
+        outputs = Outputs(model, views, self.device, cache)
+        computed = Outputs(model, views, self.device)  # for probes, which may change weights for a while
 
         def untrained(images: Tensor) -> Tensor:
-            return not_augmented(images, self._initial_model(data).eval())[0]
+            return Outputs(self._initial_model(data), views, self.device).not_augmented(images)[0]
 
-        def random_view(view: int) -> Tensor:
-            def compute() -> Tensor:
-                return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
-
-            how = (views.mean.tolist(), views.std.tolist(), self.run.views, seed_key, view)
-            return cache(data.test_images, how, compute)
-
-        train, train_projections = stored(data.train_images)
-        test, test_projections = stored(data.test_images)
-        test_views = random_view(1), random_view(2)
+        train, train_projections = outputs.of_data_set(data.train_images)
+        test, test_projections = outputs.of_data_set(data.test_images)
+        first, second = (outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
+        test_views = first, second
         for output in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
@@ -266,8 +241,8 @@ class Trainer:
             network=Network(
                 encoder=model.encoder,
                 test_images=data.test_images,
-                features=lambda images: not_augmented(images)[0],
-                view=random_view,
+                features=lambda images: computed.not_augmented(images)[0],
+                view=lambda view: computed.of_view(data.test_images, view, seed_key),
                 untrained=untrained,
                 dataset=self.probe_datasets,
             ),

@@ -1,6 +1,7 @@
 """The tensors in files of weights. Files of torch.save may hold code: tensors and plain values alone are read."""
 
 import hashlib
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         with files.open_regular(path) as file:
             _require_stored(file, path)
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of how long sparse tensors take; they are refused below
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:  # a file from elsewhere can raise anything
