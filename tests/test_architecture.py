@@ -43,7 +43,15 @@ MAY_IMPORT = {
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
 TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results", "report"}
-TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
+TORCH_FREE_FILES = {
+    "weights/__init__.py",
+    "weights/source.py",
+    "data/images.py",
+    "data/labels.py",
+    "data/settings.py",
+    "native/__init__.py",
+    "native/library.py",
+}
 
 
 def _files() -> list[Path]:

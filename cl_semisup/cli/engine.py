@@ -62,14 +62,14 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
 
 
 def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    if suite.keep != "none":
+        raise InputError(f"keep: Ray's workers share no results folder. Got {suite.keep}. Use another engine.")
+    if named := next((files for run in suite.runs if (files := weight_files(run))), None):
+        rule = "Ray's workers do not have files of weights, which lie on this machine"
+        raise InputError(f"encoder: {rule}. Got {named[0]}. Use another engine.")
     from cl_semisup.engines import ray_engine
     from cl_semisup.execution.machine import Need
 
-    if suite.keep != "none":
-        raise InputError(f"keep: Ray's workers share no results folder. Got {suite.keep}. Use another engine.")
-    if any(weight_files(run) for run in suite.runs):
-        rule = "Ray's workers do not have files of weights, which lie on this machine"
-        raise InputError(f"encoder: {rule}. Got a suite that names some. Use another engine.")
     ray_engine.connect(options.address)
     device = ray_engine.choose_device(options.device)
     need = Need(options.run_cpus, options.run_gpus or (1.0 if device == "cuda" else 0.0))
