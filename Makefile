@@ -12,7 +12,7 @@ quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
 
 test:
-	@python=$$($(PYTHON) tools/environment.py test --optional oracle) && $$python -m pytest -n auto
+	@python=$$($(PYTHON) tools/environment.py test --optional oracle timm safetensors onnx) && $$python -m pytest -n auto
 
 engines:
 	@python=$$($(PYTHON) tools/environment.py test ray) && \
@@ -24,7 +24,7 @@ engines:
 	$$python -m pytest -s tests/native --deselect tests/native/test_library.py
 
 check:
-	@python=$$($(PYTHON) tools/environment.py test dev --optional oracle) && \
+	@python=$$($(PYTHON) tools/environment.py test dev --optional oracle timm safetensors onnx) && \
 	$$python -m ruff check . && $$python -m ruff format --check . && $$python -m mypy
 
 clean:

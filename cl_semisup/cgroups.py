@@ -31,6 +31,15 @@ def memory_limit(root: Path = Path("/")) -> float:
     return min(limits)
 
 
+def machine_bytes(root: Path = Path("/")) -> int:
+    """The memory of this machine, or of its container if that has less. `root` is the folder of the system's files."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # no such question here, as on Windows
+        total = 2**63
+    return int(min(total, memory_limit(root)))
+
+
 def _cgroups(root: Path) -> Iterator[Path]:
     """The folders of this process's control groups and of those around them.
 

@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "owner": {"files"},
     "cgroups": set(),
     "plugins": {"errors", "files"},
-    "encoders": set(),
+    "weights": {"cgroups", "errors", "files"},
+    "encoders": {"errors", "plugins", "weights"},
     "optimizers": set(),
     "measures": set(),
     "native": {"encoders", "files", "owner"},
@@ -36,14 +37,22 @@ MAY_IMPORT = {
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
-    "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
-    "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text"},
+    "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins", "weights"},
+    "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
 TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results", "report"}
-TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "native/__init__.py", "native/library.py"}
+TORCH_FREE_FILES = {
+    "weights/__init__.py",
+    "weights/source.py",
+    "data/images.py",
+    "data/labels.py",
+    "data/settings.py",
+    "native/__init__.py",
+    "native/library.py",
+}
 
 
 def _files() -> list[Path]:

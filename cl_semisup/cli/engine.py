@@ -63,6 +63,11 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
 
 
 def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
+    if suite.keep != "none":
+        raise InputError(f"keep: Ray's workers share no results folder. Got {suite.keep}. Use another engine.")
+    if named := next((files for run in suite.runs if (files := weight_files(run))), None):
+        rule = "Ray's workers do not have files of weights, which lie on this machine"
+        raise InputError(f"encoder: {rule}. Got {named[0]}. Use another engine.")
     from cl_semisup.engines import ray_engine
     from cl_semisup.execution.machine import Need
 
@@ -77,6 +82,14 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     engine = ray_engine.RayEngine(machine, need, max_workers, options.plugin, options.run_timeout)
     show(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.")
     return engine
+
+
+def weight_files(run: "Run") -> tuple[str, ...]:
+    """The files of weights of a run's encoder."""
+    from cl_semisup.suite.cell_check import build
+
+    encoder = build("encoders", run.encoder)
+    return tuple(encoder.weight_files()) if hasattr(encoder, "weight_files") else ()
 
 
 def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> int:
@@ -109,5 +122,8 @@ def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: 
         checkpoints=str(options.results / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
         threads=threads,
+        keep=suite.keep,
+        kept=str(options.results),
+        question=suite.question,
         state_key=owner.key().hex(),
     )

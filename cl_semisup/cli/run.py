@@ -4,7 +4,7 @@ import argparse
 import math
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
@@ -95,11 +95,22 @@ def run(options: argparse.Namespace) -> int:
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
     _print_counts(options, snapshot, len(todo))
+    if suite.keep != "none" and (lacking := _without_network(options.results, suite.runs, todo)):
+        again = "`--redo all` trains them again"
+        show(f"keep: {lacking} finished runs have no network, since they were trained without `keep`; {again}.")
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
             _execute(options, suite, todo)
     return _finish(options, snapshot)
+
+
+def _without_network(results: Path, runs: Iterable["Run"], todo: list["Run"]) -> int:
+    """The number of trained runs that are done and whose weights were not kept."""
+    from cl_semisup.execution import keep
+
+    left = {run.id for run in todo}
+    return sum(bool(run.epochs) and run.id not in left and not keep.path_of(results, run).exists() for run in runs)
 
 
 def _finish(options: argparse.Namespace, snapshot: "SuiteSnapshot") -> int:

@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_semisup import plugins
+from cl_semisup.config.added_later import AddedLater
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
 from cl_semisup.plugins import PluginField
@@ -66,6 +67,10 @@ def format_path(path: YamlPath) -> str:
 def plugin_field(annotation: Any) -> PluginField | None:
     """The PluginField of an annotation, if any."""
     return next((m for m in get_args(annotation)[1:] if isinstance(m, PluginField)), None)
+
+
+def _is_added_later(annotation: Any) -> bool:
+    return any(isinstance(member, AddedLater) for member in get_args(annotation)[1:])
 
 
 @cache
@@ -165,7 +170,9 @@ def mapping(
     keys = [key for key in known if key in node]
     columns = [expand(node[key], known[key], (*path, key), problems, descriptions.get(key, "")) for key in keys]
     rows = combinations(columns, path, problems)
-    return [{**base, **dict(zip(keys, (v.value for v in row), strict=True))} for row in rows]
+    filled = ({**base, **dict(zip(keys, (v.value for v in row), strict=True))} for row in rows)
+    later = {key: base[key] for key, annotation in known.items() if key in base and _is_added_later(annotation)}
+    return [{key: v for key, v in row.items() if key not in later or v != later[key]} for row in filled]
 
 
 def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:

@@ -187,11 +187,13 @@ def make_features() -> Features:
         test_views=(test + 0.1 * torch.randn(test.shape, generator=random), test.clone()),
         classes=CLASSES,
         seed_key=("contract", 0),
-        network=_network(torch.randint(0, 256, (TEST, 1, SIDE, SIDE), generator=random, dtype=torch.uint8)),
+        network=_network(
+            *(torch.randint(0, 256, (n, 1, SIDE, SIDE), generator=random, dtype=torch.uint8) for n in (TEST, TRAIN))
+        ),
     )
 
 
-def _network(images: Tensor) -> Network:
+def _network(images: Tensor, train_images: Tensor) -> Network:
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, WIDTH), nn.ReLU()).eval()
     random = torch.Generator().manual_seed(1)
     for parameter in encoder.parameters():
@@ -207,7 +209,25 @@ def _network(images: Tensor) -> Network:
         noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(number))
         return features((images.float() + 20 * noise).clamp(0, 255))
 
-    return Network(encoder, images, features, view, lambda batch: features(batch, first), lambda named: _other_data())
+    def inputs(batch: Tensor) -> Tensor:
+        return batch.float() / 255
+
+    return Network(
+        encoder,
+        train_images,
+        images,
+        features,
+        view,
+        untrained=lambda batch: features(batch, first),
+        dataset=lambda named: _other_data(),
+        inputs=inputs,
+        augmented=lambda batch, seed: (
+            inputs(batch) + 0.05 * torch.rand(1, generator=torch.Generator().manual_seed(seed))
+        ),
+        copy=lambda: copy.deepcopy(encoder),
+        initial=lambda: copy.deepcopy(first),
+        fast_encoder=lambda encoder: encoder,
+    )
 
 
 def _other_data() -> Images:

@@ -1,10 +1,9 @@
 """Data that claim a size are compared with this machine's memory before any of them is read."""
 
-import os
-from pathlib import Path
-
-from cl_semisup import cgroups
+from cl_semisup.cgroups import machine_bytes
 from cl_semisup.errors import DataError
+
+__all__ = ["SHARE", "machine_bytes", "require"]
 
 SHARE = 0.5  # of the memory; reading an array may copy it once
 
@@ -15,12 +14,3 @@ def require(size: int, what: str) -> None:
     if size > limit:
         rule = f"must fit in half of this machine's memory, {limit} bytes, when it is unpacked"
         raise DataError(f"{what}: {rule}. Got {size}, as its headers say. Use fewer or smaller images.")
-
-
-def machine_bytes(root: Path = Path("/")) -> int:
-    """The memory of this machine, or of its container if that has less. `root` is the folder of the system's files."""
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # no such question here, as on Windows
-        total = 2**63
-    return int(min(total, cgroups.memory_limit(root)))

@@ -4,4 +4,14 @@
 
 Set `net.dim = width`, the width of the features. The module must work in train and in eval mode and for any side of a
 data set. Batch norm is the only layer that may mix the images of a batch.
+
+An encoder whose architecture or weights come from elsewhere has more. All of it may be left out:
+
+    check(channels, side) -> notes     raises InputError where it cannot be built; called once when a suite is checked
+    weight_files() -> paths            files whose weights it takes; their hash goes into records
+    hub_config(net, side, mean, std)   what its library reads in the config.json of a Hugging Face folder
+    architecture() -> {name: settings} the encoder without files and freezing, for networks that are kept
+    net.loaded                         what was loaded, see `weights.loading.Loaded`
+    net.frozen                         names of modules that stay in evaluation mode in training; "" is the whole
+    net.evaluation_batch               images at once when features are computed
 """

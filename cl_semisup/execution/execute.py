@@ -22,7 +22,7 @@ from cl_semisup import evaluation
 from cl_semisup.data import labels
 from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, message, stops_process
 from cl_semisup.evaluation import Features
-from cl_semisup.execution import embedding_plot, memory
+from cl_semisup.execution import embedding_plot, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, load_images, subset, to_device
 from cl_semisup.execution.machine import Machine
@@ -97,7 +97,10 @@ class Executor:
                     if stops_process(error):
                         raise
                     attempt.set_failed(error)
-                results.append((attempt.record(started), attempt.curves))
+                record = attempt.record(started)
+                if self.machine.keep != "none" and run.epochs and attempt.status in ("ok", "collapsed"):
+                    keep.write(self.machine, run, record, trainer.model, data or self.data(run))
+                results.append((record, attempt.curves))
         trainer.release()
         torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
         return tuple(results)
@@ -219,9 +222,12 @@ class _Attempt:
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run so far, in the schema of `records`."""
+        precision, weights = self.resolved["precision"], self.resolved.get("weights", {})
         settings = protocol.settings(
-            self.run, self.data_hash, self.resolved["precision"], self.probe_data_hashes, self.machine.plain
+            self.run, self.data_hash, precision, self.probe_data_hashes, self.machine.plain, weights.get("hash", "")
         )
+        versions = {"plugins": protocol.versions(self.run), "data": self.data_hash}
+        versions |= {"weights": {weights["file"]: weights["hash"]}} if weights else {}
         self.curves["history"] = _to_json(asdict(self.history))
         return {
             "schema": SCHEMA,
@@ -234,7 +240,7 @@ class _Attempt:
             "diagnostics": self.diagnostics,
             "cost": {**self.cost, "peak_memory_bytes": memory.peak(self.device)},
             "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
-            "versions": {"plugins": protocol.versions(self.run), "data": self.data_hash, **environment()},
+            "versions": {**versions, **environment()},
             "started_at": started.isoformat(timespec="seconds"),
         }
 

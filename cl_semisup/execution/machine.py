@@ -59,6 +59,9 @@ class Machine:
         checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
+        keep: which weights of a trained network are kept: none, encoder, all
+        kept: the results folder that they are kept in
+        question: of the suite, for the cards of kept networks
         state_key: hex digits of the key that states are signed with; workers on other machines get it from here
     """
 
@@ -71,6 +74,9 @@ class Machine:
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1
+    keep: str = "none"
+    kept: str = ""
+    question: str = ""
     state_key: str = field(default="", repr=False)
 
     def wants_kernels(self) -> bool:

@@ -19,7 +19,10 @@ from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
+from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.network_facts import network_facts
+from cl_semisup.execution.outputs import Outputs, evaluation_batch
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks
 from cl_semisup.results import protocol
@@ -33,7 +36,6 @@ from cl_semisup.training.model import Model
 from cl_semisup.training.schedule import scaled_learning_rate
 from cl_semisup.training.shared_checkpoint import SharedCheckpoint
 
-EVALUATION_BATCH = 1000  # images at once when features are computed
 TRIAL_IMAGES = 8  # for the trial whether an encoder can take its batch in chunks
 
 
@@ -84,6 +86,12 @@ class Trainer:
             self._features = self._compute_features(data, visible_labels)
         return replace(self._features, visible_labels=visible_labels, memo={})
 
+    @property
+    def model(self) -> Model:
+        """The trained network. `train` must come first."""
+        assert self._model is not None
+        return self._model
+
     def release(self) -> None:
         """Drop the network, and the error whose traceback refers to it."""
         self.loss = self._model = self._features = self._error = None
@@ -127,7 +135,9 @@ class Trainer:
             loss = losses.build(loss_name, seed=loss_seed, **sizes, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        return loss, self._initial_model(data, losses.asks(loss).needs)
+        model = self._initial_model(data, losses.asks(loss).needs)
+        self.resolved |= network_facts(model.encoder)
+        return loss, model
 
     def _encoder(self, data: Data) -> Any:
         (name, settings) = next(iter(self.run.encoder.items()))
@@ -199,6 +209,8 @@ class Trainer:
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
         """What encodes a batch in training: compiled code, kernels in C, or the encoder itself."""
+        if getattr(encoder, "frozen", ()):  # their batch norms do not use the statistics of the batch
+            return encoder
         if self.machine.compile and not self.machine.plain:
             return compiled(encoder, self.device)
         # With several processes batch norm must synchronise, which the kernels in C cannot.
@@ -206,35 +218,19 @@ class Trainer:
 
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
-        model, views, seed_key = self._model, self.views(data), self.seed_key
+        model, views, seed_key = self.model, self.views(data), self.seed_key
         geometric_views = self._derived(data, geometric)
-        assert model is not None
-        model.eval()
-
-        @torch.no_grad()
-        def outputs(images: Tensor, transform: Any, model: Model = model) -> tuple[Tensor, Tensor]:
-            batches = []
-            for number, batch in enumerate(images.split(EVALUATION_BATCH)):
-                features = model.encoder(transform(batch.to(self.device), number))
-                batches.append((features, model.projector(features)))
-            return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
-
-        def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
-            return outputs(images, lambda x, _: views.normalize(x), model)
+        cache = FeatureCache(model.encoder, self.run, self.machine, self.device, evaluation_batch(model))
+        outputs = Outputs(model, views, self.device, cache)
+        computed = Outputs(model, views, self.device)  # for probes, which may change weights for a while
 
         def untrained(images: Tensor) -> Tensor:
-            return not_augmented(images, self._initial_model(data).eval())[0]
+            return Outputs(self._initial_model(data), views, self.device).not_augmented(images)[0]
 
-        def random_view(view: int) -> Tensor:
-            def draw(images: Tensor, number: int) -> Tensor:
-                index = number * EVALUATION_BATCH + torch.arange(len(images), device=images.device)
-                return views(images, seed("test views", *seed_key, view, number), view, index, data.test_images)
-
-            return outputs(data.test_images, draw)[0]
-
-        train, train_projections = not_augmented(data.train_images)
-        test, test_projections = not_augmented(data.test_images)
-        test_views = random_view(1), random_view(2)
+        train, train_projections = outputs.of_data_set(data.train_images)
+        test, test_projections = outputs.of_data_set(data.test_images)
+        first, second = (outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
+        test_views = first, second
         for output in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
@@ -253,8 +249,8 @@ class Trainer:
                 encoder=model.encoder,
                 train_images=data.train_images,
                 test_images=data.test_images,
-                features=lambda images: not_augmented(images)[0],
-                view=random_view,
+                features=lambda images: computed.not_augmented(images)[0],
+                view=lambda view: computed.of_view(data.test_images, view, seed_key),
                 untrained=untrained,
                 dataset=self.probe_datasets,
                 inputs=lambda images: views.normalize(images.to(self.device)),
@@ -293,6 +289,7 @@ class Trainer:
         code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()} {data_hash}"
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
         path, key = machine.checkpoint_path(self.group), bytes.fromhex(machine.state_key)
+        code_version += f" {weights['hash']}" if (weights := self.resolved.get("weights")) else ""
         return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop, key)
 
 

@@ -123,6 +123,8 @@ class ReportData:
         )
         if any(board.baseline for board in self.boards):
             notes.append(_pairs_note(repetitions))
+        if seen := sorted({row.pretrained_on for board in self.boards for row in board.rows} - {""}):
+            notes.append(_pretrained_note(seen))
         if self.overall_ranking:
             notes.append(_standing_note(self.overall_ranking))
         if self.similarity:
@@ -191,6 +193,12 @@ def _pairs_note(repetitions: int) -> str:
     text += " They say better or worse where a paired t-test does, Holm-corrected over the losses, p < .05."
     ranks = "A rank is 1 + how many losses are better by such tests of all pairs"
     return f"{text} {ranks}: one that scatters can have a better rank than one with a higher mean."
+
+
+def _pretrained_note(seen: list[str]) -> str:
+    rule = "they are not from scratch, and 'untrained' is the network as it was loaded"
+    rule += ". Encoders with other first weights have tables of their own"
+    return f"Rows began with weights that have seen {', '.join(seen)}: {rule}."
 
 
 def _standing_note(overall: OverallRanking) -> str:

@@ -71,6 +71,9 @@ def board_table(board: Board) -> Table:
         if i == 0 and board.baseline:
             meaning = f"difference to {board.baseline}, paired by repetition, points; with 6 pairs or more its verdict"
             add(f"vs {board.baseline}", meaning, lambda row: _difference(row, board, comparisons), "difference")
+    if any(row.pretrained_on for row in board.rows):
+        meaning = "what the weights that the encoder began with have seen: such a row is not from scratch"
+        add("pretrained on", meaning, lambda row: _text(row.pretrained_on), "pretrained_on", numeric=False)
     add("tuned", "config chosen on the validation part", _config, "config", numeric=False)
     meaning = "how the runs of the tuned config ended"
     add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
@@ -98,6 +101,7 @@ def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[st
         values |= {"repetitions": len(row.repetition_scores), "baseline": board.baseline}
         values |= {"difference": row.difference.mean, "difference_half": row.difference.ci_half_width}
         values |= {"pairs": row.difference.n, "verdict": row.verdict, "against_baseline": comparisons.get(row.loss, "")}
+        values |= {"pretrained_on": row.pretrained_on} if any(r.pretrained_on for r in board.rows) else {}
         values |= {"runs": wording.format_status_counts(row.status_counts), "worst": row.worst_config_score}
         values["relative_time"] = row.relative_time
         values |= {name: cell.metric_mean(name) for name in ("train_seconds", "peak_memory_bytes")}

@@ -1,4 +1,4 @@
-"""Are the data still those of a record? The content hash of a data set as its files are now.
+"""Are data and weights still those of a record? The content hash of a data set, or of weights, as its files are now.
 
 A hash is computed once and kept in the user's cache with the stamp of the files (names, sizes, times, inodes); it is
 computed again only where the stamp differs.
@@ -6,6 +6,7 @@ computed again only where the stamp differs.
 
 import hashlib
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from cl_semisup import files, owner, plugins
 from cl_semisup.errors import InputError
 from cl_semisup.suite.run import Named
+from cl_semisup.weights import source
 
 UNREADABLE = "unreadable"  # stands for the hash of data that are there and cannot be read
 MAX_BYTES = 10_000  # of a file in the cache
@@ -25,6 +27,19 @@ class DataHashes:
         self.data_dir = data_dir
         self._hashes: dict[str, str | None] = {}
 
+    def current_weights(self, file: str) -> str | None:
+        """The hash of the weights in a file now; None if it cannot be judged: not there, or outside of this folder."""
+        key = f"weights {file}"
+        if key not in self._hashes:
+            try:
+                judged = bool(self.data_dir) and source.is_inside(file) and os.path.lexists(file)
+                self._hashes[key] = current_weights(file) if judged else None
+            except (ImportError, MemoryError):  # no torch here, or a smaller machine
+                self._hashes[key] = None
+            except (InputError, OSError, ValueError):
+                self._hashes[key] = UNREADABLE
+        return self._hashes[key]
+
     def current(self, named: Named) -> str | None:
         """The hash of a data set now; None if it cannot be judged: it is generated, or not in the folder."""
         key = repr(named)
@@ -36,6 +51,23 @@ class DataHashes:
             except (InputError, OSError, TypeError, ValueError):  # settings from a stranger can be of any type
                 self._hashes[key] = UNREADABLE
         return self._hashes[key]
+
+
+def current_weights(file: str) -> str:
+    """The content hash of the weights in a file or folder now. InputError if they cannot be read."""
+    before = files.stamp(source.paths(Path(file)))
+    with suppress(OSError, owner.Unusable):
+        path = _weights_path(home := owner.folder(), file)
+        if (kept := _read_file(home, path)).get("stamp") == before:
+            return str(kept["hash"])
+    from cl_semisup.weights import reader
+
+    found = reader.read(Path(file)).hash
+    with suppress(OSError, InputError, owner.Unusable):  # then the hash is computed each time
+        if files.stamp(source.paths(Path(file))) == before:
+            home = owner.folder()
+            files.write(home, _weights_path(home, file), json.dumps({"stamp": before, "hash": found}).encode())
+    return found
 
 
 def current(named: Named, data_dir: str) -> str | None:
@@ -80,9 +112,15 @@ def _plugin(named: Named) -> Any:
 
 def _read(named: Named, data_dir: str) -> dict[str, Any]:
     """What is kept of a data set; {} if nothing is."""
-    with suppress(OSError, ValueError, owner.Unusable):
+    with suppress(OSError, owner.Unusable):
         home = owner.folder()
-        content = json.loads(files.read(home, _path(home, named, data_dir), MAX_BYTES))
+        return _read_file(home, _path(home, named, data_dir))
+    return {}
+
+
+def _read_file(home: Path, path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        content = json.loads(files.read(home, path, MAX_BYTES))
         return content if isinstance(content, dict) and content.keys() == {"stamp", "hash"} else {}
     return {}
 
@@ -90,6 +128,10 @@ def _read(named: Named, data_dir: str) -> dict[str, Any]:
 def _path(home: Path, named: Named, data_dir: str) -> Path:
     version = plugins.version("datasets", next(iter(named)))
     return _folder(home, data_dir) / f"{_digest(json.dumps(named, sort_keys=True) + version)}.json"
+
+
+def _weights_path(home: Path, file: str) -> Path:
+    return home / "weights" / f"{_digest(str(Path(file).resolve()))}.json"
 
 
 def _folder(home: Path, data_dir: str) -> Path:

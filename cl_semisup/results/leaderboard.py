@@ -81,6 +81,12 @@ class Row:
     relative_time: float
 
     @property
+    def pretrained_on(self) -> str:
+        """What the encoder's first weights have seen; "" for random weights."""
+        seen = self.tuned_cell.runs.get("pretrained_on", ())
+        return next((str(text) for text in seen if text), "")
+
+    @property
     def complete(self) -> bool:
         """Is no run left to do that could change this row?"""
         return not np.isnan(self.repetition_scores).any() and self.status_counts.keys().isdisjoint(UNFINISHED_STATUSES)

@@ -1,9 +1,11 @@
 """Names of data sets, losses, tasks and configs in tables: a name has only the settings that differ between runs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from cl_semisup.suite.run import BASIC_VIEW, UNTRAINED, Run
+from cl_semisup.suite.settings import Projector
 
 # fields of a run that tables show by themselves; a task's name has the other settings that differ
 SHOWN_FIELDS = {"dataset", "label_fraction", "labels_per_class", "loss", "repetition"}
@@ -75,6 +77,7 @@ def varied_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _other_settings(run: Run) -> dict[str, Any]:
     settings = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in SHOWN_FIELDS}
     views = {"chain": " + ".join(run.view_names)} | _settings_of_views(run)
+    settings["projector"] = asdict(Projector()) | run.projector  # a run leaves out what came later
     return {key: value for key, value in settings.items() if value is not None} | {"views": views}
 
 

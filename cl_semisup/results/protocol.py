@@ -45,7 +45,12 @@ def probed_datasets(run: Run) -> list[Named]:
 
 
 def settings(
-    run: Run, data_hash: str, precision: str, probed: Mapping[str, str] = MappingProxyType({}), plain: bool = False
+    run: Run,
+    data_hash: str,
+    precision: str,
+    probed: Mapping[str, str] = MappingProxyType({}),
+    plain: bool = False,
+    weights: str = "",
 ) -> dict[str, Any]:
     """Everything that two runs must share for their scores to be compared.
 
@@ -54,6 +59,7 @@ def settings(
         data_hash, precision: as resolved on the machine
         probed: name -> content hash of the data sets that probes evaluated beside the run's own
         plain: True for runs without fast paths, whose last digits differ; small differences grow in training
+        weights: content hash of the file that the encoder's weights are from; "" for random weights
     """
     plugin_versions = {
         key: value for key, value in versions(run).items() if not key.startswith(("losses.", "optimizers."))
@@ -70,9 +76,9 @@ def settings(
         "precision": precision,
         "pieces": plugin_versions,
     }
-    return (
-        shared | ({"probed_data": dict(sorted(probed.items()))} if probed else {}) | ({"plain": True} if plain else {})
-    )
+    shared |= {"probed_data": dict(sorted(probed.items()))} if probed else {}
+    shared |= {"weights": weights} if weights else {}
+    return shared | ({"plain": True} if plain else {})
 
 
 def fingerprint(settings: dict[str, Any]) -> str:
@@ -92,10 +98,11 @@ def probed_hashes(run: Run, hash_of: Callable[[Named], str | None]) -> dict[str,
 
 
 def stale_parts(record: dict[str, Any], data: DataHashes | None = None) -> list[str]:
-    """What changed since a record was made: plug-in files, `protocol` (VERSION), `data of <data set>`; [] if nothing.
+    """What changed since a record was made: plug-in files, `protocol` (VERSION), `data of <data set>`, `weights of
+    <file>`; [] if nothing.
 
-    A user's own file that is not loaded counts as unchanged. So do all data without `data`, and data that it cannot
-    judge.
+    A user's own file that is not loaded counts as unchanged. So do all data and weights without `data`, and those
+    that it cannot judge.
     """
     run = Run.from_dict(record["run"])
     recorded, current = record["versions"]["plugins"], versions(run)
@@ -114,6 +121,10 @@ def _changed_data(record: dict[str, Any], run: Run, data: DataHashes) -> list[st
     for name, found in probed_hashes(run, data.current).items():
         if isinstance(probed, dict) and probed.get(name, found) != found:
             changed.append(f"data of {name}")
+    weights = record["versions"].get("weights", {})
+    for file, found in weights.items() if isinstance(weights, dict) else ():
+        if (now := data.current_weights(file)) and now != found:
+            changed.append(f"weights of {file}")
     return list(dict.fromkeys(changed))
 
 
@@ -122,6 +133,6 @@ def _names(choice: dict[str, Any]) -> list[str]:
     names = [name for name in choice if name != UNTRAINED]
     for params in choice.values():
         for value in params.values():
-            if isinstance(value, dict):
+            if isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()):
                 names += _names(value)
     return names

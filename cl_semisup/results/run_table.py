@@ -13,6 +13,7 @@ from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.results.naming import RunNames, budget, flatten, varied_keys
 from cl_semisup.suite.run import Run
 
+NOT_SAID = "not said"  # what weights have seen, where the suite names a file and no more
 SORT_KEYS = ("dataset", "budget", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id")
 
 
@@ -22,8 +23,8 @@ class RunTable:
 
     Columns of `frame`: id, task (with its protocol if there are several), base_task (without), dataset, labels,
     budget, loss, config, learning_rate, batch_size, repetition, epochs, status (missing, stale and other protocol
-    included), reason, path (below the results folder), protocol, chance, device, machine, torch, commit, every score,
-    diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
+    included), pretrained_on, reason, path (below the results folder), protocol, chance, device, machine, torch, commit,
+    every score, diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
     """
 
     frame: pd.DataFrame
@@ -75,7 +76,18 @@ def _run_columns(run: Run, names: RunNames) -> dict[str, Any]:
         "batch_size": run.batch_size if run.batch_size is not None else math.nan,
         "repetition": run.repetition,
         "epochs": run.epochs,
+        "pretrained_on": _pretrained_on(run, weights=False),
     }
+
+
+def _pretrained_on(run: Run, weights: bool) -> str:
+    """What the encoder's first weights have seen, as the suite says; "" for random weights.
+
+    `weights` tells whether a record says that they are from a file.
+    """
+    (settings,) = run.encoder.values()
+    told = settings.get("pretrained_on", "")
+    return told if isinstance(told, str) and told else NOT_SAID if weights else ""
 
 
 def _read(results: Path, run: Run, data: DataHashes | None) -> tuple[records.Record, dict[str, Any]]:
@@ -88,6 +100,7 @@ def _read(results: Path, run: Run, data: DataHashes | None) -> tuple[records.Rec
     if data and (changed := protocol.stale_parts(record, data)):
         return record, columns | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
     resolved, versions = record["resolved"], record["versions"]
+    columns |= {"pretrained_on": _pretrained_on(run, bool(resolved.get("weights")))}
     columns |= {"status": record["status"], "reason": record["reason"], "started_at": record.get("started_at", "")}
     columns["chance"] = 1 / resolved["classes"] if resolved.get("classes") else math.nan
     columns |= {"device": resolved.get("device", ""), "precision": resolved.get("precision", "")}

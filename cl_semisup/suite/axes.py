@@ -22,6 +22,7 @@ class SuiteHeader:
         repetitions: paired repetitions of every cell, each with its own labels, first weights and views
         data_dir: folder of data sets, relative to where the command runs
         download: fetch a missing data set
+        keep: which weights of every trained network are kept beside the records
     """
 
     question: Annotated[str, MinLen(1)]
@@ -31,6 +32,7 @@ class SuiteHeader:
     repetitions: Repetitions = 3
     data_dir: str = "data"
     download: bool = False
+    keep: Literal["none", "encoder", "all"] = "none"
 
 
 @dataclass(frozen=True)

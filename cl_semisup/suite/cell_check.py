@@ -8,7 +8,7 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import InputError, message, stops_process
-from cl_semisup.suite import views
+from cl_semisup.suite import encoder_check, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.run import BASIC_VIEW, Named
 
@@ -31,6 +31,7 @@ class CellCheck:
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
         self.views: dict[str, int | None] = {}
+        self.encoders: dict[str, bool] = {}
         self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
@@ -51,12 +52,27 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
+        if problem := encoder_check.projector_problem(cell["projector"].value):
+            self._add(cell["projector"], problem)
+            return False
+        if not self._encoder(cell["encoder"], facts):
+            return False
         local_views = self._views(cell["views"], cell["datasets"], facts)
         if local_views is None or not self._loss(cell["losses"], cell["projector"].value["dim"], facts):
             return False
         if local_views:
             self._note_local_views(cell["losses"])
         return True
+
+    def _encoder(self, encoder: GridValue, facts: Facts) -> bool:
+        key = repr((encoder.value, facts.channels, facts.side))
+        if key not in self.encoders:
+            problem, notes = encoder_check.check(encoder.value, facts.channels, facts.side)
+            self.encoders[key] = not problem
+            self.notes.extend(Problem(encoder.path, note) for note in notes)
+            if problem:
+                self._add(encoder, problem)
+        return self.encoders[key]
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""

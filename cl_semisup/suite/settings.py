@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
+from cl_semisup.config.added_later import AddedLater
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -23,17 +25,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Projector:
-    """The head between backbone features and loss: Linear-BatchNorm-ReLU blocks and a last Linear (SimCLR).
+    """The head between backbone features and loss: Linear-norm-ReLU blocks and a last Linear (SimCLR).
 
     Args:
         layers: linear layers; 0 leaves the features as they are
         hidden: width of the hidden layers; 0 means as wide as the encoder's features
         dim: width of the output, D
+        norm: between a hidden Linear and its ReLU: batch norm, layer norm, or none
+        last_norm: the same norm after the last Linear, without scale and shift, as in SimSiam and MoCo v3
     """
 
     layers: Annotated[int, Interval(ge=0, le=8)] = 2
     hidden: Annotated[int, Ge(0)] = 0
     dim: Annotated[int, Ge(1)] = 128
+    norm: Annotated[Literal["batch", "none", "layer"], AddedLater()] = "batch"
+    last_norm: Annotated[bool, AddedLater()] = False
 
 
 Repetitions = Annotated[int, Interval(ge=1, le=1000)]

@@ -18,6 +18,7 @@ from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.suite import cell_check, renamed, views
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.run import Run
+from cl_semisup.weights.source import missing_safetensors
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of results: no path, no hidden file
 RESERVED_NAMES = ("records", "checkpoints", "claims")  # folders of results that belong to no suite
@@ -34,6 +35,7 @@ class Suite:
     score: str
     data_dir: str
     download: bool
+    keep: str
     text_hash: str
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
@@ -162,6 +164,8 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
     losses = {run.loss_name for run in runs if run.epochs}
     if header["baseline"] and header["baseline"] not in losses:
         problems.append(Problem(("baseline",), f"{unknown('loss of this suite', header['baseline'], losses)}."))
+    if header["keep"] != "none" and (problem := missing_safetensors()):
+        problems.append(Problem(("keep",), problem))
     for run in runs:
         scores = {score for name, settings in run.probes.items() for score in evaluation.score_names(name, settings)}
         if header["score"] not in scores:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.data.views import ViewMaker
+from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, asks
 from cl_semisup.measures.geometry import alignment, effective_rank, feature_std
 from cl_semisup.seeds import seed
@@ -188,6 +189,9 @@ def _optimizer_step(setup: TrainingSetup, loss: Tensor, encode: ChunkedEncoder, 
         group["lr"] = learning_rate
         for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long
             weight.grad = None
+    if not loss.requires_grad:
+        rule = "a loss must reach weights that are trained. Got a frozen encoder and nothing else that it depends on"
+        raise InputError(f"freeze: {rule}. Add layers to the projector.")
     loss.backward()
     encode.backward()
     reduce_gradients(setup.model, setup.loss)
@@ -206,8 +210,12 @@ def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
 
 
 def split_parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Parameters of model and loss: matrices and kernels (with weight decay), vectors and scalars (without)."""
-    trainable = [*model.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else [])]
+    """Parameters of model and loss: matrices and kernels (with weight decay), vectors and scalars (without).
+
+    Frozen parameters are left out.
+    """
+    parameters = [*model.parameters(), *(loss.parameters() if isinstance(loss, nn.Module) else [])]
+    trainable = [p for p in parameters if p.requires_grad]
     return [p for p in trainable if p.ndim > 1], [p for p in trainable if p.ndim <= 1]
 
 

@@ -42,16 +42,32 @@ class Model(nn.Module):
         for name, build in heads.items():
             self.heads[name] = seeded(lambda build=build: build(self.feature_dim, classes), name, *seed_key)  # type: ignore[misc]
 
+    def train(self, mode: bool = True) -> "Model":
+        """As in torch, but frozen modules of the encoder stay in evaluation mode: their statistics do not move."""
+        super().train(mode)
+        for name in getattr(self.encoder, "frozen", ()):
+            self.encoder.get_submodule(name).eval()
+        return self
+
 
 def build_projector(features: int, settings: Projector) -> nn.Module:
-    """`settings.layers` - 1 Linear-BatchNorm-ReLU blocks and a last Linear; with 0 layers the identity."""
+    """`settings.layers` - 1 Linear-norm-ReLU blocks and a last Linear; with 0 layers the identity."""
     if settings.layers == 0:
         return nn.Identity()
+    norm = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm, "none": None}[settings.norm]
     widths = [features] + [settings.hidden or features] * (settings.layers - 1)
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim))
+        layers += [nn.Linear(inputs, outputs, bias=norm is None), *([norm(outputs)] if norm else [])]
+        layers.append(nn.ReLU(inplace=True))
+    if norm is None or not settings.last_norm:
+        return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim))
+    last = (
+        nn.BatchNorm1d(settings.dim, affine=False)
+        if settings.norm == "batch"
+        else nn.LayerNorm(settings.dim, elementwise_affine=False)
+    )
+    return nn.Sequential(*layers, nn.Linear(widths[-1], settings.dim, bias=False), last)
 
 
 def seeded(make: Callable[[], M], *seed_key: object) -> M:

@@ -22,7 +22,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "clop": [{}, {"distance": "euclidean"}],
     "simo": [{}, {"eps": 1e-5}],
 }
-DRAWS = ("adversarial_distribution", "asymmetric_adversarial", "lejepa", "visreg")  # random numbers, others in each precision
+DRAWS = (
+    "adversarial_distribution",
+    "asymmetric_adversarial",
+    "lejepa",
+    "visreg",
+)  # random numbers, others in each precision
 TOLERANCE = {"lorac": 0.05}  # of eigenvalues; its square root is smooth only above 1e-6
 CASES = [
     (name, settings) for name in plugins.names("losses") if name not in DRAWS for settings in SETTINGS.get(name, [{}])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from cl_semisup import cli
@@ -16,6 +17,7 @@ from cl_semisup.results import data_hashes, protocol, records, snapshot
 from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite import suite
+from cl_semisup.weights import reader
 from tests.helpers.records import run, write
 
 ARRAYS: dict[str, Any] = {"arrays": {"file": "x.npz"}}
@@ -215,3 +217,33 @@ def test_check_reads_archives_and_the_data_of_probes_whole(
     assert cli.main(["check", "s.yaml"]) == cli.BAD_INPUT
     out, err = capsys.readouterr()
     assert "no fault found" not in out and "data/x.npz: must be an .npz archive that can be read" in err
+
+
+def test_other_weights_under_the_same_name_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.ones(3)}, "w.pt")
+    found = data_hashes.current_weights("w.pt")
+    path = write(tmp_path / "r", run(), made={"weights": {"w.pt": found}})
+    record = records.read(path)
+    assert protocol.stale_parts(record, DataHashes("data")) == []
+    rewritten(Path("w.pt"), lambda: torch.save({"w": torch.zeros(3)}, "w.pt"))
+    assert protocol.stale_parts(record, DataHashes("data")) == ["weights of w.pt"]
+    assert protocol.stale_parts(record, DataHashes("")) == protocol.stale_parts(record) == []
+    Path("w.pt").write_bytes(b"junk")
+    assert protocol.stale_parts(record, DataHashes("data")) == ["weights of w.pt"]
+    Path("w.pt").unlink()
+    assert protocol.stale_parts(record, DataHashes("data")) == []
+
+
+def test_a_strangers_record_makes_nobody_read_weights_outside_the_folder(tmp_path: Path) -> None:
+    torch.save({"w": torch.ones(3)}, tmp_path / "w.pt")
+    assert DataHashes("data").current_weights(str(tmp_path / "w.pt")) is None
+    assert DataHashes("data").current_weights("../w.pt") is None
+
+
+def test_a_weights_hash_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"w": torch.ones(3)}, "w.pt")
+    found = data_hashes.current_weights("w.pt")
+    monkeypatch.setattr(reader, "read", None)  # would fail if it were called
+    assert data_hashes.current_weights("w.pt") == found

@@ -1,5 +1,6 @@
 """Records to boards: pairing, tuning, what counts as what, and intervals that cover what they say."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from cl_semisup.report import tables
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board, Row
 from cl_semisup.results.run_table import gather
 from cl_semisup.results.statistics import mean_ci
-from tests.helpers.records import run, write
+from tests.helpers.records import run, select, write
 
 
 def board(results: Path, runs: list, baseline: str = "") -> Board:  # type: ignore[type-arg]
@@ -218,3 +221,42 @@ def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
     assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
     write(tmp_path, theirs)  # not timed
     assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
+
+
+def test_rows_whose_encoder_has_seen_other_data_say_so(tmp_path: Path) -> None:
+    told = {"timm": {"model": "resnet18", "weights": "w.pt", "pretrained_on": "ImageNet-1k"}}
+    runs = [run(loss, encoder=told) for loss in ("nt_xent", "supcon")]
+    for one in runs:
+        write(tmp_path, one, 0.6)
+    found = board(tmp_path, runs)
+    assert {row.pretrained_on for row in found.rows} == {"ImageNet-1k"}
+    table = tables.board_table(found)
+    (column,) = [n for n, column in enumerate(table.columns) if column.name == "pretrained on"]
+    assert [row[column].text for row in table.rows] == ["ImageNet-1k", "ImageNet-1k"]
+    assert {row["pretrained_on"] for row in tables.csv_rows(found)} == {"ImageNet-1k"}
+
+
+def test_encoders_with_other_first_weights_are_never_on_one_board(tmp_path: Path) -> None:
+    seen = [{"timm": {"model": "m", "weights": "w.pt", "pretrained_on": text}} for text in ("ImageNet-1k", "CIFAR")]
+    runs = [run(encoder=encoder) for encoder in (*seen, {"timm": {"model": "m", "weights": ""}})]
+    for one in runs:
+        write(tmp_path, one, 0.6)
+    found = leaderboard.boards(gather(tmp_path, runs), "linear_top1", "")
+    assert sorted(row.pretrained_on for one in found for row in one.rows) == ["", "CIFAR", "ImageNet-1k"]
+    assert len(found) == 3
+
+
+def test_weights_of_which_the_suite_says_nothing_are_no_scratch(tmp_path: Path) -> None:
+    one = run(encoder={"checkpoint": {"file": "w.pt", "arch": {"mlp": {"width": 4}}}})
+    path = write(tmp_path, one, 0.6)
+    record = json.loads(path.read_text())
+    record["resolved"]["weights"] = {"file": "w.pt", "hash": "0" * 12}
+    path.write_text(json.dumps(record))
+    assert board(tmp_path, [one]).rows[0].pretrained_on == "not said"
+    scratch = board(tmp_path / "r", [run()])
+    assert "pretrained on" not in [column.name for column in tables.board_table(scratch).columns]
+    assert "pretrained_on" not in tables.csv_rows(scratch)[0]
+    suite = select([one])
+    assert any(
+        "have seen not said: they are not from scratch" in note for note in ReportData.read(tmp_path, suite).notes
+    )

@@ -1,0 +1,108 @@
+"""A kept network for other programs: ONNX, or a folder as on the Hugging Face hub. Nothing is uploaded."""
+
+import importlib.util
+import io
+import json
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_semisup import plugins
+from cl_semisup.config import grid
+from cl_semisup.errors import InputError
+from cl_semisup.results.records import write_bytes
+from cl_semisup.weights.kept import Description, read_kept
+
+OPSET = 20
+
+
+def export(to: str, source: Path, folder: Path) -> Path:
+    """Write a kept encoder to the folder; the path of its weights."""
+    description, stored = read_kept(source)
+    net = _build(source, description)
+    folder.mkdir(parents=True, exist_ok=True)
+    card = _card(source, description)
+    if to == "onnx":
+        path = folder / f"{description.id}.onnx"
+        write_bytes(path, onnx_bytes(net, description))
+        write_bytes(folder / f"{description.id}.md", card.encode())
+        return path
+    from safetensors.torch import save
+
+    path = folder / "model.safetensors"
+    tensors = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+    write_bytes(folder / "config.json", (json.dumps(config(net, description), indent=2) + "\n").encode())
+    write_bytes(folder / "README.md", card.encode())
+    write_bytes(path, save(tensors, stored.metadata))
+    return path
+
+
+def onnx_bytes(net: nn.Module, description: Description) -> bytes:
+    """The encoder in ONNX: `images` (N, channels, side, side), normalised, float32 -> `features` (N, dim); any N."""
+    for package in ("onnx", "onnxscript"):
+        if importlib.util.find_spec(package) is None:
+            remedy = "Install it: pip install 'cl-semisup[onnx]'"
+            raise InputError(f"export: needs the package {package}, which is not installed. Got none. {remedy}.")
+    images = torch.zeros(2, description.channels, description.side, description.side)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter about its own parts
+        program = torch.onnx.export(
+            _Inner(net).eval(),
+            (images,),
+            input_names=["images"],
+            output_names=["features"],
+            dynamic_shapes={"images": {0: torch.export.Dim("images_count")}},
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    content = io.BytesIO()
+    assert program is not None
+    content.write(program.model_proto.SerializeToString())
+    return content.getvalue()
+
+
+class _Inner(nn.Module):
+    """Calls the network as a part, so that its hooks are exported too."""
+
+    def __init__(self, net: nn.Module):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> Tensor:
+        features: Tensor = self.net(images)
+        return features
+
+
+def config(net: nn.Module, description: Description) -> dict[str, Any]:
+    """`config.json`: the encoder's settings, and what the library that the encoder is of reads there."""
+    (name, settings) = next(iter(description.encoder.items()))
+    encoder: Any = plugins.load("encoders", name)(**settings)
+    own = {"encoder": description.encoder, "channels": description.channels, "side": description.side}
+    shared = {"num_features": description.dim, "num_classes": 0, "cl_semisup": own | {"run": description.id}}
+    if not hasattr(encoder, "hub_config"):
+        return {"model_type": "cl_semisup", **shared}
+    return encoder.hub_config(net, description.side, description.mean, description.std) | shared
+
+
+def _build(source: Path, description: Description) -> nn.Module:
+    """The encoder with its weights, in evaluation mode. The file may be a stranger's: its settings are checked."""
+    annotation = Annotated[Any, plugins.PluginField("encoders")]
+    named = grid.canonical(annotation, description.encoder, f"{source}: encoder")
+    settings = {"file": str(source), "arch": named, "freeze": "none", "pretrained_on": ""}
+    net: nn.Module = plugins.load("encoders", "checkpoint")(**settings).build(description.channels, description.side)
+    return net.eval()
+
+
+def _card(source: Path, description: Description) -> str:
+    """The card beside the kept file, or a line where it is gone."""
+    beside = source.with_suffix(".md")
+    if beside.is_file():
+        from cl_semisup import files
+
+        with files.open_regular(beside, 1_000_000) as file:
+            return file.read().decode("utf-8", "replace")
+    return f"# {description.loss} on {description.dataset}, run {description.id}\n"

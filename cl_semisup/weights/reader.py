@@ -1,0 +1,121 @@
+"""The tensors in files of weights. Files of torch.save may hold code: tensors and plain values alone are read."""
+
+import hashlib
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_semisup import files
+from cl_semisup.errors import InputError
+from cl_semisup.weights import source
+
+MAX_DEPTH = 8  # of dictionaries in one another
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """What files hold: tensors by their dotted names, and the texts that a safetensors file has beside them."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits of all names, dtypes, shapes and values: another format of the same tensors has the same."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(f"{name}\0{tensor.dtype}{tuple(tensor.shape)}\0".encode("utf-8", "surrogateescape"))
+            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()[:12]
+
+
+def read(path: Path) -> Stored:
+    """The tensors of a file or a Hugging Face folder, on the CPU. InputError says what is wrong with it."""
+    paths = source.paths(path)
+    source.require_memory(paths)
+    tensors: dict[str, Tensor] = {}
+    metadata: dict[str, str] = {}
+    for part in paths:
+        if part.suffix.lower() == source.SAFETENSORS:
+            found, texts = _safetensors(part)
+            metadata |= texts
+        else:
+            found = _pickled(part)
+        tensors |= found
+    if not tensors:
+        raise InputError(f"{path}: must hold weights by their names. Got no tensor. Save a state_dict.")
+    return Stored(tensors, metadata)
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    if problem := source.missing_safetensors():
+        raise InputError(f"{path}: {problem}")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f"{path}: must be a whole safetensors file. Got {error}. Fetch it again.") from None
+
+
+def _pickled(path: Path) -> dict[str, Tensor]:
+    """The tensors in what torch.save wrote, in dictionaries at any depth."""
+    try:
+        with files.open_regular(path) as file:
+            _require_stored(file, path)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of how long sparse tensors take; they are refused below
+                content = torch.load(file, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
+    except Exception as error:  # a file from elsewhere can raise anything
+        rule = "must hold tensors and plain values alone, since other objects run code when they are read"
+        remedy = "Save its state_dict alone, best as safetensors, where you trust the file."
+        raise InputError(f"{path}: {rule}. Got {_cause(error)}. {remedy}") from None
+    return {name: _plain(tensor, f"{path}: {name}") for name, tensor in _flat(content)}
+
+
+def _require_stored(file: Any, path: Path) -> None:
+    """Members that are packed could unpack to any size; torch.save never packs them."""
+    if zipfile.is_zipfile(file):
+        file.seek(0)
+        with zipfile.ZipFile(file) as archive:
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise InputError(f"{path}: must be as torch.save writes it. Got packed members. Save it again.")
+    file.seek(0)
+
+
+def _cause(error: Exception) -> str:
+    """The line of torch's long message that names the object."""
+    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line]
+    text = (lines or str(error).splitlines() or [type(error).__name__])[0]
+    return text.removeprefix("WeightsUnpickler error: ")[:300].rstrip(".")
+
+
+def _flat(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
+    """(dotted name, tensor): `{"teacher": {"backbone.x": t}}` has the name `teacher.backbone.x`."""
+    if not isinstance(content, Mapping) or depth > MAX_DEPTH:
+        return
+    for key, value in content.items():
+        if not isinstance(key, str):
+            continue  # the state of an optimizer
+        if isinstance(value, Tensor):
+            yield prefix + key, value.detach()
+        else:
+            yield from _flat(value, f"{prefix}{key}.", depth + 1)
+
+
+def _plain(tensor: Tensor, what: str) -> Tensor:
+    """A dense tensor that is no larger than what the file holds of it."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
+        raise InputError(f"{what}: must be a dense tensor. Got {tensor.layout} on {tensor.device}. Convert it.")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise InputError(f"{what}: must hold every value. Got {tuple(tensor.shape)}, expanded. Save a copy of it.")
+    return tensor

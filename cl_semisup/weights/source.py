@@ -1,0 +1,74 @@
+"""Which files hold the weights that a user names: one file, or a Hugging Face folder. This module needs no torch."""
+
+import importlib.util
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from cl_semisup import cgroups, files
+from cl_semisup.errors import InputError
+
+SAFETENSORS = ".safetensors"
+PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar")  # written by torch.save; of these only tensors are read
+INDEX = "model.safetensors.index.json"  # of a Hugging Face folder whose tensors are spread over several files
+WHOLE = ("model.safetensors", "pytorch_model.bin")
+MAX_INDEX_BYTES = 50_000_000
+SHARE = 0.5  # of the memory that a file's tensors may take; the network takes as much again
+
+
+def is_inside(file: str) -> bool:
+    """Does the path stay in the folder where the command runs? A suite may come from a stranger."""
+    flavours = PurePosixPath(file), PureWindowsPath(file)
+    return bool(file) and "\0" not in file and not any(path.anchor or ".." in path.parts for path in flavours)
+
+
+def paths(source: Path) -> list[Path]:
+    """The files that hold the tensors. InputError if there is none, or one of another format."""
+    found = _in_folder(source) if source.is_dir() else [source]
+    for path in found:
+        if not os.path.lexists(path):
+            raise InputError(f"{path}: weights must be in a file. Got none there. Nothing is downloaded: put it there.")
+        if path.suffix.lower() not in (SAFETENSORS, *PICKLED):
+            known = ", ".join((SAFETENSORS, *PICKLED))
+            raise InputError(f"{path}: weights must be in a file that ends in {known}. Got {path.suffix!r}. Rename it.")
+    return found
+
+
+def missing_safetensors() -> str:
+    """What is wrong where the package safetensors is not installed, or ""."""
+    if importlib.util.find_spec("safetensors") is not None:
+        return ""
+    return "needs the package safetensors. Got none. Install it: pip install 'cl-semisup[safetensors]'."
+
+
+def require_memory(found: Iterable[Path]) -> None:
+    """InputError unless every file is a regular one and all together fit in half of this machine's memory."""
+    total, limit = 0, int(SHARE * cgroups.machine_bytes())
+    for path in found:
+        try:
+            with files.open_regular(path) as file:
+                total += os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise InputError(f"{path}: weights cannot be read: {files.reason(error)}. Name another file.") from None
+        if total > limit:
+            rule = f"must fit in half of this machine's memory, {limit} bytes"
+            raise InputError(f"{path}: weights {rule}. Got {total}. Use a smaller network or a larger machine.")
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    """The files of a Hugging Face folder."""
+    for name in WHOLE:
+        if (folder / name).is_file():
+            return [folder / name]
+    index = folder / INDEX
+    if not index.is_file():
+        names = ", ".join((*WHOLE, INDEX))
+        raise InputError(f"{folder}: a folder of weights must hold one of {names}. Got none. Name the file itself.")
+    try:
+        shards = set(files.read_json(folder, index, MAX_INDEX_BYTES)["weight_map"].values())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(f"{index}: must map tensors to files. Got {what}. Fetch the folder again.") from None
+    if not all(isinstance(name, str) and name == Path(name).name for name in shards):
+        raise InputError(f"{index}: files must lie in its folder. Got {sorted(map(str, shards))[:3]}. Do not use it.")
+    return [folder / name for name in sorted(shards)]

@@ -1,0 +1,200 @@
+"""Weights from files of strangers: every program's names are found, and what is wrong is told by its name."""
+
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_semisup import cgroups
+from cl_semisup.errors import InputError
+from cl_semisup.weights import loading, reader, source
+from cl_semisup.weights.loading import find_prefix
+
+safetensors = pytest.importorskip("safetensors.torch", reason="pip install 'cl-semisup[safetensors]'")
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = nn.Sequential()
+    net.add_module("conv1", nn.Conv2d(1, 4, 3))
+    net.add_module("bn1", nn.BatchNorm2d(4))
+    return net
+
+
+def state(prefix: str = "", seed: int = 1) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in network(seed).state_dict().items()}
+
+
+def same(net: nn.Module, seed: int = 1) -> bool:
+    return all(torch.equal(tensor, state(seed=seed)[name]) for name, tensor in net.state_dict().items())
+
+
+HEAD = {"fc.weight": torch.ones(3, 4), "fc.bias": torch.ones(3)}
+# what each program writes, and the prefix that its encoder has there
+FILES: dict[str, tuple[Callable[[], Any], str]] = {
+    "plain": (lambda: state() | HEAD, ""),
+    "DataParallel": (lambda: state("module."), "module."),
+    "Lightning": (lambda: {"epoch": 3, "state_dict": state("net."), "optimizer_states": [{"state": {0: {}}}]}, "state_dict.net."),
+    "solo-learn": (lambda: {"state_dict": state("backbone.") | {"projector.0.weight": torch.ones(2)}}, "state_dict.backbone."),
+    "lightly": (lambda: {"state_dict": state("backbone.") | state("backbone_momentum.", 2)}, "state_dict.backbone."),
+    "MoCo": (lambda: {"state_dict": state("module.encoder_q.") | state("module.encoder_k.", 2) | {"module.queue": torch.ones(4)}},
+             "state_dict.module.encoder_q."),
+    "DINO": (lambda: {"student": state("module.backbone.", 2), "teacher": state("backbone."), "epoch": 1}, "teacher.backbone."),
+    "timm": (lambda: {"model": state(), "model_ema": state("", 2)}, "model."),
+    "kept with heads": (lambda: state("encoder.") | {"projector.0.weight": torch.ones(2)}, "encoder."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("program", FILES)
+def test_the_names_of_every_program_are_found_and_told(program: str, tmp_path: Path) -> None:
+    content, prefix = FILES[program]
+    torch.save(content(), tmp_path / "x.pth")
+    loaded = loading.load(net := network(), str(tmp_path / "x.pth"))
+    assert same(net)
+    assert loaded.prefix == prefix
+    assert (repr(prefix) if prefix else "their own names") in str(loaded)
+
+
+def test_heads_and_other_parts_are_left_out_and_told(tmp_path: Path) -> None:
+    torch.save({"net." + name: t for name, t in (state() | HEAD).items()} | {"queue": torch.ones(2)}, tmp_path / "x.pt")
+    loaded = loading.load(network(), str(tmp_path / "x.pt"))
+    assert loaded.ignored == ("fc.bias", "fc.weight")
+    assert loaded.elsewhere == 1
+    assert "without fc.bias, fc.weight" in str(loaded)
+
+
+def test_a_network_comes_before_its_copies_and_the_others_are_told() -> None:
+    names = [p + "w" for p in ("student.", "teacher.", "a.longer.", "model_ema.")]
+    assert find_prefix(names, ["w"]) == ("teacher.", ("a.longer.", "student.", "model_ema."))
+    assert find_prefix(["v"], ["w"]) == ("", ())
+
+
+def test_every_format_of_the_same_tensors_is_the_same_file(tmp_path: Path) -> None:
+    safetensors.save_file(state(), tmp_path / "x.safetensors")
+    torch.save(state(), tmp_path / "x.ckpt")
+    torch.save(state(), tmp_path / "old.tar", _use_new_zipfile_serialization=False)
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    names = sorted(state())
+    for number, part in enumerate((names[:3], names[3:])):
+        safetensors.save_file({name: state()[name] for name in part}, folder / f"model-{number}.safetensors")
+    where = {name: f"model-{int(name in names[3:])}.safetensors" for name in names}
+    (folder / source.INDEX).write_text(json.dumps({"weight_map": where}))
+    paths = [tmp_path / "x.safetensors", tmp_path / "x.ckpt", tmp_path / "old.tar", folder]
+    assert len({loading.load(net := network(), str(path)).hash for path in paths}) == 1
+    assert same(net)
+    torch.save(state(seed=2), tmp_path / "x.ckpt")
+    assert loading.load(net, str(tmp_path / "x.ckpt")).hash != reader.read(tmp_path / "x.safetensors").hash
+    os.rename(folder / "model-0.safetensors", folder / "model.safetensors")
+    with pytest.raises(InputError, match=r"2 lack|3 lack|4 lack"):
+        loading.load(network(), str(folder))
+
+
+def test_half_precision_becomes_the_networks_and_is_told(tmp_path: Path) -> None:
+    half = {name: t.half() if t.is_floating_point() else t for name, t in state().items()}
+    torch.save(half, tmp_path / "x.pt")
+    loaded = loading.load(net := network(), str(tmp_path / "x.pt"))
+    assert torch.equal(net.get_parameter("conv1.weight"), state()["conv1.weight"].half().float())
+    assert "converted from float16" in str(loaded)
+
+
+def without(*names: str) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state().items() if name not in names}
+
+
+BAD: dict[str, tuple[Callable[[], Any], str]] = {
+    "partial": (lambda: without("conv1.bias", "bn1.weight"), r"must hold every weight of the network; 2 lack: conv1\.bias, bn1\.weight\. Got 5 of 7"),
+    "another network": (lambda: {"layer.w": torch.ones(2)}, r"6 lack: conv1\.weight"),
+    "shape": (lambda: state() | {"conv1.weight": torch.ones(4, 1, 7, 7)}, r"conv1\.weight must be \(4, 1, 3, 3\)\. Got \(4, 1, 7, 7\)"),
+    "dtype": (lambda: state() | {"bn1.bias": torch.ones(4, dtype=torch.int64)}, r"bn1\.bias must be float32\. Got int64"),
+    "complex": (lambda: state() | {"bn1.bias": torch.ones(4, dtype=torch.complex64)}, r"bn1\.bias must be float32\. Got complex64"),
+    "not finite": (lambda: state() | {"bn1.bias": torch.tensor([1, 1, torch.nan, 1])}, r"must be finite\. Got others in bn1\.bias"),
+    "overflow": (lambda: state() | {"bn1.bias": torch.full((4,), 1e300, dtype=torch.float64)}, "must be finite"),
+    "expanded": (lambda: state() | {"bn1.bias": torch.ones(1).expand(4)}, r"bn1\.bias: must hold every value\. Got \(4,\), expanded"),
+    "sparse": (lambda: {"conv1.weight": torch.ones(2, 2).to_sparse()}, r"conv1\.weight: must be a dense tensor"),
+    "nothing": (lambda: {"epoch": 3}, "Got no tensor"),
+    "module": (network, "must hold tensors and plain values alone"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_wrong_is_told_by_its_name_and_nothing_is_loaded(kind: str, tmp_path: Path) -> None:
+    content, message = BAD[kind]
+    torch.save(content(), tmp_path / "x.pth")
+    net = network()
+    with pytest.raises(InputError, match=message):
+        loading.load(net, str(tmp_path / "x.pth"))
+    assert same(net, seed=0)
+
+
+class Poison:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.target}",)
+
+
+@pytest.mark.parametrize("new_format", [True, False])
+def test_a_poisoned_pickle_is_refused_and_its_code_never_runs(new_format: bool, tmp_path: Path) -> None:
+    content = {"state_dict": state(), "extra": Poison(tmp_path / "ran")}
+    torch.save(content, tmp_path / "x.ckpt", _use_new_zipfile_serialization=new_format)
+    with pytest.raises(InputError, match=r"x\.ckpt: must hold tensors .* Got .*system"):
+        loading.load(network(), str(tmp_path / "x.ckpt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_old_files_without_counters_are_whole(tmp_path: Path) -> None:
+    torch.save(without("bn1.num_batches_tracked"), tmp_path / "x.pt")
+    loading.load(net := network(), str(tmp_path / "x.pt"))
+    assert same(net)
+
+
+def test_only_whole_regular_files_of_a_known_kind_that_fit_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.pt"
+    for name, message in (("none.pt", "Got none there. Nothing is downloaded"), ("x.onnx", "ends in .safetensors")):
+        (tmp_path / "x.onnx").touch()
+        with pytest.raises(InputError, match=message):
+            reader.read(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(InputError, match="must be a regular file. Got a named pipe"):
+        reader.read(tmp_path / "pipe.pt")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(InputError, match="must be a whole safetensors file"):
+        reader.read(tmp_path / "cut.safetensors")
+    torch.save(state(), path)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "packed.pt", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(InputError, match="must be as torch.save writes it. Got packed members"):
+        reader.read(tmp_path / "packed.pt")
+    (tmp_path / "hub").mkdir()
+    with pytest.raises(InputError, match="a folder of weights must hold one of"):
+        reader.read(tmp_path / "hub")
+    (tmp_path / "hub" / source.INDEX).write_text('{"weight_map": {"a": "../x.pt"}}')
+    with pytest.raises(InputError, match="files must lie in its folder"):
+        reader.read(tmp_path / "hub")
+    (tmp_path / "hub" / source.INDEX).write_text("[]")
+    with pytest.raises(InputError, match="must map tensors to files"):
+        reader.read(tmp_path / "hub")
+    monkeypatch.setattr(cgroups, "machine_bytes", lambda: 1000)
+    with pytest.raises(InputError, match="must fit in half of this machine's memory, 500 bytes"):
+        reader.read(path)
+
+
+def test_without_the_package_the_way_to_install_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    safetensors.save_file(state(), tmp_path / "x.safetensors")
+    monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"needs the package safetensors.*pip install 'cl-semisup\[safetensors\]'"):
+        reader.read(tmp_path / "x.safetensors")
