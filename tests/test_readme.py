@@ -69,7 +69,11 @@ def test_the_examples_train_together_in_one_suite(tmp_path: Path) -> None:
         words += ["--plugin", file]
     assert len(words) == 1 + 2 * len(plugins.FOLDERS)
     tiny = (ROOT / "tests" / "tiny.yaml").read_text("utf-8")
-    for old, new in {"datasets: .*": "datasets: my_data", "losses: .*": "losses: my_loss", "encoder: .*": "encoder: my_encoder"}.items():
+    for old, new in {
+        "datasets: .*": "datasets: my_data",
+        "losses: .*": "losses: my_loss",
+        "encoder: .*": "encoder: my_encoder",
+    }.items():
         tiny, count = re.subn(old, new, tiny)
         assert count == 1
     rest = "optimizer: my_optimizer\nviews: {crop_and_color: {}, my_view: {}}\n"
