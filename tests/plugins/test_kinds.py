@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from cl_semisup import cli, plugins
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.plugins import kinds, modules
+from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.suite import suite
 
 pytestmark = pytest.mark.usefixtures("forget_plugins")
@@ -213,3 +215,18 @@ def test_an_error_in_a_plug_in_is_told_with_its_line(
     arguments = ["check", str(tmp_path / "s.yaml"), "--plugin", str(path), "--results", str(tmp_path / "results")]
     assert cli.main(arguments) == cli.BAD_INPUT
     assert words.format(path=path) in capsys.readouterr().err
+
+
+def test_files_of_a_users_data_set_take_part_in_the_data_hash(tmp_path: Path) -> None:
+    load = "    def load(self, data_dir):\n        x = np.load(data_dir / 'x.npy')\n"
+    load += "        return Images(x, np.arange(4) % 2, x, np.arange(4) % 2, ('a', 'b'))\n"
+    imports = (
+        "import numpy as np\nfrom cl_semisup.data.images import Images\nfrom cl_semisup.datasets import Generated\n"
+    )
+    body = load + "    def data_files(self, data_dir):\n        return (data_dir / 'x.npy',)\n"
+    plugins.add(write(tmp_path, body, "(Generated)", imports))
+    hashes = []
+    for value in (0, 1, 1):
+        np.save(tmp_path / "x.npy", np.full((4, 1, 4, 4), value, np.uint8))
+        hashes.append(DataHashes(str(tmp_path)).current({"mine": {"view": 0}}))
+    assert hashes[0] != hashes[1] == hashes[2] is not None
