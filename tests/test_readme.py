@@ -82,7 +82,7 @@ def test_the_examples_train_together_in_one_suite(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "my_top1_labelled" in (tmp_path / "results" / "tiny" / "leaderboard.csv").read_text("utf-8")
+    assert "my_top1_labelled" in (tmp_path / "results" / "my" / "leaderboard.csv").read_text("utf-8")
 
 
 def test_the_result_on_the_first_screen_names_its_command() -> None:

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cl_semisup import plugins
-from cl_semisup.errors import InputError
+from cl_semisup import cli, plugins
+from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.plugins import kinds, modules
+from cl_semisup.results.data_hashes import DataHashes
+from cl_semisup.suite import suite
 
 pytestmark = pytest.mark.usefixtures("forget_plugins")
 
@@ -160,3 +163,70 @@ def test_a_modules_file_is_found_without_importing_it(module: str) -> None:
 @pytest.mark.parametrize("module", ["no_such_module", "json.no_such", "json.decoder.no_such", "math"])
 def test_what_has_no_python_file_is_not_found(module: str) -> None:
     assert modules.file_of(module) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("losses: [nt_xent, clop]", "losses: my_loss", "losses: unknown loss 'my_loss'."),
+        ("encoder: {mlp: {width: 16, layers: 1}}", "encoder: my_net", "encoder: unknown encoder 'my_net'."),
+        ("datasets: digits", "datasets: my_data", "datasets: unknown dataset 'my_data'."),
+        ("epochs: 1", "epochs: 1\noptimizer: my_step", "optimizer: unknown optimizer 'my_step'."),
+        ("epochs: 1", "epochs: 1\nprobes: {my_probe: {}}", "probes: unknown probe 'my_probe'."),
+        ("epochs: 1", "epochs: 1\nviews: {crop_and_color: {}, my_view: {}}", "unknown view 'my_view'."),
+    ],
+)
+def test_a_suite_that_names_a_file_which_is_not_given_says_how(text: str, old: str, new: str, place: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        suite.parse(text.replace(old, new), "s.yaml")
+    assert place in str(caught.value)
+    assert "One of your own is named on the command line: --plugin FILE." in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("signatures", "old", "new", "words"),
+    [
+        (
+            ["load(self, data_dir)", "facts(self, data_dir)"],
+            "datasets: digits",
+            "datasets: mine",
+            "s.yaml:2:11: datasets: {path}:8: mine: must not fail. Got ZeroDivisionError: division by zero.",
+        ),
+        (
+            ["build(self, channels, side)"],
+            "encoder: {mlp: {width: 16, layers: 1}}",
+            "encoder: mine",
+            "{path}:8: mine: must not fail. Got ZeroDivisionError: division by zero. Mend the encoder.",
+        ),
+        (
+            ["measure(self, features)"],
+            "epochs: 1",
+            "epochs: 1\nprobes: {mine: {}}",
+            "{path}:1: mine: must not fail. Got AttributeError: type object 'Mine' has no attribute 'scores'.",
+        ),
+    ],
+)
+def test_an_error_in_a_plug_in_is_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, signatures: list[str], old: str, new: str, words: str
+) -> None:
+    body = "".join(f"    def {signature}: 1 / 0\n" for signature in reversed(signatures))
+    path = write(tmp_path, body)
+    (tmp_path / "s.yaml").write_text(text.replace(old, new))
+    arguments = ["check", str(tmp_path / "s.yaml"), "--plugin", str(path), "--results", str(tmp_path / "results")]
+    assert cli.main(arguments) == cli.BAD_INPUT
+    assert words.format(path=path) in capsys.readouterr().err
+
+
+def test_files_of_a_users_data_set_take_part_in_the_data_hash(tmp_path: Path) -> None:
+    load = "    def load(self, data_dir):\n        x = np.load(data_dir / 'x.npy')\n"
+    load += "        return Images(x, np.arange(4) % 2, x, np.arange(4) % 2, ('a', 'b'))\n"
+    imports = (
+        "import numpy as np\nfrom cl_semisup.data.images import Images\nfrom cl_semisup.datasets import Generated\n"
+    )
+    body = load + "    def data_files(self, data_dir):\n        return (data_dir / 'x.npy',)\n"
+    plugins.add(write(tmp_path, body, "(Generated)", imports))
+    hashes = []
+    for value in (0, 1, 1):
+        np.save(tmp_path / "x.npy", np.full((4, 1, 4, 4), value, np.uint8))
+        hashes.append(DataHashes(str(tmp_path)).current({"mine": {"view": 0}}))
+    assert hashes[0] != hashes[1] == hashes[2] is not None
