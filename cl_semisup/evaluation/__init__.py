@@ -170,7 +170,8 @@ def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
     with plugins.told("evaluation", name):
-        off = {score for score, key in getattr(probe, "score_settings", {}).items() if not settings.get(key)}
+        switches = getattr(probe, "score_settings", {}).items()
+        off = {score for score, key in switches if not settings.get(key, getattr(probe, key))}
         scores = set(probe.scores) - off
     if (layer := settings.get("layer", "both")) == "both":
         return scores
