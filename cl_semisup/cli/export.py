@@ -8,7 +8,7 @@ from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
 from cl_semisup.text import show, visible
 
-HELP = "write records for TensorBoard or Weights & Biases (offline), or a kept network as ONNX or for Hugging Face"
+HELP = "write records for TensorBoard or W&B, or a kept network for ONNX or Hugging Face"
 RECORDS = ("tensorboard", "wandb")
 NETWORKS = ("onnx", "hf")
 SUFFIX = ".safetensors"  # of kept networks
@@ -17,7 +17,7 @@ SUFFIX = ".safetensors"  # of kept networks
 def add_arguments(command: argparse.ArgumentParser) -> None:
     arguments.add_suite(command)
     command.add_argument("folder", type=Path, metavar="DIR", help="where to write")
-    text = "for which program: records of a suite for the first two; for the others, name a kept network as SUITE"
+    text = "records of a suite for the first two; else SUITE is a kept network"
     command.add_argument("--to", choices=(*RECORDS, *NETWORKS), required=True, help=text)
 
 

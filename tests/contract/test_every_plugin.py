@@ -1,5 +1,6 @@
 """Every plug-in of the package keeps the contract of its kind; losses have a file of their own, with their oracles."""
 
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from cl_semisup import contract, plugins
 from cl_semisup.contract import clauses
+from tests.helpers.encoders import complete
 
 # Declared here and not in their files, where a declaration would make another version of code that stays the same.
 EXEMPT = {
@@ -24,9 +26,15 @@ def require_whole(results: list[contract.ClauseResult]) -> None:
     assert not broken, "\n".join(broken)
 
 
-@pytest.mark.parametrize("name", plugins.names("encoders"))
+@pytest.mark.parametrize("name", complete())
 def test_every_encoder_keeps_its_contract(name: str) -> None:
     require_whole(contract.check("encoders", name))
+
+
+def test_encoders_that_name_a_model_keep_the_contract() -> None:
+    require_whole(contract.check("encoders", "torchvision", {"model": "squeezenet1_1", "resize": 32}))
+    if util.find_spec("timm"):
+        require_whole(contract.check("encoders", "timm", {"model": "test_resnet", "resize": 32}))
 
 
 @pytest.mark.parametrize("name", plugins.names("optimizers"))

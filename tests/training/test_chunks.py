@@ -22,6 +22,7 @@ from cl_semisup.training.chunks import ChunkedEncoder, can_be_chunked, encode_in
 from cl_semisup.training.loop import History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
+from tests.helpers import encoders
 
 IMAGES, SIDE, CLASSES, DIM = 48, 8, 4, 12
 SEED_KEY = ("digits", 0)
@@ -116,7 +117,7 @@ def test_bfloat16_trains_the_same_in_chunks() -> None:
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
 
 
-@pytest.mark.parametrize("name", plugins.names("encoders"))
+@pytest.mark.parametrize("name", encoders.complete())
 def test_an_encoder_takes_chunks_unless_batch_norm_joins_its_images(name: str) -> None:
     encode = plugins.load("encoders", name)().build(3, 16)
     has_batch_norm = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in encode.modules())

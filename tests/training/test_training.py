@@ -20,6 +20,7 @@ from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import heads
 from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
+from tests.helpers import encoders
 from tests.helpers import metrics as oracles
 
 IMAGES, SIDE, CLASSES = 64, 8, 4
@@ -225,7 +226,7 @@ def test_every_optimizer_lowers_a_quadratic_and_spares_vectors_from_decay(name: 
     assert torch.equal(bias.detach(), torch.ones(3))
 
 
-@pytest.mark.parametrize("name", plugins.names("encoders"))
+@pytest.mark.parametrize("name", encoders.complete())
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 32)])
 def test_every_encoder_gives_features_of_the_width_it_says(name: str, channels: int, side: int) -> None:
     encoder = plugins.load("encoders", name)().build(channels, side).eval()

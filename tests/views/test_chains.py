@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cl_semisup import plugins
 from cl_semisup.data.settings import Views
-from cl_semisup.data.views import Draw, ViewMaker
+from cl_semisup.data.views import Draw, ViewMaker, weak
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.execution.data import ProbeDatasets
 from cl_semisup.execution.execute import Executor
@@ -223,7 +223,8 @@ def test_the_weak_view_of_a_chain_is_that_of_its_basic_view(tmp_path: Path, pars
     def weak_of(line: str, side: int = 8) -> Views:
         (run, *_) = views_of(parse, text, line)
         trainer = Trainer(single_run(run), Machine("cpu", str(tmp_path)), ProbeDatasets(lambda named: None))  # type: ignore[arg-type,return-value]
-        return trainer._weak(SimpleNamespace(train_images=torch.zeros(2, 1, side, side)))  # type: ignore[arg-type]
+        data = SimpleNamespace(train_images=torch.zeros(2, 1, side, side), mean=torch.zeros(1), std=torch.ones(1))
+        return trainer._derived(data, weak).settings  # type: ignore[arg-type]
 
     assert weak_of("views: {solarize: , crop_and_color: {flip: 0.5}}") == Views(flip=0.5, shift=0.125, jitter=0.0)
     assert weak_of("views: {solarize: }") == Views(shift=0.125, jitter=0.0)
