@@ -270,7 +270,7 @@ def _(stack: ExitStack) -> None:
 @fault("pairs shuffled by the views", "trajectory")
 def _(stack: ExitStack) -> None:
     right, calls = ViewMaker.__call__, iter(range(10**9))
-    wrong = lambda self, images, name: right(self, images.roll(next(calls) % 2, 0), name)  # noqa: E731
+    wrong = lambda self, images, *rest: right(self, images.roll(next(calls) % 2, 0), *rest)  # noqa: E731
     stack.enter_context(patch.object(ViewMaker, "__call__", wrong))
 
 

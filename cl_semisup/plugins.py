@@ -23,7 +23,7 @@ from typing import Any
 from cl_semisup.errors import InputError, message, stops_process, unknown
 
 PACKAGE = Path(__file__).parent
-FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation")
+FOLDERS = ("losses", "datasets", "encoders", "optimizers", "evaluation", "views")
 MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
@@ -290,11 +290,19 @@ def _module_file(dotted: str) -> bool:
 
 
 def field_descriptions(plugin: type) -> dict[str, str]:
-    """Field name -> its description in the `Args:` section of the docstring."""
+    """Field name -> its description in the `Args:` section of the docstring; inherited fields keep theirs."""
     names = {f.name for f in fields(plugin)}
     descriptions: dict[str, str] = {}
+    for cls in reversed(plugin.__mro__):
+        descriptions |= _arguments(inspect.cleandoc(vars(cls).get("__doc__") or ""), names)
+    return descriptions
+
+
+def _arguments(docstring: str, names: set[str]) -> dict[str, str]:
+    """What the docstring's `Args:` section says of these names."""
+    descriptions: dict[str, str] = {}
     last = None
-    for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
+    for line in docstring.partition("Args:")[2].splitlines():
         word, colon, text = line.strip().partition(":")
         if colon and word in names:
             last, descriptions[word] = word, text.strip()

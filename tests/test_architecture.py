@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "measures": set(),
     "native": {"encoders", "files", "owner"},
     "contrast": {"errors", "files", "native"},
+    "views": {"data", "errors", "native"},
     "data": {"cgroups", "errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
     "datasets": {"data", "errors", "files", "seeds", "owner"},
@@ -154,7 +155,7 @@ def test_plug_ins_never_import_each_other(path: Path) -> None:
 def test_the_core_never_names_a_plug_in() -> None:
     """`if loss == "clop"` is a defect; a default that a user may change (nt_xent, sgd, convnet) is not a branch."""
     names = "|".join(
-        name for folder in ("losses", "datasets", "encoders", "optimizers") for name in plugins.names(folder)
+        name for folder in ("losses", "datasets", "encoders", "optimizers", "views") for name in plugins.names(folder)
     )
     branch = re.compile(rf"(==|!=|\bin\b)\s*[(\[{{]?\s*[\"']({names})[\"']")
     for path in _files():

@@ -7,7 +7,7 @@ from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.text import show, visible
 
-HELP = "list losses, datasets, encoders, optimizers and probes"
+HELP = "list losses, datasets, encoders, optimizers, probes and views"
 FOLDERS = {"probes" if folder == "evaluation" else folder: folder for folder in plugins.FOLDERS}
 
 

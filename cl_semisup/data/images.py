@@ -30,6 +30,11 @@ class Facts:
     untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
+    def inputs(self) -> str:
+        """`images`, or `features`: rows of numbers are stored as channels of a single pixel."""
+        return "images" if self.side > 1 else "features"
+
+    @property
     def labelled(self) -> int:
         """Training images with a class."""
         return sum(self.class_sizes) or self.smallest_class * self.classes

@@ -1,17 +1,55 @@
 """Random views of a batch of images, made on their device with parameters drawn for every image on its own.
 
-Equal in distribution to torchvision's RandomResizedCrop, RandomHorizontalFlip, RandomAffine, ColorJitter,
-RandomGrayscale and GaussianBlur applied image by image, except for one thing: the images of a call share the random
-order of the four colour changes. (Each image's own order is still uniform over all orders.)
+The basic recipe is equal in distribution to torchvision's RandomResizedCrop, RandomHorizontalFlip, RandomAffine,
+ColorJitter, RandomGrayscale and GaussianBlur applied image by image, except for one thing: the images of a call share
+the random order of the four colour changes. (Each image's own order is still uniform over all orders.)
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
 from torch import Generator, Tensor
 
 from cl_semisup.data.settings import Views
 from cl_semisup.native import views
 from cl_semisup.native.views import draw, luma
+from cl_semisup.seeds import seed as named_seed
 
-__all__ = ["ViewMaker", "draw", "luma", "weak"]
+__all__ = ["Draw", "RandomView", "ViewMaker", "draw", "luma", "weak"]
+
+
+@dataclass(frozen=True, eq=False)
+class Draw:
+    """All that a view may depend on beside the images.
+
+    Args:
+        random: on the host, seeded by names: data set, repetition, step, view, and position in the chain
+        index: (N,) positions of the images in `data`, on the images' device
+        data: (M, ...) the training images as stored (of the test images, where their views are evaluated); not
+            necessarily on the images' device
+        view: number of the view: 0, 1, ...
+    """
+
+    random: Generator
+    index: Tensor
+    data: Tensor
+    view: int
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
+        return torch.rand(*shape, generator=self.random).to(self.index.device, non_blocking=True)
+
+    def chosen(self, probability: float) -> Tensor:
+        """(N, 1, 1, 1) bool: the images to which something of this probability happens."""
+        return (self.uniform(len(self.index)) < probability).view(-1, 1, 1, 1)
+
+
+class RandomView(Protocol):
+    """A member of a chain, see `cl_semisup.views`."""
+
+    def view(self, images: Tensor, draw: Draw) -> Tensor: ...
 
 
 def weak(settings: Views) -> Views:
@@ -19,25 +57,53 @@ def weak(settings: Views) -> Views:
     return Views(flip=settings.flip, shift=0.125, jitter=0.0)
 
 
+def floats(images: Tensor) -> Tensor:
+    """Stored images as views take them: bytes scaled to [0, 1], and floats (features) as they are."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images.float()
+
+
 class ViewMaker:
     """`maker(images, seed)` draws a view of every image; same seed, same views.
 
     Args:
-        settings: strengths and probabilities
-        mean, std: (channels,) of the data set, in [0, 1]; the views come out normalised by them
+        chain: the basic recipe, or views that are applied in this order; none gives the image itself
+        mean, std: (channels,) of the data set, of values as in `floats`; the views come out normalised by them
     """
 
-    def __init__(self, settings: Views, mean: Tensor, std: Tensor):
-        self.settings = settings
+    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor):
+        self.settings, self.others = Views(), list[tuple[int, RandomView]]()
+        if isinstance(chain, Views):
+            self.settings = chain
+        else:
+            self.others = list(enumerate(chain))
+            if self.others and isinstance(first := self.others[0][1], Views):
+                self.settings, self.others = first, self.others[1:]  # it takes bytes, so the kernels in C can make it
         self.mean, self.std = mean[:, None, None], std[:, None, None]
+        self.zero, self.one = torch.zeros_like(self.mean), torch.ones_like(self.std)
         self.random = Generator(mean.device)
         self.order_random = Generator()  # on the host: the program needs the order, and must not wait for a device
 
     def normalize(self, images: Tensor) -> Tensor:
-        """(N, C, H, W) uint8 -> float32, normalised, not augmented: what evaluation sees."""
-        return (images.float() / 255 - self.mean) / self.std
+        """(N, C, H, W) as stored -> float32, normalised, not augmented: what evaluation sees."""
+        return (floats(images) - self.mean) / self.std
 
-    def __call__(self, images: Tensor, seed: int) -> Tensor:
-        """(N, C, H, W): one view of every image."""
+    def __call__(
+        self, images: Tensor, seed: int, view: int = 0, index: Tensor | None = None, data: Tensor | None = None
+    ) -> Tensor:
+        """(N, C, H, W): one view of every image, normalised.
+
+        Args:
+            images: (N, C, H, W) as stored: uint8, or float32 features
+            view: number of the view, 0, 1, ...
+            index: (N,) positions of the images in `data`; without it the images are the data
+        """
         draws = draw(self.settings, images.shape, self.random.manual_seed(seed), self.order_random.manual_seed(seed))
-        return views.apply(images, draws, self.settings, self.mean, self.std)
+        if not self.others:
+            return views.apply(images, draws, self.settings, self.mean, self.std)
+        made = views.apply(images, draws, self.settings, self.zero, self.one)
+        if index is None or data is None:
+            index, data = torch.arange(len(images), device=images.device), images
+        for position, member in self.others:
+            random = Generator().manual_seed(named_seed("view", seed, position))
+            made = member.view(made, Draw(random, index, data, view))
+        return (made - self.mean) / self.std

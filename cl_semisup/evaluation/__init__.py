@@ -32,7 +32,7 @@ class Network:
         encoder: in evaluation mode; a probe that changes its weights puts them back
         test_images: (T, channels, side, side) uint8
         features: uint8 images (N, channels, side, side) -> (N, F), not augmented
-        view: number -> (T, F), features of a random view of each test image
+        view: number -> (T, F), features of a random view of each test image, by the run's own views
         untrained: as `features`, with the encoder's initial weights, which are drawn again from their seed
         dataset: the images of another data set, by its plug-in; a probe names them in a setting `datasets`
     """

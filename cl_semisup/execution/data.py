@@ -53,7 +53,9 @@ def load_images(named: Named, data_dir: str) -> Images:
 
 def to_device(images: Images, device: torch.device) -> Data:
     """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
-    mean, std = _pixel_statistics(images.train_images)
+    floats = images.train_images.dtype != "uint8"  # features, which are taken as they are
+    channels = images.train_images.shape[1]
+    mean, std = (torch.zeros(channels), torch.ones(channels)) if floats else _pixel_statistics(images.train_images)
     fits = _fits(images.train_images.nbytes + images.test_images.nbytes, device)
     image_device = device if fits else torch.device("cpu")
     return Data(

@@ -13,7 +13,7 @@ from torch import Tensor
 from cl_semisup import losses, native, plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
-from cl_semisup.data.views import ViewMaker, weak
+from cl_semisup.data.views import RandomView, ViewMaker, weak
 from cl_semisup.errors import InputError, OutOfMemory
 from cl_semisup.evaluation import Features, Network
 from cl_semisup.execution import memory
@@ -165,7 +165,7 @@ class Trainer:
         setup = TrainingSetup(
             model=model,
             loss=loss,
-            views={"full": self.views(data), "weak": self.views(data, weak(Views(**run.views)))},
+            views={"full": self.views(data), "weak": ViewMaker(self._weak(data), data.mean, data.std)},
             optimizer=optimizer.build(*loop.split_parameters(model, loss)),
             images=data.train_images,
             visible_labels=visible_labels,
@@ -219,7 +219,11 @@ class Trainer:
             return not_augmented(images, self._initial_model(data).eval())[0]
 
         def random_view(view: int) -> Tensor:
-            return outputs(data.test_images, lambda x, n: views(x, seed("test views", *seed_key, view, n)))[0]
+            def draw(images: Tensor, number: int) -> Tensor:
+                index = number * EVALUATION_BATCH + torch.arange(len(images), device=images.device)
+                return views(images, seed("test views", *seed_key, view, number), view, index, data.test_images)
+
+            return outputs(data.test_images, draw)[0]
 
         train, train_projections = not_augmented(data.train_images)
         test, test_projections = not_augmented(data.test_images)
@@ -248,8 +252,23 @@ class Trainer:
             ),
         )
 
-    def views(self, data: Data, recipe: Views | None = None) -> ViewMaker:
-        return ViewMaker(recipe or Views(**self.run.views), data.mean, data.std)
+    def views(self, data: Data) -> ViewMaker:
+        """The maker of the run's views."""
+        return ViewMaker(self._chain(), data.mean, data.std)
+
+    def _chain(self) -> Views | list[RandomView]:
+        views = self.run.views
+        if isinstance(views, dict):
+            return Views(**views)
+        return [plugins.load("views", name)(**settings) for view in views for name, settings in view.items()]
+
+    def _weak(self, data: Data) -> Views:
+        """The weak recipe: of a chain, that of its basic recipe without the other views; features stay as they are."""
+        if data.train_images.shape[-1] == 1:
+            return Views()
+        chain = self._chain()
+        members = [chain] if isinstance(chain, Views) else chain
+        return weak(next((member for member in members if isinstance(member, Views)), Views()))
 
     def _checkpoint(self, data_hash: str) -> Checkpoint | None:
         if not self.machine.checkpoints:

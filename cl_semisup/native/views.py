@@ -58,7 +58,7 @@ def apply(images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor
     """(N, C, H, W) views, normalised by mean and std.
 
     Args:
-        images: (N, C, H, W) uint8, C = 1 or 3, H = W
+        images: (N, C, H, W), bytes, or floats as they are meant; C takes bytes, C = 1 or 3, H = W
         draws: random numbers of each step, see above
         recipe: strengths and probabilities, a `data.settings.Views`
         mean, std: (C, 1, 1) in [0, 1]
@@ -93,7 +93,7 @@ def _in_c(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std
 
 
 def _in_torch(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor) -> Tensor:
-    x = images.float() / 255
+    x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
     for step, numbers in draws.items():
         match step:
             case "crop":

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from cl_semisup.suite.run import UNTRAINED, Run
+from cl_semisup.suite.run import BASIC_VIEW, UNTRAINED, Run
 
 # fields of a run that tables show by themselves; a task's name has the other settings that differ
 SHOWN_FIELDS = {"dataset", "label_fraction", "labels_per_class", "loss", "repetition"}
@@ -74,7 +74,16 @@ def varied_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _other_settings(run: Run) -> dict[str, Any]:
     settings = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in SHOWN_FIELDS}
-    return {key: value for key, value in settings.items() if value is not None}
+    views = {"chain": " + ".join(run.view_names)} | _settings_of_views(run)
+    return {key: value for key, value in settings.items() if value is not None} | {"views": views}
+
+
+def _settings_of_views(run: Run) -> dict[str, Any]:
+    """Settings of the basic recipe as they are, those of other views below their names."""
+    if not isinstance(run.views, list):
+        return run.views or {}
+    chain = {name: settings for view in run.views for name, settings in view.items()}
+    return chain.pop(BASIC_VIEW, {}) | chain
 
 
 def _plugin_names(runs: Iterable[Run], key: str) -> dict[str, str]:

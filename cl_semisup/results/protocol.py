@@ -9,16 +9,20 @@ from typing import Any
 from cl_semisup import plugins
 from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.suite import renamed
-from cl_semisup.suite.run import UNTRAINED, Named, Run
+from cl_semisup.suite.run import BASIC_VIEW, UNTRAINED, Named, Run
 
 VERSION = 1  # raised whenever a change outside the plug-in files moves a score; see "Scores moved" in CHANGELOG.md
 
 
 def plugin_names(run: Run) -> set[tuple[str, str]]:
-    """(folder, name) of every plug-in of a run, also bases of losses and data sets of probes."""
+    """(folder, name) of every plug-in of a run, also bases of losses and data sets of probes.
+
+    The basic view is left out: VERSION stands for its code, most of which is in `native/`.
+    """
     choices = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
     named = {(folder, name) for folder, choice in choices.items() for name in _names(choice)}
     named |= {("evaluation", name) for name in run.probes}
+    named |= {("views", name) for name in run.view_names if name != BASIC_VIEW}
     return named | {("datasets", name) for (name,) in probed_datasets(run)}
 
 

@@ -8,7 +8,9 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
+from cl_semisup.suite import views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
+from cl_semisup.suite.run import BASIC_VIEW
 
 
 def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
@@ -28,6 +30,7 @@ class CellCheck:
         self.facts: dict[str, Facts | None] = {}
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
+        self.views: dict[str, bool] = {}
         self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
@@ -48,6 +51,8 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
+        if not self._views(cell["views"], cell["datasets"], facts):
+            return False
         return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
@@ -72,6 +77,28 @@ class CellCheck:
                 self.facts[key] = None
                 self._add(dataset, str(error))
         return self.facts[key]
+
+    def _views(self, chosen: GridValue, dataset: GridValue, facts: Facts) -> bool:
+        """Do the views take what the data set holds? A view may also refuse its settings as a whole."""
+        key = repr((chosen.value, dataset.value))
+        if key not in self.views:
+            self.views[key] = True
+            resolved = views.resolve(chosen.value, build("datasets", dataset.value).views)
+            for named in resolved if isinstance(resolved, list) else [{BASIC_VIEW: resolved}] if resolved else []:
+                (name,) = named
+                try:
+                    inputs = getattr(build("views", named), "inputs", "images")
+                except InputError as error:
+                    inputs = "any"
+                    self.views[key] = self._fails_view(chosen, str(error))
+                if inputs not in ("any", facts.inputs):
+                    rule = f"takes {inputs}, and {next(iter(dataset.value))} has {facts.inputs}"
+                    self.views[key] = self._fails_view(chosen, f"{rule}. Got {name!r}. Leave it out.")
+        return self.views[key]
+
+    def _fails_view(self, chosen: GridValue, rule: str) -> bool:
+        self._add(chosen, rule)
+        return False
 
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses

@@ -9,6 +9,7 @@ from typing import Any
 from cl_semisup.suite import renamed
 
 UNTRAINED = "untrained"  # stands for the loss of a run that trains nothing; it is no plug-in
+BASIC_VIEW = "crop_and_color"  # the view whose settings a suite may write alone
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings: {"clop": {"weight": 1.0, ...}}, every default filled in
 
 
@@ -23,7 +24,8 @@ class Run:
     """All settings of a run, with defaults filled in.
 
     A field that is None is not hashed into the id, so a later version can add axes and keep the ids. An untrained run
-    has no learning rate, batch size, optimizer or schedule.
+    has no learning rate, batch size, optimizer or schedule. `views` are settings of the basic recipe, or a chain: views
+    with their settings in the order in which they are applied.
     """
 
     dataset: Named
@@ -38,7 +40,7 @@ class Run:
     optimizer: Named | None
     schedule: dict[str, Any] | None
     projector: dict[str, Any]
-    views: dict[str, Any]
+    views: dict[str, Any] | list[Named]
     probes: Named
     precision: str
     imbalance: dict[str, Any] | None = None
@@ -70,6 +72,11 @@ class Run:
     @property
     def loss_name(self) -> str:
         return next(iter(self.loss))
+
+    @property
+    def view_names(self) -> tuple[str, ...]:
+        """The views of the run's chain in their order; settings of the basic recipe alone stand for it."""
+        return tuple(name for view in self.views for name in view) if isinstance(self.views, list) else (BASIC_VIEW,)
 
     def untrained(self) -> "Run":
         """The same run without training: its scores are those of the initial weights."""

@@ -4,10 +4,10 @@ from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
-from cl_semisup.data.settings import Views
+from cl_semisup.suite import views
 from cl_semisup.suite.axes import Axes, SuiteHeader
 
-VIEWS = "changes to the data set's own views"
+VIEWS = "changes to the data set's own views, or views by name in the order in which they are applied"
 PROBES = "probes: settings by name, or false to leave a default probe out"
 
 
@@ -18,10 +18,7 @@ def schema() -> dict[str, Any]:
     properties, descriptions = suite["properties"], plugins.field_descriptions(SuiteHeader)
     for key, annotation in grid.annotations(SuiteHeader).items():
         properties[key] = {"description": descriptions[key], **grid.Schema().grid(annotation)["anyOf"][0]}
-    views = collected.mapping(Views)
-    for view in views["properties"].values():
-        view.pop("default")  # the data set has its own
-    properties["views"] = {"description": VIEWS, "anyOf": [views, {"type": "array", "items": views}]}
+    properties["views"] = {"description": VIEWS, **views.schema(collected)}
     probes = {}
     for name in plugins.names("evaluation"):
         collected.definitions[f"evaluation.{name}"] = collected.mapping(plugins.load("evaluation", name))

@@ -14,9 +14,8 @@ from cl_semisup import files, plugins
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
-from cl_semisup.data.settings import Views
 from cl_semisup.errors import SuiteError, unknown
-from cl_semisup.suite import cell_check, renamed
+from cl_semisup.suite import cell_check, renamed, views
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.run import Run
 
@@ -191,21 +190,9 @@ def _columns(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, list
         problems.append(Problem(("labels_per_class",), rule, of_key=True))
     unused = "label_fraction" if "labels_per_class" in data else "labels_per_class"
     columns[unused] = [GridValue(None, (unused,))]
-    columns["views"] = _views(data.get("views"), problems)
+    columns["views"] = views.expand(data.get("views"), problems)
     columns["probes"] = _probes(data.get("probes"), problems)
     return columns
-
-
-def _views(node: Any, problems: list[Problem]) -> list[GridValue]:
-    """Only the views that the suite names; `_runs` adds the data set's own."""
-    members = list(enumerate(node)) if isinstance(node, list) else [(None, node)]
-    if not members:
-        problems.append(Problem(("views",), "must not be an empty list. Got []. Give at least one value."))
-    values = []
-    for index, member in members:
-        path: YamlPath = ("views",) if index is None else ("views", index)
-        values += [GridValue(value, path) for value in grid.mapping(member, Views, path, problems, {})]
-    return values
 
 
 def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
@@ -245,8 +232,7 @@ def _runs(
         if check.passes(cell):
             values = {key: value.value for key, value in cell.items()}
             dataset, loss = values.pop("datasets"), values.pop("losses")
-            views, off = cell_check.build("datasets", dataset).views | values["views"], grid.defaults(Views)
-            values["views"] = {key: value for key, value in sorted(views.items()) if value != off[key]}
+            values["views"] = views.resolve(values["views"], cell_check.build("datasets", dataset).views)
             cells.append({**values, "dataset": dataset, "loss": loss})
     trained = {run.id: run for run in (Run(**cell, repetition=0) for cell in cells)}  # different views may be equal
     untrained = {run.id: run for run in (run.untrained() for run in trained.values())}

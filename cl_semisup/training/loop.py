@@ -54,7 +54,7 @@ class TrainingSetup:
 
     Args:
         views: recipe (`full`, `weak`) -> maker of random views
-        images: (M, channels, side, side) uint8
+        images: (M, channels, side, side) uint8, or float32 features (M, F, 1, 1)
         visible_labels: (M,) int64, the labels that the run may see; -1 elsewhere
         seed_key: (data set, repetition), the start of every seed. The loss is not part of it, so that all losses of a
             repetition draw the same batches and views
@@ -151,14 +151,15 @@ def _draw_batches(
             index = torch.cat([index, fixed_index])
         images = _images_at(setup.images, index)
         inputs = [
-            setup.views[recipe](images, seed("views", *seed_key, step, view))
+            setup.views[recipe](images, seed("views", *seed_key, step, view), view, index, setup.images)
             for view, recipe in enumerate(requirements.views)
         ]
         if requirements.support:
             support_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
             support_index = support_index.to(device, non_blocking=True)
             images = _images_at(setup.images, support_index)
-            inputs.append(setup.views["full"](images, seed("support views", *seed_key, step)))
+            support_seed = seed("support views", *seed_key, step)
+            inputs.append(setup.views["full"](images, support_seed, 0, support_index, setup.images))
         yield step, index, inputs, support_index
 
 
