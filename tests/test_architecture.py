@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "errors", "files", "losses", "plugins"},
-    "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins"},
+    "suite": {"config", "data", "encoders", "errors", "files", "evaluation", "losses", "plugins"},
     "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},

@@ -30,12 +30,16 @@ class Draw:
         data: (M, ...) the training images as stored (of the test images, where their views are evaluated); not
             necessarily on the images' device
         view: number of the view: 0, 1, ...
+        shared: as `random`, but the same for all views of a step
+        rows: (M, V, F) all stored rows of the images in `data`, where features have several; else None
     """
 
     random: Generator
     index: Tensor
     data: Tensor
     view: int
+    shared: Generator
+    rows: Tensor | None = None
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
@@ -68,9 +72,13 @@ class ViewMaker:
     Args:
         chain: the basic recipe, or views that are applied in this order; none gives the image itself
         mean, std: (channels,) of the data set, of values as in `floats`; the views come out normalised by them
+        rows: (M, V, F) all stored rows of the training images, if there are several
     """
 
-    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor):
+    def __init__(
+        self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor, rows: Tensor | None = None
+    ):
+        self.rows = rows
         self.settings, self.others = Views(), list[tuple[int, RandomView]]()
         if isinstance(chain, Views):
             self.settings = chain
@@ -88,7 +96,13 @@ class ViewMaker:
         return (floats(images) - self.mean) / self.std
 
     def __call__(
-        self, images: Tensor, seed: int, view: int = 0, index: Tensor | None = None, data: Tensor | None = None
+        self,
+        images: Tensor,
+        seed: int,
+        view: int = 0,
+        index: Tensor | None = None,
+        data: Tensor | None = None,
+        shared_seed: int = 0,
     ) -> Tensor:
         """(N, C, H, W): one view of every image, normalised.
 
@@ -96,6 +110,7 @@ class ViewMaker:
             images: (N, C, H, W) as stored: uint8, or float32 features
             view: number of the view, 0, 1, ...
             index: (N,) positions of the images in `data`; without it the images are the data
+            shared_seed: the same for all views of a step
         """
         draws = draw(self.settings, images.shape, self.random.manual_seed(seed), self.order_random.manual_seed(seed))
         if not self.others:
@@ -105,5 +120,6 @@ class ViewMaker:
             index, data = torch.arange(len(images), device=images.device), images
         for position, member in self.others:
             random = Generator().manual_seed(named_seed("view", seed, position))
-            made = member.view(made, Draw(random, index, data, view))
+            shared = Generator().manual_seed(named_seed("views of a step", shared_seed, position))
+            made = member.view(made, Draw(random, index, data, view, shared, self.rows))
         return (made - self.mean) / self.std

@@ -83,6 +83,11 @@ class Trainer:
             self._features = self._compute_features(data, visible_labels)
         return replace(self._features, visible_labels=visible_labels, memo={})
 
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether training changes no weight of the encoder."""
+        return self._model is not None and not any(p.requires_grad for p in self._model.encoder.parameters())
+
     def release(self) -> None:
         """Drop the network, and the error whose traceback refers to it."""
         self.loss = self._model = self._features = self._error = None
@@ -219,9 +224,12 @@ class Trainer:
             return not_augmented(images, self._initial_model(data).eval())[0]
 
         def random_view(view: int) -> Tensor:
+            maker = ViewMaker(self._chain(), data.mean, data.std, data.test_rows)
+
             def draw(images: Tensor, number: int) -> Tensor:
                 index = number * EVALUATION_BATCH + torch.arange(len(images), device=images.device)
-                return views(images, seed("test views", *seed_key, view, number), view, index, data.test_images)
+                view_seed, shared_seed = seed("test views", *seed_key, view, number), seed("test views", *seed_key, number)
+                return maker(images, view_seed, view, index, data.test_images, shared_seed)
 
             return outputs(data.test_images, draw)[0]
 
@@ -254,7 +262,7 @@ class Trainer:
 
     def views(self, data: Data) -> ViewMaker:
         """The maker of the run's views."""
-        return ViewMaker(self._chain(), data.mean, data.std)
+        return ViewMaker(self._chain(), data.mean, data.std, data.train_rows)
 
     def _chain(self) -> Views | list[RandomView]:
         views = self.run.views

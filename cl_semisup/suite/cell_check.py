@@ -3,20 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
-from cl_semisup.suite import views
+from cl_semisup.suite import input_check, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
+from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW
-
-
-def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
-    """The plug-in of `{name: settings}`, whose settings are checked."""
-    (name, settings) = next(iter(named.items()))
-    return plugins.load(folder, name)(**settings)
 
 
 class CellCheck:
@@ -31,6 +25,7 @@ class CellCheck:
         self.kept_images: dict[str, int] = {}
         self.losses: dict[str, bool] = {}
         self.views: dict[str, bool] = {}
+        self.inputs: dict[str, bool] = {}
         self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
@@ -51,7 +46,7 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
-        if not self._views(cell["views"], cell["datasets"], facts):
+        if not self._views(cell["views"], cell["datasets"], facts) or not self._inputs(cell, facts):
             return False
         return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
 
@@ -83,18 +78,32 @@ class CellCheck:
         key = repr((chosen.value, dataset.value))
         if key not in self.views:
             self.views[key] = True
-            resolved = views.resolve(chosen.value, build("datasets", dataset.value).views)
+            own = input_check.default_views(dataset.value, Path(self.data_dir))
+            resolved = views.resolve(chosen.value, own)
             for named in resolved if isinstance(resolved, list) else [{BASIC_VIEW: resolved}] if resolved else []:
                 (name,) = named
                 try:
-                    inputs = getattr(build("views", named), "inputs", "images")
+                    view = build("views", named)
+                    inputs, needs_rows = getattr(view, "inputs", "images"), getattr(view, "needs_rows", False)
                 except InputError as error:
-                    inputs = "any"
+                    inputs, needs_rows = "any", False
                     self.views[key] = self._fails_view(chosen, str(error))
                 if inputs not in ("any", facts.inputs):
                     rule = f"takes {inputs}, and {next(iter(dataset.value))} has {facts.inputs}"
                     self.views[key] = self._fails_view(chosen, f"{rule}. Got {name!r}. Leave it out.")
+                elif needs_rows and facts.rows == 1:
+                    rule = f"needs several stored rows an image: {next(iter(dataset.value))} has one"
+                    self.views[key] = self._fails_view(chosen, f"{rule}. Got {name!r}. Leave it out.")
         return self.views[key]
+
+    def _inputs(self, cell: dict[str, GridValue], facts: Facts) -> bool:
+        key = repr([cell[name].value for name in ("datasets", "encoder", "projector", "probes")])
+        if key not in self.inputs:
+            broken = input_check.broken_rules(cell, facts, Path(self.data_dir))
+            self.inputs[key] = not broken
+            for value, rule in broken:
+                self._add(value, rule)
+        return self.inputs[key]
 
     def _fails_view(self, chosen: GridValue, rule: str) -> bool:
         self._add(chosen, rule)
@@ -103,7 +112,7 @@ class CellCheck:
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses
 
-        key = repr((loss.value, dim, facts.classes, facts.labelled > 0))
+        key = repr((loss.value, dim, facts.classes, facts.labelled > 0, facts.inputs))
         if key not in self.losses:
             (name, settings) = next(iter(loss.value.items()))
             try:
@@ -112,6 +121,10 @@ class CellCheck:
                 if not self.losses[key]:
                     rule = "needs training images with labels: the data have none"
                     self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
+                if facts.inputs != "images" and "pixels" in losses.asks(built).needs:
+                    self.losses[key] = False
+                    rule = "changes pixels between black and white: the data have features"
+                    self._add(loss, f"{rule}. Got {name!r}. Leave the loss out.")
             except InputError as error:
                 self.losses[key] = False
                 self._add(loss, str(error))

@@ -42,7 +42,8 @@ class ChunkedEncoder:
         for chunk, grad_output in zip(inputs.tensor_split(self.count), gradient.tensor_split(self.count), strict=True):
             with inside_shard(), torch.autocast(inputs.device.type, self.autocast, enabled=self.autocast is not None):
                 features = self.encoder(chunk)
-            features.backward(grad_output)
+            if features.requires_grad:  # an encoder may have no weights
+                features.backward(grad_output)
 
 
 @torch.no_grad()
