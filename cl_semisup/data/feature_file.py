@@ -1,14 +1,13 @@
-"""Features in a file: `.npz`, `.safetensors` or `.parquet` -> arrays by key. Nothing in a file is run, and no pickle read.
+"""Features in a file: `.npz`, `.safetensors` or `.parquet` -> arrays by key. Pickles are never read.
 
 An `.npz` and a `.safetensors` hold arrays under their names. A `.parquet` is a table with one image a row: a column
-`features` of lists, a column `labels`, perhaps `view2`, and perhaps `split`, whose words `train` and `test` give the keys
-`train`, `train_labels`, `train_view2`, `test`, `test_labels`. Without `split` the keys are the names of the columns.
+`features` of lists, a column `labels`, perhaps `view2`, and perhaps `split`, whose words `train` and `test` give the
+keys `train`, `train_labels`, `train_view2`, `test`, ... Without `split` the keys are the names of the columns.
 
 Sizes are taken from headers and compared with this machine's memory before any array is read.
 """
 
 import io
-import json
 import math
 import zipfile
 import zlib
@@ -36,7 +35,17 @@ _SAFETENSORS = {
     **{"F64": "<f8", "F32": "<f4", "F16": "<f2", "BOOL": "?"},
     **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
 }
-_BROKEN = (OSError, ValueError, OverflowError, EOFError, RuntimeError, KeyError, TypeError, zipfile.BadZipFile, zlib.error)
+_BROKEN = (
+    OSError,
+    ValueError,
+    OverflowError,
+    EOFError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,9 @@ def _plain(array: NDArray[Any], what: str) -> NDArray[Any]:
     if array.dtype.kind == "f" and not bool((np.isfinite(array) & (array == np.round(array))).all()):
         raise DataError(f"{what}: {rule}. Got a number that is not whole. Convert them.")
     if len(array) and (float(array.max()) >= 2**62 or float(array.min()) < -1):
-        raise DataError(f"{what}: {rule}, from 0 on, -1 where unknown. Got {array.min()}..{array.max()}. Renumber them.")
+        raise DataError(
+            f"{what}: {rule}, from 0 on, -1 where unknown. Got {array.min()}..{array.max()}. Renumber them."
+        )
     return array.astype(np.int64)
 
 

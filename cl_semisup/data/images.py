@@ -51,8 +51,8 @@ class Facts:
 class Images:
     """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown.
 
-    Features are float32 (M, F, 1, 1): a column is a channel of a single pixel. `train_rows` (M, V, F) are all stored
-    rows of each training image, if there are several; the first of them is the one in `train_images`. So are `test_rows`.
+    Features are float32 (M, F, 1, 1): a column is a channel of a single pixel. `train_rows` and `test_rows` (M, V, F)
+    are all stored rows of each image, if there are several; the first of them is the one in `train_images`.
     """
 
     train_images: NDArray[np.uint8] | NDArray[np.float32]

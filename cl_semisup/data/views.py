@@ -75,9 +75,7 @@ class ViewMaker:
         rows: (M, V, F) all stored rows of the training images, if there are several
     """
 
-    def __init__(
-        self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor, rows: Tensor | None = None
-    ):
+    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor, rows: Tensor | None = None):
         self.rows = rows
         self.settings, self.others = Views(), list[tuple[int, RandomView]]()
         if isinstance(chain, Views):

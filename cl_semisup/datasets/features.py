@@ -23,8 +23,9 @@ class Features:
 
     Arrays: train and test, floats (M, F); labels as whole numbers, strings or one-hot, -1 or "" in train_labels where
     unknown. Stored views: train_view2 (M, F), or train as (M, V, F), whose first rows are the ones that are evaluated;
-    test may have them too, for the diagnostic `alignment`. class_names, optional, (C,). Pickled objects are refused. Without other settings a file with stored views is trained
-    on these (`stored_view`), another on views with noise and dropout (`feature_noise`, `feature_dropout`).
+    test may have them too, for the diagnostic `alignment`. class_names, optional, (C,). Pickled objects are refused.
+    Without other settings a file with stored views is trained on these (`stored_view`), another on views with noise and
+    dropout (`feature_noise`, `feature_dropout`).
 
     Source: None
 
@@ -65,9 +66,7 @@ class Features:
         if missing := [key for key in ("train", "test", *LABELS) if key not in arrays]:
             raise DataError(f"{path}: must hold arrays {CONTENTS}. Got no {', '.join(missing)}. Add them.")
         labels, names = feature_file.as_labels({key: arrays[key] for key in LABELS}, arrays.get("class_names"), path)
-        rows = {
-            key: feature_file.as_features(arrays[key], f"{path}: {key}") for key in ROWS if key in arrays
-        }
+        rows = {key: feature_file.as_features(arrays[key], f"{path}: {key}") for key in ROWS if key in arrays}
         parts = self._standardized({part: _stacked(rows, part, path) for part in ("train", "test")}, values)
         train, test = (_first(part, values) for part in parts)
         stored = (part if part.shape[1] > 1 else None for part in parts)
@@ -90,7 +89,7 @@ class Features:
 
 def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return rows / np.where(norms > 0, norms, 1)
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32)
 
 
 def _first(rows: NDArray[np.float32], values: bool) -> NDArray[np.float32]:

@@ -8,8 +8,8 @@ from torch import nn
 class Identity:
     """The inputs as they are, flattened. It has no weights, so that only the projector is trained.
 
-    Scores of the features are then the same for every loss, those of the projections tell what was trained: a suite with
-    it is ordered by a score that starts with `projection_`.
+    Scores of the features are then the same for every loss, those of the projections tell what was trained: a suite
+    with it is ordered by a score that starts with `projection_`.
     """
 
     frozen: ClassVar[bool] = True

@@ -204,7 +204,11 @@ class _Attempt:
         assert trainer.loss is not None
         diagnostics, scores, judged = self.diagnostics, self.scores, features.test
         if trainer.encoder_is_frozen:  # what was trained are the projections
-            diagnostics, scores, judged = _of_projections(diagnostics), _of_projections(scores), features.test_projections
+            diagnostics, scores, judged = (
+                _of_projections(diagnostics),
+                _of_projections(scores),
+                features.test_projections,
+            )
         images, width = judged.shape
         collapsed_value = collapsed_loss_value(trainer.loss, features.visible_labels, batch, dim, features.classes)
         if reason := verdict.divergence(self.history.loss):

@@ -228,7 +228,10 @@ class Trainer:
 
             def draw(images: Tensor, number: int) -> Tensor:
                 index = number * EVALUATION_BATCH + torch.arange(len(images), device=images.device)
-                view_seed, shared_seed = seed("test views", *seed_key, view, number), seed("test views", *seed_key, number)
+                view_seed, shared_seed = (
+                    seed("test views", *seed_key, view, number),
+                    seed("test views", *seed_key, number),
+                )
                 return maker(images, view_seed, view, index, data.test_images, shared_seed)
 
             return outputs(data.test_images, draw)[0]

@@ -1,7 +1,6 @@
 """Rules that need several keys of a suite at once: the data, the labels and the loss of a cell must fit together."""
 
 from pathlib import Path
-from typing import Any
 
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels

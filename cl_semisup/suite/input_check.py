@@ -1,4 +1,4 @@
-"""Rules of a cell that follow from what its data set holds: images, or rows of features; and that something is trained."""
+"""Rules of a cell that follow from what its data set holds, images or rows of features; and something is trained."""
 
 from pathlib import Path
 from typing import Any

@@ -165,7 +165,9 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
     for run in runs:
         if input_check.is_frozen(run.encoder) and not (header["score"] or "").startswith(evaluation.PROJECTION):
             encoder = next(iter(run.encoder))
-            rule = f"must start with {evaluation.PROJECTION}: {encoder} has no weights, so all losses share its features"
+            rule = (
+                f"must start with {evaluation.PROJECTION}: {encoder} has no weights, so all losses share its features"
+            )
             remedy = "Write `score: projection_linear_top1` and `probes: {linear: {layer: both}}`"
             problems.append(Problem(("score",), f"{rule}. Got {header['score']!r}. {remedy}."))
             return
