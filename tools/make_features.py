@@ -111,7 +111,7 @@ def main(out: Path) -> None:
         arrays["train_view2"] = embed(folder, [text.halves[1] for text in train])
         arrays["test"] = embed(folder, [text.halves[0] for text in test])
         arrays["test_view2"] = embed(folder, [text.halves[1] for text in test])
-    np.savez_compressed(out, **arrays)
+    np.savez_compressed(out, allow_pickle=False, **arrays)
     distributions = [DISTRIBUTIONS.get(package, package) for package in SUBPACKAGES] + [MODEL]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in distributions)
     print(f"{len(train)} training and {len(test)} test texts of {len(names)} classes, from {versions}")

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,9 +56,9 @@ class Images:
     are all stored rows of each image, if there are several; the first of them is the one in `train_images`.
     """
 
-    train_images: NDArray[np.uint8] | NDArray[np.float32]
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8] | NDArray[np.float32]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     train_rows: NDArray[np.float32] | None = None

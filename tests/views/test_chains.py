@@ -145,7 +145,7 @@ def test_a_chain_applies_each_view_to_what_the_one_before_made() -> None:
     recipe, both = CropAndColor(**RECIPE), Solarize(probability=0.5, threshold=0.4)
     first = ViewMaker(Views(**RECIPE), torch.zeros(3), torch.ones(3))(x, 7)
     found = ViewMaker([recipe, both], MEAN, STD)(x, 7)
-    drawn = Draw(torch.Generator().manual_seed(seed("view", 7, 1)), torch.arange(40), x, 0)
+    drawn = Draw(torch.Generator().manual_seed(seed("view", 7, 1)), torch.arange(40), x, 0, torch.Generator())
     expected = (both.view(first, drawn) - MEAN[:, None, None]) / STD[:, None, None]
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
     again = ViewMaker([both, recipe], MEAN, STD)
