@@ -90,8 +90,14 @@ def test_the_hash_is_that_of_rows_labels_and_stored_views(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"test": None, "test_labels": None}, "must hold arrays train, train_labels, test, test_labels and, if you like"),
-        ({"train_view2": np.ones((11, 5))}, "train must be (M, F), with train_view2 of the same shape, or (M, V, F) al"),
+        (
+            {"test": None, "test_labels": None},
+            "must hold arrays train, train_labels, test, test_labels and, if you like",
+        ),
+        (
+            {"train_view2": np.ones((11, 5))},
+            "train must be (M, F), with train_view2 of the same shape, or (M, V, F) al",
+        ),
         ({"test": np.ones((4, 6))}, "x.npz: train and test images differ: (5, 1, 1), (6, 1, 1)."),
         ({"train_labels": np.arange(11) % 3}, "x.npz: train: one label an image. Got (11,) labels, 12 images."),
         ({"test_labels": np.array([0, 1, 2, -1])}, "x.npz: test: labels must lie in 0..2. Got -1..2. Renumber them."),
@@ -105,7 +111,9 @@ def test_what_is_wrong_with_a_file_is_told(tmp_path: Path, changes: dict[str, An
 
 
 def test_a_missing_file_and_a_path_outside_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="features: file: must be in .*. Got no file .*y.npz. Put a file there with arr"):
+    with pytest.raises(
+        DataError, match="features: file: must be in .*. Got no file .*y.npz. Put a file there with arr"
+    ):
         Features("y.npz").facts(tmp_path)
     with pytest.raises(DataError, match="features: file: must be a path inside data_dir. Got '../y.npz'."):
         Features("../y.npz").facts(tmp_path)

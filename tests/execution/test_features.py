@@ -48,8 +48,9 @@ def test_with_the_identity_only_what_follows_is_trained(tmp_path: Path) -> None:
         assert record["status"] == "ok", (name, record["reason"])
         for score in ("linear_top1", "knn_top1"):
             assert record["scores"][score] == scores["untrained"]["scores"][score]
-    assert scores["nt_xent"]["diagnostics"]["projection_effective_rank"] != (
-        scores["untrained"]["diagnostics"]["projection_effective_rank"]
+    assert (
+        scores["nt_xent"]["diagnostics"]["projection_effective_rank"]
+        != (scores["untrained"]["diagnostics"]["projection_effective_rank"])
     )
     data = execute.data(trained[0])
     assert scores["nt_xent"]["versions"]["data"] == data.content_hash

@@ -63,7 +63,11 @@ def test_a_board_of_projections_is_tuned_on_their_own_validation_score() -> None
     cells = [
         leaderboard.Cell(
             config=str(at),
-            runs={"status": np.array(["ok"]), "chance": np.array([0.1]), **{name: np.array([value]) for name, value in scores.items()}},
+            runs={
+                "status": np.array(["ok"]),
+                "chance": np.array([0.1]),
+                **{name: np.array([value]) for name, value in scores.items()},
+            },
             **config,
         )
         for at, scores in enumerate(

@@ -35,7 +35,9 @@ def read(tmp_path: Path) -> Callable[..., Suite]:
     np.savez(tmp_path / "wide.npz", **{key: array[:, :4] for key, array in arrays.items()}, **labels)
     np.savez(tmp_path / "two.npz", **arrays, **labels, train_view2=arrays["train"])
 
-    def parse(lines: str = "", file: str = "x", encoder: str = "linear", layers: int = 1, loss: str = "nt_xent") -> Suite:
+    def parse(
+        lines: str = "", file: str = "x", encoder: str = "linear", layers: int = 1, loss: str = "nt_xent"
+    ) -> Suite:
         text = TEXT.replace("ENCODER", encoder).replace("LAYERS", str(layers)).replace("LOSS", loss)
         return suite.parse(text.replace("x.npz", f"{file}.npz") + lines, "s.yaml", str(tmp_path))
 
@@ -99,7 +101,9 @@ def test_transfer_is_between_data_of_one_kind(read: Callable[..., Suite]) -> Non
 
 def test_a_frozen_encoder_needs_a_projector_and_a_score_of_projections(read: Callable[..., Suite]) -> None:
     found = problem(read, encoder="identity", layers=0)
-    assert "projector.layers: must have a layer: the encoder 'identity' has no weights, and nothing else shapes" in found
+    assert (
+        "projector.layers: must have a layer: the encoder 'identity' has no weights, and nothing else shapes" in found
+    )
     found = problem(read, encoder="identity")
     assert "score: must start with projection_: identity has no weights, so all losses share its features." in found
     lines = "score: projection_linear_top1\nprobes: {linear: {layer: both}}\n"
