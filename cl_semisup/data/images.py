@@ -30,7 +30,7 @@ class Facts:
     smallest_class: int
     class_sizes: tuple[int, ...] = ()
     untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
-    rows: int = 1
+    rows: int = field(default=1, repr=False)
 
     @property
     def inputs(self) -> str:
