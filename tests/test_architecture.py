@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
-    "suite": {"config", "data", "errors", "files", "evaluation", "losses", "plugins", "weights"},
+    "suite": {"config", "data", "encoders", "errors", "files", "evaluation", "losses", "plugins", "weights"},
     "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},

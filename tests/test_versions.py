@@ -80,3 +80,14 @@ def test_moving_and_renaming_keep_a_version(tmp_path: Path, changes: dict[str, s
 def test_a_change_of_what_the_code_does_is_another_version(tmp_path: Path, old: str, new: str) -> None:
     assert old in LOSS
     assert version(tmp_path, LOSS.replace(old, new)) != version(tmp_path, LOSS)
+
+
+def test_a_probe_that_says_what_it_needs_keeps_its_version(tmp_path: Path) -> None:
+    """The corruptions say that they need images: a class variable that no score depends on."""
+    text = plugins.paths("evaluation")["corruptions"].read_text("utf-8")
+    before = text.replace('    inputs: ClassVar[str] = "images"\n', "")
+    assert before != text
+    (tmp_path / "mine.py").write_text(before)
+    plugins._user_files["evaluation", "mine"] = tmp_path / "mine.py"
+    plugins.version.cache_clear()
+    assert plugins.version("evaluation", "mine") == plugins.version("evaluation", "corruptions") == "86c64b04e1"

@@ -86,7 +86,7 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 
 def weight_files(run: "Run") -> tuple[str, ...]:
     """The files of weights of a run's encoder."""
-    from cl_semisup.suite.cell_check import build
+    from cl_semisup.suite.input_check import build
 
     encoder = build("encoders", run.encoder)
     return tuple(encoder.weight_files()) if hasattr(encoder, "weight_files") else ()

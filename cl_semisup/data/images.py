@@ -1,9 +1,10 @@
-"""The labelled images of a data set: uint8 arrays, checked once, hashed by content."""
+"""The labelled images of a data set, or rows of features in their place: arrays, checked once, hashed by content."""
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,8 @@ class Facts:
 
     `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
     `class_sizes` are the training images of each class; () where all classes are as large as the smallest.
-    `untested` are the classes of the training part that the test part lacks.
+    `untested` are the classes of the training part that the test part lacks. `rows` is the number of stored rows of an
+    image, of features: more than one are its views.
     """
 
     train: int
@@ -28,6 +30,7 @@ class Facts:
     smallest_class: int
     class_sizes: tuple[int, ...] = ()
     untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    rows: int = field(default=1, repr=False)
 
     @property
     def inputs(self) -> str:
@@ -47,21 +50,28 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown."""
+    """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown.
 
-    train_images: NDArray[np.uint8]
+    Features are float32 (M, F, 1, 1): a column is a channel of a single pixel. `train_rows` and `test_rows` (M, V, F)
+    are all stored rows of each image, if there are several; the first of them is the one in `train_images`.
+    """
+
+    train_images: NDArray[Any]
     train_labels: NDArray[np.int64]
-    test_images: NDArray[np.uint8]
+    test_images: NDArray[Any]
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    train_rows: NDArray[np.float32] | None = None
+    test_rows: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
         for part in ("train", "test"):
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             square = images.ndim == 4 and images.shape[2] == images.shape[3]
-            if images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3):
-                rule = "images must be uint8 (M, 1 or 3, side, side)"
+            features = images.ndim == 4 and images.dtype == np.float32 and images.shape[2:] == (1, 1)
+            if not features and (images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3)):
+                rule = "images must be uint8 (M, 1 or 3, side, side), features float32 (M, F, 1, 1)"
                 raise DataError(f"{part}: {rule}. Got {images.dtype} {images.shape}. Convert them.")
             if labels.shape != images.shape[:1]:
                 raise DataError(f"{part}: one label an image. Got {labels.shape} labels, {len(images)} images.")
@@ -75,6 +85,8 @@ class Images:
             raise DataError(
                 f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}."
             )
+        if self.train_images.dtype != self.test_images.dtype:
+            raise DataError(f"train and test differ: {self.train_images.dtype}, {self.test_images.dtype}. Convert one.")
 
     @property
     def classes(self) -> int:
@@ -84,7 +96,8 @@ class Images:
     def content_hash(self) -> str:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        rows = (rows for rows in (self.train_rows, self.test_rows) if rows is not None)
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels, *rows):
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:12]
@@ -96,7 +109,8 @@ class Images:
         uneven = sizes if len(set(sizes)) > 1 else ()
         missing = untested(self.class_names, self.train_labels, self.test_labels)
         train, test = len(self.train_images), len(self.test_images)
-        return Facts(train, test, self.classes, channels, side, min(sizes), uneven, missing)
+        rows = 1 if self.train_rows is None else self.train_rows.shape[1]
+        return Facts(train, test, self.classes, channels, side, min(sizes), uneven, missing, rows)
 
 
 def untested(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ the random order of the four colour changes. (Each image's own order is still un
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
@@ -32,6 +32,8 @@ class Draw:
             necessarily on the images' device
         view: number of the view: 0, 1, ...
         local: whether this is one of the local views, which follow the global ones; see `multi_crop`
+        shared: as `random`, but the same for all views of a step
+        rows: (M, V, F) all stored rows of the images in `data`, where features have several; else None
     """
 
     random: Generator
@@ -39,6 +41,8 @@ class Draw:
     data: Tensor
     view: int
     local: bool = False
+    shared: Generator = field(default_factory=Generator)
+    rows: Tensor | None = None
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
@@ -85,10 +89,18 @@ class ViewMaker:
         chain: the basic recipe, or views that are applied in this order; none gives the image itself
         mean, std: (channels,) of the data set, of values as in `floats`; the views come out normalised by them
         local: whether it makes local views
+        rows: (M, V, F) all stored rows of the training images, if there are several
     """
 
-    def __init__(self, chain: Views | Sequence[RandomView], mean: Tensor, std: Tensor, local: bool = False):
-        self.local = local
+    def __init__(
+        self,
+        chain: Views | Sequence[RandomView],
+        mean: Tensor,
+        std: Tensor,
+        local: bool = False,
+        rows: Tensor | None = None,
+    ):
+        self.local, self.rows = local, rows
         self.settings, self.others = Views(), list[tuple[int, RandomView]]()
         if isinstance(chain, Views):
             self.settings = chain
@@ -106,7 +118,13 @@ class ViewMaker:
         return (floats(images) - self.mean) / self.std
 
     def __call__(
-        self, images: Tensor, seed: int, view: int = 0, index: Tensor | None = None, data: Tensor | None = None
+        self,
+        images: Tensor,
+        seed: int,
+        view: int = 0,
+        index: Tensor | None = None,
+        data: Tensor | None = None,
+        shared_seed: int = 0,
     ) -> Tensor:
         """(N, C, H, W): one view of every image, normalised.
 
@@ -114,6 +132,7 @@ class ViewMaker:
             images: (N, C, H, W) as stored: uint8, or float32 features
             view: number of the view, 0, 1, ...
             index: (N,) positions of the images in `data`; without it the images are the data
+            shared_seed: the same for all views of a step
         """
         draws = draw(self.settings, images.shape, self.random.manual_seed(seed), self.order_random.manual_seed(seed))
         if not self.others:
@@ -123,7 +142,8 @@ class ViewMaker:
             index, data = torch.arange(len(images), device=images.device), images
         for position, member in self.others:
             random = Generator().manual_seed(named_seed("view", seed, position))
-            made = member.view(made, Draw(random, index, data, view, self.local))
+            shared = Generator().manual_seed(named_seed("views of a step", shared_seed, position))
+            made = member.view(made, Draw(random, index, data, view, self.local, shared, self.rows))
             if made.shape != images.shape or made.dtype != torch.float32:
                 got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(images.shape)}"
                 raise InputError(f"{type(member).__name__}: a view must be float32 and keep the shape. {got}. Mend it.")

@@ -6,6 +6,9 @@
     data_files(data_dir) -> paths      the files that it reads; records are stale when their content changes
     load(data_dir) -> Images           all images and labels as arrays
 
+Features are `Images` of float32 (M, F, 1, 1), and their views take features. `default_views(data_dir)`, if there is
+such a method, takes the place of `views` where these depend on the files.
+
 Missing or damaged data raise DataError. What is random depends on the settings alone (`cl_semisup.seeds`). A data set
 that is computed can inherit `Generated`, and one that torchvision has `_sources.Published`; `_sources.read_archive`
 reads an `.npz`. All data sets keep the contract in `cl_semisup.contract.datasets`.

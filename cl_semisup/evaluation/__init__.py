@@ -3,6 +3,7 @@
     default: ClassVar[bool]              False keeps it out of suites that do not name it; True if left out
     scores: ClassVar[tuple[str, ...]]    names of all scores that it can give
     score_settings: ClassVar[dict]       score -> the setting that switches it on, where there is one
+    inputs: ClassVar[str]                "images" for a probe that changes pixels; it is refused on features
     measure(features) -> ProbeResult     scores are fractions in [0, 1], higher is better
 
 A probe with a setting `layer` measures backbone features, projections or both. The names of what it measures on

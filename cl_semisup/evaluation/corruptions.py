@@ -30,6 +30,7 @@ class Corruptions:
     Difference: our own severities, for any image size; not comparable with published tables of CIFAR-10-C
     """
 
+    inputs: ClassVar[str] = "images"
     default: ClassVar[bool] = False
     scores: ClassVar[tuple[str, ...]] = ("linear_top1_corrupted",)
 

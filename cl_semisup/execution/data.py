@@ -17,7 +17,11 @@ ReadImages = Callable[[Named], Images]
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """A data set on the device: uint8 images (M, C, side, side), true labels (M,), pixel mean and std (C,)."""
+    """A data set on the device: uint8 images (M, C, side, side), true labels (M,), pixel mean and std (C,).
+
+    Features are float32 (M, F, 1, 1) with mean 0 and std 1; `train_rows` and `test_rows` (M, V, F) are all their stored
+    rows, if there are several.
+    """
 
     train_images: Tensor
     train_labels: Tensor
@@ -27,6 +31,8 @@ class Data:
     std: Tensor
     classes: int
     content_hash: str
+    train_rows: Tensor | None = None
+    test_rows: Tensor | None = None
 
 
 class ProbeDatasets:
@@ -56,7 +62,9 @@ def to_device(images: Images, device: torch.device) -> Data:
     floats = images.train_images.dtype != "uint8"  # features, which are taken as they are
     channels = images.train_images.shape[1]
     mean, std = (torch.zeros(channels), torch.ones(channels)) if floats else _pixel_statistics(images.train_images)
-    fits = _fits(images.train_images.nbytes + images.test_images.nbytes, device)
+    stored = images.train_rows, images.test_rows
+    parts = images.train_images, images.test_images, *stored
+    fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
     image_device = device if fits else torch.device("cpu")
     return Data(
         torch.as_tensor(images.train_images).to(image_device),
@@ -67,6 +75,7 @@ def to_device(images: Images, device: torch.device) -> Data:
         std.to(device),
         images.classes,
         images.content_hash,
+        *(None if rows is None else torch.as_tensor(rows).to(image_device) for rows in stored),
     )
 
 
@@ -75,8 +84,13 @@ def subset(data: Data, indices: Any) -> Data:
     if len(indices) == len(data.train_images):
         return data
     rows = torch.from_numpy(indices)
-    images, labels = data.train_images, data.train_labels
-    return replace(data, train_images=images[rows.to(images.device)], train_labels=labels[rows.to(labels.device)])
+    images, labels, stored = data.train_images, data.train_labels, data.train_rows  # (M, V, F) or None
+    return replace(
+        data,
+        train_images=images[rows.to(images.device)],
+        train_labels=labels[rows.to(labels.device)],
+        train_rows=None if stored is None else stored[rows.to(stored.device)],
+    )
 
 
 def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:

@@ -204,15 +204,22 @@ class _Attempt:
 
     def _set_status(self, features: Features, trainer: Trainer) -> None:
         """Set the status if the training has diverged or collapsed. The scores stay in the record."""
-        images, width = features.test.shape
         batch, dim = self.run.batch_size or 0, features.test_projections.shape[1]
         assert trainer.loss is not None
+        diagnostics, scores, judged = self.diagnostics, self.scores, features.test
+        if trainer.encoder_is_frozen:  # what was trained are the projections
+            diagnostics, scores, judged = (
+                _of_projections(diagnostics),
+                _of_projections(scores),
+                features.test_projections,
+            )
+        images, width = judged.shape
         collapsed_value = collapsed_loss_value(trainer.loss, features.visible_labels, batch, dim, features.classes)
         if reason := verdict.divergence(self.history.loss):
             self.status, self.reason = "diverged", reason
         elif reason := verdict.collapse(
-            self.diagnostics,
-            self.scores,
+            diagnostics,
+            scores,
             classes=features.classes,
             images=images,
             dim=width,
@@ -261,6 +268,12 @@ class _Attempt:
             self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {text.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
         self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MAX_MESSAGE_LENGTH :]}
+
+
+def _of_projections(values: dict[str, float]) -> dict[str, float]:
+    """What was measured on projections, by the names of features."""
+    prefix = evaluation.PROJECTION
+    return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
 
 
 def _to_json(value: Any) -> Any:

@@ -43,7 +43,8 @@ class Outputs:
 
         def transform(batch: Tensor, n: int) -> Tensor:
             index = n * self.batch + torch.arange(len(batch), device=batch.device)
-            return self.views(batch, seed("test views", *seed_key, number, n), number, index, images)
+            own, shared = seed("test views", *seed_key, number, n), seed("test views", *seed_key, n)
+            return self.views(batch, own, number, index, images, shared)
 
         def compute() -> Tensor:
             return self._of(images, transform)[0]

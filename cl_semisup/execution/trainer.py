@@ -92,6 +92,11 @@ class Trainer:
         assert self._model is not None
         return self._model
 
+    @property
+    def encoder_is_frozen(self) -> bool:
+        """Whether training changes no weight of the encoder."""
+        return self._model is not None and not any(p.requires_grad for p in self._model.encoder.parameters())
+
     def release(self) -> None:
         """Drop the network, and the error whose traceback refers to it."""
         self.loss = self._model = self._features = self._error = None
@@ -222,14 +227,16 @@ class Trainer:
         geometric_views = self._derived(data, geometric)
         cache = FeatureCache(model.encoder, self.run, self.machine, self.device, evaluation_batch(model))
         outputs = Outputs(model, views, self.device, cache)
-        computed = Outputs(model, views, self.device)  # for probes, which may change weights for a while
+        test_makers = self.views(data, rows=data.test_rows)
+        test_outputs = Outputs(model, test_makers, self.device, cache)
+        computed = Outputs(model, test_makers, self.device)  # for probes, which may change weights for a while
 
         def untrained(images: Tensor) -> Tensor:
             return Outputs(self._initial_model(data), views, self.device).not_augmented(images)[0]
 
         train, train_projections = outputs.of_data_set(data.train_images)
         test, test_projections = outputs.of_data_set(data.test_images)
-        first, second = (outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
+        first, second = (test_outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
         test_views = first, second
         for output in (train, test, train_projections, test_projections, *test_views):
             if not bool(torch.isfinite(output).all()):
@@ -261,9 +268,9 @@ class Trainer:
             ),
         )
 
-    def views(self, data: Data, local: bool = False) -> ViewMaker:
-        """The maker of the run's views, or of its local ones."""
-        return ViewMaker(self._chain(), data.mean, data.std, local)
+    def views(self, data: Data, local: bool = False, rows: Tensor | None = None) -> ViewMaker:
+        """The maker of the run's views, or of its local ones; `rows` are the stored ones, by default of training."""
+        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows if rows is None else rows)
 
     def _chain(self) -> Views | list[RandomView]:
         views = self.run.views

@@ -39,6 +39,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "50107bfe0b": "4b6da15664",  # dino, swav and paws take local views; without any they are what they were, to the bit
     "343c1f3930": "153b5313f6",
     "14bcb0569a": "d7a68ba327",
+    "fbb0b293f4": "86c64b04e1",  # evaluation/corruptions.py: says that it needs images
 }
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before

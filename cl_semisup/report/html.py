@@ -12,7 +12,7 @@ from cl_semisup.report.heatmap import heatmaps
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.stability import budget_slopes
 from cl_semisup.report.tables import Column, Entry, Table
-from cl_semisup.results.leaderboard import VALIDATION_SCORE, Board
+from cl_semisup.results.leaderboard import Board, validation_score
 from cl_semisup.suite.run import UNTRAINED
 from cl_semisup.text import visible_lines
 
@@ -114,7 +114,7 @@ def _slopes(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
 def _runs(data: ReportData) -> Table:
     """Every run of the suite, with a link to its record."""
     frame = data.run_table.frame
-    scores = [name for name in (data.suite.score, VALIDATION_SCORE) if name in frame]
+    scores = [name for name in (data.suite.score, validation_score(data.suite.score)) if name in frame]
     columns = [Column(name, numeric=False) for name in ("task", "loss", "config")]
     columns += [Column("repetition"), Column("ended", numeric=False), *(Column(f"{name} %") for name in scores)]
     columns += [Column("train s"), Column("record", numeric=False)]

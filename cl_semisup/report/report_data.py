@@ -17,11 +17,11 @@ from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import (
     STATUSES,
     UNFINISHED_STATUSES,
-    VALIDATION_SCORE,
     Board,
     Row,
     leads,
     status_counts,
+    validation_score,
 )
 from cl_semisup.results.run_table import RunTable, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
@@ -110,7 +110,7 @@ class ReportData:
     def notes(self) -> list[str]:
         """How to read the tables and what their numbers mean."""
         repetitions = max((board.repetitions for board in self.boards), default=0)
-        notes = [_interval_note(repetitions), _tuning_note(self.run_table.scores)]
+        notes = [_interval_note(repetitions), _tuning_note(self.run_table.scores, validation_score(self.suite.score))]
         notes.append(
             f"Losses are ordered by {self.suite.score}, percent of the test images at the last epoch. {self._chance}"
             "A diverged run counts as chance; a failed or missing one leaves a dash and how many of how many are there."
@@ -176,11 +176,11 @@ def _interval_note(repetitions: int) -> str:
     return f"n = {repetitions} repetitions; ± is half of the 95 % t-interval of their mean."
 
 
-def _tuning_note(scores: tuple[str, ...]) -> str:
-    if VALIDATION_SCORE not in scores:
+def _tuning_note(scores: tuple[str, ...], validation: str) -> str:
+    if validation not in scores:
         return "No record has a validation score: each loss stands in the first config of the grid, untuned."
     return (
-        f"Each loss stands in its config with the best mean {VALIDATION_SCORE}: accuracy on training images held out of"
+        f"Each loss stands in its config with the best mean {validation}: accuracy on training images held out of"
         " training the probe, with all their labels; never on the test images."
     )
 

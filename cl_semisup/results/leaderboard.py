@@ -24,7 +24,7 @@ from cl_semisup.results.statistics import MeanCI, mean_ci, mean_ci_if_complete, 
 from cl_semisup.results.verdict import gain_verdict
 from cl_semisup.suite.run import UNTRAINED
 
-VALIDATION_SCORE = "linear_top1_validation"
+VALIDATION_SCORES = ("linear_top1_validation", "projection_linear_top1_validation")
 UNFINISHED_STATUSES = ("missing", "stale", "other protocol")  # of runs that are still to do
 STATUSES = (*records.STATUSES, *UNFINISHED_STATUSES)  # best first
 
@@ -139,15 +139,15 @@ def leads(board: Board, row: Row) -> bool:
 
 def boards(table: RunTable, score: str, baseline: str = "") -> list[Board]:
     """The board of every task, in the order of data sets and label budgets."""
-    scores = [score, *(name for name in table.scores if name not in (score, VALIDATION_SCORE))]
+    scores = [score, *(name for name in table.scores if name not in (score, *VALIDATION_SCORES))]
     groups = table.frame.groupby("task", sort=False)
     return [_board(group, scores, table.diagnostics, baseline) for _, group in groups]
 
 
 def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str], baseline: str) -> Board:
     cells = _cells(group)
-    tuned = {loss: tune(configs) for loss, configs in cells.items()}
     score = scores[0]
+    tuned = {loss: tune(configs, validation_score(score)) for loss, configs in cells.items()}
     base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
     base_scores = tuned[base].repetition_scores(score) if base else None
     floor = tuned[UNTRAINED].repetition_scores(score) if UNTRAINED in tuned else None
@@ -191,9 +191,14 @@ def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
     return cells
 
 
-def tune(cells: Sequence[Cell]) -> Cell:
+def validation_score(score: str) -> str:
+    """The score that tunes a board: of projections if the board is ordered by a score of these, else of features."""
+    return VALIDATION_SCORES[score.startswith("projection_")]
+
+
+def tune(cells: Sequence[Cell], validation_score: str) -> Cell:
     """The cell with the best mean validation score; without validation scores, the first of the suite's grid."""
-    validation = [cell.score_ci(VALIDATION_SCORE).mean for cell in cells]
+    validation = [cell.score_ci(validation_score).mean for cell in cells]
     return cells[0] if np.isnan(validation).all() else cells[int(np.nanargmax(validation))]
 
 

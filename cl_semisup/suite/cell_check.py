@@ -1,22 +1,16 @@
 """Rules that need several keys of a suite at once: the data, the labels and the loss of a cell must fit together."""
 
 from pathlib import Path
-from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import InputError, message, stops_process
-from cl_semisup.suite import encoder_check, views
+from cl_semisup.suite import encoder_check, input_check, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
+from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW, Named
-
-
-def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
-    """The plug-in of `{name: settings}`, whose settings are checked."""
-    (name, settings) = next(iter(named.items()))
-    return plugins.load(folder, name)(**settings)
 
 
 class CellCheck:
@@ -32,6 +26,7 @@ class CellCheck:
         self.losses: dict[str, bool] = {}
         self.views: dict[str, int | None] = {}
         self.encoders: dict[str, bool] = {}
+        self.inputs: dict[str, bool] = {}
         self.reported: set[Problem] = set()
 
     def passes(self, cell: dict[str, GridValue]) -> bool:
@@ -54,6 +49,8 @@ class CellCheck:
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
         if problem := encoder_check.projector_problem(cell["projector"].value):
             self._add(cell["projector"], problem)
+            return False
+        if not self._inputs(cell, facts):
             return False
         if not self._encoder(cell["encoder"], facts):
             return False
@@ -102,7 +99,8 @@ class CellCheck:
         """The number of local views; None if a view does not take what the data set holds, or refuses its settings."""
         key = repr((chosen.value, dataset.value))
         if key not in self.views:
-            resolved = views.resolve(chosen.value, build("datasets", dataset.value).views)
+            own = input_check.default_views(dataset.value, Path(self.data_dir))
+            resolved = views.resolve(chosen.value, own)
             chain = resolved if isinstance(resolved, list) else [{BASIC_VIEW: resolved}] if resolved else []
             local_views = [self._local_views(view, chosen, dataset, facts) for view in chain]
             self.views[key] = None if None in local_views else sum(filter(None, local_views))
@@ -116,8 +114,12 @@ class CellCheck:
         except InputError as error:
             self._add(chosen, str(error))
             return None
+        rule = ""
         if (inputs := getattr(view, "inputs", "images")) not in ("any", facts.inputs):
             rule = f"takes {inputs}, and {next(iter(dataset.value))} has {facts.inputs}"
+        elif getattr(view, "needs_rows", False) and facts.rows == 1:
+            rule = f"needs several stored rows an image: {next(iter(dataset.value))} has one"
+        if rule:
             self._add(chosen, f"{rule}. Got {name!r}. Leave it out.")
             return None
         return int(getattr(view, "local_views", 0))
@@ -132,10 +134,19 @@ class CellCheck:
             if "local_projections" not in losses.asks(built).needs:
                 self.notes.append(note)
 
+    def _inputs(self, cell: dict[str, GridValue], facts: Facts) -> bool:
+        key = repr([cell[name].value for name in ("datasets", "encoder", "projector", "probes")])
+        if key not in self.inputs:
+            broken = input_check.broken_rules(cell, facts, Path(self.data_dir))
+            self.inputs[key] = not broken
+            for value, rule in broken:
+                self._add(value, rule)
+        return self.inputs[key]
+
     def _loss(self, loss: GridValue, dim: int, facts: Facts) -> bool:
         from cl_semisup import losses
 
-        key = repr((loss.value, dim, facts.classes, facts.labelled > 0))
+        key = repr((loss.value, dim, facts.classes, facts.labelled > 0, facts.inputs))
         if key not in self.losses:
             (name, settings) = next(iter(loss.value.items()))
             try:
@@ -144,6 +155,10 @@ class CellCheck:
                 if not self.losses[key]:
                     rule = "needs training images with labels: the data have none"
                     self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
+                if facts.inputs != "images" and "pixels" in losses.asks(built).needs:
+                    self.losses[key] = False
+                    rule = "changes pixels between black and white: the data have features"
+                    self._add(loss, f"{rule}. Got {name!r}. Leave the loss out.")
             except InputError as error:
                 self.losses[key] = False
                 self._add(loss, str(error))

@@ -15,7 +15,7 @@ from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.errors import SuiteError, unknown
-from cl_semisup.suite import cell_check, renamed, views
+from cl_semisup.suite import cell_check, input_check, renamed, views
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.run import Run
 from cl_semisup.weights.source import missing_safetensors
@@ -167,6 +167,14 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
     if header["keep"] != "none" and (problem := missing_safetensors()):
         problems.append(Problem(("keep",), problem))
     for run in runs:
+        if input_check.is_frozen(run.encoder) and not (header["score"] or "").startswith(evaluation.PROJECTION):
+            encoder = next(iter(run.encoder))
+            rule = (
+                f"must start with {evaluation.PROJECTION}: {encoder} has no weights, so all losses share its features"
+            )
+            remedy = "Write `score: projection_linear_top1` and `probes: {linear: {layer: both}}`"
+            problems.append(Problem(("score",), f"{rule}. Got {header['score']!r}. {remedy}."))
+            return
         scores = {score for name, settings in run.probes.items() for score in evaluation.score_names(name, settings)}
         if header["score"] not in scores:
             problems.append(Problem(("score",), f"{unknown('score', header['score'], scores)}."))
@@ -245,7 +253,7 @@ def _runs(
             values = {key: value.value for key, value in cell.items()}
             dataset, loss = values.pop("datasets"), values.pop("losses")
             with plugins.told("datasets", next(iter(dataset))):
-                values["views"] = views.resolve(values["views"], cell_check.build("datasets", dataset).views)
+                values["views"] = views.resolve(values["views"], input_check.default_views(dataset, Path(data_dir)))
             cells.append({**values, "dataset": dataset, "loss": loss})
     trained = {run.id: run for run in (Run(**cell, repetition=0) for cell in cells)}  # different views may be equal
     untrained = {run.id: run for run in (run.untrained() for run in trained.values())}

@@ -42,7 +42,7 @@ class ChunkedEncoder:
         for chunk, grad_output in zip(inputs.tensor_split(self.count), gradient.tensor_split(self.count), strict=True):
             with inside_shard(), torch.autocast(inputs.device.type, self.autocast, enabled=self.autocast is not None):
                 features = self.encoder(chunk)
-            if features.requires_grad:  # else the encoder is frozen
+            if features.requires_grad:  # else the encoder is frozen, or has no weights
                 features.backward(grad_output)
 
 

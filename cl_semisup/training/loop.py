@@ -156,7 +156,9 @@ def _draw_batches(
             index = torch.cat([index, fixed_index])
         images = _images_at(setup.images, index)
         inputs = [
-            setup.views[recipe](images, seed("views", *seed_key, step, view), view, index, setup.images)
+            setup.views[recipe](
+                images, seed("views", *seed_key, step, view), view, index, setup.images, seed("views", *seed_key, step)
+            )
             for view, recipe in enumerate(requirements.views)
         ]
         if "local_projections" in requirements.needs:

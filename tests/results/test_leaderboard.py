@@ -59,6 +59,31 @@ def test_a_loss_is_tuned_on_validation_and_not_on_test(tmp_path: Path) -> None:
     assert found.worst_config_score == 0.6
 
 
+def test_a_board_of_projections_is_tuned_on_their_own_validation_score() -> None:
+    assert leaderboard.validation_score("linear_top1_labelled") == "linear_top1_validation"
+    assert leaderboard.validation_score("projection_knn_top1") == "projection_linear_top1_validation"
+    config = dict(loss="nt_xent", learning_rate=1.0, batch_size=64.0)
+    cells = [
+        leaderboard.Cell(
+            config=str(at),
+            runs={
+                "status": np.array(["ok"]),
+                "chance": np.array([0.1]),
+                **{name: np.array([value]) for name, value in scores.items()},
+            },
+            **config,
+        )
+        for at, scores in enumerate(
+            [
+                {"linear_top1_validation": 0.9, "projection_linear_top1_validation": 0.2},
+                {"linear_top1_validation": 0.9, "projection_linear_top1_validation": 0.7},
+            ]
+        )
+    ]
+    assert leaderboard.tune(cells, leaderboard.validation_score("projection_linear_top1")).config == "1"
+    assert leaderboard.tune(cells, leaderboard.validation_score("linear_top1")).config == "0"
+
+
 def test_a_diverged_run_counts_as_chance(tmp_path: Path) -> None:
     runs = [run(repetition=r) for r in range(2)]
     write(tmp_path, runs[0], 0.5)

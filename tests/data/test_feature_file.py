@@ -1,0 +1,193 @@
+"""A file of features gives the arrays that were saved, in three formats; what is wrong is told before it is read."""
+
+import json
+import pickle
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from cl_semisup.data import feature_file, memory_limit
+from cl_semisup.errors import DataError
+
+RANDOM = np.random.default_rng(0)
+
+
+def arrays(kind: str = "f2") -> dict[str, NDArray[Any]]:
+    return {"train": RANDOM.standard_normal((6, 4)).astype(kind), "train_labels": np.array([0, 1, 2, 0, -1, 2])}
+
+
+def safetensors(path: Path, named: dict[str, NDArray[Any]], **changes: Any) -> Path:
+    """A file written by hand, after the format's description; `changes` replace entries of its header."""
+    kinds = {"f2": "F16", "f4": "F32", "f8": "F64", "i8": "I64", "i4": "I32", "u1": "U8"}
+    entries, content = {}, b""
+    for key, array in named.items():
+        offsets = [len(content), len(content) + array.nbytes]
+        kind = kinds[array.dtype.str[1:]]
+        entries[key] = {"dtype": kind, "shape": list(array.shape), "data_offsets": offsets} | changes.get(key, {})
+        content += array.tobytes()
+    header = json.dumps(entries | {"__metadata__": {"made": "by hand"}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + content)
+    return path
+
+
+def parquet(path: Path, columns: dict[str, list[Any]]) -> Path:
+    pytest.importorskip("pyarrow")
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def refusal(path: Path, *args: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        feature_file.read(path, *args)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_arrays_are_read_as_they_were_saved(tmp_path: Path, kind: str, suffix: str) -> None:
+    path, saved = tmp_path / f"x{suffix}", arrays(kind)
+    if suffix == ".npz":
+        np.savez(path, **saved)  # type: ignore[arg-type]
+    else:
+        safetensors(path, saved)
+    found = feature_file.read(path)
+    assert found.keys() == saved.keys()
+    for key, array in saved.items():
+        np.testing.assert_array_equal(found[key], array)
+        assert found[key].dtype == array.dtype
+    assert feature_file.read(path, ["train", "test"]).keys() == {"train"}
+    shapes = feature_file.read(path, without=["train"])
+    assert shapes["train"].shape == (6, 4)
+    assert not any(shapes["train"].strides)
+    np.testing.assert_array_equal(shapes["train_labels"], saved["train_labels"])
+
+
+def test_the_librarys_own_safetensors_are_read(tmp_path: Path) -> None:
+    library = pytest.importorskip("safetensors.numpy")
+    saved = arrays("f4")
+    library.save_file(saved, tmp_path / "x.safetensors")
+    for key, array in feature_file.read(tmp_path / "x.safetensors").items():
+        np.testing.assert_array_equal(array, saved[key])
+
+
+def test_a_table_is_split_by_its_column_split(tmp_path: Path) -> None:
+    rows = RANDOM.standard_normal((5, 3)).astype(np.float32)
+    columns = {"features": rows.tolist(), "view2": (2 * rows).tolist(), "labels": ["b", "a", "b", "c", "a"]}
+    split = ["train", "test", "train", "train", "test"]
+    found = feature_file.read(parquet(tmp_path / "x.parquet", columns | {"split": split}))
+    np.testing.assert_allclose(found["train"], rows[[0, 2, 3]])
+    np.testing.assert_allclose(found["test_view2"], 2 * rows[[1, 4]])
+    assert found["train_labels"].tolist() == ["b", "b", "c"]
+    whole = feature_file.read(parquet(tmp_path / "y.parquet", columns))
+    assert whole.keys() == {"features", "view2", "labels"}
+    assert "split: must be train or test. Got 'dev'. Rename it." in refusal(
+        parquet(tmp_path / "z.parquet", columns | {"split": [*split[:4], "dev"]})
+    )
+    ragged = parquet(tmp_path / "r.parquet", {"features": [[1.0], [1.0, 2.0]]})
+    assert "features: must be lists of one length. Got 1 to 2. Mend them." in refusal(ragged)
+    assert "must have a value in every row. Got 1 without." in refusal(
+        parquet(tmp_path / "n.parquet", {"a": [1, None]})
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "numbers", "classes"),
+    [
+        (np.array([0, 2, 1], np.uint8), None, [0, 2, 1], "012"),
+        (np.array([[0], [2], [-1]]), None, [0, 2, -1], "012"),
+        (np.array([0.0, 2.0, -1.0], np.float16), None, [0, 2, -1], "012"),
+        (np.eye(3)[[0, 2, 1]], None, [0, 2, 1], "012"),
+        (np.eye(3, dtype=bool)[[0, 2, 1]], list("xyz"), [0, 2, 1], "xyz"),
+        (np.array(["b", "", "a"]), None, [1, -1, 0], "ab"),
+        (np.array([b"b", b"", b"a"]), ["b", "a", "c"], [0, -1, 1], "bac"),
+    ],
+)
+def test_labels_of_every_kind(labels: NDArray[Any], names: Any, numbers: list[int], classes: str) -> None:
+    named = None if names is None else np.array(names)
+    found, words = feature_file.as_labels({"train_labels": labels}, named, Path("x.npz"))
+    assert found["train_labels"].tolist() == numbers
+    assert found["train_labels"].dtype == np.int64
+    assert words == tuple(classes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        (np.array([0.5, 1]), None, "train_labels: must be whole numbers or strings (M,), or one-hot (M, C). Got a num"),
+        (np.array([[1, 1], [0, 1]]), None, "or one-hot (M, C). Got int64 (2, 2). Convert them."),
+        (np.array([0, -2]), None, "from 0 on, -1 where unknown. Got -2..0. Renumber them."),
+        (np.array([0, 7]), None, "labels must count classes from 0, fewer than there are rows. Got 7. Renumber them"),
+        (np.array(["a", "b"]), ["a", "c"], "class_names: must name every label. Got no 'b'. Add it."),
+        (np.array([0, 1]), ["a", "a"], "class_names: must differ. Got 'a' twice. Rename one."),
+        (np.array([0, 1]), [1.5, 2.5], "class_names: must be 1 to 1000000 names (C,). Got float64 (2,). Save strings."),
+    ],
+)
+def test_wrong_labels_are_told(labels: NDArray[Any], names: Any, message: str) -> None:
+    with pytest.raises(DataError) as caught:
+        feature_file.as_labels({"train_labels": labels}, None if names is None else np.array(names), Path("x.npz"))
+    assert message in str(caught.value)
+
+
+def test_labels_of_two_kinds_are_told() -> None:
+    with pytest.raises(DataError, match="labels must be of one kind. Got a int64, b <U1. Convert them."):
+        feature_file.as_labels({"a": np.array([0]), "b": np.array(["x"])}, None, Path("x.npz"))
+
+
+def test_features_become_float32_and_must_be_finite() -> None:
+    found = feature_file.as_features(np.ones((2, 3), np.float64), "x: train")
+    assert found.dtype == np.float32
+    for array, message in (
+        (np.ones((2, 3), int), "x: train: must be floats (M, F), or (M, V, F) with V rows an image. Got int64 (2, 3)."),
+        (np.ones(3), "Got float64 (3,). Convert them."),
+        (
+            np.array([[1.0], [np.nan], [1e300]]),
+            "must be finite in float32. Got 2 rows that are not, the first is row 1.",
+        ),
+    ):
+        with pytest.raises(DataError) as caught:
+            feature_file.as_features(array, "x: train")
+        assert message in str(caught.value)
+
+
+def test_pickles_are_refused_unread(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", train=np.array([{}], dtype=object))
+    assert "train: must be plain data, not pickled objects, which could run code" in refusal(tmp_path / "x.npz")
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps(1))
+    message = refusal(tmp_path / "x.pkl")
+    assert message.endswith("x.pkl: must end in .npz, .safetensors, .parquet. Got '.pkl'. Convert it.")
+
+
+def test_what_a_header_claims_is_compared_with_memory_and_file(tmp_path: Path, monkeypatch: Any) -> None:
+    saved = arrays("f4")
+    np.savez(tmp_path / "x.npz", **saved)
+    offsets = {"train": {"data_offsets": [0, 10**6]}}
+    assert "train: must hold 96 bytes inside the file. Got 0..1000000 of 144. Write it again." in refusal(
+        safetensors(tmp_path / "x.safetensors", saved, **offsets)
+    )
+    bfloat = safetensors(tmp_path / "b.safetensors", saved, train={"dtype": "BF16"})
+    assert "train: must be F16 to F64, integers or BOOL. Got 'BF16'. Convert it." in refusal(bfloat)
+    (tmp_path / "h.safetensors").write_bytes(struct.pack("<Q", 2**40))
+    assert "its header must be at most 10000000 bytes. Got 1099511627776." in refusal(tmp_path / "h.safetensors")
+    (tmp_path / "t.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:-30])
+    assert "must be a feature file that can be read. Got BadZipFile" in refusal(tmp_path / "t.npz")
+    (tmp_path / "p.parquet").write_bytes(b"PAR1 no table")
+    assert "p.parquet: " in refusal(tmp_path / "p.parquet")
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 400)
+    for name in ("x.npz", "x.safetensors"):
+        safetensors(tmp_path / "x.safetensors", saved)
+        assert "must fit in half of this machine's memory, 200 bytes" in refusal(tmp_path / name)
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "x.npz")
+    assert "must be a regular file. Got a named pipe" in refusal(tmp_path / "x.npz")
+    assert "Got FileNotFoundError: No such file" in refusal(tmp_path / "none.npz")
