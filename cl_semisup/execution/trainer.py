@@ -227,9 +227,9 @@ class Trainer:
         geometric_views = self._derived(data, geometric)
         cache = FeatureCache(model.encoder, self.run, self.machine, self.device, evaluation_batch(model))
         outputs = Outputs(model, views, self.device, cache)
-        test_makers = self.views(data, rows=data.test_rows)
-        test_outputs = Outputs(model, test_makers, self.device, cache)
-        computed = Outputs(model, test_makers, self.device)  # for probes, which may change weights for a while
+        test_views = ViewMaker(self._chain(), data.mean, data.std, rows=data.test_rows)
+        test_outputs = Outputs(model, test_views, self.device, cache)
+        computed = Outputs(model, test_views, self.device)  # for probes, which may change weights for a while
 
         def untrained(images: Tensor) -> Tensor:
             return Outputs(self._initial_model(data), views, self.device).not_augmented(images)[0]
@@ -237,8 +237,7 @@ class Trainer:
         train, train_projections = outputs.of_data_set(data.train_images)
         test, test_projections = outputs.of_data_set(data.test_images)
         first, second = (test_outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
-        test_views = first, second
-        for output in (train, test, train_projections, test_projections, *test_views):
+        for output in (train, test, train_projections, test_projections, first, second):
             if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Features(
@@ -249,7 +248,7 @@ class Trainer:
             train_labels=data.train_labels,
             test_labels=data.test_labels,
             visible_labels=visible_labels,
-            test_views=test_views,
+            test_views=(first, second),
             classes=data.classes,
             seed_key=seed_key,
             network=Network(
@@ -268,9 +267,9 @@ class Trainer:
             ),
         )
 
-    def views(self, data: Data, local: bool = False, rows: Tensor | None = None) -> ViewMaker:
-        """The maker of the run's views, or of its local ones; `rows` are the stored ones, by default of training."""
-        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows if rows is None else rows)
+    def views(self, data: Data, local: bool = False) -> ViewMaker:
+        """The maker of the run's views, or of its local ones."""
+        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows)
 
     def _chain(self) -> Views | list[RandomView]:
         views = self.run.views

@@ -84,7 +84,7 @@ class PicturesOnly:
 @pytest.mark.usefixtures("forget_plugins")
 def test_an_encoder_must_take_the_features(read: Callable[..., Suite], tmp_path: Path) -> None:
     (tmp_path / "pictures_only.py").write_text(PICTURES_ONLY)
-    plugins.add(tmp_path / "pictures_only.py", "encoders")
+    plugins.add(tmp_path / "pictures_only.py")
     found = problem(read, encoder="pictures_only")
     assert "encoder: must take rows of 6 features. Got 'pictures_only': RuntimeError: " in found
     assert found.endswith("Use linear, mlp or identity.")
