@@ -290,8 +290,13 @@ def _module_file(dotted: str) -> bool:
 
 
 def field_descriptions(plugin: type) -> dict[str, str]:
-    """Field name -> its description in the `Args:` section of the docstring."""
+    """Field name -> its description in the `Args:` section of the docstring, or of that of a class it inherits."""
     names = {f.name for f in fields(plugin)}
+    inherited = [_own_descriptions(kind, names) for kind in reversed(plugin.__mro__)]
+    return {name: text for descriptions in inherited for name, text in descriptions.items()}
+
+
+def _own_descriptions(plugin: type, names: set[str]) -> dict[str, str]:
     descriptions: dict[str, str] = {}
     last = None
     for line in inspect.cleandoc(plugin.__doc__ or "").partition("Args:")[2].splitlines():
