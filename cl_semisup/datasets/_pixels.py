@@ -1,5 +1,6 @@
 """How an image file becomes bytes (channels, side, side): the settings that data sets of image files share."""
 
+import io
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -141,7 +142,7 @@ class _Bands:
         except ImportError:
             rule = "images of other than 1 or 3 channels need the package tifffile"
             raise DataError(f"channels: {rule}. Got none. Run: pip install 'cl-semisup[tiff]'.") from None
-        self._file = tifffile.TiffFile(file)
+        self._file = tifffile.TiffFile(io.BytesIO(file.read()))  # it cannot use a file that was opened by descriptor
         series = self._file.series
         shape, axes = series[0].shape, series[0].axes
         if len(axes) > 3 or not {"Y", "X"} <= set(axes):

@@ -95,7 +95,7 @@ def _annotated(annotations: Path, number: dict[str, int], known: set[str]) -> tu
             faults.append(f"{annotations}:{line}: must name a class of train. Got {name!r}. Unpack it again.")
         elif file not in there:
             faults.append(
-                f"{annotations}:{line}: must name a file of {folder}. Got {file!r}. Unpack the archive again."
+                f"{annotations}:{line}: must name a file of images/. Got {file!r}. Unpack it again."
             )
         elif name in number:
             found.append((folder / file, number[name]))
