@@ -28,7 +28,9 @@ MISSING = "missing"  # the version of a plug-in that has no file
 
 # Version -> older version that gives the same scores: records of the older one stay current.
 # A test must show that results are equal; where a score could change, records must become stale instead.
-EQUIVALENT_VERSIONS: dict[str, str] = {}
+EQUIVALENT_VERSIONS: dict[str, str] = {
+    "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
+}
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it

@@ -191,10 +191,12 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
 
 def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:
     """Plug-ins that belong together, each named once; settings inside a member are still a grid."""
-    noun, members = plugins.noun(field.folder), node if isinstance(node, list) else [node]
+    noun, members = plugins.noun(field.folder), list(node) if isinstance(node, list | tuple) else [node]
     if not members:
         problems.append(Problem(path, f"must not be an empty list. Got []. Name at least one {noun}."))
-    paths: list[YamlPath] = [(*path, index) for index in range(len(members))] if isinstance(node, list) else [path]
+    paths: list[YamlPath] = (
+        [(*path, index) for index in range(len(members))] if isinstance(node, list | tuple) else [path]
+    )
     columns = [_plugin(member, field, at, problems) for member, at in zip(members, paths, strict=True)]
     first: dict[str, YamlPath] = {}
     for column, at in zip(columns, paths, strict=True):

@@ -94,9 +94,7 @@ def _annotated(annotations: Path, number: dict[str, int], known: set[str]) -> tu
         if name not in known:
             faults.append(f"{annotations}:{line}: must name a class of train. Got {name!r}. Unpack it again.")
         elif file not in there:
-            faults.append(
-                f"{annotations}:{line}: must name a file of images/. Got {file!r}. Unpack it again."
-            )
+            faults.append(f"{annotations}:{line}: must name a file of images/. Got {file!r}. Unpack it again.")
         elif name in number:
             found.append((folder / file, number[name]))
     raise_faults(faults, f"tiny_imagenet: {annotations}: {{}} lines are broken")

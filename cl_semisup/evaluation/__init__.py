@@ -2,6 +2,7 @@
 
     default: ClassVar[bool]              False keeps it out of suites that do not name it; True if left out
     scores: ClassVar[tuple[str, ...]]    names of all scores that it can give
+    datasets_optional: ClassVar[bool]    True if data sets of its setting `datasets` may be missing
     measure(features) -> ProbeResult     scores are fractions in [0, 1], higher is better
 
 A probe with a setting `layer` measures backbone features, projections or both. The names of what it measures on
@@ -12,15 +13,19 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cl_semisup import plugins
+from cl_semisup.data.formats import fitted
 from cl_semisup.data.images import Images
 from cl_semisup.errors import InputError
 
 Layer = Literal["features", "projections", "both"]
 PROJECTION = "projection_"
+CHUNK = 1000  # images of another data set that are resized at once
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 
@@ -43,6 +48,12 @@ class Network:
     view: Callable[[int], Tensor]
     untrained: Callable[[Tensor], Tensor]
     dataset: Callable[[Named], Images]
+
+    def features_of(self, images: NDArray[np.uint8]) -> Tensor:
+        """(N, F) of the images (N, channels', side', side') of another data set, fitted to the encoder's format."""
+        _, channels, side, _ = self.test_images.shape
+        parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
+        return torch.cat([self.features(fitted(torch.from_numpy(part), channels, side)) for part in parts])
 
 
 class FeatureSet(NamedTuple):

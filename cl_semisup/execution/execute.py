@@ -20,7 +20,8 @@ from torch import Tensor
 import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
-from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, message, stops_process
+from cl_semisup.data.images import Images
+from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
@@ -30,7 +31,7 @@ from cl_semisup.execution.trainer import Trainer, is_out_of_memory, kernel_conte
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
-from cl_semisup.suite.run import Run
+from cl_semisup.suite.run import Named, Run
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -188,7 +189,7 @@ class _Attempt:
 
         began = time.perf_counter()
         features = trainer.features(data, visible_labels)
-        self.probe_data_hashes = protocol.probed_hashes(run, lambda named: trainer.probe_datasets(named).content_hash)
+        self.probe_data_hashes = protocol.probed_hashes(run, partial(_content_hash, trainer.probe_datasets, run))
         result = evaluation.measure(features, run.probes)
         self.scores = {name: float(value) for name, value in result.scores.items()}
         self.diagnostics = _to_json(result.diagnostics)
@@ -254,6 +255,16 @@ class _Attempt:
             self.reason = f"out of memory{tried} (peak {peak:.2f} GiB): {text.splitlines()[0]}"
         self.scores, self.diagnostics = {}, {}
         self.curves = {"traceback": "".join(traceback.format_exception(error))[-10 * MAX_MESSAGE_LENGTH :]}
+
+
+def _content_hash(read: Callable[[Named], Images], run: Run, named: Named) -> str | None:
+    """Of a data set of the run's probes; None for a missing one that its probes leave out."""
+    try:
+        return read(named).content_hash
+    except DataError:
+        if named in protocol.optional_datasets(run):
+            return None
+        raise
 
 
 def _to_json(value: Any) -> Any:

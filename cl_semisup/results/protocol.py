@@ -35,6 +35,17 @@ def probed_datasets(run: Run) -> list[Named]:
     return datasets
 
 
+def optional_datasets(run: Run) -> list[Named]:
+    """Those of them that may be missing, because a probe that names them leaves them out."""
+    probes = run.probes.items()
+    optional = [
+        settings for name, settings in probes if plugins.class_variable("evaluation", name, "datasets_optional", False)
+    ]
+    needed = [dataset for _, settings in probes if settings not in optional for dataset in settings.get("datasets", [])]
+    named = [dataset for settings in optional for dataset in settings["datasets"]]
+    return [dataset for dataset in named if dataset not in needed and dataset != run.dataset]
+
+
 def settings(
     run: Run, data_hash: str, precision: str, probed: Mapping[str, str] = MappingProxyType({}), plain: bool = False
 ) -> dict[str, Any]:
