@@ -186,7 +186,9 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
         problems.append(Problem(at, f"{unknown(noun, name, known)}.", of_key=at != path, name=format_path(path)))
         return []
     plugin = plugins.load(field.folder, name)
-    return [GridValue({name: row}, path) for row in mapping(settings, plugin, at, problems, defaults(plugin))]
+    rows = mapping(settings, plugin, at, problems, defaults(plugin))
+    # a setting that is None is left out, so that a later version can add settings and keep the ids of runs
+    return [GridValue({name: {key: v for key, v in row.items() if v is not None}}, path) for row in rows]
 
 
 def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup.data import pixel_facts
+from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import DataError
 
 
@@ -42,17 +44,27 @@ class Facts:
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown."""
+    """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown.
+
+    Args:
+        val_images, val_labels: the user's own validation part, which tunes instead of a share of the training images
+        fold: (M,) for data without a test part, the fold of each training image that is tested in its turn, or -1
+        split: hash of the split that made the test part or the folds; "" where the data have a test part
+    """
 
     train_images: NDArray[np.uint8]
     train_labels: NDArray[np.int64]
     test_images: NDArray[np.uint8]
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
+    val_images: NDArray[np.uint8] | None = None
+    val_labels: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
+    split: str = ""
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        for part in ("train", "test"):
+        for part in self._parts():
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             square = images.ndim == 4 and images.shape[2] == images.shape[3]
             if images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3):
@@ -66,10 +78,12 @@ class Images:
             if labels.min() < lowest or labels.max() >= classes:
                 got = f"{labels.min()}..{labels.max()}"
                 raise DataError(f"{part}: labels must lie in {lowest}..{classes - 1}. Got {got}. Renumber them.")
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(
-                f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}."
-            )
+            if self.train_images.shape[1:] != images.shape[1:]:
+                raise DataError(f"train and {part} images differ: {self.train_images.shape[1:]}, {images.shape[1:]}.")
+
+    def _parts(self) -> tuple[str, ...]:
+        """The parts that must hold images."""
+        return ("train", *(["test"] if self.fold is None else []), *(["val"] if self.val_images is not None else []))
 
     @property
     def classes(self) -> int:
@@ -79,19 +93,59 @@ class Images:
     def content_hash(self) -> str:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+        parts = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        parts += [part for part in (self.val_images, self.val_labels, self.fold) if part is not None]
+        for array in parts:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:12]
 
+    @cached_property
+    def pixel_facts(self) -> PixelFacts:
+        return pixel_facts.of(self.train_images, self.test_images)
+
+    def remember(self, content_hash: str, facts: PixelFacts | None = None) -> None:
+        """Take the hash, and the facts of the pixels, from where they are kept, instead of reading every image."""
+        vars(self)["content_hash"] = content_hash  # where functools.cached_property keeps it
+        if facts is not None:
+            vars(self)["pixel_facts"] = facts
+
+    def of_repetition(self, repetition: int) -> "Images":
+        """The data of a repetition: these, unless they have folds; then fold `repetition` mod k is the test part.
+
+        The hash stays that of the whole, because repetitions of a run are compared.
+        """
+        if self.fold is None:
+            return self
+        tested = self.fold == repetition % (int(self.fold.max()) + 1)
+        images = replace(
+            self,
+            train_images=self.train_images[~tested],
+            train_labels=self.train_labels[~tested],
+            test_images=self.train_images[tested],
+            test_labels=self.train_labels[tested],
+            fold=None,
+        )
+        images.remember(self.content_hash)
+        return images
+
     def facts(self) -> Facts:
-        labelled = self.train_labels[self.train_labels >= 0]
-        sizes = tuple(np.bincount(labelled, minlength=self.classes).tolist())
+        """Of data with folds, those of repetition 0, whose training part is one of the smallest."""
         _, channels, side, _ = self.train_images.shape
-        uneven = sizes if len(set(sizes)) > 1 else ()
-        missing = untested(self.class_names, self.train_labels, self.test_labels)
-        train, test = len(self.train_images), len(self.test_images)
-        return Facts(train, test, self.classes, channels, side, min(sizes), uneven, missing)
+        train, test = self.train_labels, self.test_labels
+        if self.fold is not None:
+            train, test = train[self.fold != 0], train[self.fold == 0]
+        return facts_of(train, test, self.class_names, channels, side)
+
+
+def facts_of(
+    train: NDArray[np.int64], test: NDArray[np.int64], names: Sequence[str], channels: int, side: int
+) -> Facts:
+    """The facts that labels tell."""
+    sizes = tuple(np.bincount(train[train >= 0], minlength=len(names)).tolist())
+    uneven = sizes if len(set(sizes)) > 1 else ()
+    missing = untested(names, train, test)
+    return Facts(len(train), len(test), len(names), channels, side, min(sizes), uneven, missing)
 
 
 def untested(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import _sources, image_folder
+from cl_semisup.datasets import _mapped, _sources
 from cl_semisup.errors import DataError
 
 KNOWN = {
@@ -410,28 +410,29 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"test_images": None, "test_labels": None},
         (
             "must hold arrays train_images, train_labels, test_images, test_labels and, if you like, classes. "
-            "Got no test_images, test_labels. Add them."
+            "Got no test_images, test_labels. Add them, or set `test_fraction: 0.2`."
         ),
     ),
     "float": (
         {"train_images": np.zeros((6, 4, 4))},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 or 3 channels. Got float64 (6, 4, 4). Convert them."
+            '1 or 3 channels. Got float64 (6, 4, 4). Convert them: `(255 * x).round().astype("uint8")` if they lie in 0..1, '
+            'or `x.astype("uint8")` if in 0..255.'
         ),
     ),
     "oblong": (
         {"train_images": pixels(6, 4, 5, 3)},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 or 3 channels. Got uint8 (6, 4, 5, 3). Convert them."
+            "1 or 3 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :s, :s]`, or resize them."
         ),
     ),
     "two sizes": ({"test_images": pixels(3, 5, 5)}, "train and test images differ: (1, 4, 4), (1, 5, 5)."),
     "fewer labels": ({"train_labels": np.array([0, 1])}, "train: one label an image. Got (2,) labels, 6 images."),
     "float labels": (
         {"train_labels": np.zeros(6)},
-        "train_labels: must be integers (M,). Got float64 (6,). Convert them.",
+        "train_labels: must be integers (M,). Got float64 (6,). Convert them: `labels.astype(int)`.",
     ),
     "unlabelled test": (
         {"test_labels": np.array([0, -1, 1])},
@@ -440,13 +441,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "stray label": (
         {"train_labels": np.array([0, 1, 0, 1, 0, 10**12])},
         (
-            "train_labels, test_labels: must count classes from 0, fewer than the 6 training images. "
-            "Got 1000000000000. Renumber them, or name the classes in an array `classes`."
+            "labels must count classes from 0, fewer than the 6 training images. Got 1000000000000. Renumber them with "
+            "`names, labels = np.unique(labels, return_inverse=True)`, or name the classes in an array `classes`."
         ),
     ),
     "label without a name": (
         {"classes": np.array(["only"])},
-        "train: labels must lie in -1..0. Got 0..1. Renumber them.",
+        (
+            "train: labels must lie in -1..0, as there are 1 names in `classes`. Got 1. Renumber them with "
+            "`names, labels = np.unique(labels, return_inverse=True)`."
+        ),
     ),
     "odd names": (
         {"classes": np.zeros(2)},
@@ -778,12 +782,12 @@ def test_a_link_to_nowhere_is_named(folder: Path) -> None:
 def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     root = folder.parent
     rule = "must hold train/<class>/* and test/<class>/* (or val)"
-    remedy = "Add it, or mend folder or data_dir."
+    remedy, other = "Add it, or mend folder or data_dir.", "Add it, set `test_fraction: 0.2`, or mend folder or data_dir."
     (root / "void" / "train").mkdir(parents=True)
     missing = plugin("image_folder", folder="gone").facts
     assert refusal(missing, root) == f"image_folder: {root}/gone {rule}. Got no folder train. {remedy}"
     half = plugin("image_folder", folder="void").facts
-    assert refusal(half, root) == f"image_folder: {root}/void {rule}. Got no folder test or val. {remedy}"
+    assert refusal(half, root) == f"image_folder: {root}/void {rule}. Got no folder test or val. {other}"
     (root / "void" / "val").mkdir()
     none = f"image_folder: {root}/void/train must hold <class>/<image>. Got none. Add some."
     assert refusal(half, root) == none
@@ -796,7 +800,7 @@ def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     strange = f"image_folder: {root}/void/val must hold no class that train lacks. Got 'b'."
     assert refusal(half, root) == f"{strange} Remove it, or add it to {root}/void/train."
     picture(root / "void" / "train" / "b" / "deep" / "x.png")
-    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Move it."
+    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Move it, for instance with `mv b/deep/* b/`."
     assert refusal(half, root) == deep
     (folder / "train" / "labels.csv").touch()
     stray = f"image_folder: {folder}/train/labels.csv must be a folder of images. Got Not a directory. Mend it."
@@ -807,7 +811,7 @@ def test_images_are_decoded_once_and_stay_on_disk(folder: Path, monkeypatch: pyt
     pets().prepare(folder.parent, False)
     kept = sorted(folder.glob(".cl_semisup-8-*.npy"))
     assert len(kept) == 2 and not list(folder.glob("*.tmp")) and not list(folder.glob(".*.tmp"))
-    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_mapped, "_decode", None)  # would fail if it were called
     images = pets().load(folder.parent)
     assert isinstance(images.train_images, np.memmap) and isinstance(images.test_images, np.memmap)
     assert isinstance(images.train_images, np.memmap)
@@ -858,9 +862,7 @@ def test_without_room_for_the_cache_images_are_decoded_into_memory(
     if full:
         monkeypatch.setattr(os, "fsync", refuse)
     else:
-        monkeypatch.setattr(
-            image_folder, "open", refuse, raising=False
-        )  # as in a read-only folder; root may write there
+        monkeypatch.setattr(_mapped, "_open_partial", refuse)  # as in a read-only folder; root may write there
     pets().prepare(folder.parent, False)
     images = pets().load(folder.parent)
     assert images.content_hash == expected and not isinstance(images.train_images, np.memmap)
@@ -871,7 +873,7 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
     expected = pets().load(folder.parent).content_hash
     for path in folder.glob(".cl_semisup-*"):
         path.unlink()
-    monkeypatch.setattr(image_folder, "CHUNK", 2)
+    monkeypatch.setattr(_mapped, "CHUNK", 2)
     assert pets().load(folder.parent).content_hash == expected
 
 
@@ -882,9 +884,9 @@ def test_an_image_larger_than_the_memory_is_refused_by_its_header(folder: Path, 
 
 
 def test_without_a_cache_a_folder_larger_than_the_memory_is_refused(folder: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(image_folder, "_write_cache", lambda *_: False)
+    monkeypatch.setattr(_mapped, "_write_cache", lambda *_: False)
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**4)
-    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_mapped, "_decode", None)  # would fail if it were called
     message = f"image_folder: {folder}, without a cache: must fit in half of this machine's memory"
     assert message in refusal(pets(256).load, folder.parent)
 
