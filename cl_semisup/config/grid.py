@@ -230,9 +230,10 @@ def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], d
 
 
 def _without_none(annotation: Any) -> Any:
-    """X of `X | None`, an axis that may be left out (`none`); None for any other annotation."""
+    """X of `X | None`, an axis that may be left out (`none`); None for any other annotation. X may be a union too."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    return next((member for member in members if member is not NoneType), None) if NoneType in members else None
+    others = tuple(member for member in members if member is not NoneType)
+    return Union[others] if others and len(others) < len(members) else None  # noqa: UP007 - of a tuple of types
 
 
 def _in_brackets(description: str) -> str:

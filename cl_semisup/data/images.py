@@ -12,6 +12,8 @@ from cl_semisup.data import pixel_facts
 from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import DataError
 
+MAX_CHANNELS = 16  # bands of an image
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -67,8 +69,8 @@ class Images:
         for part in self._parts():
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             square = images.ndim == 4 and images.shape[2] == images.shape[3]
-            if images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3):
-                rule = "images must be uint8 (M, 1 or 3, side, side)"
+            if images.dtype != np.uint8 or not square or not 1 <= images.shape[1] <= MAX_CHANNELS:
+                rule = f"images must be uint8 (M, channels, side, side) with 1 to {MAX_CHANNELS} channels"
                 raise DataError(f"{part}: {rule}. Got {images.dtype} {images.shape}. Convert them.")
             if labels.shape != images.shape[:1]:
                 raise DataError(f"{part}: one label an image. Got {labels.shape} labels, {len(images)} images.")

@@ -1,7 +1,7 @@
 """Images of which one shows several classes: no run can train on them, but a probe may evaluate on them."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,8 +17,8 @@ class MultiLabelImages(Images):
     The single labels mean nothing: -1 in train and 0 in test.
     """
 
-    train_targets: NDArray[np.int8]
-    test_targets: NDArray[np.int8]
+    train_targets: NDArray[np.int8] = field(kw_only=True)
+    test_targets: NDArray[np.int8] = field(kw_only=True)
 
     @cached_property
     def content_hash(self) -> str:

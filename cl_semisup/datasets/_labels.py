@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup.datasets._decoding import ten_of
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 MAX_CLASSES = 1_000_000
 RENUMBER = "np.unique(labels, return_inverse=True)[1]"
@@ -67,7 +66,7 @@ def _column(labels: NDArray[Any], where: str) -> NDArray[Any]:
     if labels.dtype.kind == "f":
         broken = np.flatnonzero(~np.isfinite(labels) | (np.rint(labels) != labels))
         if len(broken):
-            got = f"{len(broken)} that are not, such as {ten_of([float(labels[n]) for n in broken])}"
+            got = f"{len(broken)} that are not, such as {first_ten([float(labels[n]) for n in broken])}"
             remedy = "Mend them; an image without a label has -1: np.nan_to_num(labels, nan=-1)"
             raise DataError(f"{where}: must be whole numbers. Got {got}. {remedy}.")
     return labels
@@ -79,7 +78,7 @@ def _of_one_hot(rows: NDArray[Any], where: str) -> NDArray[np.int64]:
     broken = np.flatnonzero((ones != 1) | (ones + zeros != rows.shape[1]))
     if len(broken):
         several = f"{int((ones > 1).sum())} rows with several ones and {int((ones == 0).sum())} without"
-        got = f"{several}; rows {ten_of(broken.tolist())}"
+        got = f"{several}; rows {first_ten(broken.tolist())}"
         remedy = "A run needs one class an image: labels.argmax(axis=1)"
         raise DataError(f"{where}: must have a single 1 in every row, and 0 beside it. Got {got}. {remedy}.")
     return rows.argmax(axis=1).astype(np.int64)
@@ -91,5 +90,5 @@ def _of_names(labels: NDArray[Any], classes: Sequence[str], where: str) -> NDArr
     unknown = sorted(set(labels.tolist()) - set(number))
     if unknown:
         rule = "must be classes of the training images"
-        raise DataError(f"{where}: {rule}. Got {ten_of(unknown)}. Mend them, or name all classes.")
+        raise DataError(f"{where}: {rule}. Got {first_ten(unknown)}. Mend them, or name all classes.")
     return np.array([number[name] for name in labels.tolist()], np.int64)

@@ -24,7 +24,7 @@ class Photographs(_pixels.PixelSettings):
         frames: what to do with a file of several frames, refuse it or take its first
     """
 
-    frames: Literal["refuse", "first"] = "first"
+    frames: Literal["refuse", "first"] | None = "first"
     name: ClassVar[str]  # the plug-in's
     files: ClassVar[tuple[str, ...]]  # relative to data_dir, all of which must exist
     metric: ClassVar[str] = "top1"  # that papers give: top1, mean_per_class or map
@@ -38,9 +38,8 @@ class Photographs(_pixels.PixelSettings):
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
         if not all(os.path.lexists(data_dir / name) for name in self.files):
             return ()
-        listing = self.listing(data_dir)
         described = [data_dir / name for name in (*self.files, *self.tables()) if (data_dir / name).is_file()]
-        return (*described, *(Path(source.name) for part in (listing.train, listing.test) for source in part))
+        return (*described, *self.listing(data_dir).files())
 
     def load(self, data_dir: Path) -> Images:
         return self.listing(data_dir).images(self, self.name)
@@ -54,13 +53,17 @@ class Photographs(_pixels.PixelSettings):
         for part, rows in (("train", train), ("test", test)):
             if not rows:
                 raise DataError(f"{self.name}: must have images for {part} in {data_dir}. Got none. {remedy}")
-        return Listing(*_columns(train), *_columns(test), tuple(classes))
+        return Listing(*_columns(train), *_columns(test), tuple(classes), self.root(data_dir))
 
     def require_files(self, data_dir: Path) -> None:
         missing = [name for name in self.files if not os.path.lexists(data_dir / name)]
         if missing:
             remedy = "Unpack its archives there, as torchvision has them"
             raise DataError(f"{self.name}: must be in {data_dir}. Got no {data_dir / missing[0]}. {remedy}.")
+
+    def root(self, data_dir: Path) -> Path:
+        """The set's own folder, in which its decoded pixels are kept."""
+        return data_dir / self.files[0].partition("/")[0]
 
     def tables(self) -> tuple[str, ...]:
         """Files with labels that are not among `files`, relative to data_dir."""

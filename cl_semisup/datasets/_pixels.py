@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -47,25 +47,37 @@ class PixelSettings:
 
     Args:
         side: pixels of a side after resizing, which is bilinear and antialiased
-        channels: 3 for RGB, 1 for grey (colours become their luma, ITU-R 601), or the number of bands of TIFF files
-        fit: how an oblong image becomes a square: its centre, the whole between black bars, or squashed
-        white: pixel value that stands for white; `data` for the brightest pixel of the training images, beyond which
-            others are clipped; `type` for 255 in files of 8 bits and 65535 in those of 16, others being refused
-        orientation: turn photographs as their EXIF tag says
-        frames: what to do with a file of several frames or pages, refuse it or take its first
+        channels: 3 for RGB, 1 for grey (colours become their luma, ITU-R 601), or the number of bands of TIFF files; 3
+            if not set
+        fit: how an oblong image becomes a square: its centre, the whole between black bars, or squashed; its centre if
+            not set
+        white: pixel value that stands for white, or `data` for the brightest pixel of the training images, beyond which
+            others are clipped; if not set 255 in files of 8 bits and 65535 in those of 16, others being refused
+        orientation: turn photographs as their EXIF tag says; not if not set
+        frames: what to do with a file of several frames or pages, refuse it or take its first; refuse if not set
     """
 
     side: Annotated[int, Interval(ge=4, le=1024)] = 64
-    channels: Annotated[int, Interval(ge=1, le=16)] = 3
-    fit: Literal["crop", "pad", "squash"] = "crop"
-    white: Annotated[float, Gt(0)] | Literal["type", "data"] = "type"
-    orientation: bool = False
-    frames: Literal["refuse", "first"] = "refuse"
+    channels: Annotated[int, Interval(ge=1, le=16)] | None = None
+    fit: Literal["crop", "pad", "squash"] | None = None
+    white: Annotated[float, Gt(0)] | Literal["data"] | None = None
+    orientation: bool | None = None
+    frames: Literal["refuse", "first"] | None = None
     views: ClassVar[dict[str, Any]] = NATURAL
 
     def __post_init__(self) -> None:
-        if self.channels != 3:  # the default views of this one object
+        if self.bands != 3:  # the default views of this one object
             object.__setattr__(self, "views", COLOURLESS)
+
+    @property
+    def bands(self) -> int:
+        """Channels of an image."""
+        return self.channels or 3
+
+    @property
+    def pixel_settings(self) -> "PixelSettings":
+        """These settings alone."""
+        return PixelSettings(**{field.name: getattr(self, field.name) for field in fields(PixelSettings)})
 
 
 class Source(NamedTuple):
@@ -105,8 +117,8 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         with file, _image(file, s) as image:
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
-            memory_limit.require(image.width * image.height * DECODING_BYTES * max(1, s.channels // 3), name)
-            if s.frames == "refuse" and (frames := _frames(image)) > 1:
+            memory_limit.require(image.width * image.height * DECODING_BYTES * max(1, s.bands // 3), name)
+            if s.frames != "first" and (frames := _frames(image)) > 1:
                 rule = "must hold one image"
                 remedy = "Set `frames: first` to use the first of each file"
                 raise DataError(f"{name}: {rule}. Got {frames} frames or pages. {remedy}, or split it.")
@@ -124,7 +136,7 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
 
 def _image(file: BinaryIO, s: PixelSettings) -> Any:
     """The image opened by PIL; for many bands one that tells the same of a TIFF that tifffile opens."""
-    return Image.open(file, formats=FORMATS) if s.channels in (1, 3) else _Bands(file)
+    return Image.open(file, formats=FORMATS) if s.bands in (1, 3) else _Bands(file)
 
 
 def _frames(image: Any) -> int:
@@ -172,29 +184,27 @@ def _values(image: Any, s: PixelSettings) -> NDArray[Any]:
         return image.pixels()
     if image.mode == "F" or image.mode.startswith("I"):
         return np.asarray(image)
-    return np.asarray(_eight_bits(image, s.channels))
+    return np.asarray(_eight_bits(image, s.bands))
 
 
 def _square(image: Any, s: PixelSettings, name: str, clip: bool) -> NDArray[np.uint8]:
     """(channels, side, side)."""
     if isinstance(image, _Bands):
         bands = image.pixels()
-        if bands.shape[2] != s.channels:
-            raise DataError(
-                f"{name}: must have {s.channels} bands. Got {bands.shape[2]}. Set `channels`, or remove it."
-            )
+        if bands.shape[2] != s.bands:
+            raise DataError(f"{name}: must have {s.bands} bands. Got {bands.shape[2]}. Set `channels`, or remove it.")
         scaled = to_bytes(bands, s.white, name, clip)
         return np.stack([np.asarray(_fitted(Image.fromarray(band), s)) for band in np.moveaxis(scaled, -1, 0)])
     if s.orientation:
         image = ImageOps.exif_transpose(image)
     deep = image.mode == "F" or image.mode.startswith("I")
-    picture = image if deep else _eight_bits(image, s.channels)
-    if deep or s.white != "type":
+    picture = image if deep else _eight_bits(image, s.bands)
+    if deep or s.white is not None:
         picture = Image.fromarray(to_bytes(np.asarray(picture), s.white, name, clip))
     if deep:
-        picture = picture.convert("RGB" if s.channels == 3 else "L")
+        picture = picture.convert("RGB" if s.bands == 3 else "L")
     pixels = np.asarray(_fitted(picture, s))
-    return pixels[None] if s.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[None] if s.bands == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
@@ -207,20 +217,20 @@ def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L") if channels == 1 else image
 
 
-def to_bytes(values: NDArray[Any], white: float | str, name: str, clip: bool = False) -> NDArray[np.uint8]:
+def to_bytes(values: NDArray[Any], white: float | str | None, name: str, clip: bool = False) -> NDArray[np.uint8]:
     """Pixels of any kind as bytes, 0 staying black and `white` becoming 255; rounded to the nearest.
 
     Raises DataError for pixels that are negative, not finite, or brighter than `white` (unless `clip`), and for a white
     that the kind of pixel does not tell.
     """
-    if values.dtype == np.uint8 and white in ("type", 255):
+    if values.dtype == np.uint8 and white in (None, 255):
         return values
     lowest, highest = (float(f(values)) for f in (np.min, np.max))  # NaN if any is
     if not (math.isfinite(highest) and lowest >= 0):
         got = f"{values.dtype} from {lowest:g} to {highest:g}"
         remedy = "Shift them, for instance x - x.min()"
         raise DataError(f"{name}: must have pixels from 0, which is black, and finite ones. Got {got}. {remedy}.")
-    if white == "type":
+    if white is None:
         if values.dtype.kind == "f" or highest > WHITE_16_BIT:
             rule = "must have pixels of 8 or 16 bits, or a white that is told"
             raise DataError(f"{name}: {rule}. Got {values.dtype} up to {highest:g}. {WHITE_REMEDY}.")

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cl_semisup import files
-from cl_semisup.datasets._decoding import ten_of
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 MAX_BYTES = 500_000_000  # of a table: some five million rows
 SPLITS = {
@@ -56,7 +55,7 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
         settings = ("file_column", "label_column", "split_column")
         for setting, name in zip(settings, needed, strict=False):
             if names.count(name) != 1:
-                got = f"the columns {ten_of(names)}" if name not in names else f"{name!r} twice"
+                got = f"the columns {first_ten(names)}" if name not in names else f"{name!r} twice"
                 raise DataError(f"{what}: {path}:1: must have one column {name!r}. Got {got}. Set `{setting}`.")
         places = [names.index(name) for name in needed]
         rows, broken = [], []
@@ -70,7 +69,9 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
         raise DataError(f"{what}: {path}:{reader.line_num}: must be a table. Got {error}. Mend the line.") from None
     if broken:
         rule = f"every line must have {len(names)} cells, as the heading has"
-        raise DataError(f"{what}: {path}: {rule}. Got {len(broken)} that have not, lines {ten_of(broken)}. Mend them.")
+        raise DataError(
+            f"{what}: {path}: {rule}. Got {len(broken)} that have not, lines {first_ten(broken)}. Mend them."
+        )
     return rows if split else _with_known_splits(rows, path, columns[2], what)
 
 
@@ -78,7 +79,7 @@ def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) 
     unknown = sorted({row.split for row in rows if row.split.lower() not in SPLITS})
     if unknown:
         rule = f"column {column!r} must say {', '.join(SPLITS)}"
-        raise DataError(f"{what}: {path}: {rule}. Got {ten_of(unknown)}. Rename them.")
+        raise DataError(f"{what}: {path}: {rule}. Got {first_ten(unknown)}. Rename them.")
     return [row._replace(split=SPLITS[row.split.lower()]) for row in rows]
 
 
@@ -94,7 +95,7 @@ def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row
         else:
             broken.append(number)
     if broken:
-        got = f"{len(broken)} that are not, lines {ten_of(broken)}"
+        got = f"{len(broken)} that are not, lines {first_ten(broken)}"
         raise DataError(f"{what}: {path}: every line must be `path label`. Got {got}. Mend them.")
     return rows
 
@@ -117,10 +118,10 @@ def class_list(path: Path, known: Collection[str], what: str) -> tuple[str, ...]
     found = [line if line in known else line.split()[0] for line in named]
     twice = sorted(name for name, count in Counter(found).items() if count > 1)
     if twice or not found:
-        got = f"{ten_of(twice)} again" if twice else "none"
+        got = f"{first_ten(twice)} again" if twice else "none"
         raise DataError(f"{what}: {path}: must name each class once. Got {got}. Run: sort -u {path.name}.")
     missing = [name for name in found if name not in known]
     if missing:
-        got = f"{len(missing)} that are not: {ten_of(missing)}"
+        got = f"{len(missing)} that are not: {first_ten(missing)}"
         raise DataError(f"{what}: {path}: every line must be a class of the data. Got {got}. Mend the list.")
     return tuple(sorted(found))

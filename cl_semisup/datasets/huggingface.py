@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _labels, _pixels, _sources
-from cl_semisup.datasets._decoding import Listing, ten_of
+from cl_semisup.datasets._decoding import Listing
 from cl_semisup.datasets._pixels import Source
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 PARTS = {"train": ("train",), "test": ("test",), "val": ("validation", "valid", "val", "dev")}
 
@@ -34,13 +34,14 @@ class HuggingFace(_pixels.PixelSettings):
         folder: relative to data_dir
         image_column: the column of images
         label_column: the column of labels, class labels, whole numbers or names
-        val: what the images called validation are for; with `auto` for testing if there is no test split
+        val: what a split called validation beside test is for: tuning (validate), or training (merge); else it is not
+            used, or is the test part where there is no test
     """
 
     folder: Annotated[str, MinLen(1)]
     image_column: str = "image"
     label_column: str = "label"
-    val: Literal["auto", "train", "test", "unused"] = "auto"
+    val: Literal["validate", "merge"] | None = None
 
     def facts(self, data_dir: Path) -> Facts:
         return self._listing(data_dir).without_pixels(self).facts()
@@ -63,18 +64,23 @@ class HuggingFace(_pixels.PixelSettings):
         with _sources._as_data_error(f"{where}: must be a data set that can be read", "Save it again."):
             tables = _saved(root) or _parquet(root, [self.image_column, self.label_column])
         found = {part: next((tables[name] for name in names if name in tables), None) for part, names in PARTS.items()}
-        val = self.val if self.val != "auto" else ("unused" if found["test"] is not None else "test")
-        used = {part: (part, "val") if val == part else (part,) for part in ("train", "test")}
-        chosen = {part: [table for name in names if (table := found[name]) is not None] for part, names in used.items()}
-        for part, parts in chosen.items():
-            if not parts:
-                rule = "must hold a split train, and one of test or validation"
-                raise DataError(f"{where}: {rule}. Got {ten_of(sorted(tables))} and none for {part}. Split it.")
-        (train, train_labels), (test, test_labels) = (self._columns(parts, where) for parts in chosen.values())
-        names = getattr(chosen["train"][0].features[self.label_column], "names", None)
-        sides = (f"{where}: train", f"{where}: test")
-        labels = _labels.numbers(train_labels, test_labels, names, sides)
-        return Listing(train, labels[0], test, *labels[1:])
+        if found["test"] is None:
+            found |= {"test": found["val"], "val": None}
+        if found["train"] is None or found["test"] is None:
+            rule = "must hold a split train, and one of test or validation"
+            raise DataError(f"{where}: {rule}. Got {first_ten(sorted(tables))}. Split it.")
+        val = [found["val"]] if found["val"] is not None else []
+        parts = [
+            [found["train"], *(val if self.val == "merge" else [])],
+            [found["test"]],
+            val if self.val == "validate" else [],
+        ]
+        (train, train_labels), (test, test_labels), (own, own_labels) = (self._columns(part, where) for part in parts)
+        names = getattr(found["train"].features[self.label_column], "names", None)
+        tested = np.concatenate([test_labels, own_labels]) if len(own) else test_labels
+        labels = _labels.numbers(train_labels, tested, names, (f"{where}: train", f"{where}: test"))
+        test_labels, own_labels = labels[1][: len(test)], labels[1][len(test) :]
+        return Listing(train, labels[0], test, test_labels, labels[2], val=own, val_labels=own_labels)
 
     def _columns(self, tables: list["_Split"], where: str) -> tuple[list[Source], NDArray[Any]]:
         """The images and the labels of one part; a missing label is -1, or a name of no letters."""
@@ -83,7 +89,7 @@ class HuggingFace(_pixels.PixelSettings):
         for split in tables:
             for setting, column in (("image_column", self.image_column), ("label_column", self.label_column)):
                 if column not in split.table.column_names:
-                    got = f"the columns {ten_of(split.table.column_names)}"
+                    got = f"the columns {first_ten(split.table.column_names)}"
                     raise DataError(f"{where}: must have a column {column!r}. Got {got}. Set `{setting}`.")
             images = split.table.column(self.image_column)
             sources += [Source(f"{split.name}: row {n}", partial(_opened, images, n)) for n in range(len(images))]

@@ -2,7 +2,7 @@ import os
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Interval, MinLen
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cl_semisup.data import splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images, facts_of
-from cl_semisup.datasets import _mapped, _sources
+from cl_semisup.datasets import _mapped, _pixels, _sources
 from cl_semisup.datasets._mapped import Part
 from cl_semisup.errors import DataError, first_ten
 
@@ -21,7 +21,7 @@ RULE = "must hold train/<class>/* and test/<class>/* (or val)"
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(_pixels.PixelSettings):
     """Your own images, a folder a class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*` (or `val`).
 
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
@@ -41,25 +41,22 @@ class ImageFolder:
 
     Args:
         folder: the folder that holds `train`, relative to data_dir
-        side: pixels of a side after resizing
         test_fraction: share of each class that is the test part, drawn once and the same for all runs
         folds: the images are tested in so many folds, repetition r testing fold r mod folds
         val: what a `val` beside `test` is for: tuning (validate), or training (merge); else it is not used
     """
 
     folder: Annotated[str, MinLen(1)]
-    side: Annotated[int, Interval(ge=4, le=1024)] = 64
     test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
     folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
     val: Literal["validate", "merge"] | None = None
-    views: ClassVar[dict[str, Any]] = _sources.NATURAL
 
     def facts(self, data_dir: Path) -> Facts:
         found = self._find(data_dir)
         train, test = found.train.labels, np.zeros(0, np.int64) if found.test is None else found.test.labels
         if found.fold is not None:
             train, test = train[found.fold != 0], train[found.fold == 0]
-        return facts_of(train, test, found.classes, 3, self.side)
+        return facts_of(train, test, found.classes, self.bands, self.side)
 
     def layout(self, data_dir: Path) -> Layout:
         return self._find(data_dir).layout
@@ -67,9 +64,10 @@ class ImageFolder:
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Decode all images into the cache, so that a broken file is found before anything runs."""
         faults: list[DataError] = []
-        for part in self._find(data_dir).parts():
-            _mapped.pixels(part, self.side, faults, keep=False)
-        _mapped.require_none(faults)
+        found = self._find(data_dir)
+        for part in found.parts():
+            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder", keep=False)
+        _mapped.require_none(faults, "image_folder")
 
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
         if not os.path.lexists(_sources.inside(data_dir, self.folder, "image_folder: folder")):
@@ -78,8 +76,10 @@ class ImageFolder:
 
     def load(self, data_dir: Path) -> Images:
         found, faults = self._find(data_dir), list[DataError]()
-        train, *others = (_mapped.pixels(part, self.side, faults) for part in found.parts())
-        _mapped.require_none(faults)
+        train, *others = (
+            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder") for part in found.parts()
+        )
+        _mapped.require_none(faults, "image_folder")
         test = others.pop(0) if found.test else train[:0]
         test_labels = found.test.labels if found.test else found.train.labels[:0]
         val, val_labels = (others.pop(0), found.val.labels) if found.val else (None, None)
@@ -114,7 +114,9 @@ class ImageFolder:
         """The training part, with `val` if it is merged, and the validation part if it is used as such."""
         if folder is None and self.val:
             rule = f"needs {root}/val beside a test part"
-            raise DataError(f"image_folder: val: {rule}. Got {self.val!r} and no such folder. Add it, or leave val out.")
+            raise DataError(
+                f"image_folder: val: {rule}. Got {self.val!r} and no such folder. Add it, or leave val out."
+            )
         if folder is None:
             return train, None
         if self.val is None:
@@ -226,8 +228,10 @@ def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ..
     for name in unknown:
         if same := forms.get(unicodedata.normalize("NFC", name)):
             rule = "must name the classes as train does, in the same Unicode normal form"
-            got = f"Got {ascii(name)}, where train has {ascii(same)}"
-            raise DataError(f"image_folder: {folder} {rule}. {got}. Rename one: `convmv -f utf8 -t utf8 --nfc -r --notest`.")
+            got = f"Got {name!a}, where train has {same!a}"
+            raise DataError(
+                f"image_folder: {folder} {rule}. {got}. Rename one: `convmv -f utf8 -t utf8 --nfc -r --notest`."
+            )
     if unknown:
         rule, them = "must hold no class that train lacks", "it" if len(unknown) == 1 else "them"
         remedy = f"Remove {them}, or add {them} to {train}"

@@ -1,15 +1,16 @@
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _labels, _pixels, _sources, _table
-from cl_semisup.datasets._decoding import Listing, raise_faults, ten_of
-from cl_semisup.errors import DataError
+from cl_semisup.datasets._decoding import Listing, raise_faults
+from cl_semisup.errors import DataError, first_ten
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class ImageTable(_pixels.PixelSettings):
     `csv` is a CSV (`,` or `;`) or TSV with a heading, or a text of lines `path label` without one. Files are named
     relative to `folder`. Whether an image is for training or for testing is told by the split column, or by two tables.
     A training image without a label (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are
-    ordered as numbers, others as text. Columns that are not named are not used.
+    ordered as numbers, others as text. Columns that are not named are not used. Images called val are for testing if
+    none is called test. Decoded pixels are kept in `folder` as those of `image_folder` are.
 
     Source: None
 
@@ -29,9 +31,10 @@ class ImageTable(_pixels.PixelSettings):
         test_csv: a second table, of the test images; then all of `csv` is for training
         file_column: column of the file's path
         label_column: column of the label
-        split_column: column that says train, test or val; not used with `test_csv`
+        split_column: column that says train, test or val; not used with `test_csv` or `test_fraction`
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
         suffix: what a name in the table lacks, such as `.jpg`
-        val: what the images called val are for; with `auto` for testing if none is called test, and else for nothing
+        val: what images called val beside test are for: tuning (validate), or training (merge); else they are not used
         classes: a text file with a class a line, relative to data_dir; other classes are left out
     """
 
@@ -41,8 +44,9 @@ class ImageTable(_pixels.PixelSettings):
     file_column: str = "file"
     label_column: str = "label"
     split_column: str = "split"
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
     suffix: str = ""
-    val: Literal["auto", "train", "test", "unused"] = "auto"
+    val: Literal["validate", "merge"] | None = None
     classes: str = ""
 
     def facts(self, data_dir: Path) -> Facts:
@@ -55,8 +59,7 @@ class ImageTable(_pixels.PixelSettings):
         tables = self._tables(data_dir)
         if not all(os.path.lexists(path) for path, _ in tables):
             return ()
-        listing = self._listing(data_dir)
-        images = [Path(source.name) for part in (listing.train, listing.test) for source in part]
+        images = self._listing(data_dir).files()
         lists = [_sources.inside(data_dir, self.classes, "image_table: classes")] if self.classes else []
         return (*(path for path, _ in tables), *lists, *images)
 
@@ -68,7 +71,7 @@ class ImageTable(_pixels.PixelSettings):
         table = _sources.inside(data_dir, self.csv, "image_table: csv")
         if self.test_csv:
             return [(table, "train"), (_sources.inside(data_dir, self.test_csv, "image_table: test_csv"), "test")]
-        return [(table, "")]
+        return [(table, "train" if self.test_fraction else "")]
 
     def _listing(self, data_dir: Path) -> Listing:
         columns = (self.file_column, self.label_column, self.split_column)
@@ -85,23 +88,35 @@ class ImageTable(_pixels.PixelSettings):
             names = _table.class_list(path, known, "image_table: classes")
             kept = {*names, ""}
             rows = [row for row in rows if row.label in kept]
-        train, test = _parts(rows, self.val)
-        for part, found in (("train", train), ("test", test)):
-            if not found:
-                remedy = f"Name some in the column {self.split_column!r}, or in a second table `test_csv`"
+        return self._of_rows(data_dir, rows, names, where)
+
+    def _of_rows(self, data_dir: Path, rows: list[_table.Row], names: tuple[str, ...] | None, where: str) -> Listing:
+        parts = _parts(rows, self.val)
+        for part in ("train",) if self.test_fraction else ("train", "test"):
+            if not parts[part]:
+                remedy = (
+                    f"Name some in the column {self.split_column!r} or in a table `test_csv`, or set `test_fraction`"
+                )
                 raise DataError(f"{where}: must name images for {part}. Got none. {remedy}.")
-        unlabelled = [row.line for row in test if not row.label]
+        tested = parts["test"] + parts["val"]
+        unlabelled = [row.line for row in tested if not row.label]
         if unlabelled:
-            got = f"{len(unlabelled)} without, lines {ten_of(unlabelled)}"
+            got = f"{len(unlabelled)} without, lines {first_ten(unlabelled)}"
             raise DataError(f"{where}: every test image must have a label. Got {got}. Remove these lines.")
         folder = _sources.inside(data_dir, self.folder, "image_table: folder")
-        files = [self._files(data_dir, folder, part, where) for part in (train, test)]
-        labels = _labels.of_text([row.label for row in train], [row.label for row in test], names, where)
-        return Listing(
-            [_pixels.of_file(f) for f in files[0]], labels[0], [_pixels.of_file(f) for f in files[1]], *labels[1:]
-        )
+        sources = {part: [_pixels.of_file(path) for path in self._files(folder, parts[part], where)] for part in parts}
+        texts = [[row.label for row in part] for part in (parts["train"], tested)]
+        train_labels, labels, classes = _labels.of_text(texts[0], texts[1], names, where)
+        count = len(parts["test"])
+        own = (sources["train"], train_labels, sources["test"], labels[:count], classes, folder, self._name())
+        listing = Listing(*own, sources["val"], labels[count:])
+        return listing.tested(self.test_fraction, "image_table", self.csv) if self.test_fraction else listing
 
-    def _files(self, data_dir: Path, folder: Path, rows: Sequence[_table.Row], where: str) -> list[Path]:
+    def _name(self) -> str:
+        """Digits that tell tables of one folder apart."""
+        return str(zlib.crc32(repr((self.csv, self.test_csv, self.split_column, self.test_fraction)).encode()))
+
+    def _files(self, folder: Path, rows: Sequence[_table.Row], where: str) -> list[Path]:
         """The file of each row; all that are missing are told."""
         paths = [_sources.inside(folder, row.file + self.suffix, f"{where}: line {row.line}") for row in rows]
         there = _names_in(folder, {path.parent for path in paths})
@@ -121,11 +136,11 @@ def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
     return {parent: set(os.listdir(parent)) if parent.is_dir() else set() for parent in parents}
 
 
-def _parts(rows: Sequence[_table.Row], val: str) -> tuple[list[_table.Row], list[_table.Row]]:
-    """The rows for training and for testing."""
-    if val == "auto":
-        val = "unused" if any(row.split == "test" for row in rows) else "test"
-    train, test = (
-        [row for row in rows if row.split in (part, "val" if val == part else part)] for part in ("train", "test")
-    )
-    return train, test
+def _parts(rows: Sequence[_table.Row], val: str | None) -> dict[str, list[_table.Row]]:
+    """The rows for training, for testing, and for validation."""
+    parts = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
+    if not parts["test"]:
+        return {"train": parts["train"], "test": parts["val"], "val": []}
+    if val == "merge":
+        return {"train": parts["train"] + parts["val"], "test": parts["test"], "val": []}
+    return parts if val == "validate" else parts | {"val": []}

@@ -3,6 +3,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _labels, _npz, _pixels, _sources
 from cl_semisup.errors import DataError
@@ -38,12 +40,12 @@ class MedMnist:
     Args:
         name: the set, such as pathmnist
         side: of the images, 28, or 64, 128 or 224 (MedMNIST+); the file is `<name>.npz` or `<name>_<side>.npz`
-        val: what the images of the validation part are for
+        val: what the published validation part is for: tuning (validate), or training (merge); else it is not used
     """
 
     name: str
     side: Literal[28, 64, 128, 224] = 28
-    val: Literal["unused", "train", "test"] = "unused"
+    val: Literal["validate", "merge"] | None = None
     views: ClassVar[dict[str, Any]] = _pixels.NATURAL
 
     def __post_init__(self) -> None:
@@ -86,14 +88,15 @@ class MedMnist:
         arrays = _npz.read(path, tuple(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")), pixels)
         images = {part: _npz.channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in PARTS}
         labels = {part: arrays[f"{part}_labels"] for part in PARTS}
-        used = {part: (part, "val") if self.val == part else (part,) for part in ("train", "test")}
-        (train, train_labels), (test, test_labels) = (
-            (_npz.joined([images[part] for part in parts], pixels), _npz.joined([labels[part] for part in parts], True))
-            for parts in used.values()
-        )
+        used = [["train", "val"] if self.val == "merge" else ["train"], ["test"]]
+        used += [["val"]] if self.val == "validate" else []
+        shown = [_npz.joined([images[part] for part in parts], pixels) for parts in used]
+        told = [_npz.joined([labels[part] for part in parts], True) for parts in used]
         names = tuple(map(str, range(CLASSES[self.name.lower()])))
-        numbers = _labels.numbers(train_labels, test_labels, names, (f"{path}: train_labels", f"{path}: test_labels"))
+        where = (f"{path}: train_labels", f"{path}: test_labels")
+        train, rest, _ = _labels.numbers(told[0], np.concatenate(told[1:]), names, where)
+        test, val = rest[: len(shown[1])], rest[len(shown[1]) :]
         try:
-            return Images(train, numbers[0], test, numbers[1], names)
+            return Images(shown[0], train, shown[1], test, names, *((shown[2], val) if len(shown) == 3 else ()))
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

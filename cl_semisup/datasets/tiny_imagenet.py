@@ -9,8 +9,8 @@ from annotated_types import MinLen
 
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _pixels, _sources, _table
-from cl_semisup.datasets._decoding import Listing, raise_faults, ten_of
-from cl_semisup.errors import DataError
+from cl_semisup.datasets._decoding import Listing, raise_faults
+from cl_semisup.errors import DataError, first_ten
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class TinyImagenet(_pixels.PixelSettings):
         root = _sources.inside(data_dir, self.folder, "tiny_imagenet: folder")
         if not os.path.lexists(root):
             return ()
-        listing = self._listing(data_dir)
-        images = [Path(source.name) for part in (listing.train, listing.test) for source in part]
+        images = self._listing(data_dir).files()
         lists = [_sources.inside(data_dir, self.classes, "tiny_imagenet: classes")] if self.classes else []
         return (root / "val" / "val_annotations.txt", *lists, *images)
 
@@ -63,7 +62,7 @@ class TinyImagenet(_pixels.PixelSettings):
         empty = [name for name, files in zip(chosen, train, strict=True) if not files]
         if empty:
             rule = "every class must hold images/<image>"
-            raise DataError(f"tiny_imagenet: {root / 'train'}: {rule}. Got none for {ten_of(empty)}. Unpack again.")
+            raise DataError(f"tiny_imagenet: {root / 'train'}: {rule}. Got none for {first_ten(empty)}. Unpack again.")
         number = {name: n for n, name in enumerate(chosen)}
         test, labels = _annotated(annotations, number, set(found))
         return Listing(
@@ -72,6 +71,7 @@ class TinyImagenet(_pixels.PixelSettings):
             [_pixels.of_file(path) for path in test],
             np.array(labels, np.int64),
             tuple(chosen),
+            root,
         )
 
     def _chosen(self, data_dir: Path, found: Sequence[str]) -> Sequence[str]:

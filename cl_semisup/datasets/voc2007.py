@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from cl_semisup.data.images import Facts
 from cl_semisup.data.multi_label import MultiLabelImages
 from cl_semisup.datasets import _pixels, _sources, _table
-from cl_semisup.datasets._decoding import Listing, ten_of
+from cl_semisup.datasets._decoding import Listing
 from cl_semisup.datasets._photographs import Photographs
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog",
@@ -39,9 +39,9 @@ class Voc2007(Photographs):
 
     def load(self, data_dir: Path) -> MultiLabelImages:
         images = self.listing(data_dir).images(self, self.name)
-        targets = (_targets(data_dir / MAIN, part) for part in ("trainval", "test"))
+        train, test = (_targets(data_dir / MAIN, part) for part in ("trainval", "test"))
         pixels = (images.train_images, images.train_labels, images.test_images, images.test_labels)
-        return MultiLabelImages(*pixels, CLASSES, *targets)
+        return MultiLabelImages(*pixels, CLASSES, train_targets=train, test_targets=test)
 
     def tables(self) -> tuple[str, ...]:
         return tuple(f"{MAIN}/{name}_{part}.txt" for part in ("trainval", "test") for name in CLASSES)
@@ -56,7 +56,8 @@ class Voc2007(Photographs):
                 [_pixels.of_file(Path(path)) for path in datasets.VOCDetection(data_dir, "2007", part).images]
                 for part in ("trainval", "test")
             )
-        return Listing(train, np.full(len(train), -1), test, np.zeros(len(test), np.int64), CLASSES)
+        labels = np.full(len(train), -1), np.zeros(len(test), np.int64)
+        return Listing(train, labels[0], test, labels[1], CLASSES, self.root(data_dir))
 
 
 def _targets(folder: Path, part: str) -> NDArray[np.int8]:
@@ -71,7 +72,7 @@ def _targets(folder: Path, part: str) -> NDArray[np.int8]:
         rows = [line.split() for line in _table.lines(path, "voc2007") if line.strip()]
         broken = [n for n, row in enumerate(rows, start=1) if len(row) != 2 or row[1] not in TARGETS]
         if broken or [row[0] for row in rows] != names:
-            got = f"broken lines {ten_of(broken)}" if broken else f"{len(rows)} others"
+            got = f"broken lines {first_ten(broken)}" if broken else f"{len(rows)} others"
             raise DataError(
                 f"voc2007: {path}: must have the {len(names)} images of {part}.txt. Got {got}. Unpack it again."
             )

@@ -13,9 +13,9 @@ from annotated_types import MinLen
 from cl_semisup import files
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _labels, _pixels, _sources
-from cl_semisup.datasets._decoding import Listing, raise_faults, ten_of
+from cl_semisup.datasets._decoding import Listing, raise_faults
 from cl_semisup.datasets._pixels import Source
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
 MAX_IMAGE_BYTES = 500_000_000
@@ -89,15 +89,14 @@ class WebDataset(_pixels.PixelSettings):
                     continue
                 label = members.get(self.label)
                 if label is None:
-                    faults.append(
-                        f"{shard}: {key}: must have a member .{self.label}. Got {ten_of(sorted(members))}. Set `label`."
-                    )
+                    got = first_ten(sorted(members))
+                    faults.append(f"{shard}: {key}: must have a member .{self.label}. Got {got}. Set `label`.")
                     continue
                 images.append(Source(f"{shard}: {image.name}", partial(_opened, shard, image, MAX_IMAGE_BYTES)))
                 labels.append(self._text(shard, label))
-        raise_faults(faults, f"webdataset: {{}} images of {ten_of([str(shard) for shard in shards])} have no label")
+        raise_faults(faults, f"webdataset: {{}} images of {first_ten([str(shard) for shard in shards])} have no label")
         if not images:
-            got = f"none in {ten_of([str(shard) for shard in shards])}"
+            got = f"none in {first_ten([str(shard) for shard in shards])}"
             raise DataError(
                 f"webdataset: must hold images, <key>.jpg or another of {', '.join(IMAGES)}. Got {got}. Add some."
             )

@@ -168,16 +168,31 @@ def test_lines_of_path_and_label_are_read(flat: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("val", "train", "test"), [("auto", 2, 1), ("unused", 2, 1), ("train", 3, 1), ("test", 2, 2)])
-def test_images_called_val_are_for_what_the_setting_says(val: str, train: int, test: int, flat: Path) -> None:
-    table(
-        flat / "t.csv", [("a.png", 0, "train"), ("b.png", 1, "training"), ("e.png", 1, "TEST"), ("a.png", 0, "valid")]
-    )
-    facts = plugin("image_table", csv="t.csv", folder="pictures", val=val).facts(flat)
-    assert (facts.train, facts.test) == (train, test)
+@pytest.mark.parametrize(("val", "train", "validation"), [(None, 2, 0), ("validate", 2, 1), ("merge", 3, 0)])
+def test_images_called_val_are_for_what_the_setting_says(
+    val: str | None, train: int, validation: int, flat: Path
+) -> None:
+    rows = [("a.png", 0, "train"), ("b.png", 1, "training"), ("e.png", 1, "TEST"), ("sub/c d.png", 0, "valid")]
+    table(flat / "t.csv", rows)
+    data = plugin("image_table", csv="t.csv", folder="pictures", val=val, side=SIDE)
+    images = data.load(flat)
+    assert data.facts(flat) == images.facts()
+    assert images.train_labels.tolist() == [0, 1, 0][:train] and images.test_labels.tolist() == [1]
+    assert (images.val_labels is None) == (validation == 0)
+    if images.val_images is not None and images.val_labels is not None:
+        assert same(images.val_images, [flat / "pictures" / "sub" / "c d.png"]) and images.val_labels.tolist() == [0]
     table(flat / "t.csv", [("a.png", 0, "train"), ("b.png", 1, "train"), ("e.png", 1, "val")])
-    if val == "auto":  # there is no test
+    if val is None:  # there is no test
         assert plugin("image_table", csv="t.csv", folder="pictures").load(flat).test_labels.tolist() == [1]
+
+
+def test_a_table_without_a_split_gives_a_share_of_each_class_for_testing(flat: Path) -> None:
+    rows = [(name, label) for label in (0, 1) for name in ("a.png", "b.png", "sub/c d.png", "e.png")]
+    table(flat / "t.csv", rows, ("file", "label"))
+    data = plugin("image_table", csv="t.csv", folder="pictures", test_fraction=0.25, side=SIDE)
+    images = data.load(flat)
+    assert data.facts(flat) == images.facts() and images.split
+    assert images.train_labels.tolist() == [0, 0, 0, 1, 1, 1] and images.test_labels.tolist() == [0, 1]
 
 
 def test_a_list_of_classes_chooses_rows_of_a_table(flat: Path) -> None:
@@ -223,7 +238,7 @@ def broken_table(case: str, flat: Path) -> str:
         ("cells", "every line must have 3 cells, as the heading has. Got 1 that have not, lines 3. Mend them."),
         ("class", "t.csv: test: must be classes of the training images. Got 'cow'. Mend them, or name all classes."),
         ("no label", "every test image must have a label. Got 1 without, lines 5. Remove these lines."),
-        ("no test", "must name images for test. Got none. Name some in the column 'split', or in a second table"),
+        ("no test", "must name images for test. Got none. Name some in the column 'split' or in a table"),
         ("outside", "line 2: must be a path inside data_dir. Got '../secret.png'."),
         ("missing", "12 files are not there; the first 10 are named."),
     ],
@@ -318,14 +333,18 @@ def medical(path: Path, *shape: int, label_width: int = 1) -> dict[str, NDArray[
 
 
 @pytest.mark.parametrize(("name", "shape", "channels"), [("bloodmnist", (28, 28, 3), 3), ("breastmnist", (28, 28), 1)])
-@pytest.mark.parametrize("val", ["unused", "train", "test"])
-def test_medmnist_is_read_by_name(name: str, shape: tuple[int, ...], channels: int, val: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("val", [None, "validate", "merge"])
+def test_medmnist_is_read_by_name(
+    name: str, shape: tuple[int, ...], channels: int, val: str | None, tmp_path: Path
+) -> None:
     arrays = medical(tmp_path / f"{name}.npz", *shape)
     data = plugin("medmnist", name=name, val=val)
     images = data.load(tmp_path)
     assert data.facts(tmp_path) == images.facts()
-    for part in ("train", "test"):
-        parts = [part, "val"] if val == part else [part]
+    used = {"train": ["train", "val"] if val == "merge" else ["train"], "test": ["test"]}
+    used |= {"val": ["val"]} if val == "validate" else {}
+    assert (images.val_images is None) == (val != "validate")
+    for part, parts in used.items():
         expected = np.concatenate([arrays[f"{p}_images"] for p in parts])
         expected = expected.transpose(0, 3, 1, 2) if channels == 3 else expected[:, None]
         assert (getattr(images, f"{part}_images") == expected).all()
