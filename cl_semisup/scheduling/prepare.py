@@ -15,18 +15,18 @@ def check(suite: Suite) -> None:
 
     One that the suite allows to download may be missing.
     """
-    for choice in _choices(suite.runs):
+    for choice in choices(suite.runs):
         if data_hashes.current(choice, suite.data_dir) is None and not suite.download:
             _plugin(choice).prepare(Path(suite.data_dir), download=False)
 
 
 def datasets(suite: Suite, runs: list[Run]) -> None:
     """Make sure that the data sets of these runs and of their probes can be loaded; a missing one is a DataError."""
-    for choice in _choices(runs):
+    for choice in choices(runs):
         _plugin(choice).prepare(Path(suite.data_dir), suite.download)
 
 
-def _choices(runs: Iterable[Run]) -> Iterable[Named]:
+def choices(runs: Iterable[Run]) -> Iterable[Named]:
     """The data sets of these runs and of their probes, each once."""
     return {repr(choice): choice for run in runs for choice in (run.dataset, *protocol.probed_datasets(run))}.values()
 
