@@ -47,7 +47,7 @@ class Description:
         text += f"; {facts.test:,} test images"
         if self.pixels and self.pixels.duplicates:
             text += f", {self.pixels.duplicates:,} of them also training images"
-        return f"{text}; {self._size()}." + (f" {len(notes)} notes: see `check`." if notes else "")
+        return f"{text}; {self._size()}." + (f" Notes: {len(notes)}, see `check`." if notes else "")
 
     def lines(self) -> list[str]:
         """The data set in full."""

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from cl_semisup import files
 from cl_semisup.data import splits
 from cl_semisup.data.description import Layout
-from cl_semisup.data.images import Facts, Images, facts_of
-from cl_semisup.datasets import _sources
+from cl_semisup.data.images import MAX_CHANNELS, Facts, Images, facts_of
+from cl_semisup.datasets import _arrays_pixels, _labels, _sources
 from cl_semisup.errors import DataError, first_ten
 
 PARTS = ("train", "test", "val")
 UNLABELLED = "unlabelled_images"
 KNOWN = (*(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")), UNLABELLED, "classes")
+KERAS = {f"{kind}_{part}": f"{part}_{name}" for part in PARTS for kind, name in (("x", "images"), ("y", "labels"))}
 TO_BYTES = '`(255 * x).round().astype("uint8")` if they lie in 0..1, or `x.astype("uint8")` if in 0..255'
 RENUMBER = "`names, labels = np.unique(labels, return_inverse=True)`"
 
@@ -30,6 +31,7 @@ class Choices:
     test_fraction: float | None = None
     folds: int | None = None
     val: str | None = None
+    white: float | str | None = None
 
 
 def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Layout]:
@@ -40,11 +42,16 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
         files.open_regular(path) as file,
         zipfile.ZipFile(file) as archive,
     ):
-        held = [name.removesuffix(".npy") for name in archive.namelist()]
+        own_names = [name.removesuffix(".npy") for name in archive.namelist()]
+        keras = {KERAS[name]: name for name in own_names if name in KERAS and KERAS[name] not in own_names}
+        held = [KERAS.get(name, name) for name in own_names]
         used = _used(held, choices, path)
-        headers = {name: _sources._header(archive, name, path) for name in used}
+        headers = {name: _sources._header(archive, keras.get(name, name), path) for name in used}
         _check_sizes(headers, path)
-        arrays = {name: _sources._array(archive, name, headers[name], pixels or "images" not in name) for name in used}
+        arrays = {
+            name: _sources._array(archive, keras.get(name, name), headers[name], pixels or "images" not in name)
+            for name in used
+        }
     unused = tuple(name for name in held if name not in used)
     notes = ()
     if "val_images" in unused:
@@ -103,10 +110,16 @@ def _images(
     arrays: dict[str, NDArray[Any]], choices: Choices, path: Path, pixels: bool, layout: Layout
 ) -> tuple[Images, Layout]:
     names = [part for part in PARTS if f"{part}_labels" in arrays]
-    labels = {part: _labels(arrays[f"{part}_labels"], f"{path}: {part}_labels") for part in names}
+    images = {name: arrays[name] for name in (*(f"{part}_images" for part in names), UNLABELLED) if name in arrays}
+    arrays = arrays | _arrays_pixels.as_bytes(images, choices.white, str(path))
+    where = [f"{path}: {part}_labels" for part in names]
+    columns = [_labels.column(arrays[f"{part}_labels"], what) for part, what in zip(names, where, strict=True)]
+    told = arrays.get("classes")
+    numbers, by_name = _labels.all_numbers(columns, None if told is None else list(map(str, told.tolist())), where)
+    labels = dict(zip(names, numbers, strict=True))
     shown = {part: _channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in names}
     both = (labels["train"], np.concatenate([labels[part] for part in names[1:] or ["train"]]))
-    classes = _class_names(arrays.get("classes"), *both, path)
+    classes = by_name if by_name is not None else _class_names(told, *both, path)
     if UNLABELLED in arrays:
         unlabelled = _channels_first(arrays[UNLABELLED], f"{path}: {UNLABELLED}")
         labels["train"] = _appended(shown, "train", labels["train"], unlabelled, None, path)
@@ -168,26 +181,15 @@ def _appended(
 
 def _channels_first(images: NDArray[Any], what: str) -> NDArray[np.uint8]:
     """(M, channels, side, side), a view."""
-    try:
-        return _sources._channels_first(images, what)
-    except DataError as error:
-        rule = str(error).removesuffix("Convert them.")
-        if images.dtype != np.uint8:
-            raise DataError(f"{rule}Convert them: {TO_BYTES}.") from None
-        raise DataError(f"{rule}Make them square: `x[:, :s, :s]`, or resize them.") from None
-
-
-def _labels(labels: NDArray[Any], what: str) -> NDArray[np.int64]:
-    """(M,) int64."""
-    try:
-        return _sources._integers(labels, what)
-    except DataError as error:
-        rule = str(error).removesuffix("Convert them.")
-        if labels.ndim == 2 and labels.shape[1] > 1:
-            raise DataError(f"{rule}If they are one-hot: `labels.argmax(axis=1)`.") from None
-        whole = labels.dtype.kind == "f" and bool(np.isfinite(labels).all()) and bool((labels == labels.round()).all())
-        remedy = "`labels.astype(int)`" if whole else f"{RENUMBER}, and save the names as `classes`"
-        raise DataError(f"{rule}Convert them: {remedy}.") from None
+    if (found := _arrays_pixels.channels_first(images)) is not None:
+        return found
+    rule = "must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with"
+    rule += f" 1 to {MAX_CHANNELS} channels"
+    if images.dtype != np.uint8:
+        raise DataError(f"{what}: {rule}. Got {images.dtype} {images.shape}. Convert them: {TO_BYTES}; or set `white`.")
+    raise DataError(
+        f"{what}: {rule}. Got {images.dtype} {images.shape}. Make them square: `x[:, :s, :s]`, or resize them."
+    )
 
 
 def _class_names(

@@ -25,17 +25,25 @@ def numbers(
         names: the classes in their order, if they are told elsewhere
         where: what messages call the two arrays
     """
-    train, test = _column(train, where[0]), _column(test, where[1])
-    if "U" in (train.dtype.kind, test.dtype.kind):
-        train, test = train.astype(str), test.astype(str)
-        known = tuple(names) if names is not None else tuple(sorted(set(train.tolist()) - {""}))
-        return _of_names(train, known, where[0]), _of_names(test, known, where[1]), known
-    train, test = train.astype(np.int64), test.astype(np.int64)
+    (train, test), known = all_numbers([column(train, where[0]), column(test, where[1])], names, where)
+    if known is not None:
+        return train, test, known
     largest = max(int(labels.max(initial=-1)) for labels in (train, test))
     if names is None and largest >= len(train):  # a stray label would make a million classes
         rule = f"must count classes from 0, fewer than the {len(train)} training images"
         raise DataError(f"{where[0]}, {where[1]}: {rule}. Got {largest}. Renumber them: {RENUMBER}.")
     return train, test, tuple(names) if names is not None else tuple(map(str, range(largest + 1)))
+
+
+def all_numbers(
+    columns: Sequence[NDArray[Any]], names: Sequence[str] | None, where: Sequence[str]
+) -> tuple[list[NDArray[np.int64]], tuple[str, ...] | None]:
+    """Columns as `column` gives them, train first, as int64 (M,), and the classes' names if they are told by them."""
+    if not any(labels.dtype.kind == "U" for labels in columns):
+        return [labels.astype(np.int64) for labels in columns], None
+    texts = [labels.astype(str) for labels in columns]
+    known = tuple(names) if names is not None else tuple(sorted(set(texts[0].tolist()) - {""}))
+    return [_of_names(labels, known, what) for labels, what in zip(texts, where, strict=True)], known
 
 
 def of_text(
@@ -52,7 +60,7 @@ def _is_number(text: str) -> bool:
     return text.isascii() and text.removeprefix("-").isdecimal()
 
 
-def _column(labels: NDArray[Any], where: str) -> NDArray[Any]:
+def column(labels: NDArray[Any], where: str) -> NDArray[Any]:
     """(M,) whole numbers or names."""
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

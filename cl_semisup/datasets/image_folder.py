@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cl_semisup.data import splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images, facts_of
-from cl_semisup.datasets import _mapped, _pixels, _sources
+from cl_semisup.datasets import _mapped, _pixels, _sources, _table
 from cl_semisup.datasets._mapped import Part
 from cl_semisup.errors import DataError, first_ten
 
@@ -26,7 +26,7 @@ class ImageFolder(_pixels.PixelSettings):
 
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
     `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency
-    dropped, EXIF orientation ignored) and its centre square is resized to the side, bilinear and antialiased. All files
+    dropped) and its centre square is resized to the side, bilinear and antialiased. All files
     below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
     is no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
     part.
@@ -43,6 +43,8 @@ class ImageFolder(_pixels.PixelSettings):
         folder: the folder that holds `train`, relative to data_dir
         test_fraction: share of each class that is the test part, drawn once and the same for all runs
         folds: the images are tested in so many folds, repetition r testing fold r mod folds
+        classes: a text file with a class a line, relative to data_dir; other classes are left out
+        nested: class folders may hold folders of images; the class is that of the first level
         val: what a `val` beside `test` is for: tuning (validate), or training (merge); else it is not used
     """
 
@@ -50,6 +52,8 @@ class ImageFolder(_pixels.PixelSettings):
     test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
     folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
     val: Literal["validate", "merge"] | None = None
+    classes: Annotated[str, MinLen(1)] | None = None
+    nested: bool | None = None
 
     def facts(self, data_dir: Path) -> Facts:
         found = self._find(data_dir)
@@ -72,7 +76,8 @@ class ImageFolder(_pixels.PixelSettings):
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
         if not os.path.lexists(_sources.inside(data_dir, self.folder, "image_folder: folder")):
             return ()
-        return tuple(path for part in self._find(data_dir).parts() for path in part.paths())
+        lists = [_sources.inside(data_dir, self.classes, "image_folder: classes")] if self.classes else []
+        return (*lists, *(path for part in self._find(data_dir).parts() for path in part.paths()))
 
     def load(self, data_dir: Path) -> Images:
         found, faults = self._find(data_dir), list[DataError]()
@@ -97,16 +102,25 @@ class ImageFolder(_pixels.PixelSettings):
         elif not own.is_dir():
             raise DataError(_no_part(root, "train"))
         folders = {name: root / name for name in ("test", "val") if own != root and os.path.lexists(root / name)}
-        classes = tuple(entry.name for entry in _entries(own) if own != root or entry.name != UNLABELLED)
+        known = tuple(entry.name for entry in _entries(own) if own != root or entry.name != UNLABELLED)
+        classes = self._chosen(data_dir, known)
         layout = _Notes(root, own)
+        layout.links(own, data_dir)
         test_folder = root if splitting else layout.test_folder(folders, classes)
-        train = _with_unlabelled(_list_part(root, own, classes), root)
+        train = _with_unlabelled(_list_part(root, own, classes, nested=bool(self.nested)), root)
         if splitting:
             return self._split(root, classes, train, folders, layout)
-        test = _list_labelled(root, test_folder, own, classes)
+        test = _list_labelled(root, test_folder, own, classes, bool(self.nested))
         val_folder = folders["val"] if "val" in folders and test_folder != folders["val"] else None
         train, val = self._validation(root, own, classes, train, val_folder, layout)
         return _Found(classes, train, test, val, None, "", layout.layout(classes))
+
+    def _chosen(self, data_dir: Path, known: tuple[str, ...]) -> tuple[str, ...]:
+        """All classes, or those of the list."""
+        if not self.classes:
+            return known
+        path = _sources.inside(data_dir, self.classes, "image_folder: classes")
+        return _table.class_list(path, set(known), "image_folder: classes")
 
     def _validation(
         self, root: Path, own: Path, classes: tuple[str, ...], train: Part, folder: Path | None, layout: "_Notes"
@@ -122,7 +136,7 @@ class ImageFolder(_pixels.PixelSettings):
         if self.val is None:
             layout.ignore_val()
             return train, None
-        part = _list_labelled(root, folder, own, classes)
+        part = _list_labelled(root, folder, own, classes, bool(self.nested))
         if self.val == "validate":
             layout.validation = f"its own val, {len(part.files):,} images"
             return train, part
@@ -190,6 +204,14 @@ class _Notes:
         self.test = "" if "test" in folders else "val, as there is no test"
         return folders.get("test", folders.get("val", self.root))
 
+    def links(self, own: Path, data_dir: Path) -> None:
+        """Class folders may be links, also out of data_dir, which is told."""
+        links = [entry.name for entry in _entries(own) if entry.is_symlink()]
+        outside = [name for name in links if not (own / name).resolve().is_relative_to(data_dir.resolve())]
+        if outside:
+            where = (own / outside[0]).resolve()
+            self.notes.append(f"{len(outside)} classes are links out of data_dir: {outside[0]!r} is {str(where)!r}.")
+
     def ignore_val(self) -> None:
         self.unused.append("val")
         self.notes.append("val is not used. Set `val: validate` to tune on it, or `val: merge` to train on it.")
@@ -221,9 +243,11 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"image_folder: {folder} must be a folder of images. Got {error.strerror}. Mend it.") from None
 
 
-def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ...]) -> Part:
+def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ...], nested: bool) -> Part:
     """The test or validation part, whose classes must be among those of train."""
-    unknown = sorted({entry.name for entry in _entries(folder)} - set(classes))
+    unknown = sorted(
+        {entry.name for entry in _entries(folder)} - {*classes, *(entry.name for entry in _entries(train))}
+    )
     forms = {unicodedata.normalize("NFC", name): name for name in classes}
     for name in unknown:
         if same := forms.get(unicodedata.normalize("NFC", name)):
@@ -236,26 +260,31 @@ def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ..
         rule, them = "must hold no class that train lacks", "it" if len(unknown) == 1 else "them"
         remedy = f"Remove {them}, or add {them} to {train}"
         raise DataError(f"image_folder: {folder} {rule}. Got {first_ten(unknown)}. {remedy}.")
-    return _list_part(root, folder, classes, may_be_missing=True)
+    return _list_part(root, folder, classes, may_be_missing=True, nested=nested)
 
 
-def _list_part(root: Path, folder: Path, classes: tuple[str, ...], may_be_missing: bool = False) -> Part:
+def _list_part(
+    root: Path, folder: Path, classes: tuple[str, ...], may_be_missing: bool = False, nested: bool = False
+) -> Part:
     """Every file of every class. With `may_be_missing` a class may have no image or no folder."""
     names, counts = list[str](), list[int]()
-    nested, empty = list[str](), list[str]()
+    folders, empty = list[str](), list[str]()
     prefix = "" if folder == root else f"{folder.name}/"
     for name in classes:
         inside = folder / name
-        entries = [] if may_be_missing and not os.path.lexists(inside) else _entries(inside)
-        nested += [f"{name}/{entry.name}" for entry in entries if entry.is_dir()]
-        empty += [] if entries or may_be_missing else [name]
-        names += [f"{prefix}{name}/{entry.name}" for entry in entries]
-        counts.append(len(entries))
-    if nested:
-        (first, inner), several = nested[0].split("/", 1), len(nested) > 1
-        got, them = (f"folders {first_ten(nested)}", "them") if several else (f"a folder {inner!r}", "it")
+        missing = may_be_missing and not os.path.lexists(inside)
+        found = (
+            [] if missing else _files_below(inside, set()) if nested else [inside / e.name for e in _entries(inside)]
+        )
+        folders += [] if nested else [f"{name}/{path.name}" for path in found if path.is_dir()]
+        empty += [] if found or may_be_missing else [name]
+        names += [f"{prefix}{name}/{path.relative_to(inside).as_posix()}" for path in found]
+        counts.append(len(found))
+    if folders:
+        (first, inner), several = folders[0].split("/", 1), len(folders) > 1
+        got, them = (f"folders {first_ten(folders)}", "them") if several else (f"a folder {inner!r}", "it")
         place = folder if several else folder / first
-        remedy = f"Move {them}, for instance with `mv {first}/{inner}/* {first}/`"
+        remedy = f"Set `nested: true`, or move {them}, for instance with `mv {first}/{inner}/* {first}/`"
         raise DataError(f"image_folder: {place} must hold images only. Got {got}. {remedy}.")
     if empty:
         got = "none" if len(empty) == 1 else f"none in {first_ten(empty)}"

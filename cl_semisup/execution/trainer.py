@@ -15,7 +15,7 @@ from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.errors import InputError, OutOfMemory
-from cl_semisup.evaluation import Features, Network
+from cl_semisup.evaluation import Features, Network, Validation
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.machine import Machine
@@ -224,7 +224,10 @@ class Trainer:
         train, train_projections = not_augmented(data.train_images)
         test, test_projections = not_augmented(data.test_images)
         test_views = random_view(1), random_view(2)
-        for output in (train, test, train_projections, test_projections, *test_views):
+        val = None
+        if data.val_images is not None and data.val_labels is not None:
+            val = Validation(*not_augmented(data.val_images), data.val_labels)
+        for output in (train, test, train_projections, test_projections, *test_views, *(val or ())):
             if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Features(
@@ -238,6 +241,7 @@ class Trainer:
             test_views=test_views,
             classes=data.classes,
             seed_key=seed_key,
+            val=val,
             network=Network(
                 encoder=model.encoder,
                 test_images=data.test_images,

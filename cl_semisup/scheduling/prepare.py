@@ -17,7 +17,7 @@ def check(suite: Suite) -> None:
     One that the suite allows to download, or that a probe leaves out if need be, may be missing.
     """
     optional = missing(suite)
-    for choice in _choices(suite.runs):
+    for choice in choices(suite.runs):
         if repr(choice) in optional:
             continue
         if data_hashes.current(choice, suite.data_dir) is None and not suite.download:
@@ -27,7 +27,7 @@ def check(suite: Suite) -> None:
 def datasets(suite: Suite, runs: list[Run]) -> None:
     """Make sure that the data sets of these runs and of their probes can be loaded; a missing one is a DataError."""
     optional = missing(suite)
-    for choice in _choices(runs):
+    for choice in choices(runs):
         if repr(choice) not in optional:
             _plugin(choice).prepare(Path(suite.data_dir), suite.download)
 
@@ -46,7 +46,7 @@ def missing(suite: Suite) -> dict[str, str]:
     return reasons
 
 
-def _choices(runs: Iterable[Run]) -> Iterable[Named]:
+def choices(runs: Iterable[Run]) -> Iterable[Named]:
     """The data sets of these runs and of their probes, each once."""
     return {repr(choice): choice for run in runs for choice in (run.dataset, *protocol.probed_datasets(run))}.values()
 

@@ -1,5 +1,6 @@
 """Rules that need several keys of a suite at once: the data, the labels and the loss of a cell must fit together."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
+
+SEVERAL_LABELS = "its images show several classes each, and a run needs one class an image"
 
 
 def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
@@ -48,7 +51,29 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
+        if cell["unlabelled_from"].value is not None and not self._foreign(cell, facts):
+            return False
         return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
+
+    def _foreign(self, cell: dict[str, GridValue], facts: Facts) -> bool:
+        """The other data set must have as many images as any repetition takes of it."""
+        axis = cell["unlabelled_from"]
+        setting, own = axis.value, next(iter(cell["datasets"].value))
+        other = self._facts(GridValue(setting["dataset"], (*axis.path, "dataset")))
+        if other is None:
+            return False
+        if (setting["share"] is None) == (setting["count"] is None):
+            got = "neither" if setting["share"] is None else "both"
+            self._add(axis, f"needs a share, which is replaced, or a count, which is added. Got {got}. Give one.")
+            return False
+        if setting["dataset"] == cell["datasets"].value:
+            self._add(axis, f"must be another data set than the run's own. Got {own!r}. Name another.")
+            return False
+        wanted = setting["count"] or math.floor(setting["share"] * facts.train + 0.5)
+        if wanted > other.train:
+            name = next(iter(setting["dataset"]))
+            return self._fails(axis, f"must not take {wanted} images, more than the {other.train} of {name}")
+        return True
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""
@@ -65,7 +90,13 @@ class CellCheck:
         key = repr(dataset.value)
         if key not in self.facts:
             try:
-                facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                data_set = build("datasets", dataset.value)
+                if getattr(data_set, "several_labels", False):
+                    name = next(iter(dataset.value))
+                    raise DataError(
+                        f"{name}: {SEVERAL_LABELS}. Got it as the data set of runs. Name it in a probe alone."
+                    )
+                facts = self.facts[key] = data_set.facts(Path(self.data_dir))
                 if facts.untested:
                     self.notes.append(Problem(dataset.path, _untested_note(facts)))
             except DataError as error:

@@ -25,7 +25,7 @@ from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import _mapped, _sources
+from cl_semisup.datasets import _mapped, _pixels, _sources
 from cl_semisup.errors import DataError
 
 KNOWN = {
@@ -744,12 +744,10 @@ def test_a_file_that_is_no_image_is_named(content: bytes, folder: Path) -> None:
 
 def test_pixels_without_a_known_white_are_refused(folder: Path) -> None:
     path = picture(folder / "test" / "cat" / "depth.tif", 1.5, "F")
-    assert refusal(pets().load, folder.parent) == (
-        f"{path}: must be a whole image file. Got ValueError: floating-point pixels, whose white is unknown. "
-        "Mend or remove it."
-    )
+    rule = "must have pixels of 8 or 16 bits, or a white that is told"
+    assert f"{path}: {rule}. Got float32 up to 1.5. Set `white`" in refusal(pets().load, folder.parent)
     picture(path, 70_000, "I")
-    assert "32-bit pixels, whose white is unknown" in refusal(pets().load, folder.parent)
+    assert f"{path}: {rule}. Got int32 up to 70000. Set `white`" in refusal(pets().load, folder.parent)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -814,7 +812,7 @@ def test_images_are_decoded_once_and_stay_on_disk(folder: Path, monkeypatch: pyt
     pets().prepare(folder.parent, False)
     kept = sorted(folder.glob(".cl_semisup-8-*.npy"))
     assert len(kept) == 2 and not list(folder.glob("*.tmp")) and not list(folder.glob(".*.tmp"))
-    monkeypatch.setattr(_mapped, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_pixels, "decode", None)  # would fail if it were called
     images = pets().load(folder.parent)
     assert isinstance(images.train_images, np.memmap) and isinstance(images.test_images, np.memmap)
     assert isinstance(images.train_images, np.memmap)
@@ -889,7 +887,7 @@ def test_an_image_larger_than_the_memory_is_refused_by_its_header(folder: Path, 
 def test_without_a_cache_a_folder_larger_than_the_memory_is_refused(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(_mapped, "_write_cache", lambda *_: False)
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**4)
-    monkeypatch.setattr(_mapped, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_pixels, "decode", None)  # would fail if it were called
     message = f"image_folder: {folder}, without a cache: must fit in half of this machine's memory"
     assert message in refusal(pets(256).load, folder.parent)
 

@@ -226,7 +226,8 @@ def test_voc_has_several_labels_an_image_and_no_run_may_train_on_it(tmp_path: Pa
     path = tmp_path / "VOCdevkit" / "VOC2007" / "ImageSets" / "Main" / "cat_test.txt"
     path.write_text(path.read_text().replace("  1", "  0"))
     assert data.load(tmp_path).content_hash != before
-    assert "voc2007: images show several objects, and a run needs one class an image." in refusal(data.facts, tmp_path)
+    assert data.facts(tmp_path) == images.facts() and images.facts().labelled == 0
+    assert data.several_labels
     path.write_text("000002 1\n")
     assert f"{path}: must have the 2 images of test.txt. Got 1 others. Unpack it again." in refusal(data.load, tmp_path)
 
