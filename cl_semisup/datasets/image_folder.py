@@ -207,10 +207,11 @@ class _Notes:
     def links(self, own: Path, data_dir: Path) -> None:
         """Class folders may be links, also out of data_dir, which is told."""
         links = [entry.name for entry in _entries(own) if entry.is_symlink()]
-        outside = [name for name in links if not (own / name).resolve().is_relative_to(data_dir.resolve())]
+        inside = os.path.realpath(data_dir)
+        outside = [name for name in links if os.path.commonpath([os.path.realpath(own / name), inside]) != inside]
         if outside:
-            where = (own / outside[0]).resolve()
-            self.notes.append(f"{len(outside)} classes are links out of data_dir: {outside[0]!r} is {str(where)!r}.")
+            where = os.path.realpath(own / outside[0])
+            self.notes.append(f"{len(outside)} classes are links out of data_dir: {outside[0]!r} is {where!r}.")
 
     def ignore_val(self) -> None:
         self.unused.append("val")

@@ -43,7 +43,8 @@ def in_full(suite: Suite) -> list[str]:
 def in_short(suite: Suite) -> list[str]:
     """A line for each data set; pixels are not read for it."""
     missing = prepare.missing(suite)
-    there = [choice for choice in prepare.choices(suite.runs) if repr(choice) not in missing]
+    every = (choice for choice in prepare.choices(suite.runs) if not _test_only(choice))
+    there = [choice for choice in every if repr(choice) not in missing]
     lines = [describe(choice, suite.data_dir, read_pixels=False).short() for choice in there]
     return lines + (
         [f"{len(missing)} data sets of probes are not there and are left out: see `check`."] if missing else []
@@ -54,8 +55,15 @@ def _lines(choice: Named, suite: Suite, missing: Mapping[str, str]) -> list[str]
     if reason := missing.get(repr(choice)):
         return [f"{next(iter(choice))}: left out, and a dash in tables. {reason}"]
     try:
-        return describe(choice, suite.data_dir, read_pixels=True).lines()
+        found = describe(choice, suite.data_dir, read_pixels=True)
+        if _test_only(choice):
+            return [f"{found.name}: {found.facts.test:,} further test images, for a probe."]
+        return found.lines()
     except DataError:
         if not suite.download:
             raise
         return [f"{next(iter(choice))}: not here yet; the run downloads it."]
+
+
+def _test_only(choice: Named) -> bool:
+    return bool(getattr(plugins.load("datasets", next(iter(choice))), "test_only", False))

@@ -11,7 +11,10 @@ from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 
-SEVERAL_LABELS = "its images show several classes each, and a run needs one class an image"
+FOR_PROBES = {  # what a data set says of itself -> why no run can train on it
+    "several_labels": "its images show several classes each, and a run needs one class an image",
+    "test_only": "it has test images alone",
+}
 
 
 def build(folder: str, named: dict[str, dict[str, Any]]) -> Any:
@@ -91,11 +94,10 @@ class CellCheck:
         if key not in self.facts:
             try:
                 data_set = build("datasets", dataset.value)
-                if getattr(data_set, "several_labels", False):
-                    name = next(iter(dataset.value))
-                    raise DataError(
-                        f"{name}: {SEVERAL_LABELS}. Got it as the data set of runs. Name it in a probe alone."
-                    )
+                for kind, reason in FOR_PROBES.items():
+                    if getattr(data_set, kind, False):
+                        got = "Got it as the data set of runs. Name it in a probe alone"
+                        raise DataError(f"{next(iter(dataset.value))}: {reason}. {got}.")
                 facts = self.facts[key] = data_set.facts(Path(self.data_dir))
                 if facts.untested:
                     self.notes.append(Problem(dataset.path, _untested_note(facts)))

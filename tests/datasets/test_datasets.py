@@ -379,6 +379,57 @@ def test_a_compressed_archive_and_names_in_bytes_are_read(tmp_path: Path) -> Non
     assert images.class_names == ("cat", "chien é")
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        (
+            np.array(["dog", "cat", "", "cat", "dog", "dog"]),
+            np.array(["cat", "dog", "cat"]),
+            ([1, 0, -1, 0, 1, 1], ("cat", "dog")),
+        ),
+        (np.eye(2)[[1, 0, 1, 0, 1, 1]], np.eye(2)[[0, 1, 0]], ([1, 0, 1, 0, 1, 1], ("0", "1"))),
+        (np.array([[1.0], [0], [-1], [0], [1], [1]]), np.array([0.0, 1, 0]), ([1, 0, -1, 0, 1, 1], ("0", "1"))),
+    ],
+)
+def test_arrays_have_labels_of_any_form(train: Any, test: Any, expected: Any, tmp_path: Path) -> None:
+    archive(tmp_path / "a.npz", train_labels=train, test_labels=test)
+    images = plugin("arrays", file="a.npz").load(tmp_path)
+    assert (images.train_labels.tolist(), images.class_names) == expected and images.test_labels.tolist() == [0, 1, 0]
+    assert plugin("arrays", file="a.npz").facts(tmp_path) == images.facts()
+
+
+def test_arrays_by_keras_names_are_read(tmp_path: Path) -> None:
+    arrays = dict(np.load(archive(tmp_path / "a.npz")))
+    np.savez(tmp_path / "b.npz", **{f"{'x' if 'images' in k else 'y'}_{k.split('_')[0]}": v for k, v in arrays.items()})
+    assert sorted(np.load(tmp_path / "b.npz")) == ["x_test", "x_train", "y_test", "y_train"]
+    found, expected = (plugin("arrays", file=f"{name}.npz").load(tmp_path) for name in "ba")
+    assert found.content_hash == expected.content_hash
+
+
+@pytest.mark.parametrize("bands", [2, 8, 16])
+@pytest.mark.parametrize("last", [False, True])
+def test_arrays_have_up_to_16_bands(bands: int, last: bool, tmp_path: Path) -> None:
+    train, test = pixels(6, bands, 20, 20), pixels(3, bands, 20, 20)
+    stored = (train.transpose(0, 2, 3, 1), test.transpose(0, 2, 3, 1)) if last else (train, test)
+    archive(tmp_path / "a.npz", train_images=stored[0], test_images=stored[1])
+    images = plugin("arrays", file="a.npz").load(tmp_path)
+    assert (images.train_images == train).all() and (images.test_images == test).all()
+    archive(tmp_path / "a.npz", train_images=pixels(6, 17, 20, 20))
+    assert "with 1 to 16 channels. Got uint8 (6, 17, 20, 20)" in refusal(plugin("arrays", file="a.npz").facts, tmp_path)
+
+
+@pytest.mark.parametrize("white", [4095, "data"])
+def test_arrays_of_any_number_become_bytes_by_their_white(white: Any, tmp_path: Path) -> None:
+    train, test = RANDOM.integers(0, 4000, (6, 4, 4)), RANDOM.integers(0, 4096, (3, 4, 4)).astype(np.float32)
+    archive(tmp_path / "a.npz", train_images=train.astype(np.uint16), test_images=test)
+    data = plugin("arrays", file="a.npz", white=white)
+    images, top = data.load(tmp_path), train.max() if white == "data" else white
+    assert (images.train_images[:, 0] == np.rint(train * (255 / top))).all()
+    assert np.abs(images.test_images[:, 0] - np.minimum(test * (255 / top), 255)).max() <= 0.5001
+    assert data.facts(tmp_path) == images.facts()
+    assert "or set `white`." in refusal(plugin("arrays", file="a.npz").facts, tmp_path)
+
+
 def test_unlabelled_training_images_are_welcome(tmp_path: Path) -> None:
     archive(tmp_path / "a.npz", train_labels=np.array([-1, 1, 0, 1, -1, -1]))
     assert plugin("arrays", file="a.npz").facts(tmp_path) == Facts(6, 3, 2, 1, 4, 1, (1, 2))
@@ -417,22 +468,25 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"train_images": np.zeros((6, 4, 4))},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            '1 or 3 channels. Got float64 (6, 4, 4). Convert them: `(255 * x).round().astype("uint8")` if they lie in 0..1, '
-            'or `x.astype("uint8")` if in 0..255.'
+            '1 to 16 channels. Got float64 (6, 4, 4). Convert them: `(255 * x).round().astype("uint8")` if they lie in 0..1, '
+            'or `x.astype("uint8")` if in 0..255; or set `white`.'
         ),
     ),
     "oblong": (
         {"train_images": pixels(6, 4, 5, 3)},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 or 3 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :s, :s]`, or resize them."
+            "1 to 16 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :s, :s]`, or resize them."
         ),
     ),
     "two sizes": ({"test_images": pixels(3, 5, 5)}, "train and test images differ: (1, 4, 4), (1, 5, 5)."),
     "fewer labels": ({"train_labels": np.array([0, 1])}, "train: one label an image. Got (2,) labels, 6 images."),
     "float labels": (
-        {"train_labels": np.zeros(6)},
-        "train_labels: must be integers (M,). Got float64 (6,). Convert them: `labels.astype(int)`.",
+        {"train_labels": np.full(6, 0.5)},
+        (
+            "train_labels: must be whole numbers. Got 6 that are not, such as 0.5, 0.5, 0.5, 0.5, 0.5, 0.5. Mend them; an "
+            "image without a label has -1: np.nan_to_num(labels, nan=-1)."
+        ),
     ),
     "unlabelled test": (
         {"test_labels": np.array([0, -1, 1])},
@@ -777,6 +831,47 @@ def test_a_link_to_nowhere_is_named(folder: Path) -> None:
     )
 
 
+def test_a_list_of_classes_leaves_out_the_other_folders(folder: Path) -> None:
+    picture(folder / "test" / "cat" / "1.png")
+    (folder.parent / "dogs.txt").write_text("dog a faithful animal\n")
+    images = plugin("image_folder", folder="pets", side=8, classes="dogs.txt").load(folder.parent)
+    assert images.class_names == ("dog",) and images.train_labels.tolist() == [0, 0] and len(images.test_images) == 1
+    (folder.parent / "dogs.txt").write_text("wolf\n")
+    data = plugin("image_folder", folder="pets", classes="dogs.txt")
+    assert "every line must be a class of the data. Got 1 that are not: 'wolf'." in refusal(data.facts, folder.parent)
+
+
+def test_folders_in_class_folders_belong_to_the_class(folder: Path) -> None:
+    picture(folder / "train" / "cat" / "wild" / "lynx" / "1.png", (1, 2, 3))
+    data = plugin("image_folder", folder="pets", side=8, nested=True)
+    images = data.load(folder.parent)
+    assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1] and images.train_images[3, :, 0, 0].tolist() == [1, 2, 3]
+    assert data.facts(folder.parent) == images.facts()
+
+
+def test_class_folders_may_be_links_and_those_out_of_data_dir_are_told(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    folder.parent.joinpath("data").mkdir()
+    folder.rename(root / "pets")
+    picture(tmp_path / "elsewhere" / "owl" / "1.png", (7, 8, 9))
+    (root / "pets" / "train" / "kitten").symlink_to(root / "pets" / "train" / "cat")
+    data = plugin("image_folder", folder="pets", side=8)
+    assert data.facts(root).train == 8 and not [n for n in data.layout(root).notes if "link" in n]
+    (root / "pets" / "train" / "owl").symlink_to(tmp_path / "elsewhere" / "owl")
+    assert data.load(root).train_images[-1, :, 0, 0].tolist() == [7, 8, 9]
+    note = f"1 classes are links out of data_dir: 'owl' is '{tmp_path}/elsewhere/owl'."
+    assert note in data.layout(root).notes
+
+
+def test_settings_of_pixels_have_caches_of_their_own_and_keep_one_another(folder: Path) -> None:
+    grey = plugin("image_folder", folder="pets", side=8, channels=1)
+    images = grey.load(folder.parent)
+    assert images.train_images.shape == (5, 1, 8, 8) and grey.facts(folder.parent) == images.facts()
+    luma = round(0.299 * 9 + 0.587 * ord("c") + 0.114 * ord("1"))
+    assert abs(int(images.train_images[0, 0, 0, 0]) - luma) <= 1
+    assert pets().load(folder.parent).train_images.shape == (5, 3, 8, 8)
+
+
 def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     root = folder.parent
     rule = "must hold train/<class>/* and test/<class>/* (or val)"
@@ -801,7 +896,7 @@ def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     strange = f"image_folder: {root}/void/val must hold no class that train lacks. Got 'b'."
     assert refusal(half, root) == f"{strange} Remove it, or add it to {root}/void/train."
     picture(root / "void" / "train" / "b" / "deep" / "x.png")
-    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Move it, for instance with `mv b/deep/* b/`."
+    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Set `nested: true`, or move it, for instance with `mv b/deep/* b/`."
     assert refusal(half, root) == deep
     (folder / "train" / "labels.csv").touch()
     stray = f"image_folder: {folder}/train/labels.csv must be a folder of images. Got Not a directory. Mend it."

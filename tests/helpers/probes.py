@@ -85,7 +85,10 @@ def make_features(train: int = 100, test: int = 60, **changes: Any) -> Features:
     return Features(**(parts | changes))
 
 
-NEEDED: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}  # settings without a default
+NEEDED: dict[str, dict[str, Any]] = {
+    "transfer": {"datasets": ["digits"]},
+    "shifted_test": {"datasets": ["digits"]},
+}  # settings without a default
 
 
 def measure(name: str, features: Features, **settings: Any) -> ProbeResult:
