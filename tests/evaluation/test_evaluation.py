@@ -163,6 +163,7 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
 
 def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str) -> None:
     quick = {"loranpac": "{width: 200}", "transfer": "{datasets: glyphs, images: 200}"}
+    quick |= {"shifted_test": "{datasets: digits}"}
     probes = "".join(f"  {name}: {quick.get(name, '{}')}\n" for name in PROBES)
     run = parse(f"{text}probes:\n{probes}").runs[-1]
     record, curves = Executor(Machine("cpu", "data"))(run)

@@ -92,9 +92,8 @@ def test_several_labels_are_ranked_by_a_regression_a_class_and_what_is_difficult
     data = other_data(count=60)
     shown = np.stack([data.train_labels == c for c in range(3)], axis=1) | (random.random((60, 3)) < 0.1)
     targets = np.where(random.random((60, 3)) < 0.1, -1, shown).astype(np.int8)
-    several = MultiLabelImages(
-        data.train_images, np.full(60, -1), data.train_images, np.zeros(60, np.int64), ("a", "b", "c"), targets, targets
-    )
+    parts = (data.train_images, np.full(60, -1), data.train_images, np.zeros(60, np.int64))
+    several = MultiLabelImages(*parts, ("a", "b", "c"), train_targets=targets, test_targets=targets)
     features = with_data(lambda named: several)
     result = measure("simclr12", features, datasets=["voc2007"])
     assert features.network is not None

@@ -85,7 +85,10 @@ def make_features(train: int = 100, test: int = 60, **changes: Any) -> Features:
     return Features(**(parts | changes))
 
 
-NEEDED: dict[str, dict[str, Any]] = {
+NEEDED: dict[str, dict[str, Any]] = {  # settings without a default
+    "transfer": {"datasets": ["digits"]},
+    "shifted_test": {"datasets": ["digits"]},
+}
     "transfer": {"datasets": ["digits"]},
     "shifted_test": {"datasets": ["digits"]},
 }  # settings without a default
