@@ -89,9 +89,6 @@ NEEDED: dict[str, dict[str, Any]] = {  # settings without a default
     "transfer": {"datasets": ["digits"]},
     "shifted_test": {"datasets": ["digits"]},
 }
-    "transfer": {"datasets": ["digits"]},
-    "shifted_test": {"datasets": ["digits"]},
-}  # settings without a default
 
 
 def measure(name: str, features: Features, **settings: Any) -> ProbeResult:
