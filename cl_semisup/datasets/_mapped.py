@@ -83,10 +83,10 @@ class Part(NamedTuple):
 def pixels(
     part: Part, s: PixelSettings, train: Part, faults: list[DataError], what: str, keep: bool = True
 ) -> NDArray[np.uint8]:
-    """(M, channels, side, side), memory-mapped from the cache; in memory where none can be written, empty without `keep`.
+    """(M, channels, side, side), mapped from the cache; in memory where none can be written, empty without `keep`.
 
-    What is broken is added to `faults`; the pixels are then empty. Mapped pixels can be read and not written. `train` is
-    the part that tells the white of the data, `what` the data set's name for messages.
+    What is broken is added to `faults`; the pixels are then empty. Mapped pixels are read-only. `train` is the
+    part that tells the white of the data, `what` the data set's name for messages.
     """
     count = len(faults)
     found = _open_cache(part, s, train)
@@ -198,7 +198,7 @@ def _chunk_images(s: PixelSettings) -> int:
 def _chunks(
     part: Part, s: PixelSettings, train: Part, faults: list[DataError], done: int = 0
 ) -> Iterator[NDArray[np.uint8]]:
-    """(n, channels, side, side) of every chunk of files from number `done` on, decoded in threads: PIL releases Python's lock.
+    """(n, channels, side, side) of every chunk of files from number `done` on, decoded in threads.
 
     Adds what is broken to `faults`; from then on chunks lack images and are of no use.
     """

@@ -17,7 +17,7 @@ class Arrays:
 
     Arrays: train_images and test_images, uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side)
     with 1 to 16 channels; train_labels and test_labels, (M,) or (M, 1) whole numbers from 0 or names, or one-hot rows,
-    and -1 (or an empty name) in train_labels where unknown; Keras' names x_train, y_train, x_test and y_test do as well;
+    and -1 (or an empty name) in train_labels where unknown; Keras' names x_train, y_train, x_test, y_test do as well;
     unlabelled_images, optional, train with label -1; classes, optional, (C,) names; val_images and val_labels,
     optional, are used if `val` says what for. Pickled objects are refused. The views are those of natural images (crops
     down to a fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
