@@ -206,11 +206,15 @@ class Trainer:
 
         @torch.no_grad()
         def outputs(images: Tensor, transform: Any, model: Model = model) -> tuple[Tensor, Tensor]:
-            batches = []
+            whole: tuple[Tensor, ...] = ()
             for number, batch in enumerate(images.split(EVALUATION_BATCH)):
                 features = model.encoder(transform(batch.to(self.device), number))
-                batches.append((features, model.projector(features)))
-            return torch.cat([f for f, _ in batches]), torch.cat([p for _, p in batches])
+                parts = features, model.projector(features)
+                if not whole:  # made at once: small parts that stay between large ones that go would split the memory
+                    whole = tuple(part.new_empty(len(images), part.shape[1]) for part in parts)
+                for all_rows, part in zip(whole, parts, strict=True):
+                    all_rows[number * EVALUATION_BATCH :][: len(part)] = part
+            return whole[0], whole[1]
 
         def not_augmented(images: Tensor, model: Model = model) -> tuple[Tensor, Tensor]:
             return outputs(images, lambda x, _: views.normalize(x), model)
