@@ -90,3 +90,10 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
 
 def _cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
+
+
+def first_ten(names: Iterable[object]) -> str:
+    """`'a', 'b'`, or the first ten and how many there are."""
+    listed = list(names)
+    shown = ", ".join(map(repr, listed[:10]))
+    return shown if len(listed) <= 10 else f"{shown}, ... ({len(listed)} in all)"

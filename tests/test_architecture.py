@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
     "suite": {"config", "data", "encoders", "errors", "files", "evaluation", "losses", "plugins", "weights"},
-    "results": {"errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
+    "results": {"data", "errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
     "report": {"errors", "files", "results", "seeds", "suite", "text"},
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
@@ -50,6 +50,9 @@ TORCH_FREE_FILES = {
     "data/images.py",
     "data/labels.py",
     "data/settings.py",
+    "data/description.py",
+    "data/pixel_facts.py",
+    "data/splits.py",
     "native/__init__.py",
     "native/library.py",
 }

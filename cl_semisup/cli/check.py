@@ -1,4 +1,4 @@
-"""`check SUITE`: whether it is well formed, how much of it is done, and how long the rest takes."""
+"""`check SUITE`: whether it is well formed, what its data are, how much is done, and how long the rest takes."""
 
 import argparse
 
@@ -6,7 +6,7 @@ from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.text import show, visible
 
-HELP = "check a suite and estimate the time left; nothing is run"
+HELP = "check a suite, tell its data and estimate the time left; nothing is run"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -17,17 +17,20 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.results.snapshot import SuiteSnapshot, require_own_folder
-    from cl_semisup.scheduling import estimate, prepare, scheduler
+    from cl_semisup.scheduling import describe, estimate, prepare, scheduler
 
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
     require_own_folder(options.results, snapshot)
     prepare.check(suite)
+    found = describe.in_full(suite)
     todo = scheduler.missing(options.results, suite.runs)
     stale = scheduler.describe_stale(options.results, snapshot)
     time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
     show(f"{visible(suite.file)}: no fault found.")  # only now: a fault may be found while a run is tried
     show(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
+    for line in found:
+        show(line)
     if stale:
         show(stale)
     if todo or not stale:

@@ -183,9 +183,11 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> None:
     """Execute the missing runs."""
-    from cl_semisup.scheduling import order, prepare, scheduler
+    from cl_semisup.scheduling import describe, order, prepare, scheduler
 
     prepare.datasets(suite, todo)
+    for line in describe.in_short(suite):
+        show(line)
     chosen = engine.choose(options, suite, len(todo))
     timeout = scheduler.WAIT_TIMEOUT_SECONDS if options.no_wait else math.inf
     if options.plain:

@@ -193,15 +193,19 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
         problems.append(Problem(at, rule, of_key=at != path, name=format_path(path)))
         return []
     plugin = plugins.load(field.folder, name)
-    return [GridValue({name: row}, path) for row in mapping(settings, plugin, at, problems, defaults(plugin))]
+    rows = mapping(settings, plugin, at, problems, defaults(plugin))
+    # a setting that is None is left out, so that a later version can add settings and keep the ids of runs
+    return [GridValue({name: {key: v for key, v in row.items() if v is not None}}, path) for row in rows]
 
 
 def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:
     """Plug-ins that belong together, each named once; settings inside a member are still a grid."""
-    noun, members = plugins.noun(field.folder), node if isinstance(node, list) else [node]
+    noun, members = plugins.noun(field.folder), list(node) if isinstance(node, list | tuple) else [node]
     if not members:
         problems.append(Problem(path, f"must not be an empty list. Got []. Name at least one {noun}."))
-    paths: list[YamlPath] = [(*path, index) for index in range(len(members))] if isinstance(node, list) else [path]
+    paths: list[YamlPath] = (
+        [(*path, index) for index in range(len(members))] if isinstance(node, list | tuple) else [path]
+    )
     columns = [_plugin(member, field, at, problems) for member, at in zip(members, paths, strict=True)]
     first: dict[str, YamlPath] = {}
     for column, at in zip(columns, paths, strict=True):
@@ -233,9 +237,10 @@ def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], d
 
 
 def _without_none(annotation: Any) -> Any:
-    """X of `X | None`, an axis that may be left out (`none`); None for any other annotation."""
+    """X of `X | None`, an axis that may be left out (`none`); None for any other annotation. X may be a union too."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
-    return next((member for member in members if member is not NoneType), None) if NoneType in members else None
+    others = tuple(member for member in members if member is not NoneType)
+    return Union[others] if others and len(others) < len(members) else None  # noqa: UP007 - of a tuple of types
 
 
 def _in_brackets(description: str) -> str:

@@ -2,14 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup.data import pixel_facts
+from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import DataError
+
+MAX_CHANNELS = 16  # bands of an image
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,14 @@ class Facts:
 class Images:
     """A train and a test part. Images are uint8 (M, channels, side, side); labels int64 (M,), -1 where unknown.
 
-    Features are float32 (M, F, 1, 1): a column is a channel of a single pixel. `train_rows` and `test_rows` (M, V, F)
-    are all stored rows of each image, if there are several; the first of them is the one in `train_images`.
+    Features are float32 (M, F, 1, 1): a column is a channel of a single pixel.
+
+    Args:
+        train_rows, test_rows: (M, V, F) all stored rows of each image, if there are several; the first of them is the
+            one in `train_images`
+        val_images, val_labels: the user's own validation part, which tunes instead of a share of the training images
+        fold: (M,) for data without a test part, the fold of each training image that is tested in its turn, or -1
+        split: hash of the split that made the test part or the folds; "" where the data have a test part
     """
 
     train_images: NDArray[Any]
@@ -63,15 +73,21 @@ class Images:
     class_names: tuple[str, ...]
     train_rows: NDArray[np.float32] | None = None
     test_rows: NDArray[np.float32] | None = None
+    val_images: NDArray[np.uint8] | None = None
+    val_labels: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
+    split: str = ""
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
-        for part in ("train", "test"):
+        for part in self._parts():
             images, labels = getattr(self, f"{part}_images"), getattr(self, f"{part}_labels")
             square = images.ndim == 4 and images.shape[2] == images.shape[3]
             features = images.ndim == 4 and images.dtype == np.float32 and images.shape[2:] == (1, 1)
-            if not features and (images.dtype != np.uint8 or not square or images.shape[1] not in (1, 3)):
-                rule = "images must be uint8 (M, 1 or 3, side, side), features float32 (M, F, 1, 1)"
+            bytes_ = images.dtype == np.uint8 and square and 1 <= images.shape[1] <= MAX_CHANNELS
+            if not features and not bytes_:
+                kinds = f"uint8 (M, 1 to {MAX_CHANNELS}, side, side), features float32 (M, F, 1, 1)"
+                rule = f"images must be {kinds}"
                 raise DataError(f"{part}: {rule}. Got {images.dtype} {images.shape}. Convert them.")
             if labels.shape != images.shape[:1]:
                 raise DataError(f"{part}: one label an image. Got {labels.shape} labels, {len(images)} images.")
@@ -81,12 +97,14 @@ class Images:
             if labels.min() < lowest or labels.max() >= classes:
                 got = f"{labels.min()}..{labels.max()}"
                 raise DataError(f"{part}: labels must lie in {lowest}..{classes - 1}. Got {got}. Renumber them.")
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(
-                f"train and test images differ: {self.train_images.shape[1:]}, {self.test_images.shape[1:]}."
-            )
-        if self.train_images.dtype != self.test_images.dtype:
-            raise DataError(f"train and test differ: {self.train_images.dtype}, {self.test_images.dtype}. Convert one.")
+            if self.train_images.shape[1:] != images.shape[1:]:
+                raise DataError(f"train and {part} images differ: {self.train_images.shape[1:]}, {images.shape[1:]}.")
+            if self.train_images.dtype != images.dtype:
+                raise DataError(f"train and {part} differ: {self.train_images.dtype}, {images.dtype}. Convert one.")
+
+    def _parts(self) -> tuple[str, ...]:
+        """The parts that must hold images."""
+        return ("train", *(["test"] if self.fold is None else []), *(["val"] if self.val_images is not None else []))
 
     @property
     def classes(self) -> int:
@@ -96,21 +114,60 @@ class Images:
     def content_hash(self) -> str:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
-        rows = (rows for rows in (self.train_rows, self.test_rows) if rows is not None)
-        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels, *rows):
+        parts = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        optional = self.train_rows, self.test_rows, self.val_images, self.val_labels, self.fold
+        for array in [*parts, *(part for part in optional if part is not None)]:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()[:12]
 
+    @cached_property
+    def pixel_facts(self) -> PixelFacts:
+        return pixel_facts.of(self.train_images, self.test_images)
+
+    def remember(self, content_hash: str, facts: PixelFacts | None = None) -> None:
+        """Take the hash, and the facts of the pixels, from where they are kept, instead of reading every image."""
+        vars(self)["content_hash"] = content_hash  # where functools.cached_property keeps it
+        if facts is not None:
+            vars(self)["pixel_facts"] = facts
+
+    def of_repetition(self, repetition: int) -> "Images":
+        """The data of a repetition: these, unless they have folds; then fold `repetition` mod k is the test part.
+
+        The hash stays that of the whole, because repetitions of a run are compared.
+        """
+        if self.fold is None:
+            return self
+        tested = self.fold == repetition % (int(self.fold.max()) + 1)
+        images = replace(
+            self,
+            train_images=self.train_images[~tested],
+            train_labels=self.train_labels[~tested],
+            test_images=self.train_images[tested],
+            test_labels=self.train_labels[tested],
+            fold=None,
+        )
+        images.remember(self.content_hash)
+        return images
+
     def facts(self) -> Facts:
-        labelled = self.train_labels[self.train_labels >= 0]
-        sizes = tuple(np.bincount(labelled, minlength=self.classes).tolist())
+        """Of data with folds, those of repetition 0, whose training part is one of the smallest."""
         _, channels, side, _ = self.train_images.shape
-        uneven = sizes if len(set(sizes)) > 1 else ()
-        missing = untested(self.class_names, self.train_labels, self.test_labels)
-        train, test = len(self.train_images), len(self.test_images)
+        train, test = self.train_labels, self.test_labels
+        if self.fold is not None:
+            train, test = train[self.fold != 0], train[self.fold == 0]
         rows = 1 if self.train_rows is None else self.train_rows.shape[1]
-        return Facts(train, test, self.classes, channels, side, min(sizes), uneven, missing, rows)
+        return replace(facts_of(train, test, self.class_names, channels, side), rows=rows)
+
+
+def facts_of(
+    train: NDArray[np.int64], test: NDArray[np.int64], names: Sequence[str], channels: int, side: int
+) -> Facts:
+    """The facts that labels tell."""
+    sizes = tuple(np.bincount(train[train >= 0], minlength=len(names)).tolist())
+    uneven = sizes if len(set(sizes)) > 1 else ()
+    missing = untested(names, train, test)
+    return Facts(len(train), len(test), len(names), channels, side, min(sizes), uneven, missing)
 
 
 def untested(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:

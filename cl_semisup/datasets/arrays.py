@@ -1,12 +1,13 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import MinLen
+from annotated_types import Gt, Interval, MinLen
 
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _sources
+from cl_semisup.datasets import _archive, _sources
 from cl_semisup.errors import DataError
 
 
@@ -15,21 +16,35 @@ class Arrays:
     """Your own images in one `.npz` file, as `numpy.savez` writes it.
 
     Arrays: train_images and test_images, uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side)
-    with 1 or 3 channels; train_labels and test_labels, integers (M,) from 0, and -1 in train_labels where unknown;
-    classes, optional, (C,) names. Pickled objects are refused. The views are those of natural images (crops down to a
-    fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
+    with 1 to 16 channels; train_labels and test_labels, (M,) or (M, 1) whole numbers from 0 or names, or one-hot rows,
+    and -1 (or an empty name) in train_labels where unknown; Keras' names x_train, y_train, x_test, y_test do as well;
+    unlabelled_images, optional, train with label -1; classes, optional, (C,) names; val_images and val_labels,
+    optional, are used if `val` says what for. Pickled objects are refused. The views are those of natural images (crops
+    down to a fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
 
     Source: None
 
     Args:
         file: the `.npz`, relative to data_dir
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        folds: the images are tested in so many folds, repetition r testing fold r mod folds
+        white: pixel value that stands for white, or `data` for the brightest training pixel, beyond which others are
+            clipped; needed for images that are not uint8
+        val: what val_images and val_labels are for: tuning (validate), or training (merge); else they are not used
     """
 
     file: Annotated[str, MinLen(1)]
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
+    val: Literal["validate", "merge"] | None = None
+    white: Annotated[float, Gt(0)] | Literal["data"] | None = None
     views: ClassVar[dict[str, Any]] = _sources.NATURAL
 
     def facts(self, data_dir: Path) -> Facts:
-        return _sources.read_archive(self._path(data_dir), pixels=False).facts()
+        return _archive.facts(self._path(data_dir), self._choices())[0]
+
+    def layout(self, data_dir: Path) -> Layout:
+        return _archive.facts(self._path(data_dir), self._choices())[1]
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.facts(data_dir)  # there is no download
@@ -39,7 +54,10 @@ class Arrays:
         return (path,) if os.path.lexists(path) else ()
 
     def load(self, data_dir: Path) -> Images:
-        return _sources.read_archive(self._path(data_dir))
+        return _archive.read(self._path(data_dir), self._choices())[0]
+
+    def _choices(self) -> _archive.Choices:
+        return _archive.Choices(self.file, self.test_fraction, self.folds, self.val, self.white)
 
     def _path(self, data_dir: Path) -> Path:
         path = _sources.inside(data_dir, self.file, "arrays: file")

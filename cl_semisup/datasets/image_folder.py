@@ -1,298 +1,320 @@
-import math
 import os
-import re
-import secrets
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from annotated_types import Interval, MinLen
-from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image
 
-from cl_semisup import files, owner
-from cl_semisup.data import memory_limit
-from cl_semisup.data.images import Facts, Images, untested
-from cl_semisup.datasets import _sources
-from cl_semisup.errors import DataError
+from cl_semisup.data import splits
+from cl_semisup.data.description import Layout
+from cl_semisup.data.images import Facts, Images, facts_of
+from cl_semisup.datasets import _mapped, _pixels, _sources, _table
+from cl_semisup.datasets._mapped import Part
+from cl_semisup.errors import DataError, first_ten
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
-CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
-DECODING_BYTES = 12  # of memory that a pixel takes while it is decoded
-LARGE_PIXELS = 4_000_000  # images with more are decoded one at a time
-MAX_FAULTS = 10  # broken files that are named
-DECODING = 1  # increase it when the same file gives other pixels, so that caches are rebuilt
-
-
-# a cache signed by a user, or one of an earlier version, which is not signed
-CACHE = re.compile(
-    r"\.cl_semisup-\d+-(?:(?P<part>train|test|val)-(?P<user>[0-9a-f]{8})(?P<mac>[0-9a-f]{32})|[0-9a-f]{16})\.npy"
-)
-_one_large_image = Lock()
+PASSED_OVER = ("thumbs.db", "desktop.ini", "__macosx")  # what systems leave in folders, beside hidden files
+UNLABELLED = "unlabelled"
+RULE = "must hold train/<class>/* and test/<class>/* (or val)"
 
 
 @dataclass(frozen=True)
-class ImageFolder:
+class ImageFolder(_pixels.PixelSettings):
     """Your own images, a folder a class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*` (or `val`).
 
-    The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones must
-    be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency dropped, EXIF orientation ignored) and its
-    centre square is resized to the side, bilinear and antialiased. The result is cached beside `train` as
-    `.cl_semisup-<side>-<part>-<signature>.npy` (M * 3 * side * side bytes), which is read from disk as needed and may
-    be deleted at any time. It is used only by the user who made it, and only while no file has changed. In a read-only
-    folder, images are decoded into memory at every start. The views are those of natural images (crops down to a fifth
-    of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
+    The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
+    `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency
+    dropped) and its centre square is resized to the side, bilinear and antialiased. All files
+    below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
+    is no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
+    part.
+
+    The pixels are kept beside `train` as `.cl_semisup-<side>-<part>-<signature>.npy` (M * 3 * side * side bytes), which
+    is read from disk as needed and may be deleted at any time. It is used only by the user who made it, and only while
+    no file has changed. In a read-only folder, images are decoded into memory at every start. The views are those of
+    natural images (crops down to a fifth of the area, mirroring, colour changes, no blur): change them if they would
+    change an image's class.
 
     Source: None
 
     Args:
         folder: the folder that holds `train`, relative to data_dir
-        side: pixels of a side after resizing
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        folds: the images are tested in so many folds, repetition r testing fold r mod folds
+        classes: a text file with a class a line, relative to data_dir; other classes are left out
+        nested: class folders may hold folders of images; the class is that of the first level
+        val: what a `val` beside `test` is for: tuning (validate), or training (merge); else it is not used
     """
 
     folder: Annotated[str, MinLen(1)]
-    side: Annotated[int, Interval(ge=4, le=1024)] = 64
-    views: ClassVar[dict[str, Any]] = _sources.NATURAL
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
+    val: Literal["validate", "merge"] | None = None
+    classes: Annotated[str, MinLen(1)] | None = None
+    nested: bool | None = None
 
     def facts(self, data_dir: Path) -> Facts:
-        classes, train, test = self._parts(data_dir)
-        sizes = tuple(np.bincount(train.labels).tolist())
-        uneven = sizes if len(set(sizes)) > 1 else ()
-        missing = untested(classes, train.labels, test.labels)
-        return Facts(len(train.files), len(test.files), len(classes), 3, self.side, min(sizes), uneven, missing)
+        found = self._find(data_dir)
+        train, test = found.train.labels, np.zeros(0, np.int64) if found.test is None else found.test.labels
+        if found.fold is not None:
+            train, test = train[found.fold != 0], train[found.fold == 0]
+        return facts_of(train, test, found.classes, self.bands, self.side)
+
+    def layout(self, data_dir: Path) -> Layout:
+        return self._find(data_dir).layout
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         """Decode all images into the cache, so that a broken file is found before anything runs."""
         faults: list[DataError] = []
-        for part in self._parts(data_dir)[1:]:
-            _pixels(part, self.side, faults, keep=False)
-        _require_none(faults)
+        found = self._find(data_dir)
+        for part in found.parts():
+            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder", keep=False)
+        _mapped.require_none(faults, "image_folder")
 
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
         if not os.path.lexists(_sources.inside(data_dir, self.folder, "image_folder: folder")):
             return ()
-        _, *parts = self._parts(data_dir)
-        return tuple(path for part in parts for path in part.paths())
+        lists = [_sources.inside(data_dir, self.classes, "image_folder: classes")] if self.classes else []
+        return (*lists, *(path for part in self._find(data_dir).parts() for path in part.paths()))
 
     def load(self, data_dir: Path) -> Images:
-        classes, train, test = self._parts(data_dir)
-        faults: list[DataError] = []
-        train_images, test_images = (_pixels(part, self.side, faults) for part in (train, test))
-        _require_none(faults)
-        return Images(train_images, train.labels, test_images, test.labels, classes)
+        found, faults = self._find(data_dir), list[DataError]()
+        train, *others = (
+            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder") for part in found.parts()
+        )
+        _mapped.require_none(faults, "image_folder")
+        test = others.pop(0) if found.test else train[:0]
+        test_labels = found.test.labels if found.test else found.train.labels[:0]
+        val, val_labels = (others.pop(0), found.val.labels) if found.val else (None, None)
+        own = (train, found.train.labels, test, test_labels, found.classes)
+        return Images(*own, val_images=val, val_labels=val_labels, fold=found.fold, split=found.split)
 
-    def _parts(self, data_dir: Path) -> tuple[tuple[str, ...], "_Part", "_Part"]:
+    def _find(self, data_dir: Path) -> "_Found":
         root = _sources.inside(data_dir, self.folder, "image_folder: folder")
-        train = root / "train"
-        test = root / "test" if os.path.lexists(root / "test") else root / "val"
-        for path, names in ((train, "train"), (test, "test or val")):
+        if self.test_fraction and self.folds:
+            raise DataError(f"image_folder: {root}: test_fraction and folds exclude each other. Got both. Keep one.")
+        splitting = bool(self.test_fraction or self.folds)
+        own = root / "train"
+        if splitting and not os.path.lexists(own):
+            own = root
+        elif not own.is_dir():
+            raise DataError(_no_part(root, "train"))
+        folders = {name: root / name for name in ("test", "val") if own != root and os.path.lexists(root / name)}
+        known = tuple(entry.name for entry in _entries(own) if own != root or entry.name != UNLABELLED)
+        classes = self._chosen(data_dir, known)
+        layout = _Notes(root, own)
+        layout.links(own, data_dir)
+        test_folder = root if splitting else layout.test_folder(folders, classes)
+        train = _with_unlabelled(_list_part(root, own, classes, nested=bool(self.nested)), root)
+        if splitting:
+            return self._split(root, classes, train, folders, layout)
+        test = _list_labelled(root, test_folder, own, classes, bool(self.nested))
+        val_folder = folders["val"] if "val" in folders and test_folder != folders["val"] else None
+        train, val = self._validation(root, own, classes, train, val_folder, layout)
+        return _Found(classes, train, test, val, None, "", layout.layout(classes))
+
+    def _chosen(self, data_dir: Path, known: tuple[str, ...]) -> tuple[str, ...]:
+        """All classes, or those of the list."""
+        if not self.classes:
+            return known
+        path = _sources.inside(data_dir, self.classes, "image_folder: classes")
+        return _table.class_list(path, set(known), "image_folder: classes")
+
+    def _validation(
+        self, root: Path, own: Path, classes: tuple[str, ...], train: Part, folder: Path | None, layout: "_Notes"
+    ) -> tuple[Part, Part | None]:
+        """The training part, with `val` if it is merged, and the validation part if it is used as such."""
+        if folder is None and self.val:
+            rule = f"needs {root}/val beside a test part"
+            raise DataError(
+                f"image_folder: val: {rule}. Got {self.val!r} and no such folder. Add it, or leave val out."
+            )
+        if folder is None:
+            return train, None
+        if self.val is None:
+            layout.ignore_val()
+            return train, None
+        part = _list_labelled(root, folder, own, classes, bool(self.nested))
+        if self.val == "validate":
+            layout.validation = f"its own val, {len(part.files):,} images"
+            return train, part
+        layout.notes.append(f"val is merged: {len(part.files):,} of its images train.")
+        labels = np.concatenate([train.labels, part.labels])
+        return Part(root, "trainval", train.files + part.files, labels), None
+
+    def _split(
+        self, root: Path, classes: tuple[str, ...], train: Part, folders: dict[str, Path], layout: "_Notes"
+    ) -> "_Found":
+        """The parts of a folder that has no test part."""
+        setting = "test_fraction" if self.test_fraction else "folds"
+        if "test" in folders:
+            rule = f"is for data without a test part: {root} holds one"
+            raise DataError(f"image_folder: {setting}: {rule}. Got {folders['test']}. Leave {setting} out, or move it.")
+        train, val = self._validation(root, root / "train", classes, train, folders.get("val"), layout)
+        if self.folds:
+            fold = splits.folds(train.labels, self.folds, "image_folder", self.folder)
+            layout.test = f"{self.folds} folds, repetition r tests fold r mod {self.folds}"
+            return _Found(classes, train, None, val, fold, splits.fingerprint(fold), layout.layout(classes))
+        assert self.test_fraction is not None
+        tested = splits.test_rows(train.labels, self.test_fraction, "image_folder", self.folder)
+        split, share = splits.fingerprint(tested), f"{self.test_fraction:g}"
+        layout.test = f"{share} of each class, split {split}"
+        test = train.rows(f"test{share}", tested)
+        return _Found(classes, train.rows(f"train{share}", ~tested), test, val, None, split, layout.layout(classes))
+
+
+class _Found(NamedTuple):
+    """The parts of a folder, as files."""
+
+    classes: tuple[str, ...]
+    train: Part
+    test: Part | None
+    val: Part | None
+    fold: NDArray[np.int64] | None
+    split: str
+    layout: Layout
+
+    def parts(self) -> list[Part]:
+        return [part for part in (self.train, self.test, self.val) if part is not None]
+
+
+class _Notes:
+    """Collects what is told of a folder."""
+
+    def __init__(self, root: Path, own: Path):
+        known = ("train", "test", "val", UNLABELLED)
+        self.unused = [e.name for e in _entries(root) if e.name not in known] if own != root else []
+        self.root, self.test, self.validation, self.notes = root, "", "", list[str]()
+
+    def test_folder(self, folders: dict[str, Path], classes: tuple[str, ...]) -> Path:
+        """`test`, or `val` where there is no `test` or one without any class of train."""
+        for path in folders.values():
             if not path.is_dir():
-                rule = "must hold train/<class>/* and test/<class>/* (or val)"
-                remedy = "Add it, or mend folder or data_dir."
-                raise DataError(f"image_folder: {root} {rule}. Got no folder {names}. {remedy}")
-        classes = tuple(entry.name for entry in _entries(train))
-        unknown = {entry.name for entry in _entries(test)} - set(classes)
-        if unknown:
-            rule = "must hold no class that train lacks"
-            raise DataError(f"image_folder: {test} {rule}. Got {min(unknown)!r}. Remove it, or add it to {train}.")
-        return classes, _list_part(root, train, classes), _list_part(root, test, classes, may_be_missing=True)
+                raise DataError(_no_part(self.root, "test or val"))
+        if not folders:
+            raise DataError(_no_part(self.root, "test or val"))
+        if "test" in folders and "val" in folders:
+            in_test, in_val = ({e.name for e in _entries(path)} & set(classes) for path in folders.values())
+            if not in_test and in_val:
+                self.unused.append("test")
+                self.test = "val, because test holds no class folder of train"
+                return folders["val"]
+        self.test = "" if "test" in folders else "val, as there is no test"
+        return folders.get("test", folders.get("val", self.root))
+
+    def links(self, own: Path, data_dir: Path) -> None:
+        """Class folders may be links, also out of data_dir, which is told."""
+        links = [entry.name for entry in _entries(own) if entry.is_symlink()]
+        inside = os.path.realpath(data_dir)
+        outside = [name for name in links if os.path.commonpath([os.path.realpath(own / name), inside]) != inside]
+        if outside:
+            where = os.path.realpath(own / outside[0])
+            self.notes.append(f"{len(outside)} classes are links out of data_dir: {outside[0]!r} is {where!r}.")
+
+    def ignore_val(self) -> None:
+        self.unused.append("val")
+        self.notes.append("val is not used. Set `val: validate` to tune on it, or `val: merge` to train on it.")
+
+    def layout(self, classes: tuple[str, ...]) -> Layout:
+        return Layout(classes, self.test, self.validation, tuple(self.unused), tuple(self.notes))
 
 
-class _Part(NamedTuple):
-    """Train or test: M files relative to the root, in order, and their labels (M,) int64."""
+def _no_part(root: Path, names: str) -> str:
+    remedy = "Add it, or mend folder or data_dir."
+    if names == "train" and _has_folders(root):
+        remedy = "Add it; if the folder holds the classes themselves, set `test_fraction: 0.2`."
+    elif names != "train":
+        remedy = "Add it, set `test_fraction: 0.2`, or mend folder or data_dir."
+    return f"image_folder: {root} {RULE}. Got no folder {names}. {remedy}"
 
-    root: Path
-    files: list[str]
-    labels: NDArray[np.int64]
 
-    def shape(self, side: int) -> tuple[int, int, int, int]:
-        return len(self.files), 3, side, side
-
-    def paths(self) -> Iterator[Path]:
-        return (self.root / name for name in self.files)
-
-    def cache(self, side: int) -> Path | None:
-        """Path of the cached pixels, signed by this user for the stamps of all files; None without a key."""
-        try:
-            signature = owner.signature(f"{DECODING} {files.stamp(self.paths())}")
-        except owner.Unusable:
-            return None
-        return self.root / f".cl_semisup-{side}-{self.files[0].partition('/')[0]}-{signature}.npy"
+def _has_folders(root: Path) -> bool:
+    return root.is_dir() and any(entry.is_dir() for entry in _entries(root))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder without hidden files, sorted by name: the same on any file system."""
+    """The entries of a folder without those that systems leave there, sorted by name: the same on any file system."""
     try:
         with os.scandir(folder) as entries:
-            return sorted((e for e in entries if not e.name.startswith(".")), key=lambda e: e.name)
+            kept = (e for e in entries if not e.name.startswith(".") and e.name.lower() not in PASSED_OVER)
+            return sorted(kept, key=lambda e: e.name)
     except OSError as error:
         raise DataError(f"image_folder: {folder} must be a folder of images. Got {error.strerror}. Mend it.") from None
 
 
-def _list_part(root: Path, folder: Path, classes: tuple[str, ...], may_be_missing: bool = False) -> _Part:
+def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ...], nested: bool) -> Part:
+    """The test or validation part, whose classes must be among those of train."""
+    unknown = sorted(
+        {entry.name for entry in _entries(folder)} - {*classes, *(entry.name for entry in _entries(train))}
+    )
+    forms = {unicodedata.normalize("NFC", name): name for name in classes}
+    for name in unknown:
+        if same := forms.get(unicodedata.normalize("NFC", name)):
+            rule = "must name the classes as train does, in the same Unicode normal form"
+            got = f"Got {name!a}, where train has {same!a}"
+            raise DataError(
+                f"image_folder: {folder} {rule}. {got}. Rename one: `convmv -f utf8 -t utf8 --nfc -r --notest`."
+            )
+    if unknown:
+        rule, them = "must hold no class that train lacks", "it" if len(unknown) == 1 else "them"
+        remedy = f"Remove {them}, or add {them} to {train}"
+        raise DataError(f"image_folder: {folder} {rule}. Got {first_ten(unknown)}. {remedy}.")
+    return _list_part(root, folder, classes, may_be_missing=True, nested=nested)
+
+
+def _list_part(
+    root: Path, folder: Path, classes: tuple[str, ...], may_be_missing: bool = False, nested: bool = False
+) -> Part:
     """Every file of every class. With `may_be_missing` a class may have no image or no folder."""
-    names: list[str] = []
-    counts = []
+    names, counts = list[str](), list[int]()
+    folders, empty = list[str](), list[str]()
+    prefix = "" if folder == root else f"{folder.name}/"
     for name in classes:
         inside = folder / name
-        entries = [] if may_be_missing and not os.path.lexists(inside) else _entries(inside)
-        folders = [entry.name for entry in entries if entry.is_dir()]
-        if folders:
-            raise DataError(f"image_folder: {inside} must hold images only. Got a folder {folders[0]!r}. Move it.")
-        if not entries and not may_be_missing:
-            raise DataError(f"image_folder: {inside} must hold an image. Got none. Add some, or remove the folder.")
-        names += [f"{folder.name}/{name}/{entry.name}" for entry in entries]
-        counts.append(len(entries))
+        missing = may_be_missing and not os.path.lexists(inside)
+        found = (
+            [] if missing else _files_below(inside, set()) if nested else [inside / e.name for e in _entries(inside)]
+        )
+        folders += [] if nested else [f"{name}/{path.name}" for path in found if path.is_dir()]
+        empty += [] if found or may_be_missing else [name]
+        names += [f"{prefix}{name}/{path.relative_to(inside).as_posix()}" for path in found]
+        counts.append(len(found))
+    if folders:
+        (first, inner), several = folders[0].split("/", 1), len(folders) > 1
+        got, them = (f"folders {first_ten(folders)}", "them") if several else (f"a folder {inner!r}", "it")
+        place = folder if several else folder / first
+        remedy = f"Set `nested: true`, or move {them}, for instance with `mv {first}/{inner}/* {first}/`"
+        raise DataError(f"image_folder: {place} must hold images only. Got {got}. {remedy}.")
+    if empty:
+        got = "none" if len(empty) == 1 else f"none in {first_ten(empty)}"
+        place = folder / empty[0] if len(empty) == 1 else f"each class of {folder}"
+        raise DataError(f"image_folder: {place} must hold an image. Got {got}. Add some, or remove the folder.")
     if not names:
         raise DataError(f"image_folder: {folder} must hold <class>/<image>. Got none. Add some.")
-    return _Part(root, names, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
+    part = folder.name if folder != root else "all"
+    return Part(root, part, names, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
 
 
-# decoded pixels and their cache ---------------------------------------------------------------------------------------
+def _with_unlabelled(train: Part, root: Path) -> Part:
+    """The training part and, behind it, all files below `unlabelled`."""
+    if not os.path.lexists(root / UNLABELLED):
+        return train
+    found = _files_below(root / UNLABELLED, set())
+    names = [path.relative_to(root).as_posix() for path in found]
+    labels = np.concatenate([train.labels, np.full(len(names), -1, np.int64)])
+    return Part(root, train.name, train.files + names, labels)
 
 
-def _pixels(part: _Part, side: int, faults: list[DataError], keep: bool = True) -> NDArray[np.uint8]:
-    """(M, 3, side, side), memory-mapped from the cache; in memory where none can be written, empty without `keep`.
-
-    What is broken is added to `faults`; the pixels are then empty.
-    """
-    count = len(faults)
-    pixels = _open_cache(part, side)
-    if pixels is None and _write_cache(part, side, faults):
-        pixels = _open_cache(part, side)
-    if pixels is None and len(faults) == count:
-        if keep:
-            memory_limit.require(math.prod(part.shape(side)), f"image_folder: {part.root}, without a cache")
-        chunks = [chunk for chunk in _chunks(part, side, faults) if keep]
-        pixels = np.concatenate(chunks) if chunks and not faults else None
-    return np.empty((0, 3, side, side), np.uint8) if pixels is None else pixels
-
-
-def _require_none(faults: list[DataError]) -> None:
-    """Raise them as one DataError that names the first ten."""
-    lines = [str(fault) for fault in faults[:MAX_FAULTS]]
-    if len(faults) > MAX_FAULTS:
-        lines.append(f"image_folder: {len(faults)} files are broken; the first {MAX_FAULTS} are named.")
-    if lines:
-        raise DataError(*lines)
-
-
-def _open_cache(part: _Part, side: int) -> NDArray[np.uint8] | None:
-    target = part.cache(side)
-    if target is None or files.state(part.root, target) is None:  # a link is not followed
-        return None
-    try:
-        pixels = npy.open_memmap(target, mode="c")
-    except (OSError, ValueError, EOFError):  # truncated
-        return None
-    return pixels if pixels.dtype == np.uint8 and pixels.shape == part.shape(side) else None
-
-
-def _write_cache(part: _Part, side: int, faults: list[DataError]) -> bool:
-    """Write the cache; False if that fails. Chunks are not mapped: a full disk is then an error and not a crash."""
-    target = part.cache(side)
-    if target is None:
-        return False
-    temporary = part.root / f".cl_semisup-{secrets.token_hex(8)}.tmp"  # several processes may write; the last one wins
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": part.shape(side)})
-                file.writelines(chunk.data for chunk in _chunks(part, side, faults))
-                file.flush()
-                os.fsync(file.fileno())
-            if faults or part.cache(side) != target:  # a file has changed meanwhile
-                return False
-            os.replace(temporary, target)
-            _remove_old_caches(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError:  # read-only or full; faults of an image are DataErrors
-        return False
-    return True
-
-
-def _remove_old_caches(target: Path) -> None:
-    """Remove this user's caches of the same part that are signed for other files, and unsigned ones."""
-    current = CACHE.fullmatch(target.name)
-    for path in files.entries(target.parent, target.parent):
-        found, owner = CACHE.fullmatch(path.name), files.state(target.parent, path)
-        if current and found and owner and found["mac"] != current["mac"]:
-            ours = found["user"] == current["user"] and found["part"] == current["part"]
-            if ours or (found["user"] is None and owner.st_uid == os.getuid()):
-                files.remove(target.parent, path)
-
-
-def _chunks(part: _Part, side: int, faults: list[DataError]) -> Iterator[NDArray[np.uint8]]:
-    """(n, 3, side, side) of every CHUNK files, decoded in threads: PIL releases Python's lock.
-
-    Adds what is broken to `faults`; from then on chunks lack images and are of no use.
-    """
-    Image.init()  # loads PIL's decoders, which several threads must not do at a time
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(part.files), CHUNK):
-            paths = [part.root / name for name in part.files[start : start + CHUNK]]
-            decoded = list(pool.map(_decoded, paths, [side] * len(paths)))
-            faults += [image for image in decoded if isinstance(image, DataError)]
-            if not faults:
-                yield np.stack([image for image in decoded if not isinstance(image, DataError)])
-
-
-def _decoded(path: Path, side: int) -> NDArray[np.uint8] | DataError:
-    try:
-        return _decode(path, side)
-    except DataError as error:
-        return error
-
-
-def _decode(path: Path, side: int) -> NDArray[np.uint8]:
-    """(3, side, side) of one file."""
-    limit = Image.MAX_IMAGE_PIXELS
-    try:
-        file = files.open_regular(path)
-    except OSError as error:
-        reason = str(error.strerror).rpartition("Got ")[2]
-        raise DataError(f"{path}: must be a file that can be read. Got {reason}. Mend or remove it.") from None
-    try:
-        with file, Image.open(file, formats=FORMATS) as image:
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError
-            memory_limit.require(image.width * image.height * DECODING_BYTES, str(path))
-            large = image.width * image.height > LARGE_PIXELS
-            with _one_large_image if large else nullcontext():
-                pixels = np.asarray(_centre_square(_rgb(image), side))  # (side, side, 3)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        rule = f"must have at most {limit} pixels, PIL's limit against decompression bombs"
-        raise DataError(f"{path}: {rule}. Got more. Shrink or remove it.") from None
-    except (DataError, MemoryError):
-        raise
-    except Exception as error:  # PIL's decoders raise nearly anything on broken files
-        reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(str(path)))
-        raise DataError(f"{path}: must be a whole image file. Got {reason}. Mend or remove it.") from error
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise ValueError("floating-point pixels, whose white is unknown")
-    if image.mode.startswith("I"):  # 16 bit; PIL's own conversion would clip at 255 and not scale
-        grey = np.asarray(image)
-        if grey.min() < 0 or grey.max() > 65535:
-            raise ValueError("32-bit pixels, whose white is unknown")
-        image = Image.fromarray(np.rint(grey / 257).astype(np.uint8))
-    elif "transparency" in image.info:
-        image = image.convert("RGBA")  # PIL warns when a palette's transparency is dropped in one step
-    return image.convert("RGB")
-
-
-def _centre_square(image: Image.Image, side: int) -> Image.Image:
-    """As resizing the shorter side and cropping the centre, but a ribbon of 1 x 10,000 pixels never grows."""
-    short = min(image.size)
-    left, top = (image.width - short) / 2, (image.height - short) / 2
-    return image.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, left + short, top + short))
+def _files_below(folder: Path, above: set[tuple[int, int]]) -> list[Path]:
+    """All files at any depth, sorted folder by folder; links that lead into a folder above are passed over."""
+    state = folder.stat() if folder.exists() else None
+    key = (state.st_dev, state.st_ino) if state else (0, 0)
+    if key in above:
+        return []
+    found = list[Path]()
+    for entry in _entries(folder):
+        path = folder / entry.name
+        found += _files_below(path, above | {key}) if entry.is_dir() else [path]
+    return found

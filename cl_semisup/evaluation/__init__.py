@@ -4,6 +4,7 @@
     scores: ClassVar[tuple[str, ...]]    names of all scores that it can give
     score_settings: ClassVar[dict]       score -> the setting that switches it on, where there is one
     inputs: ClassVar[str]                "images" for a probe that changes pixels; it is refused on features
+    datasets_optional: ClassVar[bool]    True if data sets of its setting `datasets` may be missing
     measure(features) -> ProbeResult     scores are fractions in [0, 1], higher is better
 
 A probe with a setting `layer` measures backbone features, projections or both. The names of what it measures on
@@ -11,18 +12,23 @@ projections start with `projection_`, so that a name never changes its meaning.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cl_semisup import plugins
+from cl_semisup.data.formats import fitted
 from cl_semisup.data.images import Images
 from cl_semisup.errors import InputError
 
 Layer = Literal["features", "projections", "both"]
 PROJECTION = "projection_"
+CHUNK = 1000  # images of another data set that are resized at once
+VALIDATION = "_validation"
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 
@@ -57,6 +63,12 @@ class Network:
     initial: Callable[[], nn.Module]
     fast_encoder: Callable[[nn.Module], Callable[[Tensor], Tensor]]
 
+    def features_of(self, images: NDArray[np.uint8]) -> Tensor:
+        """(N, F) of the images (N, channels', side', side') of another data set, fitted to the encoder's format."""
+        _, channels, side, _ = self.test_images.shape
+        parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
+        return torch.cat([self.features(fitted(torch.from_numpy(part), channels, side)) for part in parts])
+
 
 class FeatureSet(NamedTuple):
     """One output of the network, (M, W) and (T, W), and the prefix of the names of its scores."""
@@ -64,6 +76,14 @@ class FeatureSet(NamedTuple):
     prefix: str
     train: Tensor
     test: Tensor
+
+
+class Validation(NamedTuple):
+    """The user's own validation part: features (V, F), projections (V, D) and labels (V,)."""
+
+    features: Tensor
+    projections: Tensor
+    labels: Tensor
 
 
 class ClassifierData(NamedTuple):
@@ -91,6 +111,7 @@ class Features:
         visible_labels: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
         test_views: two (T, F), features of two random views of each test image
         classes: C
+        val: the outputs and labels of the user's own validation part, if the data have one that is to be used
         seed_key: data set and repetition, for the seeds of what a probe draws
         network: for probes that compute features of more images
         memo: results of one probe that another may use
@@ -107,11 +128,14 @@ class Features:
     classes: int
     seed_key: tuple[object, ...]
     network: Network | None = None
+    val: "Validation | None" = None
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         named = {"train": self.train, "test": self.test, "train_projections": self.train_projections}
         named |= {"test_projections": self.test_projections, "test_views": torch.stack(self.test_views)}
+        if self.val is not None:
+            named |= {"val": self.val.features, "val_projections": self.val.projections}
         for name, values in named.items():
             if not bool(torch.isfinite(values).all()):  # kNN and others would give a plausible score
                 got = f"Got {int((~torch.isfinite(values)).sum())} that are not, of {values.numel()}"
@@ -164,7 +188,25 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
         result.diagnostics.update(probed.diagnostics)
         result.curves.update(probed.curves)
         result.cost.update(probed.cost)
+        if features.val is not None:
+            result.scores.update(_own_validation(name, settings, features, features.val))
     return result
+
+
+def _own_validation(name: str, settings: Mapping[str, Any], features: Features, val: Validation) -> dict[str, float]:
+    """A probe's validation scores (`<score>_validation`) on the user's own validation part.
+
+    They are the probe's scores where the validation part stands in for the test part. So the probe is fitted on the same
+    training features, and no probe needs to know of this.
+    """
+    names = score_names(name, settings)
+    validated = {score: score.removesuffix(VALIDATION) for score in names if score.endswith(VALIDATION)}
+    if not validated:
+        return {}
+    parts: dict[str, Any] = {"test": val.features, "test_projections": val.projections, "test_labels": val.labels}
+    stand_in = replace(features, **parts, test_views=(val.features, val.features), val=None, memo={})
+    found = plugins.load("evaluation", name)(**settings).measure(stand_in).scores
+    return {score: found[base] for score, base in validated.items() if base in found}
 
 
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:

@@ -3,13 +3,9 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from annotated_types import Interval
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cl_semisup.data.images import Images
-from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, ProbeResult, _neighbours, accuracy, evenly
 from cl_semisup.measures.logistic import tune
@@ -17,7 +13,6 @@ from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
 
 NEIGHBOURS, TEMPERATURE, VALIDATION = 200, 0.1, 0.2  # the defaults of the probes of the run's own data
-CHUNK = 1000  # images resized at once
 
 
 @dataclass(frozen=True)
@@ -65,25 +60,8 @@ class Transfer:
         if len(known) == 0:
             raise InputError("transfer: needs a data set with training labels. Got none. Leave it out.")
         known = known[evenly(len(known), self.images).numpy()]
-        x, test = (_features(network, images) for images in (data.train_images[known], data.test_images))
+        x, test = (network.features_of(images) for images in (data.train_images[known], data.test_images))
         y, truth = (torch.from_numpy(labels).to(x.device) for labels in (data.train_labels[known], data.test_labels))
         tuned = tune(x, y, data.classes, share=VALIDATION, seed=name)
         predictions = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
         return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(predictions, truth)}
-
-
-def _features(network: Network, images: NDArray[np.uint8]) -> Tensor:
-    """(N, F) of another data set's (N, channels', side', side')."""
-    _, channels, side, _ = network.test_images.shape
-    parts = [images[first : first + CHUNK] for first in range(0, len(images), CHUNK)]
-    return torch.cat([network.features(fitted(torch.from_numpy(part), channels, side)) for part in parts])
-
-
-def fitted(images: Tensor, channels: int, side: int) -> Tensor:
-    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side) uint8; images of that format stay as they are."""
-    if images.shape[1] == 3 and channels == 1:
-        images = luma(images.float()).round().to(torch.uint8)
-    if images.shape[-1] != side:
-        resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images.expand(-1, channels, -1, -1)

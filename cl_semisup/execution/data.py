@@ -1,10 +1,12 @@
 """A run's data set on the device, the subset that the run draws, and the other data sets of its probes."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cl_semisup.data.images import Images
@@ -19,8 +21,13 @@ ReadImages = Callable[[Named], Images]
 class Data:
     """A data set on the device: uint8 images (M, C, side, side), true labels (M,), pixel mean and std (C,).
 
-    Features are float32 (M, F, 1, 1) with mean 0 and std 1; `train_rows` and `test_rows` (M, V, F) are all their stored
-    rows, if there are several.
+    Features are float32 (M, F, 1, 1) with mean 0 and std 1.
+
+    Args:
+        train_rows, test_rows: (M, V, F) all stored rows of features, if there are several
+        val_images, val_labels: the user's own validation part, or none
+        duplicates: test images that are also training images, pixel by pixel
+        split: hash of a split that the data do not bring themselves; "" if they do
     """
 
     train_images: Tensor
@@ -33,6 +40,10 @@ class Data:
     content_hash: str
     train_rows: Tensor | None = None
     test_rows: Tensor | None = None
+    val_images: Tensor | None = None
+    val_labels: Tensor | None = None
+    duplicates: int = 0
+    split: str = ""
 
 
 class ProbeDatasets:
@@ -47,7 +58,7 @@ class ProbeDatasets:
         if key not in self._cache:
             while len(self._cache) >= CACHE_SIZE:
                 del self._cache[next(iter(self._cache))]
-            self._cache[key] = self.read_images(named)
+            self._cache[key] = self.read_images(named).of_repetition(0)
         return self._cache[key]
 
 
@@ -59,24 +70,41 @@ def load_images(named: Named, data_dir: str) -> Images:
 
 def to_device(images: Images, device: torch.device) -> Data:
     """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
-    floats = images.train_images.dtype != "uint8"  # features, which are taken as they are
-    channels = images.train_images.shape[1]
-    mean, std = (torch.zeros(channels), torch.ones(channels)) if floats else _pixel_statistics(images.train_images)
+    mean, std = _pixel_statistics(images)
     stored = images.train_rows, images.test_rows
     parts = images.train_images, images.test_images, *stored
     fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
     image_device = device if fits else torch.device("cpu")
+    own_val = images.val_images is not None and images.val_labels is not None
     return Data(
-        torch.as_tensor(images.train_images).to(image_device),
+        _tensor(images.train_images).to(image_device),
         torch.as_tensor(images.train_labels).to(device),
-        torch.as_tensor(images.test_images).to(image_device),
+        _tensor(images.test_images).to(image_device),
         torch.as_tensor(images.test_labels).to(device),
         mean.to(device),
         std.to(device),
         images.classes,
         images.content_hash,
         *(None if rows is None else torch.as_tensor(rows).to(image_device) for rows in stored),
+        _tensor(images.val_images).to(image_device) if own_val else None,
+        torch.as_tensor(images.val_labels).to(device) if own_val else None,
+        images.pixel_facts.duplicates,
+        images.split,
     )
+
+
+def _tensor(images: NDArray[Any] | None) -> Tensor:
+    """The images without a copy. Mapped ones are read-only, as nothing here writes to images."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.as_tensor(images)
+
+
+def data_facts(data: Data) -> dict[str, Any]:
+    """What a record tells of the data beside their hash, where there is something to tell."""
+    facts: dict[str, Any] = {"duplicate_test_images": data.duplicates} if data.duplicates else {}
+    facts |= {"split": data.split} if data.split else {}
+    return facts | ({} if data.val_labels is None else {"validation_images": len(data.val_labels)})
 
 
 def subset(data: Data, indices: Any) -> Data:
@@ -93,15 +121,18 @@ def subset(data: Data, indices: Any) -> Data:
     )
 
 
-def _pixel_statistics(images: Any) -> tuple[Tensor, Tensor]:
-    """Mean and std per channel of uint8 images scaled to [0, 1]; exact, from counts of the 256 values."""
+def _pixel_statistics(images: Images) -> tuple[Tensor, Tensor]:
+    """Mean and std per channel of the training images, scaled to [0, 1]; exact, from counts of the 256 values.
+
+    Features are taken as they are: mean 0 and std 1.
+    """
+    if not images.pixel_facts.counts:
+        channels = images.train_images.shape[1]
+        return torch.zeros(channels), torch.ones(channels)
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
-    for channel in range(images.shape[1]):
-        counts = torch.zeros(256, dtype=torch.float64)
-        for first in range(0, len(images), 10_000):
-            pixels = torch.as_tensor(images[first : first + 10_000, channel]).flatten().int()
-            counts += torch.bincount(pixels, minlength=256)
+    for row in images.pixel_facts.counts:
+        counts = torch.tensor(row, dtype=torch.float64)
         frequencies = counts / counts.sum()
         mean = (frequencies * values).sum()
         means.append(mean)

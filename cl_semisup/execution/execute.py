@@ -14,23 +14,25 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 import cl_semisup
 from cl_semisup import evaluation
 from cl_semisup.data import labels
-from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, message, stops_process
+from cl_semisup.data.images import Images
+from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
 from cl_semisup.evaluation import Features
-from cl_semisup.execution import embedding_plot, keep, memory
+from cl_semisup.execution import embedding_plot, foreign, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
-from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, load_images, subset, to_device
+from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, subset, to_device
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer, is_out_of_memory, kernel_context, resolved_precision, synchronize
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
-from cl_semisup.suite.run import Run
+from cl_semisup.suite.run import Named, Run
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -72,7 +74,7 @@ class Executor:
         self.machine, self.should_stop, self.collective_context = machine, should_stop, collective_context
         self.read_images: ReadImages = read_images or partial(load_images, data_dir=machine.data_dir)
         self.device = torch.device(machine.device)
-        self._data: tuple[str, Data] | None = None
+        self._data: tuple[str, Data | Images] | None = None  # images where each repetition tests another fold
         self.probe_datasets = ProbeDatasets(self.read_images)
         if not machine.plain:
             memory.retain_freed_memory()
@@ -108,17 +110,19 @@ class Executor:
     def run_as_worker_rank(self, group: TrainingGroup) -> None:
         """Take part in a training on several processes; rank 0 evaluates it and makes the records."""
         run = group.runs[0]
-        data, visible_labels, _ = _training_data(run, self.data(run), self.device)
+        data, visible_labels, *_ = _training_data(run, self.data(run), self.device, self.probe_datasets)
         with _this_process_alone(), kernel_context(self.machine):
             self._trainer(group).train(data, visible_labels)
 
     def data(self, run: Run) -> Data:
-        """The run's whole data set on the device."""
+        """The run's whole data set on the device; of data with folds, the run's repetition decides which it tests."""
         key = repr(run.dataset)
         if self._data is None or self._data[0] != key:
             self._data = None  # free the old one first
-            self._data = (key, to_device(self.read_images(run.dataset), self.device))
-        return self._data[1]
+            images = self.read_images(run.dataset)
+            self._data = (key, to_device(images, self.device) if images.fold is None else images)
+        data = self._data[1]
+        return data if isinstance(data, Data) else to_device(data.of_repetition(run.repetition), self.device)
 
     def _trainer(self, group: TrainingGroup) -> Trainer:
         return Trainer(group, self.machine, self.probe_datasets, self.should_stop, self.collective_context)
@@ -135,10 +139,21 @@ def _this_process_alone() -> Iterator[None]:
             os._exit(0)
 
 
-def _training_data(run: Run, data: Data, device: torch.device) -> tuple[Data, Tensor, str]:
-    """The data set with the run's training images, their visible labels (M,), and the fingerprint of this draw."""
+def _training_data(
+    run: Run, data: Data, device: torch.device, read_images: ReadImages
+) -> tuple[Data, Tensor, dict[str, Any]]:
+    """The data set with the run's training images, their visible labels (M,), and what the record tells of them."""
     drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-    return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), drawn.fingerprint
+    told: dict[str, Any] = {"label_set": drawn.fingerprint}
+    if (setting := run.unlabelled_from) is None:
+        return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), told
+    seed_key, images = (run.dataset_name, run.repetition), read_images(setting["dataset"])
+    wanted = foreign.count(setting, int((drawn.visible_labels < 0).sum()))
+    chosen = foreign.rows(len(images.train_images), wanted, next(iter(setting["dataset"])), seed_key)
+    own = foreign.replaced(drawn, setting, seed_key)
+    visible = np.concatenate([own.visible_labels, np.full(len(chosen), -1)])
+    data = foreign.appended(subset(data, own.indices), images, chosen)
+    return data, torch.from_numpy(visible).to(device), told | {"foreign_images": len(chosen)}
 
 
 def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:
@@ -175,10 +190,11 @@ class _Attempt:
     def execute(self, data: Data, trainer: Trainer) -> None:
         """Train, unless the trainer has already done so, and evaluate."""
         run = self.run
-        data, visible_labels, label_set = _training_data(run, data, self.device)
+        data, visible_labels, told = _training_data(run, data, self.device, trainer.probe_datasets)
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
-        self.resolved |= {"label_set": label_set, "labelled_images": int((visible_labels >= 0).sum())}
+        self.resolved |= {**told, "labelled_images": int((visible_labels >= 0).sum())}
+        self.resolved |= data_facts(data)
         if run.epochs and (run.batch_size or 0) > len(visible_labels):
             rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(visible_labels)}"
             raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Lower it.")
@@ -191,7 +207,7 @@ class _Attempt:
 
         began = time.perf_counter()
         features = trainer.features(data, visible_labels)
-        self.probe_data_hashes = protocol.probed_hashes(run, lambda named: trainer.probe_datasets(named).content_hash)
+        self.probe_data_hashes = protocol.probed_hashes(run, partial(_content_hash, trainer.probe_datasets, run))
         result = evaluation.measure(features, run.probes)
         self.scores = {name: float(value) for name, value in result.scores.items()}
         self.diagnostics = _to_json(result.diagnostics)
@@ -274,6 +290,16 @@ def _of_projections(values: dict[str, float]) -> dict[str, float]:
     """What was measured on projections, by the names of features."""
     prefix = evaluation.PROJECTION
     return {name.removeprefix(prefix): value for name, value in values.items() if name.startswith(prefix)}
+
+
+def _content_hash(read: Callable[[Named], Images], run: Run, named: Named) -> str | None:
+    """Of a data set of the run's probes; None for a missing one that its probes leave out."""
+    try:
+        return read(named).content_hash
+    except DataError:
+        if named in protocol.optional_datasets(run):
+            return None
+        raise
 
 
 def _to_json(value: Any) -> Any:

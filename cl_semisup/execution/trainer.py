@@ -16,7 +16,7 @@ from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
 from cl_semisup.errors import InputError, OutOfMemory
-from cl_semisup.evaluation import Features, Network
+from cl_semisup.evaluation import Features, Network, Validation
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.feature_cache import FeatureCache
@@ -237,7 +237,10 @@ class Trainer:
         train, train_projections = outputs.of_data_set(data.train_images)
         test, test_projections = outputs.of_data_set(data.test_images)
         first, second = (test_outputs.of_view(data.test_images, view, seed_key) for view in (1, 2))
-        for output in (train, test, train_projections, test_projections, first, second):
+        val = None
+        if data.val_images is not None and data.val_labels is not None:
+            val = Validation(*outputs.of_data_set(data.val_images), data.val_labels)
+        for output in (train, test, train_projections, test_projections, first, second, *(val or ())):
             if not bool(torch.isfinite(output).all()):
                 raise Diverged(self.resolved.get("steps", 0), "a feature after training")
         return Features(
@@ -251,6 +254,7 @@ class Trainer:
             test_views=(first, second),
             classes=data.classes,
             seed_key=seed_key,
+            val=val,
             network=Network(
                 encoder=model.encoder,
                 train_images=data.train_images,

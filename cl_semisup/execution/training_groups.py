@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 PROBE_KEYS = ("probes",)  # settings that are read after training
 LABEL_KEYS = ("label_fraction", "labels_per_class", "unlabelled_classes", "label_noise")  # which labels a run may see
-SUBSAMPLING_KEYS = ("unlabelled_ratio", "unlabelled_imbalance")  # drop images depending on their labels
+SUBSAMPLING_KEYS = ("unlabelled_ratio", "unlabelled_imbalance", "unlabelled_from")  # drop images by their labels
 RunResults = tuple[tuple[Record, dict[str, Any]], ...]  # (record, curves) of each run of a group
 
 

@@ -40,6 +40,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "343c1f3930": "153b5313f6",
     "14bcb0569a": "d7a68ba327",
     "fbb0b293f4": "86c64b04e1",  # evaluation/corruptions.py: says that it needs images
+    "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
 }
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before

@@ -8,16 +8,19 @@ import hashlib
 import json
 import os
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cl_semisup import files, owner, plugins
+from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import InputError
 from cl_semisup.suite.run import Named
 from cl_semisup.weights import source
 
 UNREADABLE = "unreadable"  # stands for the hash of data that are there and cannot be read
-MAX_BYTES = 10_000  # of a file in the cache
+MAX_BYTES = 100_000  # of a file in the cache
+LARGE_BYTES = 10**9  # of images that are not read whole again while their files are the same
 
 
 class DataHashes:
@@ -83,18 +86,37 @@ def current(named: Named, data_dir: str) -> str | None:
 
 
 def load(named: Named, data_dir: str) -> Any:
-    """The `Images` of a data set. Their hash is kept, unless the files change while they are read."""
+    """The `Images` of a data set. Hash and pixel facts are kept, unless the files change while they are read.
+
+    Of large data, which may be mapped, what is kept is taken and not computed again: every worker loads them.
+    """
     with plugins.told("datasets", next(iter(named))):
         data_set = _plugin(named)
         before = files.stamp(data_set.data_files(Path(data_dir)))
         images = data_set.load(Path(data_dir))
         paths = data_set.data_files(Path(data_dir))
-    content = {"stamp": before, "hash": images.content_hash}
-    if paths and files.stamp(paths) == before:
-        with suppress(OSError, owner.Unusable):  # then the hash is computed each time
+    if not paths or files.stamp(paths) != before:
+        return images
+    kept = _read(named, data_dir)
+    if kept.get("stamp") == before and images.train_images.nbytes > LARGE_BYTES:
+        images.remember(str(kept["hash"]), _pixel_facts(kept))
+    else:
+        content = {"stamp": before, "hash": images.content_hash, "pixels": asdict(images.pixel_facts)}
+        with suppress(OSError, owner.Unusable):  # then they are computed each time
             home = owner.folder()
             files.write(home, _path(home, named, data_dir), json.dumps(content).encode())
     return images
+
+
+def kept_pixel_facts(named: Named, data_dir: str) -> PixelFacts | None:
+    """What is kept of the pixels of a data set whose files are the same; None if nothing is."""
+    paths, kept = _plugin(named).data_files(Path(data_dir)), _read(named, data_dir)
+    return _pixel_facts(kept) if paths and kept.get("stamp") == files.stamp(paths) else None
+
+
+def _pixel_facts(kept: dict[str, Any]) -> PixelFacts:
+    pixels = kept["pixels"]
+    return PixelFacts(tuple(tuple(map(int, row)) for row in pixels["counts"]), int(pixels["duplicates"]))
 
 
 def is_known(data_dir: str) -> bool:
@@ -114,14 +136,15 @@ def _read(named: Named, data_dir: str) -> dict[str, Any]:
     """What is kept of a data set; {} if nothing is."""
     with suppress(OSError, owner.Unusable):
         home = owner.folder()
-        return _read_file(home, _path(home, named, data_dir))
+        content = _read_file(home, _path(home, named, data_dir))
+        return content if content.keys() == {"stamp", "hash", "pixels"} else {}
     return {}
 
 
 def _read_file(home: Path, path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
         content = json.loads(files.read(home, path, MAX_BYTES))
-        return content if isinstance(content, dict) and content.keys() == {"stamp", "hash"} else {}
+        return content if isinstance(content, dict) and content.keys() >= {"stamp", "hash"} else {}
     return {}
 
 

@@ -37,11 +37,22 @@ def versions(run: Run) -> dict[str, str]:
 
 
 def probed_datasets(run: Run) -> list[Named]:
-    """The data sets beside its own that a run's probes evaluate: what a probe's setting `datasets` names."""
-    datasets: list[Named] = []
+    """The data sets beside its own that a run reads: those of its probes' settings `datasets`, and of foreign images."""
+    datasets: list[Named] = [run.unlabelled_from["dataset"]] if run.unlabelled_from else []
     for settings in run.probes.values():
         datasets += [dataset for dataset in settings.get("datasets", []) if dataset not in datasets]
     return datasets
+
+
+def optional_datasets(run: Run) -> list[Named]:
+    """Those of them that may be missing, because a probe that names them leaves them out."""
+    probes = run.probes.items()
+    optional = [
+        settings for name, settings in probes if plugins.class_variable("evaluation", name, "datasets_optional", False)
+    ]
+    needed = [dataset for _, settings in probes if settings not in optional for dataset in settings.get("datasets", [])]
+    named = [dataset for settings in optional for dataset in settings["datasets"]]
+    return [dataset for dataset in named if dataset not in needed and dataset != run.dataset]
 
 
 def settings(

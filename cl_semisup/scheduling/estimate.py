@@ -62,7 +62,7 @@ def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers:
 
 def _cost_key(run: Run) -> str:
     """Runs with the same key cost about the same; the loss is left out, since the network dominates."""
-    sampling = (run.imbalance, run.unlabelled_imbalance, run.unlabelled_ratio)
+    sampling = (run.imbalance, run.unlabelled_imbalance, run.unlabelled_ratio, run.unlabelled_from)
     labelled = (run.label_fraction, run.labels_per_class) if run.unlabelled_ratio is not None else ()
     return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.projector, sampling, labelled))
 
@@ -101,7 +101,7 @@ class _Trial:
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(load_images, data_dir=suite.data_dir)
-        data = to_device(images_of(run.dataset), torch.device(device))
+        data = to_device(images_of(run.dataset).of_repetition(run.repetition), torch.device(device))
         indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).indices
         self.run, self.images, self.tests = run, len(indices), len(data.test_images)
         self.machine = Machine(device, suite.data_dir)

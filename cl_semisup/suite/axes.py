@@ -7,7 +7,7 @@ from annotated_types import Interval, MinLen
 
 from cl_semisup.data.settings import Imbalance, LabelFraction, LabelNoise, UnlabelledRatio
 from cl_semisup.plugins import PluginField
-from cl_semisup.suite.settings import LearningRate, Projector, Repetitions, Schedule
+from cl_semisup.suite.settings import LearningRate, Projector, Repetitions, Schedule, UnlabelledFrom
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Axes:
         unlabelled_ratio: at most so many unlabelled images for each labelled one, or none to keep all
         unlabelled_classes: classes without any label, drawn for each repetition
         label_noise: wrong labels, or none
+        unlabelled_from: unlabelled images of another data set, or none
         learning_rate: before the scaling rule of `schedule`
         batch_size: images a step, each in two views
         epochs: passes over the training images
@@ -72,6 +73,7 @@ class Axes:
     unlabelled_ratio: UnlabelledRatio | None = None
     unlabelled_classes: Annotated[int, Interval(ge=1)] | None = None
     label_noise: LabelNoise | None = None
+    unlabelled_from: UnlabelledFrom | None = None
     optimizer: Annotated[Any, PluginField("optimizers")] = "sgd"
     schedule: Schedule = Schedule()
     projector: Projector = Projector()

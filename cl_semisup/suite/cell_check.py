@@ -1,16 +1,22 @@
 """Rules that need several keys of a suite at once: the data, the labels and the loss of a cell must fit together."""
 
+import math
 from pathlib import Path
 
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import InputError, message, stops_process
+from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite import encoder_check, input_check, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW, Named
+
+FOR_PROBES = {  # what a data set says of itself -> why no run can train on it
+    "several_labels": "its images show several classes each, and a run needs one class an image",
+    "test_only": "it has test images alone",
+}
 
 
 class CellCheck:
@@ -47,6 +53,8 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
+        if cell["unlabelled_from"].value is not None and not self._foreign(cell, facts):
+            return False
         if problem := encoder_check.projector_problem(cell["projector"].value):
             self._add(cell["projector"], problem)
             return False
@@ -71,6 +79,26 @@ class CellCheck:
                 self._add(encoder, problem)
         return self.encoders[key]
 
+    def _foreign(self, cell: dict[str, GridValue], facts: Facts) -> bool:
+        """The other data set must have as many images as any repetition takes of it."""
+        axis = cell["unlabelled_from"]
+        setting, own = axis.value, next(iter(cell["datasets"].value))
+        other = self._facts(GridValue(setting["dataset"], (*axis.path, "dataset")))
+        if other is None:
+            return False
+        if (setting["share"] is None) == (setting["count"] is None):
+            got = "neither" if setting["share"] is None else "both"
+            self._add(axis, f"needs a share, which is replaced, or a count, which is added. Got {got}. Give one.")
+            return False
+        if setting["dataset"] == cell["datasets"].value:
+            self._add(axis, f"must be another data set than the run's own. Got {own!r}. Name another.")
+            return False
+        wanted = setting["count"] or math.floor(setting["share"] * facts.train + 0.5)
+        if wanted > other.train:
+            name = next(iter(setting["dataset"]))
+            return self._fails(axis, f"must not take {wanted} images, more than the {other.train} of {name}")
+        return True
+
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""
         if all(cell[axis].value is None for axis in SUBSAMPLING_KEYS):
@@ -87,7 +115,12 @@ class CellCheck:
         if key not in self.facts:
             try:
                 with plugins.told("datasets", next(iter(dataset.value))):
-                    facts = self.facts[key] = build("datasets", dataset.value).facts(Path(self.data_dir))
+                    data_set = build("datasets", dataset.value)
+                    for kind, reason in FOR_PROBES.items():
+                        if getattr(data_set, kind, False):
+                            got = "Got it as the data set of runs. Name it in a probe alone"
+                            raise DataError(f"{next(iter(dataset.value))}: {reason}. {got}.")
+                    facts = self.facts[key] = data_set.facts(Path(self.data_dir))
                 if facts.untested:
                     self.notes.append(Problem(dataset.path, _untested_note(facts)))
             except InputError as error:

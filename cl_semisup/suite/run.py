@@ -48,6 +48,7 @@ class Run:
     unlabelled_ratio: float | None = None
     unlabelled_classes: int | None = None
     label_noise: dict[str, Any] | None = None
+    unlabelled_from: dict[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a record, without fields that are None."""

@@ -1,11 +1,12 @@
 """Settings of training that belong to no plug-in: each field is a YAML key, a record key and a report column."""
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Interval, Le
 
 from cl_semisup.config.added_later import AddedLater
+from cl_semisup.plugins import PluginField
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,23 @@ class Projector:
     dim: Annotated[int, Ge(1)] = 128
     norm: Annotated[Literal["batch", "none", "layer"], AddedLater()] = "batch"
     last_norm: Annotated[bool, AddedLater()] = False
+
+
+@dataclass(frozen=True)
+class UnlabelledFrom:
+    """Unlabelled training images of another data set, resized and recoloured to the format of the run's own.
+
+    Either a share of the run's unlabelled images is replaced, which keeps the number of steps, or images are added.
+
+    Args:
+        dataset: the other data set; its training images are used, without their labels
+        share: share of the run's unlabelled images that are replaced by foreign ones
+        count: instead, so many foreign images are added
+    """
+
+    dataset: Annotated[Any, PluginField("datasets")]
+    share: Annotated[float, Interval(gt=0, le=1)] | None = None
+    count: Annotated[int, Interval(ge=1, le=1_000_000_000)] | None = None
 
 
 Repetitions = Annotated[int, Interval(ge=1, le=1000)]

@@ -25,7 +25,7 @@ from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
-from cl_semisup.datasets import _sources, image_folder
+from cl_semisup.datasets import _mapped, _pixels, _sources
 from cl_semisup.errors import DataError
 from cl_semisup.suite import views as suite_views
 
@@ -382,6 +382,57 @@ def test_a_compressed_archive_and_names_in_bytes_are_read(tmp_path: Path) -> Non
     assert images.class_names == ("cat", "chien é")
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "expected"),
+    [
+        (
+            np.array(["dog", "cat", "", "cat", "dog", "dog"]),
+            np.array(["cat", "dog", "cat"]),
+            ([1, 0, -1, 0, 1, 1], ("cat", "dog")),
+        ),
+        (np.eye(2)[[1, 0, 1, 0, 1, 1]], np.eye(2)[[0, 1, 0]], ([1, 0, 1, 0, 1, 1], ("0", "1"))),
+        (np.array([[1.0], [0], [-1], [0], [1], [1]]), np.array([0.0, 1, 0]), ([1, 0, -1, 0, 1, 1], ("0", "1"))),
+    ],
+)
+def test_arrays_have_labels_of_any_form(train: Any, test: Any, expected: Any, tmp_path: Path) -> None:
+    archive(tmp_path / "a.npz", train_labels=train, test_labels=test)
+    images = plugin("arrays", file="a.npz").load(tmp_path)
+    assert (images.train_labels.tolist(), images.class_names) == expected and images.test_labels.tolist() == [0, 1, 0]
+    assert plugin("arrays", file="a.npz").facts(tmp_path) == images.facts()
+
+
+def test_arrays_by_keras_names_are_read(tmp_path: Path) -> None:
+    arrays = dict(np.load(archive(tmp_path / "a.npz")))
+    np.savez(tmp_path / "b.npz", **{f"{'x' if 'images' in k else 'y'}_{k.split('_')[0]}": v for k, v in arrays.items()})
+    assert sorted(np.load(tmp_path / "b.npz")) == ["x_test", "x_train", "y_test", "y_train"]
+    found, expected = (plugin("arrays", file=f"{name}.npz").load(tmp_path) for name in "ba")
+    assert found.content_hash == expected.content_hash
+
+
+@pytest.mark.parametrize("bands", [2, 8, 16])
+@pytest.mark.parametrize("last", [False, True])
+def test_arrays_have_up_to_16_bands(bands: int, last: bool, tmp_path: Path) -> None:
+    train, test = pixels(6, bands, 20, 20), pixels(3, bands, 20, 20)
+    stored = (train.transpose(0, 2, 3, 1), test.transpose(0, 2, 3, 1)) if last else (train, test)
+    archive(tmp_path / "a.npz", train_images=stored[0], test_images=stored[1])
+    images = plugin("arrays", file="a.npz").load(tmp_path)
+    assert (images.train_images == train).all() and (images.test_images == test).all()
+    archive(tmp_path / "a.npz", train_images=pixels(6, 17, 20, 20))
+    assert "with 1 to 16 channels. Got uint8 (6, 17, 20, 20)" in refusal(plugin("arrays", file="a.npz").facts, tmp_path)
+
+
+@pytest.mark.parametrize("white", [4095, "data"])
+def test_arrays_of_any_number_become_bytes_by_their_white(white: Any, tmp_path: Path) -> None:
+    train, test = RANDOM.integers(0, 4000, (6, 4, 4)), RANDOM.integers(0, 4096, (3, 4, 4)).astype(np.float32)
+    archive(tmp_path / "a.npz", train_images=train.astype(np.uint16), test_images=test)
+    data = plugin("arrays", file="a.npz", white=white)
+    images, top = data.load(tmp_path), train.max() if white == "data" else white
+    assert (images.train_images[:, 0] == np.rint(train * (255 / top))).all()
+    assert np.abs(images.test_images[:, 0] - np.minimum(test * (255 / top), 255)).max() <= 0.5001
+    assert data.facts(tmp_path) == images.facts()
+    assert "or set `white`." in refusal(plugin("arrays", file="a.npz").facts, tmp_path)
+
+
 def test_unlabelled_training_images_are_welcome(tmp_path: Path) -> None:
     archive(tmp_path / "a.npz", train_labels=np.array([-1, 1, 0, 1, -1, -1]))
     assert plugin("arrays", file="a.npz").facts(tmp_path) == Facts(6, 3, 2, 1, 4, 1, (1, 2))
@@ -413,28 +464,32 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"test_images": None, "test_labels": None},
         (
             "must hold arrays train_images, train_labels, test_images, test_labels and, if you like, classes. "
-            "Got no test_images, test_labels. Add them."
+            "Got no test_images, test_labels. Add them, or set `test_fraction: 0.2`."
         ),
     ),
     "float": (
         {"train_images": np.zeros((6, 4, 4))},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 or 3 channels. Got float64 (6, 4, 4). Convert them."
+            '1 to 16 channels. Got float64 (6, 4, 4). Convert them: `(255 * x).round().astype("uint8")` if they lie in 0..1, '
+            'or `x.astype("uint8")` if in 0..255; or set `white`.'
         ),
     ),
     "oblong": (
         {"train_images": pixels(6, 4, 5, 3)},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 or 3 channels. Got uint8 (6, 4, 5, 3). Convert them."
+            "1 to 16 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :s, :s]`, or resize them."
         ),
     ),
     "two sizes": ({"test_images": pixels(3, 5, 5)}, "train and test images differ: (1, 4, 4), (1, 5, 5)."),
     "fewer labels": ({"train_labels": np.array([0, 1])}, "train: one label an image. Got (2,) labels, 6 images."),
     "float labels": (
-        {"train_labels": np.zeros(6)},
-        "train_labels: must be integers (M,). Got float64 (6,). Convert them.",
+        {"train_labels": np.full(6, 0.5)},
+        (
+            "train_labels: must be whole numbers. Got 6 that are not, such as 0.5, 0.5, 0.5, 0.5, 0.5, 0.5. Mend them; an "
+            "image without a label has -1: np.nan_to_num(labels, nan=-1)."
+        ),
     ),
     "unlabelled test": (
         {"test_labels": np.array([0, -1, 1])},
@@ -443,13 +498,16 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "stray label": (
         {"train_labels": np.array([0, 1, 0, 1, 0, 10**12])},
         (
-            "train_labels, test_labels: must count classes from 0, fewer than the 6 training images. "
-            "Got 1000000000000. Renumber them, or name the classes in an array `classes`."
+            "labels must count classes from 0, fewer than the 6 training images. Got 1000000000000. Renumber them with "
+            "`names, labels = np.unique(labels, return_inverse=True)`, or name the classes in an array `classes`."
         ),
     ),
     "label without a name": (
         {"classes": np.array(["only"])},
-        "train: labels must lie in -1..0. Got 0..1. Renumber them.",
+        (
+            "train: labels must lie in -1..0, as there are 1 names in `classes`. Got 1. Renumber them with "
+            "`names, labels = np.unique(labels, return_inverse=True)`."
+        ),
     ),
     "odd names": (
         {"classes": np.zeros(2)},
@@ -743,12 +801,10 @@ def test_a_file_that_is_no_image_is_named(content: bytes, folder: Path) -> None:
 
 def test_pixels_without_a_known_white_are_refused(folder: Path) -> None:
     path = picture(folder / "test" / "cat" / "depth.tif", 1.5, "F")
-    assert refusal(pets().load, folder.parent) == (
-        f"{path}: must be a whole image file. Got ValueError: floating-point pixels, whose white is unknown. "
-        "Mend or remove it."
-    )
+    rule = "must have pixels of 8 or 16 bits, or a white that is told"
+    assert f"{path}: {rule}. Got float32 up to 1.5. Set `white`" in refusal(pets().load, folder.parent)
     picture(path, 70_000, "I")
-    assert "32-bit pixels, whose white is unknown" in refusal(pets().load, folder.parent)
+    assert f"{path}: {rule}. Got int32 up to 70000. Set `white`" in refusal(pets().load, folder.parent)
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
@@ -778,15 +834,59 @@ def test_a_link_to_nowhere_is_named(folder: Path) -> None:
     )
 
 
+def test_a_list_of_classes_leaves_out_the_other_folders(folder: Path) -> None:
+    picture(folder / "test" / "cat" / "1.png")
+    (folder.parent / "dogs.txt").write_text("dog a faithful animal\n")
+    images = plugin("image_folder", folder="pets", side=8, classes="dogs.txt").load(folder.parent)
+    assert images.class_names == ("dog",) and images.train_labels.tolist() == [0, 0] and len(images.test_images) == 1
+    (folder.parent / "dogs.txt").write_text("wolf\n")
+    data = plugin("image_folder", folder="pets", classes="dogs.txt")
+    assert "every line must be a class of the data. Got 1 that are not: 'wolf'." in refusal(data.facts, folder.parent)
+
+
+def test_folders_in_class_folders_belong_to_the_class(folder: Path) -> None:
+    picture(folder / "train" / "cat" / "wild" / "lynx" / "1.png", (1, 2, 3))
+    data = plugin("image_folder", folder="pets", side=8, nested=True)
+    images = data.load(folder.parent)
+    assert images.train_labels.tolist() == [0, 0, 0, 0, 1, 1] and images.train_images[3, :, 0, 0].tolist() == [1, 2, 3]
+    assert data.facts(folder.parent) == images.facts()
+
+
+def test_class_folders_may_be_links_and_those_out_of_data_dir_are_told(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    folder.parent.joinpath("data").mkdir()
+    folder.rename(root / "pets")
+    picture(tmp_path / "elsewhere" / "owl" / "1.png", (7, 8, 9))
+    (root / "pets" / "train" / "kitten").symlink_to(root / "pets" / "train" / "cat")
+    data = plugin("image_folder", folder="pets", side=8)
+    assert data.facts(root).train == 8 and not [n for n in data.layout(root).notes if "link" in n]
+    (root / "pets" / "train" / "owl").symlink_to(tmp_path / "elsewhere" / "owl")
+    assert data.load(root).train_images[-1, :, 0, 0].tolist() == [7, 8, 9]
+    note = f"1 classes are links out of data_dir: 'owl' is '{tmp_path}/elsewhere/owl'."
+    assert note in data.layout(root).notes
+
+
+def test_settings_of_pixels_have_caches_of_their_own_and_keep_one_another(folder: Path) -> None:
+    grey = plugin("image_folder", folder="pets", side=8, channels=1)
+    images = grey.load(folder.parent)
+    assert images.train_images.shape == (5, 1, 8, 8) and grey.facts(folder.parent) == images.facts()
+    luma = round(0.299 * 9 + 0.587 * ord("c") + 0.114 * ord("1"))
+    assert abs(int(images.train_images[0, 0, 0, 0]) - luma) <= 1
+    assert pets().load(folder.parent).train_images.shape == (5, 3, 8, 8)
+
+
 def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     root = folder.parent
     rule = "must hold train/<class>/* and test/<class>/* (or val)"
-    remedy = "Add it, or mend folder or data_dir."
+    remedy, other = (
+        "Add it, or mend folder or data_dir.",
+        "Add it, set `test_fraction: 0.2`, or mend folder or data_dir.",
+    )
     (root / "void" / "train").mkdir(parents=True)
     missing = plugin("image_folder", folder="gone").facts
     assert refusal(missing, root) == f"image_folder: {root}/gone {rule}. Got no folder train. {remedy}"
     half = plugin("image_folder", folder="void").facts
-    assert refusal(half, root) == f"image_folder: {root}/void {rule}. Got no folder test or val. {remedy}"
+    assert refusal(half, root) == f"image_folder: {root}/void {rule}. Got no folder test or val. {other}"
     (root / "void" / "val").mkdir()
     none = f"image_folder: {root}/void/train must hold <class>/<image>. Got none. Add some."
     assert refusal(half, root) == none
@@ -799,7 +899,7 @@ def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     strange = f"image_folder: {root}/void/val must hold no class that train lacks. Got 'b'."
     assert refusal(half, root) == f"{strange} Remove it, or add it to {root}/void/train."
     picture(root / "void" / "train" / "b" / "deep" / "x.png")
-    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Move it."
+    deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Set `nested: true`, or move it, for instance with `mv b/deep/* b/`."
     assert refusal(half, root) == deep
     (folder / "train" / "labels.csv").touch()
     stray = f"image_folder: {folder}/train/labels.csv must be a folder of images. Got Not a directory. Mend it."
@@ -810,7 +910,7 @@ def test_images_are_decoded_once_and_stay_on_disk(folder: Path, monkeypatch: pyt
     pets().prepare(folder.parent, False)
     kept = sorted(folder.glob(".cl_semisup-8-*.npy"))
     assert len(kept) == 2 and not list(folder.glob("*.tmp")) and not list(folder.glob(".*.tmp"))
-    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_pixels, "decode", None)  # would fail if it were called
     images = pets().load(folder.parent)
     assert isinstance(images.train_images, np.memmap) and isinstance(images.test_images, np.memmap)
     assert isinstance(images.train_images, np.memmap)
@@ -861,9 +961,7 @@ def test_without_room_for_the_cache_images_are_decoded_into_memory(
     if full:
         monkeypatch.setattr(os, "fsync", refuse)
     else:
-        monkeypatch.setattr(
-            image_folder, "open", refuse, raising=False
-        )  # as in a read-only folder; root may write there
+        monkeypatch.setattr(_mapped, "_open_partial", refuse)  # as in a read-only folder; root may write there
     pets().prepare(folder.parent, False)
     images = pets().load(folder.parent)
     assert images.content_hash == expected and not isinstance(images.train_images, np.memmap)
@@ -874,7 +972,7 @@ def test_more_images_than_are_decoded_at_a_time_keep_their_order(folder: Path, m
     expected = pets().load(folder.parent).content_hash
     for path in folder.glob(".cl_semisup-*"):
         path.unlink()
-    monkeypatch.setattr(image_folder, "CHUNK", 2)
+    monkeypatch.setattr(_mapped, "CHUNK", 2)
     assert pets().load(folder.parent).content_hash == expected
 
 
@@ -885,9 +983,9 @@ def test_an_image_larger_than_the_memory_is_refused_by_its_header(folder: Path, 
 
 
 def test_without_a_cache_a_folder_larger_than_the_memory_is_refused(folder: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(image_folder, "_write_cache", lambda *_: False)
+    monkeypatch.setattr(_mapped, "_write_cache", lambda *_: False)
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 10**4)
-    monkeypatch.setattr(image_folder, "_decode", None)  # would fail if it were called
+    monkeypatch.setattr(_pixels, "decode", None)  # would fail if it were called
     message = f"image_folder: {folder}, without a cache: must fit in half of this machine's memory"
     assert message in refusal(pets(256).load, folder.parent)
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from cl_semisup.datasets import _sources, image_folder
+from cl_semisup.datasets import _pixels, _sources
 from cl_semisup.errors import DataError
 
 EXAMPLES = int(os.environ.get("FUZZ", "200"))
@@ -74,7 +74,7 @@ def test_a_damaged_image_is_decoded_to_its_size_or_refused(content: bytes, tmp_p
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's, of odd metadata
         try:
-            pixels = image_folder._decode(path, SIDE)
+            pixels = _pixels.decode(_pixels.of_file(path), _pixels.PixelSettings(side=SIDE))
         except DataError as error:
             assert str(path) in str(error)
         else:
@@ -89,7 +89,7 @@ def test_an_image_of_a_hundred_megapixels_is_refused_before_it_is_decoded(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's own, which would let it pass
         with pytest.raises(DataError, match="must have at most 89478485 pixels"):
-            image_folder._decode(tmp_path / "x.png", SIDE)
+            _pixels.decode(_pixels.of_file(tmp_path / "x.png"), _pixels.PixelSettings(side=SIDE))
 
 
 class Evil:

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 
 from cl_semisup import evaluation, plugins
 from cl_semisup.config import grid
+from cl_semisup.data import formats
 from cl_semisup.errors import DataError, InputError, SuiteError
-from cl_semisup.evaluation import Features, _least_squares, _neighbours, transfer
+from cl_semisup.evaluation import Features, _least_squares, _neighbours
 from cl_semisup.evaluation.linear_sgd import LinearSGD
 from cl_semisup.execution import trainer
 from cl_semisup.execution.execute import Executor
@@ -164,13 +165,14 @@ def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
 
 def test_every_probe_runs_on_a_real_run(parse: Callable[[str], Suite], text: str) -> None:
     quick = {"loranpac": "{width: 200}", "transfer": "{datasets: glyphs, images: 200}"}
+    quick |= {"shifted_test": "{datasets: digits}"}
     probes = "".join(f"  {name}: {quick.get(name, '{}')}\n" for name in PROBES)
     run = parse(f"{text}probes:\n{probes}").runs[-1]
     record, curves = Executor(Machine("cpu", "data"))(run)
     assert record["status"] == "ok", record["reason"]
     promised = {score for name, settings in run.probes.items() for score in evaluation.score_names(name, settings)}
     missing = promised - record["scores"].keys()
-    assert missing == {f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen")}
+    assert missing == {"simclr12", *(f"linear_top1_{group}" for group in ("head", "tail", "seen", "unseen"))}
     assert len(curves["linear_per_class"]) == 10
 
 
@@ -235,17 +237,30 @@ def test_transfer_is_the_mean_over_the_data_sets_and_leaves_out_the_runs_own() -
 @pytest.mark.parametrize(("channels", "side"), [(1, 6), (3, 6), (1, 3), (3, 12)])
 def test_images_are_fitted_to_the_encoder(channels: int, side: int) -> None:
     images = torch.from_numpy(other_data().train_images)
-    result = transfer.fitted(images, channels, side)
+    result = formats.fitted(images, channels, side)
     assert result.dtype == torch.uint8
     assert result.shape == (60, channels, side, side)
-    assert torch.equal(transfer.fitted(images, 3, 6), images)
-    assert torch.equal(transfer.fitted(images[:, :1], 3, 6), images[:, :1].expand(-1, 3, -1, -1))
+    assert torch.equal(formats.fitted(images, 3, 6), images)
+    assert torch.equal(formats.fitted(images[:, :1], 3, 6), images[:, :1].expand(-1, 3, -1, -1))
     if side == 6 and channels == 1:
         pixel = images[7, :, 2, 3].tolist()
         assert result[7, 0, 2, 3] == round(0.2989 * pixel[0] + 0.587 * pixel[1] + 0.114 * pixel[2])
     if side == 3 and channels == 1:  # antialiased: flat images stay flat
         flat = torch.full((1, 1, 6, 6), 90, dtype=torch.uint8)
-        assert (transfer.fitted(flat, 1, 3) == 90).all()
+        assert (formats.fitted(flat, 1, 3) == 90).all()
+
+
+def test_bands_of_another_number_cannot_be_fitted() -> None:
+    bands = torch.zeros(2, 5, 6, 6, dtype=torch.uint8)
+    assert torch.equal(formats.fitted(bands, 5, 6), bands)
+    assert formats.fitted(bands[:, :1], 5, 6).shape == (2, 5, 6, 6)
+    for channels in (1, 3):
+        with pytest.raises(InputError, match=f"must have 1 or {channels} channels, as the run's images. Got 5."):
+            formats.fitted(bands, channels, 6)
+
+
+def test_transfer_kept_its_version_when_its_conversion_of_images_moved() -> None:
+    assert plugins.version("evaluation", "transfer") == "33f5d37cc2"
 
 
 def test_a_transfer_to_data_without_labels_says_so() -> None:

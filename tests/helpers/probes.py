@@ -108,7 +108,10 @@ def make_features(train: int = 100, test: int = 60, **changes: Any) -> Features:
     return Features(**(parts | changes))
 
 
-NEEDED: dict[str, dict[str, Any]] = {"transfer": {"datasets": ["digits"]}}  # settings without a default
+NEEDED: dict[str, dict[str, Any]] = {  # settings without a default
+    "transfer": {"datasets": ["digits"]},
+    "shifted_test": {"datasets": ["digits"]},
+}
 
 
 def measure(name: str, features: Features, **settings: Any) -> ProbeResult:

@@ -1,0 +1,60 @@
+"""What the pixels of a data set tell once they are read: how often each value occurs, and exact duplicates."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHUNK_BYTES = 4_000_000  # of images that are looked at together, so that mapped ones are never all in memory
+
+
+@dataclass(frozen=True)
+class PixelFacts:
+    """Facts of uint8 images.
+
+    Args:
+        counts: for each channel, how often the training images hold each of the 256 values; () for other pixels
+        duplicates: test images whose exact pixels are also those of a training image
+    """
+
+    counts: tuple[tuple[int, ...], ...]
+    duplicates: int
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """The values that occur in any channel, ascending."""
+        total = np.sum(self.counts, axis=0) if self.counts else np.zeros(0)
+        return tuple(np.flatnonzero(total).tolist())
+
+
+def of(train: NDArray[Any], test: NDArray[Any]) -> PixelFacts:
+    """The facts of (M, channels, side, side) training and test images."""
+    return PixelFacts(_counts(train) if train.dtype == np.uint8 else (), _duplicates(train, test))
+
+
+def _counts(images: NDArray[np.uint8]) -> tuple[tuple[int, ...], ...]:
+    counts = np.zeros((images.shape[1], 256), np.int64)
+    for part in _chunks(images):
+        for channel in range(images.shape[1]):
+            counts[channel] += np.bincount(part[:, channel].ravel(), minlength=256)
+    return tuple(tuple(row) for row in counts.tolist())
+
+
+def _duplicates(train: NDArray[Any], test: NDArray[Any]) -> int:
+    """Images are compared by their hashes of 128 bits; those of the smaller part are held."""
+    wanted = [_hash(image) for part in _chunks(test) for image in part]
+    held = set(wanted)
+    found = {key for part in _chunks(train) for image in part if (key := _hash(image)) in held} if held else set()
+    return sum(key in found for key in wanted)
+
+
+def _hash(image: NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
+
+
+def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    size = max(1, CHUNK_BYTES // max(1, images[:1].nbytes))
+    return (images[first : first + size] for first in range(0, len(images), size))

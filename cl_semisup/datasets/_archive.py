@@ -1,0 +1,211 @@
+"""The user's own arrays in one `.npz`: which parts it holds, what makes a test part, and what is refused in what words."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cl_semisup import files
+from cl_semisup.data import splits
+from cl_semisup.data.description import Layout
+from cl_semisup.data.images import MAX_CHANNELS, Facts, Images, facts_of
+from cl_semisup.datasets import _arrays_pixels, _labels, _sources
+from cl_semisup.errors import DataError, first_ten
+
+PARTS = ("train", "test", "val")
+UNLABELLED = "unlabelled_images"
+KNOWN = (*(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")), UNLABELLED, "classes")
+KERAS = {f"{kind}_{part}": f"{part}_{name}" for part in PARTS for kind, name in (("x", "images"), ("y", "labels"))}
+TO_BYTES = '`(255 * x).round().astype("uint8")` if they lie in 0..1, or `x.astype("uint8")` if in 0..255'
+RENUMBER = "`names, labels = np.unique(labels, return_inverse=True)`"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the settings of a data set ask of an archive; see `arrays`."""
+
+    name: str
+    test_fraction: float | None = None
+    folds: int | None = None
+    val: str | None = None
+    white: float | str | None = None
+
+
+def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Layout]:
+    """The images of an archive. Without `pixels` they are zeros that take no memory, and no split is made of them."""
+    rule, remedy = f"{path}: must be an .npz archive that can be read", "Write it again with numpy.savez."
+    with (
+        _sources._as_data_error(rule, remedy, _sources._BROKEN),
+        files.open_regular(path) as file,
+        zipfile.ZipFile(file) as archive,
+    ):
+        own_names = [name.removesuffix(".npy") for name in archive.namelist()]
+        keras = {KERAS[name]: name for name in own_names if name in KERAS and KERAS[name] not in own_names}
+        held = [KERAS.get(name, name) for name in own_names]
+        used = _used(held, choices, path)
+        headers = {name: _sources._header(archive, keras.get(name, name), path) for name in used}
+        _check_sizes(headers, path)
+        arrays = {
+            name: _sources._array(archive, keras.get(name, name), headers[name], pixels or "images" not in name)
+            for name in used
+        }
+    unused = tuple(name for name in held if name not in used)
+    notes = ()
+    if "val_images" in unused:
+        notes = ("val_images are not used. Set `val: validate` to tune on them, or `val: merge` to train on them.",)
+    return _images(arrays, choices, path, pixels, Layout(unused=unused, notes=notes))
+
+
+def facts(path: Path, choices: Choices) -> tuple[Facts, Layout]:
+    """Sizes and layout, from headers and labels alone."""
+    images, layout = read(path, choices, pixels=False)
+    if not choices.test_fraction:
+        return images.facts(), layout
+    labels, (_, channels, side, _) = images.train_labels, images.train_images.shape
+    tested = splits.test_rows(labels, choices.test_fraction, "arrays", choices.name)
+    return facts_of(labels[~tested], labels[tested], images.class_names, channels, side), layout
+
+
+def _used(held: list[str], choices: Choices, path: Path) -> list[str]:
+    """The names of the arrays to read; DataError if one is missing or there is a test part that settings forbid."""
+    splitting = "test_fraction" if choices.test_fraction else "folds" if choices.folds else ""
+    if choices.test_fraction and choices.folds:
+        raise DataError(f"{path}: test_fraction and folds exclude each other. Got both. Keep one.")
+    if splitting and "test_images" in held:
+        rule = "is for data without a test part"
+        raise DataError(f"{path}: {splitting} {rule}. Got test_images. Leave {splitting} out, or the array.")
+    parts = ["train", *([] if splitting else ["test"]), *(["val"] if choices.val else [])]
+    needed = [f"{part}_{kind}" for kind in ("images", "labels") for part in parts]
+    if missing := [name for name in needed if name not in held]:
+        remedy = "Add them"
+        if missing == ["test_images", "test_labels"]:
+            remedy += ", or set `test_fraction: 0.2`"
+        if any(name.startswith("val") for name in missing):
+            remedy += ", or leave `val` out"
+        raise DataError(f"{path}: must hold arrays {_sources.CONTENTS}. Got no {', '.join(missing)}. {remedy}.")
+    return [*needed, *(name for name in (UNLABELLED, "classes") if name in held)]
+
+
+def _check_sizes(headers: dict[str, Any], path: Path) -> None:
+    """As many labels as images in each part, and all arrays in memory, before any is read."""
+    _sources._check_headers(_as_two_parts(headers), path)
+    for part in ("val",):
+        if f"{part}_images" in headers:
+            images, labels = headers[f"{part}_images"].shape, headers[f"{part}_labels"].shape
+            if images and labels and images[0] != labels[0]:
+                got = f"{labels[:1]} labels, {images[0]} images"
+                raise DataError(f"{path}: {part}: one label an image. Got {got}.")
+
+
+def _as_two_parts(headers: dict[str, Any]) -> dict[str, Any]:
+    """The headers with a test part, which the check of published archives expects."""
+    empty = {name: _sources._Header((0,), np.dtype(np.uint8)) for name in ("test_images", "test_labels")}
+    return empty | headers
+
+
+def _images(
+    arrays: dict[str, NDArray[Any]], choices: Choices, path: Path, pixels: bool, layout: Layout
+) -> tuple[Images, Layout]:
+    names = [part for part in PARTS if f"{part}_labels" in arrays]
+    images = {name: arrays[name] for name in (*(f"{part}_images" for part in names), UNLABELLED) if name in arrays}
+    arrays = arrays | _arrays_pixels.as_bytes(images, choices.white, str(path))
+    where = [f"{path}: {part}_labels" for part in names]
+    columns = [_labels.column(arrays[f"{part}_labels"], what) for part, what in zip(names, where, strict=True)]
+    told = arrays.get("classes")
+    numbers, by_name = _labels.all_numbers(columns, None if told is None else list(map(str, told.tolist())), where)
+    labels = dict(zip(names, numbers, strict=True))
+    shown = {part: _channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in names}
+    both = (labels["train"], np.concatenate([labels[part] for part in names[1:] or ["train"]]))
+    classes = by_name if by_name is not None else _class_names(told, *both, path)
+    if UNLABELLED in arrays:
+        unlabelled = _channels_first(arrays[UNLABELLED], f"{path}: {UNLABELLED}")
+        labels["train"] = _appended(shown, "train", labels["train"], unlabelled, None, path)
+    layout = Layout(classes, unused=layout.unused, notes=layout.notes)
+    if choices.val == "merge":
+        count = len(labels["val"])
+        labels["train"] = _appended(shown, "train", labels["train"], shown.pop("val"), labels.pop("val"), path)
+        layout = _changed(layout, notes=(*layout.notes, f"val is merged: {count:,} of its images train."))
+    elif choices.val:
+        layout = _changed(layout, validation=f"its own val, {len(labels['val']):,} images")
+    fold, split = None, ""
+    if choices.folds:
+        fold = splits.folds(labels["train"], choices.folds, "arrays", choices.name)
+        split = splits.fingerprint(fold)
+        layout = _changed(layout, test=f"{choices.folds} folds, repetition r tests fold r mod {choices.folds}")
+    if choices.test_fraction:
+        tested = splits.test_rows(labels["train"], choices.test_fraction, "arrays", choices.name)
+        split = splits.fingerprint(tested)
+        layout = _changed(layout, test=f"{choices.test_fraction:g} of each class, split {split}")
+        if pixels:
+            for kind in (shown, labels):
+                kind["train"], kind["test"] = kind["train"][~tested], kind["train"][tested]
+        else:  # the zeros would take memory
+            shown["test"], labels["test"] = shown["train"], np.maximum(labels["train"], 0)
+    shown.setdefault("test", shown["train"][:0])
+    labels.setdefault("test", labels["train"][:0])
+    if pixels:  # a copy of the zeros would take the memory of the images
+        shown = {part: np.ascontiguousarray(images) for part, images in shown.items()}
+    own = (shown["train"], labels["train"], shown["test"], labels["test"], classes)
+    try:
+        return Images(*own, val_images=shown.get("val"), val_labels=labels.get("val"), fold=fold, split=split), layout
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _changed(layout: Layout, **changes: Any) -> Layout:
+    return Layout(**{**vars(layout), **changes})
+
+
+def _appended(
+    shown: dict[str, NDArray[np.uint8]],
+    part: str,
+    labels: NDArray[np.int64],
+    more: NDArray[np.uint8],
+    more_labels: NDArray[np.int64] | None,
+    path: Path,
+) -> NDArray[np.int64]:
+    """Put more images behind those of a part, and return its labels; -1 for images that bring none."""
+    if shown[part].shape[1:] != more.shape[1:]:
+        raise DataError(f"{path}: {part} and added images differ: {shown[part].shape[1:]}, {more.shape[1:]}.")
+    if any(shown[part].strides):
+        shown[part] = np.concatenate([shown[part], more])
+    else:  # zeros that take no memory
+        count = len(shown[part]) + len(more)
+        shown[part] = np.broadcast_to(np.zeros((), np.uint8), (count, *more.shape[1:]))
+    added = np.full(len(more), -1, np.int64) if more_labels is None else more_labels
+    return np.concatenate([labels, added])
+
+
+def _channels_first(images: NDArray[Any], what: str) -> NDArray[np.uint8]:
+    """(M, channels, side, side), a view."""
+    if (found := _arrays_pixels.channels_first(images)) is not None:
+        return found
+    rule = "must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with"
+    rule += f" 1 to {MAX_CHANNELS} channels"
+    if images.dtype != np.uint8:
+        raise DataError(f"{what}: {rule}. Got {images.dtype} {images.shape}. Convert them: {TO_BYTES}; or set `white`.")
+    raise DataError(
+        f"{what}: {rule}. Got {images.dtype} {images.shape}. Make them square: `x[:, :s, :s]`, or resize them."
+    )
+
+
+def _class_names(
+    names: NDArray[Any] | None, train: NDArray[np.int64], test: NDArray[np.int64], path: Path
+) -> tuple[str, ...]:
+    if names is None:
+        strange = np.unique(np.concatenate([train[train >= len(train)], test[test >= len(train)]]))
+        if len(strange):
+            rule = f"labels must count classes from 0, fewer than the {len(train)} training images"
+            remedy = f"Renumber them with {RENUMBER}, or name the classes in an array `classes`"
+            raise DataError(f"{path}: {rule}. Got {first_ten(strange.tolist())}. {remedy}.")
+    elif names.ndim == 1 and names.dtype.kind in "USiu":
+        for part, labels in (("train", train), ("test", test)):
+            lowest = -1 if part == "train" else 0
+            if len(strange := np.unique(labels[(labels < lowest) | (labels >= len(names))])):
+                rule = f"labels must lie in {lowest}..{len(names) - 1}, as there are {len(names)} names in `classes`"
+                remedy = f"Renumber them with {RENUMBER}"
+                raise DataError(f"{path}: {part}: {rule}. Got {first_ten(strange.tolist())}. {remedy}.")
+    return _sources._class_names(names, train, test, path)

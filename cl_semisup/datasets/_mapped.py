@@ -1,0 +1,249 @@
+"""Image files as one memory-mapped file of uint8 pixels, made once beside the data and read from disk as needed.
+
+Several processes share its pages. While it is made it is called `.part`: an interrupted command goes on where it ended.
+"""
+
+import fcntl
+import io
+import math
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from cl_semisup import files, owner
+from cl_semisup.data import memory_limit
+from cl_semisup.datasets import _pixels
+from cl_semisup.datasets._pixels import PixelSettings, Source
+from cl_semisup.errors import DataError
+
+CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
+CHUNK_BYTES = 64_000_000  # of larger images fewer are decoded before they are written
+MAX_FAULTS = 10  # broken files that are named
+BAR_DELAY_SECONDS = 2.0  # less work shows no bar
+ADDED = ("channels", "fit", "white", "orientation", "frames")  # settings that change pixels, beside the side
+DECODING = 1  # increase it when the same file gives other pixels, so that caches are rebuilt
+
+
+# a cache signed by a user, or one of an earlier version, which is not signed
+CACHE = re.compile(
+    r"\.cl_semisup-\d+-(?:(?P<part>[a-z]+[0-9.]*)-(?P<user>[0-9a-f]{8})(?P<mac>[0-9a-f]{32})|[0-9a-f]{16})\.(npy|part)"
+)
+
+
+class Part(NamedTuple):
+    """A part of a data set: M files relative to the root, in order, and their labels (M,) int64, -1 for none.
+
+    Parts of one folder that hold different files have different names.
+    """
+
+    root: Path
+    name: str
+    files: list[str]
+    labels: NDArray[np.int64]
+
+    def shape(self, s: PixelSettings) -> tuple[int, int, int, int]:
+        return len(self.files), s.bands, s.side, s.side
+
+    def paths(self) -> Iterator[Path]:
+        return (self.root / name for name in self.files)
+
+    def rows(self, name: str, chosen: NDArray[np.bool_]) -> "Part":
+        """Some of the files, as a part of another name."""
+        return Part(
+            self.root, name, [f for f, taken in zip(self.files, chosen, strict=True) if taken], self.labels[chosen]
+        )
+
+    def cache(self, s: PixelSettings, train: "Part") -> Path | None:
+        """Path of the mapped pixels, signed by this user for settings and stamps of all files; None without a key.
+
+        `train` is the part that tells the white of the data, if that is asked for.
+        """
+        told = f"{DECODING} {files.stamp(self.paths())}"
+        told += "".join(f" {key}={value}" for key, value in vars(s).items() if key in ADDED and value is not None)
+        told += f" {files.stamp(train.paths())}" if s.white == "data" else ""
+        try:
+            signature = owner.signature(told)
+        except owner.Unusable:
+            return None
+        return self.root / f".cl_semisup-{s.side}-{self.name}-{signature}.npy"
+
+
+def pixels(
+    part: Part, s: PixelSettings, train: Part, faults: list[DataError], what: str, keep: bool = True
+) -> NDArray[np.uint8]:
+    """(M, channels, side, side), mapped from the cache; in memory where none can be written, empty without `keep`.
+
+    What is broken is added to `faults`; the pixels are then empty. Mapped pixels are read-only. `train` is the
+    part that tells the white of the data, `what` the data set's name for messages.
+    """
+    count = len(faults)
+    found = _open_cache(part, s, train)
+    if found is None and _write_cache(part, s, train, faults):
+        found = _open_cache(part, s, train)
+    if found is None and len(faults) == count:
+        if keep:
+            memory_limit.require(math.prod(part.shape(s)), f"{what}: {part.root}, without a cache")
+        chunks = [chunk for chunk in _chunks(part, s, train, faults) if keep]
+        found = np.concatenate(chunks) if chunks and not faults else None
+    return np.empty((0, s.bands, s.side, s.side), np.uint8) if found is None else found
+
+
+def require_none(faults: list[DataError], what: str) -> None:
+    """Raise them as one DataError that names the first ten. `what` is the data set's name."""
+    lines = [str(fault) for fault in faults[:MAX_FAULTS]]
+    if len(faults) > MAX_FAULTS:
+        lines.append(f"{what}: {len(faults)} files are broken; the first {MAX_FAULTS} are named.")
+    if lines:
+        raise DataError(*lines)
+
+
+def _open_cache(part: Part, s: PixelSettings, train: Part) -> NDArray[np.uint8] | None:
+    target = part.cache(s, train)
+    if target is None or files.state(part.root, target) is None:  # a link is not followed
+        return None
+    try:
+        mapped = npy.open_memmap(target, mode="r")  # private writable pages would count as this process's own memory
+    except (OSError, ValueError, EOFError):  # truncated
+        return None
+    return mapped if mapped.dtype == np.uint8 and mapped.shape == part.shape(s) else None
+
+
+def _write_cache(part: Part, s: PixelSettings, train: Part, faults: list[DataError]) -> bool:
+    """Write the cache; False if that fails. Chunks are not mapped: a full disk is then an error and not a crash.
+
+    One process writes at a time, others wait for it. What an interrupted one has written is kept and continued.
+    """
+    target = part.cache(s, train)
+    if target is None:
+        return False
+    unfinished = target.with_suffix(".part")
+    try:
+        with _open_partial(unfinished) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _open_cache(part, s, train) is not None:  # another process has made it meanwhile
+                return True
+            try:
+                done = _continue(file, part, s)
+                for chunk in _chunks(part, s, train, faults, done):
+                    file.write(chunk.data)
+                file.flush()
+                os.fsync(file.fileno())
+                if faults or part.cache(s, train) != target:  # a file has changed meanwhile
+                    unfinished.unlink(missing_ok=True)
+                    return False
+                os.replace(unfinished, target)
+            except Exception:  # but not KeyboardInterrupt or SystemExit, after which the work is continued
+                unfinished.unlink(missing_ok=True)
+                raise
+        _remove_old_caches(target)
+    except OSError:  # read-only or full; faults of an image are DataErrors
+        return False
+    return True
+
+
+def _open_partial(path: Path) -> BinaryIO:
+    """The unfinished file, made if there is none; OSError if it is a link, no regular file, or another user's."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
+        os.close(descriptor)
+        raise OSError("must be a regular file of this user")
+    return open(descriptor, "r+b")
+
+
+def _continue(file: BinaryIO, part: Part, s: PixelSettings) -> int:
+    """Write the header unless it is there, drop a chunk that is not whole, and say how many images there are."""
+    head = io.BytesIO()
+    npy.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": part.shape(s)})
+    header, size = head.getvalue(), os.fstat(file.fileno()).st_size
+    if file.read(len(header)) != header:
+        file.seek(0)
+        file.truncate()
+        file.write(header)
+        return 0
+    image, chunk = s.bands * s.side**2, _chunk_images(s)
+    done = (size - len(header)) // image // chunk * chunk
+    file.seek(len(header) + done * image)
+    file.truncate()
+    return int(done)
+
+
+def _remove_old_caches(target: Path) -> None:
+    """Remove this user's caches of the same part that are signed for other files, and unsigned ones."""
+    current = CACHE.fullmatch(target.name)
+    for path in files.entries(target.parent, target.parent):
+        found, owner = CACHE.fullmatch(path.name), files.state(target.parent, path)
+        if current and found and owner and found["mac"] != current["mac"]:
+            ours = found["user"] == current["user"] and found["part"] == current["part"]
+            if ours or (found["user"] is None and owner.st_uid == os.getuid()):
+                files.remove(target.parent, path)
+
+
+def _chunk_images(s: PixelSettings) -> int:
+    return max(1, min(CHUNK, CHUNK_BYTES // (s.bands * s.side**2)))
+
+
+def _chunks(
+    part: Part, s: PixelSettings, train: Part, faults: list[DataError], done: int = 0
+) -> Iterator[NDArray[np.uint8]]:
+    """(n, channels, side, side) of every chunk of files from number `done` on, decoded in threads.
+
+    Adds what is broken to `faults`; from then on chunks lack images and are of no use.
+    """
+    Image.init()  # loads PIL's decoders, which several threads must not do at a time
+    size, total = _chunk_images(s), len(part.files)
+    s, clip = _with_white(s, train, faults)
+    text = f"decoding {part.name} once"
+    bar = tqdm(total=total, initial=done, desc=text, unit=" images", disable=None, delay=BAR_DELAY_SECONDS, leave=False)
+    with bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        for start in range(done, total, size):
+            paths = [part.root / name for name in part.files[start : start + size]]
+            decoded = list(pool.map(partial(_decoded, s=s, clip=clip), paths))
+            bar.update(len(decoded))
+            faults += [image for image in decoded if isinstance(image, DataError)]
+            if not faults:
+                yield np.stack([image for image in decoded if not isinstance(image, DataError)])
+
+
+def _decoded(path: Path, s: PixelSettings, clip: bool) -> NDArray[np.uint8] | DataError:
+    try:
+        return _pixels.decode(_pixels.of_file(path), s, clip)
+    except DataError as error:
+        return error
+
+
+def _with_white(s: PixelSettings, train: Part, faults: list[DataError]) -> tuple[PixelSettings, bool]:
+    """The settings with a number for `white: data`, the brightest training pixel; whether brighter ones are clipped."""
+    if s.white != "data":
+        return s, False
+    white, found = brightest([_pixels.of_file(path) for path in train.paths()], s)
+    faults += found
+    return replace(s, white=white), True
+
+
+def brightest(sources: Sequence[Source], s: PixelSettings) -> tuple[float, list[DataError]]:
+    """The largest pixel value of some images, and what is wrong with those that cannot be read."""
+
+    def value(source: Source) -> float | DataError:
+        try:
+            return _pixels.brightest(source, s)
+        except DataError as error:
+            return error
+
+    Image.init()
+    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+        values = list(pool.map(value, sources))
+    faults = [found for found in values if isinstance(found, DataError)]
+    return max((found for found in values if not isinstance(found, DataError) and found > 0), default=1.0), faults

@@ -1,0 +1,164 @@
+import errno
+import io
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
+
+import numpy as np
+from annotated_types import MinLen
+from numpy.typing import NDArray
+
+from cl_semisup.data import memory_limit
+from cl_semisup.data.images import Facts, Images
+from cl_semisup.datasets import _folders, _labels, _pixels, _sources
+from cl_semisup.datasets._decoding import Listing
+from cl_semisup.datasets._pixels import Source
+from cl_semisup.errors import DataError, first_ten
+
+PARTS = {"train": ("train",), "test": ("test",), "val": ("validation", "valid", "val", "dev")}
+
+
+@dataclass(frozen=True)
+class HuggingFace(_pixels.PixelSettings):
+    """A data set of Hugging Face on disk: saved by `save_to_disk`, or parquet files.
+
+    The folder is what `DatasetDict.save_to_disk` wrote, or it holds parquet files (at any depth) whose names begin with
+    their split, such as `data/train-00000-of-00002.parquet`. Images must be inside the files, as they are after
+    `save_to_disk` and `to_parquet`. Nothing is downloaded and no code of the data set is run. Needs the extra `hf`.
+
+    Source: None
+
+    Args:
+        folder: relative to data_dir
+        image_column: the column of images
+        label_column: the column of labels, class labels, whole numbers or names
+        val: what a split called validation beside test is for: tuning (validate), or training (merge); else it is not
+            used, or is the test part where there is no test
+    """
+
+    folder: Annotated[str, MinLen(1)]
+    image_column: str = "image"
+    label_column: str = "label"
+    val: Literal["validate", "merge"] | None = None
+
+    def facts(self, data_dir: Path) -> Facts:
+        return self._listing(data_dir).without_pixels(self).facts()
+
+    def prepare(self, data_dir: Path, download: bool) -> None:
+        self.load(data_dir)
+
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        root = _sources.inside(data_dir, self.folder, "huggingface: folder")
+        return tuple(sorted(p for p in root.rglob("*") if p.suffix in (".parquet", ".arrow", ".json") and p.is_file()))
+
+    def load(self, data_dir: Path) -> Images:
+        return self._listing(data_dir).images(self, f"huggingface: {self.folder}")
+
+    def _listing(self, data_dir: Path) -> Listing:
+        root = _sources.inside(data_dir, self.folder, "huggingface: folder")
+        if not root.is_dir():
+            raise DataError(f"huggingface: folder: must be in {data_dir}. Got no folder {root}. Put it there.")
+        where = f"huggingface: {self.folder}"
+        with _sources._as_data_error(f"{where}: must be a data set that can be read", "Save it again."):
+            tables = _saved(root) or _parquet(root, [self.image_column, self.label_column])
+        found = {part: next((tables[name] for name in names if name in tables), None) for part, names in PARTS.items()}
+        if found["test"] is None:
+            found |= {"test": found["val"], "val": None}
+        if found["train"] is None or found["test"] is None:
+            rule = "must hold a split train, and one of test or validation"
+            raise DataError(f"{where}: {rule}. Got {first_ten(sorted(tables))}. Split it.")
+        val = [found["val"]] if found["val"] is not None else []
+        parts = [
+            [found["train"], *(val if self.val == "merge" else [])],
+            [found["test"]],
+            val if self.val == "validate" else [],
+        ]
+        (train, train_labels), (test, test_labels), (own, own_labels) = (self._columns(part, where) for part in parts)
+        names = getattr(found["train"].features[self.label_column], "names", None)
+        tested = np.concatenate([test_labels, own_labels]) if len(own) else test_labels
+        labels = _labels.numbers(train_labels, tested, names, (f"{where}: train", f"{where}: test"))
+        test_labels, own_labels = labels[1][: len(test)], labels[1][len(test) :]
+        return Listing(train, labels[0], test, test_labels, labels[2], val=own, val_labels=own_labels)
+
+    def _columns(self, tables: list["_Split"], where: str) -> tuple[list[Source], NDArray[Any]]:
+        """The images and the labels of one part; a missing label is -1, or a name of no letters."""
+        sources: list[Source] = []
+        labels: list[Any] = []
+        for split in tables:
+            for setting, column in (("image_column", self.image_column), ("label_column", self.label_column)):
+                if column not in split.table.column_names:
+                    got = f"the columns {first_ten(split.table.column_names)}"
+                    raise DataError(f"{where}: must have a column {column!r}. Got {got}. Set `{setting}`.")
+            images = split.table.column(self.image_column)
+            sources += [Source(f"{split.name}: row {n}", partial(_opened, images, n)) for n in range(len(images))]
+            labels += split.table.column(self.label_column).to_pylist()
+        none: int | str = "" if any(isinstance(label, str) for label in labels) else -1
+        return sources, np.asarray([none if label is None else label for label in labels])
+
+
+class _Split(NamedTuple):
+    """A table of pyarrow, what `datasets` knows of its columns, and its name for messages."""
+
+    name: str
+    table: Any
+    features: Any
+
+
+def _libraries() -> tuple[Any, Any]:
+    """`datasets` and `pyarrow`, with its module `parquet`."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is asked for over the network
+    try:
+        import datasets
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        remedy = "Run: pip install 'cl-semisup[hf]'"
+        raise DataError(f"huggingface: needs the packages datasets and pyarrow. Got none. {remedy}.") from None
+    return datasets, pyarrow
+
+
+def _saved(root: Path) -> dict[str, _Split]:
+    """The splits that `DatasetDict.save_to_disk` wrote; {} if it wrote none here."""
+    datasets, _ = _libraries()
+    splits = {}
+    for name in _folders.names(root, "huggingface"):
+        if (root / name / "dataset_info.json").is_file():
+            rows = datasets.load_from_disk(str(root / name))
+            splits[name] = _Split(str(root / name), rows.with_format("arrow")[:], rows.features)
+    return splits
+
+
+def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
+    """The splits of the parquet files; a file's name begins with its split."""
+    datasets, pyarrow = _libraries()
+    paths: dict[str, list[Path]] = {}
+    for path in sorted(root.rglob("*.parquet")):
+        paths.setdefault(path.stem.partition("-")[0], []).append(path)
+    if not paths:
+        rule = "must hold what save_to_disk of a DatasetDict wrote, or parquet files"
+        raise DataError(f"huggingface: {root} {rule}. Got neither. Save the splits together.")
+    memory_limit.require(sum(path.stat().st_size for files in paths.values() for path in files), str(root))
+    splits = {}
+    for name, files in paths.items():
+        there = pyarrow.parquet.read_schema(files[0])
+        wanted = [column for column in columns if column in there.names] or None
+        tables = [pyarrow.parquet.ParquetFile(path).read(columns=wanted) for path in files]
+        table = pyarrow.concat_tables(tables)
+        splits[name] = _Split(f"{root}: {name}", table, datasets.Features.from_arrow_schema(there))
+    return splits
+
+
+def _opened(images: Any, row: int) -> BinaryIO:
+    """The bytes of one image: of a column of images, or of plain bytes."""
+    value = images[row].as_py()
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        kept = (
+            f"a path alone, {value['path']!r}"
+            if isinstance(value, dict) and value.get("path")
+            else type(value).__name__
+        )
+        raise OSError(errno.EINVAL, f"must hold the bytes of an image. Got {kept}")
+    return io.BytesIO(content)

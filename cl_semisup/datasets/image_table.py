@@ -1,0 +1,146 @@
+import os
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Interval, MinLen
+
+from cl_semisup.data.images import Facts, Images
+from cl_semisup.datasets import _labels, _pixels, _sources, _table
+from cl_semisup.datasets._decoding import Listing, raise_faults
+from cl_semisup.errors import DataError, first_ten
+
+
+@dataclass(frozen=True)
+class ImageTable(_pixels.PixelSettings):
+    """Your own images in one folder, and a table that names each file and its label.
+
+    `csv` is a CSV (`,` or `;`) or TSV with a heading, or a text of lines `path label` without one. Files are named
+    relative to `folder`. Whether an image is for training or for testing is told by the split column, or by two tables.
+    A training image without a label (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are
+    ordered as numbers, others as text. Columns that are not named are not used. Images called val are for testing if
+    none is called test. Decoded pixels are kept in `folder` as those of `image_folder` are.
+
+    Source: None
+
+    Args:
+        csv: the table, relative to data_dir
+        folder: the folder of the files, relative to data_dir
+        test_csv: a second table, of the test images; then all of `csv` is for training
+        file_column: column of the file's path
+        label_column: column of the label
+        split_column: column that says train, test or val; not used with `test_csv` or `test_fraction`
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        suffix: what a name in the table lacks, such as `.jpg`
+        val: what images called val beside test are for: tuning (validate), or training (merge); else they are not used
+        classes: a text file with a class a line, relative to data_dir; other classes are left out
+    """
+
+    csv: Annotated[str, MinLen(1)]
+    folder: Annotated[str, MinLen(1)]
+    test_csv: str = ""
+    file_column: str = "file"
+    label_column: str = "label"
+    split_column: str = "split"
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
+    suffix: str = ""
+    val: Literal["validate", "merge"] | None = None
+    classes: str = ""
+
+    def facts(self, data_dir: Path) -> Facts:
+        return self._listing(data_dir).without_pixels(self).facts()
+
+    def prepare(self, data_dir: Path, download: bool) -> None:
+        self.load(data_dir)
+
+    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
+        tables = self._tables(data_dir)
+        if not all(os.path.lexists(path) for path, _ in tables):
+            return ()
+        images = self._listing(data_dir).files()
+        lists = [_sources.inside(data_dir, self.classes, "image_table: classes")] if self.classes else []
+        return (*(path for path, _ in tables), *lists, *images)
+
+    def load(self, data_dir: Path) -> Images:
+        return self._listing(data_dir).images(self, f"image_table: {self.csv}")
+
+    def _tables(self, data_dir: Path) -> list[tuple[Path, str]]:
+        """Each table and the part that all of its rows belong to, "" where a column tells it."""
+        table = _sources.inside(data_dir, self.csv, "image_table: csv")
+        if self.test_csv:
+            return [(table, "train"), (_sources.inside(data_dir, self.test_csv, "image_table: test_csv"), "test")]
+        return [(table, "train" if self.test_fraction else "")]
+
+    def _listing(self, data_dir: Path) -> Listing:
+        columns = (self.file_column, self.label_column, self.split_column)
+        rows: list[_table.Row] = []
+        for path, split in self._tables(data_dir):
+            rows += _table.read(
+                path, columns, split, "image_table: test_csv" if split == "test" else "image_table: csv"
+            )
+        where = f"image_table: {self.csv}"
+        names: tuple[str, ...] | None = None
+        if self.classes:
+            path = _sources.inside(data_dir, self.classes, "image_table: classes")
+            known = {row.label for row in rows}
+            names = _table.class_list(path, known, "image_table: classes")
+            kept = {*names, ""}
+            rows = [row for row in rows if row.label in kept]
+        return self._of_rows(data_dir, rows, names, where)
+
+    def _of_rows(self, data_dir: Path, rows: list[_table.Row], names: tuple[str, ...] | None, where: str) -> Listing:
+        parts = _parts(rows, self.val)
+        for part in ("train",) if self.test_fraction else ("train", "test"):
+            if not parts[part]:
+                remedy = (
+                    f"Name some in the column {self.split_column!r} or in a table `test_csv`, or set `test_fraction`"
+                )
+                raise DataError(f"{where}: must name images for {part}. Got none. {remedy}.")
+        tested = parts["test"] + parts["val"]
+        unlabelled = [row.line for row in tested if not row.label]
+        if unlabelled:
+            got = f"{len(unlabelled)} without, lines {first_ten(unlabelled)}"
+            raise DataError(f"{where}: every test image must have a label. Got {got}. Remove these lines.")
+        folder = _sources.inside(data_dir, self.folder, "image_table: folder")
+        sources = {part: [_pixels.of_file(path) for path in self._files(folder, parts[part], where)] for part in parts}
+        texts = [[row.label for row in part] for part in (parts["train"], tested)]
+        train_labels, labels, classes = _labels.of_text(texts[0], texts[1], names, where)
+        count = len(parts["test"])
+        own = (sources["train"], train_labels, sources["test"], labels[:count], classes, folder, self._name())
+        listing = Listing(*own, sources["val"], labels[count:])
+        return listing.tested(self.test_fraction, "image_table", self.csv) if self.test_fraction else listing
+
+    def _name(self) -> str:
+        """Digits that tell tables of one folder apart."""
+        return str(zlib.crc32(repr((self.csv, self.test_csv, self.split_column, self.test_fraction)).encode()))
+
+    def _files(self, folder: Path, rows: Sequence[_table.Row], where: str) -> list[Path]:
+        """The file of each row; all that are missing are told."""
+        paths = [_sources.inside(folder, row.file + self.suffix, f"{where}: line {row.line}") for row in rows]
+        there = _names_in(folder, {path.parent for path in paths})
+        missing = [
+            f"{where}: line {row.line}: must name a file in {folder}. Got {row.file + self.suffix!r}: there is none."
+            for row, path in zip(rows, paths, strict=True)
+            if path.name not in there[path.parent]
+        ]
+        if missing:
+            missing[0] += " Mend folder, suffix or the table."
+        raise_faults(missing, f"{where}: {{}} files are not there")
+        return paths
+
+
+def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
+    """Folder -> names in it; a listing is faster than asking for every file."""
+    return {parent: set(os.listdir(parent)) if parent.is_dir() else set() for parent in parents}
+
+
+def _parts(rows: Sequence[_table.Row], val: str | None) -> dict[str, list[_table.Row]]:
+    """The rows for training, for testing, and for validation."""
+    parts = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
+    if not parts["test"]:
+        return {"train": parts["train"], "test": parts["val"], "val": []}
+    if val == "merge":
+        return {"train": parts["train"] + parts["val"], "test": parts["test"], "val": []}
+    return parts if val == "validate" else parts | {"val": []}

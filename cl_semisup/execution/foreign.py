@@ -1,0 +1,77 @@
+"""Unlabelled training images from another data set, as in an open world: they belong to none of the run's classes."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cl_semisup.data.images import Images
+from cl_semisup.data.labels import Subset
+from cl_semisup.data.views import luma
+from cl_semisup.errors import InputError
+from cl_semisup.execution.data import Data
+from cl_semisup.seeds import seed
+
+CHUNK = 1000  # images converted at once
+
+
+def count(setting: dict[str, Any], unlabelled: int) -> int:
+    """How many foreign images a run takes that has so many unlabelled ones of its own; rounded half up."""
+    return int(setting["count"] or np.floor(setting["share"] * unlabelled + 0.5))
+
+
+def replaced(drawn: Subset, setting: dict[str, Any], seed_key: tuple[object, ...]) -> Subset:
+    """The run's own images without those whose places foreign ones take: none if foreign images are added.
+
+    The order in which they go is the same for every share, so a smaller share replaces some of those of a larger one.
+    """
+    if setting["count"]:
+        return drawn
+    unlabelled = np.flatnonzero(drawn.visible_labels < 0)
+    order = np.random.default_rng(seed("replaced unlabelled", *seed_key)).permutation(drawn.dataset_size)
+    rank = np.argsort(order)[drawn.indices[unlabelled]]
+    gone = unlabelled[np.argsort(rank)[: count(setting, len(unlabelled))]]
+    kept = np.setdiff1d(np.arange(len(drawn.indices)), gone)
+    return Subset(drawn.indices[kept], drawn.visible_labels[kept], drawn.dataset_size)
+
+
+def rows(available: int, wanted: int, name: str, seed_key: tuple[object, ...]) -> NDArray[np.intp]:
+    """Which images of the other data set are taken, ascending: the same for all losses, more of them for a larger share.
+
+    InputError if there are too few.
+    """
+    if wanted > available:
+        rule = f"must not exceed the {available} training images of {name}"
+        raise InputError(f"unlabelled_from: {rule}. Got {wanted}. Lower its share or count.")
+    order = np.random.default_rng(seed("foreign unlabelled", name, *seed_key)).permutation(available)
+    return np.sort(order[:wanted])
+
+
+def appended(data: Data, images: Images, chosen: NDArray[np.intp]) -> Data:
+    """The data with some training images of another data set behind their own, without labels.
+
+    They are converted to the format of the run's own. All training images are copied into memory.
+    """
+    _, channels, side, _ = data.train_images.shape
+    parts = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
+    more = [converted(torch.from_numpy(images.train_images[part]), channels, side) for part in parts]
+    train, labels = data.train_images, data.train_labels
+    return replace(
+        data,
+        train_images=torch.cat([train, *(part.to(train.device) for part in more)]),
+        train_labels=torch.cat([labels, torch.full((len(chosen),), -1, dtype=labels.dtype, device=labels.device)]),
+    )
+
+
+def converted(images: Tensor, channels: int, side: int) -> Tensor:
+    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side): grey to equal channels, colours to luma, bilinear."""
+    if images.shape[1] == 3 and channels == 1:
+        images = luma(images.float()).round().to(torch.uint8)
+    if images.shape[-1] != side:
+        resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+        images = resized.round().clamp(0, 255).to(torch.uint8)
+    return images.expand(-1, channels, -1, -1)
