@@ -42,7 +42,16 @@ MAY_IMPORT = {
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "pytest_plugin"}  # they may import any of these
 TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results", "report"}
-TORCH_FREE_FILES = {"data/images.py", "data/labels.py", "data/settings.py", "data/description.py", "data/pixel_facts.py", "data/splits.py", "native/__init__.py", "native/library.py"}
+TORCH_FREE_FILES = {
+    "data/images.py",
+    "data/labels.py",
+    "data/settings.py",
+    "data/description.py",
+    "data/pixel_facts.py",
+    "data/splits.py",
+    "native/__init__.py",
+    "native/library.py",
+}
 
 
 def _files() -> list[Path]:

@@ -84,11 +84,13 @@ class Description:
             notes.append(f"{rule}. Move them to `unlabelled` beside `train`, or give them the label -1.")
         values = self.pixels.values if self.pixels else ()
         if values and set(values) <= {0, 1}:
-            notes.append("all pixels are 0 or 1 of 255, which is black. Save `(255 * x).astype('uint8')` if 1 is white.")
+            notes.append(
+                "all pixels are 0 or 1 of 255, which is black. Save `(255 * x).astype('uint8')` if 1 is white."
+            )
         elif values and values[-1] in BITS:
             bits, white = BITS[values[-1]]
-            rule = f"the brightest pixel is {values[-1]} of 255, as in 16-bit files whose brightest is {white} ({bits} bit)"
-            notes.append(f"{rule}. Scale them, so that white is 65535.")
+            rule = f"the brightest pixel is {values[-1]} of 255, as in 16-bit files whose brightest is {white}"
+            notes.append(f"{rule} ({bits} bit). Scale them, so that white is 65535.")
         if self.pixels and self.pixels.duplicates:
             rule = f"{self.pixels.duplicates:,} of {self.facts.test:,} test images are also training images"
             notes.append(f"{rule}, pixel by pixel. Remove them from one part, or scores are too high.")

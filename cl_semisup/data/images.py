@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,7 @@ class Images:
     def content_hash(self) -> str:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
-        parts = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        parts: list[NDArray[Any]] = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         parts += [part for part in (self.val_images, self.val_labels, self.fold) if part is not None]
         for array in parts:
             digest.update(f"{array.dtype}{array.shape}".encode())

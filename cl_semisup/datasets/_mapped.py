@@ -62,7 +62,9 @@ class Part(NamedTuple):
 
     def rows(self, name: str, chosen: NDArray[np.bool_]) -> "Part":
         """Some of the files, as a part of another name."""
-        return Part(self.root, name, [f for f, taken in zip(self.files, chosen, strict=True) if taken], self.labels[chosen])
+        return Part(
+            self.root, name, [f for f, taken in zip(self.files, chosen, strict=True) if taken], self.labels[chosen]
+        )
 
     def cache(self, side: int) -> Path | None:
         """Path of the mapped pixels, signed by this user for the stamps of all files; None without a key."""

@@ -25,9 +25,9 @@ class ImageFolder:
     """Your own images, a folder a class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*` (or `val`).
 
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
-    `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency
-    dropped, EXIF orientation ignored) and its centre square is resized to the side, bilinear and antialiased. All files
-    below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
+    `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit,
+    transparency dropped, EXIF orientation ignored) and its centre square is resized to the side, bilinear and
+    antialiased. All files below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
     is no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
     part.
 
@@ -114,7 +114,9 @@ class ImageFolder:
         """The training part, with `val` if it is merged, and the validation part if it is used as such."""
         if folder is None and self.val:
             rule = f"needs {root}/val beside a test part"
-            raise DataError(f"image_folder: val: {rule}. Got {self.val!r} and no such folder. Add it, or leave val out.")
+            raise DataError(
+                f"image_folder: val: {rule}. Got {self.val!r} and no such folder. Add it, or leave val out."
+            )
         if folder is None:
             return train, None
         if self.val is None:
@@ -226,8 +228,10 @@ def _list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ..
     for name in unknown:
         if same := forms.get(unicodedata.normalize("NFC", name)):
             rule = "must name the classes as train does, in the same Unicode normal form"
-            got = f"Got {ascii(name)}, where train has {ascii(same)}"
-            raise DataError(f"image_folder: {folder} {rule}. {got}. Rename one: `convmv -f utf8 -t utf8 --nfc -r --notest`.")
+            got = f"Got {name!a}, where train has {same!a}"
+            raise DataError(
+                f"image_folder: {folder} {rule}. {got}. Rename one: `convmv -f utf8 -t utf8 --nfc -r --notest`."
+            )
     if unknown:
         rule, them = "must hold no class that train lacks", "it" if len(unknown) == 1 else "them"
         remedy = f"Remove {them}, or add {them} to {train}"
@@ -250,9 +254,9 @@ def _list_part(root: Path, folder: Path, classes: tuple[str, ...], may_be_missin
     if nested:
         (first, inner), several = nested[0].split("/", 1), len(nested) > 1
         got, them = (f"folders {first_ten(nested)}", "them") if several else (f"a folder {inner!r}", "it")
-        place = folder if several else folder / first
+        where = folder if several else folder / first
         remedy = f"Move {them}, for instance with `mv {first}/{inner}/* {first}/`"
-        raise DataError(f"image_folder: {place} must hold images only. Got {got}. {remedy}.")
+        raise DataError(f"image_folder: {where} must hold images only. Got {got}. {remedy}.")
     if empty:
         got = "none" if len(empty) == 1 else f"none in {first_ten(empty)}"
         place = folder / empty[0] if len(empty) == 1 else f"each class of {folder}"

@@ -782,7 +782,10 @@ def test_a_link_to_nowhere_is_named(folder: Path) -> None:
 def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     root = folder.parent
     rule = "must hold train/<class>/* and test/<class>/* (or val)"
-    remedy, other = "Add it, or mend folder or data_dir.", "Add it, set `test_fraction: 0.2`, or mend folder or data_dir."
+    remedy, other = (
+        "Add it, or mend folder or data_dir.",
+        "Add it, set `test_fraction: 0.2`, or mend folder or data_dir.",
+    )
     (root / "void" / "train").mkdir(parents=True)
     missing = plugin("image_folder", folder="gone").facts
     assert refusal(missing, root) == f"image_folder: {root}/gone {rule}. Got no folder train. {remedy}"

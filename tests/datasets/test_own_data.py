@@ -49,7 +49,10 @@ def arrays(**settings: Any) -> Any:
 
 
 def save(path: Path, train: int = 20, **more: Any) -> dict[str, NDArray[Any]]:
-    parts = {"train_images": RANDOM.integers(0, 256, (train, 8, 8, 3), dtype=np.uint8), "train_labels": np.arange(train) % 2}
+    parts = {
+        "train_images": RANDOM.integers(0, 256, (train, 8, 8, 3), dtype=np.uint8),
+        "train_labels": np.arange(train) % 2,
+    }
     held = {name: array for name, array in {**parts, **more}.items() if array is not None}
     np.savez(path / "x.npz", **held)
     return held
@@ -90,7 +93,9 @@ def test_unlabelled_arrays_train_and_are_no_class(tmp_path: Path) -> None:
 def test_a_test_fraction_is_stratified_and_the_same_every_time(tmp_path: Path) -> None:
     root = tree(tmp_path / "pets", *several("cat", 10), *several("dog", 5), "unlabelled/0")
     images = folder(test_fraction=0.2).load(tmp_path)
-    assert np.bincount(images.test_labels).tolist() == [2, 1] and images.facts() == folder(test_fraction=0.2).facts(tmp_path)
+    assert np.bincount(images.test_labels).tolist() == [2, 1] and images.facts() == folder(test_fraction=0.2).facts(
+        tmp_path
+    )
     again = folder(test_fraction=0.2).load(tmp_path)
     assert again.content_hash == images.content_hash and again.split == images.split
     paths = [root / name / f"{n}.png" for name, count in (("cat", 10), ("dog", 5)) for n in range(count)]
@@ -136,7 +141,9 @@ def test_every_image_is_tested_in_one_fold_and_repetitions_take_folds_in_turn(ki
 
 
 def test_an_own_validation_part_is_used_as_told_and_else_named(tmp_path: Path) -> None:
-    root = tree(tmp_path / "pets", *several("train/cat", 3), *several("train/dog", 2), "test/cat/0", *several("val/dog", 2))
+    root = tree(
+        tmp_path / "pets", *several("train/cat", 3), *several("train/dog", 2), "test/cat/0", *several("val/dog", 2)
+    )
     own = read([root / "val" / "dog" / "0.png", root / "val" / "dog" / "1.png"])
     ignored, validated, merged = folder(), folder(val="validate"), folder(val="merge")
     assert ignored.load(tmp_path).val_images is None and ignored.layout(tmp_path).unused == ("val",)
@@ -152,13 +159,19 @@ def test_an_own_validation_part_is_used_as_told_and_else_named(tmp_path: Path) -
 
 def test_own_validation_arrays_are_used_as_told_and_else_named(tmp_path: Path) -> None:
     part = RANDOM.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
-    more = {f"{name}_{kind}": part if kind == "images" else np.arange(4) % 2 for name in ("test", "val") for kind in ("images", "labels")}
+    more = {
+        f"{name}_{kind}": part if kind == "images" else np.arange(4) % 2
+        for name in ("test", "val")
+        for kind in ("images", "labels")
+    }
     save(tmp_path, **more, other=np.zeros(1))
     assert set(arrays().layout(tmp_path).unused) == {"val_images", "val_labels", "other"}
     images = arrays(val="validate").load(tmp_path)
     assert images.val_images is not None and (images.val_images == part.transpose(0, 3, 1, 2)).all()
     merged = arrays(val="merge")
-    assert (merged.load(tmp_path).train_images[-4:] == part.transpose(0, 3, 1, 2)).all() and merged.facts(tmp_path).train == 24
+    assert (merged.load(tmp_path).train_images[-4:] == part.transpose(0, 3, 1, 2)).all() and merged.facts(
+        tmp_path
+    ).train == 24
 
 
 def test_val_is_the_test_part_where_test_is_flat(tmp_path: Path) -> None:
@@ -199,13 +212,21 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         {"test_images": np.zeros((2, 8, 8, 3), np.uint8), "test_labels": np.zeros(2, int)},
         "folds is for data without a test part. Got test_images. Leave folds out, or the array.",
     ),
-    "no val": ({"test_fraction": 0.2, "val": "merge"}, {}, "Got no val_images, val_labels. Add them, or leave `val` out."),
+    "no val": (
+        {"test_fraction": 0.2, "val": "merge"},
+        {},
+        "Got no val_images, val_labels. Add them, or leave `val` out.",
+    ),
     "one-hot": (
         {"test_fraction": 0.2},
         {"train_labels": np.eye(20)},
         "Got float64 (20, 20). If they are one-hot: `labels.argmax(axis=1)`.",
     ),
-    "names": ({"test_fraction": 0.2}, {"train_labels": np.array(["a", "b"] * 10)}, "np.unique(labels, return_inverse=True)`"),
+    "names": (
+        {"test_fraction": 0.2},
+        {"train_labels": np.array(["a", "b"] * 10)},
+        "np.unique(labels, return_inverse=True)`",
+    ),
     "few": ({"folds": 30}, {}, "folds: must leave an image in each fold. Got 30 for 20 images. Lower it."),
 }
 
@@ -286,7 +307,9 @@ def test_pixel_facts_are_those_of_plain_loops() -> None:
     test = np.concatenate([train[:7], train[:1], RANDOM.integers(5, 9, (5, 3, 4, 4), dtype=np.uint8)])
     found = pixel_facts.of(train, test)
     assert found.duplicates == sum(any((a == b).all() for b in train) for a in test) == 8
-    assert [list(row) for row in found.counts] == [[int((train[:, c] == v).sum()) for v in range(256)] for c in range(3)]
+    assert [list(row) for row in found.counts] == [
+        [int((train[:, c] == v).sum()) for v in range(256)] for c in range(3)
+    ]
     assert found.values == (0, 1, 2, 3)
 
 
@@ -311,7 +334,10 @@ def test_a_description_tells_classes_sizes_values_and_duplicates() -> None:
     assert "classes without test images: 'dog'." in text
     assert f"pixels: {pixels.min()} to {pixels.max()}; 1 test images are exact duplicates" in text
     assert "note: 1 of 1 test images are also training images" in text
-    assert "1 of them also training images" in describe(images).short() and "Notes: 1, see `check`." in describe(images).short()
+    assert (
+        "1 of them also training images" in describe(images).short()
+        and "Notes: 1, see `check`." in describe(images).short()
+    )
     assert "pixels: not looked at." in description.Description("x", images.facts(), description.Layout()).lines()[-1]
 
 
@@ -319,7 +345,12 @@ def test_a_description_tells_classes_sizes_values_and_duplicates() -> None:
     ("brightest", "labels", "names", "note"),
     [
         (1, [0, 1], ("a", "b"), "all pixels are 0 or 1 of 255"),
-        (16, [0, 1], ("a", "b"), "the brightest pixel is 16 of 255, as in 16-bit files whose brightest is 4095 (12 bit)"),
+        (
+            16,
+            [0, 1],
+            ("a", "b"),
+            "the brightest pixel is 16 of 255, as in 16-bit files whose brightest is 4095 (12 bit)",
+        ),
         (255, [1, 2], ("0", "1", "2"), "labels seem to start at 1, which makes an empty class 0 and changes chance"),
         (255, [0, 1], ("a", "unlabelled"), "a class is called 'unlabelled': its images count as labelled"),
     ],
@@ -350,7 +381,10 @@ def test_every_row_of_the_page_about_data_works(have: str, write: str, tmp_path:
     if "`pets/<class>" in have:
         tree(root, *several("cat", 12), *several("dog", 12))
     elif "x.npz" not in write:
-        tree(root, *(name for part in ("train", "test", "val") for c in ("cat", "dog") for name in several(f"{part}/{c}", 12)))
+        tree(
+            root,
+            *(name for part in ("train", "test", "val") for c in ("cat", "dog") for name in several(f"{part}/{c}", 12)),
+        )
         tree(root, *several("unlabelled/deep", 3))
     tested = {f"{name}_{kind}": array for name in ("test", "val") for kind, array in part.items()}
     save(tmp_path, train=24, **({} if "test_fraction" in write or "folds" in write else tested))
