@@ -175,7 +175,7 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
         {"what": "open them again (check that no file has changed)", "images/s": f"{count / again:,.0f}"},
         *({"what": f"read, {name}", "images/s": f"{rate:,.0f}", "of memory": f"{rate / memory:.0%}"}
           for name, rate in found.items()),
-        {"what": f"train an epoch of {size:,.0f} MB with {limit_mb} MB allowed beside torch", "images/s": proofs["train"]},
+        {"what": f"train on {size:,.0f} MB, {limit_mb} MB allowed beside torch", "images/s": proofs["train"]},
         {"what": f"hold the pixels in memory with {limit_mb} MB allowed beside torch", "images/s": proofs["hold"]},
     ]  # fmt: skip
     if count < 1_000_000:
@@ -185,7 +185,7 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
     rows = [{"of memory": "", **row} for row in rows]
     rows = [{key: row[key] for key in ("what", "images/s", "of memory")} for row in rows]
     about = (
-        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH}; median of {ROUNDS} rounds in turn. "
+        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH}; median of {ROUNDS} rounds. "
         "The machine was shared, so single figures move; the page cache is warm. `torchvision` is ImageFolder with "
         "DataLoader and a worker for each core."
     )

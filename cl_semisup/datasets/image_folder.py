@@ -27,8 +27,9 @@ class ImageFolder:
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
     `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit,
     transparency dropped, EXIF orientation ignored) and its centre square is resized to the side, bilinear and
-    antialiased. All files below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
-    is no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
+    antialiased. All files below `<folder>/unlabelled`, at any depth, are training images without a label. With
+    `test_fraction` or `folds` there is no test part, and the classes may lie in the folder itself. If `test` holds no
+    class of train, `val` is the test
     part.
 
     The pixels are kept beside `train` as `.cl_semisup-<side>-<part>-<signature>.npy` (M * 3 * side * side bytes), which
