@@ -89,8 +89,8 @@ class Description:
             )
         elif values and values[-1] in BITS:
             bits, white = BITS[values[-1]]
-            rule = f"the brightest pixel is {values[-1]} of 255, as in 16-bit files whose brightest is {white} ({bits} bit)"
-            notes.append(f"{rule}. Scale them, so that white is 65535.")
+            rule = f"the brightest pixel is {values[-1]} of 255, as in 16-bit files whose brightest is {white}"
+            notes.append(f"{rule} ({bits} bit). Scale them, so that white is 65535.")
         if self.pixels and self.pixels.duplicates:
             rule = f"{self.pixels.duplicates:,} of {self.facts.test:,} test images are also training images"
             notes.append(f"{rule}, pixel by pixel. Remove them from one part, or scores are too high.")

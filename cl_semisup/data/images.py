@@ -114,7 +114,7 @@ class Images:
     def content_hash(self) -> str:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
-        parts = [self.train_images, self.train_labels, self.test_images, self.test_labels]
+        parts: list[NDArray[Any]] = [self.train_images, self.train_labels, self.test_images, self.test_labels]
         optional = self.train_rows, self.test_rows, self.val_images, self.val_labels, self.fold
         for array in [*parts, *(part for part in optional if part is not None)]:
             digest.update(f"{array.dtype}{array.shape}".encode())

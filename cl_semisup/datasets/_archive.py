@@ -1,4 +1,4 @@
-"""The user's own arrays in one `.npz`: which parts it holds, what makes a test part, and what is refused in what words."""
+"""The user's own arrays in one `.npz`: which parts it holds, what makes a test part, and what is refused."""
 
 import zipfile
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
             for name in used
         }
     unused = tuple(name for name in held if name not in used)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if "val_images" in unused:
         notes = ("val_images are not used. Set `val: validate` to tune on them, or `val: merge` to train on them.",)
     return _images(arrays, choices, path, pixels, Layout(unused=unused, notes=notes))
@@ -140,8 +140,8 @@ def _images(
         split = splits.fingerprint(tested)
         layout = _changed(layout, test=f"{choices.test_fraction:g} of each class, split {split}")
         if pixels:
-            for kind in (shown, labels):
-                kind["train"], kind["test"] = kind["train"][~tested], kind["train"][tested]
+            shown["train"], shown["test"] = shown["train"][~tested], shown["train"][tested]
+            labels["train"], labels["test"] = labels["train"][~tested], labels["train"][tested]
         else:  # the zeros would take memory
             shown["test"], labels["test"] = shown["train"], np.maximum(labels["train"], 0)
     shown.setdefault("test", shown["train"][:0])

@@ -74,7 +74,7 @@ class Listing:
     def _as_images(self, pixels: list[NDArray[Any]]) -> Images:
         train, test, *val = pixels
         own = (train, self.train_labels, test, self.test_labels, self.classes)
-        held = {"val_images": val[0], "val_labels": self.val_labels} if val else {}
+        held: dict[str, Any] = {"val_images": val[0], "val_labels": self.val_labels} if val else {}
         return Images(*own, **held, split=self.split)
 
     def _mapped(

@@ -71,7 +71,7 @@ class Features:
         train, test = (_first(part, values) for part in parts)
         stored = (part if part.shape[1] > 1 else None for part in parts)
         try:
-            return Images(train, labels["train_labels"], test, labels["test_labels"], names, *stored)
+            return Images(train, labels["train_labels"], test, labels["test_labels"], names, *stored)  # type: ignore[arg-type]
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 

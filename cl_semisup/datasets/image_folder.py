@@ -25,10 +25,10 @@ class ImageFolder(_pixels.PixelSettings):
     """Your own images, a folder a class: `<folder>/train/<class>/*` and `<folder>/test/<class>/*` (or `val`).
 
     The classes are train's sub-folders in the order of their names; test may lack some. Every file but hidden ones,
-    `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit, transparency
-    dropped) and its centre square is resized to the side, bilinear and antialiased. All files
-    below `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there
-    is no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
+    `Thumbs.db`, `desktop.ini` and `__MACOSX` must be an image. It becomes RGB (16-bit grey scaled to 8 bit,
+    transparency dropped) and its centre square is resized to the side, bilinear and antialiased. All files below
+    `<folder>/unlabelled`, at any depth, are training images without a label. With `test_fraction` or `folds` there is
+    no test part, and the classes may lie in the folder itself. If `test` holds no class of train, `val` is the test
     part.
 
     The pixels are kept beside `train` as `.cl_semisup-<side>-<part>-<signature>.npy` (M * 3 * side * side bytes), which
@@ -284,9 +284,9 @@ def _list_part(
     if folders:
         (first, inner), several = folders[0].split("/", 1), len(folders) > 1
         got, them = (f"folders {first_ten(folders)}", "them") if several else (f"a folder {inner!r}", "it")
-        place = folder if several else folder / first
+        holder = folder if several else folder / first
         remedy = f"Set `nested: true`, or move {them}, for instance with `mv {first}/{inner}/* {first}/`"
-        raise DataError(f"image_folder: {place} must hold images only. Got {got}. {remedy}.")
+        raise DataError(f"image_folder: {holder} must hold images only. Got {got}. {remedy}.")
     if empty:
         got = "none" if len(empty) == 1 else f"none in {first_ten(empty)}"
         place = folder / empty[0] if len(empty) == 1 else f"each class of {folder}"

@@ -96,6 +96,7 @@ class MedMnist:
         where = (f"{path}: train_labels", f"{path}: test_labels")
         train, rest, _ = _labels.numbers(told[0], np.concatenate(told[1:]), names, where)
         test, val = rest[: len(shown[1])], rest[len(shown[1]) :]
+        held: dict[str, Any] = {"val_images": shown[2], "val_labels": val} if len(shown) == 3 else {}
         try:
             return Images(shown[0], train, shown[1], test, names, **held)
         except DataError as error:

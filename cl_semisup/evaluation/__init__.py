@@ -196,8 +196,8 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
 def _own_validation(name: str, settings: Mapping[str, Any], features: Features, val: Validation) -> dict[str, float]:
     """A probe's validation scores (`<score>_validation`) on the user's own validation part.
 
-    They are the probe's scores where the validation part stands in for the test part. So the probe is fitted on the same
-    training features, and no probe needs to know of this.
+    They are the probe's scores where the validation part stands in for the test part. So the probe is fitted on the
+    same training features, and no probe needs to know of this.
     """
     names = score_names(name, settings)
     validated = {score: score.removesuffix(VALIDATION) for score in names if score.endswith(VALIDATION)}

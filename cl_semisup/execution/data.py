@@ -76,6 +76,7 @@ def to_device(images: Images, device: torch.device) -> Data:
     fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
     image_device = device if fits else torch.device("cpu")
     own_val = images.val_images is not None and images.val_labels is not None
+    train_rows, test_rows = (None if rows is None else torch.as_tensor(rows).to(image_device) for rows in stored)
     return Data(
         _tensor(images.train_images).to(image_device),
         torch.as_tensor(images.train_labels).to(device),
@@ -85,11 +86,12 @@ def to_device(images: Images, device: torch.device) -> Data:
         std.to(device),
         images.classes,
         images.content_hash,
-        *(None if rows is None else torch.as_tensor(rows).to(image_device) for rows in stored),
-        _tensor(images.val_images).to(image_device) if own_val else None,
-        torch.as_tensor(images.val_labels).to(device) if own_val else None,
-        images.pixel_facts.duplicates,
-        images.split,
+        train_rows=train_rows,
+        test_rows=test_rows,
+        val_images=_tensor(images.val_images).to(image_device) if own_val else None,
+        val_labels=torch.as_tensor(images.val_labels).to(device) if own_val else None,
+        duplicates=images.pixel_facts.duplicates,
+        split=images.split,
     )
 
 

@@ -40,7 +40,7 @@ def replaced(drawn: Subset, setting: dict[str, Any], seed_key: tuple[object, ...
 
 
 def rows(available: int, wanted: int, name: str, seed_key: tuple[object, ...]) -> NDArray[np.intp]:
-    """Which images of the other data set are taken, ascending: the same for all losses, more of them for a larger share.
+    """Which of the other data set's images are taken, ascending: the same for all losses, more for a larger share.
 
     InputError if there are too few.
     """

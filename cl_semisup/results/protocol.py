@@ -37,7 +37,7 @@ def versions(run: Run) -> dict[str, str]:
 
 
 def probed_datasets(run: Run) -> list[Named]:
-    """The data sets beside its own that a run reads: those of its probes' settings `datasets`, and of foreign images."""
+    """The data sets beside its own that a run reads: those that its probes name, and that of foreign images."""
     datasets: list[Named] = [run.unlabelled_from["dataset"]] if run.unlabelled_from else []
     for settings in run.probes.values():
         datasets += [dataset for dataset in settings.get("datasets", []) if dataset not in datasets]
