@@ -1,21 +1,19 @@
 """What the commands do, for programs and notebooks: `import cl_semisup as cl`.
 
-    cl.evaluate("features.npz")                       scores of stored features, with intervals
-    cl.evaluate(features, labels, test_fraction=0.2)  the same of arrays or tensors
-    cl.evaluate_encoder({"vit": {"depth": 2}}, "digits")
-    cl.run("suite.yaml")                              run a suite, or a mapping with its keys; its leaderboard
-    cl.leaderboard("suite.yaml")                      the leaderboard again, from the records alone
-    cl.results("results")                             every record of a folder, a row each
+cl.evaluate("features.npz")                       scores of stored features, with intervals
+cl.evaluate(features, labels, test_fraction=0.2)  the same of arrays or tensors
+cl.evaluate_encoder({"vit": {"depth": 2}}, "digits")
+cl.run("suite.yaml")                              run a suite, or a mapping with its keys; its leaderboard
+cl.leaderboard("suite.yaml")                      the leaderboard again, from the records alone
+cl.results("results")                             every record of a folder, a row each
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from tqdm.auto import tqdm
-
 from cl_semisup.errors import InputError
-from cl_semisup.results import all_records
+from cl_semisup.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from cl_semisup.scoring.feature_file import StoredFeatures
 
 Folder = str | Path
+REDO = ("none", "failed", "stale", "all")
 
 
 def evaluate(
@@ -112,7 +111,102 @@ def evaluate_encoder(
 
 def results(folder: Folder = "results") -> "pd.DataFrame":
     """Every record of a results folder, a row each, see `results.all_records.frame`."""
+    from cl_semisup.results import all_records
+
     return all_records.frame(Path(folder))
+
+
+def run(
+    suite: Folder | Mapping[str, Any],
+    results: Folder = "results",
+    *,
+    data_dir: Folder | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    redo: str = "none",
+    plugins: Sequence[Folder] = (),
+) -> "pd.DataFrame":
+    """Run a suite's missing runs on this machine and write its report; returns the leaderboard.
+
+    Args:
+        suite: a YAML file, or a mapping with the same keys, which is kept as `<results>/<name>/suite.yaml`
+        results: folder of records
+        data_dir: folder of data sets; overrides the suite's own
+        device: cpu, cuda, cuda:1 or mps; default the fastest there is
+        workers: runs at once; default one a core, or one a GPU
+        redo: none, failed, stale or all: which runs are done again
+        plugins: files of losses of your own; their code is run
+
+    Raises:
+        SuiteError: every problem of the suite; nothing has run then
+        ResultsError: the folder cannot be used
+    """
+    from cl_semisup import owner, report
+    from cl_semisup import plugins as registry
+    from cl_semisup.engines.local import LocalEngine
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.machine import Machine, default_threads, default_workers
+    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling import prepare, scheduler, suite_run
+
+    if redo not in REDO:
+        raise InputError(f"redo: must be one of {', '.join(REDO)}. Got {redo!r}.")
+    for path in map(Path, plugins):
+        registry.add(path)
+    folder, data = Path(results), None if data_dir is None else str(data_dir)
+    file = _suite_file(suite, folder) if isinstance(suite, Mapping) else Path(suite)
+    found = suite_run.read(file, data)
+    snapshot = SuiteSnapshot.of(found, data)
+    suite_run.prepare_folder(folder, snapshot)
+    if todo := scheduler.missing(folder, snapshot.runs, redo, snapshot.data_folder):
+        prepare.datasets(found, todo)
+        chosen = choose_device(device)
+        machine = Machine(
+            device=chosen,
+            data_dir=found.data_dir,
+            checkpoints=str(folder / "checkpoints"),
+            threads=default_threads(chosen),
+            state_key=owner.key().hex(),
+        )
+        engine = LocalEngine(machine, min(len(todo), workers or default_workers(chosen)), list(map(Path, plugins)))
+        suite_run.execute(folder, found, todo, engine)
+    report.make(folder, snapshot)
+    return leaderboard(file, folder, data_dir=data)
+
+
+def leaderboard(suite: Folder, results: Folder = "results", *, data_dir: Folder | None = None) -> "pd.DataFrame":
+    """The leaderboard of a suite's records as they are now, one row a (task, loss); nothing is run or written.
+
+    Args:
+        suite: its YAML file, or the name of a suite that has run in this folder
+        results: folder of records
+        data_dir: folder of data sets; overrides the suite's own
+    """
+    from cl_semisup.report import export
+    from cl_semisup.report.report_data import ReportData
+    from cl_semisup.scheduling import suite_run
+
+    snapshot = suite_run.snapshot_of(Path(results), Path(suite), None if data_dir is None else str(data_dir))
+    return export.frame(ReportData.read(Path(results), snapshot))
+
+
+def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
+    """Keep a suite that is given as a mapping; it is checked before its name becomes that of a folder."""
+    import yaml
+
+    from cl_semisup.results import records
+    from cl_semisup.suite import suite as suites
+
+    try:
+        text = yaml.safe_dump({"name": "suite"} | dict(suite), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"run: a suite must be plain data. Got {error}. Use numbers, text, lists and mappings."
+        ) from None
+    path = results / suites.parse(text, "suite").name / "suite.yaml"
+    records.check_writable(results)
+    records.write_text(path, text, results)
+    return path
 
 
 def _evaluate(
@@ -138,7 +232,7 @@ def _evaluate(
     for features in sets:
         drawn = draws.draw_all(features.train_labels, asked, repetitions, dataset)
         warnings = inspection.inspect(features)
-        with tqdm(total=scores.steps(drawn), desc=features.name, disable=None if progress else True) as bar:
+        with progress_bar(scores.steps(drawn), progress, desc=features.name, leave=False) as bar:
 
             def show_step(text: str, bar: Any = bar) -> None:
                 bar.set_postfix_str(text)

@@ -38,7 +38,11 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--output: must end in .md, .csv or .json. Got {options.output}. Rename it.")
     if bool(options.files) == bool(options.encoder):
         raise InputError("evaluate: needs files of features, or --encoder with --dataset. Got both or neither.")
-    shared: dict[str, Any] = {"budgets": options.budgets, "repetitions": options.repetitions, "results": options.results}
+    shared: dict[str, Any] = {
+        "budgets": options.budgets,
+        "repetitions": options.repetitions,
+        "results": options.results,
+    }
     if options.encoder:
         if not options.dataset:
             raise InputError("--dataset: must name the images for --encoder. Got none. Name a data set.")

@@ -26,13 +26,14 @@ def features_of(encoder: Named, dataset: Named, data_dir: str, device: str = "cp
         data_dir: folder of data sets
         device: of the encoder
     """
-    (encoder_name, encoder_settings), (dataset_name, _) = *encoder.items(), *dataset.items()
+    (encoder_name, encoder_settings), dataset_name = next(iter(encoder.items())), next(iter(dataset))
     data = to_device(load_images(dataset, data_dir), torch.device(device))
     build = plugins.load("encoders", encoder_name)(**encoder_settings).build
     net: Any = seeded(lambda: build(*data.train_images.shape[1:3]), "encoder", dataset_name, 0)
     net.eval().to(device)
     normalize = ViewMaker(Views(), data.mean, data.std).normalize
-    name, parts = f"{encoder_name} on {dataset_name}", {}
+    name = f"{encoder_name} on {dataset_name}"
+    parts: dict[str, Any] = {}
     images = len(data.train_images) + len(data.test_images)
     memory_limit.require(4 * images * int(net.dim), f"features of {name}")
     for part, all_images in (("train", data.train_images), ("test", data.test_images)):

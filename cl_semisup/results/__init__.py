@@ -1,4 +1,4 @@
-"""What is kept of runs: records, their evaluation protocol and verdicts, tables. `cl_semisup.results(folder)` reads all.
+"""What is kept of runs: records, their evaluation protocol, verdicts, tables. `cl_semisup.results(folder)` reads all.
 
 The room and the function of `import cl_semisup as cl; cl.results("results")` have one name, so the room can be called.
 """

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.lib import format as npy
 from torch import Tensor
 
@@ -32,7 +31,7 @@ Array = np.ndarray[Any, Any] | Tensor
 class Header(NamedTuple):
     """What a file says of an array, before it is read: shape, type as text, bytes in memory."""
 
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]  # `?` where only the data say it
     dtype: str
     bytes: int
 
@@ -133,7 +132,7 @@ class _Safetensors:
         safetensors = _extra("safetensors", "safetensors", path)
         self.tensors = safetensors.safe_open(path, framework="pt")
         self.headers = {}
-        for name in self.tensors.keys():  # noqa: SIM118: it is no mapping
+        for name in list(self.tensors.keys()):
             part = self.tensors.get_slice(name)
             shape, dtype = tuple(part.get_shape()), str(part.get_dtype())
             self.headers[name] = Header(shape, dtype, math.prod(shape) * 8)
@@ -164,9 +163,9 @@ class _Parquet:
             )
         self.headers = {}
         for name, members in self.columns.items():
-            width = (len(members),) if members == loose and loose else ("?",) if name in lists else ()
+            width: tuple[int | str, ...] = ("?",) if name in lists else (len(members),) if members is loose else ()
             dtype = str(schema.field(members[0]).type)
-            self.headers[name] = Header((facts.num_rows, *width), dtype, values[name])  # type: ignore[arg-type]
+            self.headers[name] = Header((facts.num_rows, *width), dtype, values[name])
 
     def read(self, name: str) -> Array:
         members = self.columns[name]

@@ -65,9 +65,7 @@ def _rule(text: str) -> str:
     return f"budgets: must be a share like 1% or 0.01, or a number like 5/class. Got {text!r}."
 
 
-def draw_all(
-    labels: Labels, budgets: Sequence[Budget] | None, repetitions: int, seed_name: str
-) -> list[list[Draw]]:
+def draw_all(labels: Labels, budgets: Sequence[Budget] | None, repetitions: int, seed_name: str) -> list[list[Draw]]:
     """The draws of every budget, the smallest first; budgets that give the same label sets are one.
 
     Args:

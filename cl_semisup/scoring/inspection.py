@@ -86,7 +86,9 @@ def _purity(queries: tuple[Tensor, NDArray[np.int64]], bank: tuple[Tensor, NDArr
     return float((bank[1][nearest] == queries[1][:, None]).mean())
 
 
-def _above(purity: float, errors: float, a: tuple[Tensor, NDArray[np.int64]], b: tuple[Tensor, NDArray[np.int64]]) -> bool:
+def _above(
+    purity: float, errors: float, a: tuple[Tensor, NDArray[np.int64]], b: tuple[Tensor, NDArray[np.int64]]
+) -> bool:
     """Is a purity so many standard errors above that of labels without any relation?"""
     size = int(max(a[1].max(), b[1].max())) + 1
     shares = [np.bincount(labels, minlength=size) / len(labels) for _, labels in (a, b)]
@@ -126,7 +128,10 @@ def _classes(features: StoredFeatures) -> list[str]:
     """Classes that one of the parts lacks."""
     train, test = (set(np.unique(labels).tolist()) - {-1} for labels in (features.train_labels, features.test_labels))
     found = []
-    for only, other, effect in ((train - test, "test", "they count in no score"), (test - train, "training", "never right")):
+    for only, other, effect in (
+        (train - test, "test", "they count in no score"),
+        (test - train, "training", "never right"),
+    ):
         if only:
             named = ", ".join(features.class_names[label] for label in sorted(only)[:5])
             more = ", ..." if len(only) > 5 else ""

@@ -1,5 +1,7 @@
 """Least squares to one-hot labels on many label sets, in float64: ridge, and LoRanPAC on random features."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -28,9 +30,7 @@ class RandomFeatures:
         return torch.relu(unit_rows.double() @ self.projection)
 
 
-def truncated(
-    features: RandomFeatures, rows: Rows, labels: np.ndarray, classes: int, truncation: float
-) -> Tensor:
+def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes: int, truncation: float) -> Tensor:
     """(E, C) weights of least squares in the strongest singular directions of the random features H of the rows.
 
         H = U S V^T;  W = V_k S_k^-2 V_k^T H^T Y,   k = (1 - truncation) min(M, E)
@@ -59,3 +59,13 @@ def _strongest(gram: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     values, vectors = torch.linalg.eigh(gram)
     keep = min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum())))
     return values[-keep:].clamp_(min=1e-300), vectors[:, -keep:]
+
+
+def predict(features: RandomFeatures, test: Rows, weights: Sequence[Tensor]) -> list[Tensor]:
+    """(T,) classes by each of several (E, C) weights; the random features of a test row are made once."""
+    found: list[list[Tensor]] = [[] for _ in weights]
+    for _, unit in test.unit_chunks(CHUNK):
+        h = features.of(unit)
+        for part, weight in zip(found, weights, strict=True):
+            part.append((h @ weight).argmax(dim=1))
+    return [torch.cat(parts) for parts in found]

@@ -43,8 +43,8 @@ class Moments:
         mean = sums.sum(dim=0) / count
         product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
         for _, chunk in rows.chunks(dtype=torch.float64):
-            chunk -= mean  # before the product: else a large mean would take the digits
-            product.addmm_(chunk.T, chunk)
+            centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
+            product.addmm_(centred.T, centred)
         product /= count
         scale = product.diagonal().sqrt()
         inverse = torch.where(scale > 1e-6 * (1 + mean.abs()), 1 / scale, 0)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,7 @@ SETTINGS = {
     "loranpac": {"width": 2000, "truncation": 0.25, "images": 10_000},
 }
 GEOMETRY_ROWS = 10_000  # test rows that geometry is measured on, evenly spaced
+SIDE_BY_SIDE = 8_000_000  # numbers of a label set up to which one core is enough
 Progress = Callable[[str], None]
 
 
@@ -66,25 +68,32 @@ def measure(
     progress: Progress = lambda text: None,
     warnings: Sequence[str] = (),
 ) -> Scores:
-    """The scores of all draws; `progress` is called once before each step of `steps`."""
-    began = time.perf_counter()
-    test_labels, flat = torch.from_numpy(features.test_labels), [draw for drawn in draws for draw in drawn]
+    """The scores of all draws; `progress` is called `steps(draws)` times, after each step."""
+    began, flat = time.perf_counter(), [draw for drawn in draws for draw in drawn]
+    train, test, knn = Rows(features.train), Rows(features.test), SETTINGS["knn"]
+    sets, options = [draw.rows for draw in flat], (int(knn["k"]), knn["temperature"])
+    predictions = [
+        {"knn_top1": found}
+        for found in neighbours.knn(train, features.train_labels, test, sets, features.classes, *options)
+    ]
     progress("kNN")
-    train, test = Rows(features.train), Rows(features.test)
-    options = SETTINGS["knn"]
-    nearest = neighbours.knn(
-        train, features.train_labels, test, [d.rows for d in flat], features.classes, int(options["k"]),
-        options["temperature"],
-    )  # fmt: skip
-    found = {}
-    for draw, prediction in zip(flat, nearest, strict=True):
-        progress(f"labels {draw.label}, draw {draw.repetition + 1}")
-        predictions, diagnostics = _classify(features, draw, seed_name)
-        right = {name: (p == test_labels).numpy() for name, p in ({"knn_top1": prediction} | predictions).items()}
-        found[id(draw)] = DrawScores(draw, {name: right[name] for name in SCORES}, diagnostics)
-    progress("geometry")
-    budgets = tuple(tuple(found[id(draw)] for draw in drawn) for drawn in draws)
+    models = _each(lambda draw: _models(features, draw, seed_name), flat, features.train.shape[1], progress)
+    for found, model in zip(predictions, models, strict=True):
+        found |= model.predictions
+    for repetition in range(max(map(len, draws))):
+        members = [i for i, draw in enumerate(flat) if draw.repetition == repetition]
+        random = _random_features(features, seed_name, repetition)
+        weights = [models[i].loranpac for i in members]
+        for i, found in zip(members, least_squares.predict(random, test, weights), strict=True):
+            predictions[i]["loranpac_top1"] = found
+        progress("LoRanPAC")
     shape = _geometry(features)
+    progress("geometry")
+    truth, by_draw = torch.from_numpy(features.test_labels), {}
+    for draw, found, model in zip(flat, predictions, models, strict=True):
+        right = {name: (found[name] == truth).numpy() for name in SCORES}
+        by_draw[id(draw)] = DrawScores(draw, right, model.diagnostics)
+    budgets = tuple(tuple(by_draw[id(draw)] for draw in drawn) for drawn in draws)
     reason = _collapse(features, budgets, shape)
     seconds = time.perf_counter() - began
     return Scores(features, budgets, shape, "collapsed" if reason else "ok", reason, seconds, tuple(warnings))
@@ -92,14 +101,47 @@ def measure(
 
 def steps(draws: Sequence[Sequence[Draw]]) -> int:
     """How often `measure` calls `progress`."""
-    return 2 + sum(map(len, draws))
+    return 2 + sum(map(len, draws)) + max(map(len, draws))
 
 
-def _classify(features: StoredFeatures, draw: Draw, seed_name: str) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """(T,) predictions of every classifier but kNN, and their strengths."""
+def _each(
+    fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, progress: Progress
+) -> "list[_Models]":
+    """The models of every draw, in order: small label sets side by side on one core each, then the large ones."""
+    threads = torch.get_num_threads()
+    small = [i for i, draw in enumerate(draws) if len(draw.rows) * width <= SIDE_BY_SIDE]
+    models: dict[int, _Models] = {}
+
+    def one(i: int) -> None:
+        models[i] = fit(draws[i])
+        progress(f"labels {draws[i].label}")
+
+    torch.set_num_threads(1)  # threads that are started now have one too
+    try:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(one, reversed(small)))  # the longest first
+    finally:
+        torch.set_num_threads(threads)
+    for i in sorted(set(range(len(draws))) - set(small)):
+        one(i)
+    return [models[i] for i in range(len(draws))]
+
+
+@dataclass(frozen=True, eq=False)
+class _Models:
+    """(T,) predictions and the diagnostics of a draw, and the (E, C) weights that act on random features."""
+
+    predictions: dict[str, Tensor]
+    loranpac: Tensor
+    diagnostics: dict[str, float]
+
+
+def _models(features: StoredFeatures, draw: Draw, seed_name: str) -> _Models:
+    """Every classifier of a draw but kNN."""
     rows, labels = Rows(features.train).subset(draw.rows), features.train_labels[draw.rows]
-    test, classes, key = Rows(features.test), features.classes, (seed_name, draw.repetition)
-    linear, ridge, diagnostics = _linear_models(rows, labels, classes, seed("validation", *key))
+    test, classes = Rows(features.test), features.classes
+    split_seed = seed("validation", seed_name, draw.repetition)
+    linear, ridge, diagnostics = _linear_models(rows, labels, classes, split_seed)
     predictions = {
         "linear_top1": test.scores(*linear).argmax(dim=1),
         "ridge_top1": test.scores(*ridge).argmax(dim=1),
@@ -107,11 +149,14 @@ def _classify(features: StoredFeatures, draw: Draw, seed_name: str) -> tuple[dic
     }
     options = SETTINGS["loranpac"]
     chosen = evenly(len(rows), int(options["images"])).numpy()
-    random = least_squares.RandomFeatures(rows.width, int(options["width"]), seed("loranpac", *key))
-    kept = rows.subset(chosen), labels[chosen], classes, options["truncation"]
-    weight = least_squares.truncated(random, *kept)
-    parts = [(random.of(unit) @ weight).argmax(dim=1) for _, unit in test.unit_chunks(least_squares.CHUNK)]
-    return predictions | {"loranpac_top1": torch.cat(parts)}, diagnostics
+    random = _random_features(features, seed_name, draw.repetition)
+    kept = rows.subset(chosen), labels[chosen], classes
+    return _Models(predictions, least_squares.truncated(random, *kept, options["truncation"]), diagnostics)
+
+
+def _random_features(features: StoredFeatures, seed_name: str, repetition: int) -> least_squares.RandomFeatures:
+    width = int(SETTINGS["loranpac"]["width"])
+    return least_squares.RandomFeatures(features.train.shape[1], width, seed("loranpac", seed_name, repetition))
 
 
 Classifier = tuple[Tensor, Tensor]  # (C, F) weights and (C,) offsets on raw rows
@@ -162,7 +207,11 @@ def _float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
 
 def _geometry(features: StoredFeatures) -> dict[str, float]:
     """As the probe `geometry`, of at most GEOMETRY_ROWS test rows; there are no views to align."""
-    rows = features.test if len(features.test) <= GEOMETRY_ROWS else features.test[evenly(len(features.test), GEOMETRY_ROWS)]
+    rows = (
+        features.test
+        if len(features.test) <= GEOMETRY_ROWS
+        else features.test[evenly(len(features.test), GEOMETRY_ROWS)]
+    )
     unit = F.normalize(rows.float(), dim=1)
     return {
         "effective_rank": float(geometry.effective_rank(unit)),
@@ -171,9 +220,7 @@ def _geometry(features: StoredFeatures) -> dict[str, float]:
     }
 
 
-def _collapse(
-    features: StoredFeatures, budgets: Sequence[Sequence[DrawScores]], diagnostics: dict[str, float]
-) -> str:
+def _collapse(features: StoredFeatures, budgets: Sequence[Sequence[DrawScores]], diagnostics: dict[str, float]) -> str:
     """Why the features count as collapsed, judged with the scores of the largest budget."""
     largest = budgets[-1][0]
     images, dim = features.test.shape
