@@ -19,7 +19,9 @@ BATCH = 256  # images at once; an encoder may be large
 
 @torch.no_grad()
 def features_of(encoder: Named, dataset: Named, data_dir: str, device: str = "cpu") -> StoredFeatures:
-    """In evaluation mode, not augmented, float32. Weights that the encoder draws are those of an untrained run, repetition 0.
+    """In evaluation mode, not augmented, float32.
+
+    Weights that the encoder draws are those of an untrained run, repetition 0.
 
     Args:
         encoder, dataset: plug-ins with all their settings, checked

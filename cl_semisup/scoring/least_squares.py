@@ -9,7 +9,7 @@ from torch import Tensor
 from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
 
-CHUNK = 2048
+CHUNK = 512  # rows of random features at once: 8 MB
 RANK_TOLERANCE = 1e-13  # squared singular values below this share of the largest are rounding errors
 
 

@@ -82,9 +82,8 @@ def measure(
         found |= model.predictions
     for repetition in range(max(map(len, draws))):
         members = [i for i, draw in enumerate(flat) if draw.repetition == repetition]
-        random = _random_features(features, seed_name, repetition)
-        weights = [models[i].loranpac for i in members]
-        for i, found in zip(members, least_squares.predict(random, test, weights), strict=True):
+        found_by_draw = _loranpac(features, [flat[i] for i in members], seed("loranpac", seed_name, repetition))
+        for i, found in zip(members, found_by_draw, strict=True):
             predictions[i]["loranpac_top1"] = found
         progress("LoRanPAC")
     shape = _geometry(features)
@@ -129,15 +128,14 @@ def _each(
 
 @dataclass(frozen=True, eq=False)
 class _Models:
-    """(T,) predictions and the diagnostics of a draw, and the (E, C) weights that act on random features."""
+    """(T,) predictions of a draw by score, and its diagnostics."""
 
     predictions: dict[str, Tensor]
-    loranpac: Tensor
     diagnostics: dict[str, float]
 
 
 def _models(features: StoredFeatures, draw: Draw, seed_name: str) -> _Models:
-    """Every classifier of a draw but kNN."""
+    """The classifiers of a draw that are fitted to it alone."""
     rows, labels = Rows(features.train).subset(draw.rows), features.train_labels[draw.rows]
     test, classes = Rows(features.test), features.classes
     split_seed = seed("validation", seed_name, draw.repetition)
@@ -147,16 +145,19 @@ def _models(features: StoredFeatures, draw: Draw, seed_name: str) -> _Models:
         "ridge_top1": test.scores(*ridge).argmax(dim=1),
         "nearest_mean_top1": neighbours.nearest_mean(test, *neighbours.class_means(rows, labels)),
     }
-    options = SETTINGS["loranpac"]
-    chosen = evenly(len(rows), int(options["images"])).numpy()
-    random = _random_features(features, seed_name, draw.repetition)
-    kept = rows.subset(chosen), labels[chosen], classes
-    return _Models(predictions, least_squares.truncated(random, *kept, options["truncation"]), diagnostics)
+    return _Models(predictions, diagnostics)
 
 
-def _random_features(features: StoredFeatures, seed_name: str, repetition: int) -> least_squares.RandomFeatures:
-    width = int(SETTINGS["loranpac"]["width"])
-    return least_squares.RandomFeatures(features.train.shape[1], width, seed("loranpac", seed_name, repetition))
+def _loranpac(features: StoredFeatures, draws: Sequence[Draw], projection_seed: int) -> list[Tensor]:
+    """(T,) predictions of the draws of one repetition, which share their random features."""
+    options, width = SETTINGS["loranpac"], features.train.shape[1]
+    random = least_squares.RandomFeatures(width, int(options["width"]), projection_seed)
+    weights = []
+    for draw in draws:
+        chosen = draw.rows[evenly(len(draw.rows), int(options["images"])).numpy()]
+        kept = Rows(features.train).subset(chosen), features.train_labels[chosen], features.classes
+        weights.append(least_squares.truncated(random, *kept, options["truncation"]))
+    return least_squares.predict(random, Rows(features.test), weights)
 
 
 Classifier = tuple[Tensor, Tensor]  # (C, F) weights and (C,) offsets on raw rows
