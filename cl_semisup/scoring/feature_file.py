@@ -147,7 +147,7 @@ def _matrix(array: Any, where: str) -> Tensor:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             raise DataError(f"{where}: must be float16 to float64 (N, F). Got {array.dtype} {array.shape}. Convert it.")
-        array = torch.from_numpy(np.ascontiguousarray(array))
+        array = torch.from_numpy(np.require(array, requirements=("C", "W")))  # arrow's memory cannot be written to
     x: Tensor = array.detach().cpu() if isinstance(array, Tensor) else torch.as_tensor(array)
     if x.dtype not in FLOATS or x.ndim != 2 or 0 in x.shape:
         rule = "must be float16 to float64 (N, F), with a row and a feature"
