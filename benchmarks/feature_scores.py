@@ -24,8 +24,8 @@ PACKAGES = ("torch", "scikit-learn", "numpy", "scipy")
 ABOUT = """All scores of one file of features, with the default budgets of labels and five draws each. `ours` and
 `scikit-learn` are seconds of all draws of a budget, in turn for scikit-learn and together for ours (so ours has a
 single figure); the share that scikit-learn was measured on is in the script's text. `difference` is the largest of
-kNN, nearest mean, ridge and linear on the first draw, in points, each with our penalty. Memory is the peak above that of
-the imported libraries, over the size of the file."""
+kNN, nearest mean, ridge and linear on the first draw, in points, each with our penalty. Memory is the peak above that
+of the imported libraries, over the size of the file."""
 
 
 def make(path: Path, rows: int) -> None:
@@ -50,7 +50,6 @@ def ours(path: Path, threads: int) -> dict[str, Any]:
     import torch
 
     import cl_semisup as cl
-    from cl_semisup.scoring import draws, feature_file, inspection, scores  # noqa: F401: before memory is read
 
     torch.set_num_threads(threads)
     torch.linalg.eigh(torch.randn(50, 50))

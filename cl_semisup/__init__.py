@@ -1,8 +1,8 @@
 """A benchmark suite for contrastive losses with few labels: suites ask, runs answer, leaderboards compare."""
 
-import cl_semisup.plugins  # noqa: F401  # first: it remembers the text of every plug-in module that is imported
-
 from typing import TYPE_CHECKING, Any
+
+import cl_semisup.plugins  # noqa: F401  # first: it remembers the text of every plug-in module that is imported
 
 if TYPE_CHECKING:
     from cl_semisup.api import evaluate, evaluate_encoder, leaderboard, results, run

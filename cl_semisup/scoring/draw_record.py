@@ -24,7 +24,11 @@ def draw_record(scores: Scores, found: DrawScores, seed_name: str, versions: dic
     }
     asked: dict[str, Any] = {"features": features.name, "data_hash": features.content_hash, "labels": draw.label}
     asked |= {"repetition": draw.repetition, "settings": settings}
-    sizes: dict[str, Any] = {"classes": features.classes, "train_rows": len(features.train), "test_rows": len(features.test)}
+    sizes: dict[str, Any] = {
+        "classes": features.classes,
+        "train_rows": len(features.train),
+        "test_rows": len(features.test),
+    }
     sizes |= {"dim": features.train.shape[1], "labelled_rows": len(draw.rows), "label_set": draw.fingerprint}
     return {
         "schema": evaluation_records.SCHEMA,

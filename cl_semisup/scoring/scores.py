@@ -79,12 +79,12 @@ def measure(
     progress("kNN")
     models = _each(lambda draw: _models(features, draw, seed_name), flat, features.train.shape[1], progress)
     for found, model in zip(predictions, models, strict=True):
-        found |= model.predictions
+        found.update(model.predictions)
     for repetition in range(max(map(len, draws))):
         members = [i for i, draw in enumerate(flat) if draw.repetition == repetition]
         found_by_draw = _loranpac(features, [flat[i] for i in members], seed("loranpac", seed_name, repetition))
-        for i, found in zip(members, found_by_draw, strict=True):
-            predictions[i]["loranpac_top1"] = found
+        for i, predicted in zip(members, found_by_draw, strict=True):
+            predictions[i]["loranpac_top1"] = predicted
         progress("LoRanPAC")
     shape = _geometry(features)
     progress("geometry")
@@ -103,9 +103,7 @@ def steps(draws: Sequence[Sequence[Draw]]) -> int:
     return 2 + sum(map(len, draws)) + max(map(len, draws))
 
 
-def _each(
-    fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, progress: Progress
-) -> "list[_Models]":
+def _each(fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, progress: Progress) -> "list[_Models]":
     """The models of every draw, in order: small label sets side by side on one core each, then the large ones."""
     threads = torch.get_num_threads()
     small = [i for i, draw in enumerate(draws) if len(draw.rows) * width <= SIDE_BY_SIDE]

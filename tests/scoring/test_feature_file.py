@@ -124,7 +124,10 @@ def test_numbers_and_text_do_not_mix() -> None:
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (divided(test=None), r"Got no test; there are train \(30, 6\), train_labels \(30,\), test_labels \(10,\)\. Add"),
+        (
+            divided(test=None),
+            r"Got no test; there are train \(30, 6\), train_labels \(30,\), test_labels \(10,\)\. Add",
+        ),
         ({"features": X}, "must hold train, train_labels, test, test_labels, or features and labels. Got no labels"),
         ({"other": X}, r"Got no train, train_labels, test, test_labels; there are other \(40, 6\)"),
         (divided(features=X, labels=Y), "not both"),
@@ -203,7 +206,9 @@ def test_a_missing_package_is_named_with_its_pip_line(
 
     monkeypatch.setattr(containers.importlib, "import_module", missing)
     extra = name.partition(".")[2]
-    with pytest.raises(InputError, match=rf"not installed, {package}\. Install it: pip install 'cl-semisup\[{extra}\]'"):
+    with pytest.raises(
+        InputError, match=rf"not installed, {package}\. Install it: pip install 'cl-semisup\[{extra}\]'"
+    ):
         feature_file.read(tmp_path / name)
 
 

@@ -67,7 +67,9 @@ def test_nearest_mean_is_scikit_learns(stored: StoredFeatures, measured: scores.
         assert draw.score("nearest_mean_top1") == pytest.approx((predicted == truth).mean(), abs=1e-3)
 
 
-def test_the_linear_score_is_scikit_learns_with_the_same_penalty(stored: StoredFeatures, measured: scores.Scores) -> None:
+def test_the_linear_score_is_scikit_learns_with_the_same_penalty(
+    stored: StoredFeatures, measured: scores.Scores
+) -> None:
     for draw in draws_of(measured):
         x, y, q, truth = parts(stored, draw)
         scaler = StandardScaler().fit(x)
@@ -78,7 +80,9 @@ def test_the_linear_score_is_scikit_learns_with_the_same_penalty(stored: StoredF
         assert draw.diagnostics["linear_converged"] == 1
 
 
-def test_the_ridge_score_is_scikit_learns_with_the_same_penalty(stored: StoredFeatures, measured: scores.Scores) -> None:
+def test_the_ridge_score_is_scikit_learns_with_the_same_penalty(
+    stored: StoredFeatures, measured: scores.Scores
+) -> None:
     for draw in draws_of(measured):
         x, y, q, truth = parts(stored, draw)
         scaler = StandardScaler().fit(x)
