@@ -13,20 +13,21 @@ HELP = "score stored features, or an encoder on a data set, with intervals; noth
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
+    command.usage = "benchmark.py evaluate FILE ... [options]"
     add = command.add_argument
-    text = ".npz, .safetensors or .parquet of train, train_labels, test, test_labels, or features and labels"
+    text = ".npz, .safetensors or .parquet (docs/evaluate.md)"
     add("files", nargs="*", type=Path, metavar="FILE", help=text)
-    text = "an encoder and its settings, `{vit: {depth: 2}}`, instead of files; needs --dataset"
+    text = "an encoder instead of files, `{vit: {depth: 2}}`"
     add("--encoder", metavar="NAME", help=text)
-    add("--dataset", metavar="NAME", help="its data set; with files, the data set whose label draws are used")
-    text = "label budgets, 1%% or 0.01 or 5/class; default: 1, 5, 10 a class and 1, 10, 100 %%, where they make sense"
+    add("--dataset", metavar="NAME", help="its data set, or whose label draws files use")
+    text = "1%%, 0.01 or 5/class; default: 1, 5, 10 a class, 1, 10, 100 %%"
     add("--budgets", nargs="+", metavar="BUDGET", help=text)
-    add("--repetitions", type=arguments.positive_int, default=5, metavar="N", help="draws of the labels; default: 5")
-    add("--test-fraction", type=float, metavar="SHARE", help="test part of one matrix; default: 0.2")
-    add("--results", type=Path, default=Path("results"), metavar="DIR", help="folder of records; default: results")
+    add("--repetitions", type=arguments.positive_int, default=5, metavar="N", help="draws of labels; default: 5")
+    add("--test-fraction", type=float, metavar="SHARE", help="of one matrix; default: 0.2")
+    add("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     text = "also write the tables: .md, .csv or .json"
     add("--output", action="append", default=[], type=Path, metavar="FILE", help=text)
-    add("--device", default="auto", help="of the encoder; scores are computed on the CPU")
+    add("--device", default="auto", help="of the encoder")
     arguments.add_reading(command)
 
 
