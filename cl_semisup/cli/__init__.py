@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cl_semisup import __version__
-from cl_semisup.cli import check, check_plugin, compare, export, gate, list_plugins, report, run, schema
+from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
@@ -20,6 +20,7 @@ __all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "main"]
 COMMANDS = {
     "run": run,
     "check": check,
+    "evaluate": evaluate,
     "report": report,
     "compare": compare,
     "export": export,

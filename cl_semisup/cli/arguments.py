@@ -5,8 +5,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_semisup.text import show
-
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
     from cl_semisup.suite.suite import Suite
@@ -39,33 +37,18 @@ def add_watch(command: argparse.ArgumentParser, text: str) -> None:
 
 def read_suite(options: argparse.Namespace) -> "Suite":
     """The checked suite of these options."""
-    from cl_semisup.suite import suite
+    from cl_semisup.scheduling import suite_run
 
     load_plugins(options)
-    found = suite.read(options.suite, options.data_dir)
-    for note in found.notes:
-        show(note, error=True)
-    return found
+    return suite_run.read(options.suite, options.data_dir)
 
 
 def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
     """The suite's snapshot in the results folder if the file has not changed since; else made from the file."""
-    from cl_semisup.results import snapshot
+    from cl_semisup.scheduling import suite_run
 
     load_plugins(options)
-    file, data_dir = options.suite, options.data_dir
-    if stored := snapshot.current(options.results, file, data_dir):
-        return stored
-    if not file.suffix:
-        return snapshot.load(options.results, str(file))
-    try:
-        return snapshot.SuiteSnapshot.of(read_suite(options), data_dir)
-    except ModuleNotFoundError as error:  # a suite is read with torch, a report is made without
-        if error.name != "torch" or not (stored := snapshot.current(options.results, file, data_dir, own_only=False)):
-            raise
-        rule = "its runs cannot be compared with the suite's file without torch"
-        show(f"{stored.folder(options.results) / 'suite.json'}: {rule}. They are believed.", error=True)
-        return stored
+    return suite_run.snapshot_of(options.results, options.suite, options.data_dir)
 
 
 def load_plugins(options: argparse.Namespace) -> None:

@@ -80,17 +80,17 @@ def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.engines import fork_server
     from cl_semisup.results.snapshot import SuiteSnapshot
-    from cl_semisup.scheduling import scheduler
+    from cl_semisup.scheduling import scheduler, suite_run
 
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
-            _prepare_folder(options.results, finished)
+            suite_run.prepare_folder(options.results, finished)
             _print_counts(options, finished, 0)
             return _finish(options, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
     snapshot = SuiteSnapshot.of(suite, options.data_dir)
-    _prepare_folder(options.results, snapshot)
+    suite_run.prepare_folder(options.results, snapshot)
     todo = scheduler.missing(options.results, snapshot.runs, options.redo, snapshot.data_folder)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
@@ -153,17 +153,6 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     return None if todo else stored
 
 
-def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
-    from cl_semisup.results import records
-    from cl_semisup.results.snapshot import require_own_folder
-    from cl_semisup.scheduling import cleanup
-
-    require_own_folder(results, snapshot)
-    records.check_writable(results)
-    cleanup.remove_leftovers(results, snapshot.runs)
-    snapshot.save(results)
-
-
 def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
     from cl_semisup.scheduling import scheduler
 
@@ -183,15 +172,10 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
 
 def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> None:
     """Execute the missing runs."""
-    from cl_semisup.scheduling import describe, order, prepare, scheduler
+    from cl_semisup.scheduling import describe, prepare, suite_run
 
     prepare.datasets(suite, todo)
     for line in describe.in_short(suite):
         show(line)
     chosen = engine.choose(options, suite, len(todo))
-    timeout = scheduler.WAIT_TIMEOUT_SECONDS if options.no_wait else math.inf
-    if options.plain:
-        scheduler.run_all(options.results, todo, chosen, share=False, wait_timeout=timeout)
-        return
-    seconds = order.expected_seconds(options.results, suite)
-    scheduler.run_all(options.results, todo, chosen, wait_timeout=timeout, expected_seconds=seconds)
+    suite_run.execute(options.results, suite, todo, chosen, options.plain, options.no_wait)

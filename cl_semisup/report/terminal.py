@@ -13,12 +13,12 @@ MIN_LOSS_WIDTH = 16  # characters of a loss that are always shown
 
 def text(data: ReportData) -> str:
     """Question, answer, a table a task, notes."""
-    parts = [*_wrapped([data.suite.question]), "", *_wrapped(data.answer), one_line(data.progress)]
+    parts = [*wrapped([data.suite.question]), "", *wrapped(data.answer), one_line(data.progress)]
     for board in data.boards:
         parts += ["", *lines(tables.board_table(board))]
     if data.overall_ranking:
         parts += ["", *lines(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))]
-    return "\n".join([*parts, "", *_wrapped(data.notes)])
+    return "\n".join([*parts, "", *wrapped(data.notes)])
 
 
 def lines(table: Table, width: int = WIDTH) -> list[str]:
@@ -51,6 +51,6 @@ def _aligned(row: list[str], widths: list[int], numeric: list[bool]) -> list[str
     return [f"{text:>{w}}" if right else f"{text:<{w}}" for text, w, right in zip(row, widths, numeric, strict=True)]
 
 
-def _wrapped(notes: list[str]) -> list[str]:
+def wrapped(notes: list[str]) -> list[str]:
     wrapper = textwrap.TextWrapper(WIDTH, break_long_words=False, break_on_hyphens=False)
     return [line for note in notes for line in wrapper.wrap(one_line(note))]

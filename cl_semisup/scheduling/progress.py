@@ -9,8 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from statistics import fmean
 
-from tqdm import tqdm
-
+from cl_semisup.progress_bar import progress_bar
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 from cl_semisup.text import show, visible
@@ -31,7 +30,7 @@ class Progress:
         self.costs: defaultdict[str, list[float]] = defaultdict(list)
         self.running: dict[str, Run] = {}
         self.start_time = self.last_output = clock()
-        self.bar = tqdm(total=self.total, disable=None, dynamic_ncols=True, bar_format=BAR, leave=False)
+        self.bar = progress_bar(self.total, dynamic_ncols=True, bar_format=BAR, leave=False)
 
     @property
     def done(self) -> int:

@@ -1,0 +1,261 @@
+"""What the commands do, for programs and notebooks: `import cl_semisup as cl`.
+
+cl.evaluate("features.npz")                       scores of stored features, with intervals
+cl.evaluate(features, labels, test_fraction=0.2)  the same of arrays or tensors
+cl.evaluate_encoder({"vit": {"depth": 2}}, "digits")
+cl.run("suite.yaml")                              run a suite, or a mapping with its keys; its leaderboard
+cl.leaderboard("suite.yaml")                      the leaderboard again, from the records alone
+cl.results("results")                             every record of a folder, a row each
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cl_semisup.errors import InputError
+from cl_semisup.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cl_semisup.scoring.evaluation_result import Evaluation
+    from cl_semisup.scoring.feature_file import StoredFeatures
+
+Folder = str | Path
+REDO = ("none", "failed", "stale", "all")
+
+
+def evaluate(
+    features: Any,
+    labels: Any = None,
+    *,
+    test_features: Any = None,
+    test_labels: Any = None,
+    test_fraction: float | None = None,
+    name: str = "features",
+    budgets: Sequence[str] | None = None,
+    repetitions: int = 5,
+    dataset: str = "features",
+    results: Folder | None = None,
+    progress: bool = True,
+) -> "Evaluation":
+    """Score features that are there already, on several draws of the labels of each budget.
+
+    Args:
+        features: a file (.npz, .safetensors, .parquet), a list of files, or an (N, F) array or tensor
+        labels: with an array: (N,) integers, text, whole floats, or one-hot rows; -1 where unknown
+        test_features, test_labels: with arrays: the test part; without one, `test_fraction` of the rows are
+        test_fraction: share of each class that becomes the test part of a single matrix; default 0.2
+        name: of arrays, for tables and records
+        budgets: `"1%"`, `"0.01"` or `"5/class"`; default 1, 5, 10 a class and 1, 10, 100 %, where they make sense
+        repetitions: draws of each budget that does not take all labels
+        dataset: the name in the seeds of the draws: runs on a data set of this name see the same labels
+        results: folder for records; none are written without it
+        progress: show a bar
+
+    Raises:
+        InputError: what is wrong with the features, the labels or an argument
+    """
+    from cl_semisup.scoring import feature_file
+
+    arrays = (labels, test_features, test_labels)
+    if isinstance(features, str | Path) or _is_paths(features):
+        if any(array is not None for array in arrays):
+            raise InputError("evaluate: labels and test arrays come with arrays. Got files. Leave them out.")
+        paths = [Path(features)] if isinstance(features, str | Path) else [Path(path) for path in features]
+        sets = [feature_file.read(path, test_fraction) for path in paths]
+        return _evaluate(_distinct(sets, paths), budgets, repetitions, dataset, results, progress)
+    if labels is None:
+        raise InputError("evaluate: labels: must be given with an array of features. Got none. Add them.")
+    if (test_features is None) != (test_labels is None):
+        raise InputError("evaluate: test_features and test_labels: must come together. Got one. Add the other.")
+    if test_features is None:
+        given = {"features": features, "labels": labels}
+    else:
+        given = {"train": features, "train_labels": labels, "test": test_features, "test_labels": test_labels}
+    stored = feature_file.from_arrays(name, given, None, test_fraction)
+    return _evaluate([stored], budgets, repetitions, dataset, results, progress)
+
+
+def evaluate_encoder(
+    encoder: Any,
+    dataset: Any,
+    *,
+    data_dir: Folder | None = None,
+    device: str = "auto",
+    budgets: Sequence[str] | None = None,
+    repetitions: int = 5,
+    results: Folder | None = None,
+    progress: bool = True,
+) -> "Evaluation":
+    """Score an encoder as it is: its features of a data set, computed once, as `evaluate` scores stored ones.
+
+    Args:
+        encoder, dataset: plug-ins as a suite names them, `"digits"` or `{"vit": {"depth": 2}}`
+        data_dir: folder of data sets; default `data`
+        device: of the encoder: auto, cpu, cuda or mps
+        budgets, repetitions, results, progress: as for `evaluate`
+    """
+    from cl_semisup.config import grid
+    from cl_semisup.execution import encoded
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.plugins import PluginField
+    from cl_semisup.suite.axes import SuiteHeader
+
+    named = grid.canonical(Annotated[Any, PluginField("encoders")], encoder, "encoder")
+    data = grid.canonical(Annotated[Any, PluginField("datasets")], dataset, "dataset")
+    folder = str(data_dir or grid.defaults(SuiteHeader)["data_dir"])
+    stored = encoded.features_of(named, data, folder, choose_device(device))
+    return _evaluate([stored], budgets, repetitions, next(iter(data)), results, progress)
+
+
+def results(folder: Folder = "results") -> "pd.DataFrame":
+    """Every record of a results folder, a row each, see `results.all_records.frame`."""
+    from cl_semisup.results import all_records
+
+    return all_records.frame(Path(folder))
+
+
+def run(
+    suite: Folder | Mapping[str, Any],
+    results: Folder = "results",
+    *,
+    data_dir: Folder | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    redo: str = "none",
+    plugins: Sequence[Folder] = (),
+) -> "pd.DataFrame":
+    """Run a suite's missing runs on this machine and write its report; returns the leaderboard.
+
+    Args:
+        suite: a YAML file, or a mapping with the same keys, which is kept as `<results>/<name>/suite.yaml`
+        results: folder of records
+        data_dir: folder of data sets; overrides the suite's own
+        device: cpu, cuda, cuda:1 or mps; default the fastest there is
+        workers: runs at once; default one a core, or one a GPU
+        redo: none, failed, stale or all: which runs are done again
+        plugins: files of losses of your own; their code is run
+
+    Raises:
+        SuiteError: every problem of the suite; nothing has run then
+        ResultsError: the folder cannot be used
+    """
+    from cl_semisup import owner, report
+    from cl_semisup import plugins as registry
+    from cl_semisup.engines.local import LocalEngine
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.machine import Machine, default_threads, default_workers
+    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling import prepare, scheduler, suite_run
+
+    if redo not in REDO:
+        raise InputError(f"redo: must be one of {', '.join(REDO)}. Got {redo!r}.")
+    for path in map(Path, plugins):
+        registry.add(path)
+    folder, data = Path(results), None if data_dir is None else str(data_dir)
+    file = _suite_file(suite, folder) if isinstance(suite, Mapping) else Path(suite)
+    found = suite_run.read(file, data)
+    snapshot = SuiteSnapshot.of(found, data)
+    suite_run.prepare_folder(folder, snapshot)
+    if todo := scheduler.missing(folder, snapshot.runs, redo, snapshot.data_folder):
+        prepare.datasets(found, todo)
+        chosen = choose_device(device)
+        machine = Machine(
+            device=chosen,
+            data_dir=found.data_dir,
+            checkpoints=str(folder / "checkpoints"),
+            threads=default_threads(chosen),
+            state_key=owner.key().hex(),
+        )
+        engine = LocalEngine(machine, min(len(todo), workers or default_workers(chosen)), list(map(Path, plugins)))
+        suite_run.execute(folder, found, todo, engine)
+    report.make(folder, snapshot)
+    return leaderboard(file, folder, data_dir=data)
+
+
+def leaderboard(suite: Folder, results: Folder = "results", *, data_dir: Folder | None = None) -> "pd.DataFrame":
+    """The leaderboard of a suite's records as they are now, one row a (task, loss); nothing is run or written.
+
+    Args:
+        suite: its YAML file, or the name of a suite that has run in this folder
+        results: folder of records
+        data_dir: folder of data sets; overrides the suite's own
+    """
+    from cl_semisup.report import export
+    from cl_semisup.report.report_data import ReportData
+    from cl_semisup.scheduling import suite_run
+
+    snapshot = suite_run.snapshot_of(Path(results), Path(suite), None if data_dir is None else str(data_dir))
+    return export.frame(ReportData.read(Path(results), snapshot))
+
+
+def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
+    """Keep a suite that is given as a mapping; it is checked before its name becomes that of a folder."""
+    import yaml
+
+    from cl_semisup.results import records
+    from cl_semisup.suite import suite as suites
+
+    try:
+        text = yaml.safe_dump({"name": "suite"} | dict(suite), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise InputError(
+            f"run: a suite must be plain data. Got {error}. Use numbers, text, lists and mappings."
+        ) from None
+    path = results / suites.parse(text, "suite").name / "suite.yaml"
+    records.check_writable(results)
+    records.write_text(path, text, results)
+    return path
+
+
+def _evaluate(
+    sets: Sequence["StoredFeatures"],
+    budgets: Sequence[str] | None,
+    repetitions: int,
+    dataset: str,
+    folder: Folder | None,
+    progress: bool,
+) -> "Evaluation":
+    from cl_semisup.execution.execute import environment
+    from cl_semisup.results import evaluation_records, records
+    from cl_semisup.scoring import draws, inspection, scores
+    from cl_semisup.scoring.draw_record import draw_record
+    from cl_semisup.scoring.evaluation_result import Evaluation
+
+    if folder is not None:
+        records.check_writable(Path(folder))
+    if repetitions < 1:
+        raise InputError(f"repetitions: must be at least 1. Got {repetitions}.")
+    asked = None if budgets is None else [draws.parse(text) for text in budgets]
+    found = []
+    for features in sets:
+        drawn = draws.draw_all(features.train_labels, asked, repetitions, dataset)
+        warnings = inspection.inspect(features)
+        with progress_bar(scores.steps(drawn), progress, desc=features.name, leave=False) as bar:
+
+            def show_step(text: str, bar: Any = bar) -> None:
+                bar.set_postfix_str(text)
+                bar.update()
+
+            found.append(scores.measure(features, drawn, dataset, show_step, warnings))
+        for draw in (one for same in found[-1].budgets for one in same) if folder is not None else ():
+            record = draw_record(found[-1], draw, dataset, dict(environment()))
+            evaluation_records.write(Path(folder), features.name, record)  # type: ignore[arg-type]
+    return Evaluation(tuple(found))
+
+
+def _is_paths(value: Any) -> bool:
+    return isinstance(value, list | tuple) and bool(value) and all(isinstance(path, str | Path) for path in value)
+
+
+def _distinct(sets: "list[StoredFeatures]", paths: Sequence[Path]) -> "list[StoredFeatures]":
+    """Names that tell the files apart: the stem, or the path where two stems are equal."""
+    from dataclasses import replace
+
+    stems = [path.stem for path in paths]
+    same = {stem for stem in stems if stems.count(stem) > 1}
+    return [
+        replace(features, name=str(path)) if path.stem in same else features
+        for features, path in zip(sets, paths, strict=True)
+    ]

@@ -1,0 +1,38 @@
+"""Every record of a results folder as a row with flat columns, for programs and notebooks."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from cl_semisup.errors import InputError
+from cl_semisup.results import evaluation_records, records
+from cl_semisup.results.naming import flatten
+from cl_semisup.results.records import Record
+
+FIRST = ("kind", "id", "status", "reason", "dataset", "loss", "features", "labels", "repetition", "protocol")
+
+
+def frame(results: Path) -> pd.DataFrame:
+    """One row a record; scores are fractions in [0, 1].
+
+    Columns: kind (`run` or `evaluation`), id, status, reason, what was asked (flat: `loss.clop.weight`), every score,
+    diagnostic and cost by its name, protocol (its fingerprint), and the versions of package and torch.
+    """
+    if not results.is_dir():
+        raise InputError(f"{results}: must be a folder of results. Got none. Run a suite first, or name another.")
+    rows = [_row("run", record, record["run"]) for record in map(records.read, records.all_paths(results))]
+    rows += [_row("evaluation", record, record["asked"]) for record in evaluation_records.read_all(results)]
+    found = pd.DataFrame(rows, columns=None if rows else list(FIRST))
+    first = [name for name in FIRST if name in found]
+    return found[[*first, *(name for name in found if name not in first)]]
+
+
+def _row(kind: str, record: Record, asked: dict[str, Any]) -> dict[str, Any]:
+    names = {key: next(iter(asked[key])) for key in ("dataset", "loss", "encoder") if isinstance(asked.get(key), dict)}
+    settings = {key: value for key, value in asked.items() if key not in ("views", "probes", "settings")}
+    flat = {key: value for key, value in flatten(settings).items() if not isinstance(value, dict | list)}
+    row: dict[str, Any] = {"kind": kind, "id": record["id"], "status": record["status"], "reason": record["reason"]}
+    row |= flat | names | record["scores"] | record["diagnostics"] | record["cost"]
+    row["protocol"] = record["protocol"].get("fingerprint", "")
+    return row | {key: str(record["versions"].get(key, "")) for key in ("package", "torch", "commit")}

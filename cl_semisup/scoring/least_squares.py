@@ -1,0 +1,71 @@
+"""Least squares to one-hot labels on many label sets, in float64: ridge, and LoRanPAC on random features."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_semisup.scoring.moments import Moments
+from cl_semisup.scoring.rows import Rows
+
+CHUNK = 512  # rows of random features at once: 8 MB
+RANK_TOLERANCE = 1e-13  # squared singular values below this share of the largest are rounding errors
+
+
+def ridge(moments: Moments, strength: float) -> tuple[Tensor, Tensor]:
+    """(C, F) weights and (C,) offsets on raw rows of  (X^T X + s M I)^-1 X^T (Y - mean Y)  on standardised rows X."""
+    weight = moments.class_sums / (moments.variances + strength)
+    return moments.on_raw_rows(weight, moments.frequencies)
+
+
+class RandomFeatures:
+    """relu(u R) of unit rows u, R (F, E) standard normal from `seed`."""
+
+    def __init__(self, width: int, count: int, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        self.projection = torch.randn(width, count, generator=generator, dtype=torch.float64)
+
+    def of(self, unit_rows: Tensor) -> Tensor:
+        return torch.relu(unit_rows.double() @ self.projection)
+
+
+def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes: int, truncation: float) -> Tensor:
+    """(E, C) weights of least squares in the strongest singular directions of the random features H of the rows.
+
+        H = U S V^T;  W = V_k S_k^-2 V_k^T H^T Y,   k = (1 - truncation) min(M, E)
+
+    From the eigenvectors of the smaller of H^T H and H H^T, so memory is that of a chunk and of this matrix.
+    """
+    count, width = len(rows), features.projection.shape[1]
+    y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()  # (M, C)
+    keep = max(1, round((1 - truncation) * min(count, width)))
+    if count <= width:
+        h = torch.cat([features.of(chunk) for _, chunk in rows.unit_chunks(CHUNK)])
+        values, vectors = _strongest(h @ h.T, keep)
+        return h.T @ (vectors @ ((vectors.T @ y) / values[:, None]))
+    gram = torch.zeros(width, width, dtype=torch.float64)
+    moment = torch.zeros(width, classes, dtype=torch.float64)
+    for part, chunk in rows.unit_chunks(CHUNK):
+        h = features.of(chunk)
+        gram.addmm_(h.T, h)
+        moment.addmm_(h.T, y[part])
+    values, vectors = _strongest(gram, keep)
+    return vectors @ ((vectors.T @ moment) / values[:, None])
+
+
+def _strongest(gram: Tensor, keep: int) -> tuple[Tensor, Tensor]:
+    """The largest eigenvalues (k,) and their vectors (n, k), at most `keep`, without rounding errors."""
+    values, vectors = torch.linalg.eigh(gram)
+    keep = min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum())))
+    return values[-keep:].clamp_(min=1e-300), vectors[:, -keep:]
+
+
+def predict(features: RandomFeatures, test: Rows, weights: Sequence[Tensor]) -> list[Tensor]:
+    """(T,) classes by each of several (E, C) weights; the random features of a test row are made once."""
+    found: list[list[Tensor]] = [[] for _ in weights]
+    for _, unit in test.unit_chunks(CHUNK):
+        h = features.of(unit)
+        for part, weight in zip(found, weights, strict=True):
+            part.append((h @ weight).argmax(dim=1))
+    return [torch.cat(parts) for parts in found]

@@ -1,0 +1,67 @@
+"""What all linear classifiers of one label set share: mean, scale, covariance in its eigenvectors, class means."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cl_semisup.scoring.rows import Rows
+
+RANK_TOLERANCE = 1e-10  # directions with a smaller share of the largest variance are rounding errors
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Of M labelled rows, all in float64.
+
+    Args:
+        mean: (F,)
+        inverse_scale: (F,) 1 over the standard deviation; 0 for constant columns
+        variances: (R,) of the standardised rows along `directions`, those of rounding errors left out
+        directions: (F, R) orthonormal, for standardised rows
+        frequencies: (C,) share of each class in the rows
+        class_sums: (C, R) sum of the standardised rows of each class along `directions`, over M
+        count: M
+    """
+
+    mean: Tensor
+    inverse_scale: Tensor
+    variances: Tensor
+    directions: Tensor
+    frequencies: Tensor
+    class_sums: Tensor
+    count: int
+
+    @classmethod
+    def of(cls, rows: Rows, labels: np.ndarray, classes: int) -> "Moments":
+        """Of rows with classes (M,)."""
+        count, y = len(rows), torch.from_numpy(labels)
+        sums = torch.zeros(classes, rows.width, dtype=torch.float64)
+        for part, chunk in rows.chunks(dtype=torch.float64):
+            sums.index_add_(0, y[part], chunk)
+        mean = sums.sum(dim=0) / count
+        product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
+        for _, chunk in rows.chunks(dtype=torch.float64):
+            centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
+            product.addmm_(centred.T, centred)
+        product /= count
+        scale = product.diagonal().sqrt()
+        inverse = torch.where(scale > 1e-6 * (1 + mean.abs()), 1 / scale, 0)
+        variances, directions = torch.linalg.eigh(product * inverse * inverse[:, None])
+        keep = variances > RANK_TOLERANCE * variances[-1]
+        keep[-1] = True  # where all rows are equal one direction stays, in which they do not differ
+        variances, directions = variances[keep].clamp_(min=0), directions[:, keep]
+        frequencies = torch.bincount(y, minlength=classes).double() / count
+        class_sums = ((sums / count - frequencies[:, None] * mean) * inverse) @ directions
+        return cls(mean, inverse, variances, directions, frequencies, class_sums, count)
+
+    def on_raw_rows(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """(C, F) and (C,) in float64, acting on raw rows, of (C, R) and (C,) that act along the directions."""
+        raw = weight.double() @ self.directions.T * self.inverse_scale
+        return raw, bias.double() - raw @ self.mean
+
+    def along_directions(self, raw: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The reverse of `on_raw_rows`; directions that these rows lack are lost."""
+        scale = torch.where(self.inverse_scale > 0, 1 / self.inverse_scale, 0)
+        return raw.double() * scale @ self.directions, bias.double() + raw.double() @ self.mean

@@ -1,0 +1,50 @@
+"""Rows of a stored feature matrix, read chunk by chunk: the matrix stays in the type that it is stored in."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CHUNK = 4096  # rows at once: 12 MB of float32 at 768 features
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Some rows of a matrix (M, F) of float16 to float64, in the order of `indices`; all rows where it is None."""
+
+    matrix: Tensor
+    indices: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.matrix if self.indices is None else self.indices)
+
+    @property
+    def width(self) -> int:
+        return self.matrix.shape[1]
+
+    def subset(self, positions: np.ndarray) -> "Rows":
+        """The rows at these positions among these rows."""
+        chosen = torch.from_numpy(positions)
+        return Rows(self.matrix, chosen if self.indices is None else self.indices[chosen])
+
+    def chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
+        """(positions, rows (n, F)); the rows are valid until the next ones are asked for."""
+        buffer = torch.empty(min(size, len(self)), self.width, dtype=dtype)
+        for first in range(0, len(self), size):
+            part = slice(first, min(first + size, len(self)))
+            source = self.matrix[part] if self.indices is None else self.matrix[self.indices[part]]
+            yield part, buffer[: len(source)].copy_(source)
+
+    def unit_chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
+        """The same, each row divided by its norm; rows of zeros stay zeros."""
+        for part, chunk in self.chunks(size, dtype):
+            yield part, chunk.div_(chunk.norm(dim=1, keepdim=True).clamp_(min=1e-12))
+
+    def scores(self, weight: Tensor, bias: Tensor) -> Tensor:
+        """(M, C) x_i . w_c + b_c, in the type of the weights."""
+        scores = torch.empty(len(self), len(weight), dtype=weight.dtype)
+        for part, chunk in self.chunks(dtype=weight.dtype):
+            torch.addmm(bias, chunk, weight.T, out=scores[part])
+        return scores
