@@ -142,7 +142,7 @@ def _list_part(root: Path, folder: Path, classes: tuple[str, ...], may_be_missin
     for name in classes:
         inside = folder / name
         entries = [] if may_be_missing and not os.path.lexists(inside) else _entries(inside)
-        folders = [entry.name for entry in entries if entry.is_dir()]
+        folders = [entry.name for entry in entries if os.path.isdir(entry)]  # of a loop of links `is_dir` raises
         if folders:
             raise DataError(f"image_folder: {inside} must hold images only. Got a folder {folders[0]!r}. Move it.")
         if not entries and not may_be_missing:

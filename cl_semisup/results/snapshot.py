@@ -105,6 +105,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
     texts += [suite.data_folder, suite.place]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline and score and folders must be text")
+    if any("\0" in text for text in texts):
+        raise ValueError("its texts must not hold NUL, which no path may hold")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
