@@ -17,10 +17,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _common
 
 FILES = {path.stem.removeprefix("test_fuzz_"): path for path in sorted(_common.ROOT.glob("tests/*/test_fuzz_*.py"))}
-ABOUT = """Generated cases, handed to the package in one process. A case is *refused* if a message says why, and \
-*accepted* if it is read as what it claims to be, or does no harm. A *crash* is any other error, a wrong answer, or output \
-with a raw control character. A case that takes longer than 30 s *hangs*. *Slowest* and *memory* (above that before the \
-case) are those of the worst case, without the first of its kind, which imports."""
+ABOUT = (
+    "Generated cases, handed to the package in one process. A case is *refused* if a message says why, and *accepted* "
+    "if it is read as what it claims to be, or does no harm. A *crash* is any other error, a wrong answer, or output "
+    "with a raw control character. A case that takes longer than 30 s *hangs*. *Slowest* and *memory* (above that "
+    "before the case) are those of the worst case, without the first of its kind, which imports."
+)
 
 
 def rows(paths: list[Path], examples: int) -> tuple[bool, list[dict[str, Any]]]:

@@ -19,6 +19,7 @@ from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
+from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.text import show, visible
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py
@@ -161,6 +162,11 @@ def check_writable(results: Path) -> None:
                 raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
+MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns of tables, beside those that follow
+COLUMNS = frozenset(
+    "id dataset labels budget loss config learning_rate batch_size repetition epochs task base_task status reason path "
+    "started_at chance device precision machine torch python package commit protocol".split()
+)
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 
@@ -180,11 +186,15 @@ def _problem(record: Any, path: Path) -> str:
         return f"holds the record {record['id']!r}, which belongs in another file."
     if digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return _problem_inside(record)
+    return run_problem(record["run"]) or _problem_inside(record)
 
 
 def _problem_inside(record: Record) -> str:
     """The first broken rule of the parts that reports compute with."""
+    names = [name for part in MEASURED for name in record[part]]
+    for name in names:
+        if name in COLUMNS or names.count(name) > 1:
+            return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
     for name, value in record["scores"].items():
         if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):
             return f"needs a fraction in [0, 1] as scores.{name}. Got {value!r:.40}."

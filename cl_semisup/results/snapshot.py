@@ -16,6 +16,7 @@ from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
     try:
         content: dict[str, Any] = files.parse_json(text)
         content.pop("signature", None)
+        if wrong := next(filter(None, map(run_problem, content["runs"])), ""):
+            raise ValueError(wrong)
         suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
         _check(suite, name)
         for run in suite.runs:

@@ -48,7 +48,22 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
-        return self._loss(cell["losses"], cell["projector"].value["dim"], facts)
+        probed = [self._probe(name, settings, cell["datasets"]) for name, settings in cell["probes"].value.items()]
+        return self._loss(cell["losses"], cell["projector"].value["dim"], facts) and all(probed)
+
+    def _probe(self, name: str, settings: dict[str, Any], own: GridValue) -> bool:
+        """The data sets that a probe names beside the run's own must be there, with labels to learn from."""
+        passes = True
+        for named in settings.get("datasets", []):
+            value = GridValue(named, ("probes", name, "datasets"))
+            if next(iter(named)) == next(iter(own.value)):
+                continue
+            facts = self._facts(value)
+            if facts and not facts.labelled:
+                rule = "needs training images with labels: these data have none"
+                self._add(value, f"{rule}. Got {next(iter(named))!r}. Leave them out.")
+            passes = passes and facts is not None and facts.labelled > 0
+        return passes
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""
