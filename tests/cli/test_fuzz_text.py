@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from cl_semisup import cli, plugins, report
+from cl_semisup import cli, files, plugins, report
 from cl_semisup.datasets.arrays import Arrays
 from cl_semisup.datasets.image_folder import ImageFolder
 from cl_semisup.errors import DataError
@@ -169,6 +169,7 @@ def test_no_text_of_a_stranger_steers_the_terminal(
     word: str, place: Callable[[str, Path], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "TICK_NS", 0)  # nobody writes these files a second time within a tick of the clock
     shutil.rmtree(tmp_path / "case", ignore_errors=True)
     (tmp_path / "case").mkdir()
     return place(word, tmp_path / "case")

@@ -313,7 +313,12 @@ def test_a_measure_never_takes_the_place_of_a_column_or_of_another_measure(
 
 def test_the_columns_that_no_measure_may_take_are_those_of_the_table(results: Path, asked: Suite) -> None:
     table = gather(results, asked.runs)
-    measures = {name for run in asked.runs for part in records.MEASURED for name in records.read(records.path_of(results, run))[part]}
+    measures = {
+        name
+        for run in asked.runs
+        for part in records.MEASURED
+        for name in records.read(records.path_of(results, run))[part]
+    }
     assert set(table.frame.columns) - measures == records.COLUMNS
 
 
