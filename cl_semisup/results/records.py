@@ -163,10 +163,13 @@ def check_writable(results: Path) -> None:
 
 
 MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns of tables, beside those that follow
-COLUMNS = frozenset(
-    "id dataset labels budget loss config learning_rate batch_size repetition epochs task base_task status reason path "
-    "started_at chance device precision machine torch python package commit protocol".split()
-)
+# fmt: off
+COLUMNS = frozenset((
+    "id", "dataset", "labels", "budget", "loss", "config", "learning_rate", "batch_size", "repetition", "epochs",
+    "task", "base_task", "status", "reason", "path", "started_at", "chance", "device", "precision", "machine",
+    "torch", "python", "package", "commit", "protocol"
+))
+# fmt: on
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 

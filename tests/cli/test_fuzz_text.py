@@ -188,7 +188,7 @@ def test_no_report_holds_text_that_steers(word: str, other: str, tmp_path: Path)
         show(made.text)
         for path in made.files:
             show(visible(path))
-    shown.check()
+    assert not hidden(shown.stream.getvalue())  # a paragraph is wrapped anywhere, so a line may begin with any word
     for path in made.files:
         if path.suffix in (".md", ".csv", ".tex", ".html"):
             text = path.read_text("utf-8")

@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -110,3 +111,29 @@ def test_a_pickle_in_an_archive_is_refused_and_does_not_run(
     with pytest.raises(DataError, match="must be an .npz archive"):
         _sources.read_archive(tmp_path / "b.npz")
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("header", ["{", "{'descr': ('|u1',\n", "{'descr': '|u1', 'shape': (1L,"])
+def test_a_header_that_breaks_off_is_told(header: str, tmp_path: Path) -> None:
+    """Numpy takes such a header for one of Python 2, and its tokenizer raises an error of its own."""
+    text = header.encode().ljust(310)
+    content = io.BytesIO(archive())
+    with zipfile.ZipFile(content) as whole:
+        held = {name: whole.read(name) for name in whole.namelist()}
+    held["train_images.npy"] = b"\x93NUMPY\1\0" + len(text).to_bytes(2, "little") + text
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as made:
+        for name, member in held.items():
+            made.writestr(name, member)
+    with pytest.raises(DataError, match=r"a.npz: must be an .npz archive that can be read. Got TokenError"):
+        _sources.read_archive(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("target", ["1.png", "../a/1.png", "loop"])
+def test_a_loop_of_links_in_the_place_of_an_image_is_told(target: str, tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        (tmp_path / part / "a").mkdir(parents=True)
+        (tmp_path / part / "a" / "0.png").write_bytes(IMAGES[0])
+    (tmp_path / "train" / "a" / "1.png").symlink_to(target)
+    (tmp_path / "train" / "a" / "loop").symlink_to("1.png")
+    with pytest.raises(DataError, match=r"1.png: must be a file that can be read. Got Too many levels"):
+        image_folder.ImageFolder(".", side=SIDE).load(tmp_path)

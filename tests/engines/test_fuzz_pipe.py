@@ -120,3 +120,14 @@ def test_the_right_answer_comes_whole_in_any_pieces(read_bytes: int, monkeypatch
     assert answer == RIGHT
     os.close(ours)
     os.close(theirs)
+
+
+@pytest.mark.parametrize("name", ["exit", "SystemExit", "GeneratorExit"])
+def test_an_answer_that_ends_whoever_reads_it_ends_its_worker_alone(name: str) -> None:
+    ours, theirs = os.pipe()
+    content = b"cbuiltins\nexit\n(tR." if name == "exit" else f"cbuiltins\nexec\n(Vraise {name}\ntR.".encode()
+    os.write(theirs, message(content))
+    with pytest.raises(WorkerLost, match="an answer that cannot be read: (SystemExit|GeneratorExit)"):
+        handle(ours, busy=True).receive()
+    os.close(ours)
+    os.close(theirs)
