@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,7 @@ def check_writable(results: Path) -> None:
                 raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
+MAX_MEASURES = 2000  # of a record, each a column of tables; it has about 50
 MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns of tables, beside those that follow
 # fmt: off
 COLUMNS = frozenset((
@@ -194,9 +196,11 @@ def _problem(record: Any, path: Path) -> str:
 
 def _problem_inside(record: Record) -> str:
     """The first broken rule of the parts that reports compute with."""
-    names = [name for part in MEASURED for name in record[part]]
-    for name in names:
-        if name in COLUMNS or names.count(name) > 1:
+    names = Counter(name for part in MEASURED for name in record[part])
+    if len(names) > MAX_MEASURES:
+        return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
+    for name, count in names.items():
+        if name in COLUMNS or count > 1:
             return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
     for name, value in record["scores"].items():
         if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):

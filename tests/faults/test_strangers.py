@@ -311,6 +311,16 @@ def test_a_measure_never_takes_the_place_of_a_column_or_of_another_measure(
     assert f"{path}: needs a name of its own for each measure. Got {name!r}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("part", records.MEASURED)
+def test_a_record_has_a_limited_number_of_measures(
+    results: Path, tmp_path: Path, asked: Suite, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    tamper(path, lambda record: record[part].update({f"m{i}": 0.5 for i in range(records.MAX_MEASURES)}))
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: must have at most 2000 measures. Got 200" in capsys.readouterr().err
+
+
 def test_the_columns_that_no_measure_may_take_are_those_of_the_table(results: Path, asked: Suite) -> None:
     table = gather(results, asked.runs)
     measures = {
