@@ -117,9 +117,10 @@ def create(root: Path, path: Path, content: bytes, mode: int = 0o644) -> bool:
 
 
 def remove(root: Path, path: Path) -> None:
-    """Remove a file below `root`, or the link that stands in its place; nothing happens where there is none."""
+    """Remove a file below `root`, or the link that stands in its place; a folder in its place stays."""
     with contextlib.suppress(FileNotFoundError), _parent(root, path) as (folder, name):
-        os.unlink(name, dir_fd=folder)
+        if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=folder)
 
 
 def touch(root: Path, path: Path) -> None:

@@ -1,8 +1,8 @@
 """Every benchmark can be imported, and the module that they share keeps its promises."""
 
-import ast
 import importlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,11 +35,14 @@ def test_a_script_runs_from_any_folder(tmp_path: Path) -> None:
     assert "--predict" in done.stdout
 
 
-def test_fuzz_names_tests_that_exist() -> None:
-    for kind, tests in fuzz.TESTS.items():
-        (file,) = _common.ROOT.glob(f"tests/*/test_fuzz_{kind}.py")
-        functions = {node.name for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef)}
-        assert {name for name, *_ in tests} <= functions
+def test_fuzz_has_a_row_for_every_kind_of_cases() -> None:
+    kinds = {what for path in fuzz.FILES.values() for what in re.findall(r'@fuzz\(\s*"([^"]+)"', path.read_text())}
+    rows = {row["cases"]: row for row in _common.load("fuzz")["rows"]}
+    assert rows.keys() == kinds
+    assert len(kinds) == sum(path.read_text().count("@fuzz(") for path in fuzz.FILES.values())
+    for row in rows.values():
+        assert row["number"] == row["refused"] + row["accepted"] > 0
+        assert (row["crashes"], row["hangs"]) == (0, 0)
 
 
 def test_a_table_has_a_header_and_short_numbers() -> None:

@@ -82,6 +82,13 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_removed_itself(root: Path
         assert (tmp_path / "outside" / "a.json").read_bytes() == b"of somebody else"
 
 
+@pytest.mark.parametrize("inside", ["", "a", "a/b"])
+def test_a_folder_in_the_place_of_a_file_is_never_removed(root: Path, inside: str) -> None:
+    (root / "records" / "a.json" / inside).mkdir(parents=True)
+    files.remove(root, root / "records" / "a.json")
+    assert (root / "records" / "a.json" / inside).is_dir()
+
+
 def test_the_root_itself_may_be_a_link(root: Path, tmp_path: Path) -> None:
     (tmp_path / "alias").symlink_to(root, target_is_directory=True)
     files.write(tmp_path / "alias", tmp_path / "alias" / "records" / "a.json", b"1", b"2")

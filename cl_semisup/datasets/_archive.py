@@ -38,7 +38,7 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
     """The images of an archive. Without `pixels` they are zeros that take no memory, and no split is made of them."""
     rule, remedy = f"{path}: must be an .npz archive that can be read", "Write it again with numpy.savez."
     with (
-        _sources._as_data_error(rule, remedy, _sources._BROKEN),
+        _sources._as_data_error(rule, remedy),
         files.open_regular(path) as file,
         zipfile.ZipFile(file) as archive,
     ):

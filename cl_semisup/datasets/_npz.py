@@ -18,7 +18,7 @@ def read(path: Path, names: Sequence[str], pixels: bool) -> dict[str, NDArray[An
     """The named arrays. Without `pixels`, arrays called `..._images` are zeros that take no memory."""
     rule, remedy = f"{path}: must be an .npz archive that can be read", "Download it again"
     with (
-        _sources._as_data_error(rule, f"{remedy}.", _sources._BROKEN),
+        _sources._as_data_error(rule, f"{remedy}."),
         files.open_regular(path) as file,
         zipfile.ZipFile(file) as archive,
     ):

@@ -4,7 +4,6 @@ import io
 import math
 import os
 import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ def read_archive(path: Path, pixels: bool = True) -> Images:
     rule = f"{path}: must be an .npz archive that can be read"
     remedy = "Write it again with numpy.savez."
     with (
-        _as_data_error(rule, remedy, _BROKEN),
+        _as_data_error(rule, remedy),
         files.open_regular(path) as file,
         zipfile.ZipFile(file) as archive,
     ):
@@ -194,18 +193,14 @@ def _channels_first(images: NDArray[Any], what: str) -> NDArray[np.uint8]:
     raise DataError(f"{what}: {rule}. Got {images.dtype} {shape}. Convert them.")
 
 
-# what numpy and zipfile raise for archives that are damaged, encrypted or of an exotic kind
-_BROKEN = (OSError, ValueError, OverflowError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
-
-
 @contextmanager
-def _as_data_error(rule: str, remedy: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """Raise errors of the block as a DataError. The default is any error: torchvision raises assertions too."""
+def _as_data_error(rule: str, remedy: str) -> Iterator[None]:
+    """Raise errors of the block as a DataError: numpy raises its tokenizer's too, and torchvision assertions."""
     try:
         yield
     except (DataError, MemoryError):  # has its message already; is no fault of the data
         raise
-    except errors as error:
+    except Exception as error:
         reason = str(error).strip().rstrip(".") or "no reason given"
         raise DataError(f"{rule}. Got {type(error).__name__}: {reason}. {remedy}") from error
 

@@ -316,5 +316,6 @@ def _files_below(folder: Path, above: set[tuple[int, int]]) -> list[Path]:
     found = list[Path]()
     for entry in _entries(folder):
         path = folder / entry.name
-        found += _files_below(path, above | {key}) if entry.is_dir() else [path]
+        is_folder = os.path.isdir(entry)  # of a loop of links `entry.is_dir` raises
+        found += _files_below(path, above | {key}) if is_folder else [path]
     return found

@@ -138,7 +138,7 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     """The regular files of a shard, by its headers alone."""
     rule, remedy = f"{shard}: must be an uncompressed tar file that can be read", "Run gunzip, or write it again."
     with (
-        _sources._as_data_error(rule, remedy, (OSError, tarfile.TarError, ValueError, EOFError)),
+        _sources._as_data_error(rule, remedy),
         files.open_regular(shard) as file,
         tarfile.open(fileobj=file, mode="r:") as archive,
     ):

@@ -12,6 +12,7 @@ from cl_semisup import plugins
 from cl_semisup.engines import fork_server, worker_main
 from cl_semisup.engines.pool import WorkerHandle
 from cl_semisup.engines.worker_main import READY, Answer
+from cl_semisup.errors import stops_process
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
 
@@ -64,7 +65,9 @@ class LocalWorker(WorkerHandle):
         content, self._received = self._received[head:end], self._received[end:]
         try:
             answer = pickle.loads(content)
-        except Exception as error:  # unpickling other bytes can raise anything
+        except BaseException as error:  # unpickling other bytes can raise anything, SystemExit too
+            if stops_process(error):
+                raise
             raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error
         expected = self.training.id if self.training else READY
         if not isinstance(answer, Answer) or (answer.process, answer.training) != (self.process.pid, expected):

@@ -27,21 +27,12 @@ from cl_semisup.errors import InputError, message, stops_process
 from cl_semisup.errors import unknown as unknown_name
 from cl_semisup.plugins import installed, kinds
 from cl_semisup.plugins.canonical import Canonical
+from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = tuple(kinds.SHAPES)
 HOW_TO_ADD = "One of your own is named on the command line: --plugin FILE."
 MISSING = "missing"  # the version of a plug-in that has no file
-
-# Version -> older version that gives the same scores: records of the older one stay current.
-# A test must show that results are equal; where a score could change, records must become stale instead.
-EQUIVALENT_VERSIONS: dict[str, str] = {
-    "50107bfe0b": "4b6da15664",  # dino, swav and paws take local views; without any they are what they were, to the bit
-    "343c1f3930": "153b5313f6",
-    "14bcb0569a": "d7a68ba327",
-    "fbb0b293f4": "86c64b04e1",  # evaluation/corruptions.py: says that it needs images
-    "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
-}
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it

@@ -143,7 +143,7 @@ def _names(choice: dict[str, Any]) -> list[str]:
     """The plug-in names in a choice, also the nested ones: {"clop": {"base": {"nt_xent": {}}}} names two."""
     names = [name for name in choice if name != UNTRAINED]
     for params in choice.values():
-        for value in params.values():
+        for value in params.values() if isinstance(params, dict) else ():
             if isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()):
                 names += _names(value)
     return names

@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
+from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.text import show, visible
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py
@@ -161,6 +163,15 @@ def check_writable(results: Path) -> None:
                 raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
+MAX_MEASURES = 2000  # of a record, each a column of tables; it has about 50
+MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns of tables, beside those that follow
+# fmt: off
+COLUMNS = frozenset((
+    "id", "dataset", "labels", "budget", "loss", "config", "learning_rate", "batch_size", "repetition", "epochs",
+    "task", "base_task", "status", "reason", "path", "started_at", "chance", "device", "precision", "machine",
+    "torch", "python", "package", "commit", "protocol"
+))
+# fmt: on
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 
@@ -180,11 +191,17 @@ def _problem(record: Any, path: Path) -> str:
         return f"holds the record {record['id']!r}, which belongs in another file."
     if digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return _problem_inside(record)
+    return run_problem(record["run"]) or _problem_inside(record)
 
 
 def _problem_inside(record: Record) -> str:
     """The first broken rule of the parts that reports compute with."""
+    names = Counter(name for part in MEASURED for name in record[part])
+    if len(names) > MAX_MEASURES:
+        return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
+    for name, count in names.items():
+        if name in COLUMNS or count > 1:
+            return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
     for name, value in record["scores"].items():
         if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):
             return f"needs a fraction in [0, 1] as scores.{name}. Got {value!r:.40}."

@@ -16,6 +16,7 @@ from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
     try:
         content: dict[str, Any] = files.parse_json(text)
         content.pop("signature", None)
+        if wrong := next(filter(None, map(run_problem, content["runs"])), ""):
+            raise ValueError(wrong)
         suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
         _check(suite, name)
         for run in suite.runs:
@@ -105,6 +108,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
     texts += [suite.data_folder, suite.place]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline and score and folders must be text")
+    if any("\0" in text for text in texts):
+        raise ValueError("its texts must not hold NUL, which no path may hold")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:

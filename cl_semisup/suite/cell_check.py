@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
@@ -58,7 +59,8 @@ class CellCheck:
         if problem := encoder_check.projector_problem(cell["projector"].value):
             self._add(cell["projector"], problem)
             return False
-        if not self._inputs(cell, facts):
+        probed = [self._probe(name, settings, cell["datasets"]) for name, settings in cell["probes"].value.items()]
+        if not self._inputs(cell, facts) or not all(probed):
             return False
         if not self._encoder(cell["encoder"], facts):
             return False
@@ -98,6 +100,24 @@ class CellCheck:
             name = next(iter(setting["dataset"]))
             return self._fails(axis, f"must not take {wanted} images, more than the {other.train} of {name}")
         return True
+
+    def _probe(self, name: str, settings: dict[str, Any], own: GridValue) -> bool:
+        """The data sets that a probe names beside the run's own must be there, with labels to learn from."""
+        if plugins.class_variable(
+            "evaluation", name, "datasets_optional", False
+        ):  # the probe leaves it out, and says so
+            return True
+        passes = True
+        for named in settings.get("datasets", []):
+            value = GridValue(named, ("probes", name, "datasets"))
+            if next(iter(named)) == next(iter(own.value)):
+                continue
+            facts = self._facts(value)
+            if facts and not facts.labelled:
+                rule = "needs training images with labels: these data have none"
+                self._add(value, f"{rule}. Got {next(iter(named))!r}. Leave them out.")
+            passes = passes and facts is not None and facts.labelled > 0
+        return passes
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""

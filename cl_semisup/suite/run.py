@@ -19,6 +19,51 @@ def digest(settings: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
+def problem(plain: Any) -> str:
+    """The first broken rule of a run in plain data, which a stranger may have written; "" if there is none.
+
+    It has the types that reports rely on. Whether a plug-in knows the settings is not asked.
+    """
+    if not isinstance(plain, dict):
+        return f"a run must be a mapping. Got {type(plain).__name__}."
+    run = renamed.upgrade(plain)
+    for name, value in run.items():
+        if name in _RULES and not _holds(name, value):
+            return f"a run needs {_RULES[name]} as {name!r}. Got {value!r:.60}."
+    for name, settings in run.get("probes", {}).items():
+        probed = settings.get("datasets", [])
+        if not isinstance(probed, list) or not all(_holds("dataset", one) for one in probed):
+            return f"a run needs data sets and their settings as the datasets of {name!r}. Got {probed!r:.60}."
+    missing = next((name for name in _REQUIRED if name not in run), None)
+    return f"a run needs {_RULES[missing]} as {missing!r}. Got nothing." if missing else ""
+
+
+_PLUGIN, _SETTINGS, _NUMBER, _COUNT = "one plug-in and its settings", "settings", "a number", "a whole number"
+_RULES = {
+    **dict.fromkeys(("dataset", "encoder", "loss", "optimizer"), _PLUGIN),
+    **dict.fromkeys(("label_fraction", "learning_rate", "unlabelled_ratio"), _NUMBER),
+    **dict.fromkeys(("labels_per_class", "batch_size", "epochs", "repetition", "unlabelled_classes"), _COUNT),
+    **dict.fromkeys(("schedule", "projector", "views", "imbalance", "unlabelled_imbalance", "label_noise"), _SETTINGS),
+    "probes": "plug-ins and their settings",
+    "precision": "text",
+}
+_MOST = 10**15  # of any number of a run; the largest learning rate is 1e12
+_REQUIRED = ("dataset", "encoder", "loss", "epochs", "repetition", "projector", "views", "probes", "precision")
+
+
+def _holds(name: str, value: Any) -> bool:
+    if value is None:
+        return name not in _REQUIRED
+    rule = _RULES[name]
+    if rule in (_NUMBER, _COUNT):
+        return (type(value) is int or (rule == _NUMBER and type(value) is float)) and abs(value) <= _MOST
+    if rule == "text":
+        return isinstance(value, str)
+    if rule != _SETTINGS and not (isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())):
+        return False
+    return isinstance(value, dict) and (rule != _PLUGIN or len(value) == 1)
+
+
 @dataclass(frozen=True)
 class Run:
     """All settings of a run, with defaults filled in.

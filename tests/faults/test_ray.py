@@ -164,14 +164,14 @@ def test_code_and_data_reach_workers_without_a_shared_folder(
     text += " label_fraction: 1.0, learning_rate: 0.1, batch_size: 16, repetitions: 1}"
     run = suite.parse(text, "s.yaml", str(tmp_path)).runs[-1]
     machine = replace(machine, data_dir=str(tmp_path))
-    expected, read = _same(*Executor(machine)(run)), data.read
+    expected, read = _same(*Executor(machine)(run)), data.load_images
 
     def read_and_remove(named: Any, data_dir: str) -> Any:
         images = read(named, data_dir)
         file.unlink()
         return images
 
-    monkeypatch.setattr(data, "read", read_and_remove)
+    monkeypatch.setattr(data, "load_images", read_and_remove)
     ray_engine.connect(cluster.address)
 
     @ray_engine.ray.remote

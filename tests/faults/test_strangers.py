@@ -15,10 +15,12 @@ from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import records, snapshot
+from cl_semisup.results.run_table import gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
 from cl_semisup.scheduling.claims import Claims
-from cl_semisup.suite import suite
+from cl_semisup.suite import renamed, suite
+from cl_semisup.suite.run import digest
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import state_file
 from cl_semisup.training.checkpoint import Checkpoint
@@ -238,6 +240,117 @@ def test_a_named_suite_without_runs_is_told(results: Path, tmp_path: Path, capsy
     tamper(results / "s" / "suite.json", lambda content: content.update(runs=[]))
     assert report(tmp_path, "s") == cli.BAD_INPUT
     assert "it has no runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("learning_rate", "0.1", "a number as 'learning_rate'"),
+        ("label_fraction", [0.1], "a number as 'label_fraction'"),
+        ("learning_rate", 10**400, "a number as 'learning_rate'"),
+        ("epochs", None, "a whole number as 'epochs'"),
+        ("repetition", True, "a whole number as 'repetition'"),
+        ("batch_size", 1.5, "a whole number as 'batch_size'"),
+        ("loss", {}, "one plug-in and its settings as 'loss'"),
+        ("dataset", {"digits": 1}, "one plug-in and its settings as 'dataset'"),
+        ("probes", ["knn"], "plug-ins and their settings as 'probes'"),
+        ("probes", {"transfer": {"datasets": 5}}, "data sets and their settings as the datasets of 'transfer'"),
+        ("probes", {"transfer": {"datasets": [{}]}}, "data sets and their settings as the datasets of 'transfer'"),
+        ("views", "none", "settings as 'views'"),
+        ("precision", 16, "text as 'precision'"),
+    ],
+)
+def test_a_strangers_run_has_the_types_of_a_run(
+    results: Path, tmp_path: Path, key: str, value: Any, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content["runs"][-1].update({key: value}))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert f"a run needs {rule}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["loss", "repetition", "views"])
+def test_a_strangers_run_lacks_nothing(
+    results: Path, tmp_path: Path, key: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content["runs"][0].pop(key))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert f"as {key!r}. Got nothing." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("run", [None, [], "x"])
+def test_a_strangers_run_is_a_mapping(
+    results: Path, tmp_path: Path, run: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content.update(runs=[run]))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert "a run must be a mapping. Got " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value"),
+    [
+        ("diagnostics", "status", 1.0),
+        ("scores", "task", 0.5),
+        ("cost", "loss", 1.0),
+        ("diagnostics", "linear_top1", 0.99),
+        ("cost", "knn_top1", 0.99),
+    ],
+)
+def test_a_measure_never_takes_the_place_of_a_column_or_of_another_measure(
+    results: Path,
+    tmp_path: Path,
+    asked: Suite,
+    part: str,
+    name: str,
+    value: float,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    tamper(path, lambda record: record[part].update({name: value}))
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: needs a name of its own for each measure. Got {name!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", records.MEASURED)
+def test_a_record_has_a_limited_number_of_measures(
+    results: Path, tmp_path: Path, asked: Suite, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    tamper(path, lambda record: record[part].update({f"m{i}": 0.5 for i in range(records.MAX_MEASURES)}))
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: must have at most 2000 measures. Got 200" in capsys.readouterr().err
+
+
+def test_the_columns_that_no_measure_may_take_are_those_of_the_table(results: Path, asked: Suite) -> None:
+    table = gather(results, asked.runs)
+    measures = {
+        name
+        for run in asked.runs
+        for part in records.MEASURED
+        for name in records.read(records.path_of(results, run))[part]
+    }
+    assert set(table.frame.columns) - measures == records.COLUMNS
+
+
+def test_a_record_of_a_run_of_other_types_is_told_with_its_file(
+    results: Path, tmp_path: Path, asked: Suite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    record = json.loads(path.read_text())
+    record["run"]["learning_rate"] = "0.1"
+    record["id"] = digest(renamed.first_words(record["run"]))
+    path.with_name(f"{record['id']}.json").write_text(json.dumps(record))
+    assert cli.main(["compare", str(results), str(results)]) == cli.NO_RESULTS
+    assert f"{record['id']}.json: a run needs a number as 'learning_rate'. Got '0.1'." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["file", "question", "data_folder"])
+def test_a_strangers_text_holds_no_nul(
+    results: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content.update({name: "a\0b"}))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert "its texts must not hold NUL" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("score", [1e99, 1.01, -0.01, 87.5, True, "0.5", None])

@@ -3,12 +3,10 @@
 The long form: python benchmarks/fuzz.py losses
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cl_semisup import cli, plugins
@@ -16,8 +14,8 @@ from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.suite import suite
+from tests.helpers.fuzzing import fuzz
 
-EXAMPLES = int(os.environ.get("FUZZ", "100"))
 GOOD = '''\
 from dataclasses import dataclass
 from typing import Annotated
@@ -85,9 +83,8 @@ PIECES = [
 ]
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
-@given(source=st.one_of(spoilt(), st.text(max_size=40)))
-def test_any_file_is_a_loss_or_told_in_words(source: str, text_of_suite: str, tmp_path: Path) -> None:
+@fuzz("files as losses", short=100, source=st.one_of(spoilt(), st.text(max_size=40)))
+def test_any_file_is_a_loss_or_told_in_words(source: str, text_of_suite: str, tmp_path: Path) -> bool:
     forget()
     file = tmp_path / "mine.py"
     file.write_bytes(source.encode("utf-8", "surrogatepass"))
@@ -96,6 +93,8 @@ def test_any_file_is_a_loss_or_told_in_words(source: str, text_of_suite: str, tm
         suite.parse(text_of_suite, "s.yaml")
     except (InputError, SuiteError) as error:
         assert str(error)
+        return False
+    return True
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cl_semisup import report
@@ -26,9 +25,8 @@ from cl_semisup.scheduling import progress, scheduler
 from cl_semisup.suite import suite
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
+from tests.helpers.fuzzing import fuzz
 
-EXAMPLES = int(os.environ.get("FUZZ", "150"))
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 SUITE = """\
 question: "Who is <script>alert(1)</script> | =1+1?"
 name: fuzz
@@ -95,11 +93,10 @@ def read_all(results: Path, chosen: Suite) -> None:
     leaderboard.boards(gathered, "linear_top1", "nt_xent")
 
 
-@fuzz
-@given(tamper=tampered())
+@fuzz("records with odd values anywhere", tamper=tampered())
 def test_a_tampered_record_is_refused_or_harmless(
     tamper: Callable[[dict[str, Any]], None], fuzz_suite: Suite, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+) -> bool:
     results = tmp_path_factory.mktemp("results")
     for run in fuzz_suite.runs:
         record = sound(run)
@@ -114,13 +111,14 @@ def test_a_tampered_record_is_refused_or_harmless(
         assert str(results) in str(error)
         assert "Delete it; the run is then done again." in str(error)
         str(error).encode()
+        return False
+    return True
 
 
-@fuzz
-@given(cut=st.integers(0, 10_000), garbage=st.binary(max_size=20))
+@fuzz("records cut and garbled", cut=st.integers(0, 10_000), garbage=st.binary(max_size=20))
 def test_a_cut_or_garbled_record_is_never_read_as_one(
     cut: int, garbage: bytes, fuzz_suite: Suite, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+) -> bool:
     results, run = tmp_path_factory.mktemp("results"), fuzz_suite.runs[-1]
     path = records.write(results, run, sound(run), {})
     content = path.read_bytes()
@@ -128,6 +126,7 @@ def test_a_cut_or_garbled_record_is_never_read_as_one(
     path.write_bytes(content[:cut] + garbage)
     with pytest.raises(ResultsError, match="Delete it; the run is then done again"):
         records.read(path)
+    return False
 
 
 def test_a_report_of_tampered_words_is_escaped(tmp_path: Path, fuzz_suite: Suite) -> None:

@@ -3,7 +3,6 @@
 The long form: python benchmarks/fuzz.py suites
 """
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cl_semisup import cli, plugins
@@ -22,10 +20,9 @@ from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.settings import LearningRate
 from cl_semisup.suite.suite import Suite
+from tests.helpers.fuzzing import fuzz
 
-EXAMPLES = int(os.environ.get("FUZZ", "200"))
 SOON = 20.0  # processor seconds for one text; a few milliseconds but for the first, which imports torch
-fuzz = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 KEYS = [*grid.annotations(Axes), *grid.annotations(SuiteHeader), "views", "probes", *renamed.KEYS, "lossses"]
 NAMES = [name for folder in plugins.FOLDERS for name in plugins.names(folder)]
@@ -125,14 +122,15 @@ tagged = st.recursive(
 )
 
 
-@fuzz
-@given(node=tagged, key=st.sampled_from([*KEYS, "{}"]))
-def test_any_node_with_any_tag_is_a_value_or_a_problem_with_its_place(node: str, key: str) -> None:
+@fuzz("suites with explicit YAML tags", short=200, node=tagged, key=st.sampled_from([*KEYS, "{}"]))
+def test_any_node_with_any_tag_is_a_value_or_a_problem_with_its_place(node: str, key: str) -> bool:
     text = "".join(f"{k}: {v}\n" for k, v in VALID.items() if k not in (key, "losses")) + "losses: nt_xent\n"
     try:
         suite.parse(text + (f"? {node}\n: 1\n" if key == "{}" else f"{key}: {node}\n"), "s.yaml")
     except SuiteError as error:
         assert all(problem.startswith("s.yaml:") for problem in error.problems)
+        return False
+    return True
 
 
 def _dumped(data: dict[Any, Any]) -> str:
@@ -142,10 +140,13 @@ def _dumped(data: dict[Any, Any]) -> str:
         return repr(data)
 
 
-@fuzz
-@given(text=st.one_of(near(), spoilt(), nodes.map(lambda node: _dumped({"question": node})), st.text(max_size=200)))
-def test_any_text_is_a_suite_or_a_list_of_problems(text: str) -> None:
+texts = st.one_of(near(), spoilt(), nodes.map(lambda node: _dumped({"question": node})), st.text(max_size=200))
+
+
+@fuzz("texts as suites", short=200, text=texts)
+def test_any_text_is_a_suite_or_a_list_of_problems(text: str) -> bool:
     began = time.process_time()
+    accepted = False
     try:
         found = suite.parse(text, "s.yaml")
     except SuiteError as error:
@@ -156,7 +157,9 @@ def test_any_text_is_a_suite_or_a_list_of_problems(text: str) -> None:
             assert not any(mark in problem for mark in "\x00\x1b\x07"), problem
     else:
         _is_sound(found)
+        accepted = True
     assert time.process_time() - began < SOON
+    return accepted
 
 
 def _is_sound(found: Suite) -> None:
@@ -172,16 +175,21 @@ def _is_sound(found: Suite) -> None:
         text.encode()
 
 
-@settings(max_examples=max(5, EXAMPLES // 20), deadline=None, suppress_health_check=list(HealthCheck))
-@given(content=st.one_of(st.binary(max_size=300), spoilt().map(lambda text: text.encode("utf-8", "surrogatepass"))))
+@fuzz(
+    "files to the command `check`",
+    short=10,
+    share=20,
+    content=st.one_of(st.binary(max_size=300), spoilt().map(lambda text: text.encode("utf-8", "surrogatepass"))),
+)
 def test_any_file_is_checked_without_a_traceback_and_without_writing(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+) -> bool:
     folder = tmp_path_factory.mktemp("fuzz", numbered=True)
     (folder / "s.yaml").write_bytes(content)
     code = cli.main(["check", str(folder / "s.yaml"), "--results", str(folder / "results")])
     assert code in (cli.OK, cli.BAD_INPUT)
     assert [path.name for path in folder.iterdir()] == ["s.yaml"]
+    return code == cli.OK
 
 
 @pytest.mark.parametrize(

@@ -40,3 +40,31 @@ def test_other_losses_need_no_label(losses: str, text: str, data: str) -> None:
 
 def test_a_single_label_is_enough(text: str, data: str) -> None:
     assert suite.parse(asked(text, "cross_entropy", "y.npz"), "s.yaml", data).runs
+
+
+@pytest.mark.parametrize(
+    ("named", "problems"),
+    [
+        ("{arrays: {file: x.npz}}", 1),
+        ("[glyphs, {arrays: {file: x.npz}}]", 1),
+        ("[{arrays: {file: y.npz}}, glyphs]", 0),
+        ("{arrays: {file: z.npz}}", 1),
+    ],
+)
+def test_a_probe_of_other_data_needs_their_labels(named: str, problems: int, text: str, data: str) -> None:
+    text += f"probes: {{transfer: {{datasets: {named}}}}}\n"
+    if not problems:
+        assert suite.parse(text, "s.yaml", data).runs
+        return
+    with pytest.raises(SuiteError) as caught:
+        suite.parse(text, "s.yaml", data)
+    (problem,) = caught.value.problems
+    rule = "needs training images with labels: these data have none. Got 'arrays'. Leave them out."
+    assert problem.startswith("s.yaml:10:")
+    assert "probes.transfer.datasets: " in problem
+    assert rule in problem or "Got no file" in problem
+
+
+def test_a_probe_leaves_out_the_runs_own_data_also_without_labels(text: str, data: str) -> None:
+    text = asked(text, "nt_xent") + "probes: {transfer: {datasets: [{arrays: {file: x.npz}}, glyphs]}}\n"
+    assert suite.parse(text, "s.yaml", data).runs
