@@ -118,9 +118,8 @@ def _repeats(labels: NDArray[np.int64]) -> bool:
 def _array(path: Path, whole: bool) -> NDArray[Any]:
     """The array in an `.npy` file; pickles are refused. If not `whole`, zeros of its shape that take no memory."""
     remedy = "Unpack its archive again."
-    errors = (OSError, ValueError, EOFError)
     with (
-        _sources._as_data_error(f"{path}: must be an .npy file that can be read", remedy, errors),
+        _sources._as_data_error(f"{path}: must be an .npy file that can be read", remedy),
         files.open_regular(path) as file,
     ):
         if whole:

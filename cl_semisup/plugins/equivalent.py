@@ -13,5 +13,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "b6eb996ebd": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
     "4d1672ed50": "bb524c4032",  # mnist: more kinds of damage are refused in words
     "ea0c3736d1": "63322448b0",  # stl10: more kinds of damage are refused in words
+    "3cedee046a": "db5238e7d4",  # features: more kinds of damage are refused in words
     "ec9b3c8ba8": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
 }

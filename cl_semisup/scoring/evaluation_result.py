@@ -25,6 +25,8 @@ NOTE = (
 )
 COMPARISON_NOTE = "Differences in points, paired by draw, or by test row where there is a single draw."
 
+TEXT_COLUMNS = ("features", "labels")  # of the frame, with names that strangers gave
+
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
@@ -85,7 +87,7 @@ class Evaluation:
     def csv(self) -> str:
         """`frame` as comma-separated text; what a spreadsheet would run as a formula gets a leading apostrophe."""
         frame = self.frame.copy()
-        for column in ("features", "labels"):
+        for column in TEXT_COLUMNS:
             frame[column] = [one_line(guard_formula(value)) for value in frame[column]]
         text: str = frame.to_csv(index=False, lineterminator="\n")
         return text

@@ -39,11 +39,14 @@ def problem(plain: Any) -> str:
 
 
 _PLUGIN, _SETTINGS, _NUMBER, _COUNT = "one plug-in and its settings", "settings", "a number", "a whole number"
+_VIEWS = "settings or a list of plug-ins and their settings"
 _RULES = {
     **dict.fromkeys(("dataset", "encoder", "loss", "optimizer"), _PLUGIN),
     **dict.fromkeys(("label_fraction", "learning_rate", "unlabelled_ratio"), _NUMBER),
     **dict.fromkeys(("labels_per_class", "batch_size", "epochs", "repetition", "unlabelled_classes"), _COUNT),
-    **dict.fromkeys(("schedule", "projector", "views", "imbalance", "unlabelled_imbalance", "label_noise"), _SETTINGS),
+    **dict.fromkeys(("schedule", "projector", "imbalance", "unlabelled_imbalance", "label_noise"), _SETTINGS),
+    "unlabelled_from": _SETTINGS,
+    "views": _VIEWS,
     "probes": "plug-ins and their settings",
     "precision": "text",
 }
@@ -59,6 +62,8 @@ def _holds(name: str, value: Any) -> bool:
         return (type(value) is int or (rule == _NUMBER and type(value) is float)) and abs(value) <= _MOST
     if rule == "text":
         return isinstance(value, str)
+    if rule == _VIEWS:
+        return isinstance(value, dict) or (isinstance(value, list) and all(_holds("dataset", one) for one in value))
     if rule != _SETTINGS and not (isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())):
         return False
     return isinstance(value, dict) and (rule != _PLUGIN or len(value) == 1)
