@@ -39,6 +39,7 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
         index=figures.index,
         palette=PALETTE,
         overall=tables.overall_table(overall, suite.score, suite.baseline) if overall else None,
+        published=tables.published_table(data.published, suite.score) if data.published else None,
         friedman=figures.critical_difference(overall.friedman) if overall and overall.friedman else None,
         over_budget=[figures.over_budget(group) for group in _budgets(data.main_boards)],
         sections=[_section(board, data, figures) for board in boards],

@@ -19,6 +19,8 @@ def page(data: ReportData) -> str:
         parts += _section(tables.board_table(board))
     if data.overall_ranking:
         parts += _section(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
+    if data.published:
+        parts += _section(tables.published_table(data.published, data.suite.score))
     for task, metrics in data.stability.items():
         parts += _section(tables.stability_table(task, metrics))
     for board in data.boards:

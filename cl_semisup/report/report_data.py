@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_semisup.report import ranking, stability, wording
+from cl_semisup.report import published, ranking, stability, wording
+from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
@@ -31,6 +32,11 @@ SIMILARITY_NOTE = (
     "CKA (linear, unbiased) is 1 where the features of two networks differ by a rotation and a scale at most, and about"
     " 0 where they have nothing in common. To another loss it is paired by repetition, so both networks began with the"
     " same weights; between repetitions they did not, and every two are compared, without an interval."
+)
+PUBLISHED_NOTE = (
+    "Published numbers stand as their source has them; most are of one training. A number is inside if it, with its own"
+    " interval where it has one, meets the 95 % interval of our mean. Ours is the tuned config of the cells that the"
+    " number speaks of, at the last epoch."
 )
 NOT_ABOVE = "not above the untrained network, or has collapsed or diverged"
 MAX_TASKS_ONE_BY_ONE = 6  # with more tasks, the answer only counts on how many each loss leads
@@ -70,6 +76,11 @@ class ReportData:
     def similarity(self) -> dict[str, Similarity]:
         """Task -> CKA between losses, of tasks whose runs were probed for it."""
         return {board.task: cka for board in self.boards if (cka := similarity(board, self.results))}
+
+    @cached_property
+    def published(self) -> list[Comparison]:
+        """The published numbers that the suite repeats, beside ours."""
+        return published.compare(self.main_boards, self.suite.published, self.suite.score)
 
     @cached_property
     def status_counts(self) -> dict[str, int]:
@@ -129,6 +140,8 @@ class ReportData:
             notes.append(_standing_note(self.overall_ranking))
         if self.similarity:
             notes.append(SIMILARITY_NOTE)
+        if self.published:
+            notes.append(PUBLISHED_NOTE)
         return notes + self._unfinished_notes
 
     @property

@@ -18,6 +18,8 @@ def text(data: ReportData) -> str:
         parts += ["", *lines(tables.board_table(board))]
     if data.overall_ranking:
         parts += ["", *lines(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))]
+    if data.published:
+        parts += ["", *lines(tables.published_table(data.published, data.suite.score))]
     return "\n".join([*parts, "", *wrapped(data.notes)])
 
 

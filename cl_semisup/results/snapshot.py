@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
+from cl_semisup.suite.published import Published
+from cl_semisup.suite.published import problem as published_problem
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.text import show, visible
@@ -38,6 +40,7 @@ class SuiteSnapshot:
     score: str
     text_hash: str
     runs: tuple[Run, ...]
+    published: tuple[Published, ...] = ()
     code: str = ""
     data_dir: str | None = None  # as given on the command line
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
@@ -90,7 +93,14 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
         content.pop("signature", None)
         if wrong := next(filter(None, map(run_problem, content["runs"])), ""):
             raise ValueError(wrong)
-        suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
+        numbers = content.get("published", [])
+        if wrong := next(filter(None, map(published_problem, numbers)), ""):
+            raise ValueError(f"a published number {wrong}")
+        read = {
+            "runs": tuple(Run.from_dict(run) for run in content["runs"]),
+            "published": tuple(Published(**number) for number in numbers),
+        }
+        suite = SuiteSnapshot(**content | read)
         _check(suite, name)
         for run in suite.runs:
             records.path_of(path.parents[1], run)

@@ -6,8 +6,10 @@ from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.suite import views
 from cl_semisup.suite.axes import Axes, SuiteHeader
+from cl_semisup.suite.published import Published
 
 VIEWS = "changes to the data set's own views, or views by name in the order in which they are applied"
+PUBLISHED = "numbers of papers and repositories, to stand beside ours in the report"
 PROBES = "probes: settings by name, or false to leave a default probe out"
 
 
@@ -19,6 +21,8 @@ def schema() -> dict[str, Any]:
     for key, annotation in grid.annotations(SuiteHeader).items():
         properties[key] = {"description": descriptions[key], **grid.Schema().grid(annotation)["anyOf"][0]}
     properties["views"] = {"description": VIEWS, **views.schema(collected)}
+    numbers = grid.Schema().mapping(Published)
+    properties["published"] = {"description": PUBLISHED, "type": "array", "items": numbers}
     probes = {}
     for name in plugins.names("evaluation"):
         collected.definitions[f"evaluation.{name}"] = collected.mapping(plugins.load("evaluation", name))

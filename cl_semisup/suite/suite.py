@@ -16,7 +16,9 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.suite import cell_check, input_check, renamed, views
+from cl_semisup.suite import published as published_numbers
 from cl_semisup.suite.axes import Axes, SuiteHeader
+from cl_semisup.suite.published import Published
 from cl_semisup.suite.run import Run
 from cl_semisup.weights.source import missing_safetensors
 
@@ -38,6 +40,7 @@ class Suite:
     keep: str
     text_hash: str
     runs: tuple[Run, ...]
+    published: tuple[Published, ...] = ()  # numbers of others that it repeats
     notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
 
 
@@ -77,18 +80,20 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     source, notes = _upgrade(source, problems)
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
+    published = published_numbers.read(source.data.get("published"), problems)
     repetitions = header.pop("repetitions")
     header["data_dir"] = data_dir or header["data_dir"]
     data_notes: list[Problem] = []
     runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
     if not problems:
         _check_names(header, runs, problems)
+        published_numbers.check(published, _published_of(runs), problems)
     if problems:
         raise SuiteError(_lines(source, problems))
     notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     notes += tuple(_lines(source, data_notes))
-    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes)
+    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), published=published, notes=notes)
 
 
 def _upgrade(source: Source, problems: list[Problem]) -> tuple[Source, tuple[str, ...]]:
@@ -181,10 +186,25 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
             return
 
 
+def _published_of(runs: list[Run]) -> dict[str, set[Any]]:
+    """What a published number may speak of: the values that the trained runs have."""
+    from cl_semisup import evaluation
+
+    trained = [run for run in runs if run.epochs]
+    probes = [probe for run in trained for probe in run.probes.items()]
+    return {
+        "loss": {run.loss_name for run in trained},
+        "dataset": {run.dataset_name for run in trained},
+        "batch_size": {run.batch_size for run in trained},
+        "label_fraction": {run.label_fraction for run in trained},
+        "score": {score for name, settings in probes for score in evaluation.score_names(name, settings)},
+    }
+
+
 def _columns(data: Mapping[str, Any], problems: list[Problem]) -> dict[str, list[GridValue]]:
     """Axis -> its values."""
     axes, descriptions, defaults = grid.annotations(Axes), plugins.field_descriptions(Axes), grid.defaults(Axes)
-    known = [*axes, "views", "probes", *grid.annotations(SuiteHeader)]
+    known = [*axes, "views", "probes", "published", *grid.annotations(SuiteHeader)]
     for key in data:
         if key not in known:
             path: YamlPath = (key,) if isinstance(key, str | int) else ()
