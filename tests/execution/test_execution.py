@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from cl_semisup.errors import ResultsError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import Finished, TrainingGroup
+from cl_semisup.execution.training_groups import Finished, TrainingGroup, single_run
 from cl_semisup.results import records
 from cl_semisup.scheduling import scheduler
 from cl_semisup.scheduling.claims import Claims
@@ -160,3 +161,18 @@ def test_an_unwritable_results_folder_is_reported_before_anything_runs(tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultsError, match="Name a folder, not a file, with --results"):
         records.check_writable(tmp_path / "file")
+
+
+def test_features_are_those_of_the_network_in_evaluation_mode(parse: Callable[[str], Suite], text: str) -> None:
+    """In training mode batch norm would take the statistics of each batch, and features depend on their neighbours."""
+    run = parse(text).runs[-1]
+    executor = Executor(Machine("cpu", "data"))
+    data, trainer = executor.data(run), executor._trainer(single_run(run))
+    labels = torch.full((len(data.train_images),), -1)
+    trainer.train(data, labels)
+    trainer.model.train()
+    features = trainer.features(data, labels)
+    encoder = trainer.model.encoder.eval()
+    with torch.no_grad():
+        alone = encoder((data.test_images[:1].float() / 255 - data.mean[:, None, None]) / data.std[:, None, None])
+    assert torch.allclose(features.test[:1], alone, atol=1e-5)

@@ -31,7 +31,10 @@ def _refused(parse: Callable[[str], Suite], text: str, entry: str) -> str:
 @pytest.mark.parametrize(
     ("entry", "told"),
     [
-        ("{loss: nt_xent, value: 78.3, source: x}", "published[0].value: must be less than 1 (the published score, a fraction between 0 and 1). Got 78.3"),
+        (
+            "{loss: nt_xent, value: 78.3, source: x}",
+            "published[0].value: must be less than 1 (the published score, a fraction between 0 and 1). Got 78.3",
+        ),
         ("{loss: nt_xent, value: 0, source: x}", "published[0].value: must be greater than 0"),
         ("{loss: nt_xent, value: 0.5}", "published[0]: needs 'source'"),
         ("{loss: nt_xent, value: 0.5, source: ''}", "published[0].source: "),

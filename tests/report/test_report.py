@@ -731,3 +731,12 @@ def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetitio
     shown = tables.board_table(board)
     at = [column.name for column in shown.columns].index("IQM %")
     assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}
+
+
+def test_a_bootstrap_sample_is_as_large_as_what_it_is_drawn_from() -> None:
+    """A larger one would make the intervals of ranks too narrow."""
+    blocks = [np.arange(2 * 3 * 5).reshape(2, 3, 5), np.arange(2 * 3 * 4).reshape(2, 3, 4)]
+    samples = list(ranking._bootstrap_samples(blocks))
+    assert len(samples) == ranking.BOOTSTRAP_DRAWS
+    repetitions = {tuple(sorted(block.shape[2] for block in sample)) for sample in samples}
+    assert repetitions == {(4, 4), (4, 5), (5, 5)}

@@ -285,3 +285,21 @@ def test_weights_of_which_the_suite_says_nothing_are_no_scratch(tmp_path: Path) 
     assert any(
         "have seen not said: they are not from scratch" in note for note in ReportData.read(tmp_path, suite).notes
     )
+
+
+def test_times_of_other_batch_sizes_do_not_enter_a_ratio(tmp_path: Path) -> None:
+    """Larger batches are faster: most of the baseline's runs are, and must not count for a loss at batch 64."""
+    speeds = {("nt_xent", 64): 1000.0, ("nt_xent", 256): 4000.0, ("nt_xent", 512): 8000.0, ("supcon", 64): 500.0}
+    runs = [run(loss, r, batch_size=batch) for loss, batch in speeds for r in range(3)]
+    for one in runs:
+        write(tmp_path, one, cost={"images_per_second": speeds[one.loss_name, one.batch_size or 0]})
+    assert row_of(board(tmp_path, runs, "nt_xent"), "supcon").relative_time == pytest.approx(2.0)
+
+
+def test_a_collapsed_run_counts_with_its_score(tmp_path: Path) -> None:
+    runs = [run(repetition=r) for r in range(3)]
+    for one, status in zip(runs, ("ok", "collapsed", "diverged"), strict=True):
+        write(tmp_path, one, 0.6, status)
+    row = row_of(board(tmp_path, runs), "nt_xent")
+    assert row.repetition_scores.tolist() == pytest.approx([0.6, 0.6, 0.1])  # a diverged run counts as chance
+    assert row.scores["linear_top1"].mean == pytest.approx(1.3 / 3)

@@ -105,6 +105,17 @@ def test_every_image_is_seen_once_an_epoch() -> None:
         assert sorted(seen.tolist()) == list(range(IMAGES))
 
 
+def test_the_order_of_images_is_another_one_in_every_epoch() -> None:
+    setup = make(losses.build("nt_xent"))
+    orders = [loop.epoch_order(setup, epoch, IMAGES) for epoch in range(3)]
+    assert all(not torch.equal(orders[a], orders[b]) for a, b in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_the_two_views_of_a_step_are_drawn_apart() -> None:
+    (first, *_) = train(make(RecordingLoss(Asks(needs=("inputs",)))), epochs=1).loss.calls  # type: ignore[attr-defined]
+    assert not torch.equal(*first["inputs"])
+
+
 def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
     visible_labels = torch.full((IMAGES,), -1)
     visible_labels[:6] = torch.arange(6) % CLASSES
@@ -209,6 +220,16 @@ def test_lars_follows_its_equation() -> None:
         expected_w, expected_b = expected_w - 0.5 * m_w, expected_b - 0.5 * m_b
     np.testing.assert_allclose(weight.detach().numpy(), expected_w, rtol=1e-6)
     np.testing.assert_allclose(bias.detach().numpy(), expected_b, rtol=1e-6)
+
+
+def test_lars_moves_weights_of_zero_by_the_plain_gradient() -> None:
+    """Without a norm there is no ratio of norms: it is 1, and the weight does not stay at zero for ever."""
+    weight = nn.Parameter(torch.zeros(2, 3))
+    optimizer = plugins.load("optimizers", "lars")(momentum=0.0, weight_decay=0.1).build([weight], [])
+    optimizer.param_groups[0]["lr"] = 0.5
+    weight.grad = torch.arange(6.0).reshape(2, 3)
+    optimizer.step()
+    assert torch.allclose(weight, -0.5 * torch.arange(6.0).reshape(2, 3))
 
 
 @pytest.mark.parametrize("name", plugins.names("optimizers"))
