@@ -59,7 +59,12 @@ def snapshot_of(options: argparse.Namespace) -> "SuiteSnapshot":
     if not file.suffix:
         return snapshot.load(options.results, str(file))
     try:
-        return snapshot.SuiteSnapshot.of(read_suite(options), data_dir)
+        suite = read_suite(options)
+        if suite.search is None:
+            return snapshot.SuiteSnapshot.of(suite, data_dir)
+        from cl_semisup.scheduling.rounds import Rounds
+
+        return Rounds(options.results, suite, data_dir).snapshot()
     except ModuleNotFoundError as error:  # a suite is read with torch, a report is made without
         if error.name != "torch" or not (stored := snapshot.current(options.results, file, data_dir, own_only=False)):
             raise

@@ -17,6 +17,7 @@ from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling.rounds import Rounds
     from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
 
@@ -79,8 +80,7 @@ def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.engines import fork_server
-    from cl_semisup.results.snapshot import SuiteSnapshot
-    from cl_semisup.scheduling import scheduler
+    from cl_semisup.scheduling.rounds import Rounds
 
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
@@ -89,19 +89,20 @@ def run(options: argparse.Namespace) -> int:
             return _finish(options, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
-    snapshot = SuiteSnapshot.of(suite, options.data_dir)
+    rounds = Rounds(options.results, suite, options.data_dir, options.redo)
+    snapshot = rounds.snapshot()
     _prepare_folder(options.results, snapshot)
-    todo = scheduler.missing(options.results, snapshot.runs, options.redo, snapshot.data_folder)
+    todo = rounds.todo(snapshot)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
     _print_counts(options, snapshot, len(todo))
-    if suite.keep != "none" and (lacking := _without_network(options.results, suite.runs, todo)):
+    if suite.keep != "none" and (lacking := _without_network(options.results, snapshot.runs, todo)):
         again = "`--redo all` trains them again"
         show(f"keep: {lacking} finished runs have no network, since they were trained without `keep`; {again}.")
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
-            _execute(options, suite, todo)
+            snapshot = _execute(options, suite, rounds)
     return _finish(options, snapshot)
 
 
@@ -147,7 +148,7 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     stored = snapshot.current(options.results, options.suite, options.data_dir)
     if not stored or (stored.file, stored.data_dir) != (str(options.suite), options.data_dir):
         return None
-    if protocol.uses_users_own(stored.runs):
+    if stored.search or protocol.uses_users_own(stored.runs):  # whether a search goes on is read from the suite's file
         return None
     todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
     return None if todo else stored
@@ -167,7 +168,8 @@ def _prepare_folder(results: Path, snapshot: "SuiteSnapshot") -> None:
 def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
     from cl_semisup.scheduling import scheduler
 
-    show(f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run.")
+    kind = f"runs of this search so far (its full grid has {snapshot.grid_runs})" if snapshot.search else "runs"
+    show(f"{visible(snapshot.name)}: {len(snapshot.runs)} {kind}, {len(snapshot.runs) - left} done, {left} to run.")
     if options.redo in ("none", "failed") and (stale := scheduler.describe_stale(options.results, snapshot)):
         show(stale)
 
@@ -181,15 +183,17 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
     return live.watch_in_background(options.results, name, options.watch)
 
 
-def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> None:
-    """Execute the missing runs."""
+def _execute(options: argparse.Namespace, suite: "Suite", rounds: "Rounds") -> "SuiteSnapshot":
+    """Execute the missing runs, of a search round by round; the snapshot of all that were asked."""
     from cl_semisup.scheduling import order, prepare, scheduler
 
-    prepare.datasets(suite, todo)
-    chosen = engine.choose(options, suite, len(todo))
+    first = rounds.todo(rounds.snapshot())
+    prepare.datasets(suite, list(suite.runs) if suite.search else first)
+    chosen = engine.choose(options, suite, len(suite.runs) if suite.search else len(first))
     timeout = scheduler.WAIT_TIMEOUT_SECONDS if options.no_wait else math.inf
     if options.plain:
-        scheduler.run_all(options.results, todo, chosen, share=False, wait_timeout=timeout)
-        return
-    seconds = order.expected_seconds(options.results, suite)
-    scheduler.run_all(options.results, todo, chosen, wait_timeout=timeout, expected_seconds=seconds)
+        scheduler.run_rounds(options.results, rounds, chosen, share=False, wait_timeout=timeout)
+    else:
+        seconds = order.expected_seconds(options.results, suite)
+        scheduler.run_rounds(options.results, rounds, chosen, wait_timeout=timeout, expected_seconds=seconds)
+    return rounds.snapshot()

@@ -192,7 +192,12 @@ def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
 
 
 def tune(cells: Sequence[Cell]) -> Cell:
-    """The cell with the best mean validation score; without validation scores, the first of the suite's grid."""
+    """The cell with the best mean validation score; without validation scores, the first of the suite's grid.
+
+    A search asks for some cells in a few repetitions only. They are not compared with those that have more.
+    """
+    most = max(len(cell.runs["status"]) for cell in cells)
+    cells = [cell for cell in cells if len(cell.runs["status"]) == most]
     validation = [cell.score_ci(VALIDATION_SCORE).mean for cell in cells]
     return cells[0] if np.isnan(validation).all() else cells[int(np.nanargmax(validation))]
 

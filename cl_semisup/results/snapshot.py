@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
+from cl_semisup.suite import search as searches
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.search import Search
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -40,15 +42,21 @@ class SuiteSnapshot:
     code: str = ""
     data_dir: str | None = None  # as given on the command line
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
+    search: Search | None = None  # `runs` are then those that it has asked for so far
+    grid_runs: int = 0  # of the full grid that the search stands for
     place: str = field(
         default="", compare=False
     )  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
-    def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
-        """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
-        own = ("code", "data_dir", "data_folder", "place")
+    def of(cls, suite: "Suite", data_dir: str | None = None, asked: tuple[Run, ...] | None = None) -> "SuiteSnapshot":
+        """Of a suite as this package reads it; `data_dir` overrode the suite's own.
+
+        Of a suite with a search, `asked` are the runs that it asks for now.
+        """
+        own = ("code", "data_dir", "data_folder", "place", "runs", "grid_runs")
         shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
+        shared |= {"runs": suite.runs if asked is None else asked, "grid_runs": len(suite.runs)}
         return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     def save(self, results: Path) -> None:
@@ -87,7 +95,10 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
     try:
         content: dict[str, Any] = files.parse_json(text)
         content.pop("signature", None)
-        suite = SuiteSnapshot(**content | {"runs": tuple(Run.from_dict(run) for run in content["runs"])})
+        search = searches.from_dict(content.get("search"))
+        suite = SuiteSnapshot(
+            **content | {"runs": tuple(Run.from_dict(run) for run in content["runs"]), "search": search}
+        )
         _check(suite, name)
         for run in suite.runs:
             records.path_of(path.parents[1], run)
@@ -105,6 +116,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
     texts += [suite.data_folder, suite.place]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError("its name, file, question, baseline and score and folders must be text")
+    if type(suite.grid_runs) is not int:
+        raise TypeError("its number of runs must be a whole number")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:

@@ -16,8 +16,10 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.suite import cell_check, renamed, views
+from cl_semisup.suite import search as searches
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.search import Search
 from cl_semisup.weights.source import missing_safetensors
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of results: no path, no hidden file
@@ -26,7 +28,7 @@ RESERVED_NAMES = ("records", "checkpoints", "claims")  # folders of results that
 
 @dataclass(frozen=True)
 class Suite:
-    """A checked suite: its header and all its runs, untrained ones included."""
+    """A checked suite: its header and all its runs, untrained ones included; those of the full grid of a search."""
 
     name: str
     file: str
@@ -39,6 +41,7 @@ class Suite:
     text_hash: str
     runs: tuple[Run, ...]
     notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
+    search: Search | None = None  # which of the runs are needed is then decided round by round
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -75,6 +78,8 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
     problems: list[Problem] = []
     source, notes = _upgrade(source, problems)
+    data, search, place = searches.take(source.data, problems)
+    source = replace(source, data=data)
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
     repetitions = header.pop("repetitions")
@@ -83,12 +88,13 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
     if not problems:
         _check_names(header, runs, problems)
+        problems += searches.contradictions(search, runs, header["baseline"])
     if problems:
-        raise SuiteError(_lines(source, problems))
+        raise SuiteError(_lines(source, searches.one_for_the_ladder(problems, place)))
     notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     notes += tuple(_lines(source, data_notes))
-    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes)
+    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), notes=notes, search=search)
 
 
 def _upgrade(source: Source, problems: list[Problem]) -> tuple[Source, tuple[str, ...]]:

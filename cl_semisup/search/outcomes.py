@@ -1,0 +1,59 @@
+"""What finished runs say: their records, as far as a decision may rest on them.
+
+A record that is stale or that failed decides nothing: its run counts as open, and the search waits for it.
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from cl_semisup.results import protocol, records
+from cl_semisup.results.data_hashes import DataHashes
+from cl_semisup.search.edges import Outcome
+from cl_semisup.suite.run import Run
+
+Known = Callable[[Run], bool]  # may this run's record be used? not if it is about to be made again
+
+
+class Outcomes:
+    """Reads the records of a search's runs, each once while it can be used."""
+
+    def __init__(self, results: Path, score: str, data_dir: str, known: Known = lambda run: True):
+        self.results, self.score, self.data, self.known = results, score, DataHashes(data_dir), known
+        self._cache: dict[str, records.Record] = {}
+
+    def record(self, run: Run) -> records.Record | None:
+        """A run's record; None if there is none to rest a decision on."""
+        if not self.known(run):
+            return None
+        if run.id not in self._cache:
+            path = records.path_of(self.results, run)
+            if not records.exists(path):
+                return None
+            record = records.read(path)
+            if record["status"] == "failed" or protocol.stale_parts(record, self.data):
+                return None
+            self._cache[run.id] = record
+        return self._cache[run.id]
+
+    def score_of(self, run: Run) -> float | None:
+        """A run's score; chance for a diverged one, as on leaderboards. None while that is not known."""
+        record = self.record(run)
+        if record is None:
+            return None
+        return _chance(record) if record["status"] == "diverged" else float(record["scores"].get(self.score, math.nan))
+
+    def outcome(self, run: Run) -> Outcome | None:
+        """How a trained run did beside the untrained network of its repetition; None while either is not known."""
+        record, floor = self.record(run), self.record(run.untrained())
+        if record is None or floor is None:
+            return None
+        if record["status"] != "ok":
+            return Outcome(record["status"], 0.0)
+        score, floor_score = (float(one["scores"].get(self.score, math.nan)) for one in (record, floor))
+        return Outcome("ok" if score > floor_score else "weak", score - _chance(record))
+
+
+def _chance(record: records.Record) -> float:
+    classes = record["resolved"].get("classes")
+    return 1 / classes if classes else 0.0
