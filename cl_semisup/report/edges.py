@@ -235,12 +235,10 @@ def notes(rows: Sequence[EdgeRow], search: Edge) -> list[str]:
         f"An edge is the last value of {search.name} at which a run ends ok, above the untrained network, with at least"
         f" {search.share:g} of its best score above chance; the next rung, {factor:.3g} times as far, fails."
     )
-    found = [
-        text,
-        f"Edges are means of logarithms over repetitions; {wording.TIMES_OR_OVER} is their 95 % t-interval as a factor.",
-    ]
+    factors = f"{wording.TIMES_OR_OVER} is their 95 % t-interval as a factor"
+    found = [text, f"Edges are means of logarithms over repetitions; {factors}."]
     if any(row.at_top or row.at_bottom for row in rows):
-        found.append("≥ and ≤: in some repetition the region reaches the end of the ladder. Widen the range to go on.")
+        found.append("≥ and ≤: in some repetition the region reaches the end of the ladder. Widen the range to see.")
     if lacking := [row for row in rows if not row.open and row.high.n < row.repetitions]:
         spacing = 10 ** (max(search.per_decade // 2, 1) / search.per_decade)
         losses = ", ".join(sorted({row.loss for row in lacking}))

@@ -132,7 +132,7 @@ def contradictions(search: Search | None, runs: Sequence[Run], baseline: str) ->
 
 
 def task(run: Run) -> str:
-    """All settings of a run but its loss, config and repetition, so that losses may have learning rates of their own."""
+    """A run's settings without loss, config and repetition: losses may have learning rates of their own."""
     config = ("loss", "repetition", "learning_rate", "batch_size", "optimizer", "schedule")
     return repr({key: value for key, value in run.as_dict().items() if key not in config})
 
