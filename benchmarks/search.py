@@ -3,9 +3,9 @@
     python benchmarks/search.py               # ten minutes on one core
     python benchmarks/search.py --epochs 5    # longer trainings
 
-Writes results/search.md and search.json. Both commands train the same small network on handwritten digits, with the
-same ladder of learning rates and the same repetitions, one run at a time, each in a results folder of its own. The edges
-of the grid are the ends of the stretch of good rungs around the best of all its rungs.
+Writes results/search.md and search.json. Both commands train the same small network on handwritten digits at the
+same learning rates and repetitions, one run at a time, each in a results folder of its own. The edges of the grid are
+the ends of the stretch of good rungs around the best of all its rungs.
 """
 
 import sys

@@ -5,6 +5,7 @@ of the smallest batch size, that of the next batch size, and so on; every other 
 """
 
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import reduce
 from operator import getitem
@@ -67,8 +68,9 @@ def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
 
 
 def _chain(run: Run, search: Edge) -> str:
-    settings: dict[str, Any] = run.as_dict()
-    for key in ("repetition", neighbour_axis(search)):
-        settings.pop(key)
+    left_out = ("repetition", neighbour_axis(search))
+    settings: dict[str, Any] = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in left_out}
+    if len(search.axis) > 1:  # the run itself must stay as it is
+        settings[search.axis[0]] = deepcopy(settings[search.axis[0]])
     reduce(getitem, search.axis[:-1], settings).pop(search.axis[-1])
     return repr(settings)

@@ -20,21 +20,22 @@ class Outcomes:
 
     def __init__(self, results: Path, score: str, data_dir: str, known: Known = lambda run: True):
         self.results, self.score, self.data, self.known = results, score, DataHashes(data_dir), known
-        self._cache: dict[str, records.Record] = {}
+        self._records: dict[str, records.Record] = {}
+        self._outcomes: dict[str, Outcome] = {}
 
     def record(self, run: Run) -> records.Record | None:
         """A run's record; None if there is none to rest a decision on."""
         if not self.known(run):
             return None
-        if run.id not in self._cache:
+        if run.id not in self._records:
             path = records.path_of(self.results, run)
             if not records.exists(path):
                 return None
             record = records.read(path)
             if record["status"] == "failed" or protocol.stale_parts(record, self.data):
                 return None
-            self._cache[run.id] = record
-        return self._cache[run.id]
+            self._records[run.id] = record
+        return self._records[run.id]
 
     def score_of(self, run: Run) -> float | None:
         """A run's score; chance for a diverged one, as on leaderboards. None while that is not known."""
@@ -45,6 +46,11 @@ class Outcomes:
 
     def outcome(self, run: Run) -> Outcome | None:
         """How a trained run did beside the untrained network of its repetition; None while either is not known."""
+        if run.id not in self._outcomes and (outcome := self._judge(run)) is not None:
+            self._outcomes[run.id] = outcome
+        return self._outcomes.get(run.id)
+
+    def _judge(self, run: Run) -> Outcome | None:
         record, floor = self.record(run), self.record(run.untrained())
         if record is None or floor is None:
             return None

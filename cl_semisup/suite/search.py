@@ -86,27 +86,30 @@ def from_dict(plain: Any) -> Search | None:
     return Resolve(float(plain["points"]), int(plain["repetitions"]))
 
 
-def take(data: dict[Any, Any], problems: list[Problem]) -> tuple[dict[Any, Any], Search | None, YamlPath]:
-    """The suite with the full grid of its search in the search's place, the search, and its place."""
-    found = list(_forms(data, ()))
+def take(data: dict[Any, Any], problems: list[Problem]) -> tuple[dict[Any, Any], Search | None, list[YamlPath]]:
+    """The suite with the full grid of its search in the search's place, the search, and the places of all searches."""
+    found = _forms(data, ())
     if not found:
-        return data, None, ()
+        return data, None, []
     if len(found) > 1:
-        rule = "must be the only search of its suite"
-        problems += [
-            Problem(path, f"{rule}. Got another at {format_path(found[0])}. Write a list here.") for path in found[1:]
-        ]
-        return data, None, ()
+        got = f"Got another at {format_path(found[0])}. Write a value or a list here."
+        problems += [Problem(path, f"must be the only search of its suite. {got}") for path in found[1:]]
+        return data, None, found
     (path,) = found
     data = copy.deepcopy(data)
     node = reduce(getitem, path, data)
-    build = _resolve if "resolve" in node else _edge
-    search = build(node, path, problems)
-    if search is None:
-        return data, None, ()
-    grid = search.repetitions if isinstance(search, Resolve) else list(search.values)
-    reduce(getitem, path[:-1], data)[path[-1]] = [int(v) for v in grid] if path == ("batch_size",) else grid  # type: ignore[union-attr]
-    return data, search, path
+    search = (_resolve if "resolve" in node else _edge)(node, path, problems)
+    if search is not None:
+        parent: Any = reduce(getitem, path[:-1], data)
+        parent[path[-1]] = _grid(search, whole=path == ("batch_size",))
+    return data, search, found
+
+
+def _grid(search: Search, whole: bool) -> int | list[int] | list[float]:
+    """What stands for the full grid of a search: all repetitions, or every rung."""
+    if isinstance(search, Resolve):
+        return search.repetitions
+    return [int(value) for value in search.values] if whole else list(search.values)
 
 
 def contradictions(search: Search | None, runs: Sequence[Run], baseline: str) -> list[Problem]:
@@ -121,9 +124,7 @@ def contradictions(search: Search | None, runs: Sequence[Run], baseline: str) ->
     configs = Counter(task(run) + repr(run.loss) for run in trained)
     if trained and max(configs.values()) > 1:
         rule = "compares one config of each loss with the baseline's"
-        return [
-            Problem(path, f"{rule}. Got {max(configs.values())} configs of a loss. Name one learning rate and so on.")
-        ]
+        return [Problem(path, f"{rule}. Got {max(configs.values())} of a loss. Name one learning rate and so on.")]
     bases = Counter(task(run) for run in trained if run.loss_name == baseline)
     if bases and max(bases.values()) > 1:
         rule = f"needs one baseline. Got {max(bases.values())} losses called {baseline!r}. Keep one set of settings."
@@ -137,17 +138,23 @@ def task(run: Run) -> str:
     return repr({key: value for key, value in run.as_dict().items() if key not in config})
 
 
-def one_for_the_ladder(problems: list[Problem], path: YamlPath) -> list[Problem]:
-    """The problems, with only the first of those that the rungs of a search have."""
-    if not path:
-        return problems
-    of_rungs = [problem for problem in problems if problem.path[: len(path)] == path]
-    others = [problem for problem in problems if problem not in of_rungs]
-    if not of_rungs:
-        return problems
-    first = of_rungs[0]
-    rule = f"{first.rule} Every rung of the search must be a value that this setting can have."
-    return [*others, Problem(path, rule)]
+def settle(
+    problems: list[Problem], of_search: list[Problem], search: Search | None, places: list[YamlPath]
+) -> list[Problem]:
+    """The problems of a suite, of which those at the places of searches say everything once.
+
+    Where a search is wrong (`of_search`), nothing else is said of its place; of wrong rungs, only the first is told.
+    """
+    others = [one for one in problems if not any(one.path[: len(place)] == place for place in places)]
+    there = [one for one in problems if one not in others and one not in of_search]
+    if search is None:
+        return of_search + [one for one in others if one not in of_search]
+    of_rungs = [one for one in there if len(one.path) > len(places[0]) and type(one.path[len(places[0])]) is int]
+    if of_rungs:
+        rule = f"{of_rungs[0].rule} Every rung of the search must be a value that this setting can have."
+        of_rungs = [Problem(places[0], rule)] + [one for one in there if one not in of_rungs]
+        return others + of_rungs
+    return problems
 
 
 def _forms(node: Any, path: YamlPath) -> list[YamlPath]:
@@ -240,3 +247,63 @@ def require_none(search: Search | None, file: str, what: str) -> None:
     """InputError where only a grid will do."""
     if search:
         raise InputError(f"{file}: {what} needs a grid. Got a search. List the values instead.")
+
+
+def edge_schema() -> dict[str, Any]:
+    """The JSON Schema of an edge, for editors."""
+    end = {"type": "number", "exclusiveMinimum": 0}
+    properties = {
+        "edge": {
+            "description": "the lowest and the highest value",
+            "type": "array",
+            "items": end,
+            "minItems": 2,
+            "maxItems": 2,
+        },
+        "per_decade": {
+            "description": "rungs from one power of ten to the next",
+            "type": "integer",
+            "minimum": 1,
+            "maximum": MAX_PER_DECADE,
+            "default": 8,
+        },
+        "share": {
+            "description": "of its best score that a run must keep",
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 1,
+            "default": 0.9,
+        },
+    }
+    text = "the smallest and the largest value at which a run learns, instead of a grid (docs/search.md)"
+    return _object(text, properties, "edge")
+
+
+def resolve_schema() -> dict[str, Any]:
+    """The JSON Schema of `resolve`, for editors."""
+    properties = {
+        "resolve": {
+            "description": "half-width in percentage points of the intervals of differences to the baseline",
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 100,
+        },
+        "max": {
+            "description": "repetitions at most",
+            "type": "integer",
+            "minimum": FIRST_REPETITIONS,
+            "maximum": MAX_REPETITIONS,
+            "default": 30,
+        },
+    }
+    return _object("as many repetitions as it takes (docs/search.md)", properties, "resolve")
+
+
+def _object(description: str, properties: dict[str, Any], required: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "type": "object",
+        "properties": properties,
+        "required": [required],
+        "additionalProperties": False,
+    }

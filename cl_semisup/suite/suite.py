@@ -78,7 +78,9 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
     problems: list[Problem] = []
     source, notes = _upgrade(source, problems)
-    data, search, place = searches.take(source.data, problems)
+    of_search: list[Problem] = []
+    data, search, places = searches.take(source.data, of_search)
+    problems += of_search
     source = replace(source, data=data)
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
@@ -90,7 +92,7 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         _check_names(header, runs, problems)
         problems += searches.contradictions(search, runs, header["baseline"])
     if problems:
-        raise SuiteError(_lines(source, searches.one_for_the_ladder(problems, place)))
+        raise SuiteError(_lines(source, searches.settle(problems, of_search, search, places)))
     notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     notes += tuple(_lines(source, data_notes))
