@@ -1,7 +1,8 @@
 """The edges of eight losses on digits, by search and by the full grid: do they agree, and what does each cost?
 
     python benchmarks/search.py               # ten minutes on one core
-    python benchmarks/search.py --epochs 5    # longer trainings
+    python benchmarks/search.py --epochs 9    # longer trainings
+    python benchmarks/search.py --folder DIR  # keep the records; a second call with the same folder trains nothing
 
 Writes results/search.md and search.json. Both commands train the same small network on handwritten digits at the
 same learning rates and repetitions, one run at a time, each in a results folder of its own. The edges of the grid are
@@ -42,8 +43,9 @@ Key = tuple[str, int]  # loss, repetition
 
 def main() -> None:
     parser = _common.parser(__doc__)
-    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="for the records; by default a temporary one")
     options = parser.parse_args()
 
     def text(name: str, rates: str) -> str:
@@ -53,19 +55,26 @@ def main() -> None:
     asked = suite.parse(search_text, "search.yaml")
     assert isinstance(asked.search, Edge)
     grid_text = text("grid", str(list(asked.search.values)))
-    with TemporaryDirectory() as folder:
-        grid, own = Path(folder, "grid"), Path(folder, "search")
-        grid_seconds, grid_records = _common.run_suite(grid_text, grid, "--workers", "1")
-        search_seconds, search_records = _common.run_suite(search_text, own, "--workers", "1")
-        reused_seconds, all_records = _common.run_suite(search_text, grid, "--workers", "1")
+    with TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        grid, own = folder / "grid", folder / "search"
+        folder.mkdir(parents=True, exist_ok=True)
+        grid_records = _common.run_suite(grid_text, grid, "--workers", "1")[1]
+        search_records = _common.run_suite(search_text, own, "--workers", "1")[1]
+        all_records = _common.run_suite(search_text, grid, "--workers", "1")[1]
         of_grid = _lines(grid, asked, list(asked.runs))
         of_search = _lines(own, asked, list(Rounds(own, asked).snapshot().runs))
     commands = [
-        ("full grid", len(grid_records), grid_seconds),
-        ("search", len(search_records), search_seconds),
-        ("search in the grid's folder", len(all_records) - len(grid_records), reused_seconds),
+        ("full grid", len(grid_records), _seconds(grid_records)),
+        ("search", len(search_records), _seconds(search_records)),
+        ("search in the grid's folder", len(all_records) - len(grid_records), 0.0),
     ]
     save(commands, asked.search, of_grid, of_search, options.epochs)
+
+
+def _seconds(records: list[dict[str, Any]]) -> float:
+    """Of training and evaluation; starts and reports are left out, and so is what others do on the machine meanwhile."""
+    return sum(one["cost"].get(key, 0.0) for one in records for key in ("train_seconds", "evaluation_seconds"))
 
 
 def _lines(results: Path, asked: suite.Suite, runs: list[Any]) -> dict[Key, EdgeLine]:
