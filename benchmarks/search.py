@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def _seconds(records: list[dict[str, Any]]) -> float:
-    """Of training and evaluation; starts and reports are left out, and so is what others do on the machine meanwhile."""
+    """Of training and evaluation; the starts of commands and their reports are left out."""
     return sum(one["cost"].get(key, 0.0) for one in records for key in ("train_seconds", "evaluation_seconds"))
 
 
@@ -100,7 +100,7 @@ def save(
             for who, rung in zip(("grid", "search"), rungs, strict=True):
                 row[f"{name}, {who}"] = f"{search.values[rung]:g}" if rung >= 0 else "none"
             row[f"{name}, rungs apart"] = abs(rungs[0] - rungs[1])
-        row["grid not monotone"] = "yes" if both[0].region.islands else ""
+        row["grid not monotone"] = "yes" if both[0].region.exceptions else ""
         row["runs"] = f"{len(both[1].outcomes)} of {len(both[0].outcomes)}"
         rows.append(row)
     apart = [row[f"{name}, rungs apart"] for row in rows for name in ("low", "high")]

@@ -11,15 +11,15 @@ from cl_semisup.report import wording
 from cl_semisup.report.tables import LOSS, Column, Entry, Table
 from cl_semisup.results.naming import RunNames
 from cl_semisup.results.statistics import MeanCI, mean_ci
-from cl_semisup.search.edges import Ladder, Outcome, Region, good_rungs, next_rungs, region
+from cl_semisup.search.edges import Ladder, Outcome, Region, next_rungs, region, verdicts
 from cl_semisup.search.lines import lines, neighbour_axis
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.search import Edge
 
-SIGNS = {"diverged": "x", "collapsed": "c", "weak": "w"}
+SIGNS = {"good": "o", "low": "-", "weak": "w", "collapsed": "c", "diverged": "x"}
 LEGEND = (
-    "Rungs: . not tried, o good, - below its share of the best score, w not above the untrained network, c collapsed,"
+    "Rungs: . not tried, o good, - below its share of the best score, w too near the untrained network, c collapsed,"
     " x diverged, ? not done; [ ] hold the stable region."
 )
 
@@ -143,7 +143,7 @@ def _row(group: Sequence[EdgeLine], search: Edge, base: Sequence[EdgeLine] | Non
         width=mean_ci(logs[r.high] - logs[r.low] if r.found else 0.0 for r in (one.region for one in done)),
         at_top=sum(one.high == len(logs) - 1 for one in stable),
         at_bottom=sum(one.low == 0 for one in stable),
-        not_monotone=sum(bool(one.islands) for one in stable),
+        not_monotone=sum(bool(one.exceptions) for one in stable),
         tried=sum(len(one.outcomes) for one in group),
         rungs=len(logs) * len(group),
         open=sum(one.open for one in group),
@@ -161,7 +161,7 @@ def edge_table(task: str, rows: Sequence[EdgeRow], search: Edge, baseline: str) 
         Column(f"smallest {name}", "geometric mean of the lower edge over repetitions"),
         Column("width, decades", "from edge to edge; 0 in a repetition without a stable region"),
         Column("stable", "repetitions with a stable region"),
-        Column("not monotone", "repetitions with good rungs beyond a bad one; they do not move the edge", optional=1),
+        Column("not monotone", "repetitions with good rungs outside the region, or bad ones inside", optional=1),
         Column("runs", "runs that were tried, of those of the full grid", numeric=False, optional=1),
     ]
     with_difference = any(row.difference.n for row in rows)
@@ -211,17 +211,9 @@ def map_table(task: str, found: Sequence[EdgeLine], search: Edge) -> Table:
 
 def rungs_text(line: EdgeLine, search: Edge) -> str:
     """`x....x--[oo....o...oo]-x.x`, a sign a rung."""
-    good = set(good_rungs(line.outcomes, search.share))
-    signs = []
+    judged, signs = verdicts(line.outcomes, search.share), []
     for rung in range(len(search.values)):
-        one = line.outcomes.get(rung)
-        sign = (
-            ("?" if rung in line.waiting else ".")
-            if one is None
-            else "o"
-            if rung in good
-            else SIGNS.get(one.verdict, "-")
-        )
+        sign = SIGNS[judged[rung]] if rung in judged else "?" if rung in line.waiting else "."
         if line.region.found:
             sign = ("[" if rung == line.region.low else "") + sign + ("]" if rung == line.region.high else "")
         signs.append(sign)
@@ -232,8 +224,8 @@ def notes(rows: Sequence[EdgeRow], search: Edge) -> list[str]:
     """How to read the edges."""
     factor = 10 ** (1 / search.per_decade)
     text = (
-        f"An edge is the last value of {search.name} at which a run ends ok, above the untrained network, with at least"
-        f" {search.share:g} of its best score above chance; the next rung, {factor:.3g} times as far, fails."
+        f"An edge is the last value of {search.name} at which a run ends ok, keeps {search.share:g} of its best score"
+        f" above chance and half of its best gain over the untrained network. Rungs are a factor of {factor:.3g} apart."
     )
     factors = f"{wording.TIMES_OR_OVER} is their 95 % t-interval as a factor"
     found = [text, f"Edges are means of logarithms over repetitions; {factors}."]
@@ -248,8 +240,8 @@ def notes(rows: Sequence[EdgeRow], search: Edge) -> list[str]:
         )
     if any(row.not_monotone for row in rows):
         found.append(
-            "Not monotone: beyond a rung that failed, others were good. The edge is the first failure as seen from the"
-            " best rung; every change of verdict that was seen is narrowed to neighbouring rungs."
+            "Not monotone: beyond a rung that failed, others were good. A single rung that falls short of the score is"
+            " passed over, anything else ends the region; each change of verdict is narrowed to neighbouring rungs."
         )
     if any(row.open for row in rows):
         found.append("Open searches wait for runs that are missing, stale or failed; their edges are not counted.")

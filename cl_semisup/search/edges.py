@@ -1,16 +1,20 @@
 """Where a setting stops working: bracket and bisect on a ladder of values, for any oracle that says how a rung does.
 
-A rung is good if its run ended ok, above the untrained network, and keeps a share of the best score among the rungs
-that were tried. The stable region is the stretch of good rungs around the best one; its ends are the two edges.
+Of the rungs tried, the best is the one with the highest score. A rung is good if its run ended ok, keeps a share of the
+best one's score above chance, and has at least half of its gain over the untrained network: a single run has no
+interval that could tell whether it is weak, and near the untrained network a comparison with 0 is a toss of a coin.
+
+The stable region is the stretch of good rungs around the best one; its ends are the two edges. A single rung that falls
+short of the score between good ones is taken for noise and does not end it; one that collapsed or diverged does.
 
     1. a coarse ladder (one rung a decade), or what a neighbouring search has found: its best rung, its edges and the
        rungs beyond them
     2. while the outermost rung tried is good: further out, in steps that double, to the end of the ladder
     3. every change between good and bad is bisected until the two rungs are next to each other
-    4. the rungs just inside both edges
+    4. the rungs just inside both edges; and where the rung beyond one only falls short of the score, the next one
 
 Where the verdicts are not monotone, there are more than two changes. Step 3 narrows all of them, which fills in the
-stretch in doubt; the rungs beyond the first bad one are reported as islands and do not move the edge.
+stretch in doubt; the rungs that contradict the region are reported as exceptions.
 
 What is asked next is a function of the outcomes so far. So an interrupted search goes on, and a second process asks the
 same.
@@ -20,13 +24,23 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+MIN_LIFT = 0.5  # of the best rung's gain over the untrained network; halfway is where verdicts are surest
+BROKEN = ("diverged", "collapsed")
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a rung did: `ok`, or why not (diverged, collapsed, weak), and its score above chance, a fraction."""
+    """How a rung did.
 
-    verdict: str
-    gain: float
+    Args:
+        status: ok, collapsed or diverged
+        gain: score above chance, a fraction
+        lift: score above the untrained network of the same repetition
+    """
+
+    status: str
+    gain: float = 0.0
+    lift: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,14 +68,14 @@ class Region:
     Args:
         low, high: the edges; -1 if no rung is good
         best: the rung of the best score; -1 if none is good
-        islands: good rungs outside of the stable region: the verdicts are not monotone
+        exceptions: good rungs outside of the region and bad ones inside: the verdicts are not monotone
         tried: all rungs that were asked
     """
 
     low: int
     high: int
     best: int
-    islands: tuple[int, ...]
+    exceptions: tuple[int, ...]
     tried: tuple[int, ...]
 
     @property
@@ -69,26 +83,45 @@ class Region:
         return self.best >= 0
 
 
-def good_rungs(outcomes: Mapping[int, Outcome], share: float) -> list[int]:
-    """The good ones among the rungs tried, ascending."""
-    sound = {rung: one.gain for rung, one in outcomes.items() if one.verdict == "ok"}
-    best = max(sound.values(), default=0.0)
-    return sorted(rung for rung, gain in sound.items() if gain >= share * best)
+def verdicts(outcomes: Mapping[int, Outcome], share: float) -> dict[int, str]:
+    """Rung -> `good`, or why not: diverged, collapsed, weak (too near the untrained network), low (below the share)."""
+    sound = {rung: one for rung, one in outcomes.items() if one.status == "ok"}
+    best = max(sound.values(), key=lambda one: one.gain, default=Outcome("ok"))
+    judged = {}
+    for rung, one in outcomes.items():
+        weak = one.lift <= 0 or one.lift < MIN_LIFT * best.lift
+        judged[rung] = one.status if rung not in sound else "weak" if weak else "good"
+        if judged[rung] == "good" and one.gain < share * best.gain:
+            judged[rung] = "low"
+    return judged
 
 
 def region(outcomes: Mapping[int, Outcome], share: float) -> Region:
     """The stable region among the rungs tried so far."""
-    tried, good = tuple(sorted(outcomes)), set(good_rungs(outcomes, share))
+    tried, judged = tuple(sorted(outcomes)), verdicts(outcomes, share)
+    good = {rung for rung, verdict in judged.items() if verdict == "good"}
     if not good:
         return Region(-1, -1, -1, (), tried)
     best = max(sorted(good), key=lambda rung: outcomes[rung].gain)
-    low = high = at = tried.index(best)
-    while low > 0 and tried[low - 1] in good:
-        low -= 1
-    while high < len(tried) - 1 and tried[high + 1] in good:
-        high += 1
-    inside = set(tried[low : high + 1])
-    return Region(tried[low], tried[high], tried[at], tuple(sorted(good - inside)), tried)
+    low, high = (_end(best, tried[::step], judged) for step in (-1, 1))
+    outside = {rung for rung in good if not low <= rung <= high}
+    inside = {rung for rung in tried if low <= rung <= high} - good
+    return Region(low, high, best, tuple(sorted(outside | inside)), tried)
+
+
+def _end(best: int, tried: tuple[int, ...], judged: Mapping[int, str]) -> int:
+    """The last good rung from the best one on, in the order of `tried`, past single ones that only fall short."""
+    end = best
+    beyond = tried[tried.index(best) + 1 :]
+    for i, rung in enumerate(beyond):
+        if judged[rung] == "good":
+            end = rung
+            continue
+        after = beyond[i + 1] if i + 1 < len(beyond) else None
+        passable = judged[rung] not in BROKEN and after is not None and judged[after] == "good"
+        if not (passable and after is not None and abs(after - end) == 2):
+            break
+    return end
 
 
 def first_rungs(ladder: Ladder, neighbour: Region | None = None) -> tuple[int, ...]:
@@ -102,7 +135,8 @@ def first_rungs(ladder: Ladder, neighbour: Region | None = None) -> tuple[int, .
 
 def next_rungs(outcomes: Mapping[int, Outcome], ladder: Ladder) -> tuple[int, ...]:
     """What to try next; () when the edges are found and checked, or when even half the coarse spacing finds none."""
-    tried, good = sorted(outcomes), set(good_rungs(outcomes, ladder.share))
+    tried, judged = sorted(outcomes), verdicts(outcomes, ladder.share)
+    good = {rung for rung, verdict in judged.items() if verdict == "good"}
     if not good:
         for step in (ladder.coarse, max(ladder.coarse // 2, 1)):
             if left := tuple(rung for rung in ladder.every(step) if rung not in outcomes):
@@ -113,6 +147,9 @@ def next_rungs(outcomes: Mapping[int, Outcome], ladder: Ladder) -> tuple[int, ..
     if not wanted:
         found = region(outcomes, ladder.share)
         wanted = {rung for rung in (found.low + 1, found.high - 1) if found.low < rung < found.high}
+        for edge, step in ((found.low, -1), (found.high, 1)):
+            if judged.get(edge + step) in ("weak", "low") and 0 <= edge + 2 * step < ladder.count:
+                wanted.add(edge + 2 * step)
     return tuple(sorted(wanted - outcomes.keys()))
 
 

@@ -55,9 +55,11 @@ class Outcomes:
         if record is None or floor is None:
             return None
         if record["status"] != "ok":
-            return Outcome(record["status"], 0.0)
+            return Outcome(record["status"])
         score, floor_score = (float(one["scores"].get(self.score, math.nan)) for one in (record, floor))
-        return Outcome("ok" if score > floor_score else "weak", score - _chance(record))
+        if math.isnan(score - floor_score):
+            return None
+        return Outcome("ok", score - _chance(record), score - floor_score)
 
 
 def _chance(record: records.Record) -> float:
