@@ -60,7 +60,7 @@ class ReportData:
 
     @cached_property
     def overall_ranking(self) -> OverallRanking | None:
-        return ranking.rank_overall(self.main_boards)
+        return None if self.suite.search else ranking.rank_overall(self.main_boards)
 
     @cached_property
     def searched(self) -> SearchResult | None:

@@ -13,11 +13,12 @@ from cl_semisup.suite.search import Edge
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The tables that answer the search, the maps of what was tried, and how to read them."""
+    """The tables that answer the search, the maps of what was tried, how to read them, and whether it is done."""
 
     tables: tuple[Table, ...]
     maps: tuple[Table, ...]
     notes: tuple[str, ...]
+    finished: bool
 
 
 def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
@@ -29,7 +30,8 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
     if not isinstance(suite.search, Edge):
         compared = compare(suite.runs, suite.search, outcomes.score_of, suite.baseline)
         table = resolution.resolution_table(suite.runs, compared, suite.search, suite.baseline)
-        return SearchResult((table,), (), (counts, *resolution.NOTES))
+        done = not any(one.open for one in compared)
+        return SearchResult((table,), (), (counts, *resolution.NOTES), done)
     lines = edges.edge_lines(suite.runs, suite.search, outcomes)
     rows = edges.edge_rows(lines, suite.search, suite.baseline)
     tasks = dict.fromkeys(row.task for row in rows)
@@ -40,4 +42,5 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
         ),
         tuple(edges.map_table(task, [line for line in lines if line.task == task], suite.search) for task in tasks),
         (counts, *edges.notes(rows, suite.search)),
+        finished=not any(line.open for line in lines),
     )

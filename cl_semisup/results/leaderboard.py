@@ -149,11 +149,10 @@ def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str
     tuned = {loss: tune(configs) for loss, configs in cells.items()}
     score = scores[0]
     base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
-    base_scores = tuned[base].repetition_scores(score) if base else None
-    floor = tuned[UNTRAINED].repetition_scores(score) if UNTRAINED in tuned else None
     rows = []
     for loss, cell in tuned.items():
         own_scores = cell.repetition_scores(score)
+        floor, base_scores = (_paired(tuned.get(name), cell, score) for name in (UNTRAINED, base))
         counts = status_counts(status for config in cells[loss] for status in config.runs["status"])
         means = [config.score_ci(score).mean for config in cells[loss]]
         row = Row(
@@ -175,6 +174,13 @@ def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str
     return Board(
         str(first.task), first.base_task, first.dataset, first.budget, first["labels"], score, base, tuple(rows)
     )
+
+
+def _paired(other: Cell | None, cell: Cell, score: str) -> np.ndarray | None:
+    """The scores of another cell in the repetitions of `cell`: a search asks for more of some losses than of others."""
+    if other is None:
+        return None
+    return other.repetition_scores(score)[np.isin(other.runs["repetition"], cell.runs["repetition"])]
 
 
 def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:

@@ -18,7 +18,7 @@ import numpy as np
 
 from cl_semisup.results.statistics import CONFIDENCE, MeanCI
 
-PRIOR = 1.0  # c^2: at this many values the prior weighs as much as they do; narrowest at some 10 to 30 values
+PRIOR = 0.2  # c^2: intervals are finite from four values on, and at most 8 % wider at 10 to 30 than at any other c
 
 
 def confidence_sequence(values: Sequence[float], level: float = CONFIDENCE) -> MeanCI:

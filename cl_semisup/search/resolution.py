@@ -52,7 +52,8 @@ def compare(runs: Iterable[Run], search: Resolve, score_of: ScoreOf, baseline: s
 def _compare(members: dict[int, Run], base: dict[int, Run], search: Resolve, score_of: ScoreOf) -> Comparison:
     differences: list[float] = []
     for n in range(search.repetitions):
-        own, other = score_of(members[n]), score_of(base[n])
+        both = n in members and n in base  # a report knows the runs that were asked, and not the whole grid
+        own, other = (score_of(members[n]), score_of(base[n])) if both else (None, None)
         if own is None or other is None:
             asked = max(n + 1, FIRST_REPETITIONS)
             return Comparison(members[0], confidence_sequence(differences), False, asked, open=True)

@@ -16,7 +16,7 @@ def bayes_factor(t: float, n: int) -> float:
     def weighted(delta: float) -> float:
         return float(stats.nct.pdf(t, n - 1, delta * math.sqrt(n)) * stats.norm.pdf(delta, scale=PRIOR**-0.5))
 
-    return float(integrate.quad(weighted, -8, 8, points=[0, t / math.sqrt(n)], limit=200)[0] / stats.t.pdf(t, n - 1))
+    return float(integrate.quad(weighted, -20, 20, points=[0, t / math.sqrt(n)], limit=200)[0] / stats.t.pdf(t, n - 1))
 
 
 @pytest.mark.parametrize("n", [6, 10, 25])

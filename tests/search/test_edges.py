@@ -191,7 +191,7 @@ def test_where_scores_fall_slowly_a_search_is_as_near_the_truth_as_the_grid(devi
         for found, hits in ((edges.search(noisy.__getitem__, LADDER), searched), (edges.region(noisy, 0.9), gridded)):
             hits += [abs(found.low - truth.low) <= 1, abs(found.high - truth.high) <= 1]
     assert np.mean(searched) >= near
-    assert np.mean(searched) >= np.mean(gridded) - 0.01
+    assert np.mean(searched) >= np.mean(gridded) - 0.015
 
 
 def test_a_neighbours_edges_are_found_again_with_few_runs() -> None:
