@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup.report import edges, resolution
+from cl_semisup.report import edges, race, resolution
 from cl_semisup.report.tables import Table
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.search.outcomes import Outcomes
+from cl_semisup.search.racing import races
 from cl_semisup.search.resolution import compare
-from cl_semisup.suite.search import Edge
+from cl_semisup.suite.search import Edge, Race
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
         return None
     outcomes = Outcomes(results, suite.score, suite.data_folder)
     counts = f"The search asked for {len(suite.runs)} of the {suite.grid_runs} runs of its full grid."
+    if isinstance(suite.search, Race):
+        repetitions = max(run.repetition for run in suite.runs) + 1
+        found = races(suite.runs, suite.search, outcomes.validation_of, repetitions)
+        tables = tuple(race.race_tables(suite.runs, found, repetitions))
+        return SearchResult(tables, (), (counts, *race.NOTES), not any(one.open for one in found))
     if not isinstance(suite.search, Edge):
         compared = compare(suite.runs, suite.search, outcomes.score_of, suite.baseline)
         table = resolution.resolution_table(suite.runs, compared, suite.search, suite.baseline)

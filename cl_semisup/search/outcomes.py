@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cl_semisup.results import protocol, records
 from cl_semisup.results.data_hashes import DataHashes
+from cl_semisup.results.leaderboard import VALIDATION_SCORE
 from cl_semisup.search.edges import Outcome
 from cl_semisup.suite.run import Run
 
@@ -39,10 +40,17 @@ class Outcomes:
 
     def score_of(self, run: Run) -> float | None:
         """A run's score; chance for a diverged one, as on leaderboards. None while that is not known."""
+        return self._named(run, self.score)
+
+    def validation_of(self, run: Run) -> float | None:
+        """A run's validation score, by which leaderboards tune; chance for a diverged one."""
+        return self._named(run, VALIDATION_SCORE)
+
+    def _named(self, run: Run, score: str) -> float | None:
         record = self.record(run)
         if record is None:
             return None
-        return _chance(record) if record["status"] == "diverged" else float(record["scores"].get(self.score, math.nan))
+        return _chance(record) if record["status"] == "diverged" else float(record["scores"].get(score, math.nan))
 
     def outcome(self, run: Run) -> Outcome | None:
         """How a trained run did beside the untrained network of its repetition; None while either is not known."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from cl_semisup.search.edges import Ladder, Outcome, Region, first_rungs, next_rungs, region
 from cl_semisup.search.lines import Line, lines
 from cl_semisup.search.outcomes import Outcomes
+from cl_semisup.search.racing import plan_race
 from cl_semisup.search.resolution import plan_repetitions
 from cl_semisup.suite.run import Run
-from cl_semisup.suite.search import Edge, Search
+from cl_semisup.suite.search import Edge, Race, Search
 
 OutcomeOf = Callable[[Run], Outcome | None]
 
@@ -38,7 +39,10 @@ def plan(runs: Sequence[Run], search: Search, outcomes: Outcomes, baseline: str)
     """The runs of the full grid that a search asks for."""
     if isinstance(search, Edge):
         return plan_edges(runs, search, outcomes.outcome)
-    asked, finished = plan_repetitions(runs, search, outcomes.score_of, baseline)
+    if isinstance(search, Race):
+        asked, finished = plan_race(runs, search, outcomes.validation_of)
+    else:
+        asked, finished = plan_repetitions(runs, search, outcomes.score_of, baseline)
     return Plan(tuple(asked), finished)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
-from cl_semisup.suite import search as searches
+from cl_semisup.suite import search_schema as searches
 from cl_semisup.suite import views
 from cl_semisup.suite.axes import Axes, SuiteHeader
 
@@ -45,6 +45,9 @@ def _add_searches(properties: dict[str, Any], definitions: dict[str, Any]) -> No
     for setting in settings:
         if any(one.get("type") in ("number", "integer") for one in setting["anyOf"]):
             setting["anyOf"].append({"$ref": "#/$defs/edge"})
+            setting["anyOf"].append(searches.race_schema(setting["anyOf"][0]))
+    for key in ("optimizer", "schedule"):
+        properties[key]["anyOf"].append(searches.race_schema(properties[key]["anyOf"][0]))
     repetitions = properties["repetitions"]
     one = {key: repetitions.pop(key) for key in list(repetitions) if key not in ("description", "default")}
     repetitions["anyOf"] = [one, resolve]

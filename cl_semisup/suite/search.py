@@ -1,6 +1,7 @@
-"""What a suite may ask for instead of a grid: the edges of an axis, or as many repetitions as it takes.
+"""What a suite may ask for instead of a grid: edges, the best of some values, or as many repetitions as it takes.
 
     learning_rate: {edge: [0.001, 100], per_decade: 8, share: 0.9}
+    learning_rate: {best: [0.03, 0.3, 3]}
     repetitions: {resolve: 1.0, max: 30}
 
 A search stands for the runs of its full grid; the room `search` says which of them are needed, round by round.
@@ -9,7 +10,7 @@ A search stands for the runs of its full grid; the room `search` says which of t
 import copy
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
 from operator import getitem
@@ -22,9 +23,12 @@ from cl_semisup.suite.run import Run
 
 EDGE_KEYS = ("edge", "per_decade", "share")
 RESOLVE_KEYS = ("resolve", "max")
-FORMS = {"edge", "resolve"}
+RACE_KEYS = ("best",)
+FORMS = {"edge", "resolve", "best"}
+TUNED = ("learning_rate", "batch_size", "optimizer", "schedule", "losses")  # what a loss is tuned over
 MAX_PER_DECADE = 32
 MAX_REPETITIONS = 1000
+RACE_REPETITIONS = 6
 FIRST_REPETITIONS = 4  # with fewer, an interval that holds at every look is wider than any difference
 LADDER_DIGITS = 4  # of a rung: powers of ten are exact, so that ladders and grids share runs
 
@@ -63,7 +67,18 @@ class Resolve:
     repetitions: int
 
 
-Search = Edge | Resolve
+@dataclass(frozen=True)
+class Race:
+    """The best config of each loss: those that are clearly worse than the leader are dropped on the way.
+
+    Args:
+        axis: the setting whose values are listed, by its place in a run
+    """
+
+    axis: tuple[str, ...]
+
+
+Search = Edge | Resolve | Race
 
 
 def as_dict(search: Search | None) -> dict[str, Any] | None:
@@ -77,6 +92,8 @@ def from_dict(plain: Any) -> Search | None:
         return None
     if "axis" in plain:
         axis = tuple(part for part in plain["axis"] if isinstance(part, str))
+        if "values" not in plain:
+            return Race(axis)
         values = tuple(float(value) for value in plain["values"])
         search = Edge(axis, values, int(plain["per_decade"]), float(plain["share"]))
         ascending = all(0 < a < b < math.inf for a, b in zip(values, values[1:], strict=False))
@@ -98,14 +115,15 @@ def take(data: dict[Any, Any], problems: list[Problem]) -> tuple[dict[Any, Any],
     (path,) = found
     data = copy.deepcopy(data)
     node = reduce(getitem, path, data)
-    search = (_resolve if "resolve" in node else _edge)(node, path, problems)
+    build: Callable[..., Search | None] = _resolve if "resolve" in node else _race if "best" in node else _edge
+    search = build(node, path, problems)
     if search is not None:
         parent: Any = reduce(getitem, path[:-1], data)
-        parent[path[-1]] = _grid(search, whole=path == ("batch_size",))
+        parent[path[-1]] = node["best"] if isinstance(search, Race) else _grid(search, whole=path == ("batch_size",))
     return data, search, found
 
 
-def _grid(search: Search, whole: bool) -> int | list[int] | list[float]:
+def _grid(search: Edge | Resolve, whole: bool) -> int | list[int] | list[float]:
     """What stands for the full grid of a search: all repetitions, or every rung."""
     if isinstance(search, Resolve):
         return search.repetitions
@@ -113,7 +131,10 @@ def _grid(search: Search, whole: bool) -> int | list[int] | list[float]:
 
 
 def contradictions(search: Search | None, runs: Sequence[Run], baseline: str) -> list[Problem]:
-    """`resolve` compares each loss, in one config, with the baseline."""
+    """`resolve` compares each loss, in one config, with the baseline; a race needs repetitions to drop configs in."""
+    if isinstance(search, Race) and runs and (most := len({run.repetition for run in runs})) < RACE_REPETITIONS:
+        rule = f"needs {RACE_REPETITIONS} repetitions at least: with fewer no config could be dropped"
+        return [Problem(("repetitions",), f"{rule}. Got {most}. Raise them, or list the values without `best`.")]
     if not isinstance(search, Resolve):
         return []
     path = ("repetitions", "resolve")
@@ -149,6 +170,8 @@ def settle(
     there = [one for one in problems if one not in others and one not in of_search]
     if search is None:
         return of_search + [one for one in others if one not in of_search]
+    if not isinstance(search, Edge):
+        return problems
     of_rungs = [one for one in there if len(one.path) > len(places[0]) and type(one.path[len(places[0])]) is int]
     if of_rungs:
         rule = f"{of_rungs[0].rule} Every rung of the search must be a value that this setting can have."
@@ -205,8 +228,28 @@ def _edge(node: dict[Any, Any], path: YamlPath, problems: list[Problem]) -> Edge
         rule = f"must hold three values at least. Got {len(values)} at per_decade {per_decade}"
         fault("edge", f"{rule}. Widen the range or raise per_decade.")
         return None
-    names = ["loss" if part == "losses" else part for part in path if isinstance(part, str)]
-    return Edge(tuple(names), values, per_decade, float(share))
+    return Edge(_axis(path), values, per_decade, float(share))
+
+
+def _axis(path: YamlPath) -> tuple[str, ...]:
+    """The place in a run of a setting of a suite."""
+    return tuple("loss" if part == "losses" else part for part in path if isinstance(part, str))
+
+
+def _race(node: dict[Any, Any], path: YamlPath, problems: list[Problem]) -> Race | None:
+    before = len(problems)
+    _check_keys(node, RACE_KEYS, path, problems)
+    if not isinstance(path[-1], str):
+        rule = "must stand alone: all values of a race are in its list"
+        problems.append(Problem(path, f"{rule}. Got it in a list. Write the race without the list."))
+    if path[0] not in TUNED:
+        rule = f"cannot be raced: only {', '.join(TUNED)} and settings of losses are tuned"
+        problems.append(Problem(path, f"{rule}. Got a race. Write a value or a list of values."))
+    values = node["best"]
+    if not (isinstance(values, list) and len(values) > 1):
+        rule = "must be a list of two values or more"
+        problems.append(Problem((*path, "best"), f"{rule}. Got {values!r:.80}. List what competes."))
+    return Race(_axis(path)) if len(problems) == before else None
 
 
 def ladder(low: float, high: float, per_decade: int) -> tuple[float, ...]:
@@ -247,63 +290,3 @@ def require_none(search: Search | None, file: str, what: str) -> None:
     """InputError where only a grid will do."""
     if search:
         raise InputError(f"{file}: {what} needs a grid. Got a search. List the values instead.")
-
-
-def edge_schema() -> dict[str, Any]:
-    """The JSON Schema of an edge, for editors."""
-    end = {"type": "number", "exclusiveMinimum": 0}
-    properties = {
-        "edge": {
-            "description": "the lowest and the highest value",
-            "type": "array",
-            "items": end,
-            "minItems": 2,
-            "maxItems": 2,
-        },
-        "per_decade": {
-            "description": "rungs from one power of ten to the next",
-            "type": "integer",
-            "minimum": 1,
-            "maximum": MAX_PER_DECADE,
-            "default": 8,
-        },
-        "share": {
-            "description": "of its best score that a run must keep",
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 1,
-            "default": 0.9,
-        },
-    }
-    text = "the smallest and the largest value at which a run learns, instead of a grid (docs/search.md)"
-    return _object(text, properties, "edge")
-
-
-def resolve_schema() -> dict[str, Any]:
-    """The JSON Schema of `resolve`, for editors."""
-    properties = {
-        "resolve": {
-            "description": "half-width in percentage points of the intervals of differences to the baseline",
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 100,
-        },
-        "max": {
-            "description": "repetitions at most",
-            "type": "integer",
-            "minimum": FIRST_REPETITIONS,
-            "maximum": MAX_REPETITIONS,
-            "default": 30,
-        },
-    }
-    return _object("as many repetitions as it takes (docs/search.md)", properties, "resolve")
-
-
-def _object(description: str, properties: dict[str, Any], required: str) -> dict[str, Any]:
-    return {
-        "description": description,
-        "type": "object",
-        "properties": properties,
-        "required": [required],
-        "additionalProperties": False,
-    }

@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 
 from cl_semisup import cli
+from cl_semisup.cli import engine
 from cl_semisup.cli.exit_codes import BAD_INPUT
+from cl_semisup.engines import fork_server
 from cl_semisup.results import records
+from tests.execution.test_execution import InProcess
 from tests.helpers.records import run, write
 
 EDGE = "learning_rate: {edge: [0.01, 1000], per_decade: 1}"
@@ -16,6 +19,8 @@ EDGE = "learning_rate: {edge: [0.01, 1000], per_decade: 1}"
 @pytest.fixture
 def folder(tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(engine, "choose", lambda *_: InProcess())
+    monkeypatch.setattr(fork_server, "start_early", lambda _: None)
     (tmp_path / "s.yaml").write_text(text.replace("learning_rate: 0.1", EDGE).replace("[nt_xent, clop]", "vicreg"))
     return tmp_path
 

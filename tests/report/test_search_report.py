@@ -136,3 +136,27 @@ def test_losses_with_more_and_with_fewer_repetitions_share_a_board(tmp_path: Pat
     assert clop.difference.n == 4
     assert clop.difference.mean == pytest.approx(0.01)
     report.make(tmp_path, done)
+
+
+def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) -> None:
+    asked = text.replace("learning_rate: 0.1", "learning_rate: {best: [0.01, 0.1, 1]}").replace(
+        "[nt_xent, clop]", "clop"
+    )
+    suite = parse(asked.replace("repetitions: 1", "repetitions: 7"))
+    means = {0.01: 0.6, 0.1: 0.8, 1.0: 0.79}
+    for todo in Rounds(tmp_path, suite):
+        for run in todo:
+            odd = (-1) ** run.repetition * (0.05 if run.learning_rate == 1.0 else 0.001)
+            write(tmp_path, run, 0.7, validation=means.get(run.learning_rate or 0.0, 0.3) + odd)
+    done = Rounds(tmp_path, suite).snapshot()
+    data = ReportData.read(tmp_path, done)
+    assert data.searched is not None
+    assert data.searched.finished
+    (table,) = data.searched.tables
+    rows = [[entry.text for entry in row] for row in table.rows]
+    assert [row[1] for row in rows] == ["lr 0.1, batch 128", "lr 1, batch 128", "lr 0.01, batch 128"]
+    assert [row[2] for row in rows] == ["ooooooo", "ooooooo", "ooox..."]
+    assert [row[5] for row in rows] == ["leads", "not told apart", "dropped after 4"]
+    (board,) = data.boards
+    assert board.trained_rows[0].tuned_cell.learning_rate == 0.1
+    assert "ooox..." in report.make(tmp_path, done).text

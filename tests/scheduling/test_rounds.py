@@ -16,6 +16,7 @@ from cl_semisup.suite.suite import Suite
 from tests.helpers import records as record_maker
 
 Parse = Callable[[str], Suite]
+RATE = "learning_rate: 0.1"
 EDGES = {("nt_xent", 64): 3.0, ("nt_xent", 256): 2.0, ("clop", 64): 0.2, ("clop", 256): 0.5}  # upper ones
 
 
@@ -176,3 +177,21 @@ def test_repetitions_go_on_until_the_difference_is_resolved(tmp_path: Path, pars
     assert rounds > 5
     assert 4 <= names.count("clop") <= 8  # resolved
     assert names.count("vicreg") == names.count("nt_xent") == 20  # at the cap, with the baseline of every repetition
+
+
+def test_a_race_drops_clear_losers_and_gives_the_others_all_repetitions(
+    tmp_path: Path, parse: Parse, text: str
+) -> None:
+    suite = parse(
+        text.replace(RATE, "learning_rate: {best: [0.01, 0.1, 1]}").replace("repetitions: 1", "repetitions: 8")
+    )
+    noise = random.Random(1)
+    for todo in Rounds(tmp_path, suite):
+        for run in todo:
+            validation = 0.6 if run.learning_rate == 0.01 else 0.8 + noise.uniform(-0.02, 0.02)
+            record_maker.write(tmp_path, run, 0.7, validation=validation)
+    snapshot = Rounds(tmp_path, suite).snapshot()
+    rates = [run.learning_rate for run in snapshot.runs if run.loss_name == "clop"]
+    assert 4 <= rates.count(0.01) <= 6
+    assert rates.count(0.1) == rates.count(1.0) == 8
+    assert [run.repetition for run in snapshot.runs if not run.epochs] == list(range(8))

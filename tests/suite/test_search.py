@@ -6,7 +6,7 @@ import pytest
 
 from cl_semisup.errors import SuiteError
 from cl_semisup.suite import search as searches
-from cl_semisup.suite.search import Edge, Resolve
+from cl_semisup.suite.search import Edge, Race, Resolve
 from cl_semisup.suite.suite import Suite
 
 Parse = Callable[[str], Suite]
@@ -30,6 +30,23 @@ def test_batch_sizes_are_whole_and_settings_of_losses_have_edges_too(parse: Pars
     asked = parse(text.replace("[nt_xent, clop]", weight))
     assert asked.search == Edge(("loss", "clop", "weight"), (0.01, 0.1, 1.0, 10.0, 100.0), 1, 0.8)
     assert len([run for run in asked.runs if run.epochs]) == 6
+
+
+@pytest.mark.parametrize(
+    ("old", "values", "axis"),
+    [
+        ("learning_rate: 0.1", "learning_rate: %s[0.1, 1]%s", ("learning_rate",)),
+        ("[nt_xent, clop]", "[nt_xent: {temperature: %s[0.1, 0.5]%s}]", ("loss", "nt_xent", "temperature")),
+        ("epochs: 1", "epochs: 1\noptimizer: %s[sgd, {sgd: {momentum: 0.5}}]%s", ("optimizer",)),
+    ],
+)
+def test_a_race_stands_for_the_runs_of_its_full_grid(
+    parse: Parse, text: str, old: str, values: str, axis: tuple[str, ...]
+) -> None:
+    text = text.replace("repetitions: 1", "repetitions: 6")
+    raced = parse(text.replace(old, values % ("{best: ", "}")))
+    assert raced.search == Race(axis)
+    assert raced.runs == parse(text.replace(old, values % ("", ""))).runs
 
 
 def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Parse) -> None:
@@ -66,6 +83,13 @@ def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Par
         ("repetitions: 1", "repetitions: {resolve: 0}\nbaseline: nt_xent", "must be a number of percentage points above 0"),
         ("repetitions: 1", "repetitions: {resolve: 1, max: 2}\nbaseline: nt_xent", "must be a whole number from 4 to 1000"),
         (RATE, "learning_rate: {resolve: 1.0}", "learning_rate: is what repetitions may do. Got it elsewhere."),
+        (RATE, "learning_rate: {best: 0.1}", "6:23: learning_rate.best: must be a list of two values or more. Got 0.1."),
+        (RATE, "learning_rate: {best: [0.1]}", "learning_rate.best: must be a list of two values or more. Got [0.1]."),
+        (RATE, "learning_rate: {best: [0.1, 1], of: 3}", "learning_rate.of: unknown key 'of'"),
+        (RATE, "learning_rate: [{best: [0.1, 1]}]", "learning_rate[0]: must stand alone: all values of a race are in its"),
+        (RATE, "learning_rate: {best: [0.1, 1]}", "8:14: repetitions: needs 6 repetitions at least: with fewer no config"),
+        (RATE, "learning_rate: {best: [0.1, -1]}", "learning_rate[1]: must be greater than 0"),
+        ("epochs: 1", "epochs: {best: [1, 2]}", "epochs: cannot be raced: only learning_rate, batch_size, optimizer,"),
         (
             f"{RATE}\nbatch_size: 128",
             "learning_rate: {edge: [1, 9]}\nbatch_size: {edge: [8, 64]}",
@@ -92,7 +116,9 @@ def test_resolve_stands_for_all_repetitions_and_wants_one_config_a_loss(parse: P
         parse(several.replace("repetitions: 1", RESOLVED))
 
 
-@pytest.mark.parametrize("search", [None, Resolve(1.0, 12), Edge(("learning_rate",), (0.1, 1.0, 10.0), 1, 0.9)])
+@pytest.mark.parametrize(
+    "search", [None, Resolve(1.0, 12), Race(("optimizer",)), Edge(("learning_rate",), (0.1, 1.0, 10.0), 1, 0.9)]
+)
 def test_a_search_survives_its_snapshot(search: searches.Search | None) -> None:
     assert searches.from_dict(searches.as_dict(search)) == search
 
