@@ -146,8 +146,8 @@ def run(
     from cl_semisup.engines.local import LocalEngine
     from cl_semisup.execution.execute import choose_device
     from cl_semisup.execution.machine import Machine, default_threads, default_workers
-    from cl_semisup.results.snapshot import SuiteSnapshot
-    from cl_semisup.scheduling import prepare, scheduler, suite_run
+    from cl_semisup.scheduling import prepare, suite_run
+    from cl_semisup.scheduling.rounds import Rounds
 
     if redo not in REDO:
         raise InputError(f"redo: must be one of {', '.join(REDO)}. Got {redo!r}.")
@@ -156,10 +156,12 @@ def run(
     folder, data = Path(results), None if data_dir is None else str(data_dir)
     file = _suite_file(suite, folder) if isinstance(suite, Mapping) else Path(suite)
     found = suite_run.read(file, data)
-    snapshot = SuiteSnapshot.of(found, data)
+    rounds = Rounds(folder, found, data, redo)
+    snapshot = rounds.snapshot()
     suite_run.prepare_folder(folder, snapshot)
-    if todo := scheduler.missing(folder, snapshot.runs, redo, snapshot.data_folder):
-        prepare.datasets(found, todo)
+    if todo := rounds.todo(snapshot):
+        asked = list(found.runs) if found.search else todo
+        prepare.datasets(found, asked)
         chosen = choose_device(device)
         machine = Machine(
             device=chosen,
@@ -168,8 +170,8 @@ def run(
             threads=default_threads(chosen),
             state_key=owner.key().hex(),
         )
-        engine = LocalEngine(machine, min(len(todo), workers or default_workers(chosen)), list(map(Path, plugins)))
-        suite_run.execute(folder, found, todo, engine)
+        engine = LocalEngine(machine, min(len(asked), workers or default_workers(chosen)), list(map(Path, plugins)))
+        snapshot = suite_run.execute(folder, found, rounds, engine)
     report.make(folder, snapshot)
     return leaderboard(file, folder, data_dir=data)
 

@@ -39,13 +39,15 @@ MAY_IMPORT = {
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
     "suite": {"config", "data", "encoders", "errors", "files", "evaluation", "losses", "plugins", "weights"},
     "results": {"data", "errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
-    "report": {"errors", "files", "results", "seeds", "suite", "text"},
+    "search": {"results", "suite"},
+    "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
     "progress_bar": set(),
     "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "api", "pytest_plugin"}  # they may import any of these
-TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results", "report"}
+TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results"}
+TORCH_FREE_ROOMS |= {"search", "report"}
 TORCH_FREE_FILES = {
     "weights/__init__.py",
     "weights/source.py",

@@ -16,23 +16,29 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.results.snapshot import SuiteSnapshot, require_own_folder
-    from cl_semisup.scheduling import describe, estimate, prepare, scheduler
+    from cl_semisup.results.snapshot import require_own_folder
+    from cl_semisup.scheduling import describe, estimate, foresight, prepare, scheduler
+    from cl_semisup.scheduling.rounds import Rounds
 
     suite = arguments.read_suite(options)
-    snapshot = SuiteSnapshot.of(suite, options.data_dir)
+    snapshot = Rounds(options.results, suite, options.data_dir).snapshot()
     require_own_folder(options.results, snapshot)
     prepare.check(suite)
     found = describe.in_full(suite)
-    todo = scheduler.missing(options.results, suite.runs)
+    todo = scheduler.missing(options.results, snapshot.runs)
     stale = scheduler.describe_stale(options.results, snapshot)
     time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
     show(f"{visible(suite.file)}: no fault found.")  # only now: a fault may be found while a run is tried
-    show(f"{len(suite.runs)} runs, {len(suite.runs) - len(todo)} with a record, {len(todo)} to do.")
+    runs = len(snapshot.runs)
+    if suite.search:
+        show(f"A search: so far it asks for {runs} of the {len(suite.runs)} runs of its full grid; more rounds follow.")
+    show(f"{runs} runs, {runs - len(todo)} with a record, {len(todo)} to do.")
     for line in found:
         show(line)
     if stale:
         show(stale)
     if todo or not stale:
         show(time_left)
+    for sentence in foresight.describe(options.results, suite):
+        show(visible(sentence))
     return OK

@@ -36,12 +36,12 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     if options.fill_gpu:
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
-        show(f"Running {runs} on {device}, one first, to see how much memory it takes.")
+        show(f"Running {_counted(suite, runs)} on {device}, one first, to see how much memory it takes.")
         workers = min(runs, options.workers or default_workers("cpu"))
         slots_for_peak = partial(runs_that_fit, free_memory(device))
         return LocalEngine(machine, workers, options.plugin, options.run_timeout, slots_for_peak)
     workers = min(runs, options.workers or default_workers(device))
-    show(f"Running {runs} on {device} in {workers} worker process(es).")
+    show(f"Running {_counted(suite, runs)} on {device} in {workers} worker process(es).")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")
     return LocalEngine(machine, workers, options.plugin, options.run_timeout)
@@ -56,7 +56,7 @@ def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine
         raise InputError(f"--workers, --engine: {rule}. Leave them out.")
     device = torchrun.device_of_process(options.device)
     machine = _machine(options, suite, device, options.threads or default_threads(device))
-    show(f"Running {runs}, one at a time, on {torchrun.processes()} processes.")
+    show(f"Running {_counted(suite, runs)}, one at a time, on {torchrun.processes()} processes.")
     if protocol.uses_users_own(suite.runs):
         show("These processes stay: what a plug-in of your own changes in them changes the runs after it too.")
     return torchrun.TorchrunEngine(machine, options.run_timeout)
@@ -80,8 +80,12 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     machine = _machine(options, suite, device, threads)
     max_workers = min(runs, options.workers or runs)
     engine = ray_engine.RayEngine(machine, need, max_workers, options.plugin, options.run_timeout)
-    show(f"Running {runs} on Ray, {engine.slots} at once, each with {need}.")
+    show(f"Running {_counted(suite, runs)} on Ray, {engine.slots} at once, each with {need}.")
     return engine
+
+
+def _counted(suite: "Suite", runs: int) -> str:
+    return f"at most {runs}" if suite.search else str(runs)
 
 
 def weight_files(run: "Run") -> tuple[str, ...]:
@@ -105,7 +109,11 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
     need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
     program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
-    show(slurm.script(suite.name, program, options.arguments, logs, runs, need).removesuffix("\n"))
+    show(
+        slurm.script(suite.name, program, options.arguments, logs, runs, need, wait=bool(suite.search)).removesuffix(
+            "\n"
+        )
+    )
     return OK
 
 

@@ -17,6 +17,7 @@ from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling.rounds import Rounds
     from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
 
@@ -79,8 +80,8 @@ def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.engines import fork_server
-    from cl_semisup.results.snapshot import SuiteSnapshot
-    from cl_semisup.scheduling import scheduler, suite_run
+    from cl_semisup.scheduling import suite_run
+    from cl_semisup.scheduling.rounds import Rounds
 
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
@@ -89,19 +90,20 @@ def run(options: argparse.Namespace) -> int:
             return _finish(options, finished)
         fork_server.start_early(options.device)
     suite = arguments.read_suite(options)
-    snapshot = SuiteSnapshot.of(suite, options.data_dir)
+    rounds = Rounds(options.results, suite, options.data_dir, options.redo)
+    snapshot = rounds.snapshot()
     suite_run.prepare_folder(options.results, snapshot)
-    todo = scheduler.missing(options.results, snapshot.runs, options.redo, snapshot.data_folder)
+    todo = rounds.todo(snapshot)
     if options.print_sbatch:
         return engine.print_sbatch(options, suite, todo)
     _print_counts(options, snapshot, len(todo))
-    if suite.keep != "none" and (lacking := _without_network(options.results, suite.runs, todo)):
+    if suite.keep != "none" and (lacking := _without_network(options.results, snapshot.runs, todo)):
         again = "`--redo all` trains them again"
         show(f"keep: {lacking} finished runs have no network, since they were trained without `keep`; {again}.")
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
-            _execute(options, suite, todo)
+            snapshot = _execute(options, suite, rounds)
     return _finish(options, snapshot)
 
 
@@ -147,7 +149,7 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     stored = snapshot.current(options.results, options.suite, options.data_dir)
     if not stored or (stored.file, stored.data_dir) != (str(options.suite), options.data_dir):
         return None
-    if protocol.uses_users_own(stored.runs):
+    if stored.search or protocol.uses_users_own(stored.runs):  # whether a search goes on is read from the suite's file
         return None
     todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
     return None if todo else stored
@@ -156,7 +158,8 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
 def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
     from cl_semisup.scheduling import scheduler
 
-    show(f"{visible(snapshot.name)}: {len(snapshot.runs)} runs, {len(snapshot.runs) - left} done, {left} to run.")
+    kind = f"runs of this search so far (its full grid has {snapshot.grid_runs})" if snapshot.search else "runs"
+    show(f"{visible(snapshot.name)}: {len(snapshot.runs)} {kind}, {len(snapshot.runs) - left} done, {left} to run.")
     if options.redo in ("none", "failed") and (stale := scheduler.describe_stale(options.results, snapshot)):
         show(stale)
 
@@ -170,12 +173,13 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
     return live.watch_in_background(options.results, name, options.watch)
 
 
-def _execute(options: argparse.Namespace, suite: "Suite", todo: list["Run"]) -> None:
-    """Execute the missing runs."""
+def _execute(options: argparse.Namespace, suite: "Suite", rounds: "Rounds") -> "SuiteSnapshot":
+    """Execute the missing runs, of a search round by round; the snapshot of all that were asked."""
     from cl_semisup.scheduling import describe, prepare, suite_run
 
-    prepare.datasets(suite, todo)
+    first = rounds.todo(rounds.snapshot())
+    prepare.datasets(suite, list(suite.runs) if suite.search else first)
     for line in describe.in_short(suite):
         show(line)
-    chosen = engine.choose(options, suite, len(todo))
-    suite_run.execute(options.results, suite, todo, chosen, options.plain, options.no_wait)
+    chosen = engine.choose(options, suite, len(suite.runs) if suite.search else len(first))
+    return suite_run.execute(options.results, suite, rounds, chosen, options.plain, options.no_wait)

@@ -43,13 +43,22 @@ wait $work
 """
 
 
-def script(suite: str, program: Sequence[str], arguments: Sequence[str], logs: Path, runs: int, need: Need) -> str:
+def script(
+    suite: str,
+    program: Sequence[str],
+    arguments: Sequence[str],
+    logs: Path,
+    runs: int,
+    need: Need,
+    wait: bool = False,
+) -> str:
     """The script of an array that executes so many runs at once.
 
     Args:
         program: how Python and the command were started here
         arguments: of the command; each task gets the same
         logs: folder for the tasks' output
+        wait: tasks wait for each other's runs, since a search goes on when a round is done
     """
     if need.gpus > 1:
         raise InputError(f"--run-gpus: at most 1, since a run trains on one GPU. Got {need.gpus:g}.")
@@ -66,5 +75,7 @@ def script(suite: str, program: Sequence[str], arguments: Sequence[str], logs: P
         gpus="\n#SBATCH --gres=gpu:1" if need.gpus else "",
         folder=Path.cwd(),
         logs=logs,
-        command=shlex.join([*program, *kept_arguments, "--workers", str(runs_per_task), "--no-wait"]),
+        command=shlex.join(
+            [*program, *kept_arguments, "--workers", str(runs_per_task), *([] if wait else ["--no-wait"])]
+        ),
     )

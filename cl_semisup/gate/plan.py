@@ -16,6 +16,7 @@ from cl_semisup.gate.function import BuildLoss
 from cl_semisup.results import protocol
 from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.search import require_none
 from cl_semisup.suite.suite import Suite
 
 AXES = {"learning_rate": "lr", "batch_size": "batch", "label_fraction": "labels", "labels_per_class": "per class"}
@@ -63,6 +64,7 @@ def read(path: Path, data_dir: str | None = None) -> Plan:
 
 def make_plan(suite: Suite, text: str) -> Plan:
     """The plan of a suite that was parsed from `text`."""
+    require_none(suite.search, suite.file, "a gate")
     cells: dict[str, dict[str, list[Run]]] = {}
     trained_runs = [run for run in suite.runs if run.epochs]
     for run in trained_runs:

@@ -83,7 +83,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
         "task": board.task,
         "board": tables.board_table(board),
         "scores": figures.scores(board),
-        "heatmaps": heatmaps(board),
+        "heatmaps": [] if data.suite.search else heatmaps(board),
         "stability": tables.stability_table(board.task, stability) if stability else None,
         "geometry": tables.geometry_table(board),
         "similarity": tables.similarity_table(board, similarity, references) if similarity else None,

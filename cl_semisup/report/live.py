@@ -15,6 +15,7 @@ from pathlib import Path
 
 from cl_semisup import report
 from cl_semisup.errors import ResultsError
+from cl_semisup.report.search_result import search_result
 from cl_semisup.results import records, snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.text import degrade_streams, show, visible
@@ -25,12 +26,23 @@ MAX_TIME_SHARE = 0.1  # of the time, spent on making reports
 def watch(results: Path, suite: SuiteSnapshot, seconds: float, go_on: Callable[[int], bool]) -> None:
     """Make the report when records have changed, at most once every `seconds`, as long as `go_on(runs left)`."""
     reported: dict[str, int] | None = None
-    while go_on(len(suite.runs) - len(finished := _write_times(results, suite))):
+    while True:
+        suite = snapshot.load(results, suite.name) if suite.search else suite  # its next round has other runs
+        if not go_on(_left(results, suite, finished := _write_times(results, suite))):
+            return
         began = time.monotonic()
         if finished != reported:
             report.make(results, suite, reload_seconds=seconds)
             reported = finished
         time.sleep(max(seconds, (time.monotonic() - began) / MAX_TIME_SHARE))
+
+
+def _left(results: Path, suite: SuiteSnapshot, finished: dict[str, int]) -> int:
+    """Runs left; at least one while a search has rounds to come."""
+    left = len(suite.runs) - len(finished)
+    if left == 0 and (searched := search_result(results, suite)):
+        return int(not searched.finished)
+    return left
 
 
 def _write_times(results: Path, suite: SuiteSnapshot) -> dict[str, int]:

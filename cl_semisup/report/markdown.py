@@ -17,6 +17,9 @@ def page(data: ReportData) -> str:
     parts += ["", escape(data.progress), ""]
     for board in data.boards:
         parts += _section(tables.board_table(board))
+    if data.searched:
+        for table in (*data.searched.tables, *data.searched.maps):
+            parts += _section(table)
     if data.overall_ranking:
         parts += _section(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
     if data.published:

@@ -44,10 +44,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def shared_ranks(board: Board) -> dict[str, int]:
     """Loss -> 1 + how many losses of the board are significantly better; {} with too few pairs.
 
-    Losses without a significant difference share a rank. A loss without all its runs has none.
+    Losses without a significant difference share a rank. A loss without all its runs has none. Where a search gave some
+    losses more repetitions than others, nobody has one.
     """
     rows = [row for row in board.trained_rows if row.complete]
-    if len(rows) < 2 or board.repetitions < MIN_PAIRS:
+    if len(rows) < 2 or board.repetitions < MIN_PAIRS or not _equally_often(rows):
         return {}
     pairs = list(combinations(rows, 2))
     adjusted = holm([p_value(a.repetition_scores - b.repetition_scores) for a, b in pairs])
@@ -61,10 +62,14 @@ def against_baseline(board: Board) -> dict[str, str]:
     rows = [row for row in board.trained_rows if row.complete]
     base = next((row for row in rows if row.loss == board.baseline), None)
     others = [row for row in rows if row is not base]
-    if base is None or not others or board.repetitions < MIN_PAIRS:
+    if base is None or not others or board.repetitions < MIN_PAIRS or not _equally_often(rows):
         return {}
     adjusted = holm([p_value(row.repetition_scores - base.repetition_scores) for row in others])
     return {row.loss: _comparison(row, p) for row, p in zip(others, adjusted, strict=True)}
+
+
+def _equally_often(rows: Sequence[Row]) -> bool:
+    return len({len(row.repetition_scores) for row in rows}) < 2
 
 
 def _comparison(row: Row, p: float) -> str:

@@ -11,6 +11,7 @@ import pandas as pd
 from cl_semisup.report import published, ranking, stability, wording
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking
+from cl_semisup.report.search_result import SearchResult, search_result
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.wording import format_points, pluralize
@@ -65,11 +66,18 @@ class ReportData:
 
     @cached_property
     def overall_ranking(self) -> OverallRanking | None:
-        return ranking.rank_overall(self.main_boards)
+        return None if self.suite.search else ranking.rank_overall(self.main_boards)
+
+    @cached_property
+    def searched(self) -> SearchResult | None:
+        """What the suite's search has found; None if it has no search."""
+        return search_result(self.results, self.suite)
 
     @cached_property
     def stability(self) -> dict[str, list[Stability]]:
-        """Task -> stability metrics of its losses, of tasks with a grid."""
+        """Task -> stability metrics of its losses, of tasks with a grid; a search has none, it tries no whole grid."""
+        if self.suite.search:
+            return {}
         return {board.task: metrics for board in self.boards if (metrics := stability.stability(board))}
 
     @cached_property
@@ -142,6 +150,8 @@ class ReportData:
             notes.append(SIMILARITY_NOTE)
         if self.published:
             notes.append(PUBLISHED_NOTE)
+        if self.searched:
+            notes += self.searched.notes
         return notes + self._unfinished_notes
 
     @property

@@ -16,6 +16,8 @@ def text(data: ReportData) -> str:
     parts = [*wrapped([data.suite.question]), "", *wrapped(data.answer), one_line(data.progress)]
     for board in data.boards:
         parts += ["", *lines(tables.board_table(board))]
+    for table in data.searched.tables if data.searched else ():
+        parts += ["", *lines(table)]
     if data.overall_ranking:
         parts += ["", *lines(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))]
     if data.published:

@@ -149,11 +149,10 @@ def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str
     score = scores[0]
     tuned = {loss: tune(configs, validation_score(score)) for loss, configs in cells.items()}
     base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
-    base_scores = tuned[base].repetition_scores(score) if base else None
-    floor = tuned[UNTRAINED].repetition_scores(score) if UNTRAINED in tuned else None
     rows = []
     for loss, cell in tuned.items():
         own_scores = cell.repetition_scores(score)
+        floor, base_scores = (_paired(tuned.get(name), cell, score) for name in (UNTRAINED, base))
         counts = status_counts(status for config in cells[loss] for status in config.runs["status"])
         means = [config.score_ci(score).mean for config in cells[loss]]
         row = Row(
@@ -177,6 +176,13 @@ def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str
     )
 
 
+def _paired(other: Cell | None, cell: Cell, score: str) -> np.ndarray | None:
+    """The scores of another cell in the repetitions of `cell`: a search asks for more of some losses than of others."""
+    if other is None:
+        return None
+    return other.repetition_scores(score)[np.isin(other.runs["repetition"], cell.runs["repetition"])]
+
+
 def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
     """Loss -> its cells, in the frame's order; NumPy arrays, since pandas is slow on small tables."""
     columns: dict[str, np.ndarray] = {str(name): group[name].to_numpy() for name in group}
@@ -197,7 +203,12 @@ def validation_score(score: str) -> str:
 
 
 def tune(cells: Sequence[Cell], validation_score: str) -> Cell:
-    """The cell with the best mean validation score; without validation scores, the first of the suite's grid."""
+    """The cell with the best mean validation score; without validation scores, the first of the suite's grid.
+
+    A search asks for some cells in a few repetitions only. They are not compared with those that have more.
+    """
+    most = max(len(cell.runs["status"]) for cell in cells)
+    cells = [cell for cell in cells if len(cell.runs["status"]) == most]
     validation = [cell.score_ci(validation_score).mean for cell in cells]
     return cells[0] if np.isnan(validation).all() else cells[int(np.nanargmax(validation))]
 

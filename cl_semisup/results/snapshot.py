@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 from cl_semisup import files, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
+from cl_semisup.suite import search as searches
 from cl_semisup.suite.published import Published
 from cl_semisup.suite.published import problem as published_problem
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.run import problem as run_problem
+from cl_semisup.suite.search import Search
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -44,15 +46,21 @@ class SuiteSnapshot:
     code: str = ""
     data_dir: str | None = None  # as given on the command line
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
+    search: Search | None = None  # `runs` are then those that it has asked for so far
+    grid_runs: int = 0  # of the full grid that the search stands for
     place: str = field(
         default="", compare=False
     )  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
-    def of(cls, suite: "Suite", data_dir: str | None = None) -> "SuiteSnapshot":
-        """Of a suite as this package reads it; `data_dir` overrode the suite's own."""
-        own = ("code", "data_dir", "data_folder", "place")
+    def of(cls, suite: "Suite", data_dir: str | None = None, asked: tuple[Run, ...] | None = None) -> "SuiteSnapshot":
+        """Of a suite as this package reads it; `data_dir` overrode the suite's own.
+
+        Of a suite with a search, `asked` are the runs that it asks for now.
+        """
+        own = ("code", "data_dir", "data_folder", "place", "runs", "grid_runs")
         shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
+        shared |= {"runs": suite.runs if asked is None else asked, "grid_runs": len(suite.runs)}
         return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     def save(self, results: Path) -> None:
@@ -99,6 +107,7 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
         read = {
             "runs": tuple(Run.from_dict(run) for run in content["runs"]),
             "published": tuple(Published(**number) for number in numbers),
+            "search": searches.from_dict(content.get("search")),
         }
         suite = SuiteSnapshot(**content | read)
         _check(suite, name)
@@ -120,6 +129,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
         raise TypeError("its name, file, question, baseline and score and folders must be text")
     if any("\0" in text for text in texts):
         raise ValueError("its texts must not hold NUL, which no path may hold")
+    if type(suite.grid_runs) is not int:
+        raise TypeError("its number of runs must be a whole number")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:

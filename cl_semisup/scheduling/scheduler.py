@@ -95,7 +95,22 @@ def run_all(
     wait_timeout: float = math.inf,
     expected_seconds: ExpectedSeconds = lambda run: 0.0,
 ) -> RunCounts:
-    """Execute the runs, the longest first, and write their records.
+    """Execute the runs; see `run_rounds`."""
+    return run_rounds(results, [todo], engine, share, wait_timeout, expected_seconds)
+
+
+def run_rounds(
+    results: Path,
+    rounds: Iterable[list[Run]],
+    engine: Engine,
+    share: bool = True,
+    wait_timeout: float = math.inf,
+    expected_seconds: ExpectedSeconds = lambda run: 0.0,
+) -> RunCounts:
+    """Execute the runs of one round after the other, in each the longest first, and write their records.
+
+    What the next round is may depend on the records of this one; so it is asked for only when they are all written. A
+    round that is left to other commands (see `wait_timeout`) is the last.
 
     Records are written here and nowhere else, so an engine needs no shared folder. The first SIGINT or SIGTERM lets the
     engine save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Records
@@ -105,35 +120,56 @@ def run_all(
         share: runs that differ only in what training does not see are trained once
         wait_timeout: seconds without progress after which trainings that other commands have claimed are left to them
     """
+    counts = RunCounts()
     with stop.Request() as request:
-        trainings = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
-        queue = _TrainingQueue(results, longest_first(trainings, expected_seconds), engine, wait_timeout)
         try:
-            queue.submit()
-            while queue.unfinished() and not request:
-                finished = queue.wait()
-                try:
-                    if not request:
-                        queue.submit()  # before records are written: workers need not wait for that
-                finally:
-                    queue.write_records(finished)
-            if request:
-                queue.write_records(engine.cancel(GRACE_SECONDS))
-                raise stop.Stopped(request.number)
+            for todo in rounds:
+                trainings = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
+                ordered = longest_first(trainings, expected_seconds)
+                if not _work(_TrainingQueue(results, ordered, engine, wait_timeout, counts), engine, request):
+                    break
         finally:
-            queue.progress.close()
             engine.cancel()
-            queue.claims.release_all()
-    return queue.counts
+    return counts
+
+
+def _work(queue: "_TrainingQueue", engine: Engine, request: stop.Request) -> bool:
+    """Execute a queue; False if some of it is left to other commands."""
+    try:
+        queue.submit()
+        while queue.unfinished() and not request:
+            finished = queue.wait()
+            try:
+                if not request:
+                    queue.submit()  # before records are written: workers need not wait for that
+            finally:
+                queue.write_records(finished)
+        if request:
+            queue.write_records(engine.cancel(GRACE_SECONDS))
+            raise stop.Stopped(request.number)
+    except BaseException:
+        engine.cancel()  # before claims are released: no other command may begin what a worker still does
+        raise
+    finally:
+        queue.progress.close()
+        queue.claims.release_all()
+    return not (queue.waiting or queue.claimed_elsewhere)
 
 
 class _TrainingQueue:
     """The trainings of a command: waiting, claimed by other commands, or in the engine."""
 
-    def __init__(self, results: Path, trainings: list[TrainingGroup], engine: Engine, wait_timeout: float):
+    def __init__(
+        self,
+        results: Path,
+        trainings: list[TrainingGroup],
+        engine: Engine,
+        wait_timeout: float,
+        counts: RunCounts,
+    ):
         runs = [run for training in trainings for run in training.runs]
         self.results, self.engine, self.progress = results, engine, Progress(runs)
-        self.counts, self.claims = RunCounts(), Claims(results)
+        self.counts, self.claims = counts, Claims(results)
         self.wait_timeout, self.last_progress = wait_timeout, time.monotonic()
         self.first_mtimes = {run.id: records.mtime(records.path_of(results, run)) for run in runs}
         self.waiting, self.claimed_elsewhere, self.in_flight = deque(trainings), deque[TrainingGroup](), 0

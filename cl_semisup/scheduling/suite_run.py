@@ -10,8 +10,8 @@ from cl_semisup.scheduling import cleanup
 from cl_semisup.text import show
 
 if TYPE_CHECKING:
+    from cl_semisup.scheduling.rounds import Rounds
     from cl_semisup.scheduling.scheduler import Engine
-    from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
 
 
@@ -35,7 +35,9 @@ def snapshot_of(results: Path, file: Path, data_dir: str | None) -> SuiteSnapsho
     if not file.suffix:
         return snapshot.load(results, str(file))
     try:
-        return SuiteSnapshot.of(read(file, data_dir), data_dir)
+        from cl_semisup.scheduling.rounds import Rounds  # only now: it needs torch
+
+        return Rounds(results, read(file, data_dir), data_dir).snapshot()
     except ModuleNotFoundError as error:  # a suite is read with torch, a report is made without
         if error.name != "torch" or not (stored := snapshot.current(results, file, data_dir, own_only=False)):
             raise
@@ -53,9 +55,9 @@ def prepare_folder(results: Path, suite: SuiteSnapshot) -> None:
 
 
 def execute(
-    results: Path, suite: "Suite", todo: "list[Run]", engine: "Engine", plain: bool = False, no_wait: bool = False
-) -> None:
-    """Execute missing runs and write their records.
+    results: Path, suite: "Suite", rounds: "Rounds", engine: "Engine", plain: bool = False, no_wait: bool = False
+) -> SuiteSnapshot:
+    """Execute missing runs, of a search round by round, and write their records; the snapshot of all that were asked.
 
     Args:
         plain: train every run on its own, for the reference mode
@@ -65,7 +67,8 @@ def execute(
 
     timeout = scheduler.WAIT_TIMEOUT_SECONDS if no_wait else math.inf
     if plain:
-        scheduler.run_all(results, todo, engine, share=False, wait_timeout=timeout)
-        return
-    seconds = order.expected_seconds(results, suite)
-    scheduler.run_all(results, todo, engine, wait_timeout=timeout, expected_seconds=seconds)
+        scheduler.run_rounds(results, rounds, engine, share=False, wait_timeout=timeout)
+    else:
+        seconds = order.expected_seconds(results, suite)
+        scheduler.run_rounds(results, rounds, engine, wait_timeout=timeout, expected_seconds=seconds)
+    return rounds.snapshot()

@@ -17,9 +17,11 @@ from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.suite import cell_check, input_check, renamed, views
 from cl_semisup.suite import published as published_numbers
+from cl_semisup.suite import search as searches
 from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.published import Published
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.search import Search
 from cl_semisup.weights.source import missing_safetensors
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of results: no path, no hidden file
@@ -28,7 +30,7 @@ RESERVED_NAMES = ("records", "checkpoints", "claims")  # folders of results that
 
 @dataclass(frozen=True)
 class Suite:
-    """A checked suite: its header and all its runs, untrained ones included."""
+    """A checked suite: its header and all its runs, untrained ones included; those of the full grid of a search."""
 
     name: str
     file: str
@@ -42,6 +44,7 @@ class Suite:
     runs: tuple[Run, ...]
     published: tuple[Published, ...] = ()  # numbers of others that it repeats
     notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
+    search: Search | None = None  # which of the runs are needed is then decided round by round
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -78,6 +81,10 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
         raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
     problems: list[Problem] = []
     source, notes = _upgrade(source, problems)
+    of_search: list[Problem] = []
+    data, search, places = searches.take(source.data, of_search)
+    problems += of_search
+    source = replace(source, data=data)
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
     published = published_numbers.read(source.data.get("published"), problems)
@@ -88,12 +95,14 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     if not problems:
         _check_names(header, runs, problems)
         published_numbers.check(published, _published_of(runs), problems)
+        problems += searches.contradictions(search, runs, header["baseline"])
     if problems:
-        raise SuiteError(_lines(source, problems))
+        raise SuiteError(_lines(source, searches.settle(problems, of_search, search, places)))
     notes += tuple(_warmup_notes(columns, source))
     text_hash = hashlib.sha256(text.encode()).hexdigest()[:16]
     notes += tuple(_lines(source, data_notes))
-    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), published=published, notes=notes)
+    shared: dict[str, Any] = {"published": published, "notes": notes, "search": search}
+    return Suite(**header, file=file, text_hash=text_hash, runs=tuple(runs), **shared)
 
 
 def _upgrade(source: Source, problems: list[Problem]) -> tuple[Source, tuple[str, ...]]:

@@ -1,0 +1,72 @@
+"""Who dropped out of a race, when and by how much."""
+
+import math
+from collections.abc import Sequence
+
+from cl_semisup.report import wording
+from cl_semisup.report.tables import LOSS, Column, Entry, Table
+from cl_semisup.results.naming import RunNames
+from cl_semisup.results.statistics import MeanCI, mean_ci
+from cl_semisup.search.racing import Config, RaceResult
+from cl_semisup.suite.run import Run
+
+
+def race_tables(runs: Sequence[Run], found: Sequence[RaceResult], repetitions: int) -> list[Table]:
+    """A table a task: every config of every loss, those that stayed first."""
+    names = RunNames(list(runs))
+    columns = (
+        LOSS,
+        Column("config", numeric=False),
+        Column("race", "a sign a repetition: o took part, . did not; x dropped after that", numeric=False),
+        Column("validation %", "mean validation score ± half of its 95 % interval, of the repetitions it ran in"),
+        Column("behind the leader", "paired difference in these repetitions, points"),
+        Column("outcome", numeric=False),
+    )
+    tasks: dict[str, list[tuple[Entry, ...]]] = {}
+    for result in sorted(found, key=lambda one: names.losses[one.configs[0].run.id]):
+        staying = [one for one in result.configs if not one.dropped]
+        leader = max(staying, key=_mean)
+        for one in sorted(result.configs, key=lambda one: (-(one.dropped or math.inf), -_mean(one))):
+            loss = names.losses[one.run.id]
+            entries = (
+                Entry(loss, loss),
+                Entry(names.config(one.run)),
+                Entry(_picture(one, repetitions)),
+                Entry(wording.format_percent(mean_ci(one.scores)), _mean(one)),
+                Entry(*_behind(one, leader)),
+                Entry(_outcome(one, leader, result)),
+            )
+            tasks.setdefault(names.tasks(one.run)[0], []).append(entries)
+    return [Table(f"{task}: race for the best config", columns, tuple(rows)) for task, rows in tasks.items()]
+
+
+def _mean(config: Config) -> float:
+    return sum(config.scores) / len(config.scores) if config.scores else math.nan
+
+
+def _picture(config: Config, repetitions: int) -> str:
+    """`oooox...`"""
+    ran = "o" * len(config.scores)
+    return (f"{ran[:-1]}x" if config.dropped else ran).ljust(repetitions, ".")
+
+
+def _behind(config: Config, leader: Config) -> tuple[str, float]:
+    if config is leader:
+        return wording.DASH, math.nan
+    difference: MeanCI = mean_ci(a - b for a, b in zip(config.scores, leader.scores, strict=False))
+    return wording.format_points(difference), difference.mean
+
+
+def _outcome(config: Config, leader: Config, result: RaceResult) -> str:
+    if config.dropped:
+        return f"dropped after {config.dropped}"
+    if result.open:
+        return "open"
+    return "leads" if config is leader else "not told apart"
+
+
+NOTES = (
+    "A race drops a config when the interval of its difference to the leader, which holds at every look and for all"
+    " rivals at once, lies below 0: the truly best config stays with 95 %. Scores of the race are validation scores;"
+    " the leaderboard reports the test scores of those that stayed, of the same repetitions.",
+)

@@ -1,0 +1,54 @@
+"""The rounds of a command: what is asked now, and what comes next when that is done. A suite without search has one."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.scheduling.scheduler import missing
+from cl_semisup.search.outcomes import Outcomes
+from cl_semisup.search.plan import plan
+from cl_semisup.suite.run import Run
+from cl_semisup.suite.suite import Suite
+from cl_semisup.text import show
+
+
+class Rounds:
+    """The runs of a suite in rounds, each a list of those that are missing or to be made again.
+
+    `data_dir` is that of the command line. With `redo`, a record that is to be made again decides nothing before.
+    """
+
+    def __init__(self, results: Path, suite: Suite, data_dir: str | None = None, redo: str = "none"):
+        self.results, self.suite, self.data_dir, self.redo = results, suite, data_dir, redo
+        self._given: set[str] = set()  # runs of earlier rounds: none is given twice
+        self._outcomes = Outcomes(results, suite.score, suite.data_dir, self._is_known)
+
+    def snapshot(self) -> SuiteSnapshot:
+        """The suite with the runs that are asked for now."""
+        if self.suite.search is None:
+            return SuiteSnapshot.of(self.suite, self.data_dir)
+        asked = plan(self.suite.runs, self.suite.search, self._outcomes, self.suite.baseline).runs
+        return SuiteSnapshot.of(self.suite, self.data_dir, asked)
+
+    def todo(self, snapshot: SuiteSnapshot) -> list[Run]:
+        """The runs of this round."""
+        asked = [run for run in snapshot.runs if run.id not in self._given]
+        return missing(self.results, asked, self.redo, snapshot.data_folder)
+
+    def __iter__(self) -> Iterator[list[Run]]:
+        """The rounds that are left; each is asked for when the one before is done."""
+        number = 1
+        while todo := self.todo(snapshot := self.snapshot()):
+            if self.suite.search:
+                snapshot.save(self.results)
+                share = 100 * len(snapshot.runs) / len(self.suite.runs)
+                show(f"Round {number}: {len(todo)} runs to do. So far the search asks for {share:.0f} % of its grid.")
+            self._given |= {run.id for run in todo}
+            yield todo
+            number += 1
+            if self.suite.search is None:
+                return
+        snapshot.save(self.results)
+
+    def _is_known(self, run: Run) -> bool:
+        return self.redo != "all" or run.id in self._given

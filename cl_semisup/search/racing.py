@@ -1,0 +1,123 @@
+"""The best config of each loss by a race over repetitions: who is clearly worse than the leader is dropped.
+
+All configs of a loss on a task begin with the same repetitions. After each further one, the leader is the config with
+the best mean validation score, and a config is dropped if the interval of its paired difference to the leader lies
+below 0. The intervals hold at every look, and for all pairs of a best config with its K - 1 rivals at once (level
+1 - 0.05 / (K - 1) each): so the config whose true mean is best stays in the race with 95 %. Who is not dropped gets all
+repetitions.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import reduce
+from operator import getitem
+from statistics import fmean
+
+from cl_semisup.results.statistics import CONFIDENCE
+from cl_semisup.search.confidence import confidence_sequence
+from cl_semisup.suite.run import Run
+from cl_semisup.suite.search import FIRST_REPETITIONS, Race, task
+
+ScoreOf = Callable[[Run], float | None]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A config in its race.
+
+    Args:
+        run: any of its runs
+        scores: validation scores of the repetitions that it ran in
+        dropped: repetitions after which it was dropped; 0 if it was not
+    """
+
+    run: Run
+    scores: tuple[float, ...]
+    dropped: int
+
+
+@dataclass(frozen=True)
+class RaceResult:
+    """The race of one loss on one task: its configs, the repetitions asked for of each, and whether it is over."""
+
+    configs: tuple[Config, ...]
+    asked: tuple[int, ...]
+    open: bool
+
+
+def race(scores: Sequence[Callable[[int], float | None]], repetitions: int) -> tuple[list[list[float]], list[int], int]:
+    """Scores by config, when each was dropped (0: not), and the repetition that is open (`repetitions`: none).
+
+    `scores` gives each config's validation score in a repetition, None while it is not known.
+    """
+    level = 1 - (1 - CONFIDENCE) / max(len(scores) - 1, 1)
+    known: list[list[float]] = [[] for _ in scores]
+    dropped = [0] * len(scores)
+    for n in range(repetitions):
+        running = [i for i, when in enumerate(dropped) if not when]
+        values = {i: scores[i](n) for i in running}
+        if any(value is None for value in values.values()):
+            return known, dropped, n
+        for i, value in values.items():
+            known[i].append(math.nan if value is None else value)
+        if n + 1 < FIRST_REPETITIONS:
+            continue
+        leader = max(running, key=lambda i: fmean(known[i]))
+        for i in running:
+            ahead = confidence_sequence([a - b for a, b in zip(known[leader], known[i], strict=True)], level)
+            if i != leader and ahead.mean - ahead.ci_half_width > 0:
+                dropped[i] = n + 1
+    return known, dropped, repetitions
+
+
+def races(runs: Iterable[Run], search: Race, score_of: ScoreOf, repetitions: int) -> list[RaceResult]:
+    """The race of every loss of every task as far as finished runs decide it."""
+    groups: dict[str, dict[str, dict[int, Run]]] = {}
+    for run in runs:
+        if run.epochs:
+            config = repr((run.loss, run.learning_rate, run.batch_size, run.optimizer, run.schedule))
+            groups.setdefault(_competitors(run, search), {}).setdefault(config, {})[run.repetition] = run
+    return [_run_race(list(configs.values()), score_of, repetitions) for configs in groups.values()]
+
+
+def _run_race(configs: Sequence[dict[int, Run]], score_of: ScoreOf, repetitions: int) -> RaceResult:
+    def scores(members: dict[int, Run]) -> Callable[[int], float | None]:
+        return lambda n: score_of(members[n]) if n in members else None
+
+    known, dropped, at = race([scores(members) for members in configs], repetitions)
+    going_on = repetitions if at == repetitions else max(at + 1, FIRST_REPETITIONS)
+    return RaceResult(
+        tuple(
+            Config(next(iter(members.values())), tuple(values), when)
+            for members, values, when in zip(configs, known, dropped, strict=True)
+        ),
+        tuple(when or going_on for when in dropped),
+        at < repetitions,
+    )
+
+
+def plan_race(runs: Sequence[Run], search: Race, score_of: ScoreOf) -> tuple[list[Run], bool]:
+    """The runs asked for, and whether all races are over. The untrained network runs in all repetitions."""
+    repetitions = len({run.repetition for run in runs})
+    found = races(runs, search, score_of, repetitions)
+    wanted = {_key(one.run): n for result in found for one, n in zip(result.configs, result.asked, strict=True)}
+    asked = [run for run in runs if not run.epochs or run.repetition < wanted[_key(run)]]
+    return asked, not any(result.open for result in found)
+
+
+def _key(run: Run) -> str:
+    return task(run) + repr((run.loss, run.learning_rate, run.batch_size, run.optimizer, run.schedule))
+
+
+def _competitors(run: Run, search: Race) -> str:
+    """What the configs of one race have in common: the task, and the loss without the setting that is raced."""
+    loss = {"loss": run.loss}
+    if search.axis[0] == "loss":
+        loss = deepcopy(loss)
+        try:
+            reduce(getitem, search.axis[:-1], loss).pop(search.axis[-1])
+        except (KeyError, TypeError, AttributeError):  # another loss, which does not have the setting
+            return task(run) + repr(run.loss)
+    return task(run) + repr(loss["loss"])
