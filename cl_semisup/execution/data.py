@@ -28,6 +28,13 @@ class Data:
     classes: int
     content_hash: str
 
+    def to(self, device: torch.device) -> "Data":
+        """The same on another device; on its own device it is itself, with images that do not fit left on the host."""
+        if device.type == self.train_labels.device.type:
+            return self
+        names = ("train_images", "train_labels", "test_images", "test_labels", "mean", "std")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
 
 class ProbeDatasets:
     """Data sets that probes use beside the run's own; the last few stay in host memory."""
