@@ -35,13 +35,15 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     device = choose_device(options.device)
     devices = all_of(device)
     workers = min(runs, options.workers or default_workers("cpu" if options.fill_gpu else device) * len(devices))
-    machine = _machine(options, suite, device, options.threads or default_threads(device, workers))
+    machine = _machine(options, suite, device, options.threads or default_threads(device, workers=workers))
     if options.fill_gpu:
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
         show(f"Running {runs} on {' '.join(devices)}, one first, to see how much memory it takes.")
         fit = partial(runs_that_fit, min(map(free_memory, devices)))
-        return LocalEngine(machine, workers, options.plugin, options.run_timeout, lambda peak: len(devices) * fit(peak), devices)
+        return LocalEngine(
+            machine, workers, options.plugin, options.run_timeout, lambda peak: len(devices) * fit(peak), devices
+        )
     show(f"Running {runs} on {' '.join(devices)} in {workers} worker process(es).")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")

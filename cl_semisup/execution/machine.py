@@ -22,7 +22,7 @@ def default_workers(device: str, root: Path = Path("/")) -> int:
     return max(1, int(min(usable_cores(root), USABLE_SHARE * memory_limit(root) / WORKER_BYTES)))
 
 
-def default_threads(device: str, workers: int = 1, root: Path = Path("/")) -> int:
+def default_threads(device: str, root: Path = Path("/"), workers: int = 1) -> int:
     """Threads per worker: on a GPU the cores in equal parts.
 
     Always 1 on a CPU: the number moves the last digits, so it must not depend on the machine.

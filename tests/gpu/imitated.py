@@ -11,7 +11,7 @@ what autocast does there. Names of devices need a number, `cuda:0`: torch itself
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -21,7 +21,6 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 NAME = "imitated"
@@ -36,6 +35,7 @@ INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, 
 SYNCHRONOUS = {aten._local_scalar_dense.default, aten.equal.default, aten.is_nonzero.default}
 CHECKED = {aten._linalg_svd.default, aten._linalg_eigh.default, aten._linalg_check_errors.default}  # host reads `info`
 _active: list["Gpu"] = []
+_setup_privateuseone_for_python_backend(NAME)  # before the first backward of the process, which counts the devices
 
 
 class Wait(NamedTuple):
@@ -130,13 +130,15 @@ class Gpu(TorchDispatchMode):
 
 
 class _Generators(TorchFunctionMode):
-    """Holds a generator to the device of what it fills; `quantile` changes sizes in place, which OnGpu cannot."""
+    """Holds a generator to the device of what it fills, and replaces what changes a size in place, which OnGpu cannot."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (torch.quantile, torch.Tensor.quantile) and isinstance(args[0], OnGpu):
             q = args[1].held if isinstance(args[1], OnGpu) else args[1]
             return OnGpu(torch.quantile(args[0].detach().held, q, *args[2:], **kwargs))
+        if func is torch.Tensor.unsqueeze_ and isinstance(args[0], OnGpu):
+            return args[0].unsqueeze(*args[1:], **kwargs)
         generator = kwargs.get("generator")
         if isinstance(generator, Generator):
             device = kwargs.get("device") or (args[0].device if args and isinstance(args[0], torch.Tensor) else "cpu")
@@ -145,13 +147,32 @@ class _Generators(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
+def _mapped(change: Callable[[Any], Any], values: Any) -> Any:
+    """The same lists, tuples and dictionaries, with each member changed; torch's own takes half of a test's time."""
+    if isinstance(values, list | tuple) and not isinstance(values, torch.Size):
+        return type(values)(_mapped(change, value) for value in values)
+    if isinstance(values, dict):
+        return {name: _mapped(change, value) for name, value in values.items()}
+    return change(values)
+
+
+def _leaves(values: Any) -> Iterator[Any]:
+    if isinstance(values, list | tuple):
+        for value in values:
+            yield from _leaves(value)
+    elif isinstance(values, dict):
+        yield from _leaves(list(values.values()))
+    else:
+        yield values
+
+
 def _is_gpu(device: Any) -> bool:
     return isinstance(device, torch.device) and device.type in ("cuda", "mps", NAME)
 
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation: checked as a GPU checks it, and computed on the CPU."""
-    flat, _ = tree_flatten((args, kwargs))
+    flat = list(_leaves((args, kwargs)))
     here = [x for x in flat if isinstance(x, OnGpu)]
     asked = next((x for x in flat if isinstance(x, torch.device)), None)
     if not here and not _is_gpu(asked):
@@ -165,8 +186,17 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     def bare(x: Any) -> Any:
         return x.held if isinstance(x, OnGpu) else torch.device("cpu") if _is_gpu(x) else x
 
-    out = func(*tree_map(bare, args), **tree_map(bare, kwargs))
+    bare_args = _mapped(bare, args)
+    if "_fused_" in str(func):
+        bare_args = bare_args[0], [_laid_out_as(p, g) for p, g in zip(*bare_args[:2], strict=True)], *bare_args[2:]
+    out = func(*bare_args, **_mapped(bare, kwargs))
     return _returned(func, args, kwargs, out, to_gpu and func not in SYNCHRONOUS)
+
+
+def _laid_out_as(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """The gradient in the weight's memory layout, which autograd sees to, but not for subclasses of Tensor."""
+    same = gradient.stride() == weight.stride()
+    return gradient if same else torch.empty_like(weight).copy_(gradient)
 
 
 def _returned(func: Any, args: Any, kwargs: dict[str, Any], out: Any, wrap: bool) -> Any:
@@ -192,7 +222,7 @@ def _returned(func: Any, args: Any, kwargs: dict[str, Any], out: Any, wrap: bool
             return known[id(x)]
         return x if isinstance(x, OnGpu) else OnGpu(x)
 
-    return tree_map(one, out)
+    return _mapped(one, out)
 
 
 def _check_places(func: Any, args: Any, flat: list[Any]) -> None:
@@ -265,7 +295,7 @@ def _loaded(real: Any) -> Any:
     def load(file: Any, map_location: Any = None, **rest: Any) -> Any:
         found = real(file, map_location="cpu", **rest)
         gpu = map_location is not None and _is_gpu(torch.device(map_location))
-        return tree_map(lambda x: x.to(torch.device(map_location)) if gpu and isinstance(x, torch.Tensor) else x, found)
+        return _mapped(lambda x: x.to(torch.device(map_location)) if gpu and isinstance(x, torch.Tensor) else x, found)
 
     return load
 
@@ -286,8 +316,6 @@ def _driver(capability: tuple[int, int]) -> dict[str, Any]:
 @contextmanager
 def gpu(device: str = "cuda:0", capability: tuple[int, int] = (7, 0)) -> Iterator[Gpu]:
     """Within, the device is there. Its capability is that of a GPU without bfloat16, so that `auto` is float32."""
-    if not hasattr(torch, NAME):
-        _setup_privateuseone_for_python_backend(NAME)
     mode = Gpu(torch.device(device))
 
     def count(*_: Any) -> None:
