@@ -1,4 +1,4 @@
-"""What a GPU does otherwise than a CPU: copies that must not wait, rounding, its start, memory, and errors that stay."""
+"""What a GPU does otherwise than a CPU: copies that must not wait, rounding, its start, memory, errors that stay."""
 
 from collections.abc import Mapping
 

@@ -71,7 +71,7 @@ class LocalEngine(WorkerPool[LocalWorker]):
         return None
 
     def _wants_another_try(self, worker: LocalWorker, results: RunResults) -> bool:
-        """Has a run had too little memory because others are on the same GPU? Then it is done again, once, beside fewer.
+        """Has a run had too little memory because others are on the same GPU? Then it is done again, once.
 
         A CPU's memory is shared too, but there the system kills workers, which the pool handles.
         """

@@ -154,7 +154,8 @@ class WorkerPool(ABC, Generic[W]):
     def _failure(self, worker: W, reason: str) -> Finished:
         from cl_semisup.execution.execute import failed_results
 
-        assert (training := worker.training) is not None  # only a training fails
+        training = worker.training
+        assert training is not None  # only a training fails
         earlier = self._earlier.pop(training.id, ())
         left = replace(training, runs=training.runs[len(earlier) :])
         return training, (*earlier, *failed_results(left, self.machine, reason))

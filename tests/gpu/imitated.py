@@ -230,10 +230,10 @@ def _check_places(func: Any, args: Any, flat: list[Any]) -> None:
     strangers = [x for x in flat if isinstance(x, torch.Tensor) and not isinstance(x, OnGpu)]
     if func in ANYWHERE or not strangers:
         return
-    if func in INDEXING and isinstance(args[0], OnGpu):
-        if all(x.dtype in (torch.int64, torch.bool, torch.int32, torch.uint8) for x in strangers):
-            _note(f"index on the host ({func})")  # CUDA takes it, and copies it
-            return
+    indices = all(x.dtype in (torch.int64, torch.bool, torch.int32, torch.uint8) for x in strangers)
+    if func in INDEXING and isinstance(args[0], OnGpu) and indices:
+        _note(f"index on the host ({func})")  # CUDA takes it, and copies it
+        return
     if all(x.ndim == 0 for x in strangers) and not str(func).startswith(("aten.mm", "aten.cat", "aten.index")):
         return
     raise RuntimeError(f"{func}: Expected all tensors to be on the same device: cuda:0 and cpu, at {place()}")
@@ -252,8 +252,9 @@ def _note_waits(func: Any, args: Any, kwargs: Any, here: bool, asked: Any) -> No
             _note("copy from the host")
         elif not source and _is_gpu(asked) and not getattr(args[0], "pinned", False) and _active:
             _active[-1].unpinned[place()] += 1
-    elif func is aten.copy_.default and isinstance(args[0], OnGpu) != isinstance(args[1], OnGpu):
-        if args[1].ndim or not isinstance(args[0], OnGpu):
+    elif func is aten.copy_.default:
+        to_gpu, from_gpu = isinstance(args[0], OnGpu), isinstance(args[1], OnGpu)
+        if to_gpu != from_gpu and (from_gpu or args[1].ndim):  # a number from the host is an argument of the kernel
             _note("copy_ between host and device")
 
 
