@@ -12,6 +12,7 @@ OUT/gpu.md have what is known after every stage; a second call adds to them.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,12 +46,16 @@ def run_stage(name: str, options: Namespace, limit: float, environment: dict[str
     """What a stage found, in a process that is killed at its limit."""
     script = [sys.executable, str(Path(__file__).resolve()), str(options.out), "--device", options.device, "--inside"]
     command = [*script, *(["--tiny"] if options.tiny else []), name]
-    began = time.monotonic()
+    began, pipe = time.monotonic(), subprocess.PIPE
+    variables = os.environ | environment
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables, start_new_session=True)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=os.environ | environment)
-        text, code = done.stdout.strip().splitlines(), done.returncode
-        found = json.loads(text[-1]) if code == 0 else {"rows": [], "faults": [done.stderr.strip()[-2000:]]}
+        printed, errors = process.communicate(timeout=limit)
+        text, code = printed.strip().splitlines(), process.returncode
+        found = json.loads(text[-1]) if code == 0 else {"rows": [], "faults": [errors.strip()[-2000:]]}
     except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the workers that it has started
+        process.communicate()
         found = {"rows": [], "faults": [f"took longer than {limit:.0f} s"]}
     except (IndexError, json.JSONDecodeError):
         found = {"rows": [], "faults": ["printed no result"]}

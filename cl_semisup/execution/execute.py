@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 import cl_semisup
-from cl_semisup import evaluation
 from cl_semisup import device as devices
+from cl_semisup import evaluation
 from cl_semisup.data import labels
 from cl_semisup.device import is_out_of_memory, synchronize
 from cl_semisup.errors import MAX_MESSAGE_LENGTH, InputError, message, stops_process
