@@ -3,10 +3,12 @@
 # make engines      also install Ray, and run the tests that start a Ray cluster and a SLURM, and those of the kernels in C
 #                   under gcc's sanitizers of addresses and undefined behaviour
 # make check        lint and type-check
+# make gpu          the drill for a GPU: proofs and measurements, into benchmarks/results/gpu (docs/gpu.md)
+# make gpu-wheels   packages for a GPU's machine with Python 3.12 that has torch and no downloads, into .gpu/wheels
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test engines check clean
+.PHONY: quickstart test engines check gpu gpu-wheels clean
 
 quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
@@ -26,6 +28,14 @@ engines:
 check:
 	@python=$$($(PYTHON) tools/environment.py test dev --optional oracle timm safetensors onnx) && \
 	$$python -m ruff check . && $$python -m ruff format --check . && $$python -m mypy
+
+gpu:
+	@python=$$($(PYTHON) tools/environment.py test) && $$python benchmarks/gpu.py benchmarks/results/gpu
+
+gpu-wheels:
+	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
+	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d .gpu/wheels \
+	  -c constraints.txt pydantic pydantic-core annotated-types typing-inspection lightly lightly-utils
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

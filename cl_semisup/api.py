@@ -219,7 +219,7 @@ def _evaluate(
     folder: Folder | None,
     progress: bool,
 ) -> "Evaluation":
-    from cl_semisup.execution.execute import environment
+    from cl_semisup.execution.environment import environment
     from cl_semisup.results import evaluation_records, records
     from cl_semisup.scoring import draws, inspection, scores
     from cl_semisup.scoring.draw_record import draw_record

@@ -20,6 +20,7 @@ MAY_IMPORT = {
     "text": set(),
     "errors": {"text"},
     "seeds": set(),
+    "device": {"errors"},  # what GPUs do otherwise, for the rooms that compute on one
     "files": set(),
     "owner": {"files"},
     "cgroups": set(),
@@ -31,7 +32,7 @@ MAY_IMPORT = {
     "native": {"encoders", "files", "owner"},
     "contrast": {"errors", "files", "native"},
     "views": {"data", "errors", "native"},
-    "data": {"cgroups", "errors", "files", "native", "seeds"},
+    "data": {"cgroups", "device", "errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
     "datasets": {"data", "errors", "files", "seeds", "owner"},
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
@@ -43,7 +44,7 @@ MAY_IMPORT = {
     "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
     "progress_bar": set(),
-    "training": {"data", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
+    "training": {"data", "device", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "api", "pytest_plugin"}  # they may import any of these
 TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results"}

@@ -3,6 +3,7 @@
 import argparse
 import math
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,23 +29,25 @@ def choose(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup import native
     from cl_semisup.engines.local import LocalEngine
-    from cl_semisup.execution.execute import choose_device, free_memory
+    from cl_semisup.execution.execute import all_of, choose_device, free_memory
     from cl_semisup.execution.machine import default_threads, default_workers, runs_that_fit
 
     device = choose_device(options.device)
-    machine = _machine(options, suite, device, options.threads or default_threads(device))
+    devices = all_of(device)
+    workers = min(runs, options.workers or default_workers("cpu" if options.fill_gpu else device) * len(devices))
+    machine = _machine(options, suite, device, options.threads or default_threads(device, workers=workers))
     if options.fill_gpu:
         if not device.startswith("cuda"):
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
-        show(f"Running {_counted(suite, runs)} on {device}, one first, to see how much memory it takes.")
-        workers = min(runs, options.workers or default_workers("cpu"))
-        slots_for_peak = partial(runs_that_fit, free_memory(device))
-        return LocalEngine(machine, workers, options.plugin, options.run_timeout, slots_for_peak)
-    workers = min(runs, options.workers or default_workers(device))
-    show(f"Running {_counted(suite, runs)} on {device} in {workers} worker process(es).")
+        show(f"Running {_counted(suite, runs)} on {' '.join(devices)}, one first, to see how much memory it takes.")
+        fit = partial(runs_that_fit, min(map(free_memory, devices)))
+        return LocalEngine(
+            machine, workers, options.plugin, options.run_timeout, lambda peak: len(devices) * fit(peak), devices
+        )
+    show(f"Running {_counted(suite, runs)} on {' '.join(devices)} in {workers} worker process(es).")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")
-    return LocalEngine(machine, workers, options.plugin, options.run_timeout)
+    return LocalEngine(machine, workers, options.plugin, options.run_timeout, devices=devices)
 
 
 def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
@@ -77,7 +80,8 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     if device == "cpu" and need.gpus:
         raise InputError(f"--run-gpus: runs on a CPU take no GPU. Got {need.gpus:g}. Leave it out.")
     threads = options.threads or (1 if device == "cpu" else math.ceil(need.cpus))
-    machine = _machine(options, suite, device, threads)
+    share = min(1.0, need.gpus) if device == "cuda" else 1.0
+    machine = replace(_machine(options, suite, device, threads), gpu_share=share)
     max_workers = min(runs, options.workers or runs)
     engine = ray_engine.RayEngine(machine, need, max_workers, options.plugin, options.run_timeout)
     show(f"Running {_counted(suite, runs)} on Ray, {engine.slots} at once, each with {need}.")

@@ -13,6 +13,7 @@ import torch
 from torch import Generator, Tensor
 
 from cl_semisup.data.settings import Views
+from cl_semisup.device import send, send_all
 from cl_semisup.errors import InputError
 from cl_semisup.native import views
 from cl_semisup.native.views import draw, luma
@@ -46,7 +47,7 @@ class Draw:
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
-        return torch.rand(*shape, generator=self.random).to(self.index.device, non_blocking=True)
+        return send(torch.rand(*shape, generator=self.random), self.index.device)
 
     def chosen(self, probability: float) -> Tensor:
         """(N, 1, 1, 1) bool: the images to which something of this probability happens."""
@@ -56,8 +57,8 @@ class Draw:
         """(N, ...) for each image another one of `data`, uniformly drawn, as `floats`; itself if there is no other."""
         others = len(self.data) - 1
         steps = 1 + torch.randint(max(others, 1), (len(self.index),), generator=self.random)
-        partner = (self.index + steps.to(self.index.device, non_blocking=True)) % len(self.data)
-        return floats(self.data[partner.to(self.data.device)].to(self.index.device, non_blocking=True))
+        partner = (self.index + send(steps, self.index.device)) % len(self.data)
+        return floats(send(self.data[partner.to(self.data.device)], self.index.device))
 
 
 class RandomView(Protocol):
@@ -110,8 +111,7 @@ class ViewMaker:
                 self.settings, self.others = first, self.others[1:]  # it takes bytes, so the kernels in C can make it
         self.mean, self.std = mean[:, None, None], std[:, None, None]
         self.zero, self.one = torch.zeros_like(self.mean), torch.ones_like(self.std)
-        self.random = Generator(mean.device)
-        self.order_random = Generator()  # on the host: the program needs the order, and must not wait for a device
+        self.random, self.order_random = Generator(), Generator()  # on the host: every device sees the same views
 
     def normalize(self, images: Tensor) -> Tensor:
         """(N, C, H, W) as stored -> float32, normalised, not augmented: what evaluation sees."""
@@ -134,7 +134,8 @@ class ViewMaker:
             index: (N,) positions of the images in `data`; without it the images are the data
             shared_seed: the same for all views of a step
         """
-        draws = draw(self.settings, images.shape, self.random.manual_seed(seed), self.order_random.manual_seed(seed))
+        random, order_random = self.random.manual_seed(seed), self.order_random.manual_seed(seed)
+        draws = send_all(draw(self.settings, images.shape, random, order_random), images.device)
         if not self.others:
             return views.apply(images, draws, self.settings, self.mean, self.std)
         made = views.apply(images, draws, self.settings, self.zero, self.one)

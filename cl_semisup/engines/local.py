@@ -2,14 +2,16 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from cl_semisup.engines.pool import WorkerPool
 from cl_semisup.engines.worker import LocalWorker, WorkerLost
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import Finished, TrainingGroup
+from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
 
 
 class LocalEngine(WorkerPool[LocalWorker]):
@@ -18,6 +20,7 @@ class LocalEngine(WorkerPool[LocalWorker]):
     Args:
         slots_for_peak: peak memory of a run in bytes -> how many such runs fit at once. If given, the engine starts one
             worker, and sets `slots`, at most `max_workers`, from the peak memory of the first trained run.
+        devices: GPUs that workers take in turn; by default all work on the machine's device
     """
 
     slots = 1
@@ -29,11 +32,19 @@ class LocalEngine(WorkerPool[LocalWorker]):
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
         slots_for_peak: Callable[[int], int] | None = None,
+        devices: Sequence[str] = (),
     ):
-        super().__init__(machine, limit, lambda: LocalWorker(machine, tuple(plugin_files)))
+        super().__init__(machine, limit, lambda: LocalWorker(self._next_machine(), tuple(plugin_files)))
+        self.devices = tuple(devices) or (machine.device,)
+        self._shared: set[str] = set()  # trainings that ran out of memory beside others, and are done again
         self._slots_for_peak, self._max_workers = slots_for_peak, max_workers
         if not slots_for_peak:
             self.slots = max_workers
+
+    def _next_machine(self) -> Machine:
+        """With the device that has the fewest workers."""
+        busy = Counter(worker.machine.device for worker in self._workers)
+        return replace(self.machine, device=min(self.devices, key=lambda device: busy[device]))
 
     def _send(self, worker: LocalWorker, training: TrainingGroup) -> None:
         worker.send(training)
@@ -55,9 +66,28 @@ class LocalEngine(WorkerPool[LocalWorker]):
         if answer is None:
             return None
         if answer.results is not None:
-            return self._on_answer(worker, answer.results)
+            return None if self._wants_another_try(worker, answer.results) else self._on_answer(worker, answer.results)
         worker.ready, self._failed_starts = True, 0
         return None
+
+    def _wants_another_try(self, worker: LocalWorker, results: RunResults) -> bool:
+        """Has a run had too little memory because others are on the same GPU? Then it is done again, once.
+
+        A CPU's memory is shared too, but there the system kills workers, which the pool handles.
+        """
+        training, device = worker.training, worker.machine.device
+        beside = sum(other.machine.device == device for other in self._busy()) - 1
+        failed = any(
+            record["status"] == "failed" and record["reason"].startswith("out of memory") for record, _ in results
+        )
+        if not failed or not beside or device == "cpu" or training is None or training.id in self._shared:
+            return False
+        self._shared.add(training.id)
+        self.slots = max(1, self.slots - len(self.devices))
+        worker.training = None
+        self._queue.append((training, 1))
+        self._kill(worker)  # there are fewer slots now
+        return True
 
     def _set_slots(self, finished: list[Finished]) -> None:
         """Set the number of workers from the peak memory of the first trained run."""

@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Generic, Protocol, TypeVar
 
 from cl_semisup.errors import EngineError
@@ -54,6 +55,7 @@ class WorkerPool(ABC, Generic[W]):
         self._queue: deque[tuple[TrainingGroup, int]] = deque()  # with the number of the attempt
         self._workers: list[W] = []
         self._failed_starts = 0
+        self._earlier: dict[str, RunResults] = {}  # of trainings whose last worker could not do all of their runs
 
     @property
     @abstractmethod
@@ -110,7 +112,7 @@ class WorkerPool(ABC, Generic[W]):
         for worker in self._workers:
             if self._queue and worker.ready and worker.training is None:
                 training, attempt = self._queue.popleft()
-                self._send(worker, training)
+                self._send(worker, replace(training, runs=training.runs[len(self._earlier.get(training.id, ())) :]))
                 worker.training, worker.attempt, worker.start_time = training, attempt, time.monotonic()
         starting, slots = sum(not worker.ready for worker in self._workers), self.slots
         while starting < len(self._queue) and len(self._workers) < slots:
@@ -133,19 +135,30 @@ class WorkerPool(ABC, Generic[W]):
         line = cause.splitlines()[0]  # Ray's has many lines
         return self._failure(worker, f"the worker process died {MAX_ATTEMPTS} times, the last time by {line}")
 
-    def _on_answer(self, worker: W, results: RunResults) -> Finished:
-        """The training that the worker has finished; the worker is replaced if it has executed a user's own code."""
+    def _on_answer(self, worker: W, results: RunResults) -> Finished | None:
+        """The training that the worker has finished; the worker is replaced if it has executed a user's own code.
+
+        None if runs are left, since a run before them cost the worker its GPU: they go back to the queue.
+        """
         training, worker.training = worker.training, None
         assert training is not None  # a worker only answers a training
         if protocol.uses_users_own(training.runs):  # all of them: their probes may differ
             self._kill(worker)
+        results = (*self._earlier.pop(training.id, ()), *results)
+        if len(results) < len(training.runs):
+            self._earlier[training.id] = results
+            self._queue.append((training, 1))
+            return None
         return training, results
 
     def _failure(self, worker: W, reason: str) -> Finished:
         from cl_semisup.execution.execute import failed_results
 
-        assert worker.training is not None  # only a training fails
-        return worker.training, failed_results(worker.training, self.machine, reason)
+        training = worker.training
+        assert training is not None  # only a training fails
+        earlier = self._earlier.pop(training.id, ())
+        left = replace(training, runs=training.runs[len(earlier) :])
+        return training, (*earlier, *failed_results(left, self.machine, reason))
 
     def _kill(self, worker: W) -> None:
         worker.kill()

@@ -293,6 +293,8 @@ class _Actor:
         """The results, or the state to go on from if asked to stop. Ray fetches `images`, since they are arguments."""
         from cl_semisup.training.checkpoint import Preempted
 
+        if self._executor.device_lost:
+            os._exit(1)  # another process can go on with the GPU, this one cannot
         self._state_path = path = self.machine.checkpoint_path(training)
         if state:
             state_file.write(path, state, bytes.fromhex(self.machine.state_key))
@@ -317,7 +319,7 @@ class _Actor:
 
 def _add_commit(results: RunResults) -> RunResults:
     """Name the commit of our package in the records; the workers' copy of it has no history."""
-    from cl_semisup.execution.execute import environment
+    from cl_semisup.execution.environment import environment
 
     here = environment()
     for record, _ in results:

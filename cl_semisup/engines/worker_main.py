@@ -51,7 +51,7 @@ def main(
 
     import torch
 
-    from cl_semisup import plugins
+    from cl_semisup import device, plugins
     from cl_semisup.execution.execute import Executor
     from cl_semisup.training.checkpoint import Preempted
 
@@ -65,10 +65,11 @@ def main(
     execute = Executor(machine, stop_requested.is_set)
     for path in plugin_files:
         plugins.register(path)
+    device.start(execute.device)
     gc.freeze()  # imported modules stay: else each garbage collection looks through them, for 80 ms
     try:
         send(READY, None)
-        while True:
+        while not execute.device_lost:  # else the command starts another process
             training = pipe.recv()
             send(training.id, execute.run_group(training))
     except (EOFError, OSError, Preempted):

@@ -45,6 +45,13 @@ class Data:
     duplicates: int = 0
     split: str = ""
 
+    def to(self, device: torch.device) -> "Data":
+        """The same on another device; on its own device it is itself, with images that do not fit left on the host."""
+        if device.type == self.train_labels.device.type:
+            return self
+        moved: dict[str, Any] = {name: v.to(device) for name, v in vars(self).items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
+
 
 class ProbeDatasets:
     """Data sets that probes use beside the run's own; the last few stay in host memory."""

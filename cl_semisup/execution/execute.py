@@ -2,33 +2,32 @@
 
 import math
 import os
-import platform
-import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-import cl_semisup
+from cl_semisup import device as devices
 from cl_semisup import evaluation
 from cl_semisup.data import labels
 from cl_semisup.data.images import Images
+from cl_semisup.device import is_out_of_memory, synchronize
 from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, foreign, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, subset, to_device
+from cl_semisup.execution.environment import environment
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer, is_out_of_memory, kernel_context, resolved_precision, synchronize
+from cl_semisup.execution.trainer import Trainer, kernel_context, resolved_precision
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
@@ -48,6 +47,13 @@ def choose_device(name: str = "auto") -> str:
     if name not in devices:
         raise InputError(f"--device: {name!r} is not on this machine. Known: {', '.join(devices)}.")
     return name
+
+
+def all_of(device: str) -> tuple[str, ...]:
+    """The devices that runs on this one are spread over: `cuda` is all GPUs of the machine, `cuda:1` is this GPU."""
+    if device == "cuda" and (count := torch.cuda.device_count()) > 1:
+        return tuple(f"cuda:{number}" for number in range(count))
+    return (device,)
 
 
 def free_memory(device: str) -> int:
@@ -76,15 +82,26 @@ class Executor:
         self.device = torch.device(machine.device)
         self._data: tuple[str, Data | Images] | None = None  # images where each repetition tests another fold
         self.probe_datasets = ProbeDatasets(self.read_images)
+        self.device_lost = False  # no further run can succeed in this process
         if not machine.plain:
             memory.retain_freed_memory()
+        if self.device.type == "cuda":
+            devices.forbid_tf32()
+            if self.device.index is not None:
+                torch.cuda.set_device(self.device)  # else pinned memory would be that of GPU 0
+            if machine.gpu_share < 1:  # else neighbours on the same GPU would be the ones that fail
+                torch.cuda.set_per_process_memory_fraction(machine.gpu_share, self.device)
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a subset."""
         return self.run_group(single_run(run), data)[0]
 
     def run_group(self, group: TrainingGroup, data: Data | None = None) -> RunResults:
-        """Train once and evaluate every run. A failure of a run becomes its record."""
+        """Train once and evaluate every run. A failure of a run becomes its record.
+
+        If the GPU refuses all further work after a failure, `device_lost` is set and the runs after it have no result:
+        their failures would not be their own. A failed training is the failure of all of them.
+        """
         trainer, results = self._trainer(group), []
         with _this_process_alone():
             for run in group.runs:
@@ -103,8 +120,12 @@ class Executor:
                 if self.machine.keep != "none" and run.epochs and attempt.status in ("ok", "collapsed"):
                     keep.write(self.machine, run, record, trainer.model, data or self.data(run))
                 results.append((record, attempt.curves))
+                self.device_lost = attempt.status == "failed" and devices.is_lost(self.device)
+                if self.device_lost and not trainer.failed:
+                    break
         trainer.release()
-        torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
+        if not self.device_lost:
+            torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
         return tuple(results)
 
     def run_as_worker_rank(self, group: TrainingGroup) -> None:
@@ -313,31 +334,3 @@ def _to_json(value: Any) -> Any:
     if value is None or isinstance(value, str | int):
         return value
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")
-
-
-@cache
-def environment() -> dict[str, Any]:
-    """Versions, machine and commit of this process."""
-    commit, clean = _commit()
-    return {
-        "package": cl_semisup.__version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "commit": commit,
-        "clean": clean,
-    }
-
-
-def _commit() -> tuple[str, bool]:
-    """The checkout's commit and whether the package in it is unchanged; ("", False) outside a checkout."""
-    folder = Path(cl_semisup.__file__).parent
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD"), not git("status", "--porcelain", "--", ".")
-    except (OSError, subprocess.SubprocessError):
-        return "", False

@@ -22,9 +22,12 @@ def default_workers(device: str, root: Path = Path("/")) -> int:
     return max(1, int(min(usable_cores(root), USABLE_SHARE * memory_limit(root) / WORKER_BYTES)))
 
 
-def default_threads(device: str, root: Path = Path("/")) -> int:
-    """Threads per worker. Always 1 on a CPU: the number moves the last digits, so it must not depend on the machine."""
-    return 1 if device == "cpu" else usable_cores(root)
+def default_threads(device: str, root: Path = Path("/"), workers: int = 1) -> int:
+    """Threads per worker: on a GPU the cores in equal parts.
+
+    Always 1 on a CPU: the number moves the last digits, so it must not depend on the machine.
+    """
+    return 1 if device == "cpu" else max(1, usable_cores(root) // workers)
 
 
 def runs_that_fit(free: int, peak: int) -> int:
@@ -59,6 +62,7 @@ class Machine:
         checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
+        gpu_share: largest share of a GPU's memory that a worker takes; 1 for all that is free
         keep: which weights of a trained network are kept: none, encoder, all
         kept: the results folder that they are kept in
         question: of the suite, for the cards of kept networks
@@ -74,6 +78,7 @@ class Machine:
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1
+    gpu_share: float = 1.0
     keep: str = "none"
     kept: str = ""
     question: str = ""

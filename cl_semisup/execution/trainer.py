@@ -15,7 +15,8 @@ from cl_semisup import losses, native, plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
-from cl_semisup.errors import InputError, OutOfMemory
+from cl_semisup.device import has_bfloat16, is_out_of_memory, synchronize
+from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
@@ -59,6 +60,8 @@ class Trainer:
         self.run = group.runs[0]  # the runs of a group agree in all settings that are read here
         self.seed_key = (next(iter(self.run.dataset)), self.run.repetition)
         self.device = torch.device(machine.device)
+        # Probes compute in float64, which Apple's MPS lacks.
+        self.evaluation_device = torch.device("cpu") if self.device.type == "mps" else self.device
         self.precision = resolved_precision(self.run.precision, machine)
         self.resolved: dict[str, Any] = {}
         self.cost: dict[str, float] = {}
@@ -84,13 +87,18 @@ class Trainer:
         """The network's features, computed once, with the visible labels of one run. `train` must come first."""
         if self._features is None:
             self._features = self._compute_features(data, visible_labels)
-        return replace(self._features, visible_labels=visible_labels, memo={})
+        return replace(self._features, visible_labels=visible_labels.to(self.evaluation_device), memo={})
 
     @property
     def model(self) -> Model:
         """The trained network. `train` must come first."""
         assert self._model is not None
         return self._model
+
+    @property
+    def failed(self) -> bool:
+        """Whether the training itself has ended in an error."""
+        return self._error is not None
 
     @property
     def encoder_is_frozen(self) -> bool:
@@ -151,7 +159,7 @@ class Trainer:
     def _initial_model(self, data: Data, loss_needs: Iterable[str] = ()) -> Model:
         """The network with its initial weights, which depend on the seed key only."""
         projector, heads = Projector(**self.run.projector), needs.heads(loss_needs)
-        model = Model(lambda: self._encoder(data), projector, data.classes, heads, self.seed_key).to(self.device)
+        model = Model(lambda: self._encoder(data), projector, data.classes, heads, self.seed_key).to(data.mean.device)
         if self.machine.channels_last and not self.machine.plain:
             model = model.to(memory_format=torch.channels_last)
         return model
@@ -223,16 +231,19 @@ class Trainer:
 
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
-        model, views, seed_key = self.model, self.views(data), self.seed_key
+        device, data = self.evaluation_device, data.to(self.evaluation_device)
+        model, views, seed_key = self.model.to(device), self.views(data), self.seed_key
+        if isinstance(self.loss, torch.nn.Module):
+            self.loss.to(device)
         geometric_views = self._derived(data, geometric)
-        cache = FeatureCache(model.encoder, self.run, self.machine, self.device, evaluation_batch(model))
-        outputs = Outputs(model, views, self.device, cache)
+        cache = FeatureCache(model.encoder, self.run, self.machine, device, evaluation_batch(model))
+        outputs = Outputs(model, views, device, cache)
         test_views = ViewMaker(self._chain(), data.mean, data.std, rows=data.test_rows)
-        test_outputs = Outputs(model, test_views, self.device, cache)
-        computed = Outputs(model, test_views, self.device)  # for probes, which may change weights for a while
+        test_outputs = Outputs(model, test_views, device, cache)
+        computed = Outputs(model, test_views, device)  # for probes, which may change weights for a while
 
         def untrained(images: Tensor) -> Tensor:
-            return Outputs(self._initial_model(data), views, self.device).not_augmented(images)[0]
+            return Outputs(self._initial_model(data), views, device).not_augmented(images)[0]
 
         train, train_projections = outputs.of_data_set(data.train_images)
         test, test_projections = outputs.of_data_set(data.test_images)
@@ -250,7 +261,7 @@ class Trainer:
             test_projections=test_projections,
             train_labels=data.train_labels,
             test_labels=data.test_labels,
-            visible_labels=visible_labels,
+            visible_labels=visible_labels.to(device),
             test_views=(first, second),
             classes=data.classes,
             seed_key=seed_key,
@@ -263,8 +274,8 @@ class Trainer:
                 view=lambda view: computed.of_view(data.test_images, view, seed_key),
                 untrained=untrained,
                 dataset=self.probe_datasets,
-                inputs=lambda images: views.normalize(images.to(self.device)),
-                augmented=lambda images, name: geometric_views(images.to(self.device), name),
+                inputs=lambda images: views.normalize(images.to(device)),
+                augmented=lambda images, name: geometric_views(images.to(device), name),
                 copy=lambda: copy.deepcopy(model.encoder),
                 initial=lambda: self._initial_model(data).encoder,
                 fast_encoder=self.fast_encoder,
@@ -314,8 +325,7 @@ def resolved_precision(precision: str, machine: Machine) -> str:
         return "float32"
     if precision != "auto":
         return precision
-    cuda = torch.device(machine.device).type == "cuda"
-    return "bfloat16" if cuda and torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if has_bfloat16(torch.device(machine.device)) else "float32"
 
 
 def compiled(encoder: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
@@ -333,17 +343,3 @@ def disable_fused_steps(optimizer: torch.optim.Optimizer) -> None:
     """Have the optimizer update one tensor at a time."""
     for group in optimizer.param_groups:
         group |= {"fused": False, "foreach": False}
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait for the device, so that measured times are right."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is lack of memory. On a CPU and in cuBLAS torch has no error class for it, only messages."""
-    messages = ("can't allocate memory", "not enough memory", "CUBLAS_STATUS_ALLOC_FAILED")
-    if isinstance(error, torch.OutOfMemoryError | OutOfMemory | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)

@@ -23,7 +23,7 @@ import torch
 
 from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.execution import execute
+from cl_semisup.execution.environment import environment
 from cl_semisup.gate import outcome, stored
 from cl_semisup.gate.function import Values
 from cl_semisup.gate.outcome import RunSummaries, RunSummary
@@ -99,7 +99,7 @@ def provenance() -> dict[str, Any]:
     """Date, commit, versions and machine of this process."""
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        **execute.environment(),
+        **environment(),
         "numpy": np.__version__,
         "system": platform.system(),
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -64,5 +64,6 @@ class _FlexMatch(nn.Module):
 
     def _learnt(self) -> Tensor:
         """(C,) b_c in [0, 1]."""
-        counts = torch.bincount(self.selected + 1, minlength=self.classes + 1).float()
+        ones = torch.ones_like(self.selected)  # bincount would wait for the device
+        counts = ones.new_zeros(self.classes + 1).index_add_(0, self.selected + 1, ones).float()
         return counts[1:] / counts.max()

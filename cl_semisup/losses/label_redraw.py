@@ -57,6 +57,8 @@ class _LabelRedraw(Wrapper):
 
     def drawn(self, index: Tensor, epoch: int) -> Tensor:
         """(N,) bool: whether the image's label is used in this epoch."""
+        if index.device.type == "mps":  # which has no float64
+            return self.drawn(index.cpu(), epoch).to(index.device)
         return _uniform(index, seed("label redraw", self.name, epoch)) < self.share
 
 

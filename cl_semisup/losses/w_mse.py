@@ -38,9 +38,9 @@ class WMSE:
         if len(z1) < 2:
             return nothing(z1, z2)
         groups = max(1, len(z1) // self.group) if self.group else 1
-        w1, w2 = (torch.cat([self._white(part) for part in z.double().tensor_split(groups)]) for z in (z1, z2))
+        w1, w2 = (torch.cat([self._white(part) for part in _exact(z).tensor_split(groups)]) for z in (z1, z2))
         loss = 2 - 2 * (unit(w1) * unit(w2)).sum(dim=1).mean()
-        return loss.to(torch.promote_types(z1.dtype, torch.float32))
+        return loss.to(z1.device, torch.promote_types(z1.dtype, torch.float32))
 
     def _white(self, z: Tensor) -> Tensor:
         """(n, D) rows with mean 0 and, where the group spans all dimensions, covariance I."""
@@ -50,3 +50,8 @@ class WMSE:
         factor, failed = torch.linalg.cholesky_ex(shrunk)  # unlike cholesky, does not wait for the device
         factor = factor.masked_fill(failed > 0, torch.nan)
         return torch.linalg.solve_triangular(factor, centred.T, upper=False).T
+
+
+def _exact(z: Tensor) -> Tensor:
+    """In float64; on the CPU for devices without it (MPS)."""
+    return z.cpu().double() if z.device.type == "mps" else z.double()

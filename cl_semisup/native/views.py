@@ -32,7 +32,8 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, as in torchvision
 def draw(s: Any, shape: torch.Size, random: Generator, order_random: Generator) -> dict[str, Tensor]:
     """All random numbers of a call, step by step; `s` is a `data.settings.Views`. Each step is a draw of its own.
 
-    Steps that change nothing are left out, and draw nothing.
+    They are drawn where the generators are, which is the host: then a GPU sees the views that a CPU sees. Steps that
+    change nothing are left out, and draw nothing.
     """
     n, channels = shape[:2]
     colourful = channels == 3

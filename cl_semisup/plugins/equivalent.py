@@ -6,6 +6,10 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "50107bfe0b": "4b6da15664",  # dino, swav and paws take local views; without any they are what they were, to the bit
     "343c1f3930": "153b5313f6",
     "14bcb0569a": "d7a68ba327",
+    "21cb04c852": "17700af8fa",  # w_mse, label_redraw: float64 on the CPU for MPS; on a CPU and on CUDA nothing changes
+    "14598a0792": "6a3fc95297",
+    "85c2e64f6a": "66c3fc22e8",  # flexmatch, freematch: the same counts without a wait for the GPU
+    "d9f9f6fc94": "6e862f41a8",
     "fbb0b293f4": "86c64b04e1",  # evaluation/corruptions.py: says that it needs images
     "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
     "4485bb8f0d": "363c6034f5",  # cifar10: more kinds of damage are refused in words

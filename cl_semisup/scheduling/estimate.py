@@ -19,6 +19,7 @@ START_SECONDS = 4.0  # imports and the first data set, before the first step
 PROBE_SECONDS = 0.5  # probes of one run, if no such run has finished
 MEASURED_BATCH = 64  # images a step when a run is measured; large enough to keep a core busy
 MEASURED_STEPS = 4  # at most
+MEASURED_STEPS_ON_GPU = 20
 MEASURED_SECONDS = 1.0  # after which no further step is begun
 MIN_SPEEDUP = 1.3  # of bfloat16, for it to be mentioned
 LONG_RUN_SECONDS = 60.0  # of training; bfloat16 is not mentioned for shorter runs
@@ -111,7 +112,10 @@ class _Trial:
             self.model, self.views = trainer.build(data)[1], trainer.views(data)
         with kernel_context(self.machine):
             self.encode = trainer.fast_encoder(self.model.encoder)
-        self.batch = data.train_images[: min(run.batch_size or 0, MEASURED_BATCH)].to(self.device)
+        on_cpu = self.device.type == "cpu"  # a GPU takes hardly longer for a larger batch, until it is full
+        self.most_steps = MEASURED_STEPS if on_cpu else MEASURED_STEPS_ON_GPU
+        size = min(run.batch_size or 0, MEASURED_BATCH) if on_cpu else run.batch_size
+        self.batch = data.train_images[:size].to(self.device)
 
     def seconds(self) -> Seconds:
         """Of the whole run."""
@@ -141,10 +145,11 @@ class _Trial:
 
     def _steps(self, precision: str) -> tuple[int, float]:
         """Train a few steps: how many, and their seconds."""
-        from cl_semisup.execution.trainer import kernel_context, synchronize
+        from cl_semisup.device import synchronize
+        from cl_semisup.execution.trainer import kernel_context
 
         start_time = time.perf_counter()
-        for number in range(MEASURED_STEPS):
+        for number in range(self.most_steps):
             with kernel_context(self.machine):
                 self._step(number, precision == "bfloat16")
             if time.perf_counter() - start_time > MEASURED_SECONDS:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.data.views import ViewMaker
+from cl_semisup.device import send
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, asks
 from cl_semisup.measures.geometry import alignment, effective_rank, feature_std
@@ -117,7 +118,9 @@ def train(
         count = len(requirements.views)
         views, h, z, local = tuple(inputs[:count]), h[:count], z[:count], z[count:]
         epoch, progress = step // steps_per_epoch, step / steps
-        context = StepContext(model, ema_model, views, h, z, index, epoch, progress, support, pixels, chunks, local)
+        context = StepContext(
+            model, ema_model, views, h, z, index, epoch, progress, support, pixels, chunks, local, autocast
+        )
         extras = {need: NEEDS[need].value(context) for need in requirements.needs}
         loss = setup.loss(z[0], z[1], labels[index], **extras)
 
@@ -145,16 +148,17 @@ def _draw_batches(
     host_labels = setup.visible_labels.cpu()  # indices are drawn on the host, so that no step waits for the device
     fixed_index = support_index = None
     if requirements.bound:
-        fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *seed_key)).to(device)
+        fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *seed_key))
     steps_per_epoch = len(setup.images) // batch_size
     for step in range(start_step, steps):
         epoch, batch = divmod(step, steps_per_epoch)
         if batch == 0 or step == start_step:
-            order = epoch_order(setup, epoch, steps_per_epoch * batch_size).to(device, non_blocking=True)
-        index = order[batch * batch_size : (batch + 1) * batch_size]
+            order = epoch_order(setup, epoch, steps_per_epoch * batch_size)
+        host_index = order[batch * batch_size : (batch + 1) * batch_size]
         if fixed_index is not None:
-            index = torch.cat([index, fixed_index])
-        images = _images_at(setup.images, index)
+            host_index = torch.cat([host_index, fixed_index])
+        index = send(host_index, device)
+        images = _images_at(setup.images, host_index, index)
         inputs = [
             setup.views[recipe](
                 images, seed("views", *seed_key, step, view), view, index, setup.images, seed("views", *seed_key, step)
@@ -166,9 +170,9 @@ def _draw_batches(
                 local_seed = seed("local views", *seed_key, step, view)
                 inputs.append(setup.views["local"](images, local_seed, view, index, setup.images))
         if requirements.support:
-            support_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
-            support_index = support_index.to(device, non_blocking=True)
-            images = _images_at(setup.images, support_index)
+            host_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
+            support_index = send(host_index, device)
+            images = _images_at(setup.images, host_index, support_index)
             support_seed = seed("support views", *seed_key, step)
             inputs.append(setup.views["full"](images, support_seed, 0, support_index, setup.images))
         yield step, index, inputs, support_index
@@ -233,11 +237,11 @@ def _draw_per_class(labels: Tensor, count: int, draw_seed: int) -> Tensor:
     return torch.cat(indices) if indices else torch.empty(0, dtype=torch.long)
 
 
-def _images_at(images: Tensor, index: Tensor) -> Tensor:
+def _images_at(images: Tensor, host_index: Tensor, index: Tensor) -> Tensor:
     """The images on the device of `index`. A data set that does not fit on the device is on the host."""
     if images.device == index.device:
         return images.index_select(0, index)
-    return images[index.to(images.device)].to(index.device, non_blocking=True)
+    return send(images.index_select(0, host_index), index.device)
 
 
 def _log(setup: TrainingSetup, step: int, step_log: Tensor, learning_rate: float, z1: Tensor, z2: Tensor) -> None:

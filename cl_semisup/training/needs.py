@@ -5,7 +5,7 @@ Tuples hold one tensor per view, in the order of `Asks.views`.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -27,7 +27,7 @@ class StepContext:
     `inputs`, `features`, `projections`: V tensors (N, ...) each; `index` (N,) positions in the training set; `progress`
     share of all steps done, in [0, 1); `support` (z (S, D), labels (S,)); `pixels` two (channels, 1, 1), a black and a
     white pixel after normalization; `chunks` number of chunks in which a batch goes through an encoder;
-    `local_projections` (N, D) of each local view, which are not among the V.
+    `local_projections` (N, D) of each local view, which are not among the V; `autocast` the dtype of the network.
     """
 
     model: Model
@@ -42,13 +42,23 @@ class StepContext:
     pixels: tuple[Tensor, Tensor]
     chunks: int = 1
     local_projections: PerView = ()
+    autocast: torch.dtype | None = None
+
+    def precision(self) -> AbstractContextManager[Any]:
+        """Within, the EMA model and `encode` compute as the network does.
+
+        On a CPU in float32, whatever the network's precision: records were made so, and bfloat16 gains little there.
+        """
+        device = self.index.device.type
+        return torch.autocast(device, self.autocast) if self.autocast and device != "cpu" else nullcontext()
 
     @cached_property
     def ema_features(self) -> PerView:
         """The EMA model's features of the same views; its batch norm uses the statistics of the batch."""
         assert self.ema_model is not None
         encoder, chunks = self.ema_model.encoder, self.chunks
-        (features,) = run_sharded(lambda shard: (encode_in_chunks(encoder, shard, chunks),), torch.cat(self.inputs))
+        with self.precision():
+            (features,) = run_sharded(lambda shard: (encode_in_chunks(encoder, shard, chunks),), torch.cat(self.inputs))
         return features.float().chunk(len(self.inputs))
 
 
@@ -81,7 +91,8 @@ def _logits(model: Model | None, features: PerView) -> PerView:
 def _ema_projections(step: StepContext) -> PerView:
     assert step.ema_model is not None
     projector, features = step.ema_model.projector, step.ema_features
-    (projections,) = run_sharded(lambda shard: (projector(shard),), torch.cat(features))
+    with step.precision():
+        (projections,) = run_sharded(lambda shard: (projector(shard),), torch.cat(features))
     return projections.float().chunk(len(features))
 
 
@@ -103,7 +114,7 @@ def _encode(step: StepContext) -> Callable[[Tensor], Tensor]:
     """A function: inputs (n, channels, side, side) -> projections (n, D), differentiable with respect to the inputs."""
 
     def encode(inputs: Tensor) -> Tensor:
-        with _frozen_running_stats(step.model):
+        with _frozen_running_stats(step.model), step.precision():
             (projections,) = run_sharded(lambda shard: (step.model.projector(step.model.encoder(shard)),), inputs)
             return projections.float()
 

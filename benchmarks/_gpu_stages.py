@@ -1,0 +1,480 @@
+"""The stages of benchmarks/gpu.py: each compares a GPU with the CPU, or measures it, and returns rows and faults.
+
+On `imitated` the device is that of tests/gpu/imitated.py; `tiny` is for trying the stages themselves.
+"""
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks import _common
+from cl_semisup import contract, losses, plugins
+from cl_semisup.contract import Batch
+from cl_semisup.data.images import Images
+from cl_semisup.execution.data import to_device
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.gate.float64 import float64
+from cl_semisup.losses import asks
+from cl_semisup.training import loop
+from cl_semisup.training.checkpoint import Preempted
+from tests.gpu import imitated, trials
+
+IMAGES, DIM, CLASSES = 24, 16, 4
+TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of value and gradient, relative
+LOSS_TOLERANCE = 2e-2  # of the first points of a training in float32 on digits, relative to its first value
+COMPARED_POINTS = 10  # rounding grows from step to step
+LOST = '''
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class OutOfRange:
+    """A loss that reads behind the end of a tensor."""
+
+    def __call__(self, z1, z2, labels=None):
+        return (z1 - z2)[torch.full((1,), 10**6, device=z1.device)].sum() + (z1 - z2).square().sum()
+'''
+Row = dict[str, Any]
+
+
+@dataclass
+class Found:
+    """What a stage has found: `faults` are broken promises, `files` are further texts by their names."""
+
+    rows: list[Row] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage computes."""
+
+    device: str  # for torch; that of the imitation is cuda:0
+    imitated: bool
+    tiny: bool
+
+    @property
+    def is_gpu(self) -> bool:
+        """Is it a real one?"""
+        return self.device != "cpu" and not self.imitated
+
+
+Stage = Callable[[Place], Found]
+
+
+@contextmanager
+def there(name: str, tiny: bool) -> Iterator[Place]:
+    with imitated.gpu() if name == "imitated" else nullcontext():
+        yield Place("cuda:0" if name == "imitated" else name, name == "imitated", tiny)
+
+
+def execute(run: Any, device: str, images: Images | None = None, **settings: Any) -> tuple[Row, Row]:
+    """Record and curves of a run on the images, by default the first digits."""
+    images = images or trials.images()
+    executor = Executor(Machine(device, "data", **settings), read_images=lambda _: images)
+    record, curves = executor(run, to_device(images, torch.device(device)))
+    return dict(record), curves
+
+
+def random_images(count: int, channels: int, side: int) -> Images:
+    random = np.random.default_rng(0)
+    shapes = (count, channels, side, side), (64, channels, side, side)
+    train, test = (random.integers(0, 256, shape, dtype=np.uint8) for shape in shapes)
+    y, tests = np.arange(count) % 10, np.arange(64) % 10
+    return replace(trials.images(), train_images=train, train_labels=y, test_images=test, test_labels=tests)
+
+
+# proofs -------------------------------------------------------------------------------------------------------------
+
+
+def machine(place: Place) -> Found:
+    """Versions, and what the device reaches in a large product and a copy."""
+    size, dtype = (256, torch.float32) if place.tiny or not place.is_gpu else (8192, torch.bfloat16)
+    a = torch.randn(size, size).to(place.device, dtype)
+    _common.timed(lambda: a @ a, device=place.device if place.is_gpu else "cpu")
+    seconds = min(_common.repeated(lambda: a @ a, least=3, most=10, device=place.device if place.is_gpu else "cpu"))
+    copying = min(_common.repeated(a.clone, least=3, most=10, device=place.device if place.is_gpu else "cpu"))
+    row: Row = {
+        "torch": torch.__version__,
+        "machine": _common.machine(),
+        "tera_ops_per_s": 2 * size**3 / seconds / 1e12,
+    }
+    row["copy_gb_per_s"] = 2 * a.numel() * a.element_size() / copying / 1e9
+    row["mps_daemon"] = shutil.which("nvidia-cuda-mps-control") or "not there"
+    if tool := shutil.which("nvidia-smi"):
+        asked = "--query-gpu=name,memory.total,memory.used,driver_version,compute_mode"
+        command = [tool, asked, "--format=csv,noheader"]
+        row["nvidia_smi"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return Found([row])
+
+
+def kernels(place: Place) -> Found:
+    """Value and gradient of every loss, three batches in a row, against the CPU's."""
+    found = Found()
+    for name in trials.names("losses"):
+        row: Row = {"loss": name}
+        for precision in ("float64", "float32"):
+            try:
+                with float64() if precision == "float64" else nullcontext():
+                    row[precision] = _largest_difference(name, place.device)
+            except Exception as error:
+                row[precision] = f"{type(error).__name__}: {str(error)[:200]}"
+            if not isinstance(row[precision], float) or not row[precision] < TOLERANCE[precision]:
+                found.faults.append(f"{name} in {precision}: {row[precision]}")
+        found.rows.append(row)
+    return found
+
+
+def _largest_difference(name: str, device: str) -> float:
+    """Relative, of values and gradients of a loss between the CPU and the device."""
+    here = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES)
+    if isinstance(here, nn.Module):
+        here.to(torch.get_default_dtype())
+    other = copy.deepcopy(here)
+    other = other.to(device) if isinstance(other, nn.Module) else other
+    generator = torch.Generator().manual_seed(0)
+    labels, worst = torch.arange(IMAGES) % CLASSES, 0.0
+    if asks(here).trains_on == "all":
+        labels[::3] = -1
+    for _ in range(3):
+        z1 = torch.randn(IMAGES, DIM, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())
+        z2 = z1 + 0.5 * torch.randn(IMAGES, DIM, generator=generator, dtype=torch.float64).to(z1)
+        results = [
+            _value_and_gradients(loss, z1.to(at), z2.to(at), labels.to(at))
+            for loss, at in ((here, "cpu"), (other, device))
+        ]
+        for one, two in zip(*results, strict=True):
+            worst = max(worst, float((one - two).norm() / one.norm().clamp(min=1e-6)))
+    return worst
+
+
+def _value_and_gradients(loss: Any, z1: Tensor, z2: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    z1, z2 = z1.detach().requires_grad_(), z2.detach().requires_grad_()
+    index = torch.arange(len(z1), device=z1.device)
+    extras = contract.extra_inputs(asks(loss), Batch(z1, z2, labels), index, CLASSES)
+    if "support" in extras:
+        extras["support"] = tuple(part.to(z1.device) for part in extras["support"])
+    value = loss(z1, z2, labels, **extras)
+    gradients = torch.autograd.grad(value, (z1, z2), allow_unused=True)
+    filled = [torch.zeros_like(z) if g is None else g for z, g in zip((z1, z2), gradients, strict=True)]
+    return tuple(x.detach().cpu().double() for x in (value, *filled))
+
+
+def waits(place: Place) -> Found:
+    """Every loss trains, and no step waits for the device, but for the losses that say so."""
+    found = Found()
+    for name in trials.names("losses"):
+        with _waiting_is_an_error() if place.is_gpu and name not in trials.WAITS else nullcontext():
+            record, _ = execute(trials.run(name), place.device)
+        row = {"loss": name, "status": record["status"], "reason": record["reason"][:300]}
+        if record["status"] == "failed":
+            found.faults.append(f"{name}: {record['reason'][:300]}")
+        found.rows.append(row)
+    return found
+
+
+@contextmanager
+def _waiting_is_an_error() -> Iterator[None]:
+    """Between the first and the last step of a training, while no curve is logged."""
+    log = loop._log
+    points = 0
+
+    def logging(*arguments: Any) -> None:
+        nonlocal points
+        torch.cuda.set_sync_debug_mode("default")
+        log(*arguments)
+        points += 1
+        torch.cuda.set_sync_debug_mode("error" if points < trials.STEPS else "default")
+
+    loop._log = logging
+    try:
+        yield
+    finally:
+        loop._log = log
+        torch.cuda.set_sync_debug_mode("default")
+
+
+PROBES: dict[str, Row] = {
+    "finetune": {"epochs": 1, "batch_size": 12},
+    "linear_augmented": {"epochs": 1, "batch_size": 12},
+    "linear_sgd": {"epochs": 2},
+    "loranpac": {"width": 32},
+    "transfer": {"datasets": [{"digits": {}}, {"glyphs": {}}], "images": 32},
+}
+
+
+def probes(place: Place) -> Found:
+    """Every probe of a network that was trained on the device, against the CPU's."""
+    all_probes = {name: PROBES.get(name, {}) for name in trials.names("evaluation")}
+    encoder = {"convnet": {"width": 4, "blocks": 2}}
+    records = [
+        execute(trials.run(probes=all_probes, encoder=encoder), at, plain=True)[0] for at in ("cpu", place.device)
+    ]
+    found = Found(faults=[record["reason"] for record in records if record["status"] == "failed"])
+    here, other = (record["scores"] for record in records)
+    for name in sorted(here.keys() | other.keys()):
+        row = {"score": name, "cpu": here.get(name), "device": other.get(name)}
+        if None in row.values() or abs(here[name] - other[name]) > 3 / trials.TEST:
+            found.faults.append(f"{name}: {row['cpu']} and {row['device']}")
+        found.rows.append(row)
+    return found
+
+
+def training(place: Place) -> Found:
+    """Trainings on digits, step by step against the CPU's, in float32 and as `auto` would have it."""
+    found, whole = Found(), None if place.tiny else _digits()
+    names = (
+        ("nt_xent", "byol") if place.tiny else ("nt_xent", "supcon", "clop", "byol", "moco_v2", "fixmatch", "vicreg")
+    )
+    for name in names:
+        run = trials.run(name, batch_size=12 if whole is None else 64, epochs=1 if whole is None else 4)
+        expected, curves = execute(run, "cpu", whole, plain=True)
+        for plain in (True, False):
+            record, others = execute(run, place.device, whole, plain=plain)
+            pairs = list(zip(curves["history"]["loss"], others["history"]["loss"], strict=False))[:COMPARED_POINTS]
+            apart = max((abs(one - two) for one, two in pairs), default=float("nan"))
+            row = {
+                "loss": name,
+                "plain": plain,
+                "status": record["status"],
+                "precision": record["resolved"]["precision"],
+            }
+            row["largest difference of the loss"] = apart
+            row |= {f"{key}, cpu": value for key, value in expected["scores"].items()} | record["scores"]
+            first = abs(curves["history"]["loss"][0])
+            if record["status"] == "failed" or (plain and not apart <= LOSS_TOLERANCE * max(1.0, first)):
+                found.faults.append(f"{name}, plain {plain}: {record['reason'] or f'apart by {apart:.3g}'}")
+            found.rows.append(row)
+    return found
+
+
+def _digits() -> Images:
+    from cl_semisup.execution.data import load_images
+
+    return load_images({"digits": {}}, "data")
+
+
+def resume(place: Place) -> Found:
+    """A training that is left after its first step and resumed, against one that is not."""
+    found = Found()
+    for name in ("byol", "moco_v2", "swav", "flexmatch"):
+        run = trials.run(name, optimizer={"adamw": {}})
+        whole = execute(run, place.device)[1]["history"]["loss"]
+        with tempfile.TemporaryDirectory() as folder:
+            kept = {"checkpoints": folder, "checkpoint_seconds": 0.0, "state_key": "00" * 32}
+            leaving = Executor(
+                Machine(place.device, "data", **kept), lambda: True, read_images=lambda _: trials.images()
+            )
+            try:
+                leaving(run, to_device(trials.images(), torch.device(place.device)))
+                found.faults.append(f"{name}: was not left")
+            except Preempted:
+                pass
+            record, curves = execute(run, place.device, **kept)
+        again = curves["history"]["loss"]
+        apart = max((abs(one - two) for one, two in zip(whole, again, strict=False)), default=float("nan"))
+        found.rows.append({"loss": name, "largest difference": apart, "equal to the bit": whole == again})
+        if len(whole) != len(again) or not apart < 1e-3:
+            found.faults.append(f"{name}: {record['reason'] or apart}")
+    return found
+
+
+def memory(place: Place) -> Found:
+    """Lack of memory: an encoder without batch norm takes chunks, one with batch norm leaves a record that says so."""
+    vit, convnet = {"vit": {"patch": 4, "layers": 2}}, {"convnet": {"width": 64, "blocks": 2}}
+    count = 4096 if place.is_gpu else 24
+    images, found = random_images(count, 3, 32 if place.is_gpu else 8), Found()
+    if place.is_gpu:
+        total = torch.cuda.get_device_properties(place.device).total_memory
+        torch.cuda.set_per_process_memory_fraction(1.5 * 2**30 / total, torch.device(place.device))
+    with nullcontext() if place.is_gpu else _no_room_for_more_than(12):
+        for encoder, batch_norm in ((vit, False), (convnet, True)):
+            record, _ = execute(trials.run(encoder=encoder, batch_size=count), place.device, images, native=False)
+            row = {"encoder": next(iter(encoder)), "status": record["status"], "reason": record["reason"][:200]}
+            row["chunks"] = record["resolved"].get("chunks", 1)
+            found.rows.append(row)
+            as_told = row["reason"].startswith("out of memory") if batch_norm else row["chunks"] > 1
+            if not as_told or (row["status"] == "failed") != batch_norm:
+                found.faults.append(f"{row['encoder']}: {row['status']}, {row['chunks']} chunks, {row['reason']}")
+    return found
+
+
+@contextmanager
+def _no_room_for_more_than(rows: int) -> Iterator[None]:
+    """Every encoder runs out of memory in training if it gets more images at once."""
+    forward = nn.Module.__call__
+
+    def call(module: nn.Module, *inputs: Any, **named: Any) -> Any:
+        if hasattr(module, "dim") and module.training and len(inputs[0]) > rows:
+            raise torch.AcceleratorError("CUDA error: out of memory")
+        return forward(module, *inputs, **named)
+
+    nn.Module.__call__ = call  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        nn.Module.__call__ = forward  # type: ignore[method-assign]
+
+
+def lost(place: Place) -> Found:
+    """A loss that reads out of range fails with its own reason, and the runs after it are good."""
+    with tempfile.TemporaryDirectory() as text:
+        folder = Path(text)
+        (folder / "out_of_range.py").write_text(LOST)
+        if place.imitated:  # whose processes could not be others
+            plugins.register(folder / "out_of_range.py")
+            records = [execute(trials.run(name), place.device)[0] for name in ("out_of_range", "nt_xent")]
+        else:
+            lines = trials.SUITE.replace("[nt_xent]", "[out_of_range, nt_xent, supcon]")
+            words = ("--plugin", str(folder / "out_of_range.py"), "--device", place.device, "--workers", "1")
+            records = _records_of(lines, folder / "runs", *words)
+    found = Found()
+    for record in records:
+        loss = next(iter(record["run"]["loss"]))
+        found.rows.append({"loss": loss, "status": record["status"], "reason": record["reason"][:300]})
+        failed = record["status"] == "failed"
+        if failed != (loss == "out_of_range") or "worker process died" in record["reason"]:
+            found.faults.append(f"{loss}: {record['status']}, {record['reason'][:300]}")
+    return found
+
+
+def _records_of(lines: str, folder: Path, *words: str) -> list[Row]:
+    """The records of a suite, some of whose runs may fail."""
+    folder.mkdir()
+    (folder / "s.yaml").write_text(lines)
+    command = [*_common.COMMAND, str(folder / "s.yaml"), "--results", str(folder), *words]
+    subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=_common.ROOT)
+    paths = [path for path in folder.glob("records/*/*/*.json") if not path.name.endswith(".curves.json")]
+    return [json.loads(path.read_text()) for path in sorted(paths)]
+
+
+def gate(place: Place) -> Found:
+    """The gate, which computes on the CPU, raises no false alarm on this machine."""
+    words = ("gate", "suites/gate.yaml", "--tiers", "function", *(() if place.tiny else ("trajectory",)))
+    done = subprocess.run([*_common.COMMAND, *words], capture_output=True, text=True, cwd=_common.ROOT, check=False)
+    lines = (done.stdout + done.stderr).strip().splitlines()
+    found = Found([{"exit code": done.returncode, "last line": lines[-1] if lines else ""}])
+    if done.returncode:
+        found.faults.append("\n".join(lines[-10:]))
+    return found
+
+
+# measurements -------------------------------------------------------------------------------------------------------
+
+JOBS = {  # encoder, channels, side, batch, images
+    "convnet 8x8, batch 64": ({"convnet": {}}, 1, 8, 64, 8192),
+    "convnet 32x32, batch 128": ({"convnet": {}}, 3, 32, 128, 8192),
+    "resnet18 32x32, batch 64": ({"resnet18": {}}, 3, 32, 64, 8192),
+    "resnet18 32x32, batch 512": ({"resnet18": {}}, 3, 32, 512, 32768),
+}
+
+
+def _job(name: str, place: Place, epochs: int = 1) -> tuple[Any, Images]:
+    encoder, channels, side, batch, count = JOBS[name]
+    if place.tiny:
+        encoder, side, batch, count = {"convnet": {"width": 4, "blocks": 1}}, 8, 12, 24
+    run = trials.run(encoder=encoder, batch_size=batch, epochs=epochs, views={**trials.run().views, **_color()})
+    return run, random_images(count, channels, side)
+
+
+def _color() -> Row:
+    return {"crop_area": 0.2, "flip": 0.5, "jitter": 0.8, "grayscale": 0.2}
+
+
+def throughput(place: Place) -> Found:
+    """Images a second of a training with its views: as it is, with the encoder compiled to a CUDA graph, and plain."""
+    found = Found()
+    for name in JOBS:
+        for label, settings in (("eager", {}), ("compiled", {"compile": True}), ("plain", {"plain": True})):
+            if label == "compiled" and not place.is_gpu:
+                continue
+            run, images = _job(name, place, epochs=1 if place.tiny else 2)
+            execute(run, place.device, images, **settings)  # the first one compiles, and loads kernels
+            record, _ = execute(run, place.device, images, **settings)
+            row: Row = {"job": name, "how": label, "precision": record["resolved"]["precision"]}
+            row["images_per_s"] = record["cost"].get("images_per_second", float("nan"))
+            row["peak_gib"] = record["cost"]["peak_memory_bytes"] / 2**30
+            found.rows.append(row)
+            if record["status"] == "failed":
+                found.faults.append(f"{name}, {label}: {record['reason'][:300]}")
+    return found
+
+
+def workers(place: Place) -> Found:
+    """Runs a minute with so many workers on one device, and with as many as fit."""
+    repetitions, found = (1, Found()) if place.tiny else (12, Found())
+    lines = trials.SUITE.replace("repetitions: 1", f"repetitions: {repetitions}").replace("epochs: 1", "epochs: 20")
+    lines = lines.replace("[nt_xent]", "[nt_xent]" if place.tiny else "[nt_xent, supcon, vicreg, clop]")
+    lines = lines.replace("batch_size: 12", "batch_size: 64")
+    counts: list[tuple[str, ...]] = [("--workers", str(n)) for n in ((1,) if place.tiny else (1, 4, 8, 16))]
+    for words in [*counts, *([("--fill-gpu",)] if place.is_gpu else [])]:
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            records = _records_of(lines, Path(folder) / "runs", "--device", place.device, *words)
+            seconds = time.perf_counter() - began
+        failed = [record["reason"] for record in records if record["status"] == "failed"]
+        found.rows.append(
+            {"workers": " ".join(words), "runs": len(records), "runs_per_minute": 60 * len(records) / seconds}
+        )
+        found.faults += failed[:3]
+    return found
+
+
+def profile(place: Place) -> Found:
+    """Where a step's time goes: the device's share, and the operations that take most of it."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if place.is_gpu else [])]
+    found = Found()
+    for number, name in enumerate(JOBS):
+        run, images = _job(name, place)
+        execute(run, place.device, images)
+        began = time.perf_counter()
+        with profiler(activities=activities) as seen:
+            execute(run, place.device, images)
+        wall = time.perf_counter() - began
+        events = seen.key_averages()
+        busy = sum(event.self_device_time_total for event in events) / 1e6
+        launches = sum(event.count for event in events if "LaunchKernel" in event.key)
+        found.rows.append({"job": name, "wall_s": wall, "device_s": busy, "busy": busy / wall, "launches": launches})
+        order = "self_cuda_time_total" if place.is_gpu else "self_cpu_time_total"
+        found.files[f"profile_{number}.txt"] = f"{name}\n{events.table(sort_by=order, row_limit=15)}\n"
+    return found
+
+
+def lightly(place: Place) -> Found:
+    """The same ResNet-18 by lightly and Lightning, in turn with ours: benchmarks/throughput.py."""
+    if not place.is_gpu:
+        return Found([{"skipped": "a GPU's jobs are hours on a CPU"}])
+    script = str(_common.ROOT / "benchmarks" / "throughput.py")
+    done = subprocess.run(
+        [sys.executable, script, "gpu512"], capture_output=True, text=True, check=False, env=os.environ
+    )
+    faults = [done.stderr[-1000:]] if done.returncode else []
+    return Found([{"exit code": done.returncode}], faults, {"throughput.md": done.stdout})
+
+
+STAGES: dict[str, Stage] = {
+    "machine": machine, "kernels": kernels, "waits": waits, "probes": probes, "training": training, "resume": resume,
+    "memory": memory, "lost": lost, "gate": gate, "throughput": throughput, "profile": profile, "workers": workers,
+    "lightly": lightly,
+}  # fmt: skip

@@ -1,0 +1,131 @@
+"""The drill for a GPU that is there for a quarter of an hour: proofs first, then measurements.
+
+    python benchmarks/gpu.py OUT                                     everything, on the GPU
+    python benchmarks/gpu.py OUT --until 400 machine kernels waits probes training resume memory lost gate
+    python benchmarks/gpu.py OUT --until 280 throughput profile workers lightly
+    python benchmarks/gpu.py OUT --device cpu --tiny                 the same stages, to try the script itself
+    python benchmarks/gpu.py OUT --wheels .gpu/wheels                on a machine that lacks packages and downloads
+
+Each stage is a process of its own with a limit, so that a fault in one ends none of the others. OUT/gpu.json and
+OUT/gpu.md have what is known after every stage; a second call adds to them.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import _common
+
+STAGES = {  # their longest seconds on a GPU
+    "machine": 30, "kernels": 60, "waits": 100, "probes": 60, "training": 60, "resume": 40, "memory": 40, "lost": 60,
+    "gate": 60, "throughput": 150, "profile": 60, "workers": 150, "lightly": 120,
+}  # fmt: skip
+SLOWER = 5  # on other devices
+MARGIN = 5.0  # seconds before the end in which no stage begins
+
+
+def unpacked(wheels: Path) -> str:
+    """The value of PYTHONPATH with which the packages in these files can be imported; a wheel is a zip archive."""
+    site = wheels / "site"
+    for wheel in sorted(wheels.glob("*.whl")):
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(site)
+    return os.pathsep.join(filter(None, [str(site.resolve()), os.environ.get("PYTHONPATH", "")]))
+
+
+def run_stage(name: str, options: Namespace, limit: float, environment: dict[str, str]) -> dict[str, Any]:
+    """What a stage found, in a process that is killed at its limit."""
+    script = [sys.executable, str(Path(__file__).resolve()), str(options.out), "--device", options.device, "--inside"]
+    command = [*script, *(["--tiny"] if options.tiny else []), name]
+    began, pipe = time.monotonic(), subprocess.PIPE
+    variables = os.environ | environment
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables, start_new_session=True)
+    try:
+        printed, errors = process.communicate(timeout=limit)
+        text, code = printed.strip().splitlines(), process.returncode
+        found = json.loads(text[-1]) if code == 0 else {"rows": [], "faults": [errors.strip()[-2000:]]}
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the workers that it has started
+        process.communicate()
+        found = {"rows": [], "faults": [f"took longer than {limit:.0f} s"]}
+    except (IndexError, json.JSONDecodeError):
+        found = {"rows": [], "faults": ["printed no result"]}
+    return {**found, "seconds": round(time.monotonic() - began, 1)}
+
+
+def inside(name: str, options: Namespace) -> None:
+    """A stage, in its process: prints its result as the last line."""
+    from dataclasses import asdict
+
+    from benchmarks import _gpu_stages as stages
+
+    with stages.there(options.device, options.tiny) as place:
+        found = stages.STAGES[name](place)
+    for file, text in found.files.items():
+        (options.out / file).write_text(text, "utf-8")
+    print(json.dumps({key: value for key, value in asdict(found).items() if key != "files"}, default=str))
+
+
+def page(stages: dict[str, Any], options: Namespace) -> str:
+    """All stages as tables."""
+    parts = [f"Device `{options.device}`; {_common.machine()}; commit {_common.commit()}."]
+    rows = [[name, f"{s['seconds']:.0f}", len(s["rows"]), len(s["faults"])] for name, s in stages.items()]
+    parts.append(_common.table(["stage", "seconds", "rows", "faults"], rows))
+    for name, stage in stages.items():
+        parts.append(f"## {name}")
+        parts += [f"- fault: {fault}" for fault in stage["faults"]]
+        keys = list(dict.fromkeys(key for row in stage["rows"] for key in row))
+        if keys:
+            cells = [[row.get(key, "") for key in keys] for row in stage["rows"]]
+            parts.append(
+                _common.table(
+                    keys, [[str(c).replace("\n", " ") if isinstance(c, str) else c for c in r] for r in cells]
+                )
+            )
+    return _common.page("A GPU's drill", *parts)
+
+
+def main(options: Namespace) -> int:
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.inside:
+        inside(options.stages[0], options)
+        return 0
+    environment = {"PYTHONPATH": unpacked(options.wheels)} if options.wheels else {}
+    file, began = options.out / "gpu.json", time.monotonic()
+    stages: dict[str, Any] = json.loads(file.read_text("utf-8"))["stages"] if file.exists() else {}
+    for name in options.stages or STAGES:
+        left = options.until - (time.monotonic() - began)
+        if left < MARGIN:
+            print(f"{name}: no time is left for it")
+            continue
+        stages[name] = run_stage(
+            name, options, min(left, STAGES[name] * (1 if options.device.startswith("cuda") else SLOWER)), environment
+        )
+        faults = stages[name]["faults"]
+        print(f"{name}: {stages[name]['seconds']} s, {'; '.join(faults)[:500] or 'no fault'}", flush=True)
+        file.write_text(
+            json.dumps({"device": options.device, "command": _common.command_line(), "stages": stages}, indent=1)
+        )
+        (options.out / "gpu.md").write_text(page(stages, options), "utf-8")
+    return int(any(stage["faults"] for stage in stages.values()))
+
+
+if __name__ == "__main__":
+    parser = _common.parser(__doc__)
+    parser.add_argument("out", type=Path, help="folder of the results")
+    parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
+    parser.add_argument("--device", default="cuda:0", help="cuda:0, cpu, or imitated")
+    parser.add_argument("--until", type=float, default=3600.0, metavar="SECONDS", help="longest time of all stages")
+    parser.add_argument("--tiny", action="store_true", help="the smallest sizes")
+    parser.add_argument("--wheels", type=Path, help="folder with packages that this machine lacks, as *.whl")
+    parser.add_argument("--inside", action="store_true", help="run one stage in this process")
+    sys.exit(main(parser.parse_intermixed_args()))

@@ -1,0 +1,1 @@
+"""Tests on a GPU that is imitated, since none is needed to find most faults of code for one."""

@@ -1,0 +1,104 @@
+"""The drill for a real GPU runs, so that a quarter of an hour on one tests the GPU and not the script."""
+
+import json
+import sys
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import _gpu_stages as stages
+from benchmarks import gpu as drill
+from tests.gpu import trials
+
+FEW = {
+    "losses": ["clop", "moco_v2", "sgeg"],
+    "evaluation": ["knn", "linear_sgd", "retrieval"],
+}
+
+
+@pytest.fixture(autouse=True)
+def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = trials.names
+    monkeypatch.setattr(trials, "names", lambda folder: FEW.get(folder) or names(folder))
+
+
+@pytest.mark.parametrize("device", ["cpu", "imitated"])
+@pytest.mark.parametrize("name", ["kernels", "waits", "probes", "training", "resume", "memory"])
+def test_a_proof_of_the_drill_finds_no_fault(name: str, device: str) -> None:
+    with stages.there(device, tiny=True) as place:
+        found = stages.STAGES[name](place)
+    assert not found.faults
+    assert found.rows
+    json.dumps(found.rows)
+
+
+@pytest.mark.usefixtures("forget_plugins")
+def test_the_drill_tries_a_loss_that_reads_out_of_range() -> None:
+    with stages.there("imitated", tiny=True) as place:
+        found = stages.lost(place)
+    assert not found.faults
+    assert [row["status"] == "failed" for row in found.rows] == [True, False]
+
+
+@pytest.mark.parametrize("name", ["machine", "profile", "throughput"])
+def test_a_measurement_of_the_drill_can_be_made(name: str) -> None:
+    with stages.there("cpu", tiny=True) as place:
+        found = stages.STAGES[name](place)
+    assert not found.faults
+    assert found.rows
+
+
+def test_the_drill_sees_a_kernel_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = stages._value_and_gradients
+
+    def wrong(loss: Any, z1: Any, z2: Any, labels: Any) -> Any:
+        found = value(loss, z1, z2, labels)
+        return found if z1.device.type == "cpu" else (found[0] * (1 + 1e-7), *found[1:])
+
+    monkeypatch.setattr(stages, "_value_and_gradients", wrong)
+    with stages.there("imitated", tiny=True) as place:
+        faults = stages.kernels(place).faults
+    assert len(faults) == len(FEW["losses"])
+    assert all("in float64" in fault for fault in faults)
+
+
+def test_both_files_of_the_drill_name_the_same_stages() -> None:
+    assert list(drill.STAGES) == list(stages.STAGES)
+
+
+def options(folder: Path, *names: str, until: float = 60.0) -> Namespace:
+    return Namespace(out=folder, stages=list(names), device="cpu", until=until, tiny=True, wheels=None, inside=False)
+
+
+def test_a_stage_that_fails_or_hangs_stops_no_other_and_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "stage.py"
+    script.write_text(
+        "import sys, time\nname = sys.argv[-1]\n"
+        "if name == 'waits': sys.exit('a fault')\n"
+        "if name == 'probes': time.sleep(60)\n"
+        'print("noise")\nprint(\'{"rows": [{"loss": "clop", "found": 1.5}], "faults": []}\')\n'
+    )
+    monkeypatch.setattr(drill, "__file__", str(script))
+    monkeypatch.setattr(drill, "STAGES", {"kernels": 20.0, "waits": 20.0, "probes": 0.3, "memory": 20.0})
+    assert drill.main(options(tmp_path / "out", "kernels", "waits", "probes")) == 1
+    assert drill.main(options(tmp_path / "out", "memory")) == 1  # adds to the first call's
+    kept = json.loads((tmp_path / "out" / "gpu.json").read_text())["stages"]
+    assert {name: stage["faults"] for name, stage in kept.items()} == {
+        "kernels": [], "waits": ["a fault"], "probes": ["took longer than 2 s"], "memory": []
+    }  # fmt: skip
+    assert "| clop | 1.5 |" in (tmp_path / "out" / "gpu.md").read_text()
+    assert drill.main(options(tmp_path / "late", "kernels", until=1.0)) == 0
+    assert "kernels: no time is left for it" in capsys.readouterr().out
+
+
+def test_packages_that_a_machine_lacks_are_carried_as_wheels(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "lacking-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("lacking_package.py", "VALUE = 3\n")
+    (site,) = [Path(part) for part in drill.unpacked(tmp_path).split(":") if part.endswith("site")]
+    assert (site / "lacking_package.py").read_text() == "VALUE = 3\n"
+    assert str(site) not in sys.path  # only the processes of the stages see them

@@ -1,0 +1,120 @@
+"""The imitated GPU finds faults that only a GPU shows: each line is put into a loss, or into the package, and must be found."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cl_semisup import device, plugins
+from cl_semisup.data import views
+from cl_semisup.execution import execute
+from cl_semisup.training import loop
+from tests.gpu import imitated, trials
+
+LOSS = '''
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from cl_semisup.contrast import unit
+from cl_semisup.losses import Asks
+
+
+@dataclass(frozen=True)
+class Seeded:
+    """A loss with a fault."""
+
+    def build(self, setting):
+        return _Seeded(setting)
+
+
+class _Seeded(nn.Module):
+    asks = Asks(labels=True)
+
+    def __init__(self, setting):
+        super().__init__()
+        self.register_buffer("targets", torch.ones(setting.classes, setting.dim))
+        self.attribute = torch.ones(setting.classes, setting.dim)
+
+    def forward(self, z1, z2, labels=None):
+        u, v = unit(z1), unit(z2)
+        count, where = len(u), u.device
+        extra = u.sum() * 0
+        FAULT
+        return (u - v).square().sum(dim=1).mean() + 0 * extra
+'''
+CRASHES = {  # line -> what the record says
+    "u = u + torch.arange(count)[:, None]": "same device",
+    "u = u * torch.ones(u.shape)": "same device",
+    "extra = u[:, :1].masked_fill(torch.ones(count, 1, dtype=torch.bool), 0.0).sum()": "same device",
+    "extra = (u @ self.attribute.T).sum()": "same device",
+    "extra = torch.nn.functional.one_hot(labels.clamp(min=0), 10) @ torch.ones(10)": "same device",
+    "extra = torch.cat([u, torch.zeros(1, u.shape[1])]).sum()": "same device",
+    "extra = torch.where(labels.cpu() >= 0, u.sum(dim=1), 0.0).sum()": "same device",
+    "extra = u.sum() + torch.zeros(16, device=where).index_add(0, torch.arange(16), u[0]).sum()": "same device",
+    "noise = torch.rand(3, device=where, generator=torch.Generator().manual_seed(0))": "generator",
+    "extra = float(u.detach().numpy().sum())": "numpy",
+}
+WAITS = {
+    "extra = u.sum().item()",
+    "extra = 1.0 if u.sum() > 0 else 0.0",
+    "extra = u[labels >= 0].sum()",
+    "extra = u.sum() * len(torch.nonzero(labels >= 0))",
+    "extra = u.sum() * labels.unique().numel()",
+    "extra = (u @ torch.ones(u.shape[1]).to(where)).sum()",
+    "extra = u.sum() * torch.linalg.svdvals(u.detach())[0]",
+    "extra = u[torch.arange(count)].sum()",
+}
+pytestmark = pytest.mark.usefixtures("forget_plugins")
+
+
+def train(folder: Path, line: str, on: str = "cuda:0") -> tuple[dict[str, Any], list[imitated.Wait]]:
+    (folder / "seeded.py").write_text(LOSS.replace("FAULT", line))
+    plugins.register(folder / "seeded.py")
+    with imitated.gpu(on) as gpu:
+        record, _ = trials.execute(trials.run("seeded"), on)
+    return record, gpu.waits_in_steps(trials.STEPS)
+
+
+def test_a_loss_without_a_fault_is_not_blamed(tmp_path: Path) -> None:
+    record, waits = train(tmp_path, "extra = (u @ self.targets.T).sum()")
+    assert record["status"] in ("ok", "collapsed"), record["reason"]
+    assert not waits
+
+
+@pytest.mark.parametrize("line", CRASHES)
+def test_a_line_that_would_crash_on_a_gpu_is_found(line: str, tmp_path: Path) -> None:
+    record, _ = train(tmp_path, line)
+    assert record["status"] == "failed"
+    assert CRASHES[line] in record["reason"]
+
+
+@pytest.mark.parametrize("line", sorted(WAITS))
+def test_a_line_that_would_wait_for_the_gpu_is_found(line: str, tmp_path: Path) -> None:
+    record, waits = train(tmp_path, line)
+    assert record["status"] in ("ok", "collapsed"), record["reason"]
+    assert len(waits) >= trials.STEPS - 1
+
+
+def test_float64_is_found_where_there_is_none(tmp_path: Path) -> None:
+    record, _ = train(tmp_path, "extra = u.double().sum()", "mps:0")
+    assert "Cannot convert a MPS Tensor to float64" in record["reason"]
+
+
+@pytest.mark.parametrize("fault", ["labels on the host", "draws on the host", "copies that wait", "pageable copies"])
+def test_faults_of_the_package_itself_are_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    training_data = execute._training_data
+    if fault == "labels on the host":
+        monkeypatch.setattr(execute, "_training_data", lambda *a: training_data(*a[:2], torch.device("cpu")))
+    elif fault == "draws on the host":
+        monkeypatch.setattr(views, "send_all", lambda tensors, device: tensors)
+    else:
+        waits = fault == "copies that wait"
+        for module in (device, loop, views):
+            monkeypatch.setattr(module, "send", lambda x, where: x.to(where, non_blocking=not waits))
+    with imitated.gpu() as gpu:
+        record, _ = trials.execute(trials.run(), "cuda:0")
+    found = record["status"] == "failed" or bool(gpu.waits_in_steps(trials.STEPS)) or bool(gpu.unpinned)
+    assert found, record["reason"]
