@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 import cl_semisup.plugins  # noqa: F401  # first: it remembers the text of every plug-in module that is imported
+from cl_semisup.version import __version__
 
 if TYPE_CHECKING:
     from cl_semisup.api import evaluate, evaluate_encoder, leaderboard, results, run
 
-__version__ = "0.1.0"
-__all__ = ["evaluate", "evaluate_encoder", "leaderboard", "results", "run"]
+__all__ = ["__version__", "evaluate", "evaluate_encoder", "leaderboard", "results", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -44,6 +44,7 @@ MAY_IMPORT = {
     "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
     "progress_bar": set(),
+    "version": set(),
     "training": {"data", "device", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
 JOINING = {"execution", "scheduling", "engines", "gate", "cli", "api", "pytest_plugin"}  # they may import any of these

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cl_semisup import __version__
 from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
 from cl_semisup.execution import stop
 from cl_semisup.text import degrade_streams, show, visible
+from cl_semisup.version import __version__
 
 __all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "main"]
 

@@ -3,12 +3,12 @@
 import platform
 import subprocess
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import cl_semisup
+from cl_semisup.plugins import PACKAGE
+from cl_semisup.version import __version__
 
 
 @cache
@@ -16,7 +16,7 @@ def environment() -> dict[str, Any]:
     """Versions, machine and commit of this process."""
     commit, clean = _commit()
     return {
-        "package": cl_semisup.__version__,
+        "package": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
@@ -27,10 +27,9 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> tuple[str, bool]:
     """The checkout's commit and whether the package in it is unchanged; ("", False) outside a checkout."""
-    folder = Path(cl_semisup.__file__).parent
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
+        command = ["git", "-C", str(PACKAGE), *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
     try:

@@ -1,0 +1,3 @@
+"""The version of the package; raised with every release, see CHANGELOG.md."""
+
+__version__ = "0.1.0"
