@@ -112,10 +112,10 @@ def save(
         f"Ladder of {len(search.values)} learning rates from {search.values[0]:g} to {search.values[-1]:g},"
         f" {search.per_decade} a decade; digits with 10 % of the labels, mlp of width 32, batch 128, {epochs} epochs;"
         f" a good rung keeps {search.share:g} of the best score. {agree}\n\n{costs}\n\n"
-        "Edges at which a loss breaks are found again. Apart are edges of repetitions whose scores cross the bounds"
-        " slowly: there single verdicts are noise, the grid is not monotone itself, and the end of its stretch around"
-        " the best rung is no better known than that of the search. Such edges need more repetitions, or longer"
-        " trainings, whichever way they are looked for."
+        "Among those that agree are the upper edges of VICReg, where it diverges. The others lie where scores cross the"
+        " bounds slowly, so that single verdicts are noise: most of these grids are not monotone themselves, and their"
+        " bar is the best of 41 noisy scores, that of a search the best of fewer. Such edges need more repetitions or"
+        " longer trainings, whichever way they are looked for."
     )
     _common.write("search", about, rows)
 
