@@ -67,7 +67,7 @@ def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, m
     monkeypatch.setattr(execute, "choose_device", lambda device: "cuda:0")
     monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
     monkeypatch.setattr(
-        scheduler, "run_all", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
+        scheduler, "run_rounds", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--fill-gpu", "--workers", "2"])
     (engine,) = engines
