@@ -6,7 +6,7 @@ from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.text import show, visible
 
-HELP = "check a suite, tell its data and estimate the time left; nothing is run"
+HELP = "check a suite, tell its data and estimate the time left"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:

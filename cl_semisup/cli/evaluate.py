@@ -9,7 +9,7 @@ from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
 from cl_semisup.text import show, visible
 
-HELP = "score stored features or an encoder, with intervals; nothing is trained"
+HELP = "score stored features or an encoder, with intervals"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
