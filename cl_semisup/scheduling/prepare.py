@@ -36,8 +36,12 @@ def missing(suite: Suite) -> dict[str, str]:
     optional = {repr(choice): choice for run in suite.runs for choice in protocol.optional_datasets(run)}
     reasons = {}
     for key, choice in optional.items():
+        (name, settings) = next(iter(choice.items()))
+        with plugins.told("datasets", name):
+            is_there = plugins.load("datasets", name)(**settings).data_files(Path(suite.data_dir))
         try:
-            _prepare(choice, suite, download=False)
+            if not is_there:  # what is there and damaged is not missing
+                _prepare(choice, suite, download=False)
         except DataError as error:
             reasons[key] = str(error)
     return reasons

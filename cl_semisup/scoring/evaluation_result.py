@@ -30,7 +30,7 @@ TEXT_COLUMNS = ("features", "labels")  # of the frame, with names that strangers
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """The scores of one or more sets of features; `print(it)` shows the tables, a notebook shows them as HTML."""
+    """The scores of one or more sets of features; printed, it shows the tables, a notebook shows them as HTML."""
 
     results: tuple[Scores, ...]
 

@@ -195,7 +195,7 @@ def _optimizer_step(setup: TrainingSetup, loss: Tensor, encode: ChunkedEncoder, 
         group["lr"] = learning_rate
         for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long
             weight.grad = None
-    if not loss.requires_grad:
+    if not loss.requires_grad and not any(p.requires_grad for p in setup.model.encoder.parameters()):
         rule = "a loss must reach weights that are trained. Got a frozen encoder and nothing else that it depends on"
         raise InputError(f"freeze: {rule}. Add layers to the projector.")
     loss.backward()

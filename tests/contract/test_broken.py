@@ -170,7 +170,7 @@ BROKEN = [
     ("datasets", '    """Noise."""', "", "documented", "a summary"),
     ("datasets", "np.arange(12) % 3", "np.arange(12, dtype=np.int32) % 3", "loads", "train_labels must be int64. Got int32."),
     ("datasets", "dtype=np.uint8", "dtype=np.int64", "loads", "images must be uint8"),
-    ("datasets", "(12, 1, 8, 8)", "(12, 1, 8, 9)", "loads", "images must be uint8 (M, 1 or 3, side, side)"),
+    ("datasets", "(12, 1, 8, 8)", "(12, 1, 8, 9)", "loads", "images must be uint8 (M, 1 to 16, side, side)"),
     ("datasets", "np.arange(12) % 3", "np.arange(12) % 4", "loads", "labels must lie in -1..2. Got 0..3"),
     ("datasets", "return Images(x[:9], y[:9], x[9:], y[9:], ", "return (", "loads", "load gives tuple, not Images"),
     ("datasets", '"b", "c"', '"b", "b"', "loads", "two classes have the same name"),

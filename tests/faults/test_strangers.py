@@ -256,7 +256,7 @@ def test_a_named_suite_without_runs_is_told(results: Path, tmp_path: Path, capsy
         ("probes", ["knn"], "plug-ins and their settings as 'probes'"),
         ("probes", {"transfer": {"datasets": 5}}, "data sets and their settings as the datasets of 'transfer'"),
         ("probes", {"transfer": {"datasets": [{}]}}, "data sets and their settings as the datasets of 'transfer'"),
-        ("views", "none", "settings as 'views'"),
+        ("views", "none", "settings or a list of plug-ins and their settings as 'views'"),
         ("precision", 16, "text as 'precision'"),
     ],
 )

@@ -54,7 +54,10 @@ def _setup(name: str, encoder_name: str) -> TrainingSetup:
     visible_labels = torch.arange(IMAGES) % CLASSES
     visible_labels[::2] = -1
     fields = plugins.load("losses", name).__dataclass_fields__
-    settings = {key: small for key, small in SMALL.items() if key in fields and type(fields[key].default) is int}
+    settings: dict[str, Any] = {
+        key: small for key, small in SMALL.items() if key in fields and type(fields[key].default) is int
+    }
+    settings |= {"share": 1.0} if name == "directclr" else {}  # of one dimension of eight only the sign would count
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES, **settings)
     encoder = plugins.load("encoders", encoder_name)(**ENCODER_SETTINGS[encoder_name])
     model = Model(

@@ -30,11 +30,15 @@ SMALL: dict[str, dict[str, Any]] = {
     "byol": {"hidden": 16},
     "comatch": {"memory": 24, "alignment": 4, "smoothing": 0.5, "threshold": 0.2, "graph_threshold": 0.1},
     "dino": {"prototypes": 12},
+    "flexmatch": {"threshold": 0.2},
     "koleo": {"base": "moco_v3"},
     "lejepa": {"directions": 8},
     "lorac": {"memory": 24},
     "moco_v2": {"queue": 24},
+    "nnclr": {"queue": 24, "hidden": 16},
+    "visreg": {"directions": 8},
     "simmatch": {"alignment": 4},
+    "softmatch": {"memory": 0.5},
     "sscl_style": {"memory": 24, "threshold": 0.2},
     "swav": {"prototypes": 12, "queue": 24, "queue_epoch": 1},
 }
@@ -48,8 +52,9 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
 CASES = {name: (name, SMALL.get(name, {})) for name in plugins.names("losses")} | VARIANTS
 # Losses whose state changes in training.
 STATEFUL = [
-    "anti_collapse", "blcl", "byol", "clop learned", "comatch", "dino", "dscl queue", "koleo", "lorac", "moco_v2",
-    "moco_v3", "pauc", "clop over pauc", "siglip", "simmatch", "simsiam", "sscl_style", "swav", "tico",
+    "anti_collapse", "blcl", "byol", "clop learned", "comatch", "dino", "dscl queue", "flexmatch", "freematch", "koleo",
+    "lorac", "moco_v2", "moco_v3", "nnclr", "nonl", "normface", "ntce", "pauc", "clop over pauc", "siglip", "simmatch", "simsiam",
+    "softmatch", "sscl_style", "swav", "targeted_supcon", "tico",
 ]  # fmt: skip
 # Other optimizers, for losses with parameters (of dino and swav at first without a gradient) or buffers.
 OTHER_OPTIMIZERS = [
