@@ -166,7 +166,7 @@ def test_by_default_each_gpu_has_a_worker_and_the_cores_are_divided(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr("cl_semisup.execution.machine.usable_cores", lambda root: 16)
     monkeypatch.setattr(
-        scheduler, "run_all", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
+        scheduler, "run_rounds", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r")])
     (engine,) = engines

@@ -74,7 +74,7 @@ def test_plain_trains_every_run_by_itself_in_the_suites_order_in_a_spawned_worke
     started: list[str] = []
     arguments: list[dict[str, Any]] = []
     monkeypatch.setattr(fork_server, "start", lambda: started.append("early"))
-    monkeypatch.setattr(scheduler, "run_all", lambda *_, **how: (arguments.append(how), scheduler.RunCounts())[1])
+    monkeypatch.setattr(scheduler, "run_rounds", lambda *_, **how: (arguments.append(how), scheduler.RunCounts())[1])
     for words in ([], ["--plain"]):
         cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", *words])
     fast, plain = arguments
