@@ -166,16 +166,19 @@ def settle(
 
     Where a search is wrong (`of_search`), nothing else is said of its place; of wrong rungs, only the first is told.
     """
+    told = set(of_search)  # sets: a suite may have tens of thousands of problems
     others = [one for one in problems if not any(one.path[: len(place)] == place for place in places)]
-    there = [one for one in problems if one not in others and one not in of_search]
+    elsewhere = set(others)
+    there = [one for one in problems if one not in elsewhere and one not in told]
     if search is None:
-        return of_search + [one for one in others if one not in of_search]
+        return of_search + [one for one in others if one not in told]
     if not isinstance(search, Edge):
         return problems
     of_rungs = [one for one in there if len(one.path) > len(places[0]) and type(one.path[len(places[0])]) is int]
     if of_rungs:
         rule = f"{of_rungs[0].rule} Every rung of the search must be a value that this setting can have."
-        of_rungs = [Problem(places[0], rule)] + [one for one in there if one not in of_rungs]
+        first, rungs = Problem(places[0], rule), set(of_rungs)
+        of_rungs = [first] + [one for one in there if one not in rungs]
         return others + of_rungs
     return problems
 
