@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "cgroups": set(),
     "plugins": {"errors", "files"},
     "weights": {"cgroups", "errors", "files"},
-    "encoders": {"errors", "plugins", "weights"},
+    "encoders": {"config", "errors", "plugins", "weights"},
     "optimizers": set(),
     "measures": set(),
     "native": {"encoders", "files", "owner"},

@@ -19,4 +19,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "ea0c3736d1": "63322448b0",  # stl10: more kinds of damage are refused in words
     "3cedee046a": "db5238e7d4",  # features: more kinds of damage are refused in words
     "ec9b3c8ba8": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
+    "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
+    "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
 }

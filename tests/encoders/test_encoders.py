@@ -32,3 +32,33 @@ def test_a_convnet_in_its_fast_order_has_the_digits_of_one_in_the_usual_order(
     assert torch.equal(found, expected)
     pairs = zip(*(torch.autograd.grad(out, parameters, slopes) for out in (found, expected)), strict=True)
     assert all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize(("norm", "width", "groups"), [("group", 16, (8, 8)), ("group", 6, (2, 4)), ("none", 16, None)])
+def test_a_convnet_without_batch_norm_is_the_plain_network(
+    norm: str, width: int, groups: tuple[int, int] | None
+) -> None:
+    torch.manual_seed(0)
+    network = plugins.load("encoders", "convnet")(width=width, blocks=2, norm=norm).build(1, 8).train()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    images = torch.randn(4, 1, 8, 8)
+    first, second = (layer for layer in network if isinstance(layer, torch.nn.Conv2d))
+    scales = [layer for layer in network if isinstance(layer, torch.nn.GroupNorm)]
+    x = images
+    for step, convolution in enumerate((first, second)):
+        x = F.conv2d(x, convolution.weight, convolution.bias, padding=1)
+        if groups:
+            x = F.group_norm(x, groups[step], scales[step].weight, scales[step].bias)
+        x = F.relu(F.max_pool2d(x, 2))
+    assert (first.bias is None) == bool(groups)
+    assert torch.allclose(network(images), x.mean((2, 3)), atol=1e-5)
+    alone = torch.cat([network(image[None]) for image in images])
+    assert torch.allclose(network(images), alone, atol=1e-5)  # no image depends on the others of its batch
+
+
+def test_a_resnet_with_group_norm_has_no_batch_norm() -> None:
+    network = plugins.load("encoders", "resnet18")(norm="group").build(3, 32)
+    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm | torch.nn.BatchNorm2d)]
+    assert len(norms) == 20
+    assert all(isinstance(layer, torch.nn.GroupNorm) and layer.num_groups == 32 for layer in norms)
