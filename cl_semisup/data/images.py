@@ -64,6 +64,7 @@ class Images:
         val_images, val_labels: the user's own validation part, which tunes instead of a share of the training images
         fold: (M,) for data without a test part, the fold of each training image that is tested in its turn, or -1
         split: hash of the split that made the test part or the folds; "" where the data have a test part
+        larger_images: (M, channels, S, S) the training images at a larger side, which training views are cropped from
     """
 
     train_images: NDArray[Any]
@@ -77,6 +78,7 @@ class Images:
     val_labels: NDArray[np.int64] | None = None
     fold: NDArray[np.int64] | None = None
     split: str = ""
+    larger_images: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)
@@ -101,6 +103,12 @@ class Images:
                 raise DataError(f"train and {part} images differ: {self.train_images.shape[1:]}, {images.shape[1:]}.")
             if self.train_images.dtype != images.dtype:
                 raise DataError(f"train and {part} differ: {self.train_images.dtype}, {images.dtype}. Convert one.")
+        if (larger := self.larger_images) is not None:
+            count, channels, side, _ = self.train_images.shape
+            square = larger.ndim == 4 and larger.shape[2] == larger.shape[3] > side and larger.dtype == np.uint8
+            if not square or larger.shape[:2] != (count, channels):
+                rule = f"larger images must be uint8 ({count}, {channels}, S, S) with S above {side}"
+                raise DataError(f"train: {rule}. Got {larger.dtype} {larger.shape}. Convert them.")
 
     def _parts(self) -> tuple[str, ...]:
         """The parts that must hold images."""
@@ -115,7 +123,8 @@ class Images:
         """12 hex digits of the SHA-256 of every image and label: the same pixels, the same hash, on any machine."""
         digest = hashlib.sha256()
         parts: list[NDArray[Any]] = [self.train_images, self.train_labels, self.test_images, self.test_labels]
-        optional = self.train_rows, self.test_rows, self.val_images, self.val_labels, self.fold
+        own_val = self.val_images, self.val_labels
+        optional = self.train_rows, self.test_rows, *own_val, self.fold, self.larger_images
         for array in [*parts, *(part for part in optional if part is not None)]:
             digest.update(f"{array.dtype}{array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
@@ -145,6 +154,7 @@ class Images:
             train_labels=self.train_labels[~tested],
             test_images=self.train_images[tested],
             test_labels=self.train_labels[tested],
+            larger_images=None if self.larger_images is None else self.larger_images[~tested],
             fold=None,
         )
         images.remember(self.content_hash)

@@ -35,6 +35,7 @@ class Draw:
         local: whether this is one of the local views, which follow the global ones; see `multi_crop`
         shared: as `random`, but the same for all views of a step
         rows: (M, V, F) all stored rows of the images in `data`, where features have several; else None
+        side: pixels of a side that the first view of a chain gives, where it `crops` larger images to it
     """
 
     random: Generator
@@ -44,6 +45,7 @@ class Draw:
     local: bool = False
     shared: Generator = field(default_factory=Generator)
     rows: Tensor | None = None
+    side: int | None = None
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
@@ -91,6 +93,7 @@ class ViewMaker:
         mean, std: (channels,) of the data set, of values as in `floats`; the views come out normalised by them
         local: whether it makes local views
         rows: (M, V, F) all stored rows of the training images, if there are several
+        side: pixels of a side of the views, if the images that they are made of are larger
     """
 
     def __init__(
@@ -100,8 +103,9 @@ class ViewMaker:
         std: Tensor,
         local: bool = False,
         rows: Tensor | None = None,
+        side: int | None = None,
     ):
-        self.local, self.rows = local, rows
+        self.local, self.rows, self.side = local, rows, side
         self.settings, self.others = Views(), list[tuple[int, RandomView]]()
         if isinstance(chain, Views):
             self.settings = chain
@@ -109,6 +113,8 @@ class ViewMaker:
             self.others = list(enumerate(chain))
             if self.others and isinstance(first := self.others[0][1], Views):
                 self.settings, self.others = first, self.others[1:]  # it takes bytes, so the kernels in C can make it
+        crops = bool(self.others) and self.others[0][0] == 0 and getattr(self.others[0][1], "crops", False)
+        self.first_side = None if crops else side  # of what the basic recipe gives, where that is not the images'
         self.mean, self.std = mean[:, None, None], std[:, None, None]
         self.zero, self.one = torch.zeros_like(self.mean), torch.ones_like(self.std)
         self.random, self.order_random = Generator(), Generator()  # on the host: every device sees the same views
@@ -129,23 +135,24 @@ class ViewMaker:
         """(N, C, H, W): one view of every image, normalised.
 
         Args:
-            images: (N, C, H, W) as stored: uint8, or float32 features
+            images: (N, C, H, W) as stored: uint8, or float32 features; larger than `data` where there is a `side`
             view: number of the view, 0, 1, ...
             index: (N,) positions of the images in `data`; without it the images are the data
             shared_seed: the same for all views of a step
         """
         random, order_random = self.random.manual_seed(seed), self.order_random.manual_seed(seed)
-        draws = send_all(draw(self.settings, images.shape, random, order_random), images.device)
+        shape = torch.Size((*images.shape[:2], self.side, self.side)) if self.side else images.shape
+        draws = send_all(draw(self.settings, shape, random, order_random), images.device)
         if not self.others:
-            return views.apply(images, draws, self.settings, self.mean, self.std)
-        made = views.apply(images, draws, self.settings, self.zero, self.one)
+            return views.apply(images, draws, self.settings, self.mean, self.std, self.side)
+        made = views.apply(images, draws, self.settings, self.zero, self.one, self.first_side)
         if index is None or data is None:
             index, data = torch.arange(len(images), device=images.device), images
         for position, member in self.others:
             random = Generator().manual_seed(named_seed("view", seed, position))
             shared = Generator().manual_seed(named_seed("views of a step", shared_seed, position))
-            made = member.view(made, Draw(random, index, data, view, self.local, shared, self.rows))
-            if made.shape != images.shape or made.dtype != torch.float32:
-                got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(images.shape)}"
+            made = member.view(made, Draw(random, index, data, view, self.local, shared, self.rows, self.side))
+            if made.shape != shape or made.dtype != torch.float32:
+                got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(shape)}"
                 raise InputError(f"{type(member).__name__}: a view must be float32 and keep the shape. {got}. Mend it.")
         return (made - self.mean) / self.std

@@ -55,11 +55,12 @@ class Listing:
     def images(self, settings: PixelSettings, where: str) -> Images:
         """All images. `where` names the data set in messages."""
         faults: list[DataError] = []
-        s = settings.pixel_settings
+        s, larger = settings.pixel_settings, settings.larger
         parts = [part for part in (self.train, self.test, self.val) if part]
-        pixels = self._mapped(s, parts, where, faults) if self.root else _in_memory(s, parts, where, faults)
+        pixels = self._pixels(s, parts, where, faults)
         raise_faults([str(fault) for fault in faults], f"{where}: {{}} images are broken")
-        return self._as_images(pixels)
+        images = self._as_images(pixels)
+        return replace(images, larger_images=self._pixels(larger, parts[:1], where, faults)[0]) if larger else images
 
     def without_pixels(self, s: PixelSettings) -> Images:
         """The same with zeros in place of the images, which take no memory, for the sizes."""
@@ -77,11 +78,12 @@ class Listing:
         held: dict[str, Any] = {"val_images": val[0], "val_labels": self.val_labels} if val else {}
         return Images(*own, **held, split=self.split)
 
-    def _mapped(
+    def _pixels(
         self, s: PixelSettings, parts: Sequence[Sequence[Source]], where: str, faults: list[DataError]
     ) -> list[NDArray[np.uint8]]:
-        """Pixels of files of their own, mapped."""
-        assert self.root is not None
+        """Pixels of the parts, mapped if they are files of their own."""
+        if self.root is None:
+            return _in_memory(s, parts, where, faults)
         named = []
         for name, part in zip(("train", "test", "val"), parts, strict=False):
             paths = [Path(source.name).relative_to(self.root).as_posix() for source in part]

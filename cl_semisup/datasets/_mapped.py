@@ -9,6 +9,7 @@ import math
 import os
 import re
 import stat
+import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -71,13 +72,15 @@ class Part(NamedTuple):
         `train` is the part that tells the white of the data, if that is asked for.
         """
         told = f"{DECODING} {files.stamp(self.paths())}"
-        told += "".join(f" {key}={value}" for key, value in vars(s).items() if key in ADDED and value is not None)
+        added = "".join(f" {key}={value}" for key, value in vars(s).items() if key in ADDED and value is not None)
+        told += added
+        name = self.name + (f".{zlib.crc32(added.encode())}" if added else "")  # kept beside that of other settings
         told += f" {files.stamp(train.paths())}" if s.white == "data" else ""
         try:
             signature = owner.signature(told)
         except owner.Unusable:
             return None
-        return self.root / f".cl_semisup-{s.side}-{self.name}-{signature}.npy"
+        return self.root / f".cl_semisup-{s.side}-{name}-{signature}.npy"
 
 
 def pixels(

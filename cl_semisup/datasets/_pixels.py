@@ -4,7 +4,7 @@ import io
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from cl_semisup import files
 from cl_semisup.data import memory_limit
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
 STACKS = ("GIF", "TIFF", "WEBP", "PNG")  # that may hold several frames; a telephone's JPEG may hold a small copy
@@ -55,6 +55,8 @@ class PixelSettings:
             others are clipped; if not set 255 in files of 8 bits and 65535 in those of 16, others being refused
         orientation: turn photographs as their EXIF tag says; not if not set
         frames: what to do with a file of several frames or pages, refuse it or take its first; refuse if not set
+        stored_side: training images are stored at this larger side too, and training views are crops of these, resized
+            to `side`; if not set, crops are of images of `side`
     """
 
     side: Annotated[int, Interval(ge=4, le=1024)] = 64
@@ -63,9 +65,13 @@ class PixelSettings:
     white: Annotated[float, Gt(0)] | Literal["data"] | None = None
     orientation: bool | None = None
     frames: Literal["refuse", "first"] | None = None
+    stored_side: Annotated[int, Interval(ge=5, le=1024)] | None = None
     views: ClassVar[dict[str, Any]] = NATURAL
 
     def __post_init__(self) -> None:
+        if self.stored_side is not None and self.stored_side <= self.side:
+            got = f"Got {self.stored_side} for a side of {self.side}"
+            raise InputError(f"stored_side: must exceed side. {got}. Raise it, or leave it out.")
         if self.bands != 3:  # the default views of this one object
             object.__setattr__(self, "views", COLOURLESS)
 
@@ -78,6 +84,13 @@ class PixelSettings:
     def pixel_settings(self) -> "PixelSettings":
         """These settings alone."""
         return PixelSettings(**{field.name: getattr(self, field.name) for field in fields(PixelSettings)})
+
+    @property
+    def larger(self) -> "PixelSettings | None":
+        """These settings with the larger side that training views are cropped from, if there is one."""
+        if self.stored_side is None:
+            return None
+        return replace(self.pixel_settings, side=self.stored_side, stored_side=None)
 
 
 class Source(NamedTuple):

@@ -1,6 +1,6 @@
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
@@ -69,8 +69,8 @@ class ImageFolder(_pixels.PixelSettings):
         """Decode all images into the cache, so that a broken file is found before anything runs."""
         faults: list[DataError] = []
         found = self._find(data_dir)
-        for part in found.parts():
-            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder", keep=False)
+        for part, settings in self._wanted(found):
+            _mapped.pixels(part, settings, found.train, faults, "image_folder", keep=False)
         _mapped.require_none(faults, "image_folder")
 
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
@@ -82,14 +82,22 @@ class ImageFolder(_pixels.PixelSettings):
     def load(self, data_dir: Path) -> Images:
         found, faults = self._find(data_dir), list[DataError]()
         train, *others = (
-            _mapped.pixels(part, self.pixel_settings, found.train, faults, "image_folder") for part in found.parts()
+            _mapped.pixels(part, settings, found.train, faults, "image_folder")
+            for part, settings in self._wanted(found)
         )
         _mapped.require_none(faults, "image_folder")
+        larger = others.pop() if self.larger else None
         test = others.pop(0) if found.test else train[:0]
         test_labels = found.test.labels if found.test else found.train.labels[:0]
         val, val_labels = (others.pop(0), found.val.labels) if found.val else (None, None)
         own = (train, found.train.labels, test, test_labels, found.classes)
-        return Images(*own, val_images=val, val_labels=val_labels, fold=found.fold, split=found.split)
+        images = Images(*own, val_images=val, val_labels=val_labels, fold=found.fold, split=found.split)
+        return replace(images, larger_images=larger)
+
+    def _wanted(self, found: "_Found") -> list[tuple[Part, _pixels.PixelSettings]]:
+        """The parts and how they are stored; the training images at a larger side are last."""
+        larger = [(found.train, self.larger)] if self.larger else []
+        return [*((part, self.pixel_settings) for part in found.parts()), *larger]
 
     def _find(self, data_dir: Path) -> "_Found":
         root = _sources.inside(data_dir, self.folder, "image_folder: folder")

@@ -26,6 +26,7 @@ class Data:
     Args:
         train_rows, test_rows: (M, V, F) all stored rows of features, if there are several
         val_images, val_labels: the user's own validation part, or none
+        larger_images: (M, C, S, S) the training images at a larger side, which training views are cropped from, or none
         duplicates: test images that are also training images, pixel by pixel
         split: hash of a split that the data do not bring themselves; "" if they do
     """
@@ -42,8 +43,14 @@ class Data:
     test_rows: Tensor | None = None
     val_images: Tensor | None = None
     val_labels: Tensor | None = None
+    larger_images: Tensor | None = None
     duplicates: int = 0
     split: str = ""
+
+    @property
+    def view_side(self) -> int | None:
+        """Side of training views, where they are cropped from larger images."""
+        return None if self.larger_images is None else self.train_images.shape[-1]
 
     def to(self, device: torch.device) -> "Data":
         """The same on another device; on its own device it is itself, with images that do not fit left on the host."""
@@ -79,7 +86,7 @@ def to_device(images: Images, device: torch.device) -> Data:
     """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
     mean, std = _pixel_statistics(images)
     stored = images.train_rows, images.test_rows
-    parts = images.train_images, images.test_images, *stored
+    parts = images.train_images, images.test_images, *stored, images.larger_images
     fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
     image_device = device if fits else torch.device("cpu")
     own_val = images.val_images is not None and images.val_labels is not None
@@ -97,6 +104,7 @@ def to_device(images: Images, device: torch.device) -> Data:
         test_rows=test_rows,
         val_images=_tensor(images.val_images).to(image_device) if own_val else None,
         val_labels=torch.as_tensor(images.val_labels).to(device) if own_val else None,
+        larger_images=None if images.larger_images is None else _tensor(images.larger_images).to(image_device),
         duplicates=images.pixel_facts.duplicates,
         split=images.split,
     )
@@ -121,13 +129,9 @@ def subset(data: Data, indices: Any) -> Data:
     if len(indices) == len(data.train_images):
         return data
     rows = torch.from_numpy(indices)
-    images, labels, stored = data.train_images, data.train_labels, data.train_rows  # (M, V, F) or None
-    return replace(
-        data,
-        train_images=images[rows.to(images.device)],
-        train_labels=labels[rows.to(labels.device)],
-        train_rows=None if stored is None else stored[rows.to(stored.device)],
-    )
+    names = ("train_images", "train_labels", "train_rows", "larger_images")
+    held = {name: part for name in names if (part := getattr(data, name)) is not None}
+    return replace(data, **{name: part[rows.to(part.device)] for name, part in held.items()})
 
 
 def _pixel_statistics(images: Images) -> tuple[Tensor, Tensor]:

@@ -56,15 +56,21 @@ def appended(data: Data, images: Images, chosen: NDArray[np.intp]) -> Data:
 
     They are converted to the format of the run's own. All training images are copied into memory.
     """
-    _, channels, side, _ = data.train_images.shape
-    parts = [chosen[first : first + CHUNK] for first in range(0, len(chosen), CHUNK)]
-    more = [converted(torch.from_numpy(images.train_images[part]), channels, side) for part in parts]
-    train, labels = data.train_images, data.train_labels
+    labels, larger = data.train_labels, data.larger_images
+    best = images.train_images if images.larger_images is None else images.larger_images
     return replace(
         data,
-        train_images=torch.cat([train, *(part.to(train.device) for part in more)]),
+        train_images=_with(data.train_images, images.train_images, chosen),
+        larger_images=None if larger is None else _with(larger, best, chosen),
         train_labels=torch.cat([labels, torch.full((len(chosen),), -1, dtype=labels.dtype, device=labels.device)]),
     )
+
+
+def _with(own: Tensor, images: NDArray[Any], chosen: NDArray[np.intp]) -> Tensor:
+    """Images and, behind them, the chosen ones of others, in their format."""
+    _, channels, side, _ = own.shape
+    parts = [images[chosen[first : first + CHUNK]] for first in range(0, len(chosen), CHUNK)]
+    return torch.cat([own, *(converted(torch.from_numpy(part), channels, side).to(own.device) for part in parts)])
 
 
 def converted(images: Tensor, channels: int, side: int) -> Tensor:

@@ -191,12 +191,13 @@ class Trainer:
             loss=loss,
             views={
                 "full": self.views(data),
-                "weak": self._derived(data, weak),
+                "weak": self._derived(data, weak, data.view_side),
                 "local": self.views(data, local=True),
             },
             local_views=run.local_views,
             optimizer=optimizer.build(*loop.split_parameters(model, loss)),
             images=data.train_images,
+            larger_images=data.larger_images,
             visible_labels=visible_labels,
             seed_key=self.seed_key,
             history=self.history,
@@ -284,7 +285,7 @@ class Trainer:
 
     def views(self, data: Data, local: bool = False) -> ViewMaker:
         """The maker of the run's views, or of its local ones."""
-        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows)
+        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows, data.view_side)
 
     def _chain(self) -> Views | list[RandomView]:
         views = self.run.views
@@ -292,13 +293,13 @@ class Trainer:
             return Views(**views)
         return [plugins.load("views", name)(**settings) for view in views for name, settings in view.items()]
 
-    def _derived(self, data: Data, recipe: Callable[[Views], Views]) -> ViewMaker:
+    def _derived(self, data: Data, recipe: Callable[[Views], Views], side: int | None = None) -> ViewMaker:
         """A recipe derived from the basic one of the chain, without its other views; features stay as they are."""
         chain = self._chain()
         members = [chain] if isinstance(chain, Views) else chain
         basic = next((member for member in members if isinstance(member, Views)), Views())
         is_features = data.train_images.shape[-1] == 1
-        return ViewMaker(Views() if is_features else recipe(basic), data.mean, data.std)
+        return ViewMaker(Views() if is_features else recipe(basic), data.mean, data.std, side=side)
 
     def _checkpoint(self, data_hash: str) -> Checkpoint | None:
         if not self.machine.checkpoints:

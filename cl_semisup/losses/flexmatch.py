@@ -21,6 +21,10 @@ class FlexMatch:
     n_c counts the training images whose last prediction above T was class c, n_none those without one so far. The
     thresholds of a step are those before it.
 
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
     Source: arXiv 2110.08263; microsoft/Semi-supervised-learning@36b7d084 semilearn/algorithms/flexmatch/utils.py
     Difference: as for fixmatch: labelled and unlabelled images come in the same batches, labelled ones get
     pseudo-labels too, and the strong view is the suite's view

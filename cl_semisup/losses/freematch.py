@@ -23,6 +23,10 @@ class FreeMatch:
     which start at 1 / C. h are the shares of the strong views' predicted classes among m_i = 1; classes with a share of
     0 are left out of Q. norm scales to a sum of 1.
 
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
     Source: arXiv 2205.07246, equations 5 to 13; microsoft/Semi-supervised-learning@0d8310a4
         semilearn/algorithms/freematch/freematch.py and utils.py
     Difference: as for fixmatch: labelled and unlabelled images come in the same batches, labelled ones get

@@ -18,6 +18,10 @@ class InfoNCE:
     View-1 anchors meet view-2 keys only: N keys an anchor, the positive among them. NT-Xent also compares within a
     view and in both directions, so the two have different values.
 
+    Group: core
+    Group: core
+    Group: core
+    Group: core
     Source: arXiv 1807.03748 with cosine similarity as score
     Difference: keys are the batch's own second views, with a gradient; no memory
     Degenerate: one image is its own only key: 0. Labels are ignored.

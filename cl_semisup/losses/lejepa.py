@@ -20,6 +20,10 @@ class LeJEPA:
     characteristic functions of the batch and of N(0, 1), by the trapezoidal rule. The unit directions a_s are drawn
     anew in every step, as a function of the seed and the progress.
 
+    Group: further
+    Group: further
+    Group: further
+    Group: further
     Source: arXiv 2511.08544 (SIGReg and LeJEPA); galilai-group/lejepa MINIMAL.md
     Difference: two views, both of the full recipe (there: two large crops and several small ones, drawn to the mean of
     the large)

@@ -20,6 +20,10 @@ class MeanTeacher:
     s: logits of the network on one view, t: of its momentum copy on the other. Both directions are averaged, and the CE
     of both views.
 
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
     Source: arXiv 1703.01780; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
     Difference: both views are the suite's (there: shift, mirror, noise and dropout) and both are taught; labelled and
     unlabelled images come in the same batches; the decay follows half a cosine (there a step); no second head;

@@ -32,6 +32,10 @@ class PAUC:
     ProtoNCE. Prototypes of the memory carry no gradient, so A, U and C use those of the batch. During the warm-up there
     is only the base loss.
 
+    Group: reproductions
+    Group: reproductions
+    Group: reproductions
+    Group: reproductions
     Source: arXiv 2210.10194, which names A, U and C and their purposes, and whose exact forms and weights we could not
     read; ProtoNCE: arXiv 2005.04966; salesforce/PCL pcl/builder.py, main_pcl.py
     Difference: no momentum encoder or queue: the memory holds projections of the network itself, up to an epoch old;

@@ -32,6 +32,10 @@ class SimMatch:
     normalised; k_i: its unit projection of the weak view; m_k: the last such projection of every labelled image k so
     far.
 
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
+    Group: semi-supervised
     Source: arXiv 2203.06915; KyleZheng1997/simmatch models/simmatch.py
     Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; an
     image is not compared with its own entry; the batch's labelled images enter the memory before it is used (there the

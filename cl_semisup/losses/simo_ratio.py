@@ -20,6 +20,10 @@ class SimORatio:
     authors' later code, is documented better. It is a supervised loss: batches are drawn from the labelled images only,
     unless unlabelled ones take part.
 
+    Group: reproductions
+    Group: reproductions
+    Group: reproductions
+    Group: reproductions
     Source: arXiv 2410.05233; no public code of this form
     Difference: rows are normalised (the ratios are not scale-free); one call over the whole batch, where the paper
     makes three: within a class, across class means, and over mixed negatives

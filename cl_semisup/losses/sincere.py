@@ -19,6 +19,10 @@ class SINCERE:
     positives in the denominator, so it pushes classmates apart. An unlabelled image is an identity of its own: with no
     label at all this is NT-Xent, exactly.
 
+    Group: further
+    Group: further
+    Group: further
+    Group: further
     Source: arXiv 2309.14277, equation 7; tufts-ml/SupContrast@f3077248 revised_losses.py
     Difference: unlabelled images keep their view pair as positives
     Degenerate: without a negative it is 0 with a graph; one image and one class stay finite.

@@ -50,7 +50,7 @@ class Recipe(ctypes.Structure):
     """`recipe` of views.c."""
 
     _fields_ = [
-        *((name, c_int) for name in ("n", "channels", "h", "w")),
+        *((name, c_int) for name in ("n", "channels", "h", "w", "source")),
         *((name, c_float) for name in ("crop_area", "crop_log_ratio", "flip", "rotation", "shift", "zoom", "jitter")),
         ("strength", c_float * len(CHANGES)),
         ("changes", c_int),

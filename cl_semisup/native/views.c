@@ -13,7 +13,7 @@
 #define MAX_BLUR_RADIUS 64 /* in pixels */
 
 typedef struct {
-    int n, channels, h, w;
+    int n, channels, h, w, source; /* the images' own side, if it is larger than that of the views; else that of these */
     float crop_area, crop_log_ratio, flip, rotation, shift, zoom; /* rotation in radians */
     float jitter, strength[CHANGES];
     int changes, order[CHANGES]; /* how many colour changes, and which of them first */
@@ -43,10 +43,13 @@ static void stretch(float start, float length, int side, int *first, float *behi
     }
 }
 
-/* Resizes a box of random area and aspect bilinearly to the whole image. u: areas, aspects, left and top of CROP_BOXES boxes. */
-static void crop(const recipe *r, const float *u, float *x, float *line, float *spare) {
-    int h = r->h, w = r->w, first[2][h > w ? h : w];
-    float behind[2][h > w ? h : w], wide = (float)w, high = (float)h;
+typedef struct {
+    float left, top, wide, high;
+} box;
+
+/* A box of random area and aspect in an image of h x w pixels. u: areas, aspects, left and top of CROP_BOXES boxes. */
+static inline box random_box(const recipe *r, const float *u, int h, int w) {
+    float wide = (float)w, high = (float)h;
     size_t n = r->n;
     for (int try = 0; try < CROP_BOXES; try++) {
         float area = (r->crop_area + (1 - r->crop_area) * u[try * n]) * (float)(h * w);
@@ -60,8 +63,17 @@ static void crop(const recipe *r, const float *u, float *x, float *line, float *
             break;
         }
     }
-    stretch(floorf(u[3 * CROP_BOXES * n] * (h - high + 1)), high, h, first[0], behind[0]);
-    stretch(floorf(u[2 * CROP_BOXES * n] * (w - wide + 1)), wide, w, first[1], behind[1]);
+    float left = floorf(u[2 * CROP_BOXES * n] * (w - wide + 1)), top = floorf(u[3 * CROP_BOXES * n] * (h - high + 1));
+    return (box){left, top, wide, high};
+}
+
+/* Resizes a random box bilinearly to the whole image. */
+static void crop(const recipe *r, const float *u, float *x, float *line, float *spare) {
+    int h = r->h, w = r->w, first[2][h > w ? h : w];
+    float behind[2][h > w ? h : w];
+    box b = random_box(r, u, h, w);
+    stretch(b.top, b.high, h, first[0], behind[0]);
+    stretch(b.left, b.wide, w, first[1], behind[1]);
     for (int c = 0; c < r->channels; c++, x += h * w) {
         memcpy(spare, x, (size_t)h * w * sizeof(float));
         for (int p = 0; p < h; p++) {
@@ -75,6 +87,51 @@ static void crop(const recipe *r, const float *u, float *x, float *line, float *
             }
         }
     }
+}
+
+/* How many pixels of a side at most make one of a view. */
+static size_t most_taps(const recipe *r) { return 2 * (size_t)r->source / r->w + 3; }
+
+/* Bilinear and antialiased: of `length` pixels from `start` those that make each of `side` pixels, the first of them, their
+ * number, and `most` weights for each. */
+static void taps(float start, float length, int side, size_t most, int *first, int *count, float *weight) {
+    float scale = length > side ? length / side : 1, last = start + length - 1;
+    for (int p = 0; p < side; p++, weight += most) {
+        float at = start + (p + 0.5f) * (length / side) - 0.5f, sum = 0;
+        int low = (int)clamp(ceilf(at - scale), start, last), high = (int)clamp(floorf(at + scale), start, last);
+        first[p] = low;
+        count[p] = high - low + 1;
+        for (int k = low; k <= high; k++) {
+            float w = 1 - fabsf(at - k) / scale;
+            sum += weight[k - low] = w > 0 ? w : 0;
+        }
+        for (int k = 0; k < count[p]; k++) weight[k] /= sum;
+    }
+}
+
+/* A view of the whole of a larger image, or of a random box (u may be null), resized to h x w. */
+static void from_larger(const recipe *r, const float *u, const uint8_t *image, float *x, float *spare) {
+    int side = r->source, h = r->h, w = r->w, first[2][h > w ? h : w], count[2][h > w ? h : w];
+    size_t most = most_taps(r);
+    float *line = spare, *down = line + side, *across = down + most * h;
+    box b = u ? random_box(r, u, side, side) : (box){0, 0, (float)side, (float)side};
+    taps(b.top, b.high, h, most, first[0], count[0], down);
+    taps(b.left, b.wide, w, most, first[1], count[1], across);
+    int left = (int)b.left, right = (int)(b.left + b.wide);
+    for (int c = 0; c < r->channels; c++, image += (size_t)side * side)
+        for (int p = 0; p < h; p++, x += w) {
+            memset(line + left, 0, (right - left) * sizeof(float));
+            for (int k = 0; k < count[0][p]; k++) {
+                const uint8_t *row = image + (size_t)(first[0][p] + k) * side;
+                float weight = down[p * most + k] / 255;
+                for (int q = left; q < right; q++) line[q] += weight * row[q];
+            }
+            for (int q = 0; q < w; q++) {
+                float sum = 0;
+                for (int k = 0; k < count[1][q]; k++) sum += across[q * most + k] * line[first[1][q] + k];
+                x[q] = sum;
+            }
+        }
 }
 
 /* Rotation, zoom and shift, bilinear, black outside. u: angle, scale, shift across and down. */
@@ -203,17 +260,25 @@ static void change_colour(const recipe *r, int which, float u, float *x) {
 }
 
 /* How many floats `make_views` needs as scratch. */
-size_t views_scratch(const recipe *r) { return (size_t)(r->w + 1) + (size_t)r->channels * (r->h + 3) * (r->w + 3); }
+size_t views_scratch(const recipe *r) {
+    size_t steps = (size_t)(r->w + 1) + (size_t)r->channels * (r->h + 3) * (r->w + 3);
+    size_t larger = r->source > r->w ? r->source + most_taps(r) * (r->h + r->w) : 0;
+    return steps > larger ? steps : larger;
+}
 
-/* images: n of bytes. to: n views, (x - mean) / std. The steps' order is that of `draw` in data/views.py. */
+/* images: n of bytes, (channels, source, source). to: n views, (x - mean) / std. The steps' order is that of `draw` in data/views.py. */
 void make_views(
     const recipe *r, const draws *u, const uint8_t *images, const float *mean, const float *std, float *to, float *scratch) {
     size_t pixels = (size_t)r->h * r->w, size = r->channels * pixels, n = r->n;
+    size_t stored = (size_t)r->channels * r->source * r->source;
     float *line = scratch, *spare = line + r->w + 1, level[256];
     for (int k = 0; k < 256; k++) level[k] = k / 255.0f;
-    for (size_t i = 0; i < n; i++, images += size, to += size) {
-        for (size_t p = 0; p < size; p++) to[p] = level[images[p]];
-        if (u->crop) crop(r, u->crop + i, to, line, spare);
+    for (size_t i = 0; i < n; i++, images += stored, to += size) {
+        if (r->source > r->w) from_larger(r, u->crop ? u->crop + i : NULL, images, to, scratch);
+        else {
+            for (size_t p = 0; p < size; p++) to[p] = level[images[p]];
+            if (u->crop) crop(r, u->crop + i, to, line, spare);
+        }
         if (u->affine) affine(r, u->affine + i, to, spare);
         if (u->flip && u->flip[i] < r->flip) flip(r, to);
         for (int k = 0; k < r->changes; k++)

@@ -55,7 +55,9 @@ def draw(s: Any, shape: torch.Size, random: Generator, order_random: Generator) 
     return draws
 
 
-def apply(images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor, std: Tensor) -> Tensor:
+def apply(
+    images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor, std: Tensor, side: int | None = None
+) -> Tensor:
     """(N, C, H, W) views, normalised by mean and std.
 
     Args:
@@ -63,10 +65,12 @@ def apply(images: Tensor, draws: Mapping[str, Tensor], recipe: Any, mean: Tensor
         draws: random numbers of each step, see above
         recipe: strengths and probabilities, a `data.settings.Views`
         mean, std: (C, 1, 1) in [0, 1]
+        side: pixels of a side of the views, if it is smaller than that of the images, which are square: they are
+            cropped to it, or resized where there is no crop, antialiased
     """
     if (kernels := library.get()) and _fits(images, draws, mean):
-        return _in_c(images, draws, recipe, mean, std, kernels)
-    return _in_torch(images, draws, recipe, mean, std)
+        return _in_c(images, draws, recipe, mean, std, kernels, side or images.shape[3])
+    return _in_torch(images, draws, recipe, mean, std, side)
 
 
 def _fits(images: Tensor, draws: Mapping[str, Tensor], mean: Tensor) -> bool:
@@ -77,28 +81,34 @@ def _fits(images: Tensor, draws: Mapping[str, Tensor], mean: Tensor) -> bool:
     return on_cpu and float32 and square and draws.keys() <= set(library.Draws.STEPS)
 
 
-def _in_c(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor, kernels: Any) -> Tensor:
+def _in_c(
+    images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor, kernels: Any, side: int
+) -> Tensor:
     order = [library.CHANGES.index(step) for step in draws if step in library.CHANGES]
     recipe = library.Recipe(
-        *images.shape,
+        *images.shape[:2], side, side, images.shape[3],
         r.crop_area, math.log(r.crop_ratio), r.flip, math.radians(r.rotation), r.shift, r.zoom,
         r.jitter, tuple(getattr(r, change) for change in library.CHANGES), len(order), tuple(order),
         r.grayscale, r.blur, r.negate, r.noise,
     )  # fmt: skip
     addresses = library.Draws(**{step: numbers.data_ptr() for step, numbers in draws.items()})
-    images, views = images.contiguous(), torch.empty(images.shape)
+    images, views = images.contiguous(), torch.empty(*images.shape[:2], side, side)
     mean, std = mean.contiguous(), std.contiguous()
     scratch = torch.empty(kernels.views_scratch(recipe))
     kernels.make_views(recipe, addresses, *(tensor.data_ptr() for tensor in (images, mean, std, views, scratch)))
     return views
 
 
-def _in_torch(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor) -> Tensor:
+def _in_torch(
+    images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor, std: Tensor, side: int | None
+) -> Tensor:
     x = images.float() / 255 if images.dtype == torch.uint8 else images.float()
+    if side and "crop" not in draws:
+        x = resized(x, side)
     for step, numbers in draws.items():
         match step:
             case "crop":
-                x = random_resized_crop(x, r.crop_area, r.crop_ratio, numbers)
+                x = random_resized_crop(x, r.crop_area, r.crop_ratio, numbers, side=side)
             case "affine":
                 x = random_affine(x, r.rotation, r.shift, r.zoom, numbers)
             case "flip":
@@ -120,10 +130,13 @@ def _in_torch(images: Tensor, draws: Mapping[str, Tensor], r: Any, mean: Tensor,
     return (x - mean) / std
 
 
-def random_resized_crop(x: Tensor, area: float, ratio: float, numbers: Tensor, largest: float = 1.0) -> Tensor:
+def random_resized_crop(
+    x: Tensor, area: float, ratio: float, numbers: Tensor, largest: float = 1.0, side: int | None = None
+) -> Tensor:
     """A box of random area in [area, largest] and aspect in [1/ratio, ratio], resized bilinearly to the whole image.
 
     Of an image's CROP_BOXES boxes the first that fits is taken; if none fits, the whole image is. numbers: (40, N).
+    With a `side` smaller than that of the images, the result has that side, and boxes are antialiased as they shrink.
     """
     n, _, height, width = x.shape
     numbers = numbers.view(4, CROP_BOXES, n)
@@ -138,8 +151,31 @@ def random_resized_crop(x: Tensor, area: float, ratio: float, numbers: Tensor, l
     box_height = torch.where(some, heights.gather(0, first)[0], float(height))
     left = (numbers[2, 0] * (width - box_width + 1)).floor()
     top = (numbers[3, 0] * (height - box_height + 1)).floor()
-    rows, columns = _resize(top, box_height, height), _resize(left, box_width, width)
+    if side:
+        rows, columns = _shrink(top, box_height, height, side), _shrink(left, box_width, width, side)
+    else:
+        rows, columns = _resize(top, box_height, height), _resize(left, box_width, width)
     return rows[:, None] @ x @ columns[:, None].transpose(-1, -2)
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """(N, C, side, side): the whole of larger square images, bilinear and antialiased."""
+    start = x.new_zeros(1)
+    weights = _shrink(start, start + x.shape[3], x.shape[3], side)
+    return weights @ x @ weights.transpose(-1, -2)
+
+
+def _shrink(start: Tensor, length: Tensor, side: int, to: int) -> Tensor:
+    """(N, to, side) bilinear weights that make `to` pixels of `length` from `start`, antialiased where these are more.
+
+    Pixels outside of the box have no weight, as if it were cut out first.
+    """
+    pixel, place = (torch.arange(n, device=start.device, dtype=torch.float32) for n in (side, to))
+    step, last = (length / to)[:, None, None], (start + length - 1)[:, None, None]
+    position = start[:, None, None] + (place[:, None] + 0.5) * step - 0.5
+    weights = (1 - (position - pixel).abs() / step.clamp(min=1)).relu()
+    weights = weights * ((pixel >= start[:, None, None]) & (pixel <= last))
+    return weights / weights.sum(dim=2, keepdim=True)
 
 
 def _resize(start: Tensor, length: Tensor, side: int) -> Tensor:

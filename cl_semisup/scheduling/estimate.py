@@ -115,7 +115,8 @@ class _Trial:
         on_cpu = self.device.type == "cpu"  # a GPU takes hardly longer for a larger batch, until it is full
         self.most_steps = MEASURED_STEPS if on_cpu else MEASURED_STEPS_ON_GPU
         size = min(run.batch_size or 0, MEASURED_BATCH) if on_cpu else run.batch_size
-        self.batch = data.train_images[:size].to(self.device)
+        stored = data.train_images if data.larger_images is None else data.larger_images
+        self.batch = stored[:size].to(self.device)
 
     def seconds(self) -> Seconds:
         """Of the whole run."""

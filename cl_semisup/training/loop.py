@@ -62,6 +62,7 @@ class TrainingSetup:
             repetition draw the same batches and views
         encode: a fast version of the encoder, if there is one
         local_views: local views of an image, for a loss that needs their projections
+        larger_images: (M, channels, S, S) the same images at a larger side, which the views are cropped from; or none
     """
 
     model: Model
@@ -74,6 +75,7 @@ class TrainingSetup:
     history: History
     encode: Callable[[Tensor], Tensor] | None = None
     local_views: int = 0
+    larger_images: Tensor | None = None
 
 
 def train(
@@ -150,6 +152,7 @@ def _draw_batches(
     if requirements.bound:
         fixed_index = _draw_per_class(host_labels, requirements.bound, seed("bound", *seed_key))
     steps_per_epoch = len(setup.images) // batch_size
+    stored = setup.images if setup.larger_images is None else setup.larger_images
     for step in range(start_step, steps):
         epoch, batch = divmod(step, steps_per_epoch)
         if batch == 0 or step == start_step:
@@ -158,7 +161,7 @@ def _draw_batches(
         if fixed_index is not None:
             host_index = torch.cat([host_index, fixed_index])
         index = send(host_index, device)
-        images = _images_at(setup.images, host_index, index)
+        images = _images_at(stored, host_index, index)
         inputs = [
             setup.views[recipe](
                 images, seed("views", *seed_key, step, view), view, index, setup.images, seed("views", *seed_key, step)
@@ -172,7 +175,7 @@ def _draw_batches(
         if requirements.support:
             host_index = _draw_per_class(host_labels, requirements.support, seed("support", *seed_key, step))
             support_index = send(host_index, device)
-            images = _images_at(setup.images, host_index, support_index)
+            images = _images_at(stored, host_index, support_index)
             support_seed = seed("support views", *seed_key, step)
             inputs.append(setup.views["full"](images, support_seed, 0, support_index, setup.images))
         yield step, index, inputs, support_index

@@ -39,6 +39,7 @@ class MultiCrop:
     crop_ratio: Annotated[float, Interval(ge=1, le=10)] = 4 / 3
 
     inputs: ClassVar[str] = "images"
+    crops: ClassVar[bool] = True  # at the start of a chain it takes larger images, and gives `draw.side`
 
     def __post_init__(self) -> None:
         if self.local_area > self.global_area:
@@ -48,4 +49,4 @@ class MultiCrop:
     def view(self, images: Tensor, draw: Draw) -> Tensor:
         low, high = (self.local_area, self.global_area) if draw.local else (self.global_area, 1.0)
         numbers = draw.uniform(4 * CROP_BOXES, len(images))
-        return random_resized_crop(images, low, self.crop_ratio, numbers, high)
+        return random_resized_crop(images, low, self.crop_ratio, numbers, high, draw.side)
