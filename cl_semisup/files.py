@@ -2,7 +2,8 @@
 
 Functions that take a `root` never follow a link below it. A results folder may come from elsewhere, and a link in it
 must neither be read through nor lead a write or a removal to another place. `root` itself is named by the user and may
-be a link. Errors are OSErrors whose `strerror` says what is wrong with the file.
+be a link. Windows opens no folders: there each part of a path is looked at before it is used, and whoever can write to
+the folder could change it in between. Errors are OSErrors whose `strerror` says what is wrong with the file.
 """
 
 import contextlib
@@ -20,10 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+_BY_DESCRIPTOR = os.open in os.supports_dir_fd  # not on Windows
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | os.O_CLOEXEC
-_READ = os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | _NO_LINK
+_OWN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _OWN
+_READ = os.O_RDONLY | _OWN | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OWN | _NO_LINK
 TICK_NS = 50_000_000  # of file systems' clocks, with room to spare
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
@@ -49,6 +52,33 @@ def read(root: Path, path: Path, limit: int) -> bytes:
     if len(content) > limit:  # it grew meanwhile
         raise OSError(errno.EFBIG, f"must be at most {limit} bytes", str(path))
     return content
+
+
+def open_own(path: Path) -> BinaryIO:
+    """A file of this user's, made if there is none, opened to be read and written from its start.
+
+    OSError if it is a link, no regular file, or another user's.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _OWN | _NO_LINK, 0o644)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or not is_own(found):
+        os.close(descriptor)
+        raise OSError("must be a regular file of this user")
+    return open(descriptor, "r+b")
+
+
+def is_own(found: os.stat_result) -> bool:
+    """Does the file belong to this user? Windows does not tell: there every file does."""
+    return not hasattr(os, "getuid") or found.st_uid == os.getuid()
+
+
+def lock(file: BinaryIO) -> None:
+    """Wait until no other process holds this file's lock; it ends with the file. Windows has none of this kind."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.flock(file, fcntl.LOCK_EX)
 
 
 def open_below(root: Path, path: Path, limit: int) -> BinaryIO:
@@ -83,7 +113,7 @@ def reason(error: Exception) -> str:
 def write(root: Path, path: Path, *pieces: bytes | memoryview, mode: int = 0o644) -> None:
     """Write a file below `root`, whole or not at all: a new file beside it, flushed, renamed over the target."""
     with _parent(root, path, create=True) as (folder, name):
-        temporary = f".tmp-{path.stem}.{secrets.token_hex(6)}"
+        temporary = os.path.join(os.path.dirname(name), f".tmp-{path.stem}.{secrets.token_hex(6)}")
         descriptor = os.open(temporary, _NEW, mode, dir_fd=folder)
         try:
             with open(descriptor, "wb") as file:
@@ -97,7 +127,8 @@ def write(root: Path, path: Path, *pieces: bytes | memoryview, mode: int = 0o644
                 os.unlink(temporary, dir_fd=folder)
             raise
         with contextlib.suppress(OSError):  # some file systems cannot flush a folder; the file is whole in any case
-            os.fsync(folder)
+            if folder is not None:
+                os.fsync(folder)
 
 
 def create(root: Path, path: Path, content: bytes, mode: int = 0o644) -> bool:
@@ -126,7 +157,7 @@ def remove(root: Path, path: Path) -> None:
 def touch(root: Path, path: Path) -> None:
     """Set a file's times to now."""
     with _parent(root, path) as (folder, name):
-        os.utime(name, dir_fd=folder, follow_symlinks=False)
+        os.utime(name, dir_fd=folder, follow_symlinks=os.utime not in os.supports_follow_symlinks)
 
 
 def state(root: Path, path: Path) -> os.stat_result | None:
@@ -143,7 +174,7 @@ def entries(root: Path, folder: Path) -> list[Path]:
         contextlib.suppress(FileNotFoundError, NotADirectoryError, BehindLink),
         _parent(root, folder / "_") as (inside, _),
     ):
-        return [folder / name for name in sorted(os.listdir(inside))]
+        return [folder / name for name in sorted(os.listdir(folder if inside is None else inside))]
     return []
 
 
@@ -174,13 +205,20 @@ def _state_or_none(path: Path) -> os.stat_result | None:
 
 
 @contextmanager
-def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int, str]]:
-    """(descriptor of the file's folder, name of the file), reached from `root` without following a link."""
+def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int | None, str]]:
+    """(descriptor of the file's folder, name of the file), reached from `root` without following a link.
+
+    Where folders cannot be opened, None and the whole path.
+    """
     *folders, name = path.relative_to(root).parts
     if ".." in (*folders, name):
         raise OSError(errno.EINVAL, f"must lie in {root}", str(path))
     if create:
         root.mkdir(parents=True, exist_ok=True)
+    if not _BY_DESCRIPTOR:
+        _look_at_folders(root, folders, path, create)
+        yield None, str(path)
+        return
     descriptor = os.open(root, _FOLDER)
     try:
         for part in folders:
@@ -197,6 +235,20 @@ def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int,
         raise OSError(error.errno, error.strerror, str(path)) from error  # the system names the last part alone
     finally:
         os.close(descriptor)
+
+
+def _look_at_folders(root: Path, folders: list[str], path: Path, create: bool) -> None:
+    """Raise an OSError unless `root` and the folders inside it are there, or could be made, and none is a link."""
+    inner = root
+    for part in ("", *folders):
+        inner = inner / part
+        if create:
+            inner.mkdir(exist_ok=True)
+        mode = (inner.lstat() if part else inner.stat()).st_mode
+        if stat.S_ISLNK(mode):
+            raise BehindLink(path, part)
+        if not stat.S_ISDIR(mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
 
 
 def _finite(word: str) -> float:
@@ -222,7 +274,9 @@ def _open_folder(name: str, folder: int, path: Path) -> int:
         raise
 
 
-def _open(name: str, folder: int, path: Path) -> int:
+def _open(name: str, folder: int | None, path: Path) -> int:
+    if folder is None and os.path.islink(name):
+        raise BehindLink(path, path.name)
     try:
         return os.open(name, _READ | _NO_LINK, dir_fd=folder)
     except OSError as error:

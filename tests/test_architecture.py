@@ -18,6 +18,7 @@ OPEN = set(plugins.FOLDERS)
 # room (a folder, or a module at the top) -> the rooms that it may import. Top to bottom is the direction of the data.
 MAY_IMPORT = {
     "text": set(),
+    "installation": set(),  # where the package and the suites that come along lie
     "errors": {"text"},
     "seeds": set(),
     "device": {"errors"},  # what GPUs do otherwise, for the rooms that compute on one
@@ -38,8 +39,19 @@ MAY_IMPORT = {
     "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
-    "suite": {"config", "data", "encoders", "errors", "files", "evaluation", "losses", "plugins", "weights"},
-    "results": {"data", "errors", "files", "owner", "plugins", "seeds", "suite", "text", "weights"},
+    "suite": {
+        "config",
+        "data",
+        "encoders",
+        "errors",
+        "files",
+        "evaluation",
+        "installation",
+        "losses",
+        "plugins",
+        "weights",
+    },
+    "results": {"data", "errors", "files", "installation", "owner", "plugins", "seeds", "suite", "text", "weights"},
     "search": {"results", "suite"},
     "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
@@ -47,8 +59,28 @@ MAY_IMPORT = {
     "version": set(),
     "training": {"data", "device", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
 }
-JOINING = {"execution", "scheduling", "engines", "gate", "cli", "api", "pytest_plugin"}  # they may import any of these
-TORCH_FREE_ROOMS = {"text", "errors", "files", "owner", "seeds", "plugins", "config", "suite", "results"}
+JOINING = {
+    "__main__",
+    "execution",
+    "scheduling",
+    "engines",
+    "gate",
+    "cli",
+    "api",
+    "pytest_plugin",
+}  # they may import any of these
+TORCH_FREE_ROOMS = {
+    "text",
+    "installation",
+    "errors",
+    "files",
+    "owner",
+    "seeds",
+    "plugins",
+    "config",
+    "suite",
+    "results",
+}
 TORCH_FREE_ROOMS |= {"search", "report"}
 TORCH_FREE_FILES = {
     "weights/__init__.py",

@@ -11,8 +11,11 @@ import pytest
 from cl_semisup import files
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(params=["descriptors", "paths"])
+def root(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of results; once as other systems reach into it, and once as Windows does."""
+    if request.param == "paths":
+        monkeypatch.setattr(files, "_BY_DESCRIPTOR", False)
     (tmp_path / "results" / "records").mkdir(parents=True)
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "a.json").write_bytes(b"of somebody else")

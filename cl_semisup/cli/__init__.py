@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, list_plugins, report, run, schema
+from cl_semisup import installation
+from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, init, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
@@ -24,6 +25,7 @@ COMMANDS = {
     "report": report,
     "compare": compare,
     "export": export,
+    "init": init,
     "list": list_plugins,
     "check-plugin": check_plugin,
     "check-loss": check_plugin,  # its first name, when only losses could be a user's own
@@ -31,10 +33,10 @@ COMMANDS = {
     "schema": schema,
 }
 EPILOG = """exit codes: 0 all runs are done; 1 a run failed; 2 bad input; 3 results cannot
-be read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (a scheduler's
-pre-emption: put the job back in the queue). Stop with Ctrl-C at any time and
-start the same command again: finished runs are never repeated, unfinished ones
-continue from their saved state. A second Ctrl-C leaves at once."""
+be read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (put the job
+back in the queue). Start a stopped command again: finished runs are never
+repeated, others go on from saved states. A second Ctrl-C leaves at once."""
+OLD_NAMES = ("check-loss",)  # still work, and are not listed
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if arguments and arguments[0] not in COMMANDS and not arguments[0].startswith("-"):
         arguments.insert(0, "run")
-    options = build_parser(help_all="--help-all" in arguments).parse_args(arguments)
+    parser = build_parser(help_all="--help-all" in arguments)
+    _complete(parser)
+    options = parser.parse_args(arguments)
     options.arguments = arguments
     try:
         with stop.at_once(), torchrun.stopping_worker_ranks():
@@ -69,6 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return NO_RESULTS
 
 
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Where a shell asks for completions (docs/install.md), print them and end; needs the extra `completion`."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Gives the longest command a line with its help: argparse forgets that commands are indented."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        self._action_max_length = max(self._action_max_length, 4 + max(map(len, COMMANDS)))
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """The message repeats arguments."""
@@ -78,15 +98,16 @@ class _Parser(argparse.ArgumentParser):
 def build_parser(help_all: bool = False) -> argparse.ArgumentParser:
     """The parser of all commands; with `help_all` the help of `run` shows all of its options."""
     parser = _Parser(
-        prog="benchmark.py",
+        prog=installation.COMMAND[-1],
         description="Benchmark contrastive losses with few labels.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"cl_semisup {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command", dest="command")
     for name, command in COMMANDS.items():
-        child = commands.add_parser(name, help=command.HELP, description=command.HELP, epilog=EPILOG)
+        listed = {} if name in OLD_NAMES else {"help": command.HELP}
+        child = commands.add_parser(name, description=command.HELP, epilog=EPILOG, **listed)
         child.formatter_class = argparse.RawDescriptionHelpFormatter
         if name == "run":
             run.add_arguments(child, help_all)

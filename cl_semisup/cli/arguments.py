@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_semisup import installation
+
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
     from cl_semisup.suite.suite import Suite
@@ -15,9 +17,18 @@ WATCH_SECONDS = 30.0
 def add_suite(command: argparse.ArgumentParser, positional: bool = True) -> None:
     """Add the suite, its results folder, and the options of `add_reading`."""
     if positional:
-        command.add_argument("suite", type=Path, help="a suite's YAML file")
+        text = "a suite's YAML file, or the name of one that comes along (`list suites`)"
+        command.add_argument("suite", type=Path, help=text).completer = complete_suite  # type: ignore[attr-defined]
     command.add_argument("--results", type=Path, default=Path("results"), metavar="DIR", help="default: results")
     add_reading(command)
+
+
+def complete_suite(prefix: str, **_: object) -> list[str]:
+    """What a shell may complete this to: suites that come along, and files (argcomplete)."""
+    files = (
+        [str(path) + "/" * path.is_dir() for path in sorted(Path().glob(f"{prefix}*"))] if ".." not in prefix else []
+    )
+    return [name for name in installation.suites() if name.startswith(prefix)] + files
 
 
 def add_reading(command: argparse.ArgumentParser) -> None:

@@ -111,7 +111,9 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
     prepare.datasets(suite, todo)
     logs = options.results.resolve() / suite.name  # it is there: the suite's snapshot lies in it
     need = Need(options.run_cpus, options.run_gpus or float(options.device.startswith("cuda")))
-    program = [sys.executable, str(Path(sys.argv[0]).resolve())]
+    program = [sys.executable, "-m", "cl_semisup"]
+    if Path(sys.argv[0]).name != "__main__.py":
+        program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
     show(
         slurm.script(suite.name, program, options.arguments, logs, runs, need, wait=bool(suite.search)).removesuffix(

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cl_semisup import installation
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
@@ -13,7 +14,7 @@ HELP = "score stored features or an encoder, with intervals"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.usage = "benchmark.py evaluate FILE ... [options]"
+    command.usage = f"{installation.COMMAND[-1]} evaluate FILE ... [options]"
     add = command.add_argument
     text = ".npz, .safetensors or .parquet (docs/evaluate.md)"
     add("files", nargs="*", type=Path, metavar="FILE", help=text)

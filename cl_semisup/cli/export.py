@@ -8,7 +8,7 @@ from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
 from cl_semisup.text import show, visible
 
-HELP = "write records for TensorBoard or W&B, or a kept network for ONNX or Hugging Face"
+HELP = "records for TensorBoard or W&B; networks for ONNX or HF"
 RECORDS = ("tensorboard", "wandb")
 NETWORKS = ("onnx", "hf")
 SUFFIX = ".safetensors"  # of kept networks

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from cl_semisup import installation
 from cl_semisup.cli import arguments
 
 HELP = "find changes since a stored reference (docs/gate.md)"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    command.usage = "benchmark.py gate SUITE [options]"
+    command.usage = f"{installation.COMMAND[-1]} gate SUITE [options]"
     add = command.add_argument
     add("suite", type=Path, help="the gate's suite; its reference lies beside it")
     add("--reference", type=Path, metavar="FILE", help="default: SUITE with .reference.json")

@@ -10,6 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cl_semisup import installation
 from cl_semisup.cli import arguments, engine, report
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
@@ -28,7 +29,7 @@ HELP = "run a suite and make its leaderboard (the default command)"
 
 def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     """Add all options. `--help` shows those that most people need, `--help-all` those of `_add_advanced` as well."""
-    command.usage = "benchmark.py [run] SUITE [options]"
+    command.usage = f"{installation.COMMAND[-1]} [run] SUITE [options]"
     arguments.add_suite(command)
     add = command.add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest there is")
@@ -132,7 +133,7 @@ def _finish(options: argparse.Namespace, snapshot: "SuiteSnapshot") -> int:
     redo = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     redo.add_argument("--redo")
     words = [*redo.parse_known_args(options.arguments)[1], "--redo", "failed"]
-    show(f"To do them again: python benchmark.py {visible(shlex.join(words))}")
+    show(f"To do them again: {visible(shlex.join([*installation.COMMAND, *words]))}")
     return SOME_FAILED
 
 

@@ -3,12 +3,10 @@
 Several processes share its pages. While it is made it is called `.part`: an interrupted command goes on where it ended.
 """
 
-import fcntl
 import io
 import math
 import os
 import re
-import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -133,8 +131,8 @@ def _write_cache(part: Part, s: PixelSettings, train: Part, faults: list[DataErr
         return False
     unfinished = target.with_suffix(".part")
     try:
-        with _open_partial(unfinished) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with files.open_own(unfinished) as file:
+            files.lock(file)
             if _open_cache(part, s, train) is not None:  # another process has made it meanwhile
                 return True
             try:
@@ -154,16 +152,6 @@ def _write_cache(part: Part, s: PixelSettings, train: Part, faults: list[DataErr
     except OSError:  # read-only or full; faults of an image are DataErrors
         return False
     return True
-
-
-def _open_partial(path: Path) -> BinaryIO:
-    """The unfinished file, made if there is none; OSError if it is a link, no regular file, or another user's."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    found = os.fstat(descriptor)
-    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid():
-        os.close(descriptor)
-        raise OSError("must be a regular file of this user")
-    return open(descriptor, "r+b")
 
 
 def _continue(file: BinaryIO, part: Part, s: PixelSettings) -> int:
@@ -190,7 +178,7 @@ def _remove_old_caches(target: Path) -> None:
         found, owner = CACHE.fullmatch(path.name), files.state(target.parent, path)
         if current and found and owner and found["mac"] != current["mac"]:
             ours = found["user"] == current["user"] and found["part"] == current["part"]
-            if ours or (found["user"] is None and owner.st_uid == os.getuid()):
+            if ours or (found["user"] is None and files.is_own(owner)):
                 files.remove(target.parent, path)
 
 

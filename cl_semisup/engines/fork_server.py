@@ -56,7 +56,13 @@ def context(device: str, plain: bool = False) -> BaseContext:
 
 @contextmanager
 def signals_blocked() -> Iterator[None]:
-    """Processes that are started within, and their children, block Ctrl-C and SIGTERM until they unblock them."""
+    """Processes that are started within, and their children, block Ctrl-C and SIGTERM until they unblock them.
+
+    No effect on Windows, which does not block signals.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
     resource_tracker.ensure_running()  # else it would be started within, and unblock the signals
     signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_SIGNALS)
     try:

@@ -1,7 +1,6 @@
 """The command's handle of one worker process."""
 
 import contextlib
-import os
 import pickle
 import secrets
 import signal
@@ -17,7 +16,6 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup
 
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
-READ_BYTES = 2**20  # at once
 
 
 class WorkerLost(Exception):
@@ -48,10 +46,7 @@ class LocalWorker(WorkerHandle):
         A user's plug-in may write anything into the pipe. Only an answer to the training that was sent counts; anything
         else raises WorkerLost, as the end of the process does.
         """
-        try:
-            piece = os.read(self.pipe.fileno(), READ_BYTES)
-        except OSError:
-            piece = b""
+        piece = worker_main.read(self.pipe)
         if not piece:
             self.process.join(EXIT_SECONDS)  # else our own kill would hide what it died of
             raise WorkerLost(self._cause_of_death())
@@ -88,7 +83,7 @@ class LocalWorker(WorkerHandle):
 
     def _cause_of_death(self) -> str:
         code = self.process.exitcode
-        if code == -signal.SIGKILL:
+        if code == -9:
             return "signal SIGKILL, which is also what the system sends when memory runs out"
         return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"
 

@@ -21,6 +21,8 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import RunResults
 
 TOKEN_BYTES, SIZE_BYTES = 16, 8  # before the content of an answer
+READ_BYTES = 2**20  # at once
+BYTE_PIPES = os.name == "posix"
 READY = ""  # in the place of a training's id: the worker has imported all it needs
 
 
@@ -44,7 +46,8 @@ def main(
     stop_requested = threading.Event()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what happens
     signal.signal(signal.SIGTERM, lambda *_: stop_requested.set())
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
     _die_with_parent()
     os.environ.clear()
     os.environ |= environment  # the command's, whatever process this one was forked from
@@ -57,9 +60,7 @@ def main(
 
     def send(training: str, results: RunResults | None) -> None:
         content = pickle.dumps(Answer(os.getpid(), training, results))
-        unsent = memoryview(token + len(content).to_bytes(SIZE_BYTES) + content)
-        while unsent:
-            unsent = unsent[os.write(pipe.fileno(), unsent) :]
+        write(pipe, token + len(content).to_bytes(SIZE_BYTES) + content)
 
     torch.set_num_threads(machine.threads)
     execute = Executor(machine, stop_requested.is_set)
@@ -76,6 +77,24 @@ def main(
         return
 
 
+def write(pipe: Connection, content: bytes) -> None:
+    """Write all bytes. On Windows a pipe is no file of the process: there they go as one message."""
+    if not BYTE_PIPES:
+        pipe.send_bytes(content)
+        return
+    unsent = memoryview(content)
+    while unsent:
+        unsent = unsent[os.write(pipe.fileno(), unsent) :]
+
+
+def read(pipe: Connection) -> bytes:
+    """Some bytes that have come, without waiting for more; b"" at the pipe's end."""
+    try:
+        return os.read(pipe.fileno(), READ_BYTES) if BYTE_PIPES else pipe.recv_bytes()
+    except (OSError, EOFError):
+        return b""
+
+
 def _die_with_parent() -> None:
     """End this process when the command, or the server that forked it, ends: a killed command leaves no orphans."""
     parent = multiprocessing.parent_process()
@@ -83,7 +102,7 @@ def _die_with_parent() -> None:
 
     def watch_parent() -> None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows SIGTERM ends a process at once
 
     threading.Thread(target=watch_parent, daemon=True).start()
     if platform.system() == "Linux":

@@ -6,7 +6,6 @@ The peak is the memory of all tensors on a GPU; on a CPU it is the resident set 
 import contextlib
 import ctypes
 import platform
-import resource
 from pathlib import Path
 
 import torch
@@ -38,13 +37,17 @@ def reset_peak(device: torch.device) -> None:
 
 
 def peak(device: torch.device) -> int:
-    """Bytes, since the last `reset_peak` if the system can reset the peak."""
+    """Bytes, since the last `reset_peak` if the system can reset the peak; 0 where it is not measured."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     with contextlib.suppress(OSError):
         for line in (PROCESS / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    try:
+        import resource
+    except ImportError:  # Windows, where it is not measured
+        return 0
     # On Linux this value includes the size that the parent process had when it started this one.
     max_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return max_rss if platform.system() == "Darwin" else max_rss * 1024

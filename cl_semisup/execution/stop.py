@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -57,7 +58,10 @@ def at_once() -> Iterator[None]:
     def stop(number: int, frame: Any) -> None:
         if not _importing(frame):
             raise Stopped(number)
-        timer = threading.Timer(IMPORT_SECONDS, os.kill, [os.getpid(), number])
+        again = partial(os.kill, os.getpid(), number)
+        if os.name == "nt":  # there os.kill ends the process
+            again = partial(signal.raise_signal, number)
+        timer = threading.Timer(IMPORT_SECONDS, again)
         timer.daemon = True
         timer.start()
 

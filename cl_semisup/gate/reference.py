@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_semisup import files
+from cl_semisup import files, installation
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.environment import environment
 from cl_semisup.gate import outcome, stored
@@ -62,7 +62,7 @@ class Reference:
 
 def default_path(suite: Path) -> Path:
     """The reference beside the suite's file."""
-    return suite.with_suffix(".reference.json")
+    return installation.locate(suite).with_suffix(".reference.json")
 
 
 def make_reference(

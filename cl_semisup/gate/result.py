@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cl_semisup import installation
 from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, TIERS, GateCheck
 
 PASSED, REGRESSION = 0, 1
@@ -69,7 +70,7 @@ class GateResult:
         if changed := self.changed_checks:
             losses = len({check.loss for check in changed})
             counts = f"MOVED: {len(changed)} of {len(self.checks)} checks, {losses} loss(es)."
-            return f'{counts} If that is meant: benchmark.py gate {self.suite} --update --reason "..."'
+            return f'{counts} If that is meant: {installation.COMMAND[-1]} gate {self.suite} --update --reason "..."'
         inconclusive = sum(check.status == INCONCLUSIVE for check in self.checks)
         reason = "noise leaves room for a change above the margin, or a figure is not finite"
         note = f", {inconclusive} inconclusive: {reason}" if inconclusive else ""

@@ -123,7 +123,7 @@ def _load(path: Path) -> ctypes.CDLL:
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
-        no_execution = os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
+        no_execution = hasattr(os, "statvfs") and os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
         place = "XDG_CACHE_HOME to a folder of yours on a mount without noexec"
         advice = place if no_execution else "CC to another compiler"
         raise MissingError(f"{path} cannot be loaded: {error}. Set {advice}.") from error

@@ -315,8 +315,13 @@ def _arguments(docstring: str, names: set[str]) -> dict[str, str]:
 
 def summary(folder: str, name: str) -> str:
     """The first line of the plug-in's docstring, read without importing it."""
+    return docstring(folder, name).partition("\n")[0]
+
+
+def docstring(folder: str, name: str) -> str:
+    """The plug-in's docstring, read without importing it."""
     plugin = _class(folder, name)
-    return (ast.get_docstring(plugin) or "").splitlines()[0] if plugin else ""
+    return (ast.get_docstring(plugin) or "") if plugin else ""
 
 
 def class_variable(folder: str, name: str, variable: str, default: Any) -> Any:

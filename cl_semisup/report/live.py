@@ -68,7 +68,8 @@ def main(results: str, name: str, seconds: str) -> None:
     """Watch until the process that started this one stops it or ends."""
     degrade_streams()
     parent = os.getppid()
-    os.nice(19)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(19)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # a half-written file is removed on the way out
     try:
         watch(Path(results), snapshot.load(Path(results), name), float(seconds), lambda _: os.getppid() == parent)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup import files, owner
+from cl_semisup import files, installation, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
 from cl_semisup.suite import search as searches
@@ -77,7 +77,7 @@ class SuiteSnapshot:
         """The command that runs what is missing and writes the report again."""
         words = [] if results == Path("results") else ["--results", str(results)]
         words += ["--data-dir", self.data_dir] if self.data_dir else []
-        return shlex.join(["python", "benchmark.py", self.file, *words])
+        return shlex.join([*installation.COMMAND, self.file, *words])
 
 
 def load(results: Path, name: str) -> SuiteSnapshot:
@@ -92,6 +92,11 @@ def load(results: Path, name: str) -> SuiteSnapshot:
         ) from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}. Remove it, and run the suite again.") from None
+
+
+def exists(results: Path, name: str) -> bool:
+    """Has a suite of this name run in this results folder?"""
+    return records.exists(_path(results, name))
 
 
 def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
@@ -149,12 +154,12 @@ def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
 
 def _place(suite_file: str, results: Path) -> str:
     """Stays the same where both are moved together, and where the command runs in another folder."""
-    path = os.path.relpath(Path(suite_file).resolve(), results.resolve())
+    path = os.path.relpath(installation.locate(suite_file).resolve(), results.resolve())
     return hashlib.sha256(os.fsencode(path)).hexdigest()[:16]
 
 
 def _same_file(a: str, b: str) -> bool:
-    return Path(a).resolve() == Path(b).resolve()
+    return installation.locate(a).resolve() == installation.locate(b).resolve()
 
 
 def _may_read(folder: str) -> bool:
@@ -170,7 +175,7 @@ def current(
     With `own_only`, it was made by this user and this code.
     """
     try:
-        with files.open_regular(suite_file, MAX_BYTES) as file:
+        with files.open_regular(installation.locate(suite_file), MAX_BYTES) as file:
             text_hash = hashlib.sha256(file.read()).hexdigest()[:16]
     except OSError:  # no file, which may be the name of a suite, or one that the reader of suites refuses
         return None

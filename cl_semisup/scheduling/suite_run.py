@@ -4,6 +4,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_semisup import installation
 from cl_semisup.results import records, snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
@@ -28,11 +29,11 @@ def read(file: Path, data_dir: str | None) -> "Suite":
 def snapshot_of(results: Path, file: Path, data_dir: str | None) -> SuiteSnapshot:
     """The suite's snapshot in the results folder if the file has not changed since; else made from the file.
 
-    `file` may also be the name of a suite that has run here.
+    `file` may also be the name of a suite that has run here, or else of one that comes along.
     """
     if stored := snapshot.current(results, file, data_dir):
         return stored
-    if not file.suffix:
+    if not file.suffix and (snapshot.exists(results, str(file)) or installation.locate(file) == file):
         return snapshot.load(results, str(file))
     try:
         from cl_semisup.scheduling.rounds import Rounds  # only now: it needs torch

@@ -10,7 +10,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files, plugins
+from cl_semisup import files, installation, plugins
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
@@ -53,14 +53,16 @@ def read(path: str | Path, data_dir: str | None = None) -> Suite:
 
 
 def read_text(path: Path) -> str:
-    """The text of a YAML file; SuiteError if it is no regular file, too large, or not UTF-8."""
+    """The text of a YAML file, or of a suite that comes along and is named; SuiteError if it cannot be read as text."""
     try:
-        with io.TextIOWrapper(files.open_regular(path, yaml_source.MAX_BYTES), "utf-8") as file:
+        with io.TextIOWrapper(files.open_regular(installation.locate(path), yaml_source.MAX_BYTES), "utf-8") as file:
             return file.read()
     except FileNotFoundError:
         if path.is_symlink():
             raise SuiteError([f"{path}: must be a file. Got a link to nowhere. Mend or remove it."]) from None
-        raise SuiteError([f"{path}: no such file. Suites that come along: {_shipped()}."]) from None
+        raise SuiteError(
+            [f"{path}: no such file. Suites that come along: {', '.join(installation.suites())}."]
+        ) from None
     except UnicodeDecodeError as error:
         raise SuiteError([f"{path}:1:1: must be UTF-8 text. Got byte {error.object[error.start]:#04x}."]) from None
     except OSError as error:
@@ -73,12 +75,14 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     """Check a suite's text; `data_dir` overrides the suite's own."""
     source = yaml_source.parse(text, file)
     if source.data is None or source.data == {}:
-        raise SuiteError([f"{file}:1:1: must not be empty. Got no keys. Start from suites/quickstart.yaml."])
+        raise SuiteError([f"{file}:1:1: must not be empty. Got no keys. `init` writes one to start from."])
     if not isinstance(source.data, dict):
         raise SuiteError([f"{file}:1:1: must be a mapping of keys. Got {type(source.data).__name__}."])
     if "descents" in source.data:
         rule = "belongs to the gate: nothing is trained here"
-        raise SuiteError([f"{source.where(('descents',), True)}: descents: {rule}. Do `benchmark.py gate {file}`."])
+        raise SuiteError(
+            [f"{source.where(('descents',), True)}: descents: {rule}. Do `{installation.COMMAND[-1]} gate {file}`."]
+        )
     problems: list[Problem] = []
     source, notes = _upgrade(source, problems)
     of_search: list[Problem] = []
@@ -89,7 +93,7 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     columns = _columns(source.data, problems)
     published = published_numbers.read(source.data.get("published"), problems)
     repetitions = header.pop("repetitions")
-    header["data_dir"] = data_dir or header["data_dir"]
+    header["data_dir"] = data_dir or installation.data_dir(file, header["data_dir"] or "")
     data_notes: list[Problem] = []
     runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
     if not problems:
@@ -299,8 +303,3 @@ def _lines(source: Source, problems: list[Problem]) -> list[str]:
 
     ordered = sorted(dict.fromkeys(problems), key=position)
     return [f"{source.where(problem.path, problem.of_key)}: {problem.text}" for problem in ordered]
-
-
-def _shipped() -> str:
-    folder = Path(__file__).parents[2] / "suites"
-    return ", ".join(f"suites/{path.relative_to(folder)}" for path in sorted(folder.rglob("*.yaml"))) or "none"

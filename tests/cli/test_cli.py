@@ -40,7 +40,7 @@ def suite_file(folder: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["suites/none.yaml"], "suites/none.yaml: no such file. Suites that come along: suites/"),
+        (["suites/none.yaml"], "suites/none.yaml: no such file. Suites that come along: collapse, digits, "),
         (["suites"], "suites: a suite is a YAML file. Got a folder."),
         (["suites/quickstart.yaml", "--device", "cuda:99"], "--device: 'cuda:99' is not on this machine. Known:"),
         (["suites/quickstart.yaml", "--plugin", "none.py"], "none.py: a plug-in is one Python file. Got no such file."),
