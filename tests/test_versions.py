@@ -91,9 +91,3 @@ def test_a_probe_that_says_what_it_needs_keeps_its_version(tmp_path: Path) -> No
     plugins._user_files["evaluation", "mine"] = tmp_path / "mine.py"
     plugins.version.cache_clear()
     assert plugins.version("evaluation", "mine") == plugins.version("evaluation", "corruptions") == "86c64b04e1"
-
-
-def test_data_sets_whose_caches_lock_and_open_files_elsewhere_keep_their_versions() -> None:
-    """What `_mapped.py` did itself it asks of `files.py`: the same pixels, also where there is no `fcntl`."""
-    assert plugins.version("datasets", "image_folder") == "5724884ee2"
-    assert plugins.version("datasets", "tiny_imagenet") == "235d0128e6"

@@ -22,19 +22,4 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "ec9b3c8ba8": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
     "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
     "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
-    "1dc612b885": "f3cc4ab4db",  # birdsnap: its caches lock and open files through files.py
-    "c76c30f67f": "bef562a5f1",  # caltech101: its caches lock and open files through files.py
-    "8fba35483b": "e5e3d1c53d",  # dtd: its caches lock and open files through files.py
-    "c159d34c8d": "aa460f606a",  # fgvc_aircraft: its caches lock and open files through files.py
-    "0ebedad735": "1aebcda766",  # flowers102: its caches lock and open files through files.py
-    "e7d1d2f61f": "40b6bda809",  # food101: its caches lock and open files through files.py
-    "b167fd94df": "971a0093f6",  # huggingface: its caches lock and open files through files.py
-    "f41aa429ab": "5724884ee2",  # image_folder: its caches lock and open files through files.py
-    "3adcb0500f": "220d010776",  # image_table: its caches lock and open files through files.py
-    "a72622f67e": "95b4734cea",  # oxford_pets: its caches lock and open files through files.py
-    "1d4909192c": "1ae70f3c0a",  # stanford_cars: its caches lock and open files through files.py
-    "14e7af1eb4": "0ffd80b97c",  # sun397: its caches lock and open files through files.py
-    "399c0ebced": "235d0128e6",  # tiny_imagenet: its caches lock and open files through files.py
-    "6d149ba2d5": "cad690a1cf",  # voc2007: its caches lock and open files through files.py
-    "d43afdb470": "936895e949",  # webdataset: its caches lock and open files through files.py
 }
