@@ -1,12 +1,18 @@
 """Reading images from a mapped file, from memory, and with torchvision's ImageFolder and DataLoader, on the same files.
 
-    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 600] [--folder /tmp/images]
+    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 1000] [--folder /tmp/images] [--fill]
 
-It makes `count` JPEG files, decodes them once (the first number), and then reads shuffled batches of 256 in turn. The
-last rows train one epoch in a process that may use `limit-mb` more memory of its own than torch has reserved when it is
-imported (RLIMIT_DATA on Linux, which counts private writable memory and not the pages of a file that is mapped for
-reading), and try to hold the same pixels in memory under that limit. A million images of 64 x 64:
-`--count 1000000 --limit-mb 4000`.
+It makes `count` JPEG files (512 kinds, and links to them), decodes them once (the first number), and then reads
+shuffled batches of 256 in turn, of at most 100,000 images. Times are of the processor too, since a shared machine's
+clock says little.
+
+The last rows train one epoch in a process of two limits: `limit-mb` more memory of its own than torch has reserved when
+it is imported (RLIMIT_DATA, which counts private writable memory), and, where control groups can be made (root on
+Linux), `limit-mb` for everything, the pages of the mapped file included, none of which are in memory before. Another
+process tries to hold the same pixels in memory under the first limit.
+
+A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
+decoded 512 kinds, because a million files take an hour to decode on two cores.
 """
 
 import io
@@ -16,8 +22,10 @@ import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -26,7 +34,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _common
 
-BATCH, ROUNDS, BATCHES = 256, 3, 50
+BATCH, ROUNDS, BATCHES = 256, 9, 50
+ROUNDS_OF_TORCHVISION = 3
+MOST_READ = 100_000  # images that the comparison reads
+GROUPS = Path("/sys/fs/cgroup")
 CLASSES, KINDS = 10, 512  # different files; the others are copies
 DATA = {"folder": "images"}
 RUN: dict[str, Any] = {
@@ -74,8 +85,32 @@ def make(folder: Path, count: int, side: int) -> None:
     (folder / "images" / "made.json").write_text("{}")
 
 
-def speeds(folder: Path, side: int) -> dict[str, float]:
-    """Images per second of each way to read, medians over rounds that take turns."""
+def fill(folder: Path, side: int) -> None:
+    """The mapped file of the training images, written from one decoded image of each kind."""
+    import numpy as np
+    from numpy.lib import format as npy
+
+    from cl_semisup.datasets import _pixels
+    from cl_semisup.datasets.image_folder import ImageFolder
+
+    data_set = ImageFolder(**DATA, side=side)
+    part, settings = data_set._find(folder).train, data_set.pixel_settings
+    target = part.cache(settings, part)
+    assert target is not None
+    if target.exists():
+        return
+    kinds = np.array([int(Path(name).stem) % KINDS for name in part.files])
+    of_kind = {int(kind): number for number, kind in reversed(list(enumerate(kinds)))}
+    paths = [part.root / part.files[of_kind[kind]] for kind in range(KINDS)]
+    pixels = np.stack([_pixels.decode(_pixels.of_file(path), settings) for path in paths])
+    with open(target, "wb") as file:
+        npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": part.shape(settings)})
+        for start in range(0, len(kinds), 4096):
+            file.write(pixels[kinds[start : start + 4096]].data)
+
+
+def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
+    """Images per second of the clock and of the processor, of each way to read: medians over rounds that take turns."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader
@@ -86,34 +121,81 @@ def speeds(folder: Path, side: int) -> dict[str, float]:
     from cl_semisup.execution.data import _tensor
 
     data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
-    mapped = data_set.load(folder).train_images
+    torch.set_num_threads(1)
+    mapped = data_set.load(folder).train_images[:MOST_READ]
     assert isinstance(mapped, np.memmap)
     tensors = {"memory": torch.as_tensor(np.array(mapped)), "mapped": _tensor(mapped)}
     tensors["mapped"].sum(dtype=torch.int64)  # a warm page cache
     files = ImageFolder(str(folder / "images" / "train"), PILToTensor())
-    loader = DataLoader(files, BATCH, shuffle=True, num_workers=_common.cores(), persistent_workers=True)
-    rates: dict[str, list[float]] = {name: [] for name in ("memory", "mapped", "torchvision")}
+    loaders = {
+        "torchvision, in this process": DataLoader(files, BATCH, shuffle=True),
+        f"torchvision, {_common.cores()} workers": DataLoader(
+            files, BATCH, shuffle=True, num_workers=_common.cores(), persistent_workers=True
+        ),
+    }
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in (*tensors, *loaders)}
     for number in range(ROUNDS):
         order = torch.randperm(len(mapped), generator=torch.Generator().manual_seed(number))
         order = order.repeat(-(-BATCH * BATCHES // len(mapped)))[: BATCH * BATCHES]
-        for name, tensor in tensors.items():
-            rates[name].append(_rate(tensor.index_select(0, index) for index in order.split(BATCH)))
-        rates["torchvision"].append(_rate(islice((images for images, _ in loader), BATCHES)))
-    return {name: statistics.median(values) for name, values in rates.items()}
+        for name in sorted(tensors, reverse=bool(number % 2)):
+            rates[name].append(_rate(tensors[name].index_select(0, index) for index in order.split(BATCH)))
+        for name, loader in loaders.items() if number < ROUNDS_OF_TORCHVISION else ():
+            rates[name].append(_rate(islice((images for images, _ in loader), BATCHES)))
+    return {name: (statistics.median(c), statistics.median(p)) for name, (c, p) in
+            ((name, zip(*values, strict=True)) for name, values in rates.items())}  # fmt: skip
 
 
-def _rate(batches: Iterator[Any]) -> float:
-    """Images per second; the first batch, which starts workers, is not counted."""
+def _rate(batches: Iterator[Any]) -> tuple[float, float]:
+    """Images per second of the clock, and of this process's processor time; the first batch is not counted."""
     next(batches)
-    began, count = time.perf_counter(), 0
+    began, count = (time.perf_counter(), time.process_time()), 0
     for batch in batches:
         count += len(batch)
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began[0]), count / (time.process_time() - began[1])
 
 
-def limited(folder: Path, side: int, limit: int, action: str) -> str:
-    """Train an epoch, or hold the pixels in memory, in this process under the limit."""
+@contextmanager
+def memory_group(limit: int) -> Iterator[Path | None]:
+    """A control group of so much memory, which a process joins by its id; None where none can be made."""
+    first = GROUPS / "memory" if (GROUPS / "memory").is_dir() else GROUPS
+    group = first / f"cl_semisup_benchmark_{os.getpid()}"
+    try:
+        group.mkdir()
+        name = "memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes"
+        (group / name).write_text(str(limit))
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        yield None
+        return
+    try:
+        yield group
+    finally:
+        group.rmdir()
+
+
+class PeakOfOwnMemory(threading.Thread):
+    """Samples the anonymous memory of this process, which no file holds."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+
+    def run(self) -> None:
+        while True:
+            lines = Path("/proc/self/status").read_text().splitlines()
+            self.peak = max(
+                self.peak, next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
+            )
+            time.sleep(0.1)
+
+
+def limited(folder: Path, side: int, limit: int, action: str, group: Path | None) -> str:
+    """Train an epoch, or hold the pixels in memory, in this process under the limit, and in a control group."""
     import torch
+
+    if group is not None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
 
     torch.set_num_threads(1)
     status = Path("/proc/self/status").read_text().splitlines()
@@ -128,11 +210,17 @@ def _train(folder: Path, side: int) -> str:
     from cl_semisup.execution.machine import Machine
     from cl_semisup.suite.run import Run
 
-    run = Run(dataset={"image_folder": {**DATA, "side": side}}, **RUN)
+    count = sum(len(os.listdir(path)) for path in (folder / "images" / "train").iterdir())
+    batch = max(BATCH, count // 500)
+    run = Run(dataset={"image_folder": {**DATA, "side": side}}, **{**RUN, "batch_size": batch})
+    (memory := PeakOfOwnMemory()).start()
     record, _ = Executor(Machine("cpu", str(folder)))(run)
     if record["status"] == "failed":
         return f"failed: {record['reason']}"
-    return f"{record['status']}, {record['cost']['images_per_second']:,.0f} images/s"
+    text = (
+        f"{record['status']}, {record['resolved']['steps']} steps, {record['cost']['images_per_second']:,.0f} images/s"
+    )
+    return f"{text}, at most {memory.peak / 1e6:,.0f} MB of its own"
 
 
 def _hold(folder: Path, side: int) -> str:
@@ -151,17 +239,21 @@ def main() -> None:
     arguments = _common.parser(__doc__)
     arguments.add_argument("--count", type=int, default=100_000)
     arguments.add_argument("--side", type=int, default=64)
-    arguments.add_argument("--limit-mb", type=int, default=600)
+    arguments.add_argument("--limit-mb", type=int, default=1000)
     arguments.add_argument("--folder", type=Path)
+    arguments.add_argument("--fill", action="store_true", help="write the mapped file without decoding every copy")
     arguments.add_argument("--limited", choices=("train", "hold"), help="do this alone; a process of its own")
+    arguments.add_argument("--group", type=Path, help="control group that this process joins")
     options = arguments.parse_args()
     limit = options.limit_mb * 10**6
     if options.limited:
-        print(json.dumps(limited(options.folder, options.side, limit, options.limited)))
+        print(json.dumps(limited(options.folder, options.side, limit, options.limited, options.group)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         make(folder, options.count, options.side)
+        if options.fill:
+            fill(folder, options.side)
         report(folder, options.count, options.side, options.limit_mb)
 
 
@@ -175,28 +267,46 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
     again, _ = _common.timed(lambda: data_set.prepare(folder, False))
     found = speeds(folder, side)
     words = ["--folder", str(folder), "--side", str(side), "--limit-mb", str(limit_mb), "--limited"]
-    proofs = {action: _common.run_json(__file__, *words, action) for action in ("train", "hold")}
-    size, memory = count * 3 * side * side / 1e6, found["memory"]
+    forget_pages(folder)
+    with memory_group(limit_mb * 10**6) as group:
+        more = ["--group", str(group)] if group else []
+        proofs = {"train": _common.run_json(__file__, *words, "train", *more)}
+    proofs["hold"] = _common.run_json(__file__, *words, "hold")
+    size, where = count * 3 * side * side / 1e6, "and in all" if more else "beside torch"
     rows = [
         {"what": f"decode {count:,} files once, on {_common.cores()} cores", "images/s": first},
         {"what": "open them again (check that no file has changed)", "images/s": f"{count / again:,.0f}"},
-        *({"what": f"read, {name}", "images/s": f"{rate:,.0f}", "of memory": f"{rate / memory:.0%}"}
-          for name, rate in found.items()),
-        {"what": f"train on {size:,.0f} MB, {limit_mb} MB allowed beside torch", "images/s": proofs["train"]},
+        *(_row(name, rates, found["memory"]) for name, rates in found.items()),
+        {"what": f"train on {size:,.0f} MB, {limit_mb} MB allowed {where}", "images/s": proofs["train"]},
         {"what": f"hold the pixels in memory with {limit_mb} MB allowed beside torch", "images/s": proofs["hold"]},
     ]  # fmt: skip
-    if count < 1_000_000:
-        rows.append(
-            {"what": "1,000,000 images with 4 GB allowed", "images/s": "not run: `--count 1000000 --limit-mb 4000`"}
-        )
-    rows = [{"of memory": "", **row} for row in rows]
-    rows = [{key: row[key] for key in ("what", "images/s", "of memory")} for row in rows]
+    rows = [{"images per processor second": "", "of memory": "", **row} for row in rows]
+    keys = ("what", "images/s", "images per processor second", "of memory")
+    rows = [{key: row[key] for key in keys} for row in rows]
     about = (
-        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH}; median of {ROUNDS} rounds. "
-        "The machine was shared, so single figures move; the page cache is warm. `torchvision` is ImageFolder with "
-        "DataLoader and a worker for each core."
+        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of the first "
+        f"{min(count, MOST_READ):,} images; medians of {ROUNDS} rounds in turn, of torchvision {ROUNDS_OF_TORCHVISION}. "
+        "The machine was shared, so images/s move; shares are of processor time. The page cache is warm, except before "
+        "training. `torchvision` is ImageFolder with DataLoader, on the same files."
     )
-    _common.write("data", about, rows, packages=("torch", "torchvision", "pillow"))
+    name = "data" if count < 1_000_000 else "data_million"
+    _common.write(name, about, rows, packages=("torch", "torchvision", "pillow"))
+
+
+def _row(name: str, rates: tuple[float, float], memory: tuple[float, float]) -> dict[str, str]:
+    """A way to read; the processor time of workers is not this process's."""
+    row = {"what": f"read, {name}", "images/s": f"{rates[0]:,.0f}"}
+    if "workers" in name:
+        return row
+    return row | {"images per processor second": f"{rates[1]:,.0f}", "of memory": f"{rates[1] / memory[1]:.0%}"}
+
+
+def forget_pages(folder: Path) -> None:
+    """Let the mapped files' pages go, so that training reads them from the disk."""
+    for path in (folder / "images").glob(".cl_semisup-*.npy"):
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 if __name__ == "__main__":
