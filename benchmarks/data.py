@@ -1,15 +1,14 @@
 """Reading images from a mapped file, from memory, and with torchvision's ImageFolder and DataLoader, on the same files.
 
-    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 1000] [--folder /tmp/images] [--fill]
+    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 1500] [--folder /tmp/images] [--fill]
 
 It makes `count` JPEG files (512 kinds, and links to them), decodes them once (the first number), and then reads
 shuffled batches of 256 in turn, of at most 100,000 images. Times are of the processor too, since a shared machine's
 clock says little.
 
-The last rows train one epoch in a process of two limits: `limit-mb` more memory of its own than torch has reserved when
-it is imported (RLIMIT_DATA, which counts private writable memory), and, where control groups can be made (root on
-Linux), `limit-mb` for everything, the pages of the mapped file included, none of which are in memory before. Another
-process tries to hold the same pixels in memory under the first limit.
+The last rows train one epoch in a process that may have `limit-mb` of memory, torch included (`ulimit -d`, which counts
+all private writable memory; pages of a mapped file can be taken back at any time). None of these pages are in memory
+before. Another process tries to hold the same pixels in memory under the same limit.
 
 A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
 decoded 512 kinds, because a million files take an hour to decode on two cores.
@@ -25,7 +24,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -37,7 +35,6 @@ from benchmarks import _common
 BATCH, ROUNDS, BATCHES = 256, 9, 50
 ROUNDS_OF_TORCHVISION = 3
 MOST_READ = 100_000  # images that the comparison reads
-GROUPS = Path("/sys/fs/cgroup")
 CLASSES, KINDS = 10, 512  # different files; the others are copies
 DATA = {"folder": "images"}
 RUN: dict[str, Any] = {
@@ -141,8 +138,11 @@ def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
             rates[name].append(_rate(tensors[name].index_select(0, index) for index in order.split(BATCH)))
         for name, loader in loaders.items() if number < ROUNDS_OF_TORCHVISION else ():
             rates[name].append(_rate(islice((images for images, _ in loader), BATCHES)))
-    return {name: (statistics.median(c), statistics.median(p)) for name, (c, p) in
-            ((name, zip(*values, strict=True)) for name, values in rates.items())}  # fmt: skip
+    medians = {}
+    for name, values in rates.items():
+        clock, processor = zip(*values, strict=True)
+        medians[name] = statistics.median(clock), statistics.median(processor)
+    return medians
 
 
 def _rate(batches: Iterator[Any]) -> tuple[float, float]:
@@ -152,26 +152,6 @@ def _rate(batches: Iterator[Any]) -> tuple[float, float]:
     for batch in batches:
         count += len(batch)
     return count / (time.perf_counter() - began[0]), count / (time.process_time() - began[1])
-
-
-@contextmanager
-def memory_group(limit: int) -> Iterator[Path | None]:
-    """A control group of so much memory, which a process joins by its id; None where none can be made."""
-    first = GROUPS / "memory" if (GROUPS / "memory").is_dir() else GROUPS
-    group = first / f"cl_semisup_benchmark_{os.getpid()}"
-    try:
-        group.mkdir()
-        name = "memory.max" if (group / "memory.max").exists() else "memory.limit_in_bytes"
-        (group / name).write_text(str(limit))
-    except OSError:
-        with suppress(OSError):
-            group.rmdir()
-        yield None
-        return
-    try:
-        yield group
-    finally:
-        group.rmdir()
 
 
 class PeakOfOwnMemory(threading.Thread):
@@ -190,17 +170,12 @@ class PeakOfOwnMemory(threading.Thread):
             time.sleep(0.1)
 
 
-def limited(folder: Path, side: int, limit: int, action: str, group: Path | None) -> str:
-    """Train an epoch, or hold the pixels in memory, in this process under the limit, and in a control group."""
+def limited(folder: Path, side: int, limit: int, action: str) -> str:
+    """Train an epoch, or hold the pixels in memory, in this process under the limit."""
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     import torch
 
-    if group is not None:
-        (group / "cgroup.procs").write_text(str(os.getpid()))
-
     torch.set_num_threads(1)
-    status = Path("/proc/self/status").read_text().splitlines()
-    reserved = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmData"))
-    resource.setrlimit(resource.RLIMIT_DATA, (reserved + limit, reserved + limit))
     actions: dict[str, Callable[[Path, int], str]] = {"train": _train, "hold": _hold}
     return actions[action](folder, side)
 
@@ -239,15 +214,14 @@ def main() -> None:
     arguments = _common.parser(__doc__)
     arguments.add_argument("--count", type=int, default=100_000)
     arguments.add_argument("--side", type=int, default=64)
-    arguments.add_argument("--limit-mb", type=int, default=1000)
+    arguments.add_argument("--limit-mb", type=int, default=1500)
     arguments.add_argument("--folder", type=Path)
     arguments.add_argument("--fill", action="store_true", help="write the mapped file without decoding every copy")
     arguments.add_argument("--limited", choices=("train", "hold"), help="do this alone; a process of its own")
-    arguments.add_argument("--group", type=Path, help="control group that this process joins")
     options = arguments.parse_args()
     limit = options.limit_mb * 10**6
     if options.limited:
-        print(json.dumps(limited(options.folder, options.side, limit, options.limited, options.group)))
+        print(json.dumps(limited(options.folder, options.side, limit, options.limited)))
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
@@ -268,26 +242,23 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
     found = speeds(folder, side)
     words = ["--folder", str(folder), "--side", str(side), "--limit-mb", str(limit_mb), "--limited"]
     forget_pages(folder)
-    with memory_group(limit_mb * 10**6) as group:
-        more = ["--group", str(group)] if group else []
-        proofs = {"train": _common.run_json(__file__, *words, "train", *more)}
-    proofs["hold"] = _common.run_json(__file__, *words, "hold")
-    size, where = count * 3 * side * side / 1e6, "and in all" if more else "beside torch"
+    proofs = {action: _common.run_json(__file__, *words, action) for action in ("train", "hold")}
+    size = count * 3 * side * side / 1e6
     rows = [
         {"what": f"decode {count:,} files once, on {_common.cores()} cores", "images/s": first},
         {"what": "open them again (check that no file has changed)", "images/s": f"{count / again:,.0f}"},
         *(_row(name, rates, found["memory"]) for name, rates in found.items()),
-        {"what": f"train on {size:,.0f} MB, {limit_mb} MB allowed {where}", "images/s": proofs["train"]},
-        {"what": f"hold the pixels in memory with {limit_mb} MB allowed beside torch", "images/s": proofs["hold"]},
-    ]  # fmt: skip
+        {"what": f"train an epoch on {size:,.0f} MB of pixels, {limit_mb:,} MB allowed", "images/s": proofs["train"]},
+        {"what": f"hold these pixels in memory, {limit_mb:,} MB allowed", "images/s": proofs["hold"]},
+    ]
     rows = [{"images per processor second": "", "of memory": "", **row} for row in rows]
     keys = ("what", "images/s", "images per processor second", "of memory")
     rows = [{key: row[key] for key in keys} for row in rows]
     about = (
-        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of the first "
-        f"{min(count, MOST_READ):,} images; medians of {ROUNDS} rounds in turn, of torchvision {ROUNDS_OF_TORCHVISION}. "
-        "The machine was shared, so images/s move; shares are of processor time. The page cache is warm, except before "
-        "training. `torchvision` is ImageFolder with DataLoader, on the same files."
+        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of {min(count, MOST_READ):,} images; "
+        f"medians of {ROUNDS} rounds in turn ({ROUNDS_OF_TORCHVISION} of torchvision). Other work ran on the machine, so "
+        "images/s move; shares are of processor time. The page cache is warm, except before training. `torchvision` is "
+        "ImageFolder with DataLoader, on the same files."
     )
     name = "data" if count < 1_000_000 else "data_million"
     _common.write(name, about, rows, packages=("torch", "torchvision", "pillow"))
