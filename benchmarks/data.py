@@ -255,10 +255,10 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
     keys = ("what", "images/s", "images per processor second", "of memory")
     rows = [{key: row[key] for key in keys} for row in rows]
     about = (
-        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of {min(count, MOST_READ):,} images; "
-        f"medians of {ROUNDS} rounds in turn ({ROUNDS_OF_TORCHVISION} of torchvision). Other work ran on the machine, so "
-        "images/s move; shares are of processor time. The page cache is warm, except before training. `torchvision` is "
-        "ImageFolder with DataLoader, on the same files."
+        f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of {min(count, MOST_READ):,} "
+        f"images; medians of {ROUNDS} rounds in turn ({ROUNDS_OF_TORCHVISION} of torchvision). Other work ran on the "
+        "machine, so images/s move; shares are of processor time. The page cache is warm, except before training. "
+        "`torchvision` is ImageFolder with DataLoader, on the same files."
     )
     name = "data" if count < 1_000_000 else "data_million"
     _common.write(name, about, rows, packages=("torch", "torchvision", "pillow"))
