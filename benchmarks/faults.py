@@ -138,18 +138,12 @@ def _inject(
     """Injects one fault; returns whether nothing was damaged, or None if there was nothing left to kill."""
     workers = children(process.pid)
     before = finished(results)
-    if kind == "worker":
-        if not workers:
-            return None
-        os.kill(rng.choice(workers), signal.SIGKILL)
-    elif kind == "parent":
-        os.kill(process.pid, signal.SIGKILL)
-    elif kind == "everything":
-        os.killpg(process.pid, signal.SIGKILL)
-    elif kind == "preemption":
-        os.kill(process.pid, signal.SIGTERM)
-    else:
-        os.killpg(process.pid, signal.SIGINT)
+    if kind == "worker" and not workers:
+        return None
+    try:
+        _signal(kind, process.pid, workers, rng)
+    except ProcessLookupError:
+        return None  # it had just left by itself: between the list of processes and the signal
     began = time.monotonic()
     gone = True
     if kind != "worker":
@@ -164,6 +158,20 @@ def _inject(
     lost, torn = _damage(results, before)
     tally.lost, tally.torn = tally.lost + lost, tally.torn + torn
     return gone and not lost and not torn
+
+
+def _signal(kind: str, pid: int, workers: list[int], rng: random.Random) -> None:
+    """Sends a fault's signal to one worker, to the command, or to all of its processes."""
+    if kind == "worker":
+        os.kill(rng.choice(workers), signal.SIGKILL)
+    elif kind == "parent":
+        os.kill(pid, signal.SIGKILL)
+    elif kind == "everything":
+        os.killpg(pid, signal.SIGKILL)
+    elif kind == "preemption":
+        os.kill(pid, signal.SIGTERM)
+    else:
+        os.killpg(pid, signal.SIGINT)
 
 
 def _end(results: Path) -> str:
