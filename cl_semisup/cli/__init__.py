@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from cl_semisup import installation
+from cl_semisup.cgroups import machine_bytes
 from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, init, list_plugins, report, run, schema
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
@@ -64,6 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         advice = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
         show(f"\nStopped by {error}.{advice}", error=True)
         return error.exit_code
+    except MemoryError:  # sizes that headers claim are refused before; this is what is left
+        show(f"out of memory: this machine has {machine_bytes() / 1e9:.1f} GB. Finished runs are kept.", error=True)
+        return NO_RESULTS
     except BrokenPipeError:  # the reader of our output has closed the pipe, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK

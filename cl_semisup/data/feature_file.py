@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from cl_semisup import files
-from cl_semisup.data import memory_limit
+from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -258,10 +258,8 @@ def _read_parquet(path: Path, file: BinaryIO, keys: Collection[str], without: Co
         raise DataError(f"{path}: needs pyarrow. Got none. Install the extra `parquet`, or save an .npz.") from None
     try:
         table_file = parquet.ParquetFile(file)
-        details = table_file.metadata
-        sizes = (details.row_group(group).total_byte_size for group in range(details.num_row_groups))
-        memory_limit.require(2 * sum(sizes), str(path))  # in the table, and as arrays
-        table = table_file.read()
+        table = parquet_table.read(table_file, None, str(path))
+        memory_limit.require(2 * table.nbytes, str(path))  # in the table, and as arrays
         columns = {name: _column(table.column(name), f"{path}: {name}") for name in table.column_names}
     except ArrowException as error:
         raise ValueError(str(error)) from None

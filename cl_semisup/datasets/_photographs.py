@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _pixels, _sources
+from cl_semisup.datasets import _pixels, _sources, _table
 from cl_semisup.datasets._decoding import Listing
 from cl_semisup.errors import DataError
 
@@ -60,6 +60,9 @@ class Photographs(_pixels.PixelSettings):
         if missing:
             remedy = "Unpack its archives there, as torchvision has them"
             raise DataError(f"{self.name}: must be in {data_dir}. Got no {data_dir / missing[0]}. {remedy}.")
+        named = [data_dir / name for name in (*self.files, *self.tables())]
+        tables = (path for path in named if path.suffix and os.path.lexists(path))
+        _sources.require_regular(tables, self.name, _table.MAX_BYTES)
 
     def root(self, data_dir: Path) -> Path:
         """The set's own folder, in which its decoded pixels are kept."""

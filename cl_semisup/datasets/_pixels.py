@@ -127,7 +127,7 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         reason = str(error.strerror or error).rpartition("Got ")[2]
         raise DataError(f"{name}: must be a file that can be read. Got {reason}. Mend or remove it.") from None
     try:
-        with file, _image(file, s) as image:
+        with file, _image(file, s, name) as image:
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
             memory_limit.require(image.width * image.height * DECODING_BYTES * max(1, s.bands // 3), name)
@@ -147,9 +147,9 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         raise DataError(f"{name}: must be a whole image file. Got {reason}. Mend or remove it.") from error
 
 
-def _image(file: BinaryIO, s: PixelSettings) -> Any:
+def _image(file: BinaryIO, s: PixelSettings, name: str) -> Any:
     """The image opened by PIL; for many bands one that tells the same of a TIFF that tifffile opens."""
-    return Image.open(file, formats=FORMATS) if s.bands in (1, 3) else _Bands(file)
+    return Image.open(file, formats=FORMATS) if s.bands in (1, 3) else _Bands(file, name)
 
 
 def _frames(image: Any) -> int:
@@ -161,17 +161,20 @@ class _Bands:
 
     format = "TIFF"
 
-    def __init__(self, file: BinaryIO):
+    def __init__(self, file: BinaryIO, name: str):
         try:
             import tifffile
         except ImportError:
             rule = "images of other than 1 or 3 channels need the package tifffile"
             raise DataError(f"channels: {rule}. Got none. Run: pip install 'cl-semisup[tiff]'.") from None
+        memory_limit.require(file.seek(0, io.SEEK_END), name)
+        file.seek(0)
         self._file = tifffile.TiffFile(io.BytesIO(file.read()))  # it cannot use a file that was opened by descriptor
         series = self._file.series
         shape, axes = series[0].shape, series[0].axes
         if len(axes) > 3 or not {"Y", "X"} <= set(axes):
             raise ValueError(f"axes {axes} {shape}, which are not height, width and bands")
+        memory_limit.require(DECODING_BYTES * math.prod(shape) * series[0].dtype.itemsize, name)
         self.n_frames = len(series)
         self.height, self.width = shape[axes.index("Y")], shape[axes.index("X")]
         self._axes = axes

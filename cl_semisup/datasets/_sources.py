@@ -4,7 +4,7 @@ import io
 import math
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -22,6 +22,7 @@ from cl_semisup.errors import DataError
 PIXELS = ("train_images", "test_images")
 LABELS = ("train_labels", "test_labels")
 MAX_HEADER_BYTES = 65_536  # of an array; numpy writes some hundred
+MAX_FILE_BYTES = 4_000_000_000  # of one that is read by torchvision; STL-10's largest has 2.8 GB
 MAX_CLASSES = 1_000_000
 LABEL_BYTES = 32  # that a label takes beside its own: as int64, and in what is computed from it
 MNIST_FILES = tuple(f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))
@@ -116,6 +117,7 @@ class Published:
             got = f"neither {self.archive(data_dir)} nor torchvision's {data_dir / missing[0]}"
             remedy = f"Set `download: true` in the suite, or put {self.name}.npz there with arrays {CONTENTS}."
             raise DataError(f"{self.name}: must be in {data_dir}. Got {got}. {remedy}")
+        require_regular((data_dir / name for name in self.files), self.name)
 
 
 class PublishedCifar(Published):
@@ -145,6 +147,16 @@ def inside(data_dir: Path, path: str, what: str) -> Path:
             remedy = "Name it relative to data_dir, without '..'."
             raise DataError(f"{what}: must be a path inside data_dir. Got {path!r}. {remedy}")
     return data_dir / path
+
+
+def require_regular(paths: Iterable[Path], what: str, limit: int | None = MAX_FILE_BYTES) -> None:
+    """DataError unless these are regular files of at most `limit` bytes: other libraries open anything, and wait."""
+    for path in paths:
+        try:
+            files.open_regular(path, limit).close()
+        except OSError as error:
+            reason = files.reason(error)
+            raise DataError(f"{what}: {path}: cannot be read: {reason}. Unpack its archive again.") from None
 
 
 def read_archive(path: Path, pixels: bool = True) -> Images:

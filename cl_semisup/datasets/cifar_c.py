@@ -122,11 +122,14 @@ def _array(path: Path, whole: bool) -> NDArray[Any]:
         _sources._as_data_error(f"{path}: must be an .npy file that can be read", remedy),
         files.open_regular(path) as file,
     ):
-        if whole:
-            return np.asarray(npy.read_array(file, allow_pickle=False))
         version = npy.read_magic(file)
         header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(file)
-        if path.stat().st_size - file.tell() != math.prod(shape) * dtype.itemsize:
+        held = os.fstat(file.fileno()).st_size - file.tell()
+        if not dtype.hasobject and (dtype.itemsize == 0 or held != math.prod(shape) * dtype.itemsize):
             raise ValueError("its header tells another size")
-        return np.broadcast_to(np.zeros((), dtype), shape)
+        if not whole:
+            return np.broadcast_to(np.zeros((), dtype), shape)
+        memory_limit.require(held, str(path))
+        file.seek(0)
+        return np.asarray(npy.read_array(file, allow_pickle=False))

@@ -10,13 +10,15 @@ import numpy as np
 from annotated_types import MinLen
 from numpy.typing import NDArray
 
-from cl_semisup.data import memory_limit
+from cl_semisup import files
+from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _labels, _pixels, _sources
 from cl_semisup.datasets._decoding import Listing
 from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
 
+MAX_JSON_BYTES = 50_000_000  # of a description of the data set
 PARTS = {"train": ("train",), "test": ("test",), "val": ("validation", "valid", "val", "dev")}
 
 
@@ -51,7 +53,7 @@ class HuggingFace(_pixels.PixelSettings):
 
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
         root = _sources.inside(data_dir, self.folder, "huggingface: folder")
-        return tuple(sorted(p for p in root.rglob("*") if p.suffix in (".parquet", ".arrow", ".json") and p.is_file()))
+        return _held(root)
 
     def load(self, data_dir: Path) -> Images:
         return self._listing(data_dir).images(self, f"huggingface: {self.folder}")
@@ -61,6 +63,9 @@ class HuggingFace(_pixels.PixelSettings):
         if not root.is_dir():
             raise DataError(f"huggingface: folder: must be in {data_dir}. Got no folder {root}. Put it there.")
         where = f"huggingface: {self.folder}"
+        held = _held(root)
+        _sources.require_regular((path for path in held if path.suffix != ".json"), where, None)
+        _sources.require_regular((path for path in held if path.suffix == ".json"), where, MAX_JSON_BYTES)
         with _sources._as_data_error(f"{where}: must be a data set that can be read", "Save it again."):
             tables = _saved(root) or _parquet(root, [self.image_column, self.label_column])
         found = {part: next((tables[name] for name in names if name in tables), None) for part, names in PARTS.items()}
@@ -98,6 +103,11 @@ class HuggingFace(_pixels.PixelSettings):
         return sources, np.asarray([none if label is None else label for label in labels])
 
 
+def _held(root: Path) -> tuple[Path, ...]:
+    """All files below a folder that may be part of a data set, sorted; also what is no file but has such a name."""
+    return tuple(sorted(p for p in root.rglob("*") if p.suffix in (".parquet", ".arrow", ".json") and not p.is_dir()))
+
+
 class _Split(NamedTuple):
     """A table of pyarrow, what `datasets` knows of its columns, and its name for messages."""
 
@@ -125,9 +135,19 @@ def _saved(root: Path) -> dict[str, _Split]:
     splits = {}
     for name in _folders.names(root, "huggingface"):
         if (root / name / "dataset_info.json").is_file():
+            _require_own_files(root / name)
             rows = datasets.load_from_disk(str(root / name))
             splits[name] = _Split(str(root / name), rows.with_format("arrow")[:], rows.features)
     return splits
+
+
+def _require_own_files(folder: Path) -> None:
+    """DataError unless the tables of a split lie in its own folder: `state.json` could name any file."""
+    state = folder / "state.json"
+    with files.open_regular(state, MAX_JSON_BYTES) as file:
+        names = [part["filename"] for part in files.parse_json(file.read())["_data_files"]]
+    if strange := [name for name in names if not isinstance(name, str) or name != Path(name).name]:
+        raise DataError(f"{state}: must name files of its own folder. Got {first_ten(strange)}. Do not use it.")
 
 
 def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
@@ -139,12 +159,12 @@ def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
     if not paths:
         rule = "must hold what save_to_disk of a DatasetDict wrote, or parquet files"
         raise DataError(f"huggingface: {root} {rule}. Got neither. Save the splits together.")
-    memory_limit.require(sum(path.stat().st_size for files in paths.values() for path in files), str(root))
+    memory_limit.require(sum(path.stat().st_size for parts in paths.values() for path in parts), str(root))
     splits = {}
-    for name, files in paths.items():
-        there = pyarrow.parquet.read_schema(files[0])
+    for name, parts in paths.items():
+        there = pyarrow.parquet.read_schema(parts[0])
         wanted = [column for column in columns if column in there.names] or None
-        tables = [pyarrow.parquet.ParquetFile(path).read(columns=wanted) for path in files]
+        tables = [parquet_table.read(pyarrow.parquet.ParquetFile(path), wanted, str(path)) for path in parts]
         table = pyarrow.concat_tables(tables)
         splits[name] = _Split(f"{root}: {name}", table, datasets.Features.from_arrow_schema(there))
     return splits

@@ -19,7 +19,14 @@ from cl_semisup.errors import DataError, first_ten
 
 IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
 MAX_IMAGE_BYTES = 500_000_000
-MAX_LABEL_BYTES = 1_000_000
+MAX_LABEL_BYTES = 1_000_000  # of a label, and of what headers hold of a name
+LONG_NAMES = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
 
 
 @dataclass(frozen=True)
@@ -134,13 +141,23 @@ def _by_key(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
     return found
 
 
+class _Header(tarfile.TarInfo):
+    """A header whose size is sane: tarfile reads long names whole, and goes back where a size is negative."""
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.size < 0 or (self.type in LONG_NAMES and self.size > MAX_LABEL_BYTES):
+            raise ValueError(f"a member of {self.size} bytes where a name or a file must be")
+        found: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
+        return found
+
+
 def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
     """The regular files of a shard, by its headers alone."""
     rule, remedy = f"{shard}: must be an uncompressed tar file that can be read", "Run gunzip, or write it again."
     with (
         _sources._as_data_error(rule, remedy),
         files.open_regular(shard) as file,
-        tarfile.open(fileobj=file, mode="r:") as archive,
+        tarfile.open(fileobj=file, mode="r:", tarinfo=_Header) as archive,
     ):
         size = os.fstat(file.fileno()).st_size
         for member in archive:

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
+from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.results.records import write_bytes
+from cl_semisup.suite.run import Named
 from cl_semisup.weights.kept import Description, read_kept
+from cl_semisup.weights.reader import Stored
 
 OPSET = 20
 
@@ -22,7 +25,7 @@ OPSET = 20
 def export(to: str, source: Path, folder: Path) -> Path:
     """Write a kept encoder to the folder; the path of its weights."""
     description, stored = read_kept(source)
-    net = _build(source, description)
+    net = _build(source, description, stored)
     folder.mkdir(parents=True, exist_ok=True)
     card = _card(source, description)
     if to == "onnx":
@@ -88,13 +91,31 @@ def config(net: nn.Module, description: Description) -> dict[str, Any]:
     return encoder.hub_config(net, description.side, description.mean, description.std) | shared
 
 
-def _build(source: Path, description: Description) -> nn.Module:
+def _build(source: Path, description: Description, stored: Stored) -> nn.Module:
     """The encoder with its weights, in evaluation mode. The file may be a stranger's: its settings are checked."""
     annotation = Annotated[Any, plugins.PluginField("encoders")]
     named = grid.canonical(annotation, description.encoder, f"{source}: encoder")
+    _require_size(source, description, stored, named)
     settings = {"file": str(source), "arch": named, "freeze": "none", "pretrained_on": ""}
     net: nn.Module = plugins.load("encoders", "checkpoint")(**settings).build(description.channels, description.side)
     return net.eval()
+
+
+def _require_size(source: Path, description: Description, stored: Stored, named: Named) -> None:
+    """InputError if the file cannot hold the network that it describes: none is built that takes more memory."""
+    (name, settings) = next(iter(named.items()))
+    encoder: Any = plugins.load("encoders", name)(**settings)
+    if hasattr(encoder, "weight_files") and encoder.weight_files():
+        rule = "must describe an architecture alone, without files of weights"
+        raise InputError(f"{source}: {rule}. Got {list(encoder.weight_files())}. Do not use it.")
+    with torch.device("meta"):
+        net = encoder.build(description.channels, description.side)
+    wanted, held = (sum(t.nbytes for t in tensors.values()) for tensors in (net.state_dict(), stored.tensors))
+    if wanted > 4 * held:  # which may be of a narrower dtype
+        rule = f"must hold the network that it describes, {wanted} bytes"
+        raise InputError(f"{source}: {rule}. Got {held}. Keep the network again.")
+    pixels = 2 * 4 * description.channels * description.side**2
+    memory_limit.require(pixels, f"{source}: two images of its side", "Keep the network again.")
 
 
 def _card(source: Path, description: Description) -> str:

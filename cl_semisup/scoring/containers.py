@@ -19,11 +19,10 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from cl_semisup import files
-from cl_semisup.data import memory_limit
+from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
 
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
-BYTES_A_VALUE = 8  # of a parquet column, whose headers do not give its size in memory
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
 Array = np.ndarray[Any, Any] | Tensor
 
@@ -158,9 +157,7 @@ class _Parquet:
         for column in (group.column(i) for group in groups for i in range(group.num_columns)):
             first = column.path_in_schema.partition(".")[0]
             owner = LIST_NAME if first in loose else first
-            values[owner] = values.get(owner, 0) + max(
-                column.num_values * BYTES_A_VALUE, column.total_uncompressed_size
-            )
+            values[owner] = values.get(owner, 0) + parquet_table.claimed_bytes(column)
         self.headers = {}
         for name, members in self.columns.items():
             width: tuple[int | str, ...] = ("?",) if name in lists else (len(members),) if members is loose else ()
@@ -169,7 +166,7 @@ class _Parquet:
 
     def read(self, name: str) -> Array:
         members = self.columns[name]
-        table = self.file.read(columns=members)
+        table = parquet_table.read(self.file, members, str(self.path))
         for member in members:
             if table.column(member).null_count:
                 raise DataError(f"{self.path}: {member}: must have a value in every row. Got empty ones. Fill them.")

@@ -1,6 +1,7 @@
 """Networks that suites have kept: what stands beside the tensors in their safetensors file. It may be a stranger's."""
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from cl_semisup import files
 from cl_semisup.errors import InputError
 from cl_semisup.weights.reader import Stored, read
 
+ID = re.compile(r"[0-9a-f]{12}")  # of a run
 KEY = "cl_semisup"  # of the description among the texts of the file
 ENCODER = "encoder."  # before the encoder's names where projector and heads are kept too
 
@@ -56,6 +58,8 @@ def read_kept(path: Path) -> tuple[Description, Stored]:
             raise ValueError("channels, side, dim, mean or std are no sizes and numbers")
         if not all(isinstance(text, str) for text in (found.id, found.dataset, found.loss)):
             raise TypeError("id, dataset and loss must be text")
+        if not ID.fullmatch(found.id):  # files are named after it
+            raise ValueError(f"id must be 12 hex digits, not {found.id!r:.40}")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: its description cannot be read. Got {error}. Keep the network again.") from None
     return found, stored

@@ -16,6 +16,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.weights import source
 
 MAX_DEPTH = 8  # of dictionaries in one another
+MAX_ENTRIES = 1_000_000  # of all dictionaries; a few that hold each other many times can stand for billions
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +80,13 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         rule = "must hold tensors and plain values alone, since other objects run code when they are read"
         remedy = "Save its state_dict alone, best as safetensors, where you trust the file."
         raise InputError(f"{path}: {rule}. Got {_cause(error)}. {remedy}") from None
-    return {name: _plain(tensor, f"{path}: {name}") for name, tensor in _flat(content)}
+    tensors = {}
+    for number, (name, value) in enumerate(_flat(content)):
+        if number >= MAX_ENTRIES:
+            raise InputError(f"{path}: must hold at most {MAX_ENTRIES} names. Got more. Save its state_dict alone.")
+        if isinstance(value, Tensor):
+            tensors[name] = _plain(value.detach(), f"{path}: {name}")
+    return tensors
 
 
 def _require_stored(file: Any, path: Path) -> None:
@@ -99,16 +106,14 @@ def _cause(error: Exception) -> str:
     return text.removeprefix("WeightsUnpickler error: ")[:300].rstrip(".")
 
 
-def _flat(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:
-    """(dotted name, tensor): `{"teacher": {"backbone.x": t}}` has the name `teacher.backbone.x`."""
+def _flat(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """(dotted name, value): `{"teacher": {"backbone.x": t}}` has the names `teacher` and `teacher.backbone.x`."""
     if not isinstance(content, Mapping) or depth > MAX_DEPTH:
         return
     for key, value in content.items():
-        if not isinstance(key, str):
-            continue  # the state of an optimizer
-        if isinstance(value, Tensor):
-            yield prefix + key, value.detach()
-        else:
+        known = isinstance(key, str)  # other keys are of an optimizer's state
+        yield f"{prefix}{key}", value if known else None
+        if known:
             yield from _flat(value, f"{prefix}{key}.", depth + 1)
 
 

@@ -284,3 +284,12 @@ def test_what_an_array_cannot_do_is_refused(
 ) -> None:
     code_out_err = run(capsys, "tests/tiny.yaml", "--print-sbatch", "--results", str(tmp_path), *arguments)
     assert code_out_err[0::2] == (2, message + "\n")
+
+
+def test_too_little_memory_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def full(_: object) -> int:
+        raise MemoryError
+
+    monkeypatch.setattr(cli.COMMANDS["list"], "run", full)
+    assert cli.main(["list", "losses"]) == cli.NO_RESULTS
+    assert capsys.readouterr().err.startswith("out of memory: this machine has ")

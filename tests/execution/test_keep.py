@@ -250,3 +250,42 @@ def test_the_record_names_the_weights_and_what_is_frozen(
     run, second = train(parse, text, tmp_path, FROZEN)
     assert second["id"] == first["id"] == run.id
     assert second["protocol"]["fingerprint"] != first["protocol"]["fingerprint"]
+
+
+def strange(path: Path, **changes: Any) -> Path:
+    """A file that seems to be a kept network, of a stranger."""
+    told = {"id": "0" * 12, "encoder": {"mlp": {"width": 8, "layers": 1}}, "channels": 1, "side": 8, "dim": 8}
+    told |= {"mean": [0.5], "std": [0.5], "dataset": "d", "loss": "l"}
+    safetensors.save_file({"w": torch.ones(1)}, path, {"cl_semisup": json.dumps(told | changes)})
+    return path
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "/tmp/elsewhere", "a/../../x", "", "0" * 12 + "\n"])
+def test_a_strangers_network_is_not_written_elsewhere(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = strange(tmp_path / "k.safetensors", id=name)
+    for to in ("hf", "onnx"):
+        assert cli.main(["export", str(path), str(tmp_path / "a" / "b"), "--to", to]) == cli.BAD_INPUT
+        assert "its description cannot be read. Got id must be 12 hex digits" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["k.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 3, "side": 90_000, "mean": [0.5] * 3, "std": [0.5] * 3}, "must hold the network that it describes"),
+        ({"encoder": {"mlp": {"width": 8192, "layers": 1}}, "side": 20_000}, "must hold the network that it describes"),
+        ({"encoder": {"identity": {}}, "side": 99_999}, "two images of its side: must fit in half of this machine's memory"),
+        (
+            {"encoder": {"checkpoint": {"file": "/etc/hostname", "arch": {"identity": {}}}}},
+            "must describe an architecture alone, without files of weights. Got ['/etc/hostname']. Do not use it.",
+        ),
+    ],
+)  # fmt: skip
+def test_a_strangers_network_takes_no_more_than_its_file(
+    changes: dict[str, Any], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = strange(tmp_path / "k.safetensors", **changes)
+    assert cli.main(["export", str(path), str(tmp_path / "out"), "--to", "hf"]) == cli.BAD_INPUT
+    assert message in capsys.readouterr().err

@@ -198,3 +198,26 @@ def test_without_the_package_the_way_to_install_it_is_told(tmp_path: Path, monke
     monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"needs the package safetensors.*pip install 'cl-semisup\[safetensors\]'"):
         reader.read(tmp_path / "x.safetensors")
+
+
+def shared(depth: int, width: int, last: dict[str, Any]) -> dict[str, Any]:
+    """Dictionaries that hold the next one many times: a few bytes stand for width ** depth names."""
+    for _ in range(depth):
+        last = {f"k{number}": last for number in range(width)}
+    return last
+
+
+@pytest.mark.parametrize("last", [{"x": torch.zeros(2)}, {}, {1: 2}], ids=["tensor", "empty", "optimizer"])
+def test_a_few_dictionaries_do_not_stand_for_billions_of_tensors(
+    last: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "MAX_ENTRIES", 1000)
+    torch.save(shared(7, 60, last), tmp_path / "w.pt")
+    assert (tmp_path / "w.pt").stat().st_size < 10_000
+    with pytest.raises(InputError, match=r"w.pt: must hold at most 1000 names. Got more. Save its state_dict alone."):
+        reader.read(tmp_path / "w.pt")
+
+
+def test_states_of_optimizers_are_passed_over(tmp_path: Path) -> None:
+    torch.save({"state": {0: torch.zeros(3)}, "net": {"w": torch.ones(2)}}, tmp_path / "w.pt")
+    assert list(reader.read(tmp_path / "w.pt").tensors) == ["net.w"]
