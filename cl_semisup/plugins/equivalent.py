@@ -15,30 +15,30 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
     "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
     "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
-    "438028034f": "b914e6ac36",  # arrays: more kinds of damage are refused in words
-    "78e5470917": "f3cc4ab4db",  # birdsnap: more kinds of damage are refused in words
-    "edf5198742": "bef562a5f1",  # caltech101: more kinds of damage are refused in words
+    "286ff4c2a9": "bb37e8478a",  # arrays: more kinds of damage are refused in words
+    "b3a904ab0a": "5e52fb8caa",  # birdsnap: more kinds of damage are refused in words
+    "e951aa8ac4": "c3b341cec4",  # caltech101: more kinds of damage are refused in words
     "6ff339a41b": "363c6034f5",  # cifar10: more kinds of damage are refused in words
     "6534c90ed8": "cb63172419",  # cifar100: more kinds of damage are refused in words
     "b5ba2a58e0": "b56a159730",  # cifar100_coarse: more kinds of damage are refused in words
     "d99661c08a": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
-    "58780b1555": "e5e3d1c53d",  # dtd: more kinds of damage are refused in words
+    "d7c9bc9a7e": "acbcb78a0f",  # dtd: more kinds of damage are refused in words
     "cb66cc64b5": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
     "a21a998117": "db5238e7d4",  # features: more kinds of damage are refused in words
-    "7010846c3f": "aa460f606a",  # fgvc_aircraft: more kinds of damage are refused in words
-    "f6c76553ca": "1aebcda766",  # flowers102: more kinds of damage are refused in words
-    "942902da30": "40b6bda809",  # food101: more kinds of damage are refused in words
-    "4c87b6d51a": "971a0093f6",  # huggingface: more kinds of damage are refused in words
-    "288cb12606": "5724884ee2",  # image_folder: more kinds of damage are refused in words
-    "ddbdd7d301": "220d010776",  # image_table: more kinds of damage are refused in words
-    "5f436c6590": "0f24bb17d3",  # medmnist: more kinds of damage are refused in words
+    "c0f49bb1fb": "1bdaa2c6ed",  # fgvc_aircraft: more kinds of damage are refused in words
+    "e32ed01065": "de958d2e6e",  # flowers102: more kinds of damage are refused in words
+    "6389cb007a": "f62fddab1d",  # food101: more kinds of damage are refused in words
+    "8e1b6a13c4": "267c2a9a95",  # huggingface: more kinds of damage are refused in words
+    "b77395417a": "a51c9d6ddc",  # image_folder: more kinds of damage are refused in words
+    "7c61c7b04d": "baaac65b6f",  # image_table: more kinds of damage are refused in words
+    "e3b05c9d21": "769168cbf0",  # medmnist: more kinds of damage are refused in words
     "65ef0de4b6": "bb524c4032",  # mnist: more kinds of damage are refused in words
-    "de76dc22fc": "95b4734cea",  # oxford_pets: more kinds of damage are refused in words
-    "885939ff76": "1ae70f3c0a",  # stanford_cars: more kinds of damage are refused in words
+    "23c32106e8": "de6c6c4d8d",  # oxford_pets: more kinds of damage are refused in words
+    "80d6c8c01e": "0af528f74b",  # stanford_cars: more kinds of damage are refused in words
     "cf499b3b5c": "63322448b0",  # stl10: more kinds of damage are refused in words
-    "2433158cf5": "0ffd80b97c",  # sun397: more kinds of damage are refused in words
+    "2967d3517b": "9d4dfb90b8",  # sun397: more kinds of damage are refused in words
     "44e30108a2": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
-    "16fad3b0af": "235d0128e6",  # tiny_imagenet: more kinds of damage are refused in words
-    "072fb92027": "cad690a1cf",  # voc2007: more kinds of damage are refused in words
-    "8412c9ad8d": "936895e949",  # webdataset: more kinds of damage are refused in words
+    "2989022b91": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
+    "75ced5ff58": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
+    "ebfd2119c2": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
 }
