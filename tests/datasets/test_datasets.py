@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cl_semisup import plugins
+from cl_semisup import files, plugins
 from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
@@ -961,7 +961,7 @@ def test_without_room_for_the_cache_images_are_decoded_into_memory(
     if full:
         monkeypatch.setattr(os, "fsync", refuse)
     else:
-        monkeypatch.setattr(_mapped, "_open_partial", refuse)  # as in a read-only folder; root may write there
+        monkeypatch.setattr(files, "open_own", refuse)  # as in a read-only folder; root may write there
     pets().prepare(folder.parent, False)
     images = pets().load(folder.parent)
     assert images.content_hash == expected and not isinstance(images.train_images, np.memmap)
