@@ -168,6 +168,7 @@ def run(
             data_dir=found.data_dir,
             checkpoints=str(folder / "checkpoints"),
             threads=default_threads(chosen),
+            early_stop=True,
             state_key=owner.key().hex(),
         )
         engine = LocalEngine(machine, min(len(asked), workers or default_workers(chosen)), list(map(Path, plugins)))

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,6 +81,17 @@ def positive_int(text: str) -> int:
 def positive_seconds(text: str) -> float:
     """A number of seconds above 0."""
     return _above_zero(text, "of seconds ")
+
+
+UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def duration(text: str) -> float:
+    """`2h`, `90m` or `45s` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if not found or not float(found[1]):
+        raise argparse.ArgumentTypeError(f"must be a time above 0 with its unit, like 2h, 90m or 45s. Got {text!r}.")
+    return float(found[1]) * UNITS[found[2]]
 
 
 def resource_count(text: str) -> float:

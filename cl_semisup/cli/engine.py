@@ -133,6 +133,7 @@ def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: 
         channels_last=not options.no_channels_last,
         compile=options.compile,
         plain=options.plain,
+        early_stop=not (options.plain or options.no_early_stop),
         checkpoints=str(options.results / "checkpoints"),
         checkpoint_seconds=options.checkpoint_seconds,
         threads=threads,

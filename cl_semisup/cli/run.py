@@ -4,6 +4,7 @@ import argparse
 import math
 import shlex
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
@@ -11,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup import installation
-from cl_semisup.cli import arguments, engine, report
+from cl_semisup.cli import arguments, engine, report, time_budget
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.scheduling.budget import Budget
     from cl_semisup.scheduling.rounds import Rounds
     from cl_semisup.suite.run import Run
     from cl_semisup.suite.suite import Suite
@@ -36,6 +38,8 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
     redo = "do again: failed runs, runs whose code or data have changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
+    budget = "begin only what is expected to end in this time, the most valuable first: 2h, 90m, 45s"
+    add("--budget", type=arguments.duration, metavar="TIME", help=budget)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
     _add_advanced(command, help_all)
@@ -64,6 +68,8 @@ def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
     add("--run-timeout", text, type=arguments.positive_seconds, default=math.inf, metavar="SECONDS")
     text = "time between two saved states of a long run; default: 60"
     add("--checkpoint-seconds", text, type=arguments.positive_seconds, default=60.0, metavar="SECONDS")
+    text = "train to the end also what has collapsed or diverged beyond return (docs/search.md)"
+    add("--no-early-stop", text, action="store_true")
     text = "leave when only runs that other commands work on are left; by default wait for them"
     add("--no-wait", text, action="store_true")
 
@@ -84,6 +90,7 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.scheduling import suite_run
     from cl_semisup.scheduling.rounds import Rounds
 
+    began = time.monotonic()
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             suite_run.prepare_folder(options.results, finished)
@@ -101,11 +108,15 @@ def run(options: argparse.Namespace) -> int:
     if suite.keep != "none" and (lacking := _without_network(options.results, snapshot.runs, todo)):
         again = "`--redo all` trains them again"
         show(f"keep: {lacking} finished runs have no network, since they were trained without `keep`; {again}.")
+    budget = None
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
         with _live_report(options, snapshot.name):
-            snapshot = _execute(options, suite, rounds)
-    return _finish(options, snapshot)
+            snapshot, budget = _execute(options, suite, rounds, began)
+    code = _finish(options, snapshot)
+    if budget:
+        time_budget.show_open(options, snapshot, budget)
+    return code
 
 
 def _without_network(results: Path, runs: Iterable["Run"], todo: list["Run"]) -> int:
@@ -174,7 +185,9 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
     return live.watch_in_background(options.results, name, options.watch)
 
 
-def _execute(options: argparse.Namespace, suite: "Suite", rounds: "Rounds") -> "SuiteSnapshot":
+def _execute(
+    options: argparse.Namespace, suite: "Suite", rounds: "Rounds", began: float
+) -> tuple["SuiteSnapshot", "Budget | None"]:
     """Execute the missing runs, of a search round by round; the snapshot of all that were asked."""
     from cl_semisup.scheduling import describe, prepare, suite_run
 
@@ -183,4 +196,5 @@ def _execute(options: argparse.Namespace, suite: "Suite", rounds: "Rounds") -> "
     for line in describe.in_short(suite):
         show(line)
     chosen = engine.choose(options, suite, len(suite.runs) if suite.search else len(first))
-    return suite_run.execute(options.results, suite, rounds, chosen, options.plain, options.no_wait)
+    budget = time_budget.make(options, suite, first, chosen.slots, began)
+    return suite_run.execute(options.results, suite, rounds, chosen, options.plain, options.no_wait, budget), budget

@@ -269,7 +269,7 @@ def run_worker_rank(device: str, plugin_files: Sequence[Path]) -> int:
             if executor is None or executor.machine != machine:
                 executor = _executor(machine, lambda: False)
             try:
-                executor.run_as_worker_rank(training)
+                executor.train_only(training)
             except Preempted:
                 continue
             except ProcessLost as error:

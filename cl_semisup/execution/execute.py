@@ -128,12 +128,13 @@ class Executor:
             torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
         return tuple(results)
 
-    def run_as_worker_rank(self, group: TrainingGroup) -> None:
-        """Take part in a training on several processes; rank 0 evaluates it and makes the records."""
-        run = group.runs[0]
+    def train_only(self, group: TrainingGroup) -> History:
+        """Train without evaluating, as all processes of a training but the first do; its curves."""
+        run, trainer = group.runs[0], self._trainer(group)
         data, visible_labels, *_ = _training_data(run, self.data(run), self.device, self.probe_datasets)
         with _this_process_alone(), kernel_context(self.machine):
-            self._trainer(group).train(data, visible_labels)
+            trainer.train(data, visible_labels)
+        return trainer.history
 
     def data(self, run: Run) -> Data:
         """The run's whole data set on the device; of data with folds, the run's repetition decides which it tests."""
@@ -254,15 +255,21 @@ class _Attempt:
         collapsed_value = collapsed_loss_value(trainer.loss, features.visible_labels, batch, dim, features.classes)
         if reason := verdict.divergence(self.history.loss):
             self.status, self.reason = "diverged", reason
-        elif reason := verdict.collapse(
-            diagnostics,
-            scores,
-            classes=features.classes,
-            images=images,
-            dim=width,
-            chance=float(torch.bincount(features.test_labels).max()) / images,
-        ) or verdict.stuck(self.history.loss, collapsed_value):
+        elif (
+            reason := verdict.collapse(
+                diagnostics,
+                scores,
+                classes=features.classes,
+                images=images,
+                dim=width,
+                chance=float(torch.bincount(features.test_labels).max()) / images,
+            )
+            or verdict.stuck(self.history.loss, collapsed_value)
+            or trainer.hopeless
+        ):
             self.status, self.reason = "collapsed", reason
+        if trainer.hopeless:
+            self.reason += f"; stopped at step {self.resolved['stopped_at_step']} of {self.resolved['steps']}"
 
     def record(self, started: datetime) -> Record:
         """Everything known of the run so far, in the schema of `records`."""

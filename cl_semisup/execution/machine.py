@@ -59,6 +59,7 @@ class Machine:
         plain: reference mode without any fast path: float32, the default layout, no compilation, no C kernels,
             optimizers without fused steps, whole similarity matrices, workers that are not forked, freed memory
             returned at once
+        early_stop: trainings that have collapsed or diverged beyond return end there and are evaluated
         checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
@@ -75,6 +76,7 @@ class Machine:
     native: bool = True
     compile: bool = False
     plain: bool = False
+    early_stop: bool = False
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1

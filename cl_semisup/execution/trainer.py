@@ -20,10 +20,12 @@ from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
 from cl_semisup.execution import memory
 from cl_semisup.execution.data import Data, ProbeDatasets
+from cl_semisup.execution.early_stop import EarlyStop
 from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.outputs import Outputs, evaluation_batch
+from cl_semisup.execution.speed import compiled, disable_fused_steps
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import blocks
 from cl_semisup.results import protocol
@@ -43,8 +45,8 @@ TRIAL_IMAGES = 8  # for the trial whether an encoder can take its batch in chunk
 class Trainer:
     """The training of a group: the first call of `train` trains, later calls keep its result or raise its error.
 
-    `resolved`, `cost` and `history` go into the record of every run of the group. The cost is not divided among these
-    runs; `trained_for` is their number. The arguments are those of Executor.
+    `resolved`, `cost`, `history` and `hopeless` go into the record of every run of the group. The cost is not divided
+    among these runs; `trained_for` is their number. The arguments are those of Executor.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Trainer:
         self.resolved: dict[str, Any] = {}
         self.cost: dict[str, float] = {}
         self.history = History()
+        self.hopeless = ""  # why the training was stopped
         self.loss: losses.Loss | None = None
         self._model: Model | None = None
         self._features: Features | None = None
@@ -182,10 +185,8 @@ class Trainer:
         if native.active():
             self.resolved["native"] = True
         if exchange.world_size() > 1:
-            self.resolved["processes"] = exchange.world_size()
-            if run.batch_size < exchange.world_size():
-                rule = f"must be at least the number of processes, {exchange.world_size()}"
-                raise InputError(f"batch_size: {rule}. Got {run.batch_size}. Start fewer.")
+            self.resolved["processes"] = _checked_processes(run.batch_size)
+        early_stop = EarlyStop(self.machine.early_stop, model, loss, visible_labels, run.batch_size, data.classes)
         setup = TrainingSetup(
             model=model,
             loss=loss,
@@ -202,23 +203,28 @@ class Trainer:
             seed_key=self.seed_key,
             history=self.history,
             encode=self.fast_encoder(model.encoder),
+            hopeless=early_stop.is_hopeless,
         )
         checkpoint = self._checkpoint(data.content_hash)
         if self.machine.plain:
             disable_fused_steps(setup.optimizer)
-        loop.train(
-            setup,
-            epochs=run.epochs,
-            batch_size=run.batch_size,
-            base_learning_rate=base_learning_rate,
-            schedule=schedule,
-            autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
-            checkpoint=checkpoint,
-            chunks=chunks,
-        )
+        try:
+            loop.train(
+                setup,
+                epochs=run.epochs,
+                batch_size=run.batch_size,
+                base_learning_rate=base_learning_rate,
+                schedule=schedule,
+                autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
+                checkpoint=checkpoint,
+                chunks=chunks,
+            )
+        except loop.Hopeless as stop:
+            self.hopeless, self.resolved["stopped_at_step"] = early_stop.reason, stop.step
         synchronize(self.device)
         seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
-        self.cost = {"train_seconds": seconds, "images_per_second": self.resolved["steps"] * run.batch_size / seconds}
+        steps = self.resolved.get("stopped_at_step", self.resolved["steps"] - 1) + 1
+        self.cost = {"train_seconds": seconds, "images_per_second": steps * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.group.runs)
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
@@ -329,18 +335,9 @@ def resolved_precision(precision: str, machine: Machine) -> str:
     return "bfloat16" if has_bfloat16(torch.device(machine.device)) else "float32"
 
 
-def compiled(encoder: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """The compiled encoder, for training steps only. torch caches the code on disk for other processes.
-
-    On a GPU each call replays a CUDA graph. The next replay overwrites its output, so the output is copied.
-    """
-    if device.type != "cuda":
-        return torch.compile(encoder)
-    replay = torch.compile(encoder, mode="reduce-overhead")
-    return lambda inputs: replay(inputs).clone()
-
-
-def disable_fused_steps(optimizer: torch.optim.Optimizer) -> None:
-    """Have the optimizer update one tensor at a time."""
-    for group in optimizer.param_groups:
-        group |= {"fused": False, "foreach": False}
+def _checked_processes(batch_size: int) -> int:
+    """The number of processes, each of which needs an image of every batch."""
+    if batch_size < exchange.world_size():
+        rule = f"must be at least the number of processes, {exchange.world_size()}"
+        raise InputError(f"batch_size: {rule}. Got {batch_size}. Start fewer.")
+    return exchange.world_size()

@@ -16,7 +16,7 @@ excludes neural collapse: the C classes of a perfect classifier span C - 1 direc
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 MIN_FEATURE_STD = 0.02  # share of a uniform cloud's standard deviation below which all embeddings count as one point
 RANK = 2.0  # effective rank below which embeddings lie in one direction
@@ -24,6 +24,8 @@ RANK_SHARE = 0.05  # share of all possible directions below which they are dimen
 NEAR_CHANCE = 2.0  # standard errors above chance within which a probe has learnt nothing
 SAME_LOSS = 0.005  # relative distance within which two loss values count as the same
 EXPLODED = 10.0  # growth of an exploded loss, in units of its first value (at least 1)
+HOPELESS_POINTS = 5  # of a run's curves, an eighth of its training, for which it has been broken in the same way
+HOPELESS_STD = MIN_FEATURE_STD / 2  # of projections that are all one point: clearly below what a verdict needs
 PROBES = ("knn_top1", "linear_top1")
 MIN_PAIRS = 6  # with fewer repetitions an interval that holds 0 proves nothing: the sign test needs six
 
@@ -108,3 +110,31 @@ def stuck(losses: Sequence[float], collapsed_value: float | None) -> str:
     if abs(end - collapsed_value) > SAME_LOSS * max(1e-6, abs(collapsed_value)):
         return ""
     return f"the loss ends at {end:.4g}, its value when all projections are one point ({collapsed_value:.4g})"
+
+
+def hopeless(
+    losses: Sequence[float],
+    feature_stds: Sequence[float],
+    collapsed_value: Callable[[], float | None],
+    projections_are_judged: bool = False,
+) -> str:
+    """Why a training need not go on, or "": its curves so far say diverged or collapsed, and not only for a moment.
+
+    For HOPELESS_POINTS on end, and not on the way back, either the loss has been exploded, or all projections one point
+    while the loss was its value for a point. Where projections are what the verdict judges, the loss is not asked.
+
+    Args:
+        losses, feature_stds: the run's curves, a value a logged step; feature_stds are those of projections
+        collapsed_value: gives what `stuck` compares with; asked only where the projections are one point
+        projections_are_judged: there is no projector, or nothing but the projector is trained
+    """
+    if len(losses) <= HOPELESS_POINTS:
+        return ""
+    last, stds = losses[-HOPELESS_POINTS:], feature_stds[-HOPELESS_POINTS:]
+    if last[-1] >= last[0] and all(divergence([losses[0], loss]) for loss in last):
+        return divergence(losses)
+    if max(stds) >= HOPELESS_STD or stds[-1] > stds[0]:
+        return ""
+    if not projections_are_judged and not all(stuck([loss], collapsed_value()) for loss in last):
+        return ""
+    return f"all projections are nearly one point (feature std {stds[-1]:.3g} of a uniform cloud's)"

@@ -2,6 +2,8 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -10,6 +12,7 @@ from cl_semisup import plugins
 from cl_semisup.data import labels
 from cl_semisup.errors import message
 from cl_semisup.execution import training_groups
+from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.results import records
 from cl_semisup.scheduling.progress import format_duration
 from cl_semisup.suite.run import Run
@@ -40,25 +43,45 @@ def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     device = choose_device(device)
     trainings = training_groups.group(todo)
     workers = min(len(trainings), workers or default_workers(device))
-    costs = _finished_costs(results, suite.runs)
-    trials: dict[str, _Trial] = {}
-    total = 0.0
-    for training in trainings:
-        run = training.runs[0]
-        key = _cost_key(run)
-        if run.epochs and key not in costs:
-            try:
-                trials[key] = _Trial(run, suite, device)
-                costs[key] = trials[key].seconds()
-            except NotMeasured as error:
-                return f"Time left: unknown, since {error}"
-        train, evaluation = costs.get(key, (0.0, PROBE_SECONDS))
-        total += train + evaluation * len(training.runs)
+    costs, trials = _finished_costs(results, suite.runs), dict[str, _Trial]()
+    try:
+        _measure(trainings, suite, device, costs, trials)
+    except NotMeasured as error:
+        return f"Time left: unknown, since {error}"
+    total = sum(_seconds(training, costs) for training in trainings)
     source = f"{len(trials)} kind(s) of run measured for a few steps" if trials else "from finished runs like these"
     left = format_duration(total / workers + START_SECONDS)
     text = f"Time left: about {left} for {len(trainings)} trainings in {workers} process(es) on {device} ({source})."
     longest = max(trials, key=lambda key: costs[key], default=None)
     return text + (_advice(trials[longest]) if longest and costs[longest][0] >= LONG_RUN_SECONDS else "")
+
+
+def expected(results: Path, suite: Suite, todo: list[Run], device: str | None) -> Callable[[TrainingGroup], float]:
+    """Seconds of a training and its evaluations, 0 where nothing is known. Without a device no step is measured."""
+    costs = _finished_costs(results, suite.runs)
+    if device is not None:
+        with suppress(NotMeasured):
+            _measure(training_groups.group(todo), suite, device, costs, {})
+    return lambda training: _seconds(training, costs) if _cost_key(training.runs[0]) in costs else 0.0
+
+
+def _measure(
+    trainings: Iterable[TrainingGroup],
+    suite: Suite,
+    device: str,
+    costs: dict[str, Seconds],
+    trials: dict[str, "_Trial"],
+) -> None:
+    """Add the costs of trainings that are like no finished one, and the trials that measured them."""
+    for run in (training.runs[0] for training in trainings):
+        if run.epochs and (key := _cost_key(run)) not in costs:
+            trials[key] = _Trial(run, suite, device)
+            costs[key] = trials[key].seconds()
+
+
+def _seconds(training: TrainingGroup, costs: Mapping[str, Seconds]) -> float:
+    train, evaluation = costs.get(_cost_key(training.runs[0]), (0.0, PROBE_SECONDS))
+    return train + evaluation * len(training.runs)
 
 
 def _cost_key(run: Run) -> str:
@@ -74,7 +97,7 @@ def _finished_costs(results: Path, runs: tuple[Run, ...]) -> dict[str, Seconds]:
     record_of = records.read_all(results, runs)
     for run in runs:
         record = record_of.get(run.id)
-        if record and record["status"] in ("ok", "collapsed"):
+        if record and record["status"] in ("ok", "collapsed") and "stopped_at_step" not in record["resolved"]:
             cost = record["cost"]
             costs[_cost_key(run)].append((cost.get("train_seconds", 0.0), cost.get("evaluation_seconds", 0.0)))
     return {key: (median(train for train, _ in s), median(probe for _, probe in s)) for key, s in costs.items()}

@@ -63,10 +63,12 @@ def _images_of(suite: Suite) -> Callable[[Run], float]:
 
 
 def _train_seconds(results: Path, run: Run) -> float:
-    """What the run's training took; 0 without a record or if it failed."""
+    """What the run's training took; 0 without a record, if it failed, or if it was stopped early."""
     path = records.path_of(results, run)
     try:
         record = records.read(path) if records.exists(path) else None
     except ResultsError:  # such a run counts as done, and the report will say what is wrong with its record
         return 0.0
-    return float(record["cost"].get("train_seconds", 0.0)) if record and record["status"] != "failed" else 0.0
+    if not record or record["status"] == "failed" or "stopped_at_step" in record["resolved"]:
+        return 0.0
+    return float(record["cost"].get("train_seconds", 0.0))

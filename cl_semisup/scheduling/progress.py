@@ -24,7 +24,7 @@ class Progress:
     """The progress of a command's runs; `refresh` is called often and writes seldom."""
 
     def __init__(self, runs: Iterable[Run], clock: Callable[[], float] = time.monotonic):
-        self.left = Counter(_cost_key(run) for run in runs)
+        self.left = Counter(cost_key(run) for run in runs)
         self.total, self.clock = self.left.total(), clock
         self.width = len(str(self.total))
         self.costs: defaultdict[str, list[float]] = defaultdict(list)
@@ -47,7 +47,7 @@ class Progress:
     def finished(self, run: Run, record: Record) -> None:
         """Print the run's line, above the bar if there is one."""
         self.running.pop(run.id, None)
-        self.costs[_cost_key(run)].append(_seconds(record, record["cost"].get("trained_for", 1)))
+        self.costs[cost_key(run)].append(_seconds(record, record["cost"].get("trained_for", 1)))
         self._count_down(run)
         with self.bar.external_write_mode(file=sys.stdout):
             show(f"[{self.done:{self.width}}/{self.total}] {format_record(record)}")
@@ -81,7 +81,7 @@ class Progress:
         return (self.clock() - self.start_time) * to_spend / spent
 
     def _count_down(self, run: Run) -> None:
-        self.left[_cost_key(run)] -= 1
+        self.left[cost_key(run)] -= 1
         self.bar.update()
         self._draw()
 
@@ -123,7 +123,7 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours"
 
 
-def _cost_key(run: Run) -> str:
+def cost_key(run: Run) -> str:
     """Runs with the same key cost about the same."""
     return repr((run.dataset, run.encoder, run.epochs, run.batch_size, run.loss_name))
 

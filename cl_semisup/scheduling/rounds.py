@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.scheduling import budget
 from cl_semisup.scheduling.scheduler import missing
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.search.plan import plan
@@ -16,10 +17,12 @@ class Rounds:
     """The runs of a suite in rounds, each a list of those that are missing or to be made again.
 
     `data_dir` is that of the command line. With `redo`, a record that is to be made again decides nothing before.
+    With `at_once`, for a command with a budget, rounds are small: what is worth most, at least so many runs.
     """
 
     def __init__(self, results: Path, suite: Suite, data_dir: str | None = None, redo: str = "none"):
         self.results, self.suite, self.data_dir, self.redo = results, suite, data_dir, redo
+        self.at_once = 0
         self._given: set[str] = set()  # runs of earlier rounds: none is given twice
         self._outcomes = Outcomes(results, suite.score, suite.data_dir, self._is_known)
 
@@ -39,6 +42,8 @@ class Rounds:
         """The rounds that are left; each is asked for when the one before is done."""
         number = 1
         while todo := self.todo(snapshot := self.snapshot()):
+            if self.at_once:
+                todo = budget.first_of(todo, self.at_once, self.suite.search, self._outcomes.validation_of)
             if self.suite.search:
                 snapshot.save(self.results)
                 share = 100 * len(snapshot.runs) / len(self.suite.runs)
@@ -46,7 +51,7 @@ class Rounds:
             self._given |= {run.id for run in todo}
             yield todo
             number += 1
-            if self.suite.search is None:
+            if self.suite.search is None and not self.at_once:
                 return
         snapshot.save(self.results)
 

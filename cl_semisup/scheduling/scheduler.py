@@ -16,6 +16,7 @@ from cl_semisup.results import protocol, records
 from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
+from cl_semisup.scheduling.budget import Budget
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.scheduling.order import ExpectedSeconds, longest_first
 from cl_semisup.scheduling.progress import Progress
@@ -106,11 +107,13 @@ def run_rounds(
     share: bool = True,
     wait_timeout: float = math.inf,
     expected_seconds: ExpectedSeconds = lambda run: 0.0,
+    budget: Budget | None = None,
 ) -> RunCounts:
     """Execute the runs of one round after the other, in each the longest first, and write their records.
+    With a budget they keep their order, and those that are not expected to end in time are left.
 
     What the next round is may depend on the records of this one; so it is asked for only when they are all written. A
-    round that is left to other commands (see `wait_timeout`) is the last.
+    round of which something is left (see `wait_timeout` and `budget`) is the last.
 
     Records are written here and nowhere else, so an engine needs no shared folder. The first SIGINT or SIGTERM lets the
     engine save the states of unfinished runs and raises Stopped; any other exception stops the engine at once. Records
@@ -125,8 +128,8 @@ def run_rounds(
         try:
             for todo in rounds:
                 trainings = training_groups.group(todo) if share else list(map(training_groups.single_run, todo))
-                ordered = longest_first(trainings, expected_seconds)
-                if not _work(_TrainingQueue(results, ordered, engine, wait_timeout, counts), engine, request):
+                ordered = trainings if budget else longest_first(trainings, expected_seconds)
+                if not _work(_TrainingQueue(results, ordered, engine, wait_timeout, counts, budget), engine, request):
                     break
         finally:
             engine.cancel()
@@ -134,7 +137,7 @@ def run_rounds(
 
 
 def _work(queue: "_TrainingQueue", engine: Engine, request: stop.Request) -> bool:
-    """Execute a queue; False if some of it is left to other commands."""
+    """Execute a queue; False if some of it is left, to other commands or for lack of time."""
     try:
         queue.submit()
         while queue.unfinished() and not request:
@@ -166,23 +169,24 @@ class _TrainingQueue:
         engine: Engine,
         wait_timeout: float,
         counts: RunCounts,
+        budget: Budget | None = None,
     ):
         runs = [run for training in trainings for run in training.runs]
         self.results, self.engine, self.progress = results, engine, Progress(runs)
         self.counts, self.claims = counts, Claims(results)
-        self.wait_timeout, self.last_progress = wait_timeout, time.monotonic()
+        self.wait_timeout, self.last_progress, self.budget = wait_timeout, time.monotonic(), budget
         self.first_mtimes = {run.id: records.mtime(records.path_of(results, run)) for run in runs}
         self.waiting, self.claimed_elsewhere, self.in_flight = deque(trainings), deque[TrainingGroup](), 0
 
     def unfinished(self) -> bool:
         """Is there something to do, or, until the timeout, to wait for?"""
         in_time = time.monotonic() - self.last_progress < self.wait_timeout
-        return bool(self.in_flight or (in_time and (self.waiting or self.claimed_elsewhere)))
+        left = (*self.waiting, *self.claimed_elsewhere) if in_time else ()
+        return bool(self.in_flight or (any(map(self.budget.fits, left)) if self.budget else left))
 
     def submit(self) -> None:
         """Fill the engine's slots with trainings that no other command works on."""
-        while self.waiting and self.in_flight < self.engine.slots:
-            training = self.waiting.popleft()
+        while self.in_flight < self.engine.slots and (training := self._next()):
             if not self.claims.take(training.id):
                 self.claimed_elsewhere.append(training)
                 continue
@@ -194,6 +198,14 @@ class _TrainingQueue:
                 self.in_flight += 1
             else:
                 self.claims.release(training.id)
+
+    def _next(self) -> TrainingGroup | None:
+        """Takes the first training that waits; with a budget, the first that is expected to end in time."""
+        for at, training in enumerate(self.waiting):
+            if self.budget is None or self.budget.fits(training):
+                del self.waiting[at]
+                return training
+        return None
 
     def wait(self) -> list[Finished]:
         """Wait for a training to finish, at most POLL_SECONDS."""
@@ -216,6 +228,8 @@ class _TrainingQueue:
                 records.write(self.results, run, record, curves)
                 self.counts.statuses[record["status"]] += 1
                 self.progress.finished(run, record)
+            if self.budget:
+                self.budget.learn(training, run_results)
             cleanup.remove_state(self.results, training)
             self.claims.release(training.id)
             self.last_progress = time.monotonic()

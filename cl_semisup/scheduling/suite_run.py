@@ -11,6 +11,7 @@ from cl_semisup.scheduling import cleanup
 from cl_semisup.text import show
 
 if TYPE_CHECKING:
+    from cl_semisup.scheduling.budget import Budget
     from cl_semisup.scheduling.rounds import Rounds
     from cl_semisup.scheduling.scheduler import Engine
     from cl_semisup.suite.suite import Suite
@@ -56,20 +57,28 @@ def prepare_folder(results: Path, suite: SuiteSnapshot) -> None:
 
 
 def execute(
-    results: Path, suite: "Suite", rounds: "Rounds", engine: "Engine", plain: bool = False, no_wait: bool = False
+    results: Path,
+    suite: "Suite",
+    rounds: "Rounds",
+    engine: "Engine",
+    plain: bool = False,
+    no_wait: bool = False,
+    budget: "Budget | None" = None,
 ) -> SuiteSnapshot:
     """Execute missing runs, of a search round by round, and write their records; the snapshot of all that were asked.
 
     Args:
         plain: train every run on its own, for the reference mode
         no_wait: leave runs that other commands work on to them
+        budget: the time that there is; runs are then in the order of their value
     """
     from cl_semisup.scheduling import order, scheduler
 
+    rounds.at_once = budget.slots if budget else 0
     timeout = scheduler.WAIT_TIMEOUT_SECONDS if no_wait else math.inf
     if plain:
-        scheduler.run_rounds(results, rounds, engine, share=False, wait_timeout=timeout)
+        scheduler.run_rounds(results, rounds, engine, share=False, wait_timeout=timeout, budget=budget)
     else:
         seconds = order.expected_seconds(results, suite)
-        scheduler.run_rounds(results, rounds, engine, wait_timeout=timeout, expected_seconds=seconds)
+        scheduler.run_rounds(results, rounds, engine, wait_timeout=timeout, expected_seconds=seconds, budget=budget)
     return rounds.snapshot()

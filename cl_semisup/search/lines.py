@@ -62,12 +62,13 @@ def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
             others.append(run)
             continue
         neighbour = getattr(run, neighbour_axis(search))
-        key = (_chain(run, search), float(neighbour), run.repetition)
+        key = (chain(run, search), float(neighbour), run.repetition)
         grouped.setdefault(key, {})[rungs[value]] = run
     return [Line(*key, members) for key, members in sorted(grouped.items(), key=lambda item: item[0])], others
 
 
-def _chain(run: Run, search: Edge) -> str:
+def chain(run: Run, search: Edge) -> str:
+    """What a run shares with the others of its chain."""
     left_out = ("repetition", neighbour_axis(search))
     settings: dict[str, Any] = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in left_out}
     if len(search.axis) > 1:  # the run itself must stay as it is

@@ -34,6 +34,14 @@ class Diverged(ArithmeticError):
         super().__init__(f"{quantity} is not finite at step {step}{details}")
 
 
+class Hopeless(Exception):
+    """The curves say that going on is in vain. Network and history are those after this step."""
+
+    def __init__(self, step: int):
+        self.step = step
+        super().__init__(f"stopped at step {step}")
+
+
 @dataclass
 class History:
     """Curves of a run with one value per logged step. The loss is the mean since the last logged step.
@@ -63,6 +71,8 @@ class TrainingSetup:
         encode: a fast version of the encoder, if there is one
         local_views: local views of an image, for a loss that needs their projections
         larger_images: (M, channels, S, S) the same images at a larger side, which the views are cropped from; or none
+        hopeless: whether the curves so far say that going on is in vain; a function of them alone, so that a resumed
+            training and all processes stop at the same step
     """
 
     model: Model
@@ -76,6 +86,7 @@ class TrainingSetup:
     encode: Callable[[Tensor], Tensor] | None = None
     local_views: int = 0
     larger_images: Tensor | None = None
+    hopeless: Callable[[History], bool] = lambda history: False
 
 
 def train(
@@ -89,7 +100,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     chunks: int = 1,
 ) -> None:
-    """Train the model and the loss of `setup` in place and fill `setup.history`. Raises Diverged and Preempted.
+    """Train model and loss of `setup` in place and fill `setup.history`. Raises Diverged, Hopeless and Preempted.
 
     Args:
         base_learning_rate: after the scaling rule, before warm-up and decay
@@ -248,7 +259,10 @@ def _images_at(images: Tensor, host_index: Tensor, index: Tensor) -> Tensor:
 
 
 def _log(setup: TrainingSetup, step: int, step_log: Tensor, learning_rate: float, z1: Tensor, z2: Tensor) -> None:
-    """Append one point to every curve. Nothing else in the loop waits for the device. Raises Diverged."""
+    """Append one point to every curve. Nothing else in the loop waits for the device.
+
+    Raises Diverged, and Hopeless before the last step.
+    """
     model, history = setup.model, setup.history
     first = history.step[-1] + 1 if history.step else 0
     losses, max_projections = step_log[:, first : step + 1]
@@ -269,6 +283,8 @@ def _log(setup: TrainingSetup, step: int, step_log: Tensor, learning_rate: float
     history.effective_rank.append(float(effective_rank(u)))
     history.feature_std.append(float(feature_std(u)))
     history.alignment.append(float(alignment(u, v)))
+    if step + 1 < step_log.shape[1] and setup.hopeless(history):
+        raise Hopeless(step)
 
 
 def _state(step: int, setup: TrainingSetup, ema_model: Model | None, step_log: Tensor) -> dict[str, object]:

@@ -291,3 +291,37 @@ def test_a_gain_over_the_floor_is_judged_by_its_interval_where_the_pairs_suffice
     gain: float, ci_half_width: float, pairs: int, word: str
 ) -> None:
     assert verdict.gain_verdict(gain, ci_half_width, pairs) == word
+
+
+FLAT, LN = [5.0] * 12, 5.0  # a loss at its value for one point
+
+
+def hopeless(losses: list[float], stds: list[float], value: float | None = LN, judged: bool = False) -> str:
+    return verdict.hopeless(losses, stds, lambda: value, judged)
+
+
+def test_a_training_is_hopeless_when_its_projections_have_been_a_point_for_five_logged_steps() -> None:
+    fading = [0.9, 0.5, 0.1, 0.02, 0.01, 0.009, 0.008, 0.007, 0.006, 0.005]
+    assert not hopeless(FLAT[:9], fading[:9])  # four points below half of the limit
+    assert "nearly one point (feature std 0.005 of" in hopeless(FLAT[:10], fading)
+    assert not hopeless([6.0] * 10, fading)  # the loss still tells images apart
+    assert not hopeless([6.0] * 6 + [5.0] * 4, fading)  # and has done so until now
+    assert not hopeless(FLAT[:10], fading, value=None)  # a loss whose value at a point says nothing
+    assert hopeless([6.0] * 10, fading, value=None, judged=True)  # what the verdict judges are these projections
+    assert not hopeless(FLAT[:10], fading[:5] + fading[:4:-1], judged=True)  # on its way back
+
+
+def test_a_training_is_hopeless_when_its_loss_has_been_exploded_for_five_logged_steps() -> None:
+    sound = [0.9] * 10
+    assert not hopeless([2.0, 3.0, 90, 91, 92, 93], sound[:6])
+    assert hopeless([2.0, 3.0, 90, 91, 92, 93, 94], sound[:7]) == "the loss grew from 2 to 94"
+    assert not hopeless([2.0, 3.0, 90, 91, 92, 93, 80], sound[:7])  # falls again
+    assert not hopeless([2.0, 90, 91, 92, 5.0, 93, 94], sound[:7])  # was sound in between
+    assert not hopeless([50.0, 90, 91, 92, 93, 94, 95], sound[:7])  # not ten times its start
+
+
+def test_a_hopeless_loss_is_asked_for_its_value_only_where_projections_are_a_point() -> None:
+    def never() -> float:
+        raise AssertionError
+
+    assert not verdict.hopeless(FLAT, [0.5] * 12, never)
