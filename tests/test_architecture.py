@@ -53,6 +53,7 @@ MAY_IMPORT = {
     },
     "results": {"data", "errors", "files", "installation", "owner", "plugins", "seeds", "suite", "text", "weights"},
     "search": {"results", "suite"},
+    "citation": {"plugins", "results", "suite", "version"},  # what a suite's plug-ins come from, as BibTeX
     "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
     "progress_bar": set(),
@@ -81,7 +82,7 @@ TORCH_FREE_ROOMS = {
     "suite",
     "results",
 }
-TORCH_FREE_ROOMS |= {"search", "report"}
+TORCH_FREE_ROOMS |= {"search", "report", "citation"}
 TORCH_FREE_FILES = {
     "weights/__init__.py",
     "weights/source.py",

@@ -1,7 +1,8 @@
-"""What the README says can be done is done here."""
+"""What the README and the pages beside it say can be done is done here."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,45 +11,71 @@ import pytest
 
 from benchmarks import engines
 from cl_semisup import cli, plugins
+from cl_semisup.cli import init
 from cl_semisup.suite import suite
+from tools import picture, reference
 
 ROOT = Path(__file__).parents[1]
+DOCS = sorted((ROOT / "docs").glob("*.md"))
 README = (ROOT / "README.md").read_text("utf-8")
+TUTORIAL, PLUGINS, SPEED, INSTALL = (
+    (ROOT / "docs" / f"{name}.md").read_text("utf-8") for name in ("tutorial", "plugins", "speed", "install")
+)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
-def test_every_link_leads_somewhere() -> None:
-    for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"):
-        for link in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text("utf-8")):
-            assert link.startswith("http") or (ROOT / link).exists(), f"{page}: {link}"
+def test_the_readme_is_a_first_screen() -> None:
+    """Two commands, one picture, one small table, and no more lines than one reads."""
+    assert len(README.splitlines()) <= 120
+    assert blocks(README, "sh")[0].count("\n") == 2
+    assert len(re.findall(r"!\[", README)) == 1
+    assert len(re.findall(r"^\| ---", README, re.MULTILINE)) == 1
+    assert len(re.findall(r"^- \*\*", README, re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "PROTOCOL.md", "results/README.md"])
+def test_every_link_leads_somewhere(page: str) -> None:
+    """Those of docs/ are checked when the site is built, and here, for who reads them without it."""
+    for path in [ROOT / page, *(DOCS if page == "README.md" else [])]:
+        for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text("utf-8")):
+            assert link.startswith("http") or (path.parent / link).exists(), f"{path}: {link}"
 
 
 def test_every_command_exists() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    for line in "".join(blocks("sh")).splitlines():
-        words = line.partition("#")[0].split()
+    for line in "".join(blocks(README, "sh")).splitlines():
+        words = shlex.split(line, comments=True)
         if words[:1] == ["make"]:
             assert f"\n{words[1]}:" in makefile, line
-        elif words[:2] == ["python", "benchmark.py"]:
-            arguments = words[2:] if words[2] in cli.COMMANDS else ["run", *words[2:]]
+        elif words[:1] == ["cl-semisup"]:
+            arguments = words[1:] if words[1] in cli.COMMANDS else ["run", *words[1:]]
             cli.build_parser().parse_args(arguments)
         else:
             pytest.fail(f"unknown command: {line}")
 
 
 def test_the_example_suite_is_valid() -> None:
-    (text,) = blocks("yaml")
+    (text,) = blocks(TUTORIAL, "yaml")
     runs = suite.parse(text, "my.yaml").runs
     assert len([run for run in runs if run.epochs]) == (1 + 2 * 3) * 3 * 2 * 5
+    line = re.search(r"datasets: \{image_folder: .*\}", README)
+    assert line
+    text = re.sub("(?m)^datasets: .*$", line.group(), init.SUITE)
+    with pytest.raises(suite.SuiteError, match="pets"):  # the folder is missing, and nothing else
+        suite.parse(text, "my.yaml")
 
 
 def examples() -> dict[str, str]:
     """File -> code of the example of each kind."""
-    section = README.partition("## Add your own")[2].partition("\n## ")[0]
-    return dict(re.findall(r"(?:`|<code>)(my_\w+\.py)(?:`|</code>)[^`]*```python\n(.*?)```", section, re.DOTALL))
+    return dict(re.findall(r"`(my_\w+\.py)`[^`]*```python\n(.*?)```", PLUGINS.partition("## Examples")[2], re.DOTALL))
+
+
+def test_the_loss_of_the_readme_is_the_example() -> None:
+    (code,) = blocks(README, "python")
+    assert code.split() == examples()["my_loss.py"].split()
 
 
 @pytest.mark.parametrize("file", examples())
@@ -85,11 +112,30 @@ def test_the_examples_train_together_in_one_suite(tmp_path: Path) -> None:
     assert "my_top1_labelled" in (tmp_path / "results" / "my" / "leaderboard.csv").read_text("utf-8")
 
 
-def test_the_result_on_the_first_screen_names_its_command() -> None:
-    result = README.partition("<!-- result: make quickstart -->")[2].partition("<!-- end of result -->")[0]
+def test_the_quickstart_is_shown_as_it_prints_it() -> None:
+    result = TUTORIAL.partition("<!-- result: make quickstart -->")[2].partition("<!-- end of result -->")[0]
     assert "clop" in result
     assert "nt_xent" in result
     assert "±" in result
+
+
+def test_the_picture_is_that_of_the_published_records() -> None:
+    assert picture.picture() == picture.PICTURE.read_text("utf-8")
+
+
+def test_losses_and_keys_are_those_of_the_code() -> None:
+    assert reference.losses() == reference.LOSSES.read_text("utf-8")
+    assert reference.reference() == reference.REFERENCE.read_text("utf-8")
+
+
+def test_the_size_of_an_installation_is_the_measured_one() -> None:
+    measured = (ROOT / "benchmarks" / "results" / "install_size.md").read_text("utf-8")
+    shown = INSTALL.partition("<!-- result: python benchmarks/install_size.py -->")[2].partition("<!-- end of result")[
+        0
+    ]
+    figures = re.findall(r"([\d,.]+) MB", shown)
+    assert len(figures) == 6
+    assert [figure for figure in figures if f"| {figure} |" not in measured] == []
 
 
 def test_the_predictions_are_those_of_the_model_and_its_measured_figures() -> None:
@@ -100,7 +146,7 @@ def test_the_predictions_are_those_of_the_model_and_its_measured_figures() -> No
 def test_the_speeds_are_those_that_were_measured() -> None:
     files = (ROOT / "benchmarks" / "results" / name for name in ("throughput.md", "throughput_float32.md"))
     measured = "".join(file.read_text("utf-8") for file in files)
-    rows = README.partition("## Speed")[2].partition("The ceiling is")[0].splitlines()
+    rows = SPEED.partition("The ceiling is")[0].splitlines()
     figures = [cell.strip() for row in rows for cell in row.split("|")[2:6] if cell.strip()[:1].isdigit()]
     assert len(figures) == 16
     cells = [f"| {figure} {'|' if figure.endswith('%') else '('}" for figure in figures]

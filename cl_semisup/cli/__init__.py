@@ -8,7 +8,20 @@ from typing import NoReturn
 
 from cl_semisup import installation
 from cl_semisup.cgroups import machine_bytes
-from cl_semisup.cli import check, check_plugin, compare, evaluate, export, gate, init, list_plugins, report, run, schema
+from cl_semisup.cli import (
+    check,
+    check_plugin,
+    cite,
+    compare,
+    evaluate,
+    export,
+    gate,
+    init,
+    list_plugins,
+    report,
+    run,
+    schema,
+)
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
@@ -26,6 +39,7 @@ COMMANDS = {
     "report": report,
     "compare": compare,
     "export": export,
+    "cite": cite,
     "init": init,
     "list": list_plugins,
     "check-plugin": check_plugin,

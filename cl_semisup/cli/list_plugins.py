@@ -1,13 +1,14 @@
 """`list [KIND]`: what a suite can name, with the first line of its docstring and, if it is no part of this package, its
 file or the installed package that it comes from; the suites that come along, with their questions.
 
-Losses are listed in groups, the core first (see `plugins.groups`).
+Losses are listed in groups, the core first (see `plugins.groups`), with their papers (`cite` has the titles).
 """
 
 import argparse
 from collections.abc import Iterable
 
 from cl_semisup import installation, plugins
+from cl_semisup.citation.sources import of_plugin
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.plugins import groups
@@ -42,9 +43,15 @@ def _described(folder: str, names: Iterable[str]) -> list[tuple[str, str]]:
     """Name and one line of each."""
     origins = {name: plugins.origin(folder, name) for name in names}
     return [
-        (name, plugins.summary(folder, name) + (f" (from {origin})" if origin else ""))
+        (name, plugins.summary(folder, name) + _papers(folder, name) + (f" (from {origin})" if origin else ""))
         for name, origin in origins.items()
     ]
+
+
+def _papers(folder: str, name: str) -> str:
+    """Papers and years of a loss, in brackets."""
+    papers = [source.short for source in of_plugin(folder, name) if folder == "losses" and source.is_arxiv]
+    return f" ({'; '.join(papers)})" if papers else ""
 
 
 def _show(title: str, lines: list[tuple[str, str]]) -> None:
