@@ -6,14 +6,17 @@ bring it.
 """
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-import _common
-from _common import ROOT
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import _common
+
+ROOT = _common.ROOT
 GPU = re.compile(r"nvidia|cuda|triton")
 
 
@@ -57,7 +60,7 @@ def main() -> None:
         "all": own + rest + gpu,
         "all without what only NVIDIA GPUs need": own + rest,
     }
-    rows = [{"what": what, "MB": float(f"{megabytes:.3g}")} for what, megabytes in figures.items()]
+    rows = [{"what": what, "MB": float(f"{round(megabytes):.3g}")} for what, megabytes in figures.items()]
     print(_common.write("install_size", "Megabytes of files, without compiled `.pyc` files.", rows))
 
 
