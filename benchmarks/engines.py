@@ -51,6 +51,7 @@ learning_rate: [{rates}]
 batch_size: 128
 repetitions: {repetitions}
 epochs: {epochs}
+validation: all
 """
 DOCUMENT = _common.ROOT / "docs" / "scaling.md"
 MARKS = ("<!-- benchmarks/engines.py writes this table -->\n", "<!-- until here -->")

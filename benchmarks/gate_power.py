@@ -71,6 +71,7 @@ schedule: {warmup_epochs: 1}
 projector: {dim: 16}
 probes: {linear: false}
 score: knn_top1_labelled
+validation: all
 """
 EXACT = ("function", "trajectory")
 RERUN_LOSSES = ("vicreg", "clop(prototypes=learned)", "moco_v3(hidden=32)")

@@ -49,6 +49,7 @@ learning_rate: 0.5
 batch_size: 64
 repetitions: 60
 epochs: 8
+validation: all
 """
 
 

@@ -38,6 +38,7 @@ learning_rate: [{rates}]
 batch_size: 128
 repetitions: 50
 epochs: 1
+validation: all
 """
 SIZES = (2500, 10_000)
 LIMITS = {"check": 5.0, "start": 10.0}  # processor seconds, of 10,000 cells

@@ -45,6 +45,7 @@ SUITE = {
     "learning_rate": 0.1,
     "batch_size": 64,
     "repetitions": 1,
+    "validation": "all",
 }
 
 

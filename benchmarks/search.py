@@ -37,6 +37,7 @@ batch_size: 128
 repetitions: {repetitions}
 epochs: {epochs}
 probes: {{knn: false}}
+validation: all
 """
 SEARCH = "{edge: [0.001, 100], per_decade: 8}"
 Key = tuple[str, int]  # loss, repetition

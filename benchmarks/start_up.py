@@ -26,6 +26,7 @@ learning_rate: 0.1
 batch_size: 256
 repetitions: 1
 epochs: 1
+validation: all
 """
 
 

@@ -48,6 +48,7 @@ repetitions: 1
 epochs: {epochs}
 precision: {precision}
 views: {views}
+validation: all
 """
 NETWORKS = {
     "convnet, 8 x 8": {"dataset": "digits", "encoder": "convnet", "epochs": 8},

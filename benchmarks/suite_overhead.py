@@ -29,6 +29,7 @@ def measure(epochs: int, repetitions: int, workers: int, rates: tuple[float, ...
         "batch_size": 64,
         "repetitions": repetitions,
         "epochs": epochs,
+        "validation": "all",
     }
     with tempfile.TemporaryDirectory() as folder:
         wall, records = _common.run_suite(json.dumps(suite), Path(folder), "--workers", str(workers))

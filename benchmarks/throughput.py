@@ -87,6 +87,7 @@ def ours(job: Job, precision: str, processes: int) -> float:
         "projector": {"dim": DIM},
         "probes": {"knn": {"k": 1}, "linear": False, "geometry": False},
         "score": "knn_top1",
+        "validation": "all",
         **({"views": grey} if job.channels == 1 else {}),
     }
     with tempfile.TemporaryDirectory() as folder:

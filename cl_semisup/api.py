@@ -160,7 +160,7 @@ def run(
     snapshot = rounds.snapshot()
     suite_run.prepare_folder(folder, snapshot)
     if todo := rounds.todo(snapshot):
-        asked = list(found.runs) if found.search else todo
+        asked = list(found.runs) if found.in_rounds else todo
         prepare.datasets(found, asked)
         chosen = choose_device(device)
         machine = Machine(

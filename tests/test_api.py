@@ -30,6 +30,7 @@ SUITE = {
     "batch_size": 256,
     "repetitions": 1,
     "epochs": 1,
+    "validation": "all",
 }
 
 

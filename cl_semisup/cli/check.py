@@ -30,8 +30,11 @@ def run(options: argparse.Namespace) -> int:
     time_left = estimate.describe(options.results, suite, todo, options.device, options.workers)
     show(f"{visible(suite.file)}: no fault found.")  # only now: a fault may be found while a run is tried
     runs = len(snapshot.runs)
-    if suite.search:
-        show(f"A search: so far it asks for {runs} of the {len(suite.runs)} runs of its full grid; more rounds follow.")
+    if suite.in_rounds:
+        what = (
+            "A search" if suite.search else f"Configs are chosen in {suite.tune_repetitions} repetitions of their own"
+        )
+        show(f"{what}: so far it asks for {runs} of the {len(suite.runs)} runs of its full grid; more rounds follow.")
     show(f"{runs} runs, {runs - len(todo)} with a record, {len(todo)} to do.")
     for line in found:
         show(line)

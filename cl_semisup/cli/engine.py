@@ -89,7 +89,7 @@ def _ray(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 
 
 def _counted(suite: "Suite", runs: int) -> str:
-    return f"at most {runs}" if suite.search else str(runs)
+    return f"at most {runs}" if suite.in_rounds else str(runs)
 
 
 def weight_files(run: "Run") -> tuple[str, ...]:
@@ -116,9 +116,7 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
         program = [sys.executable, str(Path(sys.argv[0]).resolve())]
     runs = min(options.workers or slurm.DEFAULT_RUNS, max(len(todo), 1))
     show(
-        slurm.script(suite.name, program, options.arguments, logs, runs, need, wait=bool(suite.search)).removesuffix(
-            "\n"
-        )
+        slurm.script(suite.name, program, options.arguments, logs, runs, need, wait=suite.in_rounds).removesuffix("\n")
     )
     return OK
 

@@ -161,7 +161,7 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
     stored = snapshot.current(options.results, options.suite, options.data_dir)
     if not stored or (stored.file, stored.data_dir) != (str(options.suite), options.data_dir):
         return None
-    if stored.search or protocol.uses_users_own(stored.runs):  # whether a search goes on is read from the suite's file
+    if stored.in_rounds or protocol.uses_users_own(stored.runs):  # whether more follow is read from the suite's file
         return None
     todo = scheduler.missing(options.results, stored.runs, options.redo, stored.data_folder)
     return None if todo else stored
@@ -170,7 +170,10 @@ def finished_snapshot(options: argparse.Namespace) -> "SuiteSnapshot | None":
 def _print_counts(options: argparse.Namespace, snapshot: "SuiteSnapshot", left: int) -> None:
     from cl_semisup.scheduling import scheduler
 
-    kind = f"runs of this search so far (its full grid has {snapshot.grid_runs})" if snapshot.search else "runs"
+    kind = "runs"
+    if snapshot.in_rounds:
+        so_far = "of this search so far" if snapshot.search else "so far"
+        kind = f"runs {so_far} (its full grid has {snapshot.grid_runs})"
     show(f"{visible(snapshot.name)}: {len(snapshot.runs)} {kind}, {len(snapshot.runs) - left} done, {left} to run.")
     if options.redo in ("none", "failed") and (stale := scheduler.describe_stale(options.results, snapshot)):
         show(stale)
@@ -192,9 +195,9 @@ def _execute(
     from cl_semisup.scheduling import describe, prepare, suite_run
 
     first = rounds.todo(rounds.snapshot())
-    prepare.datasets(suite, list(suite.runs) if suite.search else first)
+    prepare.datasets(suite, list(suite.runs) if suite.in_rounds else first)
     for line in describe.in_short(suite):
         show(line)
-    chosen = engine.choose(options, suite, len(suite.runs) if suite.search else len(first))
+    chosen = engine.choose(options, suite, len(suite.runs) if suite.in_rounds else len(first))
     budget = time_budget.make(options, suite, first, chosen.slots, began)
     return suite_run.execute(options.results, suite, rounds, chosen, options.plain, options.no_wait, budget), budget

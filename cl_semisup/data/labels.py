@@ -4,6 +4,7 @@ The draw is one random order of each class, seeded by (data set, repetition). A 
 each order, and so does an imbalance. So label sets are stratified, nested over budgets, and independent of loss,
 learning rate and batch size. The axes compose in this order:
 
+    0. held out        with `validation: held_out` the last tenth of each order trains nothing
     1. imbalance       class c keeps the share q_c of its images and of its label budget, at least one of each
     2. unlabelled classes  some classes lose all their labels, and keep their images
     3. unlabelled ratio  unlabelled images are dropped, every class in proportion
@@ -15,7 +16,7 @@ Without an axis the draw is what it was before that axis existed.
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from cl_semisup.seeds import seed
 
 Labels = NDArray[np.int64]
 UNLABELLED, DROPPED = -1, -2
+HELD_OUT = 0.1  # share of each class, as in most papers that hold something out
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,13 @@ class Subset:
         indices: (M',) their positions in the data set, ascending
         visible_labels: (M',) the label of each that the run sees, -1 for none; under label noise some are wrong
         dataset_size: M, images of the data set
+        held_out: (V,) positions of the images that train nothing and choose configs, ascending
     """
 
     indices: NDArray[np.intp]
     visible_labels: Labels
     dataset_size: int
+    held_out: NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
 
     @property
     def fingerprint(self) -> str:
@@ -63,6 +67,7 @@ def of_run(labels: Labels, run: Mapping[str, Any]) -> Subset:
         unlabelled_classes=run.get("unlabelled_classes", run.get("unseen_classes")),
         unlabelled_ratio=run.get("unlabelled_ratio"),
         noise=run.get("label_noise"),
+        hold_out=run.get("validation") == "held_out",
     )
 
 
@@ -78,6 +83,7 @@ def draw(
     unlabelled_classes: int | None = None,
     unlabelled_ratio: float | None = None,
     noise: Mapping[str, Any] | None = None,
+    hold_out: bool = False,
 ) -> Subset:
     """The images and labels of a run.
 
@@ -91,8 +97,10 @@ def draw(
         unlabelled_classes: classes without any label
         unlabelled_ratio: how many unlabelled images are kept for each labelled one, at most
         noise: settings.LabelNoise as a mapping
+        hold_out: whether a part is held out; all shares are then of the images that remain
     """
     orders = _orders(labels, dataset, repetition)
+    held_out = _take_held_out(orders) if hold_out else np.zeros(0, np.intp)
     seed_key = (dataset, repetition)
     label_shares = image_shares = _shares(list(orders), imbalance, seed_key)
     if unlabelled_imbalance is not None:
@@ -118,7 +126,25 @@ def draw(
     if noise is not None:
         whole = _with_noise(whole, noise["kind"], noise["fraction"], seed_key)
     indices = np.flatnonzero(whole != DROPPED)
-    return Subset(indices, whole[indices], len(labels))
+    return Subset(indices, whole[indices], len(labels), held_out)
+
+
+def held_out_of(size: int) -> int:
+    """How many labelled images of a class with so many are held out: a tenth, at least one, never the last."""
+    return min(size - 1, max(1, _round(HELD_OUT * size))) if size else 0
+
+
+def _take_held_out(orders: dict[int, NDArray[np.intp]]) -> NDArray[np.intp]:
+    """The positions of the last images of each order, ascending, which are removed from it.
+
+    They are the last, so that the same budget of labels a class takes the same images with and without them.
+    """
+    taken = []
+    for label, members in orders.items():
+        count = held_out_of(len(members))
+        orders[label] = members[: len(members) - count]
+        taken.append(members[len(members) - count :])
+    return np.sort(np.concatenate([np.zeros(0, np.intp), *taken]))
 
 
 def _orders(labels: Labels, dataset: str, repetition: int) -> dict[int, NDArray[np.intp]]:

@@ -32,15 +32,20 @@ class PixelFacts:
 
 def of(train: NDArray[Any], test: NDArray[Any]) -> PixelFacts:
     """The facts of (M, channels, side, side) training and test images."""
-    return PixelFacts(_counts(train) if train.dtype == np.uint8 else (), _duplicates(train, test))
+    return PixelFacts(counts(train), _duplicates(train, test))
 
 
-def _counts(images: NDArray[np.uint8]) -> tuple[tuple[int, ...], ...]:
-    counts = np.zeros((images.shape[1], 256), np.int64)
-    for part in _chunks(images):
+def counts(images: NDArray[Any], rows: NDArray[np.intp] | None = None) -> tuple[tuple[int, ...], ...]:
+    """(channels, 256) how often the images, or those at `rows` alone, hold each value; () for pixels of other types."""
+    if images.dtype != np.uint8:
+        return ()
+    found = np.zeros((images.shape[1], 256), np.int64)
+    size = _chunk(images)
+    for first in range(0, len(images) if rows is None else len(rows), size):
+        part = images[first : first + size] if rows is None else images[rows[first : first + size]]
         for channel in range(images.shape[1]):
-            counts[channel] += np.bincount(part[:, channel].ravel(), minlength=256)
-    return tuple(tuple(row) for row in counts.tolist())
+            found[channel] += np.bincount(part[:, channel].ravel(), minlength=256)
+    return tuple(tuple(row) for row in found.tolist())
 
 
 def _duplicates(train: NDArray[Any], test: NDArray[Any]) -> int:
@@ -56,5 +61,9 @@ def _hash(image: NDArray[Any]) -> bytes:
 
 
 def _chunks(images: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    size = max(1, CHUNK_BYTES // max(1, images[:1].nbytes))
+    size = _chunk(images)
     return (images[first : first + size] for first in range(0, len(images), size))
+
+
+def _chunk(images: NDArray[Any]) -> int:
+    return max(1, CHUNK_BYTES // max(1, images[:1].nbytes))

@@ -23,12 +23,15 @@ from torch import Tensor, nn
 from cl_semisup import plugins
 from cl_semisup.data.formats import fitted
 from cl_semisup.data.images import Images
+from cl_semisup.data.splits import folds
 from cl_semisup.errors import InputError
 
 Layer = Literal["features", "projections", "both"]
 PROJECTION = "projection_"
 CHUNK = 1000  # images of another data set that are resized at once
-VALIDATION = "_validation"
+VALIDATION, LABELLED = "_validation", "_labelled"  # ends of the names of scores
+FOLDS = 5  # of visible labels
+MANY_LABELS = 500  # one fold of these tells as much as all folds of fewer
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings, {"mnist": {}}
 
 
@@ -79,7 +82,7 @@ class FeatureSet(NamedTuple):
 
 
 class Validation(NamedTuple):
-    """The user's own validation part: features (V, F), projections (V, D) and labels (V,)."""
+    """Images that trained nothing: features (V, F), projections (V, D) and labels (V,)."""
 
     features: Tensor
     projections: Tensor
@@ -111,10 +114,10 @@ class Features:
         visible_labels: (M,) the labels that the run was allowed to see, -1 elsewhere; under label noise some are wrong
         test_views: two (T, F), features of two random views of each test image
         classes: C
-        val: the outputs and labels of the user's own validation part, if the data have one that is to be used
+        val: the outputs and labels of the data's own validation part, or of the held-out part, if there is one
         seed_key: data set and repetition, for the seeds of what a probe draws
         network: for probes that compute features of more images
-        memo: results of one probe that another may use
+        memo: results of one probe that another may use; they must not depend on the test images
     """
 
     train: Tensor
@@ -149,7 +152,7 @@ class Features:
 
     def label_sets(self) -> tuple[tuple[str, Tensor], ...]:
         """Suffix of score names and (M,) labels: all true labels, and (`_labelled`) the visible ones."""
-        return ("", self.train_labels), ("_labelled", self.visible_labels)
+        return ("", self.train_labels), (LABELLED, self.visible_labels)
 
     def classifier_data(self, layer: Layer) -> Iterator[ClassifierData]:
         """For every output and label set, the rows that have a label; nothing where no row has one."""
@@ -189,24 +192,83 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
         result.curves.update(probed.curves)
         result.cost.update(probed.cost)
         if features.val is not None:
-            result.scores.update(_own_validation(name, settings, features, features.val))
+            result.scores.update(_on_part(name, settings, features, features.val))
     return result
 
 
-def _own_validation(name: str, settings: Mapping[str, Any], features: Features, val: Validation) -> dict[str, float]:
-    """A probe's validation scores (`<score>_validation`) on the user's own validation part.
+def validate_by_visible_labels(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """The `_labelled_validation` scores of all probes, which use no label but the visible ones."""
+    scores: dict[str, float] = {}
+    for name, settings in sorted(probes.items()):
+        scores |= _on_visible_labels(name, settings, features)
+    return scores
+
+
+def _validated(name: str, settings: Mapping[str, Any]) -> list[str]:
+    """The scores of a probe that it has validation scores of (`<score>_validation`): these can choose configs."""
+    names = score_names(name, settings)
+    return [score.removesuffix(VALIDATION) for score in sorted(names) if score.endswith(VALIDATION)]
+
+
+def _on_part(name: str, settings: Mapping[str, Any], features: Features, val: Validation) -> dict[str, float]:
+    """A probe's validation scores on a part that trained nothing; `_labelled_validation` with the visible labels alone.
 
     They are the probe's scores where the validation part stands in for the test part. So the probe is fitted on the
     same training features, and no probe needs to know of this.
     """
-    names = score_names(name, settings)
-    validated = {score: score.removesuffix(VALIDATION) for score in names if score.endswith(VALIDATION)}
-    if not validated:
+    if not (validated := _validated(name, settings)):
         return {}
     parts: dict[str, Any] = {"test": val.features, "test_projections": val.projections, "test_labels": val.labels}
-    stand_in = replace(features, **parts, test_views=(val.features, val.features), val=None, memo={})
+    stand_in = replace(features, **parts, test_views=(val.features, val.features), val=None)
     found = plugins.load("evaluation", name)(**settings).measure(stand_in).scores
-    return {score: found[base] for score, base in validated.items() if base in found}
+    both = [base + suffix for base in validated for suffix in ("", LABELLED)]
+    return {base + VALIDATION: found[base] for base in both if base in found}
+
+
+def _on_visible_labels(name: str, settings: Mapping[str, Any], features: Features) -> dict[str, float]:
+    """A probe's `_labelled_validation` scores: learnt from visible labels, measured on others of them.
+
+    Each image with a visible label is tested in its turn by a probe of the other folds; of MANY_LABELS and more, one
+    fold is tested. A class with one label is never tested. No score where no class has two.
+    """
+    validated, visible = _validated(name, settings), features.visible_labels
+    fold = _folds_of_visible_labels(visible.cpu().numpy(), features.seed_key)
+    if not validated or fold is None:
+        return {}
+    right: dict[str, float] = {}
+    known, tests = visible >= 0, range(1 if int((visible >= 0).sum()) >= MANY_LABELS else int(fold.max()) + 1)
+    of_fold = torch.from_numpy(fold).to(visible.device)
+    tested = sum(int((of_fold == number).sum()) for number in tests)
+    for number in tests:
+        kept, held = known & (of_fold != number), of_fold == number
+        stand_in = replace(
+            features,
+            train=features.train[kept],
+            train_projections=features.train_projections[kept],
+            train_labels=visible[kept],
+            visible_labels=torch.full_like(visible[kept], -1),  # else every probe would be fitted twice
+            test=features.train[held],
+            test_projections=features.train_projections[held],
+            test_labels=visible[held],
+            test_views=(features.train[held], features.train[held]),
+            val=None,
+            memo={},
+        )
+        found = plugins.load("evaluation", name)(**settings).measure(stand_in).scores
+        for base in validated:
+            if base in found:
+                score = f"{base}{LABELLED}{VALIDATION}"
+                right[score] = right.get(score, 0.0) + found[base] * int(held.sum()) / tested
+    return right
+
+
+def _folds_of_visible_labels(visible: NDArray[np.int64], seed_key: tuple[object, ...]) -> NDArray[np.int64] | None:
+    """(M,) the fold that tests each image, -1 for none; None if no class has two labels."""
+    counts = np.bincount(visible[visible >= 0], minlength=1)
+    testable = np.where((visible >= 0) & (counts[visible] > 1), visible, -1)
+    if not (testable >= 0).any():
+        return None
+    return folds(testable, min(FOLDS, int((testable >= 0).sum())), "validation", *seed_key)
 
 
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:

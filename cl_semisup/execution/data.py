@@ -1,7 +1,7 @@
 """A run's data set on the device, the subset that the run draws, and the other data sets of its probes."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ class Data:
 
     Args:
         train_rows, test_rows: (M, V, F) all stored rows of features, if there are several
-        val_images, val_labels: the user's own validation part, or none
+        val_images, val_labels: the data's own validation part, or what a run holds out, or none
         larger_images: (M, C, S, S) the training images at a larger side, which training views are cropped from, or none
         duplicates: test images that are also training images, pixel by pixel
         split: hash of a split that the data do not bring themselves; "" if they do
@@ -84,7 +84,7 @@ def load_images(named: Named, data_dir: str) -> Images:
 
 def to_device(images: Images, device: torch.device) -> Data:
     """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
-    mean, std = _pixel_statistics(images)
+    mean, std = pixel_statistics(images.pixel_facts.counts, images.train_images.shape[1])
     stored = images.train_rows, images.test_rows
     parts = images.train_images, images.test_images, *stored, images.larger_images
     fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
@@ -134,19 +134,18 @@ def subset(data: Data, indices: Any) -> Data:
     return replace(data, **{name: part[rows.to(part.device)] for name, part in held.items()})
 
 
-def _pixel_statistics(images: Images) -> tuple[Tensor, Tensor]:
-    """Mean and std per channel of the training images, scaled to [0, 1]; exact, from counts of the 256 values.
+def pixel_statistics(counts: Sequence[Sequence[int]], channels: int) -> tuple[Tensor, Tensor]:
+    """Mean and std per channel of images, scaled to [0, 1]; exact, from counts of the 256 values.
 
-    Features are taken as they are: mean 0 and std 1.
+    Features have no counts. They are taken as they are: mean 0 and std 1.
     """
-    if not images.pixel_facts.counts:
-        channels = images.train_images.shape[1]
+    if not counts:
         return torch.zeros(channels), torch.ones(channels)
     values = torch.arange(256, dtype=torch.float64) / 255
     means, stds = [], []
-    for row in images.pixel_facts.counts:
-        counts = torch.tensor(row, dtype=torch.float64)
-        frequencies = counts / counts.sum()
+    for row in counts:
+        of_values = torch.tensor(row, dtype=torch.float64)
+        frequencies = of_values / of_values.sum()
         mean = (frequencies * values).sum()
         means.append(mean)
         stds.append((frequencies * (values - mean).square()).sum().sqrt().clamp(min=1e-3))

@@ -11,23 +11,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from cl_semisup import device as devices
 from cl_semisup import evaluation
-from cl_semisup.data import labels
 from cl_semisup.data.images import Images
 from cl_semisup.device import is_out_of_memory, synchronize
 from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
 from cl_semisup.evaluation import Features
-from cl_semisup.execution import embedding_plot, foreign, keep, memory
+from cl_semisup.execution import embedding_plot, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
-from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, subset, to_device
+from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, to_device
 from cl_semisup.execution.environment import environment
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer, kernel_context, resolved_precision
+from cl_semisup.execution.training_data import training_data
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
@@ -117,8 +115,8 @@ class Executor:
                         raise
                     attempt.set_failed(error)
                 record = attempt.record(started)
-                if self.machine.keep != "none" and run.epochs and attempt.status in ("ok", "collapsed"):
-                    keep.write(self.machine, run, record, trainer.model, data or self.data(run))
+                if (kept := self._to_keep(attempt)) is not None:
+                    keep.write(self.machine, run, record, trainer.model, kept)
                 results.append((record, attempt.curves))
                 self.device_lost = attempt.status == "failed" and devices.is_lost(self.device)
                 if self.device_lost and not trainer.failed:
@@ -131,7 +129,7 @@ class Executor:
     def train_only(self, group: TrainingGroup) -> History:
         """Train without evaluating, as all processes of a training but the first do; its curves."""
         run, trainer = group.runs[0], self._trainer(group)
-        data, visible_labels, *_ = _training_data(run, self.data(run), self.device, self.probe_datasets)
+        data, visible_labels, *_ = training_data(run, self.data(run), self.device, self.probe_datasets)
         with _this_process_alone(), kernel_context(self.machine):
             trainer.train(data, visible_labels)
         return trainer.history
@@ -146,6 +144,11 @@ class Executor:
         data = self._data[1]
         return data if isinstance(data, Data) else to_device(data.of_repetition(run.repetition), self.device)
 
+    def _to_keep(self, attempt: "_Attempt") -> Data | None:
+        """What a network was trained on that is to be kept."""
+        wanted = self.machine.keep != "none" and attempt.run.epochs and attempt.status in ("ok", "collapsed")
+        return attempt.trained_on if wanted else None
+
     def _trainer(self, group: TrainingGroup) -> Trainer:
         return Trainer(group, self.machine, self.probe_datasets, self.should_stop, self.collective_context)
 
@@ -159,23 +162,6 @@ def _this_process_alone() -> Iterator[None]:
     finally:
         if os.getpid() != process:
             os._exit(0)
-
-
-def _training_data(
-    run: Run, data: Data, device: torch.device, read_images: ReadImages
-) -> tuple[Data, Tensor, dict[str, Any]]:
-    """The data set with the run's training images, their visible labels (M,), and what the record tells of them."""
-    drawn = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict())
-    told: dict[str, Any] = {"label_set": drawn.fingerprint}
-    if (setting := run.unlabelled_from) is None:
-        return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), told
-    seed_key, images = (run.dataset_name, run.repetition), read_images(setting["dataset"])
-    wanted = foreign.count(setting, int((drawn.visible_labels < 0).sum()))
-    chosen = foreign.rows(len(images.train_images), wanted, next(iter(setting["dataset"])), seed_key)
-    own = foreign.replaced(drawn, setting, seed_key)
-    visible = np.concatenate([own.visible_labels, np.full(len(chosen), -1)])
-    data = foreign.appended(subset(data, own.indices), images, chosen)
-    return data, torch.from_numpy(visible).to(device), told | {"foreign_images": len(chosen)}
 
 
 def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:
@@ -208,11 +194,13 @@ class _Attempt:
         self.data_hash = ""
         self.probe_data_hashes: dict[str, str] = {}
         self.history = History()
+        self.trained_on: Data | None = None
 
     def execute(self, data: Data, trainer: Trainer) -> None:
         """Train, unless the trainer has already done so, and evaluate."""
         run = self.run
-        data, visible_labels, told = _training_data(run, data, self.device, trainer.probe_datasets)
+        data, visible_labels, told = training_data(run, data, self.device, trainer.probe_datasets)
+        self.trained_on = data
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
         self.resolved |= {**told, "labelled_images": int((visible_labels >= 0).sum())}
@@ -231,6 +219,8 @@ class _Attempt:
         features = trainer.features(data, visible_labels)
         self.probe_data_hashes = protocol.probed_hashes(run, partial(_content_hash, trainer.probe_datasets, run))
         result = evaluation.measure(features, run.probes)
+        if run.validation == "labelled":
+            result.scores.update(evaluation.validate_by_visible_labels(features, run.probes))
         self.scores = {name: float(value) for name, value in result.scores.items()}
         self.diagnostics = _to_json(result.diagnostics)
         self.curves |= _to_json(embedding_plot.plot_data(features, trainer.loss) | result.curves)

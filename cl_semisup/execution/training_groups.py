@@ -51,6 +51,8 @@ def _id(run: Run, label_free: bool) -> str:
     ignores_labels = label_free and all(getattr(run, key) is None for key in SUBSAMPLING_KEYS)
     ignored = PROBE_KEYS + LABEL_KEYS if ignores_labels else PROBE_KEYS
     settings = {key: getattr(run, key) for key in run.__dataclass_fields__ if key not in ignored}
+    if run.validation != "held_out":  # the other settings choose after training
+        del settings["validation"]
     settings = renamed.first_words({key: value for key, value in settings.items() if value is not None})
     return digest({"training": settings})
 

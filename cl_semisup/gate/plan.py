@@ -65,6 +65,9 @@ def read(path: Path, data_dir: str | None = None) -> Plan:
 def make_plan(suite: Suite, text: str) -> Plan:
     """The plan of a suite that was parsed from `text`."""
     require_none(suite.search, suite.file, "a gate")
+    if suite.tune_repetitions:
+        rule = "a gate compares all runs of a grid"
+        raise InputError(f"{suite.file}: tune_repetitions: {rule}. Got {suite.tune_repetitions}. Leave it out.")
     cells: dict[str, dict[str, list[Run]]] = {}
     trained_runs = [run for run in suite.runs if run.epochs]
     for run in trained_runs:
@@ -78,7 +81,10 @@ def make_plan(suite: Suite, text: str) -> Plan:
     if duplicates:
         rule = "a gate tells cells apart by data set, encoder, optimizer, learning rate, batch size and labels only"
         raise InputError(f"{suite.file}: {rule}. Got several for {duplicates[0]}. Vary nothing else.")
-    data = json.dumps(renamed.first_words(yaml_source.parse(text, suite.file).data), sort_keys=True)
+    said = renamed.first_words(yaml_source.parse(text, suite.file).data)
+    if said.get("validation") == "all":  # what suites had before there was a choice
+        del said["validation"]
+    data = json.dumps(said, sort_keys=True)
     return Plan(suite, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
 
 

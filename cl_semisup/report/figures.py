@@ -102,7 +102,7 @@ class Figures:
 
     def cost(self, board: Board) -> Figure | None:
         """Score over training time."""
-        seconds = {row.loss: row.tuned_cell.metric_mean("train_seconds") for row in board.trained_rows}
+        seconds = {row.loss: row.reported_cell.metric_mean("train_seconds") for row in board.trained_rows}
         rows = [row for row in _scored_rows(board) if seconds[row.loss] > 0]
         if not rows:
             return None
@@ -229,7 +229,7 @@ def read_curves(board: Board, results: Path) -> Curves:
     """Loss -> the curves of the finished runs of its tuned config, by repetition."""
     curves = {}
     for row in board.rows:
-        runs = zip(row.tuned_cell.runs["status"], row.tuned_cell.runs["path"], strict=True)
+        runs = zip(row.reported_cell.runs["status"], row.reported_cell.runs["path"], strict=True)
         paths = [results / path for status, path in runs if status not in UNFINISHED_STATUSES]
         curves[row.loss] = [_checked(records.read_curves(path)) for path in paths]
     return curves

@@ -115,7 +115,8 @@ def _slopes(data: ReportData) -> list[tuple[str, list[tuple[str, str]]]]:
 def _runs(data: ReportData) -> Table:
     """Every run of the suite, with a link to its record."""
     frame = data.run_table.frame
-    scores = [name for name in (data.suite.score, validation_score(data.suite.score)) if name in frame]
+    tuned_by = dict.fromkeys(validation_score(data.suite.score, board.validation) for board in data.boards)
+    scores = [name for name in (data.suite.score, *tuned_by) if name in frame]
     columns = [Column(name, numeric=False) for name in ("task", "loss", "config")]
     columns += [Column("repetition"), Column("ended", numeric=False), *(Column(f"{name} %") for name in scores)]
     columns += [Column("train s"), Column("record", numeric=False)]

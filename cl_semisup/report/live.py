@@ -27,7 +27,7 @@ def watch(results: Path, suite: SuiteSnapshot, seconds: float, go_on: Callable[[
     """Make the report when records have changed, at most once every `seconds`, as long as `go_on(runs left)`."""
     reported: dict[str, int] | None = None
     while True:
-        suite = snapshot.load(results, suite.name) if suite.search else suite  # its next round has other runs
+        suite = snapshot.load(results, suite.name) if suite.in_rounds else suite  # its next round has other runs
         if not go_on(_left(results, suite, finished := _write_times(results, suite))):
             return
         began = time.monotonic()

@@ -49,8 +49,9 @@ def _on_board(board: Board, number: Published, score: str) -> Comparison | None:
     cells = [cell for row in rows for cell in row.cells if _fits(cell, number)]
     if not cells:
         return None
-    tuned = leaderboard.tune(cells, board.score)
-    return Comparison(number, board.task, tuned.config, tuned.score_ci(score))
+    tuned = leaderboard.tune(cells, leaderboard.validation_score(board.score, board.validation))
+    reported = next((row.reported_cell for row in rows if row.tuned_cell is tuned), tuned)
+    return Comparison(number, board.task, tuned.config, reported.score_ci(score))
 
 
 def _fits(cell: Cell, number: Published) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_semisup.report import published, ranking, stability, wording
+from cl_semisup.report import published, ranking, stability, tuning, wording
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking
 from cl_semisup.report.search_result import SearchResult, search_result
@@ -23,7 +23,6 @@ from cl_semisup.results.leaderboard import (
     Row,
     leads,
     status_counts,
-    validation_score,
 )
 from cl_semisup.results.run_table import RunTable, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
@@ -57,7 +56,8 @@ class ReportData:
 
     @cached_property
     def boards(self) -> list[Board]:
-        return leaderboard.boards(self.run_table, self.suite.score, self.suite.baseline)
+        suite = self.suite
+        return leaderboard.boards(self.run_table, suite.score, suite.baseline, suite.tune_repetitions)
 
     @cached_property
     def main_boards(self) -> list[Board]:
@@ -75,8 +75,8 @@ class ReportData:
 
     @cached_property
     def stability(self) -> dict[str, list[Stability]]:
-        """Task -> stability metrics of its losses, of tasks with a grid; a search has none, it tries no whole grid."""
-        if self.suite.search:
+        """Task -> stability metrics of its losses, of tasks whose whole grid runs in all reported repetitions."""
+        if self.suite.in_rounds:
             return {}
         return {board.task: metrics for board in self.boards if (metrics := stability.stability(board))}
 
@@ -129,7 +129,7 @@ class ReportData:
     def notes(self) -> list[str]:
         """How to read the tables and what their numbers mean."""
         repetitions = max((board.repetitions for board in self.boards), default=0)
-        notes = [_interval_note(repetitions), _tuning_note(self.run_table.scores, validation_score(self.suite.score))]
+        notes = [_interval_note(repetitions), *self._tuning_notes]
         notes.append(
             f"Losses are ordered by {self.suite.score}, percent of the test images at the last epoch. {self._chance}"
             "A diverged run counts as chance; a failed or missing one leaves a dash and how many of how many are there."
@@ -153,6 +153,14 @@ class ReportData:
         if self.searched:
             notes += self.searched.notes
         return notes + self._unfinished_notes
+
+    @property
+    def _tuning_notes(self) -> list[str]:
+        """How configs were chosen, by each `validation` of the suite."""
+        found = dict.fromkeys(board.validation for board in self.boards)
+        score, scores, several = self.suite.score, self.run_table.scores, len(found) > 1
+        notes = [tuning.tuning_note(scores, score, validation, several) for validation in found]
+        return notes + ([tuning.curse_note(n)] if (n := self.suite.tune_repetitions) else [])
 
     @property
     def _chance(self) -> str:
@@ -197,15 +205,6 @@ def _interval_note(repetitions: int) -> str:
     if repetitions < 2:
         return "n = 1 repetition: there is no interval, and no difference can be told from chance."
     return f"n = {repetitions} repetitions; ± is half of the 95 % t-interval of their mean."
-
-
-def _tuning_note(scores: tuple[str, ...], validation: str) -> str:
-    if validation not in scores:
-        return "No record has a validation score: each loss stands in the first config of the grid, untuned."
-    return (
-        f"Each loss stands in its config with the best mean {validation}: accuracy on training images held out of"
-        " training the probe, with all their labels; never on the test images."
-    )
 
 
 def _pairs_note(repetitions: int) -> str:

@@ -36,7 +36,7 @@ def similarity(board: Board, results: Path) -> Similarity | None:
     """None if no run has stored a Gram matrix."""
     if not any(row.diagnostics.get("gram_images", MeanCI()).n for row in board.rows):
         return None
-    stored = {row.loss: _grams(row.tuned_cell, results) for row in board.rows}
+    stored = {row.loss: _grams(row.reported_cell, results) for row in board.rows}
     longest = max((len(gram) for grams in stored.values() for gram in grams if gram is not None), default=0)
     if not longest:
         return None

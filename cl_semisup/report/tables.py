@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cl_semisup.report import wording
+from cl_semisup.report import tuning, wording
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking, against_baseline, interquartile_mean, shared_ranks
 from cl_semisup.report.similarity import Similarity
@@ -75,7 +75,12 @@ def board_table(board: Board) -> Table:
     if any(row.pretrained_on for row in board.rows):
         meaning = "what the weights that the encoder began with have seen: such a row is not from scratch"
         add("pretrained on", meaning, lambda row: _text(row.pretrained_on), "pretrained_on", numeric=False)
-    add("tuned", "config chosen on the validation part", _config, "config", numeric=False)
+    add("tuned", tuning.chosen_by(board.validation), _config, "config", numeric=False)
+    if board.tune_repetitions:
+        meaning = (
+            "score in the repetitions that chose the config minus that in the fresh ones, points; Welch's interval"
+        )
+        add("winner's curse", meaning, lambda row: _mean_ci(row.winners_curse, wording.format_points), "winners_curse")
     meaning = "how the runs of the tuned config ended"
     add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
     add("runs", "how all runs of the loss ended", _status_counts, "runs", numeric=False)
@@ -93,7 +98,7 @@ def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[st
     ranks, comparisons = shared_ranks(board), against_baseline(board)
     rows = []
     for row in board.rows:
-        cell = row.tuned_cell
+        cell = row.reported_cell
         values: dict[str, Any] = {"task": board.task, "dataset": board.dataset, "labels": board.labels}
         values |= {"loss": row.loss, "rank": ranks.get(row.loss), "config": cell.config}
         values |= {"learning_rate": cell.learning_rate, "batch_size": cell.batch_size}
@@ -102,6 +107,9 @@ def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[st
         values |= {"repetitions": len(row.repetition_scores), "baseline": board.baseline}
         values |= {"difference": row.difference.mean, "difference_half": row.difference.ci_half_width}
         values |= {"pairs": row.difference.n, "verdict": row.verdict, "against_baseline": comparisons.get(row.loss, "")}
+        if board.tune_repetitions:
+            curse = row.winners_curse
+            values |= {"winners_curse": curse.mean, "winners_curse_half": curse.ci_half_width}
         values |= {"pretrained_on": row.pretrained_on} if any(r.pretrained_on for r in board.rows) else {}
         values |= {"runs": wording.format_status_counts(row.status_counts), "worst": row.worst_config_score}
         values["relative_time"] = row.relative_time
@@ -152,7 +160,7 @@ def _difference(row: Row, board: Board, comparisons: dict[str, str]) -> Entry:
 
 
 def _config(row: Row) -> Entry:
-    return _text(wording.DASH if row.loss == UNTRAINED else row.tuned_cell.config)
+    return _text(wording.DASH if row.loss == UNTRAINED else row.reported_cell.config)
 
 
 def _status_counts(row: Row) -> Entry:
@@ -160,7 +168,7 @@ def _status_counts(row: Row) -> Entry:
 
 
 def _train_seconds(row: Row) -> Entry:
-    return _number(row.tuned_cell.metric_mean("train_seconds"), wording.format_seconds)
+    return _number(row.reported_cell.metric_mean("train_seconds"), wording.format_seconds)
 
 
 def _worst_config(row: Row) -> Entry:

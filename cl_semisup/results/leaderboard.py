@@ -5,26 +5,29 @@
     cell     one (task, loss, config), with one run a repetition
     board    the table of a task: a row a loss, in its tuned config
 
-A loss is tuned by the mean validation score of its configs (images held out of the training part), and the test scores
-of the tuned config are reported. A diverged run counts with chance level, 1 / classes; a failed or missing run leaves
-its cell without a mean. Runs under different protocols (see `protocol`) are never on one board.
+A loss is tuned by the mean validation score of its configs (see `validation_score`), and the test scores of the tuned
+config are reported: of the same repetitions, or of fresh ones if the suite has `tune_repetitions`. A diverged run
+counts with chance level, 1 / classes; a failed or missing run leaves its cell without a mean. Runs under
+different protocols (see `protocol`) are never on one board.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
 
 from cl_semisup.results import records
 from cl_semisup.results.run_table import RunTable
-from cl_semisup.results.statistics import MeanCI, mean_ci, mean_ci_if_complete, paired_difference
+from cl_semisup.results.statistics import MeanCI, difference, mean_ci, mean_ci_if_complete, paired_difference
 from cl_semisup.results.verdict import gain_verdict
 from cl_semisup.suite.run import UNTRAINED
 
-VALIDATION_SCORES = ("linear_top1_validation", "projection_linear_top1_validation")
+VALIDATION_SCORES = tuple(
+    f"{prefix}linear_top1{suffix}_validation" for suffix in ("", "_labelled") for prefix in ("", "projection_")
+)
 UNFINISHED_STATUSES = ("missing", "stale", "other protocol")  # of runs that are still to do
 STATUSES = (*records.STATUSES, *UNFINISHED_STATUSES)  # best first
 
@@ -46,6 +49,13 @@ class Cell:
         values = np.where((status == "ok") | (status == "collapsed"), scores, math.nan)
         return np.where(status == "diverged", self.runs["chance"].astype(float), values)
 
+    def of_repetitions(self, first: int, end: float = math.inf) -> "Cell":
+        """The same with the runs of repetitions from `first` to below `end`."""
+        if first == 0 and math.isinf(end):
+            return self
+        kept = (self.runs["repetition"] >= first) & (self.runs["repetition"] < end)
+        return replace(self, runs={name: values[kept] for name, values in self.runs.items()})
+
     def score_ci(self, score: str) -> MeanCI:
         """Over all repetitions."""
         return mean_ci_if_complete(self.repetition_scores(score))
@@ -63,18 +73,22 @@ class Cell:
 class Row:
     """A loss on the board of a task, in its tuned config.
 
-    `cells` are its configs; `repetition_scores`, `scores` and `diagnostics` are of the tuned one. `difference` is to
-    the baseline, paired by repetition. `status_counts` is over all runs of the loss on this board,
+    `cells` are its configs, in the repetitions that tune; `repetition_scores`, `scores` and `diagnostics` are of
+    `reported_cell`, the tuned one in the repetitions that are reported. `winners_curse` is the score of the first minus
+    that of the second, undefined where all repetitions tune and are reported. `difference` is to the baseline, paired
+    by repetition. `status_counts` is over all runs of the loss on this board,
     `worst_config_score` the mean score of its worst config, and `relative_time` as the function below computes it.
     """
 
     loss: str
     tuned_cell: Cell = field(repr=False)
+    reported_cell: Cell = field(repr=False)
     cells: tuple[Cell, ...] = field(repr=False)
     repetition_scores: np.ndarray = field(repr=False)
     scores: dict[str, MeanCI]
     diagnostics: dict[str, MeanCI]
     difference: MeanCI
+    winners_curse: MeanCI
     verdict: str
     status_counts: dict[str, int]
     worst_config_score: float
@@ -83,20 +97,21 @@ class Row:
     @property
     def pretrained_on(self) -> str:
         """What the encoder's first weights have seen; "" for random weights."""
-        seen = self.tuned_cell.runs.get("pretrained_on", ())
+        seen = self.reported_cell.runs.get("pretrained_on", ())
         return next((str(text) for text in seen if text), "")
 
     @property
     def complete(self) -> bool:
         """Is no run left to do that could change this row?"""
-        return not np.isnan(self.repetition_scores).any() and self.status_counts.keys().isdisjoint(UNFINISHED_STATUSES)
+        has_all = len(self.repetition_scores) > 0 and not np.isnan(self.repetition_scores).any()
+        return has_all and self.status_counts.keys().isdisjoint(UNFINISHED_STATUSES)
 
 
 @dataclass(frozen=True, eq=False)
 class Board:
     """A task's rows, best first, then those without a mean, the untrained floor last.
 
-    `task` names the protocol too if a task has several; `base_task` does not.
+    `task` names the protocol too if a task has several; `base_task` does not. `validation` is what chose the configs.
     """
 
     task: str
@@ -107,6 +122,8 @@ class Board:
     score: str
     baseline: str
     rows: tuple[Row, ...]
+    validation: str = "all"
+    tune_repetitions: int = 0
 
     @property
     def trained_rows(self) -> tuple[Row, ...]:
@@ -128,7 +145,7 @@ class Board:
 
 def leads(board: Board, row: Row) -> bool:
     """Whether the row's score means something: some run has not broken down, and it is above the untrained network."""
-    if {*row.tuned_cell.runs["status"]} <= {"collapsed", "diverged", "failed"}:
+    if {*row.reported_cell.runs["status"]} <= {"collapsed", "diverged", "failed"}:
         return False
     floor = board.floor_scores
     if floor is None or len(floor) != len(row.repetition_scores):
@@ -137,43 +154,54 @@ def leads(board: Board, row: Row) -> bool:
     return gain_verdict(gain.mean, gain.ci_half_width, gain.n) != "weak"
 
 
-def boards(table: RunTable, score: str, baseline: str = "") -> list[Board]:
-    """The board of every task, in the order of data sets and label budgets."""
+def boards(table: RunTable, score: str, baseline: str = "", tune_repetitions: int = 0) -> list[Board]:
+    """The board of every task, in the order of data sets and label budgets.
+
+    `tune_repetitions` many repetitions choose configs, and the others are reported; 0 does both in all of them.
+    """
     scores = [score, *(name for name in table.scores if name not in (score, *VALIDATION_SCORES))]
     groups = table.frame.groupby("task", sort=False)
-    return [_board(group, scores, table.diagnostics, baseline) for _, group in groups]
+    return [_board(group, scores, table.diagnostics, baseline, tune_repetitions) for _, group in groups]
 
 
-def _board(group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str], baseline: str) -> Board:
-    cells = _cells(group)
-    score = scores[0]
-    tuned = {loss: tune(configs, validation_score(score)) for loss, configs in cells.items()}
+def _board(
+    group: pd.DataFrame, scores: Sequence[str], diagnostics: Sequence[str], baseline: str, tune_repetitions: int
+) -> Board:
+    all_cells, score, first = _cells(group), scores[0], group.iloc[0]
+    end = tune_repetitions or math.inf
+    cells = {loss: tuple(cell.of_repetitions(0, end) for cell in found) for loss, found in all_cells.items()}
+    name = validation_score(score, first.validation)
+    tuned = {loss: tune(configs, name) for loss, configs in cells.items()}
+    reported = {
+        loss: all_cells[loss][cells[loss].index(cell)].of_repetitions(tune_repetitions) for loss, cell in tuned.items()
+    }
     base = next((loss for loss in sorted(tuned) if loss.partition("(")[0] == baseline), "")
     rows = []
-    for loss, cell in tuned.items():
-        own_scores = cell.repetition_scores(score)
-        floor, base_scores = (_paired(tuned.get(name), cell, score) for name in (UNTRAINED, base))
-        counts = status_counts(status for config in cells[loss] for status in config.runs["status"])
+    for loss, cell in reported.items():
+        before, own_scores = tuned[loss].repetition_scores(score), cell.repetition_scores(score)
+        floor, base_scores = (_paired(reported.get(name), cell, score) for name in (UNTRAINED, base))
+        counts = status_counts(status for config in all_cells[loss] for status in config.runs["status"])
         means = [config.score_ci(score).mean for config in cells[loss]]
+        is_finished = len(own_scores) and counts.keys().isdisjoint(UNFINISHED_STATUSES)
         row = Row(
             loss=loss,
-            tuned_cell=cell,
+            tuned_cell=tuned[loss],
+            reported_cell=cell,
             cells=cells[loss],
             repetition_scores=own_scores,
             scores={name: cell.score_ci(name) for name in scores},
             diagnostics={name: cell.metric_ci(name) for name in diagnostics},
             difference=MeanCI() if base_scores is None or loss == base else paired_difference(own_scores, base_scores),
-            verdict=verdict(cell, score, floor) if counts.keys().isdisjoint(UNFINISHED_STATUSES) else "unfinished",
+            winners_curse=difference(before, own_scores) if tune_repetitions else MeanCI(),
+            verdict=verdict(cell, score, floor) if is_finished else "unfinished",
             status_counts=counts,
             worst_config_score=float(np.min(means)),
             relative_time=relative_time(cell, cells.get(base, ())),
         )
         rows.append(row)
     rows.sort(key=lambda row: (row.loss == UNTRAINED, -np.nan_to_num(row.scores[score].mean, nan=-1.0), row.loss))
-    first = group.iloc[0]
-    return Board(
-        str(first.task), first.base_task, first.dataset, first.budget, first["labels"], score, base, tuple(rows)
-    )
+    named = str(first.task), first.base_task, first.dataset, first.budget, first["labels"], score, base
+    return Board(*named, tuple(rows), first.validation, tune_repetitions)
 
 
 def _paired(other: Cell | None, cell: Cell, score: str) -> np.ndarray | None:
@@ -197,9 +225,14 @@ def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
     return cells
 
 
-def validation_score(score: str) -> str:
-    """The score that tunes a board: of projections if the board is ordered by a score of these, else of features."""
-    return VALIDATION_SCORES[score.startswith("projection_")]
+def validation_score(score: str, validation: str = "all") -> str:
+    """The score that tunes a board that is ordered by `score`, by the suite's `validation`.
+
+    It is of projections if that score is, else of features. `labelled` lets visible labels alone choose; so does
+    `held_out` for a score that learns from them (its images are new to the network, so their labels may test it).
+    """
+    by_labelled = validation == "labelled" or (validation == "held_out" and score.endswith("_labelled"))
+    return VALIDATION_SCORES[2 * by_labelled + score.startswith("projection_")]
 
 
 def tune(cells: Sequence[Cell], validation_score: str) -> Cell:

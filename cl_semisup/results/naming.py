@@ -78,6 +78,7 @@ def _other_settings(run: Run) -> dict[str, Any]:
     settings = {key: getattr(run, key) for key in Run.__dataclass_fields__ if key not in SHOWN_FIELDS}
     views = {"chain": " + ".join(run.view_names)} | _settings_of_views(run)
     settings["projector"] = asdict(Projector()) | run.projector  # a run leaves out what came later
+    settings["validation"] = run.validated_by
     return {key: value for key, value in settings.items() if value is not None} | {"views": views}
 
 

@@ -89,6 +89,7 @@ def settings(
     }
     shared |= {"probed_data": dict(sorted(probed.items()))} if probed else {}
     shared |= {"weights": weights} if weights else {}
+    shared |= {"validation": run.validation} if run.validation else {}
     return shared | ({"plain": True} if plain else {})
 
 

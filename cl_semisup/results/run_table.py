@@ -22,9 +22,9 @@ class RunTable:
     """One row a (task, run), with or without a record; the order depends on neither files nor the suite.
 
     Columns of `frame`: id, task (with its protocol if there are several), base_task (without), dataset, labels,
-    budget, loss, config, learning_rate, batch_size, repetition, epochs, status (missing, stale and other protocol
-    included), pretrained_on, reason, path (below the results folder), protocol, chance, device, machine, torch, commit,
-    every score, diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
+    budget, loss, config, learning_rate, batch_size, repetition, epochs, validation, status (missing, stale and
+    other protocol included), pretrained_on, reason, path (below the results folder), protocol, chance, device, machine,
+    torch, commit, every score, diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
     """
 
     frame: pd.DataFrame
@@ -76,6 +76,7 @@ def _run_columns(run: Run, names: RunNames) -> dict[str, Any]:
         "batch_size": run.batch_size if run.batch_size is not None else math.nan,
         "repetition": run.repetition,
         "epochs": run.epochs,
+        "validation": run.validated_by,
         "pretrained_on": _pretrained_on(run, weights=False),
     }
 

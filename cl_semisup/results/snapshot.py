@@ -48,6 +48,7 @@ class SuiteSnapshot:
     data_folder: str = ""  # from which its runs read their data; "" if that is not known
     search: Search | None = None  # `runs` are then those that it has asked for so far
     grid_runs: int = 0  # of the full grid that the search stands for
+    tune_repetitions: int = 0  # the first of them choose configs; `runs` are then those that are needed so far
     place: str = field(
         default="", compare=False
     )  # hash of the path from the results folder to the suite file; "" before it is saved
@@ -56,12 +57,17 @@ class SuiteSnapshot:
     def of(cls, suite: "Suite", data_dir: str | None = None, asked: tuple[Run, ...] | None = None) -> "SuiteSnapshot":
         """Of a suite as this package reads it; `data_dir` overrode the suite's own.
 
-        Of a suite with a search, `asked` are the runs that it asks for now.
+        Of a suite whose runs are decided in rounds, `asked` are those that it asks for now.
         """
         own = ("code", "data_dir", "data_folder", "place", "runs", "grid_runs")
         shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
         shared |= {"runs": suite.runs if asked is None else asked, "grid_runs": len(suite.runs)}
         return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether finished runs decide which further ones are needed."""
+        return self.search is not None or self.tune_repetitions > 0
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
@@ -134,8 +140,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
         raise TypeError("its name, file, question, baseline and score and folders must be text")
     if any("\0" in text for text in texts):
         raise ValueError("its texts must not hold NUL, which no path may hold")
-    if type(suite.grid_runs) is not int:
-        raise TypeError("its number of runs must be a whole number")
+    if type(suite.grid_runs) is not int or type(suite.tune_repetitions) is not int:
+        raise TypeError("its numbers of runs and repetitions must be whole numbers")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:

@@ -43,6 +43,21 @@ def paired_difference(values: np.ndarray, reference: np.ndarray) -> MeanCI:
     return mean_ci_if_complete(values - reference)
 
 
+def difference(values: np.ndarray, others: np.ndarray) -> MeanCI:
+    """Of the means of two unpaired samples, with Welch's interval; `n` is the size of the smaller."""
+    n = min(len(values), len(others))
+    if not n or np.isnan(values).any() or np.isnan(others).any():
+        return MeanCI()
+    mean = float(values.mean() - others.mean())
+    if n < 2:
+        return MeanCI(mean, math.nan, n)
+    errors = np.array([x.var(ddof=1) / len(x) for x in (values, others)])  # squared
+    if not errors.any():
+        return MeanCI(mean, 0.0, n)
+    freedom = errors.sum() ** 2 / (errors**2 / (np.array([len(values), len(others)]) - 1)).sum()
+    return MeanCI(mean, float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * math.sqrt(errors.sum())), n)
+
+
 @cache
 def _t_quantile(n: int) -> float:
     return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))

@@ -1,4 +1,4 @@
-"""The rounds of a command: what is asked now, and what comes next when that is done. A suite without search has one."""
+"""The rounds of a command: what is asked now, and what comes next when that is done. A plain grid has one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import budget
 from cl_semisup.scheduling.scheduler import missing
+from cl_semisup.search import tuning
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.search.plan import plan
 from cl_semisup.suite.run import Run
@@ -28,9 +29,12 @@ class Rounds:
 
     def snapshot(self) -> SuiteSnapshot:
         """The suite with the runs that are asked for now."""
-        if self.suite.search is None:
+        if not self.suite.in_rounds:
             return SuiteSnapshot.of(self.suite, self.data_dir)
-        asked = plan(self.suite.runs, self.suite.search, self._outcomes, self.suite.baseline).runs
+        if self.suite.search:
+            asked = plan(self.suite.runs, self.suite.search, self._outcomes, self.suite.baseline).runs
+        else:
+            asked = tuning.asked(self.suite.runs, self.suite.tune_repetitions, self._outcomes)
         return SuiteSnapshot.of(self.suite, self.data_dir, asked)
 
     def todo(self, snapshot: SuiteSnapshot) -> list[Run]:
@@ -44,14 +48,16 @@ class Rounds:
         while todo := self.todo(snapshot := self.snapshot()):
             if self.at_once:
                 todo = budget.first_of(todo, self.at_once, self.suite.search, self._outcomes.validation_of)
-            if self.suite.search:
+            if self.suite.in_rounds:
                 snapshot.save(self.results)
                 share = 100 * len(snapshot.runs) / len(self.suite.runs)
-                show(f"Round {number}: {len(todo)} runs to do. So far the search asks for {share:.0f} % of its grid.")
+                tuned = f"the choice of configs in {self.suite.tune_repetitions} repetitions"
+                who = "the search" if self.suite.search else tuned
+                show(f"Round {number}: {len(todo)} runs to do. So far {who} asks for {share:.0f} % of its grid.")
             self._given |= {run.id for run in todo}
             yield todo
             number += 1
-            if self.suite.search is None and not self.at_once:
+            if not self.suite.in_rounds and not self.at_once:
                 return
         snapshot.save(self.results)
 

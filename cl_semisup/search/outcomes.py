@@ -38,13 +38,20 @@ class Outcomes:
             self._records[run.id] = record
         return self._records[run.id]
 
+    def is_done(self, run: Run) -> bool:
+        """Whether a run has a record that counts on leaderboards; a failed one counts too, as a missing score."""
+        path = records.path_of(self.results, run)
+        if not self.known(run) or not records.exists(path):
+            return False
+        return self.record(run) is not None or not protocol.stale_parts(records.read(path), self.data)
+
     def score_of(self, run: Run) -> float | None:
         """A run's score; chance for a diverged one, as on leaderboards. None while that is not known."""
         return self._named(run, self.score)
 
     def validation_of(self, run: Run) -> float | None:
         """A run's validation score, by which leaderboards tune; chance for a diverged one."""
-        return self._named(run, validation_score(self.score))
+        return self._named(run, validation_score(self.score, run.validated_by))
 
     def _named(self, run: Run, score: str) -> float | None:
         record = self.record(run)

@@ -7,7 +7,15 @@ from annotated_types import Interval, MinLen
 
 from cl_semisup.data.settings import Imbalance, LabelFraction, LabelNoise, UnlabelledRatio
 from cl_semisup.plugins import PluginField
-from cl_semisup.suite.settings import LearningRate, Projector, Repetitions, Schedule, UnlabelledFrom
+from cl_semisup.suite.settings import (
+    LearningRate,
+    Projector,
+    Repetitions,
+    Schedule,
+    TuneRepetitions,
+    UnlabelledFrom,
+    Validation,
+)
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,8 @@ class SuiteHeader:
         baseline: the loss that differences are taken to, by its name in `losses`
         score: the score that orders the leaderboard
         repetitions: paired repetitions of every cell, each with its own labels, first weights and views
+        tune_repetitions: so many repetitions before them choose each loss's config, which alone runs in the others; 0
+            tunes and reports in the same ones
         data_dir: folder of data sets, relative to where the command runs
         download: fetch a missing data set
         keep: which weights of every trained network are kept beside the records
@@ -30,6 +40,7 @@ class SuiteHeader:
     baseline: str = ""
     score: str = "linear_top1"
     repetitions: Repetitions = 3
+    tune_repetitions: TuneRepetitions = 0
     data_dir: str = "data"
     download: bool = False
     keep: Literal["none", "encoder", "all"] = "none"
@@ -51,6 +62,9 @@ class Axes:
         unlabelled_classes: classes without any label, drawn for each repetition
         label_noise: wrong labels, or none
         unlabelled_from: unlabelled images of another data set, or none
+        validation: what chooses the config of a loss, never the test images. held_out: training images that train
+            nothing; labelled: only labels that the run may see; all: training images that no probe has seen, but the
+            network has, with all their labels
         learning_rate: before the scaling rule of `schedule`
         batch_size: images a step, each in two views
         epochs: passes over the training images
@@ -74,11 +88,12 @@ class Axes:
     unlabelled_classes: Annotated[int, Interval(ge=1)] | None = None
     label_noise: LabelNoise | None = None
     unlabelled_from: UnlabelledFrom | None = None
+    validation: Validation = "held_out"
     optimizer: Annotated[Any, PluginField("optimizers")] = "sgd"
     schedule: Schedule = Schedule()
     projector: Projector = Projector()
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
-SUBSAMPLING_KEYS = ("imbalance", "unlabelled_imbalance", "unlabelled_ratio")  # axes that leave out training images
+SUBSAMPLING_KEYS = ("imbalance", "unlabelled_imbalance", "unlabelled_ratio", "validation")  # may leave out images
 DRAW_KEYS = (*SUBSAMPLING_KEYS, "label_fraction", "labels_per_class", "unlabelled_classes")  # axes that decide which

@@ -20,6 +20,9 @@ FOR_PROBES = {  # what a data set says of itself -> why no run can train on it
 }
 
 
+KEEPS_ALL = (None, "labelled", "all")  # values of axes that leave out no training image
+
+
 class CellCheck:
     """Checks the cells of one suite. A broken rule is reported once, at the key that breaks it.
 
@@ -44,15 +47,18 @@ class CellCheck:
         if batch.value > facts.train:
             dataset = next(iter(cell["datasets"].value))
             return self._fails(batch, f"must not exceed the data: {dataset} has {facts.train} training images")
-        if per_class.value is not None and per_class.value > facts.smallest_class:
-            rule = f"must fit every class: the smallest has {facts.smallest_class} training images"
+        held_out = cell["validation"].value == "held_out"
+        smallest = facts.smallest_class - (labels.held_out_of(facts.smallest_class) if held_out else 0)
+        if per_class.value is not None and per_class.value > smallest:
+            rule = f"must fit every class: the smallest has {smallest} training images"
+            rule += " beside those held out for validation" if held_out else ""
             return self._fails(per_class, rule)
         unlabelled, noisy = cell["unlabelled_classes"], bool(cell["label_noise"].value)
         if facts.classes - (unlabelled.value or 0) < (2 if noisy else 1):
             rule = "leave two classes to confuse" if noisy else "leave a class with labels"
             return self._fails(unlabelled, f"must {rule}: the data have {facts.classes}")
         if batch.value > (kept := self._kept_images(cell, facts)):
-            axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value is not None)
+            axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value not in KEEPS_ALL)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
         if cell["unlabelled_from"].value is not None and not self._foreign(cell, facts):
             return False
@@ -121,7 +127,7 @@ class CellCheck:
 
     def _kept_images(self, cell: dict[str, GridValue], facts: Facts) -> int:
         """The cell's training images in the repetition that has fewest, by the real draw."""
-        if all(cell[axis].value is None for axis in SUBSAMPLING_KEYS):
+        if all(cell[axis].value in KEEPS_ALL for axis in SUBSAMPLING_KEYS):
             return facts.train
         run = {axis: cell[axis].value for axis in DRAW_KEYS} | {"dataset": cell["datasets"].value}
         key = repr(run)

@@ -48,7 +48,7 @@ _RULES = {
     "unlabelled_from": _SETTINGS,
     "views": _VIEWS,
     "probes": "plug-ins and their settings",
-    "precision": "text",
+    **dict.fromkeys(("precision", "validation"), "text"),
 }
 _MOST = 10**15  # of any number of a run; the largest learning rate is 1e12
 _REQUIRED = ("dataset", "encoder", "loss", "epochs", "repetition", "projector", "views", "probes", "precision")
@@ -99,6 +99,7 @@ class Run:
     unlabelled_classes: int | None = None
     label_noise: dict[str, Any] | None = None
     unlabelled_from: dict[str, Any] | None = None
+    validation: str | None = None  # None is `all`, which runs had before there was a choice
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a record, without fields that are None."""
@@ -123,6 +124,11 @@ class Run:
     @property
     def loss_name(self) -> str:
         return next(iter(self.loss))
+
+    @property
+    def validated_by(self) -> str:
+        """What chooses among the configs of its loss: the suite's word."""
+        return self.validation or "all"
 
     @property
     def view_names(self) -> tuple[str, ...]:

@@ -130,8 +130,13 @@ def _grid(search: Edge | Resolve, whole: bool) -> int | list[int] | list[float]:
     return [int(value) for value in search.values] if whole else list(search.values)
 
 
-def contradictions(search: Search | None, runs: Sequence[Run], baseline: str) -> list[Problem]:
+def contradictions(
+    search: Search | None, runs: Sequence[Run], baseline: str, tune_repetitions: int = 0
+) -> list[Problem]:
     """`resolve` compares each loss, in one config, with the baseline; a race needs repetitions to drop configs in."""
+    if search and tune_repetitions:
+        rule = "must be 0 where the suite searches: a search decides itself what runs in which repetition"
+        return [Problem(("tune_repetitions",), f"{rule}. Got {tune_repetitions}. Leave it out, or list the values.")]
     if isinstance(search, Race) and runs and (most := len({run.repetition for run in runs})) < RACE_REPETITIONS:
         rule = f"needs {RACE_REPETITIONS} repetitions at least: with fewer no config could be dropped"
         return [Problem(("repetitions",), f"{rule}. Got {most}. Raise them, or list the values without `best`.")]

@@ -45,6 +45,12 @@ class Suite:
     published: tuple[Published, ...] = ()  # numbers of others that it repeats
     notes: tuple[str, ...] = ()  # old words, cut warm-ups, classes without test images; with their places
     search: Search | None = None  # which of the runs are needed is then decided round by round
+    tune_repetitions: int = 0  # the first of them choose configs, which alone run in the others
+
+    @property
+    def in_rounds(self) -> bool:
+        """Whether finished runs decide which of the runs are needed."""
+        return self.search is not None or self.tune_repetitions > 0
 
 
 def read(path: str | Path, data_dir: str | None = None) -> Suite:
@@ -92,14 +98,14 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     header = _header(source.data, Path(file).stem, problems)
     columns = _columns(source.data, problems)
     published = published_numbers.read(source.data.get("published"), problems)
-    repetitions = header.pop("repetitions")
+    repetitions = (header.pop("repetitions") or 0) + (header["tune_repetitions"] or 0)
     header["data_dir"] = data_dir or installation.data_dir(file, header["data_dir"] or "")
     data_notes: list[Problem] = []
     runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
     if not problems:
         _check_names(header, runs, problems)
         published_numbers.check(published, _published_of(runs), problems)
-        problems += searches.contradictions(search, runs, header["baseline"])
+        problems += searches.contradictions(search, runs, header["baseline"], header["tune_repetitions"])
     if problems:
         raise SuiteError(_lines(source, searches.settle(problems, of_search, search, places)))
     notes += tuple(_warmup_notes(columns, source))
@@ -284,6 +290,7 @@ def _runs(
         cell = dict(zip(columns, row, strict=True))
         if check.passes(cell):
             values = {key: value.value for key, value in cell.items()}
+            values["validation"] = None if values["validation"] == "all" else values["validation"]
             dataset, loss = values.pop("datasets"), values.pop("losses")
             with plugins.told("datasets", next(iter(dataset))):
                 values["views"] = views.resolve(values["views"], input_check.default_views(dataset, Path(data_dir)))

@@ -287,13 +287,13 @@ def test_a_hidden_label_changes_nothing(
 
     monkeypatch.setattr(execute.evaluation, "measure", watch)
     executor = Executor(MACHINE)
-    supervised = text.replace("nt_xent, clop", "supcon, clop")
+    supervised = text.replace("nt_xent, clop", "supcon, clop") + "validation: all\n"
     for run in parse(supervised).runs[-2:]:
         data = executor.data(run)
         drawn = labels.of_run(data.train_labels.numpy(), run.as_dict())
         hidden = torch.from_numpy(drawn.visible_labels < 0)
         wrong = torch.where(hidden, (data.train_labels + 3) % 10, data.train_labels)
-        monkeypatch.setattr(execute.labels, "of_run", lambda true, asked, drawn=drawn: drawn)
+        monkeypatch.setattr(labels, "of_run", lambda true, asked, drawn=drawn: drawn)
         executor(run)
         executor(run, replace(data, train_labels=wrong))
         monkeypatch.undo()
@@ -376,7 +376,7 @@ def test_a_batch_larger_than_what_is_kept_is_told_before_anything_runs(
     parse: Callable[[str], Suite], text: str, axes: str, named: str
 ) -> None:
     """The number is that of the labels themselves, of the repetition that keeps fewest."""
-    asked = text.replace("repetitions: 1", "repetitions: 3") + axes + "\n"
+    asked = text.replace("repetitions: 1", "repetitions: 3") + axes + "\nvalidation: all\n"
     train = plugins.load("datasets", "digits")().load(Path("data")).train_labels
     runs = parse(asked.replace("batch_size: 128", "batch_size: 2")).runs
     kept = min(len(labels.of_run(train, run.as_dict()).indices) for run in runs)

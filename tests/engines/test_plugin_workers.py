@@ -46,6 +46,7 @@ repetitions: 1
 epochs: 1
 score: knn_top1
 probes: {linear: false, geometry: false}
+validation: all
 """
 MakeRuns = Callable[..., dict[str, Run]]
 OTHERS = {"nt_xent", "dcl"}

@@ -33,6 +33,7 @@ learning_rate: 0.1
 batch_size: 127
 repetitions: 1
 epochs: EPOCHS
+validation: all
 """
 FAULTY = '''\
 from dataclasses import dataclass

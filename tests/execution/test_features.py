@@ -28,6 +28,7 @@ learning_rate: 0.1
 batch_size: 16
 repetitions: 1
 epochs: 2
+validation: all
 """
 
 

@@ -25,6 +25,7 @@ repetitions: 1
 epochs: 8
 score: knn_top1
 probes: {linear: false}
+validation: all
 """  # 88 steps, every second one logged
 
 MakeRun = Callable[..., Run]

@@ -72,6 +72,7 @@ learning_rate: 0.1
 batch_size: 128
 repetitions: 1
 epochs: 1
+validation: all
 """
 
 

@@ -335,6 +335,7 @@ epochs: 1
 projector: {dim: 8}
 probes: {linear: false}
 score: knn_top1
+validation: all
 """
 
 

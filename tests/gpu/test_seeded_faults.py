@@ -105,9 +105,9 @@ def test_float64_is_found_where_there_is_none(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("fault", ["labels on the host", "draws on the host", "copies that wait", "pageable copies"])
 def test_faults_of_the_package_itself_are_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    training_data = execute._training_data
+    training_data = execute.training_data
     if fault == "labels on the host":
-        monkeypatch.setattr(execute, "_training_data", lambda *a: training_data(*a[:2], torch.device("cpu")))
+        monkeypatch.setattr(execute, "training_data", lambda *a: training_data(*a[:2], torch.device("cpu")))
     elif fault == "draws on the host":
         monkeypatch.setattr(views, "send_all", lambda tensors, device: tensors)
     else:

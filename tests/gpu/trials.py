@@ -43,6 +43,7 @@ learning_rate: 0.1
 batch_size: 12
 repetitions: 1
 epochs: 1
+validation: all
 """
 
 

@@ -75,6 +75,7 @@ epochs: 1
 score: ones
 probes: {ones: {}, linear: false, geometry: false, knn: false}
 views: {darker: {}}
+validation: all
 """
 POINTS = "pull = demo.losses\nones = demo.parts:Ones\ndarker = demo.parts:Darker\n"
 Install = Callable[..., Path]

@@ -37,6 +37,7 @@ learning_rate: 0.1
 batch_size: 128
 repetitions: 2
 epochs: 1
+validation: all
 """
 
 

@@ -58,6 +58,7 @@ VALID: dict[str, Any] = {
     "batch_size": 128,
     "repetitions": 1,
     "epochs": 1,
+    "validation": "all",
 }
 
 

@@ -22,6 +22,7 @@ learning_rate: 0.1
 batch_size: 8
 repetitions: 1
 epochs: 1
+validation: all
 """
 
 
