@@ -61,7 +61,7 @@ def test_default_views_depend_on_the_file(read: Callable[..., Suite]) -> None:
 
 def test_what_needs_images_is_refused(read: Callable[..., Suite]) -> None:
     found = problem(read, "probes: {corruptions: }")
-    assert "s.yaml:11:22: probes.corruptions: needs images: the data have features. Got 'corruptions'. Leave" in found
+    assert "s.yaml:12:22: probes.corruptions: needs images: the data have features. Got 'corruptions'. Leave" in found
     found = problem(read, loss="asymmetric_adversarial")
     assert "losses[0]: changes pixels between black and white: the data have features. Got 'asymmetric" in found
     assert "views: takes images, and features has features. Got 'crop_and_color'" in problem(read, "views: {flip: 0.5}")

@@ -173,7 +173,7 @@ MESSAGES = [
     (
         "label_fraction: 0.1",
         "labels_per_class: 500",
-        "s.yaml:5:19: labels_per_class: must fit every class: the smallest has 139",
+        "s.yaml:5:19: labels_per_class: must fit every class: the smallest has 125",
     ),
     ("epochs: 1", "epochs: 1\nbaseline: dhel", "s.yaml:10:11: baseline: unknown loss of this suite 'dhel'."),
     ("epochs: 1", "epochs: 1\nscore: knn", "s.yaml:10:8: score: unknown score 'knn'."),
