@@ -16,6 +16,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -30,8 +31,8 @@ from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate.float64 import float64
 from cl_semisup.losses import asks
-from cl_semisup.training import loop
 from cl_semisup.training.checkpoint import Preempted
+from cl_semisup.training.curves import Curves
 from tests.gpu import imitated, trials
 
 IMAGES, DIM, CLASSES = 24, 16, 4
@@ -193,23 +194,22 @@ def waits(place: Place) -> Found:
 
 @contextmanager
 def _waiting_is_an_error() -> Iterator[None]:
-    """Between the first and the last step of a training, while no curve is logged."""
-    log = loop._log
-    points = 0
+    """After the first step of a training, until its curves are computed at its end."""
+    add, complete = Curves.add, Curves.complete
 
-    def logging(*arguments: Any) -> None:
-        nonlocal points
-        torch.cuda.set_sync_debug_mode("default")
-        log(*arguments)
-        points += 1
-        torch.cuda.set_sync_debug_mode("error" if points < trials.STEPS else "default")
+    def adding(curves: Curves, *point: Any) -> None:
+        add(curves, *point)
+        torch.cuda.set_sync_debug_mode("error")
 
-    loop._log = logging
-    try:
-        yield
-    finally:
-        loop._log = log
+    def completing(curves: Curves) -> None:
         torch.cuda.set_sync_debug_mode("default")
+        complete(curves)
+
+    with mock.patch.object(Curves, "add", adding), mock.patch.object(Curves, "complete", completing):
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
 
 
 PROBES: dict[str, Row] = {

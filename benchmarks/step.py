@@ -28,8 +28,9 @@ from benchmarks import _common
 from cl_semisup import plugins
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.fast_paths import kernel_context
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer, kernel_context
+from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_groups import single_run
 from cl_semisup.suite import suite
 from cl_semisup.training import loop

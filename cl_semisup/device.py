@@ -1,6 +1,6 @@
 """What a GPU does otherwise than a CPU: copies that must not wait, rounding, its start, memory, errors that stay."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -35,6 +35,21 @@ def send_all(tensors: Mapping[str, Tensor], device: torch.device) -> dict[str, T
     sizes = [tensor.numel() for tensor in tensors.values()]
     sent = send(torch.cat([tensor.flatten() for tensor in tensors.values()]), device).split(sizes)
     return {name: part.view(tensors[name].shape) for name, part in zip(tensors, sent, strict=True)}
+
+
+def read_later(values: Tensor) -> Callable[[], list[float]]:
+    """A function that reads (K,) floats of a GPU and waits for no work that is given to the GPU after this call."""
+    host = torch.zeros(len(values)).pin_memory()
+    host.copy_(values, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def read() -> list[float]:
+        copied.synchronize()
+        known: list[float] = host.tolist()
+        return known
+
+    return read
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "data": {"cgroups", "device", "errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
     "datasets": {"data", "errors", "files", "seeds", "owner"},
-    "losses": {"config", "contrast", "errors", "files", "plugins", "seeds"},
+    "losses": {"config", "contrast", "device", "errors", "files", "plugins", "seeds"},  # draws are sent to a device
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
     "suite": {

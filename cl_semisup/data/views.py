@@ -5,7 +5,7 @@ ColorJitter, RandomGrayscale and GaussianBlur applied image by image, except for
 the random order of the four colour changes. (Each image's own order is still uniform over all orders.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -123,6 +123,24 @@ class ViewMaker:
         """(N, C, H, W) as stored -> float32, normalised, not augmented: what evaluation sees."""
         return (floats(images) - self.mean) / self.std
 
+    @property
+    def is_basic(self) -> bool:
+        """Is there nothing but the basic recipe? Then a view is `basic(images, draws(images.shape, seed))`."""
+        return not self.others
+
+    def draws(self, shape: torch.Size, seed: int) -> dict[str, Tensor]:
+        """The random numbers of the basic recipe for images of this shape, on the host, in the order of its steps."""
+        random, order_random = self.random.manual_seed(seed), self.order_random.manual_seed(seed)
+        return draw(self.settings, self._shape(shape), random, order_random)
+
+    def basic(self, images: Tensor, draws: Mapping[str, Tensor]) -> Tensor:
+        """(N, C, H, W) views by the basic recipe, normalised; the draws are where the images are."""
+        return views.apply(images, draws, self.settings, self.mean, self.std, self.side)
+
+    def _shape(self, stored: torch.Size) -> torch.Size:
+        """Of the views of such images."""
+        return torch.Size((*stored[:2], self.side, self.side)) if self.side else stored
+
     def __call__(
         self,
         images: Tensor,
@@ -140,11 +158,9 @@ class ViewMaker:
             index: (N,) positions of the images in `data`; without it the images are the data
             shared_seed: the same for all views of a step
         """
-        random, order_random = self.random.manual_seed(seed), self.order_random.manual_seed(seed)
-        shape = torch.Size((*images.shape[:2], self.side, self.side)) if self.side else images.shape
-        draws = send_all(draw(self.settings, shape, random, order_random), images.device)
-        if not self.others:
-            return views.apply(images, draws, self.settings, self.mean, self.std, self.side)
+        draws = send_all(self.draws(images.shape, seed), images.device)
+        if self.is_basic:
+            return self.basic(images, draws)
         made = views.apply(images, draws, self.settings, self.zero, self.one, self.first_side)
         if index is None or data is None:
             index, data = torch.arange(len(images), device=images.device), images
@@ -152,7 +168,7 @@ class ViewMaker:
             random = Generator().manual_seed(named_seed("view", seed, position))
             shared = Generator().manual_seed(named_seed("views of a step", shared_seed, position))
             made = member.view(made, Draw(random, index, data, view, self.local, shared, self.rows, self.side))
-            if made.shape != shape or made.dtype != torch.float32:
-                got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(shape)}"
+            if made.shape != self._shape(images.shape) or made.dtype != torch.float32:
+                got = f"Got {made.dtype} {tuple(made.shape)} of {tuple(self._shape(images.shape))}"
                 raise InputError(f"{type(member).__name__}: a view must be float32 and keep the shape. {got}. Mend it.")
         return (made - self.mean) / self.std

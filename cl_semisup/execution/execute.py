@@ -23,8 +23,9 @@ from cl_semisup.execution import embedding_plot, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, to_device
 from cl_semisup.execution.environment import environment
+from cl_semisup.execution.fast_paths import kernel_context, resolved_precision
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer, kernel_context, resolved_precision
+from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_data import training_data
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, verdict

@@ -56,6 +56,7 @@ class Machine:
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
         native: C kernels for views and for blocks of small networks, on a CPU with a C compiler and one thread
         compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has its times on a CPU
+        graphs: on CUDA, record a step of training as a CUDA graph and replay it; see `training/graph.py`
         plain: reference mode without any fast path: float32, the default layout, no compilation, no C kernels,
             optimizers without fused steps, whole similarity matrices, workers that are not forked, freed memory
             returned at once
@@ -75,6 +76,7 @@ class Machine:
     channels_last: bool = True
     native: bool = True
     compile: bool = False
+    graphs: bool = True
     plain: bool = False
     early_stop: bool = False
     checkpoints: str = ""

@@ -12,22 +12,19 @@ import torch
 from torch import Tensor
 
 from cl_semisup import losses, native, plugins
-from cl_semisup.contrast import chunked
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
-from cl_semisup.device import has_bfloat16, is_out_of_memory, synchronize
+from cl_semisup.device import is_out_of_memory, synchronize
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
-from cl_semisup.execution import memory
+from cl_semisup.execution import fast_paths, memory
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.early_stop import EarlyStop
 from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.outputs import Outputs, evaluation_batch
-from cl_semisup.execution.speed import compiled, disable_fused_steps
 from cl_semisup.execution.training_groups import TrainingGroup
-from cl_semisup.native import blocks
 from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Projector, Schedule
@@ -64,7 +61,7 @@ class Trainer:
         self.device = torch.device(machine.device)
         # Probes compute in float64, which Apple's MPS lacks.
         self.evaluation_device = torch.device("cpu") if self.device.type == "mps" else self.device
-        self.precision = resolved_precision(self.run.precision, machine)
+        self.precision = fast_paths.resolved_precision(self.run.precision, machine)
         self.resolved: dict[str, Any] = {}
         self.cost: dict[str, float] = {}
         self.history = History()
@@ -207,20 +204,23 @@ class Trainer:
         )
         checkpoint = self._checkpoint(data.content_hash)
         if self.machine.plain:
-            disable_fused_steps(setup.optimizer)
-        try:
-            loop.train(
-                setup,
-                epochs=run.epochs,
-                batch_size=run.batch_size,
-                base_learning_rate=base_learning_rate,
-                schedule=schedule,
-                autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
-                checkpoint=checkpoint,
-                chunks=chunks,
-            )
-        except loop.Hopeless as stop:
-            self.hopeless, self.resolved["stopped_at_step"] = early_stop.reason, stop.step
+            fast_paths.disable_fused_steps(setup.optimizer)
+        refused = fast_paths.not_recorded(self.machine, chunks)
+        outcome = loop.train(
+            setup,
+            epochs=run.epochs,
+            batch_size=run.batch_size,
+            base_learning_rate=base_learning_rate,
+            schedule=schedule,
+            autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
+            checkpoint=checkpoint,
+            chunks=chunks,
+            record_steps=not refused,
+        )
+        if self.device.type == "cuda":
+            self.resolved["graph"] = outcome.replayed or f"no, because {refused}"
+        if outcome.stopped_at is not None:
+            self.hopeless, self.resolved["stopped_at_step"] = early_stop.reason, outcome.stopped_at
         synchronize(self.device)
         seconds = (checkpoint.seconds if checkpoint else 0.0) + time.perf_counter() - began
         steps = self.resolved.get("stopped_at_step", self.resolved["steps"] - 1) + 1
@@ -228,13 +228,8 @@ class Trainer:
         self.cost["trained_for"] = len(self.group.runs)
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-        """What encodes a batch in training: compiled code, kernels in C, or the encoder itself."""
-        if getattr(encoder, "frozen", ()):  # their batch norms do not use the statistics of the batch
-            return encoder
-        if self.machine.compile and not self.machine.plain:
-            return compiled(encoder, self.device)
-        # With several processes batch norm must synchronise, which the kernels in C cannot.
-        return blocks.fast_encoder(encoder) if exchange.world_size() == 1 else encoder
+        """What encodes a batch in training."""
+        return fast_paths.fast_encoder(encoder, self.machine)
 
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
@@ -314,25 +309,13 @@ class Trainer:
         plugin_versions = {name: v for name, v in versions.items() if not name.startswith("evaluation.")}
         code_version = f"{protocol.VERSION} {plugin_versions} {torch.__version__} {self.device.type} {machine.threads}"
         # fast paths move the last digits
-        code_version += f" {machine.channels_last} {machine.compile} {machine.plain} {native.active()} {data_hash}"
+        code_version += (
+            f" {machine.channels_last} {machine.compile} {machine.graphs} {machine.plain} {native.active()} {data_hash}"
+        )
         checkpoint_class = Checkpoint if exchange.world_size() == 1 else SharedCheckpoint
         path, key = machine.checkpoint_path(self.group), bytes.fromhex(machine.state_key)
         code_version += f" {weights['hash']}" if (weights := self.resolved.get("weights")) else ""
         return checkpoint_class(path, machine.checkpoint_seconds, code_version, self.should_stop, key)
-
-
-def kernel_context(machine: Machine) -> AbstractContextManager[None]:
-    """A context within which this machine's runs are executed: with C kernels, or without any fast path (`plain`)."""
-    return chunked.dense() if machine.plain else native.used(machine.wants_kernels())
-
-
-def resolved_precision(precision: str, machine: Machine) -> str:
-    """The dtype of the network's computations: `auto` is bfloat16 on a GPU that supports it, else float32."""
-    if machine.plain:
-        return "float32"
-    if precision != "auto":
-        return precision
-    return "bfloat16" if has_bfloat16(torch.device(machine.device)) else "float32"
 
 
 def _checked_processes(batch_size: int) -> int:

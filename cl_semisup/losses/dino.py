@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
 from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses._schedule import of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class DINO:
 
     With k local views (the view `multi_crop`) each of them is matched with P1 and P2 too; the factor is 1 / (2 + 2k).
 
+    Group: core
+    Group: core
     Group: core
     Source: arXiv 2104.14294; facebookresearch/dino main_dino.py
     Difference: small crops only if the suite's views make them; t' is constant; no clipping of gradients
@@ -105,5 +108,5 @@ class _DINO(nn.Module):
     @torch.no_grad()
     def _update_slow_prototypes(self, progress: float) -> None:
         """One EMA step, with the decay that the momentum encoder has."""
-        decay = 1 - (1 - self.settings.momentum) * (math.cos(math.pi * progress) + 1) / 2
+        decay = 1 - (1 - self.settings.momentum) * (of(math.cos, math.pi * progress) + 1) / 2
         self.slow_prototypes = torch.lerp(self.prototypes, self.slow_prototypes, decay)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.losses import Asks, Setting, Share
+from cl_semisup.losses._schedule import drawn
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class LeJEPA:
     characteristic functions of the batch and of N(0, 1), by the trapezoidal rule. The unit directions a_s are drawn
     anew in every step, as a function of the seed and the progress.
 
+    Group: further
+    Group: further
     Group: further
     Source: arXiv 2511.08544 (SIGReg and LeJEPA); galilai-group/lejepa MINIMAL.md
     Difference: two views, both of the full recipe (there: two large crops and several small ones, drawn to the mean of
@@ -59,10 +62,16 @@ class _LeJEPA(nn.Module):
         return (1 - self.settings.weight) * invariance + self.settings.weight * sigreg
 
     def directions(self, like: Tensor, progress: float) -> Tensor:
-        """(D, S) unit columns for this point of the training, on the device and in the precision of `like`."""
-        generator = torch.Generator(like.device).manual_seed(seeds.seed("directions", self.seed, progress))
-        drawn = torch.randn(like.shape[1], self.settings.directions, generator=generator, device=like.device)
-        return nn.functional.normalize(drawn.to(like.dtype), dim=0)
+        """(D, S) unit columns for this point of the training, on the device and in the precision of `like`.
+
+        They are drawn on the host, so that every device has the same.
+        """
+
+        def draw(progress: float) -> Tensor:
+            generator = torch.Generator().manual_seed(seeds.seed("directions", self.seed, progress))
+            return torch.randn(like.shape[1], self.settings.directions, generator=generator)
+
+        return nn.functional.normalize(drawn(draw, progress, like.device).to(like.dtype), dim=0)
 
     def _statistic(self, x: Tensor) -> Tensor:
         """Mean over the directions of N times the integral; x (N, S)."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from cl_semisup.losses import Asks, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import CLASSIFIER, supervised
+from cl_semisup.losses._schedule import of
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class MeanTeacher:
     s: logits of the network on one view, t: of its momentum copy on the other. Both directions are averaged, and the CE
     of both views.
 
+    Group: semi-supervised
+    Group: semi-supervised
     Group: semi-supervised
     Source: arXiv 1703.01780; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
     Difference: both views are the suite's (there: shift, mirror, noise and dropout) and both are taught; labelled and
@@ -64,7 +67,7 @@ class MeanTeacher:
 
     def _weight(self, progress: float) -> float:
         done = min(1.0, progress / self.ramp_up) if self.ramp_up else 1.0
-        return self.weight * math.exp(-5 * (1 - done) ** 2)
+        return self.weight * of(math.exp, -5 * (1 - done) ** 2)
 
     @staticmethod
     def _difference(student: Tensor, teacher: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.losses import Asks, Setting, Share
+from cl_semisup.losses._schedule import drawn
 
 EPS = 1e-4  # added to a standard deviation before it divides
 
@@ -23,6 +24,8 @@ class VISReg:
     directions d_s are drawn anew in every step, as a function of the seed and the progress. The gradient of S does not
     vanish as embeddings collapse.
 
+    Group: reproductions
+    Group: reproductions
     Group: reproductions
     Source: arXiv 2606.02572, equations 1, 2, 5, 6 and 8
     Difference: two views, both of the full recipe (there: two large crops and several small ones, drawn to the mean of
@@ -68,10 +71,16 @@ class _VISReg(nn.Module):
         return (1 - self.settings.weight) * invariance + self.settings.weight * regularisation
 
     def directions(self, like: Tensor, progress: float) -> Tensor:
-        """(D, S) unit columns for this point of the training, on the device and in the precision of `like`."""
-        generator = torch.Generator(like.device).manual_seed(seeds.seed("directions", self.seed, progress))
-        drawn = torch.randn(like.shape[1], self.settings.directions, generator=generator, device=like.device)
-        return nn.functional.normalize(drawn.to(like.dtype), dim=0)
+        """(D, S) unit columns for this point of the training, on the device and in the precision of `like`.
+
+        They are drawn on the host, so that every device has the same.
+        """
+
+        def draw(progress: float) -> Tensor:
+            generator = torch.Generator().manual_seed(seeds.seed("directions", self.seed, progress))
+            return torch.randn(like.shape[1], self.settings.directions, generator=generator)
+
+        return nn.functional.normalize(drawn(draw, progress, like.device).to(like.dtype), dim=0)
 
     def _regularise(self, z: Tensor, directions: Tensor) -> Tensor:
         mean = z.mean(dim=0)

@@ -20,7 +20,7 @@ CKA_EPSILON = 1e-12  # share of the features' summed squares: smaller difference
 
 
 def singular_values(z: Tensor) -> Tensor:
-    """(min(N, D),) singular values in descending order, in float32 or float64; without a gradient."""
+    """(..., min(N, D)) singular values in descending order, in float32 or float64; without a gradient."""
     z = z.detach()
     return torch.linalg.svdvals(z if z.dtype == torch.float64 else z.float())
 
@@ -30,7 +30,11 @@ def effective_rank(z: Tensor, centred: bool = False) -> Tensor:
 
     Source: Roy & Vetterli 2007; without centring and up to an epsilon this is RankMe (arXiv 2210.02885)
     """
-    values = singular_values(z - z.mean(dim=0) if centred else z)
+    return effective_count(singular_values(z - z.mean(dim=0) if centred else z))
+
+
+def effective_count(values: Tensor) -> Tensor:
+    """exp of the entropy of values (K,) >= 0 over their sum; of equal ones it is their number."""
     shares = values / values.sum().clamp(min=torch.finfo(values.dtype).tiny)
     return torch.special.entr(shares).sum().exp()
 

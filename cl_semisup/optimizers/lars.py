@@ -55,7 +55,10 @@ class _Lars(torch.optim.Optimizer):
         momenta = [self.state[p]["momentum"] for p in parameters]
         torch._foreach_mul_(momenta, group["momentum"])
         torch._foreach_add_(momenta, gradients)
-        torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
+        if isinstance(group["lr"], torch.Tensor):  # of a step that is recorded
+            torch._foreach_sub_(parameters, torch._foreach_mul(momenta, group["lr"]))
+        else:
+            torch._foreach_add_(parameters, momenta, alpha=-group["lr"])
 
     @staticmethod
     def _scaled(weights: list[Any], gradients: list[Any], decay: float, trust: float) -> list[Any]:

@@ -41,4 +41,9 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "2989022b91": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
     "75ced5ff58": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
     "ebfd2119c2": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
+    "19ef77e59a": "4b6da15664",  # dino, mean_teacher, lejepa, visreg, lars: a step can be a CUDA graph
+    "14fd18636b": "b59822e24b",
+    "6984621493": "971140ceab",
+    "8840b0eaa2": "8225210021",
+    "1a97dad17d": "931944d191",
 }

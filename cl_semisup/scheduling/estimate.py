@@ -120,8 +120,9 @@ class _Trial:
         import torch
 
         from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
+        from cl_semisup.execution.fast_paths import kernel_context
         from cl_semisup.execution.machine import Machine
-        from cl_semisup.execution.trainer import Trainer, kernel_context
+        from cl_semisup.execution.trainer import Trainer
 
         torch.set_num_threads(1)  # as in a worker
         images_of = partial(load_images, data_dir=suite.data_dir)
@@ -170,7 +171,7 @@ class _Trial:
     def _steps(self, precision: str) -> tuple[int, float]:
         """Train a few steps: how many, and their seconds."""
         from cl_semisup.device import synchronize
-        from cl_semisup.execution.trainer import kernel_context
+        from cl_semisup.execution.fast_paths import kernel_context
 
         start_time = time.perf_counter()
         for number in range(self.most_steps):

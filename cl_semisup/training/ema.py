@@ -4,7 +4,9 @@ import copy
 import math
 
 import torch
+from torch import Tensor
 
+from cl_semisup.training.changing import Changing
 from cl_semisup.training.model import Model
 
 
@@ -22,6 +24,14 @@ def decay(first_and_last: tuple[float, float], progress: float) -> float:
 
 
 @torch.no_grad()
-def update(ema_model: Model, model: Model, decay: float) -> None:
+def update(ema_model: Model, model: Model, decay: float | Changing) -> None:
     """ema_model <- decay * ema_model + (1 - decay) * model. Weights only; each has its own running statistics."""
-    torch._foreach_lerp_(list(ema_model.parameters()), list(model.parameters()), 1 - decay)
+    averages: list[Tensor] = list(ema_model.parameters())
+    weights: list[Tensor] = list(model.parameters())
+    share = 1 - decay
+    if isinstance(share, Changing):
+        on_device = share.tensor()
+        for average, weight in zip(averages, weights, strict=True):
+            average.lerp_(weight, on_device)
+    else:
+        torch._foreach_lerp_(averages, weights, share)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cl_semisup.training.changing import Changing
 from cl_semisup.training.chunks import encode_in_chunks
 from cl_semisup.training.model import HeadBuilder, Model
 from cl_semisup.training.parallel import run_sharded
@@ -36,8 +37,8 @@ class StepContext:
     features: PerView
     projections: PerView
     index: Tensor
-    epoch: int
-    progress: float
+    epoch: int | Changing
+    progress: float | Changing
     support: tuple[Tensor, Tensor] | None
     pixels: tuple[Tensor, Tensor]
     chunks: int = 1

@@ -14,9 +14,8 @@ from cl_semisup import cli, plugins
 from cl_semisup.contrast import chunked
 from cl_semisup.engines import fork_server
 from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.fast_paths import compiled, disable_fused_steps, resolved_precision
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.speed import compiled, disable_fused_steps
-from cl_semisup.execution.trainer import resolved_precision
 from cl_semisup.results import protocol
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.run import Run

@@ -12,7 +12,7 @@ what autocast does there. Names of devices need a number, `cuda:0`: torch itself
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FrameType, SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
@@ -41,13 +41,12 @@ _setup_privateuseone_for_python_backend(NAME)  # before the first backward of th
 class Wait(NamedTuple):
     """One place where the host waits for the device.
 
-    `step` is the number of optimizer steps before it, `logs` whether the training loop is logging a curve.
+    `step` is the number of optimizer steps before it.
     """
 
     operation: str
     place: str  # file:line of the package
     step: int
-    logs: bool
 
 
 class OnGpu(torch.Tensor):
@@ -122,8 +121,8 @@ class Gpu(TorchDispatchMode):
         self.calls: Counter[str] = Counter()
 
     def waits_in_steps(self, last: int) -> list[Wait]:
-        """Those between the first optimizer step of a training of `last` steps and its last one; a curve's left out."""
-        return [wait for wait in self.waits if 0 < wait.step < last and not wait.logs]
+        """Those between the first optimizer step of a training of `last` steps and its last one."""
+        return [wait for wait in self.waits if 0 < wait.step < last]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, kwargs or {})
@@ -156,12 +155,12 @@ def _mapped(change: Callable[[Any], Any], values: Any) -> Any:
     return change(values)
 
 
-def _leaves(values: Any) -> Iterator[Any]:
+def leaves(values: Any) -> Iterator[Any]:
     if isinstance(values, list | tuple):
         for value in values:
-            yield from _leaves(value)
+            yield from leaves(value)
     elif isinstance(values, dict):
-        yield from _leaves(list(values.values()))
+        yield from leaves(list(values.values()))
     else:
         yield values
 
@@ -172,7 +171,7 @@ def _is_gpu(device: Any) -> bool:
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation: checked as a GPU checks it, and computed on the CPU."""
-    flat = list(_leaves((args, kwargs)))
+    flat = list(leaves((args, kwargs)))
     here = [x for x in flat if isinstance(x, OnGpu)]
     asked = next((x for x in flat if isinstance(x, torch.device)), None)
     if not here and not _is_gpu(asked):
@@ -254,15 +253,16 @@ def _note_waits(func: Any, args: Any, kwargs: Any, here: bool, asked: Any) -> No
             _active[-1].unpinned[place()] += 1
     elif func is aten.copy_.default:
         to_gpu, from_gpu = isinstance(args[0], OnGpu), isinstance(args[1], OnGpu)
-        if to_gpu != from_gpu and (from_gpu or args[1].ndim):  # a number from the host is an argument of the kernel
+        is_number = to_gpu and not args[1].ndim  # of the host, which is an argument of the kernel
+        is_sent_later = from_gpu and len(args) > 2 and args[2] and getattr(args[0], "pinned", False)
+        if to_gpu != from_gpu and not is_number and not is_sent_later:
             _note("copy_ between host and device")
 
 
 def _note(operation: str) -> None:
     if _active:
         gpu = _active[-1]
-        logs = any(frame.f_code.co_name == "_log" for frame in _frames() if _is_ours(frame))
-        gpu.waits.append(Wait(operation, place(), gpu.step, logs))
+        gpu.waits.append(Wait(operation, place(), gpu.step))
 
 
 def _frames() -> Iterator[FrameType]:
@@ -274,6 +274,11 @@ def _frames() -> Iterator[FrameType]:
 
 def _is_ours(frame: FrameType) -> bool:
     return "/cl_semisup/" in frame.f_code.co_filename
+
+
+def current() -> "Gpu":
+    """The device that is there."""
+    return _active[-1]
 
 
 def place() -> str:
@@ -301,9 +306,24 @@ def _loaded(real: Any) -> Any:
     return load
 
 
+class _Stream:
+    """A stream, or an event in one: all work is done at once, in order."""
+
+    def __init__(self, device: Any = None) -> None:
+        self.device = device
+
+    def wait_stream(self, other: "_Stream") -> None: ...
+    def record(self) -> None: ...
+    def synchronize(self) -> None: ...
+
+
 def _driver(capability: tuple[int, int]) -> dict[str, Any]:
     """What stands in for functions of `torch.cuda` that ask the driver."""
+    from tests.gpu.imitated_graph import Graph
+
     return {
+        "CUDAGraph": Graph, "graph_pool_handle": lambda: (0, 0), "Event": _Stream,
+        "Stream": _Stream, "stream": lambda stream: nullcontext(), "current_stream": _Stream,
         "is_available": lambda: True, "device_count": lambda: 1, "_lazy_init": lambda: None,
         "is_initialized": lambda: True, "mem_get_info": lambda device=None: (70 * GIB, 80 * GIB),
         "empty_cache": lambda: None, "reset_peak_memory_stats": lambda device=None: None,

@@ -9,7 +9,7 @@ import torch
 from cl_semisup import device, plugins
 from cl_semisup.data import views
 from cl_semisup.execution import execute
-from cl_semisup.training import loop
+from cl_semisup.training import batches
 from tests.gpu import imitated, trials
 
 LOSS = '''
@@ -112,7 +112,7 @@ def test_faults_of_the_package_itself_are_found(fault: str, monkeypatch: pytest.
         monkeypatch.setattr(views, "send_all", lambda tensors, device: tensors)
     else:
         waits = fault == "copies that wait"
-        for module in (device, loop, views):
+        for module in (device, batches, views):
             monkeypatch.setattr(module, "send", lambda x, where: x.to(where, non_blocking=not waits))
     with imitated.gpu() as gpu:
         record, _ = trials.execute(trials.run(), "cuda:0")

@@ -1,0 +1,139 @@
+"""One step of a training: what is computed on its device."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cl_semisup.errors import InputError
+from cl_semisup.losses import asks
+from cl_semisup.training import changing, ema
+from cl_semisup.training.batches import Batches
+from cl_semisup.training.changing import Changing
+from cl_semisup.training.chunks import ChunkedEncoder
+from cl_semisup.training.model import Model
+from cl_semisup.training.needs import NEEDS, StepContext
+from cl_semisup.training.parallel import reduce_gradients, run_sharded
+from cl_semisup.training.setup import TrainingSetup
+
+
+@dataclass(eq=False)
+class StepInputs:
+    """What differs from step to step: indices, views, and numbers, which are `Changing` in a step that is recorded."""
+
+    index: Tensor  # (N,)
+    views: list[Tensor]  # V (N, channels, side, side), then the local views, then one of the support images
+    support_index: Tensor | None  # (S,)
+    epoch: int | Changing
+    progress: float | Changing
+    learning_rate: float | Changing
+    decay: float | Changing  # of the EMA model
+
+
+@dataclass(eq=False)
+class StepOutputs:
+    """Loss () and largest absolute projection () of a step, and the projections (N, D) of its first two views."""
+
+    loss: Tensor
+    largest: Tensor
+    z1: Tensor
+    z2: Tensor
+
+    def tensors(self) -> list[Tensor]:
+        return [self.loss, self.largest, self.z1, self.z2]
+
+
+@dataclass(frozen=True)
+class Course:
+    """The numbers of a training, as functions of the step."""
+
+    epoch: Callable[[int], int]
+    progress: Callable[[int], float]
+    learning_rate: Callable[[int], float]
+    decay: Callable[[int], float]
+
+
+class Step:
+    """Forward, loss, backward, optimizer, EMA model."""
+
+    def __init__(self, setup: TrainingSetup, encode: ChunkedEncoder, ema_model: Model | None):
+        self.setup, self.encode, self.ema_model = setup, encode, ema_model
+        self.asks, labels = asks(setup.loss), setup.visible_labels
+        self.labels = labels if self.asks.labels else torch.full_like(labels, -1)
+        mean, std = setup.views["full"].mean, setup.views["full"].std
+        self.pixels = (-mean / std, (1 - mean) / std)
+
+    def __call__(self, inputs: StepInputs) -> StepOutputs:
+        setup, requirements = self.setup, self.asks
+        features, projections = self._forward(torch.cat(inputs.views))
+        sizes = [len(view) for view in inputs.views]
+        h, z = features.float().split(sizes), projections.float().split(sizes)
+        support = None
+        if inputs.support_index is not None:
+            support, h, z = (z[-1], setup.visible_labels[inputs.support_index]), h[:-1], z[:-1]
+        count = len(requirements.views)
+        views, h, z, local = tuple(inputs.views[:count]), h[:count], z[:count], z[count:]
+        context = StepContext(
+            setup.model, self.ema_model, views, h, z, inputs.index, inputs.epoch, inputs.progress, support,
+            self.pixels, self.encode.count, local, self.encode.autocast,
+        )  # fmt: skip
+        extras = {need: NEEDS[need].value(context) for need in requirements.needs}
+        loss = setup.loss(z[0], z[1], self.labels[inputs.index], **extras)
+
+        self._optimize(loss, inputs.learning_rate)
+        if self.ema_model is not None:
+            ema.update(self.ema_model, setup.model, inputs.decay)
+        return StepOutputs(loss.detach(), projections.detach().abs().amax(), z[0].detach(), z[1].detach())
+
+    def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features (V N + S, F) and projections (V N + S, D)."""
+        encode = self.encode
+
+        def forward_shard(shard: Tensor) -> tuple[Tensor, Tensor]:
+            features = encode(shard)
+            return features, self.setup.model.projector(features)
+
+        with torch.autocast(inputs.device.type, encode.autocast) if encode.autocast else contextlib.nullcontext():
+            features, projections = run_sharded(forward_shard, inputs)
+        return features, projections
+
+    def _optimize(self, loss: Tensor, learning_rate: float | Changing) -> None:
+        setup = self.setup
+        rate = changing.plain(learning_rate)
+        for group in setup.optimizer.param_groups:
+            group["lr"] = rate
+            for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long
+                weight.grad = None
+        if not loss.requires_grad and not any(p.requires_grad for p in setup.model.encoder.parameters()):
+            rule = (
+                "a loss must reach weights that are trained. Got a frozen encoder and nothing else that it depends on"
+            )
+            raise InputError(f"freeze: {rule}. Add layers to the projector.")
+        loss.backward()
+        self.encode.backward()
+        reduce_gradients(setup.model, setup.loss)
+        setup.optimizer.step()
+
+
+class Steps:
+    """`steps(number)` does a step of a training. Call it within `steps.stream()`."""
+
+    def __init__(self, step: Step, batches: Batches, course: Course):
+        self.step, self.batches, self.course = step, batches, course
+
+    def __call__(self, number: int) -> StepOutputs:
+        course, (index, views, support_index) = self.course, self.batches.made(self.batches.plan(number))
+        numbers = course.epoch(number), course.progress(number), course.learning_rate(number), course.decay(number)
+        return self.step(StepInputs(index, views, support_index, *numbers))
+
+    def stream(self) -> contextlib.AbstractContextManager[Any]:
+        """Within, steps are done."""
+        return contextlib.nullcontext()
+
+    @property
+    def told(self) -> str:
+        """For the record: whether steps were replayed, and why not."""
+        return ""
