@@ -29,8 +29,6 @@ class AdversarialDistribution:
     times step_size; then one delta is drawn and the network is trained on it.
 
     Group: wrappers
-    Group: wrappers
-    Group: wrappers
     Source: arXiv 2002.05999 (ADT-EXP); dongyp13/Adversarial-Distributional-Training adt_exp.py, adt_loss
     Difference: the loss is contrastive instead of cross-entropy; the clean loss is kept in part (there w = 1); one
     sample a step (there 5); the attack uses batch norm as in training without changing its running statistics (there as

@@ -18,8 +18,6 @@ class AlignUniform:
         L = a mean_i |u_i - v_i|^alpha + b/2 sum over u, v of log mean_{i<j} exp(-t |u_i - u_j|^2)
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2005.10242; SsnL/align_uniform
     Difference: None
     Degenerate: one image has no pairs; only the alignment is left. Labels are ignored.

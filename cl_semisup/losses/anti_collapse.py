@@ -26,8 +26,6 @@ class AntiCollapse:
               + mean over all classes c of     log(1 + sum_{y!=c} e^{a (z.p_c + d)}) ],   d = 0.1
 
     Group: wrappers
-    Group: wrappers
-    Group: wrappers
     Source: arXiv 2407.03106; NUST-Machine-Intelligence-Laboratory/Anti-Collapse-Loss criteria/antico.py
     Difference: a term beside any base loss (there: beside ProxyAnchor alone); two views; proxies learn at the network's
     rate (there: at a rate of their own, far larger); positives are averaged over classes as in ProxyAnchor (there: over

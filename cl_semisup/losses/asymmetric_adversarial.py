@@ -30,8 +30,6 @@ class AsymmetricAdversarial:
     with P the mean of exp(s / t) over x's two positives and n over the M negatives.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2207.08374; yqy2001/A-InfoNCE Asym-RoCL/loss.py, NT_xent (stop_grad) and NT_xent_HN
     Difference: log space, without the 1e-8 added there; the hard negatives' mean weight is over the negatives (there
     zeros of the other columns count too); the attack's loss has a gradient to both of its sides; adversarial images go

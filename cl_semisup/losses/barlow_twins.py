@@ -21,8 +21,6 @@ class BarlowTwins:
     Standardised as batch norm does: the variance divides by N, and 1e-5 is added to it.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2103.03230; facebookresearch/barlowtwins main.py
     Difference: None
     Degenerate: one image, or equal rows, have no correlation: L = D with no gradient. Labels are ignored.

@@ -27,8 +27,6 @@ class BLCL:
     labelled images.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2405.11067, its structure: two terms, prototypes and learned weights (sigma^2 = e^s, as in arXiv
     1705.07115); its code is not public where we could read it, so temperature, decay and bounds are our choice
     Difference: for a fixed set of classes, without the class-increments, exemplars and growing network of the paper

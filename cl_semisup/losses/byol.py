@@ -19,8 +19,6 @@ class BYOL:
     encoder, which take no gradient.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2006.07733; deepmind/deepmind-research byol/byol_experiment.py
     Difference: the predictor's first layer has no bias (batch norm follows)
     Degenerate: L lies in [0, 8]; 0 may be collapse, all rows equal. Labels are ignored.

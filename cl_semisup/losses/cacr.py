@@ -21,8 +21,6 @@ class CACR:
     with unit rows and c(x, y) = |x - y|^2. The weights p matter from three views on; with two, p is 1.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2105.03746; JegZheng/CACR-SSL small_scale_experiments/losses/__init__.py
     Difference: the Euclidean cost only, without the debiased variant
     Degenerate: one image has no negatives; only the attraction is left. Labels are ignored.

@@ -27,8 +27,6 @@ class CLOP:
     scaled to length 1 where they are used.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2403.18699 and 2512.07880; manhbeo/CLOP CLOPLoss.py
     Difference: both terms are means over images (the paper sums the base loss over anchors and averages the other, its
     code averages both); prototypes by QR, equal in law to the SVD there; simplex_etf is the true simplex of C points

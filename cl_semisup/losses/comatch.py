@@ -34,8 +34,6 @@ class CoMatch:
     the one-hot label for p where it is known. p, p', W and the memory take no gradient.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2011.11183; salesforce/CoMatch Train_CoMatch.py
     Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; the
     memory is used as soon as it holds anything (there once it is full); log-softmax instead of log(softmax + 1e-7); no

@@ -22,8 +22,6 @@ class CrossEntropy:
     Batches are drawn from the labelled images only, as many steps as any other loss gets.
 
     Group: core
-    Group: core
-    Group: core
     Source: label smoothing as in arXiv 1512.00567
     Difference: None
     Degenerate: without a labelled image it is 0 with a graph.

@@ -17,8 +17,6 @@ class DCL:
     over the 2N anchors a with partner p(a). So a pair that is already close does not weaken its own gradient.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2110.06848; raminnakhli/Decoupled-Contrastive-Learning loss/dcl.py
     Difference: rows are normalised here and not in that code; its mask is a large finite number, this one is exact
     Degenerate: one image has no negatives: 0 with a graph. Unbounded below as t goes to 0. Labels are ignored.

@@ -19,8 +19,6 @@ class DCLW:
     over the 2N anchors a with partner p(a); both views of an image have the same weight, and the weights have mean 1.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2110.06848 (negative von Mises-Fisher weights); lightly-ai/lightly loss/dcl_loss.py
     Difference: None; the weights carry no gradient, as in lightly
     Degenerate: one image has no negatives: 0 with a graph. Unbounded below as t goes to 0. Labels are ignored.

@@ -20,8 +20,6 @@ class Decorr:
     dimensions. Barlow Twins differs in that it correlates dimensions across the views.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: after arXiv 2105.00470, which studies decorrelation in self-supervision; a generic form, not its layer
     Difference: a penalty, where the paper whitens the batch (decorrelated batch norm) and has no second term
     Degenerate: one image has no variance and gives 0. Labels are ignored.

@@ -16,8 +16,6 @@ class DHEL:
     Anchors are compared with other images of their own view only; the positive is in no denominator.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2405.18045; pakoromilas/DHEL-KCL losses.py (include_augs is both_views here)
     Difference: logsumexp instead of log(sum(exp)), so small temperatures do not overflow
     Degenerate: one image has no others: 0 with a graph. Labels are ignored.

@@ -24,8 +24,6 @@ class DINO:
     With k local views (the view `multi_crop`) each of them is matched with P1 and P2 too; the factor is 1 / (2 + 2k).
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2104.14294; facebookresearch/dino main_dino.py
     Difference: small crops only if the suite's views make them; t' is constant; no clipping of gradients
     Degenerate: one image is finite. With equal rows P is constant or uniform, so its entropy shows collapse. Labels are

@@ -21,8 +21,6 @@ class DirectCLR:
     through the layers below. The projector gets no gradient and stays as it was drawn, so its scores say nothing.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2110.09348, section 6; facebookresearch/directclr directclr/main.py
     Difference: a share of the dimensions, since widths differ; 360 of 2,048 in the paper is the default here
     Degenerate: one image gives 0. Labels are ignored.

@@ -21,8 +21,6 @@ class DSCL:
     steps, with their labels, are further rows c and classmates b.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2403.06151; SY-Xuan/DSCL dscl/DSCL.py (DSCLLoss)
     Difference: both views are anchors and carry gradients, queue or not (there: one view against momentum keys); the
     queue starts empty, not with random rows of random labels; the momentum goes to 1 along a cosine (constant there).

@@ -18,8 +18,6 @@ class ETFDotRegression:
     Batches are drawn from the labelled images only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2203.09081; arXiv 2302.03004; NeuralCollapseApplications/FSCIL ETFHead.py (DRLoss)
     Difference: on the projections of two views, averaged, where the code has one view; no per-class lengths for
     imbalanced data; without the factor loss_weight (10 in the few-shot code), which the learning rate replaces

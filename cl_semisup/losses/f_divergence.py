@@ -37,8 +37,6 @@ class FDivergence:
     js is the sigmoid loss over pairs. l is kept within +-limit.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2006.10810 (stable form of the bound, for imitation), bound of arXiv 1606.00709 (f-GAN); no code
     Difference: inspired by; neither paper compares views of images, and the critic here is the cosine itself
     Degenerate: one image has no crossed pairs: 0 with a graph. Labels are ignored.

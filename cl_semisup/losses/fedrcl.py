@@ -25,8 +25,6 @@ class FedRCL:
     closest c. Batches are drawn from the labelled images only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2401.04928; skynbe/FedRCL utils/loss.py (CLLoss), configs/client/fedrcl.yaml
     Difference: no federation, and one level, the projections (there: every block of the network); a row is never its
     own positive; in the code's form a farthest pair below lam costs 0 (there: as much as similarity -1, a constant)

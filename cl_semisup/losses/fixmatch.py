@@ -20,8 +20,6 @@ class FixMatch:
     features of the two views. The second mean is over all images, confident or not.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2001.07685; google-research/fixmatch fixmatch.py
     Difference: labelled and unlabelled images come in the same batches, so their ratio is the label fraction's (there
     64 to 448), and labelled images get pseudo-labels too; the strong view is the suite's view (there CTAugment

@@ -22,8 +22,6 @@ class FlexMatch:
     thresholds of a step are those before it.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2110.08263; microsoft/Semi-supervised-learning@36b7d084 semilearn/algorithms/flexmatch/utils.py
     Difference: as for fixmatch: labelled and unlabelled images come in the same batches, labelled ones get
     pseudo-labels too, and the strong view is the suite's view

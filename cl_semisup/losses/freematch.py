@@ -24,8 +24,6 @@ class FreeMatch:
     0 are left out of Q. norm scales to a sum of 1.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2205.07246, equations 5 to 13; microsoft/Semi-supervised-learning@0d8310a4
         semilearn/algorithms/freematch/freematch.py and utils.py
     Difference: as for fixmatch: labelled and unlabelled images come in the same batches, labelled ones get

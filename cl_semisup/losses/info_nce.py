@@ -19,8 +19,6 @@ class InfoNCE:
     view and in both directions, so the two have different values.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 1807.03748 with cosine similarity as score
     Difference: keys are the batch's own second views, with a gradient; no memory
     Degenerate: one image is its own only key: 0. Labels are ignored.

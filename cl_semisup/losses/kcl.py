@@ -26,8 +26,6 @@ class KCL:
     These are means, not logarithms of means, so the expected value does not depend on the batch size.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2405.18045; pakoromilas/DHEL-KCL losses.py, utils.py
     Difference: None; the log kernel follows the published code, where its energy has a factor 1/2 that its alignment
     lacks. Riesz kernels are cut off at d = 1e-4, where they have no gradient

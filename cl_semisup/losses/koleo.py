@@ -22,8 +22,6 @@ class KoLeo:
     with unit rows x of the backbone's features (as in DINOv2) or of the projections, and neighbours within one view.
 
     Group: wrappers
-    Group: wrappers
-    Group: wrappers
     Source: arXiv 1806.03198; facebookresearch/dinov2 dinov2/loss/koleo_loss.py
     Difference: the distance without 1e-8 added to every coordinate
     Degenerate: one image has no neighbour: the base alone. Equal rows are not pushed apart (no direction to choose).

@@ -25,8 +25,6 @@ class LStatistic:
     Ranks are taken anew in every batch and carry no gradient. An image's value is the mean over its two anchors.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2012.07399, definition of the L-statistic; no code found
     Difference: ranks are those of the batch (there of the whole set); W is integrated over each rank's share, so
     weights add up to 1 whatever n and q; a warm-up, since a small contrastive value is an easy pair

@@ -24,8 +24,6 @@ class LabelRedraw:
     labels. It exists to measure how much this changes published scores, compared with labels that are drawn once.
 
     Group: wrappers
-    Group: wrappers
-    Group: wrappers
     Source: manhbeo/CLOP CLOPLoss.py @bed310f, where a fresh share of every batch counts as labelled
     Difference: images are drawn one by one (there int(q N) of each batch), so that batches and their order do not
     matter; both terms of CLOP see the same draw (there each has its own)

@@ -22,8 +22,6 @@ class LeJEPA:
     anew in every step, as a function of the seed and the progress.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2511.08544 (SIGReg and LeJEPA); galilai-group/lejepa MINIMAL.md
     Difference: two views, both of the full recipe (there: two large crops and several small ones, drawn to the mean of
     the large)

@@ -23,8 +23,6 @@ class LORAC:
     after the share `start` of training. With two views |Q_i|_* says little more than their similarity.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2108.02696; ssl-codelab/lorac main_lorac.py, models/moco_m.py
     Difference: that code stops dividing by the temperature once the prior starts; here it always divides. Views of one
     size in place of large and small crops

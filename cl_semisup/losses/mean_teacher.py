@@ -22,8 +22,6 @@ class MeanTeacher:
     of both views.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 1703.01780; CuriousAI/mean-teacher pytorch/mean_teacher/losses.py, softmax_mse_loss
     Difference: both views are the suite's (there: shift, mirror, noise and dropout) and both are taught; labelled and
     unlabelled images come in the same batches; the decay follows half a cosine (there a step); no second head;

@@ -17,8 +17,6 @@ class MMCR:
     with the nuclear norm (sum of singular values), C (N, D) the rows c_i, and Z_i (D, 2) the views u_i, v_i.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2303.03307; ThomasYerxa/mmcr mmcr/cifar_stl/loss_mmcr.py
     Difference: two views (up to 40 there)
     Degenerate: one image and equal rows are finite. Labels are ignored.

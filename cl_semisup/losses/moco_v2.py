@@ -19,8 +19,6 @@ class MoCoV2:
     the loss the keys k replace the oldest of the queue, which starts as random directions.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 1911.05722 and 2003.04297; facebookresearch/moco moco/builder.py
     Difference: the momentum goes to 1 along a cosine (constant there); no shuffling of batch norm, which needs several
     devices; the queue need not be a multiple of the batch

@@ -21,8 +21,6 @@ class MoCoV3:
     momentum encoder, which take no gradient.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2104.02057; facebookresearch/moco-v3 moco/builder.py
     Difference: no batch norm on the outputs of projector and predictor
     Degenerate: one image gives 0, since its positive is the only key. Labels are ignored.

@@ -22,8 +22,6 @@ class NNCLR:
     the unit rows of z1 replace the oldest of the queue, which starts as random directions.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2104.14548, equations 2 and 3; lightly-ai/lightly benchmarks nnclr.py
     Difference: the predictor's first layer has no bias (batch norm follows)
     Degenerate: one image gives 0. Labels are ignored.

@@ -23,8 +23,6 @@ class NONL:
     Batches are drawn from the labelled images only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2605.20302; pakoromilas/nc_by_design@4ee84352 losses.py (NONL: symmetric, neither, bidirectional)
     Difference: on the projections of two views, all rows together, where the code has one view
     Degenerate: rows without a negative are left out; without any row it is 0 with a graph.

@@ -19,8 +19,6 @@ class NormFace:
     The weights w are trained with the network. Batches are drawn from the labelled images only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 1704.06369; in this form arXiv 2605.20302, pakoromilas/nc_by_design@4ee84352 losses.py
     Difference: on the projections of two views, averaged, where the code has one view
     Degenerate: without a labelled image it is 0 with a graph.

@@ -20,8 +20,6 @@ class NSCL:
     With positive_in_denominator, exp(s_{a,p(a)} / t) joins the sum; without any label that is NT-Xent.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2506.04411 (decoupled form); DLFundamentals/understanding-ssl utils/losses.py WeakNTXentLoss (the
     form with the positive in the denominator)
     Difference: anchors without negatives are left out (the code stops); the paper's constant terms, a view against

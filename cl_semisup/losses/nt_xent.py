@@ -17,8 +17,6 @@ class NTXent:
     over the 2N anchors a, with cosine similarity s and partner p(a), the other view of the same image.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2002.05709; google-research/simclr objective.py
     Difference: None
     Degenerate: one image (N = 1) gives 0, since the partner is the only other view. Labels are ignored.

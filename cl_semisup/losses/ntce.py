@@ -21,8 +21,6 @@ class NTCE:
     included. Batches are drawn from the labelled images only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2605.20302; pakoromilas/nc_by_design@4ee84352 losses.py (NTCE)
     Difference: on the projections of two views, all rows together, where the code has one view
     Degenerate: without a labelled image it is 0 with a graph; if all rows are equal it is ln(2L) for L labelled images.

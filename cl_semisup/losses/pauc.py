@@ -33,8 +33,6 @@ class PAUC:
     is only the base loss.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2210.10194, which names A, U and C and their purposes, and whose exact forms and weights we could not
     read; ProtoNCE: arXiv 2005.04966; salesforce/PCL pcl/builder.py, main_pcl.py
     Difference: no momentum encoder or queue: the memory holds projections of the network itself, up to an epoch old;

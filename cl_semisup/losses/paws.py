@@ -26,8 +26,6 @@ class PAWS:
     the last term is over all views.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2104.13963; facebookresearch/suncet src/losses.py
     Difference: small crops only if the suite's views make them; the batch holds labelled images too
     Degenerate: without any support it is 0 with a graph. A class without support keeps the smoothing's share.

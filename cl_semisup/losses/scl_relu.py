@@ -20,8 +20,6 @@ class SCLReLU:
     share images and hold every class, as the optimum of mini-batch training requires.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2306.07960 (also as "Supervised-contrastive loss learns orthogonal frames and batching matters")
     Difference: unlabelled images take part with their own view as positive; a mean over anchors for the sum
     Degenerate: a row without a positive entry becomes 0, similar to nothing and without a gradient; one image gives 0.

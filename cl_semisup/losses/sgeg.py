@@ -21,8 +21,6 @@ class SGEG:
     As its trace is D, the bracket is the squared 2-Wasserstein distance to N(0, I) less the constant 2D.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2411.01157; Cloudy1225/SSGE main.py
     Difference: images in place of a graph; a constant dimension becomes 0 instead of NaN
     Degenerate: one image has no covariance: 0 with a graph. With N <= D at least D - N + 1 eigenvalues stay 0. Labels

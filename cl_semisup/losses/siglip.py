@@ -19,8 +19,6 @@ class SigLIP:
     with t = exp(t') and b learned along with the network, without weight decay.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2303.15343; google-research/big_vision trainers/proj/image_text/siglip.py
     Difference: None
     Degenerate: one image has its positive only. Labels are ignored.

@@ -33,8 +33,6 @@ class SimMatch:
     far.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2203.06915; KyleZheng1997/simmatch models/simmatch.py
     Difference: labelled and unlabelled images come in the same batches and labelled ones get pseudo-labels too; an
     image is not compared with its own entry; the batch's labelled images enter the memory before it is used (there the

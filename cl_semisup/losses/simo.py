@@ -22,8 +22,6 @@ class SimO:
     supervised loss: batches are drawn from the labelled images only, unless unlabelled ones take part.
 
     Group: further
-    Group: further
-    Group: further
     Source: mlnomadpy/visx simo2.py (simo_loss_fn), after arXiv 2410.05233
     Difference: there are no unlabelled images there
     Degenerate: one image leaves its own pair of views; without a labelled image it is 0 with a graph. Two coinciding

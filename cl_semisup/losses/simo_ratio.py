@@ -21,8 +21,6 @@ class SimORatio:
     unless unlabelled ones take part.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2410.05233; no public code of this form
     Difference: rows are normalised (the ratios are not scale-free); one call over the whole batch, where the paper
     makes three: within a class, across class means, and over mixed negatives

@@ -18,8 +18,6 @@ class SimSiam:
     p is a predictor of two layers on the projections, trained with the network.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2011.10566; facebookresearch/simsiam simsiam/builder.py
     Difference: the predictor follows the learning rate's schedule (constant there); the projector is the suite's,
     without batch norm on its output

@@ -20,8 +20,6 @@ class SINCERE:
     label at all this is NT-Xent, exactly.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2309.14277, equation 7; tufts-ml/SupContrast@f3077248 revised_losses.py
     Difference: unlabelled images keep their view pair as positives
     Degenerate: without a negative it is 0 with a graph; one image and one class stay finite.

@@ -22,8 +22,6 @@ class SoftMatch:
     which start at 1 / C and 1; P~ of the mean prediction, which aligns predictions to uniform classes.
 
     Group: semi-supervised
-    Group: semi-supervised
-    Group: semi-supervised
     Source: arXiv 2301.10921, equations 6 to 9; microsoft/Semi-supervised-learning@5d09751f
         semilearn/algorithms/softmatch/utils.py
     Difference: as for fixmatch: labelled and unlabelled images come in the same batches, labelled ones get

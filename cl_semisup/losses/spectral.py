@@ -16,8 +16,6 @@ class Spectral:
     x, y: the projections, rows longer than sqrt(m) scaled to that length. Negatives are across the views only.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2106.04156; jhaochenz96/spectral_contrastive_learning models/spectral.py
     Difference: None
     Degenerate: one image has no negatives: 0 with a graph. Labels are ignored.

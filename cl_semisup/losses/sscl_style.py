@@ -27,8 +27,6 @@ class SsCLStyle:
     same class, which is the label where there is one, else argmax p' where the maximum is >= T, else none.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2105.07387, rebuilt from its abstract and the ingredients named there; no code was found, and the
     paper's own equations were not available: results are not the paper's
     Difference: unknown beyond the ingredients; labelled and unlabelled images come in the same batches

@@ -19,8 +19,6 @@ class SupCon:
     labels this is SupCon, with none it is NT-Xent, exactly.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2004.11362 (L_out); HobbitLong/SupContrast losses.py
     Difference: without the factor temperature / base_temperature, which is 1 at the default temperature there (0.07)
     and would be 0.1 / 0.07 = 1.43 at the default here; unlabelled images keep their view pair as positives

@@ -19,8 +19,6 @@ class SupConIn:
     view-2 keys only, and the sum over positives is not divided by their number. Without labels it is one-sided InfoNCE.
 
     Group: core
-    Group: core
-    Group: core
     Source: manhbeo/CLOP supervised.py
     Difference: in log space, so without the 1e-8 added to the denominator there
     Degenerate: one image, or one class and all labelled, gives 0.

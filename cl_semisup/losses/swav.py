@@ -22,8 +22,6 @@ class SwAV:
     With k local views (the view `multi_crop`) each of them predicts q1 and q2 too, and the factor is 1 / (2 + 2k).
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2006.09882; facebookresearch/swav main_swav.py
     Difference: small crops only if the suite's views make them; Sinkhorn in log space; the prototypes are normalised
     in the graph (there: once before every step); the queue fills from the first step on; its empty rows prefer no

@@ -23,8 +23,6 @@ class TargetedSupCon:
     data decide.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2111.13998, equations 2 to 4; LTH14/targeted-supcon@6096cf16 moco/builder.py (KCL, targeted)
     Difference: both views of the batch instead of a queue of momentum keys, all classmates as positives instead of a
     sample of k, unlabelled images as identities of their own; so this is a reconstruction of the idea, not the

@@ -19,8 +19,6 @@ class TiCo:
     with unit rows u of view 1 and v of view 2, the latter through the momentum encoder. C_t takes no gradient.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2206.10698; sayannag/TiCo-pytorch TiCo/main.py
     Difference: the constant 1, so that the value is not negative, and C_t without a gradient, both as in lightly (in
     that code this batch's share of it, 1 - b, has one); the momentum encoder follows every step, not every epoch

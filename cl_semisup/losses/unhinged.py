@@ -21,8 +21,6 @@ class Unhinged:
     has no minimum. Batches are drawn from the labelled images only.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2312.07841, the spherically constrained case with a fixed simplex; no public code
     Difference: the weights of the two terms are the canonical ones of the multi-class unhinged loss; the paper's own
     parameter is left out, because the learning rate replaces it

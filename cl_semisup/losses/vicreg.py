@@ -16,8 +16,6 @@ class VICReg:
     on raw projections (not normalised), with unbiased variance and covariance.
 
     Group: core
-    Group: core
-    Group: core
     Source: arXiv 2105.04906; facebookresearch/vicreg main_vicreg.py
     Difference: covariance divides by this batch's N - 1 (there: by the global batch's). The variance term is
     halved, as there; solo-learn does not halve it, so its 25 is 50 here

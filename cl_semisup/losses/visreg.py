@@ -25,8 +25,6 @@ class VISReg:
     vanish as embeddings collapse.
 
     Group: reproductions
-    Group: reproductions
-    Group: reproductions
     Source: arXiv 2606.02572, equations 1, 2, 5, 6 and 8
     Difference: two views, both of the full recipe (there: two large crops and several small ones, drawn to the mean of
     the large); 256 directions unless set (there 4,096); written from the equations, not compared with the authors' code

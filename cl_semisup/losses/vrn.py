@@ -21,8 +21,6 @@ class VRN:
     the penalty reduces.
 
     Group: wrappers
-    Group: wrappers
-    Group: wrappers
     Source: arXiv 2506.09781, section 5; leechungpa/embedding-similarity-cl@5c354b06 solo/losses/vrn.py
     Difference: the code takes the target similarity as a setting; here it follows from M
     Degenerate: one image has no negative pair and has the base loss alone. Labels are used by the base loss only.

@@ -19,8 +19,6 @@ class WMSE:
     Each view and each group of images is whitened separately. Groups are neighbours in the batch, which is shuffled.
 
     Group: further
-    Group: further
-    Group: further
     Source: arXiv 2007.06346; htdt/self-supervised methods/w_mse.py, whitening.py
     Difference: one grouping a step (w_iter = 1), and a batch that is no multiple of the group is split nearly evenly;
     e is not 0 by default; the whitening is done in float64
