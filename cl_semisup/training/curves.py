@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import takewhile, zip_longest
 
 import torch
 from torch import Tensor, nn
@@ -46,9 +47,8 @@ class Curves:
         if self.waits:
             self._log(step, learning_rate, z1, z2)
             return not is_last and self.setup.hopeless(self.setup.history)
-        known = self._known()
-        is_hopeless = not is_last and bool(known.loss) and self.setup.hopeless(known)
-        is_sound = not self._points or bool(self._points[-1].known()[2])
+        is_sound, known = not self._points or bool(self._points[-1].known()[2]), self._known()
+        is_hopeless = is_sound and not is_last and bool(known.loss) and self.setup.hopeless(known)
         self._keep(step, learning_rate, z1, z2)
         if is_hopeless or not is_sound or len(self._points) * self._points[-1].u.nbytes > KEPT_BYTES:
             self.complete()
@@ -73,10 +73,9 @@ class Curves:
     def complete(self) -> None:
         """Compute what is still on the device; the host waits for it."""
         points, self._points = self._points, []
-        if not points:
-            return
-        spectra = singular_values(torch.stack([point.u for point in points])).cpu()
-        for point, spectrum in zip(points, spectra, strict=True):
+        sound = list(takewhile(lambda point: point.known()[2], points))
+        spectra = list(singular_values(torch.stack([point.u for point in sound])).cpu()) if sound else list[Tensor]()
+        for point, spectrum in zip_longest(points[: len(sound) + 1], spectra):
             mean_loss = self._mean_loss(point.step)
             norm = float(torch.linalg.vector_norm(point.norms))
             if not math.isfinite(norm):

@@ -82,9 +82,9 @@ def train(
         for step in range(start_step, steps):
             outputs = run(step)
             step_log[0, step], step_log[1, step] = outputs.loss, outputs.largest
-            if (step + 1) % log_every == 0 or step == steps - 1:
-                if curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):
-                    return Outcome(run.told, step)
+            is_logged = (step + 1) % log_every == 0 or step == steps - 1
+            if is_logged and curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):
+                return Outcome(run.told, step)
             if checkpoint and checkpoint.due(last=step == steps - 1):
                 curves.complete()
                 checkpoint.save(_state(step + 1, setup, ema_model, step_log))  # raises Preempted if asked to stop
