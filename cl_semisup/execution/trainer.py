@@ -169,12 +169,9 @@ class Trainer:
         assert loss is not None
         assert run.batch_size is not None
         assert run.learning_rate is not None
-        assert run.optimizer is not None
         assert run.schedule is not None
         schedule = Schedule(**run.schedule)
         base_learning_rate = scaled_learning_rate(run.learning_rate, run.batch_size, schedule)
-        (name, settings) = next(iter(run.optimizer.items()))
-        optimizer = plugins.load("optimizers", name)(**settings)
         self.resolved |= {
             "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
@@ -193,7 +190,7 @@ class Trainer:
                 "local": self.views(data, local=True),
             },
             local_views=run.local_views,
-            optimizer=optimizer.build(*loop.split_parameters(model, loss)),
+            optimizer=self._optimizer(model, loss),
             images=data.train_images,
             larger_images=data.larger_images,
             visible_labels=visible_labels,
@@ -203,8 +200,6 @@ class Trainer:
             hopeless=early_stop.is_hopeless,
         )
         checkpoint = self._checkpoint(data.content_hash)
-        if self.machine.plain:
-            fast_paths.disable_fused_steps(setup.optimizer)
         refused = fast_paths.not_recorded(self.machine, chunks)
         outcome = loop.train(
             setup,
@@ -226,6 +221,16 @@ class Trainer:
         steps = self.resolved.get("stopped_at_step", self.resolved["steps"] - 1) + 1
         self.cost = {"train_seconds": seconds, "images_per_second": steps * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.group.runs)
+
+    def _optimizer(self, model: Model, loss: losses.Loss) -> torch.optim.Optimizer:
+        assert self.run.optimizer is not None
+        (name, settings) = next(iter(self.run.optimizer.items()))
+        made: torch.optim.Optimizer = plugins.load("optimizers", name)(**settings).build(
+            *loop.split_parameters(model, loss)
+        )
+        if self.machine.plain:
+            fast_paths.disable_fused_steps(made)
+        return made
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
         """What encodes a batch in training."""
