@@ -169,8 +169,8 @@ def edge_table(task: str, rows: Sequence[EdgeRow], search: Edge, baseline: str) 
 
 
 def _entries(row: EdgeRow, with_difference: bool) -> tuple[Entry, ...]:
-    high = ("≥ " if row.at_top else "") + wording.format_learning_rate(row.high, row.high.n)
-    low = ("≤ " if row.at_bottom else "") + wording.format_learning_rate(row.low, row.low.n)
+    high = ("≥ " if row.at_top else "") + wording.format_learning_rate(row.high)
+    low = ("≤ " if row.at_bottom else "") + wording.format_learning_rate(row.low)
     entries = [Entry(row.loss, row.loss), Entry(f"{row.neighbour:g}", row.neighbour)]
     entries.append(Entry(high if row.high.n else wording.DASH, row.high.mean))
     if with_difference:

@@ -1,4 +1,4 @@
-"""Which losses differ significantly: paired tests with Holm's correction, shared ranks, a rank over many tasks.
+"""Which losses differ significantly: paired tests with Holm's correction, intervals of ranks, a rank over many tasks.
 
 A unit is one repetition on one data set: its tasks (label budgets, ...) share labels, initial weights and views, so
 they are not independent. With fewer than 6 units no two losses are told apart, whatever their means: the smallest
@@ -6,7 +6,8 @@ two-sided p of an exact sign-flip test of 5 pairs is 2 / 2**5 = .0625.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -14,11 +15,10 @@ import numpy as np
 from scipy import stats
 
 from cl_semisup.results.leaderboard import Board, Row
-from cl_semisup.results.statistics import CONFIDENCE
+from cl_semisup.results.statistics import CONFIDENCE, Interval, MeanCI, jackknife_ci, mean_ci, wilson_interval
 from cl_semisup.results.verdict import MIN_PAIRS
 
 MIN_DATASETS = 10  # Friedman's chi-square approximation is poor with fewer; Demšar, JMLR 7 (2006), section 3.2.2
-BOOTSTRAP_DRAWS = 2000
 
 
 def p_value(differences: np.ndarray) -> float:
@@ -42,19 +42,36 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def shared_ranks(board: Board) -> dict[str, int]:
-    """Loss -> 1 + how many losses of the board are significantly better; {} with too few pairs.
+    """Loss -> the lower end of its rank's interval: 1 + how many losses are significantly better."""
+    return {loss: low for loss, (low, _) in rank_intervals(board).items()}
 
-    Losses without a significant difference share a rank. A loss without all its runs has none. Where a search gave some
-    losses more repetitions than others, nobody has one.
+
+def rank_intervals(board: Board) -> dict[str, tuple[int, int]]:
+    """Loss -> the ranks that its true mean may have, all intervals together with 95 %; {} with too few pairs.
+
+    From 1 + how many losses are significantly better, to as many as are not significantly worse. So a loss whose scores
+    scatter has a wide interval and no good rank. A loss without all its runs has none. Where a search gave some losses
+    more repetitions than others, nobody has one.
+
+    Source: Mogstad, Romano, Shaikh and Wilhelm, Review of Economic Studies 91 (2024), with Holm's correction
     """
     rows = [row for row in board.trained_rows if row.complete]
     if len(rows) < 2 or board.repetitions < MIN_PAIRS or not _equally_often(rows):
         return {}
-    pairs = list(combinations(rows, 2))
-    adjusted = holm([p_value(a.repetition_scores - b.repetition_scores) for a, b in pairs])
-    significant_pairs = [pair for pair, p in zip(pairs, adjusted, strict=True) if p < 1 - CONFIDENCE]
-    worse = [min(pair, key=lambda row: row.repetition_scores.mean()).loss for pair in significant_pairs]
-    return {row.loss: 1 + worse.count(row.loss) for row in rows}
+    return _rank_sets({row.loss: row.repetition_scores for row in rows})
+
+
+def _rank_sets(values: Mapping[str, np.ndarray]) -> dict[str, tuple[int, int]]:
+    """Loss -> interval of its rank, from paired t-tests of all pairs; `values` (units,), larger is better."""
+    pairs = list(combinations(values, 2))
+    adjusted = holm([p_value(values[a] - values[b]) for a, b in pairs])
+    better, worse = Counter[str](), Counter[str]()  # how many losses are better, and worse, than this one
+    for (a, b), p in zip(pairs, adjusted, strict=True):
+        if p < 1 - CONFIDENCE:
+            loser, winner = sorted((a, b), key=lambda loss: float(values[loss].mean()))
+            better[loser] += 1
+            worse[winner] += 1
+    return {loss: (1 + better[loss], len(values) - worse[loss]) for loss in values}
 
 
 def against_baseline(board: Board) -> dict[str, str]:
@@ -79,29 +96,20 @@ def _comparison(row: Row, p: float) -> str:
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A value with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Standing:
     """A loss over all tasks.
 
-    `mean_rank` is the mean over tasks of its rank (1 is best, ties share the average), which orders losses as
-    Borda's count does; its interval is a bootstrap's (see `rank_overall`). `rank` is 1 + how many losses have an
-    interval wholly above, None with too few units. `iqm` is the mean of the middle half of its scores over tasks and
-    repetitions. `win_rate` is the share of (task, repetition) in which it beats the baseline; ties count half.
+    `mean_rank` is the mean over tasks and repetitions of its rank among the losses there (1 is best, ties share the
+    average), which orders losses as Borda's count does. `ranks` is the interval of its place in that order, None with
+    too few units. `iqm` is the mean of the middle half of its scores over tasks and repetitions. `win_rate` is the
+    share of (task, repetition) in which it beats the baseline; ties count half.
     """
 
     loss: str
-    mean_rank: Interval
-    rank: int | None
+    mean_rank: MeanCI
+    ranks: tuple[int, int] | None
     mean: float
-    iqm: Interval
+    iqm: MeanCI
     win_rate: Interval | None
 
 
@@ -118,39 +126,36 @@ class OverallRanking:
 
 
 def rank_overall(boards: Sequence[Board]) -> OverallRanking | None:
-    """Borda ranks with 95 % intervals from a bootstrap that draws data sets, then repetitions, jointly for all losses.
+    """Mean ranks with t-intervals over units, interquartile means with jackknife intervals, win rates with Wilson's.
 
-    All tasks of a data set are drawn together. With one data set only repetitions are drawn, and the interval holds
-    for this data set alone. None for fewer than two tasks or two complete losses.
+    A unit's tasks count as one observation, since they share labels, first weights and views. All intervals speak of
+    new repetitions on these data sets, not of other data sets. None for fewer than two tasks or two complete losses.
     """
     losses = sorted({row.loss for board in boards for row in board.trained_rows})
     complete = [loss for loss in losses if all((row := board.row_of(loss)) and row.complete for board in boards)]
     if len(boards) < 2 or len(complete) < 2:
         return None
     blocks = _blocks(boards, complete)
-    units = sum(block.shape[2] for block in blocks)
+    units = [unit for block in blocks for unit in np.moveaxis(block, 2, 0)]  # (tasks, losses) each
+    ranks = _unit_ranks(blocks)
+    intervals = _rank_sets(dict(zip(complete, -ranks.T, strict=True))) if len(units) >= MIN_PAIRS else {}
     base = next((i for i, loss in enumerate(complete) if any(loss == board.baseline for board in boards)), None)
-    statistics = (_ranks, _iqm, lambda sample: _win_rates(sample, base))
-    drawn = [[statistic(sample) for statistic in statistics] for sample in _bootstrap_samples(blocks)]
-    ranks, iqms, win_rates = (
-        _intervals(statistic(blocks), [values[i] for values in drawn]) for i, statistic in enumerate(statistics)
-    )
     means = np.concatenate([block.mean(axis=2) for block in blocks], axis=0).mean(axis=0)
     standings = [
         Standing(
             loss=loss,
-            mean_rank=ranks[i],
-            rank=1 + sum(other.high < ranks[i].low for other in ranks) if units >= MIN_PAIRS else None,
+            mean_rank=mean_ci(ranks[:, i]),
+            ranks=intervals.get(loss),
             mean=float(means[i]),
-            iqm=iqms[i],
-            win_rate=win_rates[i] if base is not None and i != base else None,
+            iqm=_iqm([unit[:, i] for unit in units]),
+            win_rate=_win_rate(blocks, i, base, len(units)) if base is not None and i != base else None,
         )
         for i, loss in enumerate(complete)
     ]
-    standings.sort(key=lambda s: (s.mean_rank.value, -s.mean, s.loss))
+    standings.sort(key=lambda s: (s.mean_rank.mean, -s.mean, s.loss))
     unranked = tuple(loss for loss in losses if loss not in complete)
-    test = friedman(np.array([_ranks([block]) for block in blocks]), complete)
-    return OverallRanking(tuple(standings), unranked, len(boards), len(blocks), units, test)
+    test = friedman(np.array([_unit_ranks([block]).mean(axis=0) for block in blocks]), complete)
+    return OverallRanking(tuple(standings), unranked, len(boards), len(blocks), len(units), test)
 
 
 def _blocks(boards: Sequence[Board], losses: Sequence[str]) -> list[np.ndarray]:
@@ -162,31 +167,16 @@ def _blocks(boards: Sequence[Board], losses: Sequence[str]) -> list[np.ndarray]:
     return [np.stack(arrays) for _, arrays in sorted(by_dataset.items())]
 
 
-def _bootstrap_samples(blocks: Sequence[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """Bootstrap samples of the blocks; a legacy generator, whose stream is the same in every NumPy version."""
-    random = np.random.RandomState(0)
-    for _ in range(BOOTSTRAP_DRAWS):
-        indices = random.randint(len(blocks), size=len(blocks)) if len(blocks) > 1 else [0]
-        sample = [blocks[i] for i in indices]
-        yield [block[:, :, random.randint(block.shape[2], size=block.shape[2])] for block in sample]
+def _unit_ranks(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """(units, losses) mean over the tasks of a unit of the average-tie rank among losses, 1 for the best."""
+    return np.concatenate([stats.rankdata(-block, axis=1).mean(axis=0).T for block in blocks])
 
 
-def _ranks(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """(losses,) mean over tasks of the average-tie rank by mean score, 1 for the best."""
-    means = np.concatenate([block.mean(axis=2) for block in blocks], axis=0)  # (tasks, losses)
-    above = (means[:, None, :] > means[:, :, None]).sum(axis=2)
-    equal = (means[:, None, :] == means[:, :, None]).sum(axis=2)
-    return np.asarray((above + (equal + 1) / 2).mean(axis=0))
-
-
-def _iqm(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """(losses,) interquartile mean of all (task, repetition) scores."""
-    return interquartile_mean(_pooled(blocks))
-
-
-def _pooled(blocks: Sequence[np.ndarray]) -> np.ndarray:
-    """((task, repetition) pairs, losses)"""
-    return np.concatenate([block.transpose(0, 2, 1).reshape(-1, block.shape[1]) for block in blocks], axis=0)
+def _iqm(units: Sequence[np.ndarray]) -> MeanCI:
+    """Interquartile mean of one loss over the (tasks,) scores of all units, with the jackknife's interval."""
+    array = np.empty(len(units), dtype=object)  # data sets may have different numbers of tasks
+    array[:] = units
+    return jackknife_ci(lambda some: interquartile_mean(np.concatenate(list(some))), array)
 
 
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
@@ -196,17 +186,11 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.where(np.isnan(values).any(axis=0), np.nan, middle))
 
 
-def _win_rates(blocks: Sequence[np.ndarray], base: int | None) -> np.ndarray:
-    """(losses,) share of (task, repetition) above the baseline, ties count half; NaN without a baseline."""
-    if base is None:
-        return np.full(blocks[0].shape[1], math.nan)
-    return _pooled([np.sign(block - block[:, base : base + 1]) for block in blocks]).mean(axis=0) / 2 + 0.5
-
-
-def _intervals(observed: np.ndarray, drawn: Sequence[np.ndarray]) -> list[Interval]:
-    """Percentile interval of every loss."""
-    low, high = np.quantile(np.stack(list(drawn)), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    return [Interval(float(v), float(a), float(b)) for v, a, b in zip(observed, low, high, strict=True)]
+def _win_rate(blocks: Sequence[np.ndarray], loss: int, base: int, units: int) -> Interval:
+    """Share of (task, repetition) above the baseline, ties count half; Wilson's interval with a draw a unit."""
+    signs = np.concatenate([np.sign(block[:, loss] - block[:, base]).ravel() for block in blocks])
+    share = float(signs.mean()) / 2 + 0.5
+    return wilson_interval(share * units, units)
 
 
 @dataclass(frozen=True)

@@ -225,8 +225,8 @@ def _pretrained_note(seen: list[str]) -> str:
 
 def _standing_note(overall: OverallRanking) -> str:
     where = pluralize(overall.datasets, "data set")
-    drawn = "data sets, then repetitions" if overall.datasets > 1 else "repetitions; it speaks of this data set alone"
-    text = f"Over all tasks ({where}): a rank is the mean over tasks, its interval a bootstrap's that draws {drawn}."
+    these = "these data sets" if overall.datasets > 1 else "this data set"
+    text = f"Over all tasks ({where}): ranks are means over tasks; their intervals speak of new repetitions on {these}."
     if overall.units < MIN_PAIRS:
         units = f"{pluralize(overall.units, 'paired unit')} (data set and repetition)"
         text += f" {units} cannot order losses; {MIN_PAIRS} are needed."
@@ -236,17 +236,17 @@ def _standing_note(overall: OverallRanking) -> str:
 def _over_all(overall: OverallRanking, boards: list[Board]) -> str:
     """`Over all 6 tasks: clop has the best mean rank, 1.2 [1.0, 1.8]; not told apart from supcon.`"""
     first = overall.standings[0]
-    mean_rank = wording.format_interval(first.mean_rank)
+    mean_rank = wording.format_mean_ci(first.mean_rank)
     if not any((row := board.row_of(first.loss)) and leads(board, row) for board in boards):
         return (
             f"Over all {overall.tasks} tasks: no loss leads. {first.loss} has the best mean rank, but is {NOT_ABOVE}."
         )
     text = f"Over all {overall.tasks} tasks: {first.loss} has the best mean rank, {mean_rank}"
-    if first.rank is None:
+    if first.ranks is None:
         return f"{text}; with {pluralize(overall.units, 'paired unit')} that is not resolvable."
-    tied = [one.loss for one in overall.standings[1:] if one.rank == 1]
+    tied = [one.loss for one in overall.standings[1:] if one.ranks and one.ranks[0] == 1]
     unranked = f" Not ranked, as runs are missing or failed: {', '.join(overall.unranked)}." if overall.unranked else ""
-    comparison = f"not told apart from {', '.join(tied)}" if tied else "its interval lies above all others"
+    comparison = f"not told apart from {', '.join(tied)}" if tied else "better than all others"
     return f"{text}; {comparison}.{unranked}"
 
 
@@ -277,13 +277,13 @@ def _leading(board: Board) -> str:
 
 
 def _second_clause(board: Board, first: Row, rows: list[Row]) -> str:
-    ranks = ranking.shared_ranks(board)
+    ranks = ranking.rank_intervals(board)
     if not ranks:
         text = f"with {pluralize(board.repetitions, 'repetition')} that is not resolvable"
         if first.loss == board.baseline or all(row.loss != board.baseline for row in rows):
             return text
         return f"{format_points(first.difference)} points on {board.baseline}; {text}"
-    tied = [loss for loss, rank in ranks.items() if rank == 1 and loss != first.loss]
+    tied = [loss for loss, (best, _) in ranks.items() if best == 1 and loss != first.loss]
     if not tied:
         others = "every other loss" if all(row.complete for row in board.trained_rows) else "every other finished loss"
         return f"better than {others} (p < .05, paired, Holm-corrected)"

@@ -7,11 +7,11 @@ from typing import Any
 
 from cl_semisup.report import tuning, wording
 from cl_semisup.report.published import Comparison
-from cl_semisup.report.ranking import OverallRanking, against_baseline, interquartile_mean, shared_ranks
+from cl_semisup.report.ranking import OverallRanking, against_baseline, interquartile_mean, rank_intervals
 from cl_semisup.report.similarity import Similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.wording import format_interval, format_mean_ci, format_number, format_percent, format_points
-from cl_semisup.results.leaderboard import Board, Row
+from cl_semisup.results.leaderboard import Board, Row, leads
 from cl_semisup.results.statistics import MeanCI
 from cl_semisup.suite.run import UNTRAINED
 
@@ -50,7 +50,7 @@ LOSS = Column("loss", "the loss", numeric=False, csv_name="loss")
 
 def board_table(board: Board) -> Table:
     """The leaderboard of one task. Every column names its CSV column, see `csv_rows`; a test compares the two."""
-    ranks, comparisons = shared_ranks(board), against_baseline(board)
+    ranks, comparisons = _ranks(board), against_baseline(board)
     columns: list[Column] = [LOSS]
     entries: list[Callable[[Row], Entry]] = [lambda row: _text(row.loss)]
 
@@ -59,9 +59,7 @@ def board_table(board: Board) -> Table:
         entries.append(entry)
 
     if ranks:
-        meaning = (
-            "1 + how many losses are significantly better (paired t-tests, Holm); shared where nothing tells apart"
-        )
+        meaning = "the ranks that the loss may have, with 95 % for all together (paired t-tests, Holm)"
         add("rank", meaning, lambda row: _rank(ranks.get(row.loss)), "rank")
     for i, name in enumerate(board.rows[0].scores if board.rows else ()):
         meaning = f"{name}, mean ± half of its 95 % interval, percent"
@@ -95,12 +93,13 @@ def board_table(board: Board) -> Table:
 
 def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[str, Any]]:
     """The leaderboard of one task for programs, in full precision; scores are fractions in [0, 1]."""
-    ranks, comparisons = shared_ranks(board), against_baseline(board)
+    ranks, comparisons = _ranks(board), against_baseline(board)
     rows = []
     for row in board.rows:
         cell = row.reported_cell
         values: dict[str, Any] = {"task": board.task, "dataset": board.dataset, "labels": board.labels}
-        values |= {"loss": row.loss, "rank": ranks.get(row.loss), "config": cell.config}
+        low, high = ranks.get(row.loss, (None, None))
+        values |= {"loss": row.loss, "rank": low, "rank_high": high, "config": cell.config}
         values |= {"learning_rate": cell.learning_rate, "batch_size": cell.batch_size}
         for name, score in row.scores.items():
             values |= {name: score.mean, f"{name}_half": score.ci_half_width, f"{name}_n": score.n}
@@ -136,8 +135,14 @@ def _mean_ci(value: MeanCI, format_value: Callable[[MeanCI], str] = format_mean_
     return Entry(format_value(value), value.mean)
 
 
-def _rank(rank: int | None) -> Entry:
-    return Entry(wording.DASH) if rank is None else Entry(str(rank), float(rank))
+def _ranks(board: Board) -> dict[str, tuple[int, int]]:
+    """Of the losses that are above the untrained network; the others have a place in no order."""
+    ranks = rank_intervals(board)
+    return {row.loss: ranks[row.loss] for row in board.rows if row.loss in ranks and leads(board, row)}
+
+
+def _rank(ranks: tuple[int, int] | None) -> Entry:
+    return Entry(wording.DASH) if ranks is None else Entry(wording.format_ranks(ranks), sum(ranks) / 2)
 
 
 def _score(name: str) -> Callable[[Row], Entry]:
@@ -180,17 +185,18 @@ def overall_table(overall: OverallRanking, score: str, baseline: str) -> Table:
     """The standings over all tasks."""
     columns = [
         LOSS,
-        Column("rank", "1 + how many losses have a mean rank whose interval lies wholly above; shared otherwise"),
-        Column("mean rank", "mean over tasks of the rank there, 95 % bootstrap interval"),
+        Column("rank", "the places that the loss may have in the order of mean ranks (paired t-tests, Holm)"),
+        Column("mean rank", "mean over tasks and repetitions of the rank there"),
         Column(f"mean {score} %", "mean over tasks"),
-        Column("IQM %", "interquartile mean over tasks and repetitions, 95 % bootstrap interval"),
+        Column("IQM %", "interquartile mean over tasks and repetitions, jackknife interval"),
     ]
     if baseline:
-        columns.append(Column(f"wins over {baseline} %", "share of (task, repetition) above the baseline, ties half"))
+        meaning = "share of (task, repetition) above the baseline, ties half; Wilson's interval over repetitions"
+        columns.append(Column(f"wins over {baseline} %", meaning))
     rows = []
     for s in overall.standings:
-        row = [_text(s.loss), _rank(s.rank), Entry(format_interval(s.mean_rank), s.mean_rank.value)]
-        row += [Entry(f"{100 * s.mean:.1f}", s.mean), Entry(format_interval(s.iqm, ".1f", 100), s.iqm.value)]
+        row = [_text(s.loss), _rank(s.ranks), _mean_ci(s.mean_rank)]
+        row += [Entry(f"{100 * s.mean:.1f}", s.mean), _mean_ci(s.iqm, format_percent)]
         if baseline:
             wins = s.win_rate.value if s.win_rate else 0.5
             row.append(Entry(format_interval(s.win_rate, ".0f", 100) if s.win_rate else "baseline", wins))
@@ -203,9 +209,10 @@ def overall_table(overall: OverallRanking, score: str, baseline: str) -> Table:
 STABILITY_COLUMNS = (
     LOSS,
     Column("area", "share of the best score kept over log learning rate, mean over batch sizes; 1 is best"),
+    Column("vs baseline", "area minus the baseline's, of the same repetitions: how far apart the two can be"),
     Column("common area", "the same against the best score of any loss: low but flat does not win"),
-    Column("largest lr", "largest learning rate that keeps 95 % of the best score at every batch size"),
-    Column("stable decades", "longest run of such learning rates, in decades"),
+    Column("largest lr", "largest learning rate that keeps 95 % of the best score at every batch size, interpolated"),
+    Column("stable decades", "longest stretch of such learning rates, in decades"),
     Column("worst kept", "smallest share of the best score kept anywhere on the grid"),
     Column("spread", "best minus worst score of the grid, points"),
     Column("untuned %", "mean score of the grid: a config chosen blindly"),
@@ -218,10 +225,11 @@ def stability_table(task: str, stabilities: Sequence[Stability]) -> Table:
     """The stability metrics of one task."""
     rows = []
     for s in stabilities:
-        largest = wording.format_learning_rate(s.largest_learning_rate, s.lr_auc.n)
+        largest = wording.format_learning_rate(s.largest_learning_rate)
         row = (
             _text(s.loss),
             _mean_ci(s.lr_auc),
+            _mean_ci(s.lr_auc_difference, wording.format_area_difference),
             _mean_ci(s.lr_auc_common),
             Entry(("≥ " if s.beyond_grid else "") + largest, s.largest_learning_rate.mean),
             _mean_ci(s.stable_decades),

@@ -2,8 +2,7 @@
 
 import math
 
-from cl_semisup.report.ranking import Interval
-from cl_semisup.results.statistics import MeanCI
+from cl_semisup.results.statistics import Interval, MeanCI
 
 DASH = "—"
 MINUS = "\N{MINUS SIGN}"
@@ -34,6 +33,13 @@ def format_points(value: MeanCI) -> str:
     return (mean if mean.strip(f"+{MINUS}0.") else "0.0") + _plus_minus(100 * value.ci_half_width, ".1f")
 
 
+def format_area_difference(value: MeanCI) -> str:
+    """A signed difference of areas: `+0.001 ± 0.014`."""
+    if math.isnan(value.mean):
+        return DASH
+    return f"{value.mean:+.3f}".replace("-", MINUS) + _plus_minus(value.ci_half_width, ".3f")
+
+
 def _plus_minus(ci_half_width: float, spec: str) -> str:
     return "" if math.isnan(ci_half_width) else f" ± {ci_half_width:{spec}}"
 
@@ -46,13 +52,20 @@ def format_interval(interval: Interval | None, spec: str = ".1f", scale: float =
     return f"{value} [{low}, {high}]"
 
 
-def format_learning_rate(log10: MeanCI, repetitions: int) -> str:
-    """A learning rate from its log10, the interval as a factor, repetitions that have one: `0.3 ×÷ 1.4 (5/6)`."""
+def format_ranks(ranks: tuple[int, int]) -> str:
+    """`1-3`, or `2` where the rank is known"""
+    low, high = ranks
+    return str(low) if low == high else f"{low}\N{EN DASH}{high}"
+
+
+def format_learning_rate(log10: MeanCI) -> str:
+    """A learning rate from its log10, the interval as a factor: `0.3 ×÷ 1.4`."""
     if math.isnan(log10.mean):
         return "none"
     width = log10.ci_half_width
-    factor = "" if math.isnan(width) or width < 5e-3 else f" {TIMES_OR_OVER} {10**width:.2g}"
-    return f"{10**log10.mean:.3g}{factor}" + (f" ({log10.n}/{repetitions})" if log10.n < repetitions else "")
+    size = f"{10**width:.2g}" if width < 1.5 else "over 30"  # an interval of three decades and more says nothing
+    factor = "" if math.isnan(width) or width < 5e-3 else f" {TIMES_OR_OVER} {size}"
+    return f"{10**log10.mean:.3g}{factor}"
 
 
 def format_seconds(value: float) -> str:

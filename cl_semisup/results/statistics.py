@@ -1,7 +1,7 @@
-"""Means over repetitions with Student's t-intervals, and paired differences."""
+"""Means over repetitions with Student's t-intervals, paired differences, and intervals of shares."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -20,8 +20,17 @@ class MeanCI:
     n: int = 0
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A value with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def mean_ci(values: Iterable[float]) -> MeanCI:
-    """Student's t-interval; bootstrap intervals of 3 to 5 values cover far less than they promise."""
+    """Student's t-interval; percentile bootstraps of 3 to 6 values cover far less than they promise (6: 86 %)."""
     x = np.asarray(list(values), dtype=float)
     n = len(x)
     if n == 0:
@@ -56,6 +65,32 @@ def difference(values: np.ndarray, others: np.ndarray) -> MeanCI:
         return MeanCI(mean, 0.0, n)
     freedom = errors.sum() ** 2 / (errors**2 / (np.array([len(values), len(others)]) - 1)).sum()
     return MeanCI(mean, float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * math.sqrt(errors.sum())), n)
+
+
+def jackknife_ci(statistic: Callable[[np.ndarray], float | np.ndarray], units: np.ndarray) -> MeanCI:
+    """A statistic of all units, with a t-interval whose standard error is the jackknife's.
+
+    `units` (n, ...) are drawn independently; `statistic` takes (m, ...) and gives a number. NaN without two units.
+    In simulations with 6 to 10 units it covers 91 to 96 % for interquartile means (`tests/results/test_statistics.py`).
+
+    Source: Efron and Stein, Annals of Statistics 9 (1981)
+    """
+    n, value = len(units), float(statistic(units))
+    if n < 2:
+        return MeanCI(value, n=n)
+    without = np.array([float(statistic(np.delete(units, i, axis=0))) for i in range(n)])
+    error = math.sqrt((n - 1) / n * float(((without - without.mean()) ** 2).sum()))
+    return MeanCI(value, _t_quantile(n) * error, n)
+
+
+def wilson_interval(hits: float, n: int) -> Interval:
+    """A share with Wilson's score interval, which is not empty for no hit or only hits. A tie may be half a hit."""
+    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    p = hits / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half_width = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    low = 0.0 if hits == 0 else middle - half_width  # exactly 0, which rounding would miss
+    return Interval(p, low, 1.0 if hits == n else middle + half_width)
 
 
 @cache

@@ -18,7 +18,7 @@ from cl_semisup import report
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, tables, terminal, wording
 from cl_semisup.report.report_data import ReportData
-from cl_semisup.results import leaderboard
+from cl_semisup.results import leaderboard, statistics
 from cl_semisup.results.leaderboard import Board
 from cl_semisup.results.run_table import gather
 from cl_semisup.results.statistics import MeanCI
@@ -76,7 +76,7 @@ def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
     assert ranking.holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
     n = random.randint(1, 40)
     hits = random.randint(0, n + 1)
-    found = stability.wilson_interval(hits, n)
+    found = statistics.wilson_interval(hits, n)
     assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
 
 
@@ -92,8 +92,29 @@ def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise:
 
 def test_losses_that_the_data_cannot_separate_share_a_rank(tmp_path: Path) -> None:
     found = losses_with(tmp_path, {"supcon": 0.2, "clop": 0.2, "nt_xent": 0.0}, repetitions=8)
-    assert ranking.shared_ranks(found) == {"supcon": 1, "clop": 1, "nt_xent": 3}
+    assert ranking.rank_intervals(found) == {"supcon": (1, 2), "clop": (1, 2), "nt_xent": (3, 3)}
     assert ranking.against_baseline(found) == {"supcon": "better", "clop": "better"}
+
+
+def test_a_loss_whose_scores_scatter_has_a_wide_interval_and_no_good_rank(tmp_path: Path) -> None:
+    runs = grid(["supcon", "clop", "nt_xent"], 8)
+    random = np.random.RandomState(3)
+    noise = {"nt_xent": 0.2}
+    for one in sorted(runs, key=lambda r: (r.loss_name, r.repetition)):
+        mean = {"supcon": 0.6, "clop": 0.5, "nt_xent": 0.55}.get(one.loss_name, 0.1)
+        write(tmp_path, one, float(np.clip(mean + random.normal(0, noise.get(one.loss_name, 0.01)), 0, 1)))
+    found = ranking.rank_intervals(boards_of(tmp_path, runs)[0])
+    assert found == {"supcon": (1, 2), "nt_xent": (1, 3), "clop": (2, 3)}
+
+
+def test_a_loss_that_learnt_nothing_has_no_rank(tmp_path: Path) -> None:
+    found = losses_with(tmp_path, {"supcon": 0.2, "clop": 0.1, "nt_xent": -0.3}, repetitions=8)
+    assert found.row_of("nt_xent").verdict == "weak"
+    table = tables.board_table(found)
+    at = [column.name for column in table.columns].index("rank")
+    assert {row[0].text: row[at].text for row in table.rows} == {
+        "supcon": "1", "clop": "2", "nt_xent": wording.DASH, "untrained": wording.DASH
+    }  # fmt: skip
 
 
 def test_below_six_pairs_nothing_is_ranked_however_clear_it_looks(tmp_path: Path) -> None:
@@ -111,25 +132,35 @@ def blocks(seed: int, datasets: int = 3, tasks: int = 2, losses: int = 4, repeti
 @pytest.mark.parametrize("seed", range(10))
 def test_mean_ranks_share_ties_like_scipys(seed: int) -> None:
     made = blocks(seed)
-    expected = np.mean([stats.rankdata(-task.mean(axis=1)) for block in made for task in block], axis=0)
-    assert ranking._ranks(made) == pytest.approx(expected)
+    expected = [
+        np.mean([stats.rankdata(-task[:, repetition]) for task in block], axis=0)
+        for block in made
+        for repetition in range(block.shape[2])
+    ]
+    assert ranking._unit_ranks(made) == pytest.approx(np.array(expected))
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_interquartile_mean_is_scipys_trimmed_mean(seed: int) -> None:
     made = blocks(seed)
-    pooled = [[v for block in made for task in block for v in task[loss]] for loss in range(4)]
-    assert ranking._iqm(made) == pytest.approx([stats.trim_mean(values, 0.25) for values in pooled])
+    for loss in range(4):
+        units = [block[:, loss, repetition] for block in made for repetition in range(block.shape[2])]
+        found = ranking._iqm(units)
+        assert found.mean == pytest.approx(stats.trim_mean(np.concatenate(units), 0.25))
+        without = [stats.trim_mean(np.concatenate(units[:i] + units[i + 1 :]), 0.25) for i in range(len(units))]
+        error = math.sqrt((len(units) - 1) * np.var(without))
+        assert found.ci_half_width == pytest.approx(error * stats.t.ppf(0.975, len(units) - 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_win_rate_counts_pairs_and_half_of_ties(seed: int) -> None:
     made = blocks(seed)
-    wins = np.zeros(4)
     for loss in range(4):
         scores = [(a > b) + (a == b) / 2 for x in made for t in x for a, b in zip(t[loss], t[1], strict=True)]
-        wins[loss] = np.mean(scores)
-    assert ranking._win_rates(made, 1) == pytest.approx(wins)
+        found = ranking._win_rate(made, loss, 1, 15)
+        assert found.value == pytest.approx(np.mean(scores))
+        assert found.low <= found.value <= found.high
+    assert ranking._win_rate([made[0] * 0 + np.arange(4)[None, :, None]], 3, 1, 5).low < 0.6  # five wins of five
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -160,13 +191,13 @@ def many_tasks(results: Path, datasets: int, repetitions: int, gains: dict[str, 
     return boards_of(results, runs)
 
 
-def test_a_loss_that_always_wins_has_rank_one_in_every_draw(tmp_path: Path) -> None:
+def test_a_loss_that_always_wins_is_first_over_all_tasks(tmp_path: Path) -> None:
     found = ranking.rank_overall(many_tasks(tmp_path, 2, 3, {"supcon": 0.3, "nt_xent": 0.0, "clop": 0.0}))
     assert found is not None
     first = found.standings[0]
-    assert (first.loss, first.rank) == ("supcon", 1)
-    assert (first.mean_rank.value, first.mean_rank.low, first.mean_rank.high) == (1, 1, 1)
-    assert [one.rank for one in found.standings[1:]] == [2, 2]  # nothing separates them
+    assert (first.loss, first.ranks) == ("supcon", (1, 1))
+    assert (first.mean_rank.mean, first.mean_rank.ci_half_width) == (1, 0)
+    assert [one.ranks for one in found.standings[1:]] == [(2, 3), (2, 3)]  # nothing separates them
     assert first.win_rate is not None
     assert first.win_rate.value == 1
     assert found.units == 6
@@ -175,7 +206,7 @@ def test_a_loss_that_always_wins_has_rank_one_in_every_draw(tmp_path: Path) -> N
 def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
     found = ranking.rank_overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
     assert found is not None
-    assert [one.rank for one in found.standings] == [None, None]
+    assert [one.ranks for one in found.standings] == [None, None]
 
 
 @pytest.mark.parametrize(("datasets", "there"), [(9, False), (10, True)])
@@ -236,7 +267,7 @@ def test_the_area_is_that_of_the_retention_curve(metrics: dict[str, stability.St
 def test_a_loss_that_collapses_everywhere_is_not_called_stable(metrics: dict[str, stability.Stability]) -> None:
     gone = metrics["gone"]
     assert (gone.lr_auc.mean, gone.min_retention.mean, gone.stable_decades.mean) == (0, 0, 0)
-    assert gone.largest_learning_rate.n == 0
+    assert math.isnan(gone.largest_learning_rate.mean)
     assert gone.broken_share.value == 1
     assert gone.score_range.mean == 0  # so a range alone says nothing
 
@@ -267,14 +298,51 @@ def test_the_stable_region_has_a_largest_rate_and_a_width(metrics: dict[str, sta
     flat, cliff = metrics["flat"], metrics["cliff"]
     assert flat.stable_decades.mean == pytest.approx(4)
     assert flat.beyond_grid
-    assert 10**cliff.largest_learning_rate.mean == pytest.approx(0.1)
+    kept = (0.70 - 0.1) / 0.66, (0.74 - 0.1) / 0.66  # at .001 and .01
+    first = (0.95 - kept[0]) / (kept[1] - kept[0])  # of the decade between them, in which the line crosses .95
+    last = 0.05  # of the decade from .1, which keeps all, to 1, which keeps nothing
+    assert cliff.largest_learning_rate.mean == pytest.approx(-1 + last)
     assert not cliff.beyond_grid
-    assert cliff.stable_decades.mean == pytest.approx(1)  # .01 to .1; at .001 less than 95 % is kept
+    assert cliff.stable_decades.mean == pytest.approx(2 - first + last)
 
 
 def test_a_gap_ends_the_stable_region() -> None:
-    assert stability.stable_decades([0.001, 0.01, 1.0], RATES) == pytest.approx(1)
-    assert stability.stable_decades([0.1], RATES) == 0
+    rates, group = np.array([0.001, 0.01, 0.1, 1.0]), [np.arange(4)]
+    stretches = stability.stable_stretches(np.array([1.0, 1.0, 0.0, 1.0]), rates, group)
+    assert stretches == [pytest.approx((-3, -1.95)), pytest.approx((-0.05, 0))]
+    assert stability.stable_stretches(np.full(4, 0.9), rates, group) == []
+
+
+def test_the_smaller_retention_of_two_batch_sizes_counts() -> None:
+    rates, groups = np.array([0.1, 1.0, 0.1, 1.0]), [np.array([0, 1]), np.array([2, 3])]
+    assert stability.stable_stretches(np.array([1.0, 1.0, 0.5, 1.0]), rates, groups) == [pytest.approx((-0.1, 0))]
+
+
+def test_one_run_below_the_floor_does_not_zero_a_loss(tmp_path: Path) -> None:
+    """In one of six repetitions all runs are at chance: the thresholds still speak of the other five."""
+    runs = grid(["nt_xent"], 6, learning_rate=RATES)
+    fill(tmp_path, runs, lambda one: 0.3 if not one.epochs else 0.1 if one.repetition == 0 else 0.7)
+    (found,) = stability.stability(boards_of(tmp_path, runs)[0])
+    assert found.min_retention.mean == found.lr_auc.mean == 1
+    assert found.largest_learning_rate.mean == 1
+    assert found.beyond_grid
+
+
+def test_areas_are_compared_with_the_baselines_by_repetition(tmp_path: Path) -> None:
+    random = np.random.RandomState(0)
+    runs = grid(["nt_xent", "supcon"], 6, learning_rate=[0.1, 1.0])
+    level = random.normal(0.6, 0.05, size=6)
+    fall = {"nt_xent": 0.2, "supcon": 0.1}
+    fill(
+        tmp_path,
+        runs,
+        lambda o: level[o.repetition] - (fall[o.loss_name] if o.learning_rate == 1 else 0) if o.epochs else 0.2,
+    )
+    found = {one.loss: one for one in stability.stability(boards_of(tmp_path, runs)[0])}
+    mean = level.mean() - 0.1
+    assert found["supcon"].lr_auc_difference.mean == pytest.approx((0.2 - 0.1) / mean / 2)
+    assert found["supcon"].lr_auc_difference.ci_half_width < 0.02  # what both have in common has gone
+    assert math.isnan(found["nt_xent"].lr_auc_difference.mean)
 
 
 def test_tuning_gain_is_tuned_minus_the_mean_of_the_grid(metrics: dict[str, stability.Stability]) -> None:
@@ -285,7 +353,7 @@ def test_tuning_gain_is_tuned_minus_the_mean_of_the_grid(metrics: dict[str, stab
 @pytest.mark.parametrize(("hits", "n"), [(0, 12), (3, 12), (12, 12), (1, 1)])
 def test_the_share_of_broken_runs_has_wilsons_interval(hits: int, n: int) -> None:
     expected = stats.binomtest(hits, n).proportion_ci(method="wilson")
-    found = stability.wilson_interval(hits, n)
+    found = statistics.wilson_interval(hits, n)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
 
 
@@ -370,7 +438,7 @@ def test_the_answer_stays_short_over_many_tasks(tmp_path: Path) -> None:
     fill(tmp_path, runs, lambda one: 0.9 if one.loss_name == "supcon" else 0.5)
     answer = data_of(tmp_path, runs).answer
     assert answer == [
-        "Over all 8 tasks: supcon has the best mean rank, 1.0 [1.0, 1.0]; with 4 paired units that is not resolvable.",
+        "Over all 8 tasks: supcon has the best mean rank, 1.00 ± 0.00; with 4 paired units that is not resolvable.",
         "Best mean: supcon on 8 tasks.",
     ]
 
@@ -706,7 +774,7 @@ def test_collapse_of_dimensions_and_of_classes_stand_in_columns_of_their_own(tmp
 
 
 CSV_ONLY = {"task", "dataset", "labels", "learning_rate", "batch_size", "repetitions", "baseline", "difference_half"}
-CSV_ONLY |= {"pairs", "against_baseline", "peak_memory_bytes"}
+CSV_ONLY |= {"pairs", "against_baseline", "peak_memory_bytes", "rank_high"}
 TABLE_ONLY = {"IQM %"}
 
 
@@ -732,12 +800,3 @@ def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetitio
     shown = tables.board_table(board)
     at = [column.name for column in shown.columns].index("IQM %")
     assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}
-
-
-def test_a_bootstrap_sample_is_as_large_as_what_it_is_drawn_from() -> None:
-    """A larger one would make the intervals of ranks too narrow."""
-    blocks = [np.arange(2 * 3 * 5).reshape(2, 3, 5), np.arange(2 * 3 * 4).reshape(2, 3, 4)]
-    samples = list(ranking._bootstrap_samples(blocks))
-    assert len(samples) == ranking.BOOTSTRAP_DRAWS
-    repetitions = {tuple(sorted(block.shape[2] for block in sample)) for sample in samples}
-    assert repetitions == {(4, 4), (4, 5), (5, 5)}

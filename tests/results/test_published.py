@@ -7,6 +7,8 @@ import pytest
 
 from cl_semisup import plugins
 from cl_semisup.data import labels
+from cl_semisup.report import export, markdown
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import protocol, records, snapshot
 from cl_semisup.suite import suite
 from cl_semisup.suite.axes import DRAW_KEYS
@@ -35,6 +37,24 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     assert {run.id for run in suite.read(ROOT / FILES[name]).runs} == {run.id for run in asked.runs}, (
         "the suite changed: run it again"
     )
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_published_tables_are_those_that_todays_code_makes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)  # pages name the results folder as it was given
+    given = PUBLISHED.relative_to(ROOT)
+    data = ReportData.read(given, snapshot.load(given, name))
+    for file, text in {"leaderboard.md": markdown.page(data), "leaderboard.csv": export.csv(data)}.items():
+        written = (PUBLISHED / name / file).read_bytes().decode()
+        # numpy's sums may differ in the last digits from one processor to another
+        assert round_figures(text) == round_figures(written), (
+            f"{file}: make it again, python benchmark.py report {FILES[name]} --results {given}"
+        )
+
+
+def round_figures(text: str) -> str:
+    """The text with every number of ten and more decimals rounded to nine significant digits."""
+    return re.sub(r"-?\d+\.\d{10,}(?:e-?\d+)?", lambda found: f"{float(found.group()):.9g}", text)
 
 
 def test_ids_and_fingerprints_of_published_records_are_those_of_today() -> None:
