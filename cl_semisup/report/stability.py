@@ -86,7 +86,7 @@ class Grid:
 
     @cached_property
     def learns(self) -> bool:
-        """Whether the best mean over all repetitions is above the floor's: decided once, not anew for each jackknife."""
+        """Whether the best mean over all repetitions is above the floor's: decided once, for the jackknife too."""
         floor = self.chance if self.floor is None else max(self.chance, float(self.floor.mean()))
         return bool(self.scores.mean(axis=1).max() > floor)
 
