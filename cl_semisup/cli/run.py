@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup import installation
-from cl_semisup.cli import arguments, engine, report, time_budget
+from cl_semisup.cli import arguments, engine, export, report, time_budget
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.text import show, visible
@@ -41,6 +41,8 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     budget = "begin only what is expected to end in this time, the most valuable first: 2h, 90m, 45s"
     add("--budget", type=arguments.duration, metavar="TIME", help=budget)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
+    logs = "show finished runs there as they come; offline, in <results>/<suite>/PROGRAM"
+    add("--log-to", choices=export.PROGRAMS, metavar="PROGRAM", help=f"{', '.join(export.PROGRAMS)}: {logs}")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
     _add_advanced(command, help_all)
 
@@ -91,6 +93,10 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.scheduling.rounds import Rounds
 
     began = time.monotonic()
+    if options.log_to:
+        from cl_semisup.report import exporters
+
+        exporters.require(options.log_to)
     if options.engine == "local" and not (options.plain or options.print_sbatch or torchrun.is_distributed()):
         if finished := finished_snapshot(options):
             suite_run.prepare_folder(options.results, finished)
@@ -111,7 +117,7 @@ def run(options: argparse.Namespace) -> int:
     budget = None
     if todo:
         threading.Thread(target=import_module, args=["cl_semisup.report"]).start()  # takes a second; workers train
-        with _live_report(options, snapshot.name):
+        with _live_report(options, snapshot.name), _live_log(options, snapshot.name):
             snapshot, budget = _execute(options, suite, rounds, began)
     code = _finish(options, snapshot)
     if budget:
@@ -186,6 +192,15 @@ def _live_report(options: argparse.Namespace, name: str) -> AbstractContextManag
     from cl_semisup.report import live
 
     return live.watch_in_background(options.results, name, options.watch)
+
+
+def _live_log(options: argparse.Namespace, name: str) -> AbstractContextManager[None]:
+    """With `--log-to`, a process that hands finished runs to another program."""
+    if options.log_to is None:
+        return nullcontext()
+    from cl_semisup.report.exporters import live
+
+    return live.in_background(options.results, name, options.log_to)
 
 
 def _execute(

@@ -51,7 +51,7 @@ def _runs(folder: Path) -> dict[str, Run]:
         raise InputError(
             f"{folder}: must be a folder of results. Got no {folder / 'records'}. To compare losses, add --suite."
         )
-    runs = (Run.from_dict(records.read(path)["run"]) for path in records.all_paths(folder))
+    runs = (Run.from_dict(record["run"]) for record in records.read_folder(folder))
     return {run.id: run for run in runs}
 
 

@@ -1,12 +1,15 @@
-"""The leaderboard for programs: CSV always, Parquet where pyarrow is installed."""
+"""The leaderboard, and every run, for programs: CSV always, Parquet where pyarrow is installed."""
 
 import importlib.util
 import io
+from pathlib import Path
 
 import pandas as pd
 
 from cl_semisup.report import tables
 from cl_semisup.report.report_data import ReportData
+from cl_semisup.results import all_records, records
+from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.text import one_line
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"  # =+-@ in full width, which Excel takes as well
@@ -21,7 +24,20 @@ def frame(data: ReportData) -> pd.DataFrame:
 
 def csv(data: ReportData) -> str:
     """Comma-separated; a text that a spreadsheet would run as a formula, headings too, gets a leading apostrophe."""
-    rows = frame(data)
+    return _csv(frame(data))
+
+
+def write_runs(results: Path, suite: SuiteSnapshot, folder: Path) -> tuple[Path, int]:
+    """Write `<folder>/<suite>.csv`: one row a record, so every score of every seed; the file and its number of rows."""
+    found = records.read_all(results, suite.runs)
+    rows = all_records.frame_of([record for _, record in sorted(found.items())])
+    path = folder / f"{suite.name}.csv"
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_text(path, _csv(rows), folder)
+    return path, len(rows)
+
+
+def _csv(rows: pd.DataFrame) -> str:
     for column in rows.columns:
         if not pd.api.types.is_numeric_dtype(rows[column]):
             rows[column] = rows[column].map(

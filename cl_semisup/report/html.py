@@ -12,6 +12,7 @@ from cl_semisup.report.heatmap import heatmaps
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.stability import budget_slopes
 from cl_semisup.report.tables import Column, Entry, Table
+from cl_semisup.results import records
 from cl_semisup.results.leaderboard import Board, validation_score
 from cl_semisup.suite.run import UNTRAINED
 from cl_semisup.text import visible_lines
@@ -126,9 +127,14 @@ def _runs(data: ReportData) -> Table:
         texts = [row["task"], row["loss"], row["config"], str(row["repetition"]), status]
         texts += [wording.format_number(100 * row[name], ".1f") for name in scores]
         texts.append(wording.format_seconds(row.get("train_seconds", math.nan)))
-        link = "" if row["status"] == "missing" else quote(f"../{row['path']}")
+        link = "" if row["status"] == "missing" else _link(data.results, row["path"])
         rows.append((*map(Entry, texts), Entry(row["id"], link)))
     return Table("Every run", tuple(columns), tuple(rows))
+
+
+def _link(results: Path, path: str) -> str:
+    """From a suite's page to the file that holds a record."""
+    return quote(f"../{records.file_of(results / path).relative_to(results).as_posix()}")
 
 
 def _split_code(note: str) -> list[tuple[bool, str]]:

@@ -1,5 +1,6 @@
 """Every record of a results folder as a row with flat columns, for programs and notebooks."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,17 @@ def frame(results: Path) -> pd.DataFrame:
     """
     if not results.is_dir():
         raise InputError(f"{results}: must be a folder of results. Got none. Run a suite first, or name another.")
-    rows = [_row("run", record, record["run"]) for record in map(records.read, records.all_paths(results))]
+    rows = [_row("run", record, record["run"]) for record in records.read_folder(results)]
     rows += [_row("evaluation", record, record["asked"]) for record in evaluation_records.read_all(results)]
+    return _ordered(rows)
+
+
+def frame_of(found: Iterable[Record]) -> pd.DataFrame:
+    """The same of these records of runs."""
+    return _ordered([_row("run", record, record["run"]) for record in found])
+
+
+def _ordered(rows: list[dict[str, Any]]) -> pd.DataFrame:
     found = pd.DataFrame(rows, columns=None if rows else list(FIRST))
     first = [name for name in FIRST if name in found]
     return found[[*first, *(name for name in found if name not in first)]]

@@ -2,6 +2,9 @@
 
 <results>/records/<data set>/<loss>/<id>.json           the record: settings, scores, cost
 <results>/records/<data set>/<loss>/<id>.curves.json    curves, spectrum, embedding plot and the like, for reports
+<results>/records/<suite>.parquet                       the records of a suite in one file, curves included (packed.py)
+
+Records are found by the path of their own file, wherever they are; a file of its own counts before a packed record.
 
 Records may come from strangers: a record is read only if it is a regular file of a sane size, every field has the right
 type, and it belongs to the run of its file name. Nothing is read or written through a link below the results folder.
@@ -11,13 +14,14 @@ import errno
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.results import pack_index
+from cl_semisup.results.packed import Packed
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 from cl_semisup.suite.run import problem as run_problem
@@ -45,16 +49,24 @@ def curves_path(record: Path) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Is there anything in a record's place? A link or a pipe counts too: reading it says what is wrong."""
-    return os.path.lexists(path)
+    """Is there a record, packed or not? A link or a pipe in its place counts too: reading it says what is wrong."""
+    return os.path.lexists(path) or pack_index.holds(path)
 
 
 def mtime(path: Path) -> int | None:
-    """When the record was written (ns); None if there is none."""
+    """When the record, or the pack that holds it, was written (ns); None if there is none."""
     try:
         return os.lstat(path).st_mtime_ns
     except (FileNotFoundError, NotADirectoryError):
-        return None
+        packed = pack_index.find(path)
+        return None if packed is None else os.lstat(packed.pack.path).st_mtime_ns
+
+
+def file_of(path: Path) -> Path:
+    """The file that holds a record: its own, or a pack."""
+    if not os.path.lexists(path) and (packed := pack_index.find(path)):
+        return packed.pack.path
+    return path
 
 
 def write(results: Path, run: Run, record: Record, curves: dict[str, Any]) -> Path:
@@ -86,13 +98,32 @@ def write_bytes(path: Path, content: bytes, root: Path | None = None) -> None:
 
 def read(path: Path) -> Record:
     """Read a record; ResultsError says what is wrong with the file."""
+    if not os.path.lexists(path) and (packed := pack_index.find(path)):
+        return _read_packed(packed)
     try:
         record: Any = files.read_json(_results_of(path), path, MAX_RECORD_BYTES)
     except (OSError, ValueError) as error:
         what = f"must be a record in JSON: {files.reason(error)}"
         raise ResultsError(f"{path}: {what}. Delete it; the run is then done again.") from None
-    if problem := _problem(record, path):
+    if problem := _problem(record, path.stem):
         raise ResultsError(f"{path}: {problem} Delete it; the run is then done again.")
+    return record if record["schema"] == SCHEMA else _upgraded(record)
+
+
+def _read_packed(packed: Packed) -> Record:
+    """A record that is packed obeys the rules of one in a file of its own."""
+    try:
+        if (length := packed.record_length) > MAX_RECORD_BYTES:
+            raise ValueError(f"must be at most {MAX_RECORD_BYTES} bytes. Got {length}")
+        record = packed.record()
+        problem = _problem(record, packed.id, hashed=True)
+        if not problem and not packed.is_in_place(record["run"]):
+            problem = "stands under another data set or loss than it says."
+    except ValueError as error:
+        problem = f"must be a record in JSON: {error}."
+    if problem:
+        remedy = "Remove the file, or fetch it again"
+        raise ResultsError(f"{packed.pack.path}: {packed.id}: {problem} {remedy}.")
     return record if record["schema"] == SCHEMA else _upgraded(record)
 
 
@@ -112,15 +143,19 @@ def _upgraded(record: Record) -> Record:
 
 def read_curves(path: Path) -> dict[str, Any]:
     """The curves beside a record; {} if there are none, or, with a line that says so, if they cannot be read."""
+    results, packed = _results_of(path), None
+    if not os.path.lexists(path):  # curves that lie beside no record are of another record than the packed one
+        packed = pack_index.find(path)
     path = curves_path(path)
     try:
-        curves = files.read_json(_results_of(path), path, MAX_CURVES_BYTES)
+        curves = packed.curves(MAX_CURVES_BYTES) if packed else files.read_json(results, path, MAX_CURVES_BYTES)
         if not isinstance(curves, dict):
             raise ValueError(f"must be a mapping. Got {type(curves).__name__}")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        show(f"{visible(path)}: curves are left out: {visible(files.reason(error))}.", error=True)
+        place = packed.pack.path if packed else path
+        show(f"{visible(place)}: curves are left out: {visible(files.reason(error))}.", error=True)
         return {}
     return curves | ({"history": renamed.upgrade_measures(curves["history"])} if "history" in curves else {})
 
@@ -130,20 +165,48 @@ def _results_of(path: Path) -> Path:
     return path.parents[min(3, len(path.parents) - 1)]
 
 
+def read_each(results: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, Record | None]]:
+    """Every run with its record, or None where it has none; each folder of records is listed once."""
+    packed, listed = pack_index.rows(results), dict[Path, set[str]]()
+    for run in runs:
+        path = path_of(results, run)
+        folder = path.parent
+        if folder not in listed:
+            listed[folder] = {found.name for found in files.entries(results, folder)}
+        if path.name in listed[folder]:
+            yield run, read(path)
+        elif one := packed.get(f"records/{folder.parent.name}/{folder.name}/{path.name}"):
+            yield run, _read_packed(one)
+        else:
+            yield run, None
+
+
+def read_folder(results: Path) -> Iterator[Record]:
+    """All records of a results folder, sorted by data set, loss and id."""
+    packed, own = pack_index.rows(results), {path.relative_to(results).as_posix(): path for path in own_paths(results)}
+    for name in sorted(packed.keys() | own.keys()):
+        yield read(own[name]) if name in own else _read_packed(packed[name])
+
+
 def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:
     """Run id -> record, of the runs that have one."""
-    paths = {run.id: path_of(results, run) for run in runs}
-    return {run_id: read(path) for run_id, path in paths.items() if exists(path)}
+    return {run.id: record for run, record in read_each(results, runs) if record}
 
 
 def failures(results: Path, runs: Iterable[Run]) -> list[tuple[Run, str]]:
     """(run, reason) of the failed ones among these runs."""
-    existing = ((run, path) for run in runs if (path := path_of(results, run)).exists())
-    return [(run, record["reason"]) for run, path in existing if (record := read(path))["status"] == "failed"]
+    return [(run, one["reason"]) for run, one in read_each(results, runs) if one and one["status"] == "failed"]
 
 
 def all_paths(results: Path) -> Iterator[Path]:
-    """The paths of all records in a results folder, sorted."""
+    """The paths of all records in a results folder, sorted; those of packed ones too, where no file lies."""
+    folder = os.fspath(results)
+    packed = {f"{folder}/{name}" if folder != "." else name for name in pack_index.rows(results)}
+    return map(Path, sorted({*map(os.fspath, own_paths(results)), *packed}))  # paths compare slowly
+
+
+def own_paths(results: Path) -> Iterator[Path]:
+    """The paths of the records that have files of their own, sorted."""
     paths = sorted((results / "records").glob("*/*/*.json"))
     return (path for path in paths if not path.name.endswith(".curves.json") and not path.name.startswith("."))
 
@@ -175,8 +238,8 @@ COLUMNS = frozenset((
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 
-def _problem(record: Any, path: Path) -> str:
-    """The first broken rule of a record, or ""; unknown fields are ignored."""
+def _problem(record: Any, name: str, hashed: bool = False) -> str:
+    """The first broken rule of a record, or ""; unknown fields are ignored. `hashed`: packed.py has compared its id."""
     if not isinstance(record, dict) or type(record.get("schema")) is not int:
         return "must be a record with a schema number."
     if record["schema"] > SCHEMA:
@@ -187,21 +250,21 @@ def _problem(record: Any, path: Path) -> str:
                 return f"needs {key!r} as {kind.__name__}. Got {type(record.get(key)).__name__}."
     if record["status"] not in STATUSES:
         return f"needs a status of {', '.join(STATUSES)}. Got {record['status']!r}."
-    if record["id"] != path.stem:
+    if record["id"] != name:
         return f"holds the record {record['id']!r}, which belongs in another file."
-    if digest(renamed.first_words(record["run"])) != record["id"]:
+    if not hashed and digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return run_problem(record["run"]) or _problem_inside(record)
+    return run_problem(record["run"], upgraded=hashed) or _problem_inside(record)
 
 
 def _problem_inside(record: Record) -> str:
     """The first broken rule of the parts that reports compute with."""
-    names = Counter(name for part in MEASURED for name in record[part])
+    names = [name for part in MEASURED for name in record[part]]
     if len(names) > MAX_MEASURES:
         return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
-    for name, count in names.items():
-        if name in COLUMNS or count > 1:
-            return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
+    if len(set(names)) < len(names) or not COLUMNS.isdisjoint(names):
+        name = next(name for name in names if name in COLUMNS or names.count(name) > 1)
+        return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
     for name, value in record["scores"].items():
         if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):
             return f"needs a fraction in [0, 1] as scores.{name}. Got {value!r:.40}."

@@ -42,8 +42,8 @@ def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False, da
     runs = sorted(runs, key=lambda run: run.id)
     names, data = RunNames(runs), DataHashes(data_dir)
     rows, scores, diagnostics, protocols = [], set[str](), set[str](), dict[str, dict[str, Any]]()
-    for run in runs:
-        record, columns = _read(results, run, None if ignore_protocol else data)
+    for run, found in records.read_each(results, runs):
+        record, columns = _columns(results, run, found, None if ignore_protocol else data)
         scores |= record.get("scores", {}).keys()
         diagnostics |= record.get("diagnostics", {}).keys()
         if "protocol" in columns:
@@ -91,13 +91,14 @@ def _pretrained_on(run: Run, weights: bool) -> str:
     return told if isinstance(told, str) and told else NOT_SAID if weights else ""
 
 
-def _read(results: Path, run: Run, data: DataHashes | None) -> tuple[records.Record, dict[str, Any]]:
+def _columns(
+    results: Path, run: Run, record: records.Record | None, data: DataHashes | None
+) -> tuple[records.Record, dict[str, Any]]:
     """A run's record ({} without one) and the columns that it fills; without `data` no record is stale."""
     path = records.path_of(results, run)
     columns: dict[str, Any] = {"status": "missing", "reason": "", "path": path.relative_to(results).as_posix()}
-    if not records.exists(path):
+    if record is None:
         return {}, columns
-    record = records.read(path)
     if data and (changed := protocol.stale_parts(record, data)):
         return record, columns | {"status": "stale", "reason": f"{', '.join(changed)} changed since"}
     resolved, versions = record["resolved"], record["versions"]

@@ -79,7 +79,7 @@ def describe_stale(results: Path, suite: SuiteSnapshot) -> str:
     data, parts, count = DataHashes(suite.data_folder), Counter[str](), 0
     for path in (records.path_of(results, run) for run in suite.runs):
         with suppress(ResultsError):  # the report will say what is wrong with such a record
-            changed = protocol.stale_parts(records.read(path), data) if path.exists() else []
+            changed = protocol.stale_parts(records.read(path), data) if records.exists(path) else []
             count += bool(changed)
             parts.update(changed)
     if not count:

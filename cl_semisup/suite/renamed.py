@@ -43,7 +43,10 @@ def upgrade_path(path: tuple[str | int, ...]) -> tuple[str | int, ...]:
 def _translate(
     plain: Mapping[str, Any], keys: dict[str, str], probe_keys: dict[str, str], noise_kinds: dict[str, str]
 ) -> dict[str, Any]:
-    translated = {keys.get(key, key): value for key, value in plain.items()}
+    if keys.keys().isdisjoint(plain):
+        translated = dict(plain)
+    else:
+        translated = {keys.get(key, key): value for key, value in plain.items()}
     for name in ("probes", "evaluation"):
         if isinstance(probes := translated.get(name), dict):
             translated[name] = {probe: _rename_keys(settings, probe_keys) for probe, settings in probes.items()}
@@ -53,7 +56,9 @@ def _translate(
 
 
 def _rename_keys(node: Any, words: dict[str, str]) -> Any:
-    return {words.get(key, key): value for key, value in node.items()} if isinstance(node, dict) else node
+    if not isinstance(node, dict) or words.keys().isdisjoint(node):
+        return node
+    return {words.get(key, key): value for key, value in node.items()}
 
 
 def _rename_kind(node: Any, words: dict[str, str]) -> Any:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,20 +14,28 @@ BASIC_VIEW = "crop_and_color"  # the view whose settings a suite may write alone
 Named = dict[str, dict[str, Any]]  # a plug-in and its settings: {"clop": {"weight": 1.0, ...}}, every default filled in
 
 
+canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
 def digest(settings: dict[str, Any]) -> str:
     """12 hex digits of the SHA-256 of the settings' canonical JSON. Hash `renamed.first_words` of a run's settings."""
-    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return digest_of_text(canonical(settings))
+
+
+def digest_of_text(text: str) -> str:
+    """The same of the settings' canonical JSON."""
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def problem(plain: Any) -> str:
+def problem(plain: Any, upgraded: bool = False) -> str:
     """The first broken rule of a run in plain data, which a stranger may have written; "" if there is none.
 
-    It has the types that reports rely on. Whether a plug-in knows the settings is not asked.
+    It has the types that reports rely on. Whether a plug-in knows the settings is not asked. `upgraded` says that it is
+    in today's words.
     """
     if not isinstance(plain, dict):
         return f"a run must be a mapping. Got {type(plain).__name__}."
-    run = renamed.upgrade(plain)
+    run = plain if upgraded else renamed.upgrade(plain)
     for name, value in run.items():
         if name in _RULES and not _holds(name, value):
             return f"a run needs {_RULES[name]} as {name!r}. Got {value!r:.60}."
@@ -57,16 +66,34 @@ _REQUIRED = ("dataset", "encoder", "loss", "epochs", "repetition", "projector", 
 def _holds(name: str, value: Any) -> bool:
     if value is None:
         return name not in _REQUIRED
-    rule = _RULES[name]
-    if rule in (_NUMBER, _COUNT):
-        return (type(value) is int or (rule == _NUMBER and type(value) is float)) and abs(value) <= _MOST
-    if rule == "text":
-        return isinstance(value, str)
-    if rule == _VIEWS:
-        return isinstance(value, dict) or (isinstance(value, list) and all(_holds("dataset", one) for one in value))
-    if rule != _SETTINGS and not (isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())):
-        return False
-    return isinstance(value, dict) and (rule != _PLUGIN or len(value) == 1)
+    return bool(_TESTS[_RULES[name]](value))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _MOST
+
+
+def _is_plugins(value: Any) -> bool:
+    return isinstance(value, dict) and _are_settings(value.values())
+
+
+def _is_plugin(value: Any) -> bool:
+    return _is_plugins(value) and len(value) == 1
+
+
+def _are_settings(values: Iterable[Any]) -> bool:
+    return next((False for one in values if not isinstance(one, dict)), True)  # a report asks for thousands of runs
+
+
+_TESTS: dict[str, Callable[[Any], bool]] = {
+    _PLUGIN: _is_plugin,
+    _NUMBER: _is_number,
+    _COUNT: lambda value: type(value) is int and abs(value) <= _MOST,
+    _SETTINGS: lambda value: isinstance(value, dict),
+    _VIEWS: lambda value: isinstance(value, dict) or (isinstance(value, list) and all(map(_is_plugin, value))),
+    _RULES["probes"]: _is_plugins,
+    _RULES["precision"]: lambda value: isinstance(value, str),
+}
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,24 @@
 """Records for TensorBoard and Weights & Biases, read back with those programs' own readers."""
 
+import csv
 import importlib.util
+import io
 import json
+import os
 import struct
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cl_semisup.cli import main
 from cl_semisup.errors import InputError
 from cl_semisup.report import exporters
+from cl_semisup.report.exporters import live
 from cl_semisup.suite.run import Run
 from tests.helpers.records import curves, run, select, write
 
@@ -143,3 +150,116 @@ def test_wandb_keeps_offline_what_was_exported(tmp_path: Path, runs: list[Run]) 
     }
     assert summary["score/linear_top1"] == 0.75
     assert summary["status"] == "ok"
+
+
+@needs("mlflow")
+@pytest.mark.filterwarnings("default")  # its own dependencies deprecate what it uses
+def test_mlflow_keeps_in_its_file_what_was_exported_even_twice(
+    tmp_path: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.tracking import MlflowClient
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for _ in range(2):  # the second replaces the first
+        assert exporters.export("mlflow", tmp_path, select(runs), tmp_path / "out") == 3
+    client = MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlflow.db'}")
+    found = {
+        one.data.tags["cl_semisup.id"]: one
+        for one in client.search_runs([client.get_experiment_by_name("made").experiment_id])
+    }
+    assert set(found) == {one.id for one in runs[:3]}
+    good = found[runs[0].id]
+    assert good.data.params["loss.clop.weight"] == "0.5"
+    assert good.data.metrics["score/linear_top1"] == 0.75
+    assert (good.data.tags["status"], good.info.status, good.info.start_time) == ("ok", "FINISHED", 1767225600000)
+    history = client.get_metric_history(good.info.run_id, "training/effective_rank")
+    assert [(point.step, point.value) for point in history] == [(s, 10.0 + s / 10) for s in range(5)]
+
+
+def test_runs_that_finish_are_logged_once_and_others_not(tmp_path: Path, runs: list[Run]) -> None:
+    """`--log-to`: of four runs one is done before, one finishes, one finishes after the last look, one never."""
+    written: list[list[str]] = []
+
+    class Exporter:
+        @staticmethod
+        def write(found: Iterable[exporters.ExportedRun], folder: Path, suite: str) -> int:
+            written.append([one.id for one in found])
+            return len(written[-1])
+
+    since = time.time_ns() + 10**9
+    looks = []
+
+    def go_on() -> bool:
+        looks.append(len(looks))
+        if len(looks) in (2, 4):
+            path = write(tmp_path, runs[len(looks) // 2], 0.5)
+            os.utime(path, ns=(since, since + len(looks)))
+        return len(looks) < 4
+
+    assert live.follow(tmp_path, "made", Exporter, tmp_path, since, go_on) == 2
+    assert written == [[runs[1].id], [runs[2].id]]
+
+
+@needs("tensorboard")
+def test_another_process_logs_what_finishes_while_it_runs(
+    tmp_path: Path, runs: list[Run], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with live.in_background(tmp_path, "made", "tensorboard"):
+        write(tmp_path, runs[3], 0.5)
+    folder = tmp_path / "made" / "tensorboard"
+    assert capfd.readouterr().out.endswith(f" run(s) logged for tensorboard in {folder}.\n")
+    assert [path.name.rpartition(".")[2] for path in folder.rglob("*.tfevents.*") if runs[3].id in path.name] == [
+        runs[3].id
+    ]
+
+
+def test_a_program_that_fails_is_told_and_costs_no_run(
+    tmp_path: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(to: str) -> None:
+        raise RuntimeError("no space")
+
+    monkeypatch.setattr(exporters, "load", fail)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    live.main(str(tmp_path), "made", "wandb", "0")
+    assert "--log-to wandb: runs are not logged any more, and go on: RuntimeError: no space" in capsys.readouterr().err
+
+
+# files that need no program -----------------------------------------------------------------------------------------
+
+
+def command(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+def test_a_table_of_all_runs_has_every_score_of_every_seed(
+    tmp_path: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command("export", "made", "--results", tmp_path, "--to", "csv", tmp_path / "out") == 0
+    assert f"3 record(s) written to {tmp_path / 'out' / 'made.csv'}." in capsys.readouterr().out
+    with (tmp_path / "out" / "made.csv").open(newline="") as file:
+        rows = {row["id"]: row for row in csv.DictReader(file)}
+    assert set(rows) == {one.id for one in runs[:3]}
+    assert float(rows[runs[0].id]["linear_top1"]) == 0.75
+    assert rows[runs[2].id]["status"] == "diverged"
+
+
+def test_records_are_packed_moved_and_unpacked_by_the_command(
+    tmp_path: Path, runs: list[Run], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyarrow")
+    own = {path.name: path.read_bytes() for path in (tmp_path / "records").rglob("*.json")}
+    assert command("export", "made", "--results", tmp_path, "--to", "parquet", tmp_path, "--move") == 0
+    out = capsys.readouterr().out
+    assert f"3 record(s) packed into {tmp_path / 'records' / 'made.parquet'}.\n3 record(s) removed that had" in out
+    assert not list((tmp_path / "records").rglob("*.json"))
+    assert command("export", "made", "--results", tmp_path, "--to", "json", tmp_path / "back") == 0
+    back = {path.name: json.loads(path.read_bytes()) for path in (tmp_path / "back").rglob("*.json")}
+    curves_of_floor = f"{runs[1].id}.curves.json"  # a record is written with its curves, of which there were none
+    assert back.pop(curves_of_floor) == {}
+    assert back == {name: json.loads(content) for name, content in own.items()}
+
+
+def test_files_are_moved_only_within_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("export", "made", "--results", tmp_path, "--to", "parquet", tmp_path / "out", "--move") == 2
+    assert "--move: goes with --to parquet into the folder of --results. Got --to parquet" in capsys.readouterr().err

@@ -49,13 +49,23 @@ class ExportedRun:
 
 def export(to: str, results: Path, suite: SuiteSnapshot, folder: Path) -> int:
     """Export the suite's runs that have a record; return their number."""
-    if importlib.util.find_spec(to) is None:
-        remedy = f"Install it: pip install 'cl-semisup[{to}]'"
-        raise InputError(f"export: needs the package {to}, which is not installed. {remedy}.")
-    exporter: Any = importlib.import_module(f"cl_semisup.report.exporters.{to}")
+    exporter = load(to)
     folder.mkdir(parents=True, exist_ok=True)
     written: int = exporter.write(read(results, suite.runs), folder, suite.name)
     return written
+
+
+def load(to: str) -> Any:
+    """The module of a program's exporter; InputError if its package is missing."""
+    require(to)
+    return importlib.import_module(f"cl_semisup.report.exporters.{to}")
+
+
+def require(to: str) -> None:
+    """InputError if a program's package is missing."""
+    if importlib.util.find_spec(to) is None:
+        remedy = f"Install it: pip install 'cl-semisup[{to}]'"
+        raise InputError(f"export: needs the package {to}, which is not installed. {remedy}.")
 
 
 def read(results: Path, runs: Iterable[Run]) -> Iterator[ExportedRun]:

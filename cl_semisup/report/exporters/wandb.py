@@ -1,8 +1,11 @@
 """Weights & Biases, offline: nothing leaves the machine until its owner runs `wandb sync DIR/wandb/offline-run-*`.
 
 benchmark.py export SUITE --to wandb DIR
+
+Where its owner sets WANDB_MODE=online, runs go to the server at once.
 """
 
+import os
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,7 +28,7 @@ def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
             notes=run.reason,
             config=run.settings,
             dir=folder,
-            mode="offline",
+            mode="online" if os.environ.get("WANDB_MODE") == "online" else "offline",
             settings=wandb.Settings(
                 silent=True, console="off", x_disable_stats=True, disable_git=True, save_code=False
             ),
