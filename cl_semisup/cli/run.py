@@ -41,8 +41,6 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     budget = "begin only what is expected to end in this time, the most valuable first: 2h, 90m, 45s"
     add("--budget", type=arguments.duration, metavar="TIME", help=budget)
     arguments.add_watch(command, "update the report while runs finish, at most every SECONDS (30)")
-    logs = "show finished runs there as they come; offline, in <results>/<suite>/PROGRAM"
-    add("--log-to", choices=export.PROGRAMS, metavar="PROGRAM", help=f"{', '.join(export.PROGRAMS)}: {logs}")
     add("--help-all", action="help", help="show all options, also those for speed, limits and clusters")
     _add_advanced(command, help_all)
 
@@ -74,6 +72,10 @@ def _add_advanced(command: argparse.ArgumentParser, help_all: bool) -> None:
     add("--no-early-stop", text, action="store_true")
     text = "leave when only runs that other commands work on are left; by default wait for them"
     add("--no-wait", text, action="store_true")
+
+    add = new_group("other programs (docs/records.md)")
+    text = f"log finished runs to {', '.join(export.PROGRAMS)} as they come; offline, in <results>/<suite>/PROGRAM"
+    add("--log-to", text, choices=export.PROGRAMS)
 
     add = new_group("clusters (docs/scaling.md)")
     text = "what executes runs: processes of this machine, or a Ray cluster"
