@@ -34,7 +34,7 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     command.usage = f"{installation.COMMAND[-1]} [run] SUITE [options]"
     arguments.add_suite(command)
     add = command.add_argument
-    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest there is")
+    add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest")
     add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
     redo = "do again: failed runs, runs whose code or data have changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
