@@ -85,7 +85,14 @@ def test_help_all_shows_every_option_in_a_group(capsys: pytest.CaptureFixture[st
     for option in options_of("run"):
         assert f"  {option}" in text or f", {option}" in text, option
     groups = [line for line in text.splitlines() if line.endswith(":") and not line.startswith(" ")]
-    assert groups == ["positional arguments:", "options:", "speed:", "limits:", "clusters (docs/scaling.md):"]
+    assert groups == [
+        "positional arguments:",
+        "options:",
+        "speed:",
+        "limits:",
+        "other programs (docs/records.md):",
+        "clusters (docs/scaling.md):",
+    ]
 
 
 def test_every_command_that_reads_a_suite_has_the_same_options_for_it() -> None:
