@@ -24,20 +24,25 @@ def race_tables(runs: Sequence[Run], found: Sequence[RaceResult], repetitions: i
     )
     tasks: dict[str, list[tuple[Entry, ...]]] = {}
     for result in sorted(found, key=lambda one: names.losses[one.configs[0].run.id]):
-        staying = [one for one in result.configs if not one.dropped]
-        leader = max(staying, key=_mean)
-        for one in sorted(result.configs, key=lambda one: (-(one.dropped or math.inf), -_mean(one))):
+        ordered = ranked(result)
+        leader = ordered[0]
+        for one in ordered:
             loss = names.losses[one.run.id]
             entries = (
                 Entry(loss, loss),
                 Entry(names.config(one.run)),
                 Entry(_picture(one, repetitions)),
                 Entry(wording.format_percent(mean_ci(one.scores)), _mean(one)),
-                Entry(*_behind(one, leader)),
-                Entry(_outcome(one, leader, result)),
+                Entry(*behind(one, leader)),
+                Entry(outcome(one, leader, result)),
             )
             tasks.setdefault(names.tasks(one.run)[0], []).append(entries)
     return [Table(f"{task}: race for the best config", columns, tuple(rows)) for task, rows in tasks.items()]
+
+
+def ranked(result: RaceResult) -> list[Config]:
+    """Who stayed before who dropped late before who dropped early, each by mean score; so the leader first."""
+    return sorted(result.configs, key=lambda one: (-(one.dropped or math.inf), -_mean(one)))
 
 
 def _mean(config: Config) -> float:
@@ -50,14 +55,16 @@ def _picture(config: Config, repetitions: int) -> str:
     return (f"{ran[:-1]}x" if config.dropped else ran).ljust(repetitions, ".")
 
 
-def _behind(config: Config, leader: Config) -> tuple[str, float]:
+def behind(config: Config, leader: Config) -> tuple[str, float]:
+    """Points behind the leader in the repetitions that both ran in, as text and number."""
     if config is leader:
         return wording.DASH, math.nan
     difference: MeanCI = mean_ci(a - b for a, b in zip(config.scores, leader.scores, strict=False))
     return wording.format_points(difference), difference.mean
 
 
-def _outcome(config: Config, leader: Config, result: RaceResult) -> str:
+def outcome(config: Config, leader: Config, result: RaceResult) -> str:
+    """Leads, dropped when, or not told apart."""
     if config.dropped:
         return f"dropped after {config.dropped}"
     if result.open:

@@ -4,22 +4,28 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_semisup.report import edges, race, resolution
+from cl_semisup.report.edges import EdgeLine
 from cl_semisup.report.tables import Table
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.search.outcomes import Outcomes
-from cl_semisup.search.racing import races
+from cl_semisup.search.racing import RaceResult, races
 from cl_semisup.search.resolution import compare
 from cl_semisup.suite.search import Edge, Race
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The tables that answer the search, the maps of what was tried, how to read them, and whether it is done."""
+    """The tables that answer the search, the maps of what was tried, how to read them, and whether it is done.
+
+    `lines` of a search for edges and `races` are what pictures show.
+    """
 
     tables: tuple[Table, ...]
     maps: tuple[Table, ...]
     notes: tuple[str, ...]
     finished: bool
+    lines: tuple[EdgeLine, ...] = ()
+    races: tuple[RaceResult, ...] = ()
 
 
 def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
@@ -32,7 +38,7 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
         repetitions = max(run.repetition for run in suite.runs) + 1
         found = races(suite.runs, suite.search, outcomes.validation_of, repetitions)
         tables = tuple(race.race_tables(suite.runs, found, repetitions))
-        return SearchResult(tables, (), (counts, *race.NOTES), not any(one.open for one in found))
+        return SearchResult(tables, (), (counts, *race.NOTES), not any(one.open for one in found), races=tuple(found))
     if not isinstance(suite.search, Edge):
         compared = compare(suite.runs, suite.search, outcomes.score_of, suite.baseline)
         table = resolution.resolution_table(suite.runs, compared, suite.search, suite.baseline)
@@ -49,4 +55,5 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
         tuple(edges.map_table(task, [line for line in lines if line.task == task], suite.search) for task in tasks),
         (counts, *edges.notes(rows, suite.search)),
         finished=not any(line.open for line in lines),
+        lines=tuple(lines),
     )

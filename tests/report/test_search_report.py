@@ -1,13 +1,15 @@
 """What a report says of a search: edges, differences, the map of what was tried, and what is still open."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from cl_semisup import report
-from cl_semisup.report import edges, live
+from cl_semisup.report import edges, live, search_figures
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
@@ -83,6 +85,8 @@ def test_all_formats_show_the_edges_and_the_map_of_what_was_tried(tmp_path: Path
         assert f"The search asked for {len(done.runs)} of the {done.grid_runs} runs of its full grid." in text
         assert "rungs tried" in text.replace("\\", "")
     assert "ww[ooooo]xx.x" in texts["leaderboard.md"].replace("\\", "")
+    assert "<title>nt_xent, repetition 0: stable from 0.01 to 1</title>" in texts["report.html"]
+    assert "vicreg, repetition 2: no stable region" in texts["report.html"]
     assert "no grid to be stable on" not in texts["report.html"]
 
 
@@ -159,4 +163,25 @@ def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) 
     assert [row[5] for row in rows] == ["leads", "not told apart", "dropped after 4"]
     (board,) = data.boards
     assert board.trained_rows[0].tuned_cell.learning_rate == 0.1
-    assert "ooox..." in report.make(tmp_path, done).text
+    made = report.make(tmp_path, done)
+    assert "ooox..." in made.text
+    (page,) = (path.read_text("utf-8") for path in made.files if path.suffix == ".html")
+    assert "clop, lr 0.01, batch 128: dropped after 4</title>" in page
+    assert "clop, lr 0.1, batch 128: leads</title>" in page
+
+
+def test_the_map_draws_every_rung_tried_the_region_and_its_mean_edges() -> None:
+    from tests.search.test_edges import outcomes
+
+    search = Edge(("learning_rate",), tuple(10.0**i for i in range(9)), 1, 0.9)
+    lines = []
+    for repetition, signs in enumerate(("w-oo.pc.x", "w-oopx..x")):
+        known = outcomes(signs)
+        lines.append(edges.EdgeLine("t", "l<", 64.0, repetition, known, (), edges.region(known, 0.9), open=False))
+    image = search_figures.edge_figure("t", lines, search, {"l<": 3}).image
+    ElementTree.fromstring(image)  # well formed, also with strange names
+    assert image.count('class="region"') == 2
+    assert [image.count(shape) for shape in ("a3 3 0 1 0 6 0", "l6 6m0 -6l-6 6", "h7m-3.5 -3.5v7")] == [4, 3, 1]
+    upright = re.findall(r'stroke="currentColor" d="M([0-9.]+) [0-9.]+V', image)
+    scale = search_figures.svg.Scale(1.0, 1e8, search_figures.LEFT, search_figures.WIDTH - 20, log=True)
+    assert [float(x) for x in upright] == pytest.approx([scale(1e2), scale(10**4.5)], abs=0.1)
