@@ -7,9 +7,8 @@ from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import first_ten
 
 UNLABELLED_NAMES = ("unlabelled", "unlabeled", "unlabelled_images", "unlabeled_images", "unknown")
-# brightest values that 16-bit files of fewer bits leave when 65535 becomes 255
-TWELVE_BIT, TEN_BIT, FOURTEEN_BIT = 16, 4, 64
-BITS = {TEN_BIT: (10, 1023), TWELVE_BIT: (12, 4095), FOURTEEN_BIT: (14, 16383)}
+# brightest values that 16-bit files of fewer bits leave at most when 65535 becomes 255: (value, bits, their white)
+DARK = ((4, 10, 1023), (16, 12, 4095), (64, 14, 16383))
 
 
 @dataclass(frozen=True)
@@ -87,10 +86,12 @@ class Description:
             notes.append(
                 "all pixels are 0 or 1 of 255, which is black. Save `(255 * x).astype('uint8')` if 1 is white."
             )
-        elif values and values[-1] in BITS:
-            bits, white = BITS[values[-1]]
+        elif values and values[-1] <= DARK[-1][0]:
+            bits, white = next((bits, white) for value, bits, white in DARK if values[-1] <= value)
             rule = f"the brightest pixel is {values[-1]} of 255, as in 16-bit files whose brightest is {white}"
-            notes.append(f"{rule} ({bits} bit). Scale them, so that white is 65535.")
+            notes.append(
+                f"{rule} ({bits} bit). Set `white: {white}`, or `white: data` for the brightest pixel there is."
+            )
         if self.pixels and self.pixels.duplicates:
             rule = f"{self.pixels.duplicates:,} of {self.facts.test:,} test images are also training images"
             notes.append(f"{rule}, pixel by pixel. Remove them from one part, or scores are too high.")

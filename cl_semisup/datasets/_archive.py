@@ -1,6 +1,7 @@
 """The user's own arrays in one `.npz`: which parts it holds, what makes a test part, and what is refused."""
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ from cl_semisup import files
 from cl_semisup.data import splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import MAX_CHANNELS, Facts, Images, facts_of
-from cl_semisup.datasets import _arrays_pixels, _labels, _sources
+from cl_semisup.datasets import _arrays_pixels, _labels, _sources, _table
 from cl_semisup.errors import DataError, first_ten
 
 PARTS = ("train", "test", "val")
 UNLABELLED = "unlabelled_images"
-KNOWN = (*(f"{part}_{kind}" for part in PARTS for kind in ("images", "labels")), UNLABELLED, "classes")
-KERAS = {f"{kind}_{part}": f"{part}_{name}" for part in PARTS for kind, name in (("x", "images"), ("y", "labels"))}
+KINDS = {
+    **dict.fromkeys(("images", "image", "x", "data", "features"), "images"),
+    **dict.fromkeys(("labels", "label", "y", "target", "targets"), "labels"),
+}
 TO_BYTES = '`(255 * x).round().astype("uint8")` if they lie in 0..1, or `x.astype("uint8")` if in 0..255'
 RENUMBER = "`names, labels = np.unique(labels, return_inverse=True)`"
 
@@ -43,18 +46,16 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
         zipfile.ZipFile(file) as archive,
     ):
         own_names = [name.removesuffix(".npy") for name in archive.namelist()]
-        keras = {KERAS[name]: name for name in own_names if name in KERAS and KERAS[name] not in own_names}
-        held = [KERAS.get(name, name) for name in own_names]
-        used = _used(held, choices, path)
-        headers = {name: _sources._header(archive, keras.get(name, name), path) for name in used}
+        called = _called(own_names)
+        used = _used(called, own_names, choices, path)
+        headers = {name: _header(archive, called[name], path) for name in used}
         _check_sizes(headers, path)
         arrays = {
-            name: _sources._array(archive, keras.get(name, name), headers[name], pixels or "images" not in name)
-            for name in used
+            name: _sources._array(archive, called[name], headers[name], pixels or "images" not in name) for name in used
         }
-    unused = tuple(name for name in held if name not in used)
+    unused = tuple(name for name in own_names if name not in [called[name] for name in used])
     notes: tuple[str, ...] = ()
-    if "val_images" in unused:
+    if called.get("val_images") in unused:
         notes = ("val_images are not used. Set `val: validate` to tune on them, or `val: merge` to train on them.",)
     return _images(arrays, choices, path, pixels, Layout(unused=unused, notes=notes))
 
@@ -69,7 +70,36 @@ def facts(path: Path, choices: Choices) -> tuple[Facts, Layout]:
     return facts_of(labels[~tested], labels[tested], images.class_names, channels, side), layout
 
 
-def _used(held: list[str], choices: Choices, path: Path) -> list[str]:
+def _header(archive: zipfile.ZipFile, name: str, path: Path) -> Any:
+    """What the header of an array says; of pickled strings, how to save them otherwise."""
+    try:
+        return _sources._header(archive, name, path)
+    except DataError as error:
+        if "pickled objects" not in str(error):
+            raise
+        raise DataError(f"{error} Text is saved by `{name}.astype(str)`.") from None
+
+
+def _called(own_names: list[str]) -> dict[str, str]:
+    """The name of an array, such as train_images -> what it is called in the file: that, or a name that says the same.
+
+    These are Keras' x_train, X_train, train_x, images_val, and images or x alone, which are for training.
+    """
+    called = {name: name for name in own_names}
+    for own in own_names:
+        words = own.lower().split("_")
+        kinds = [KINDS[word] for word in words if word in KINDS]
+        parts = [_table.SPLITS[word] for word in words if word in _table.SPLITS]
+        if {"unlabelled", "unlabeled"} & set(words):
+            called.setdefault(UNLABELLED, own)
+        elif len(kinds) == 1 and len(kinds) + len(parts) == len(words) < 3:
+            called.setdefault(f"{parts[0] if parts else 'train'}_{kinds[0]}", own)
+        elif own.lower() in ("class_names", "label_names"):
+            called.setdefault("classes", own)
+    return called
+
+
+def _used(held: Mapping[str, str], own_names: list[str], choices: Choices, path: Path) -> list[str]:
     """The names of the arrays to read; DataError if one is missing or there is a test part that settings forbid."""
     splitting = "test_fraction" if choices.test_fraction else "folds" if choices.folds else ""
     if choices.test_fraction and choices.folds:
@@ -85,12 +115,19 @@ def _used(held: list[str], choices: Choices, path: Path) -> list[str]:
             remedy += ", or set `test_fraction: 0.2`"
         if any(name.startswith("val") for name in missing):
             remedy += ", or leave `val` out"
-        raise DataError(f"{path}: must hold arrays {_sources.CONTENTS}. Got no {', '.join(missing)}. {remedy}.")
+        if "arr_0" in own_names:
+            remedy = "Give them names: `np.savez(file, train_images=x, train_labels=y)`"
+        got = f"Got no {', '.join(missing)} among {first_ten(own_names)}"
+        raise DataError(f"{path}: must hold arrays {_sources.CONTENTS}. {got}. {remedy}.")
     return [*needed, *(name for name in (UNLABELLED, "classes") if name in held)]
 
 
 def _check_sizes(headers: dict[str, Any], path: Path) -> None:
     """As many labels as images in each part, and all arrays in memory, before any is read."""
+    for part in PARTS:
+        shape: tuple[int, ...] = headers[f"{part}_labels"].shape if f"{part}_labels" in headers else ()
+        if shape[:1] == (1,) and len(shape) == 2 and headers[f"{part}_images"].shape[:1] != (1,):
+            raise DataError(f"{path}: {part}_labels: must be (M,) or (M, 1). Got {shape}. Save `labels.ravel()`.")
     _sources._check_headers(_as_two_parts(headers), path)
     for part in ("val",):
         if f"{part}_images" in headers:
@@ -169,7 +206,8 @@ def _appended(
 ) -> NDArray[np.int64]:
     """Put more images behind those of a part, and return its labels; -1 for images that bring none."""
     if shown[part].shape[1:] != more.shape[1:]:
-        raise DataError(f"{path}: {part} and added images differ: {shown[part].shape[1:]}, {more.shape[1:]}.")
+        what = f"{UNLABELLED if more_labels is None else 'val_images'} must be as large as {part}_images"
+        raise DataError(f"{path}: {what}, {shown[part].shape[1:]}. Got {more.shape[1:]}. Resize them.")
     if any(shown[part].strides):
         shown[part] = np.concatenate([shown[part], more])
     else:  # zeros that take no memory

@@ -1,7 +1,7 @@
 """What a data set holds before a pixel is decoded, and how that becomes its images."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cl_semisup.data import memory_limit, splits
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Images
 from cl_semisup.datasets import _mapped, _pixels
 from cl_semisup.datasets._pixels import PixelSettings, Source
@@ -29,6 +30,8 @@ class Listing:
         root: the folder in which all images are files of their own; their pixels are then kept there, in a mapped file
         name: tells the mapped files of data sets in one folder apart: letters, or letters and digits
         split: hash of the split that made the test part
+        fold: (M,) for data without a test part, the fold in which each training image is tested, or -1
+        told: what `check` tells of it
     """
 
     train: Sequence[Source]
@@ -41,54 +44,105 @@ class Listing:
     val: Sequence[Source] = field(default=())
     val_labels: NDArray[np.int64] = field(default_factory=lambda: NO_LABELS)
     split: str = ""
+    fold: NDArray[np.int64] | None = None
+    told: Layout = field(default_factory=Layout)
 
-    def tested(self, fraction: float, *names: object) -> "Listing":
-        """A share of each class of train becomes the test part; `names` are the seed."""
-        tested = splits.test_rows(self.train_labels, fraction, *names)
-        parts = [[s for s, chosen in zip(self.train, rows, strict=True) if chosen] for rows in (~tested, tested)]
+    @property
+    def layout(self) -> Layout:
+        return replace(self.told, classes=self.classes)
+
+    def tested(self, fraction: float | None, folds: int | None, *names: object) -> "Listing":
+        """A share of each class of train becomes the test part, or the folds do, or neither; `names` are the seed."""
         labels = self.train_labels
+        if folds:
+            fold = splits.folds(labels, folds, *names)
+            told = replace(self.told, test=f"{folds} folds, repetition r tests fold r mod {folds}")
+            return replace(self, fold=fold, split=splits.fingerprint(fold), told=told)
+        if not fraction:
+            return self
+        tested = splits.test_rows(labels, fraction, *names)
+        parts = [[s for s, chosen in zip(self.train, rows, strict=True) if chosen] for rows in (~tested, tested)]
         split = splits.fingerprint(tested)
-        return replace(
-            self, train=parts[0], train_labels=labels[~tested], test=parts[1], test_labels=labels[tested], split=split
-        )
+        told = replace(self.told, test=f"{fraction:g} of each class, split {split}")
+        own = replace(self, train=parts[0], train_labels=labels[~tested], split=split, told=told)
+        return replace(own, test=parts[1], test_labels=labels[tested])
 
     def images(self, settings: PixelSettings, where: str) -> Images:
         """All images. `where` names the data set in messages."""
         faults: list[DataError] = []
         s, larger = settings.pixel_settings, settings.larger
-        parts = [part for part in (self.train, self.test, self.val) if part]
+        parts = {name: part for name, part in self._parts().items() if part}
         pixels = self._pixels(s, parts, where, faults)
         raise_faults([str(fault) for fault in faults], f"{where}: {{}} images are broken")
         images = self._as_images(pixels)
-        return replace(images, larger_images=self._pixels(larger, parts[:1], where, faults)[0]) if larger else images
+        if larger is None:
+            return images
+        return replace(images, larger_images=self._pixels(larger, {"train": self.train}, where, faults)["train"])
 
     def without_pixels(self, s: PixelSettings) -> Images:
         """The same with zeros in place of the images, which take no memory, for the sizes."""
         shape = (s.bands, s.side, s.side)
-        parts = [part for part in (self.train, self.test, self.val) if part]
-        return self._as_images([np.broadcast_to(np.uint8(0), (len(part), *shape)) for part in parts])
+        parts = {
+            name: np.broadcast_to(np.uint8(0), (len(part), *shape)) for name, part in self._parts().items() if part
+        }
+        return self._as_images(parts)
 
     def files(self) -> tuple[Path, ...]:
         """The files of all images, if each is one of its own."""
-        return tuple(Path(source.name) for part in (self.train, self.test, self.val) for source in part)
+        return tuple(Path(source.name) for part in self._parts().values() for source in part)
 
-    def _as_images(self, pixels: list[NDArray[Any]]) -> Images:
-        train, test, *val = pixels
-        own = (train, self.train_labels, test, self.test_labels, self.classes)
-        held: dict[str, Any] = {"val_images": val[0], "val_labels": self.val_labels} if val else {}
-        return Images(*own, **held, split=self.split)
+    def _parts(self) -> dict[str, Sequence[Source]]:
+        return {"train": self.train, "test": self.test, "val": self.val}
+
+    def _as_images(self, pixels: Mapping[str, NDArray[Any]]) -> Images:
+        train = pixels["train"]
+        own = (train, self.train_labels, pixels.get("test", train[:0]), self.test_labels, self.classes)
+        held: dict[str, Any] = {"val_images": pixels["val"], "val_labels": self.val_labels} if "val" in pixels else {}
+        return Images(*own, **held, split=self.split, fold=self.fold)
 
     def _pixels(
-        self, s: PixelSettings, parts: Sequence[Sequence[Source]], where: str, faults: list[DataError]
-    ) -> list[NDArray[np.uint8]]:
+        self, s: PixelSettings, parts: Mapping[str, Sequence[Source]], where: str, faults: list[DataError]
+    ) -> dict[str, NDArray[np.uint8]]:
         """Pixels of the parts, mapped if they are files of their own."""
         if self.root is None:
-            return _in_memory(s, parts, where, faults)
-        named = []
-        for name, part in zip(("train", "test", "val"), parts, strict=False):
+            return dict(zip(parts, _in_memory(s, list(parts.values()), where, faults), strict=True))
+        named = {}
+        for name, part in parts.items():
             paths = [Path(source.name).relative_to(self.root).as_posix() for source in part]
-            named.append(_mapped.Part(self.root, name + self.name, paths, NO_LABELS))
-        return [_mapped.pixels(part, s, named[0], faults, where) for part in named]
+            named[name] = _mapped.Part(self.root, name + self.name, paths, NO_LABELS)
+        return {name: _mapped.pixels(part, s, named["train"], faults, where) for name, part in named.items()}
+
+
+def used_parts(
+    sizes: Mapping[str, int], val: str | None, where: str, splitting: str = ""
+) -> tuple[dict[str, list[str]], Layout]:
+    """What each part of a data set is made of, and what `check` tells of that.
+
+    Args:
+        sizes: images of those of train, test and val that are there
+        val: what the setting of that name says: validate, merge, or None
+        splitting: the setting that makes a test part, if there is one
+    """
+    if splitting and "test" in sizes:
+        rule = "is for data without a test part"
+        raise DataError(f"{where}: {splitting} {rule}. Got one of {sizes['test']:,} images. Leave {splitting} out.")
+    if "val" in sizes and "test" not in sizes and val is None and not splitting:
+        return {"train": ["train"], "test": ["val"], "val": []}, Layout(test="val, as there is no test")
+    used = {
+        "train": ["train"],
+        "test": ["test"] if "test" in sizes else [],
+        "val": ["val"] if val == "validate" else [],
+    }
+    if val is None:
+        told = "val is not used. Set `val: validate` to tune on it, or `val: merge` to train on it."
+        return used, Layout(unused=("val",), notes=(told,)) if "val" in sizes else Layout()
+    if "val" not in sizes:
+        got = f"Got {val!r} and no such part"
+        raise DataError(f"{where}: val: needs a validation part beside train and test. {got}. Leave val out.")
+    if val == "validate":
+        return used, Layout(validation=f"its own val, {sizes['val']:,} images")
+    note = f"val is merged: {sizes['val']:,} of its images train."
+    return used | {"train": ["train", "val"]}, Layout(notes=(note,))
 
 
 def raise_faults(faults: Sequence[str], summary: str) -> None:
@@ -110,7 +164,8 @@ def _in_memory(
         s = replace(s, white=_mapped.brightest(parts[0], s)[0])  # what is broken is found again
     Image.init()  # loads PIL's decoders, which several threads must not do at a time
     decoded = []
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    bar = _mapped.bar(f"decoding {where}", sum(map(len, parts)))
+    with bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for part in parts:
             pixels = np.empty((len(part), s.bands, s.side, s.side), np.uint8)
 
@@ -123,6 +178,8 @@ def _in_memory(
                     return error
                 return None
 
-            faults += [fault for fault in pool.map(decode, range(len(part))) if fault is not None]
+            for fault in pool.map(decode, range(len(part))):
+                faults += [] if fault is None else [fault]
+                bar.update()
             decoded.append(pixels)
     return decoded

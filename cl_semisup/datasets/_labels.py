@@ -1,5 +1,7 @@
 """Labels in the forms that people have: numbers in one column or two, whole floats, one-hot rows, names."""
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 from cl_semisup.errors import DataError, first_ten
 
 MAX_CLASSES = 1_000_000
+WHOLE = re.compile(r"-?[0-9]+(\.0*)?")
 RENUMBER = "np.unique(labels, return_inverse=True)[1]"
 
 
@@ -49,15 +52,12 @@ def all_numbers(
 def of_text(
     train: Sequence[str], test: Sequence[str], names: Sequence[str] | None, where: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], tuple[str, ...]]:
-    """The same of labels that stand in a text file: if all are whole numbers, -1 is none and 10 comes after 9."""
-    if names is None and all(_is_number(label) for label in (*train, *test) if label):
+    """The same of labels in a text file: if all are whole numbers, also 1.0, -1 is none and 10 comes after 9."""
+    if names is None and all(WHOLE.fullmatch(label) for label in (*train, *test) if label):
+        train, test = ([label.partition(".")[0] for label in part] for part in (train, test))
         train = ["" if label == "-1" else label for label in train]
         names = sorted({label for label in train if label}, key=int)
     return numbers(np.array(train, str), np.array(test, str), names, (f"{where}: train", f"{where}: test"))
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.removeprefix("-").isdecimal()
 
 
 def column(labels: NDArray[Any], where: str) -> NDArray[Any]:
@@ -98,5 +98,10 @@ def _of_names(labels: NDArray[Any], classes: Sequence[str], where: str) -> NDArr
     unknown = sorted(set(labels.tolist()) - set(number))
     if unknown:
         rule = "must be classes of the training images"
+        forms = {unicodedata.normalize("NFC", name): name for name in classes}
+        if same := forms.get(unicodedata.normalize("NFC", unknown[0])):
+            got = f"Got {unknown[0]!a}, where train has {same!a}"
+            remedy = "Write both in one Unicode normal form: `unicodedata.normalize('NFC', label)`"
+            raise DataError(f"{where}: {rule}. {got}. {remedy}.")
         raise DataError(f"{where}: {rule}. Got {first_ten(unknown)}. Mend them, or name all classes.")
     return np.array([number[name] for name in labels.tolist()], np.int64)

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
@@ -196,16 +196,22 @@ def _chunks(
     Image.init()  # loads PIL's decoders, which several threads must not do at a time
     size, total = _chunk_images(s), len(part.files)
     s, clip = _with_white(s, train, faults)
-    text = f"decoding {part.name} once"
-    bar = tqdm(total=total, initial=done, desc=text, unit=" images", disable=None, delay=BAR_DELAY_SECONDS, leave=False)
-    with bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    shown = bar(f"decoding {part.name} once", total, done)
+    with shown, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for start in range(done, total, size):
             paths = [part.root / name for name in part.files[start : start + size]]
             decoded = list(pool.map(partial(_decoded, s=s, clip=clip), paths))
-            bar.update(len(decoded))
+            shown.update(len(decoded))
             faults += [image for image in decoded if isinstance(image, DataError)]
             if not faults:
                 yield np.stack([image for image in decoded if not isinstance(image, DataError)])
+
+
+def bar(text: str, total: int, done: int = 0) -> "tqdm[Any]":
+    """Progress of decoding on a terminal, if it takes long."""
+    return tqdm(
+        total=total, initial=done, desc=text, unit=" images", disable=None, delay=BAR_DELAY_SECONDS, leave=False
+    )
 
 
 def _decoded(path: Path, s: PixelSettings, clip: bool) -> NDArray[np.uint8] | DataError:

@@ -169,7 +169,10 @@ class _Bands:
             raise DataError(f"channels: {rule}. Got none. Run: pip install 'cl-semisup[tiff]'.") from None
         memory_limit.require(file.seek(0, io.SEEK_END), name)
         file.seek(0)
-        self._file = tifffile.TiffFile(io.BytesIO(file.read()))  # it cannot use a file that was opened by descriptor
+        try:
+            self._file = tifffile.TiffFile(io.BytesIO(file.read()))  # it cannot use a file opened by descriptor
+        except tifffile.TiffFileError:
+            raise ValueError("no TIFF file, as images of other than 1 or 3 channels must be") from None
         series = self._file.series
         shape, axes = series[0].shape, series[0].axes
         if len(axes) > 3 or not {"Y", "X"} <= set(axes):
@@ -244,7 +247,8 @@ def to_bytes(values: NDArray[Any], white: float | str | None, name: str, clip: b
     lowest, highest = (float(f(values)) for f in (np.min, np.max))  # NaN if any is
     if not (math.isfinite(highest) and lowest >= 0):
         got = f"{values.dtype} from {lowest:g} to {highest:g}"
-        remedy = "Shift them, for instance x - x.min()"
+        finite = math.isfinite(lowest) and math.isfinite(highest)
+        remedy = "Shift them, for instance `x - x.min()`" if finite else "Mend them, for instance `np.nan_to_num(x)`"
         raise DataError(f"{name}: must have pixels from 0, which is black, and finite ones. Got {got}. {remedy}.")
     if white is None:
         if values.dtype.kind == "f" or highest > WHITE_16_BIT:

@@ -1,5 +1,6 @@
 """Tables of files and labels: CSV, TSV, or lines `path label`. Read as text, row by row."""
 
+import codecs
 import csv
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cl_semisup import files
+from cl_semisup.datasets import _folders
 from cl_semisup.errors import DataError, first_ten
 
 MAX_BYTES = 500_000_000  # of a table: some five million rows
@@ -18,7 +20,7 @@ SPLITS = {
 
 
 class Row(NamedTuple):
-    """One image: the line it stands on, its file, its label ("" if it has none), and train, test or val."""
+    """One image: the line it stands on, its file ("" in a table of labels alone), its label ("" if none), its part."""
 
     line: int
     file: str
@@ -30,7 +32,7 @@ def read(path: Path, columns: tuple[str, str, str], split: str = "", what: str =
     """The rows of a table.
 
     Args:
-        path: ends in .csv (`,` or `;`), .tsv, or otherwise has lines `path label` without a heading
+        path: ends in .csv (`,` or `;`), .tsv, or otherwise has lines `path label`, or `label`, without a heading
         columns: names of the columns of file, label and split
         split: the part that all rows belong to; "" where the column tells it
         what: name of the setting, for messages
@@ -46,6 +48,8 @@ def read(path: Path, columns: tuple[str, str, str], split: str = "", what: str =
 
 
 def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], split: str, what: str) -> list[Row]:
+    if content and content[0].lower().startswith("sep="):  # what Excel writes for itself
+        content = content[1:]
     heading = content[0] if content else ""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;", key=heading.count)
     reader = csv.reader(content, delimiter=delimiter, strict=True)
@@ -56,7 +60,8 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
         for setting, name in zip(settings, needed, strict=False):
             if names.count(name) != 1:
                 got = f"the columns {first_ten(names)}" if name not in names else f"{name!r} twice"
-                raise DataError(f"{what}: {path}:1: must have one column {name!r}. Got {got}. Set `{setting}`.")
+                remedy = _remedy(names, setting, delimiter, [cells for cells in reader if cells])
+                raise DataError(f"{what}: {path}:1: must have one column {name!r}. Got {got}. {remedy}.")
         places = [names.index(name) for name in needed]
         rows, broken = [], []
         for cells in reader:
@@ -75,6 +80,21 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
     return rows if split else _with_known_splits(rows, path, columns[2], what)
 
 
+def _remedy(names: Sequence[str], setting: str, delimiter: str, rows: Sequence[Sequence[str]]) -> str:
+    """What mends a table that lacks a column."""
+    if any(map(_folders.is_picture, names)):
+        heading = delimiter.replace("\t", "\\t").join(("file", "label", "split")[: len(names)])
+        return f"Give it a heading: `sed -i '1i {heading}'`"
+    cells = [{row[n] for row in rows if n < len(row)} for n in range(len(names))]
+    ones = [name for name, held in zip(names, cells, strict=True) if "1.0" in held or "1" in held]
+    ones = [n for n in ones if cells[names.index(n)] <= {"0", "1", "0.0", "1.0"}]
+    if setting == "label_column" and len(ones) > 1:
+        return f"Make one of them: `table['label'] = table[{ones[:3]}].idxmax(axis=1)`" + (
+            f", of all {len(ones)}" if len(ones) > 3 else ""
+        )
+    return f"Set `{setting}`"
+
+
 def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) -> list[Row]:
     unknown = sorted({row.split for row in rows if row.split.lower() not in SPLITS})
     if unknown:
@@ -84,13 +104,16 @@ def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) 
 
 
 def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row]:
-    """Lines `path label`; the path may hold spaces, the label none."""
+    """Lines `path label`; the path may hold spaces, the label none. Or lines `label`."""
     rows, broken = [], []
+    labels_alone = all(len(line.split()) < 2 and not _folders.is_picture(line.strip()) for line in content)
     for number, line in enumerate(content, start=1):
         if not line.strip():
             continue
         words = line.rsplit(maxsplit=1)
-        if len(words) == 2:
+        if labels_alone:
+            rows.append(Row(number, "", words[0], split))
+        elif len(words) == 2:
             rows.append(Row(number, words[0].strip(), words[1], split))
         else:
             broken.append(number)
@@ -104,7 +127,9 @@ def lines(path: Path, what: str) -> list[str]:
     """The lines of a text file."""
     try:
         with files.open_regular(path, MAX_BYTES) as file:
-            return file.read(MAX_BYTES).decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+            held = file.read(MAX_BYTES)
+            encoding = "utf-16" if held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+            return held.decode(encoding).replace("\r\n", "\n").split("\n")
     except OSError as error:
         raise DataError(f"{what}: {path}: must be a text that can be read. Got {files.reason(error)}.") from None
     except UnicodeDecodeError as error:
@@ -113,9 +138,21 @@ def lines(path: Path, what: str) -> list[str]:
 
 
 def class_list(path: Path, known: Collection[str], what: str) -> tuple[str, ...]:
-    """The classes that a text file lists, sorted: a line is one of the `known`, or begins with one (`n0144 tench`)."""
+    """The classes that a file lists, sorted.
+
+    A line is one of the `known`, or begins with one (`n0144 tench`, `n0144, tench`), or is made of them alone
+    (`n0144 n0145`). In JSON they are a list, or the keys.
+    """
     named = [line.strip() for line in lines(path, what) if line.strip()]
-    found = [line if line in known else line.split()[0] for line in named]
+    if path.suffix.lower() == ".json":
+        try:
+            named = [str(name) for name in files.parse_json("\n".join(named).encode())]
+        except (ValueError, TypeError) as error:
+            got = f"Got {error}"
+            raise DataError(
+                f"{what}: {path}: must be a list of classes, or have them as keys. {got}. Mend it."
+            ) from None
+    found = [name for line in named for name in _classes_of(line, known)]
     twice = sorted(name for name, count in Counter(found).items() if count > 1)
     if twice or not found:
         got = f"{first_ten(twice)} again" if twice else "none"
@@ -125,3 +162,9 @@ def class_list(path: Path, known: Collection[str], what: str) -> tuple[str, ...]
         got = f"{len(missing)} that are not: {first_ten(missing)}"
         raise DataError(f"{what}: {path}: every line must be a class of the data. Got {got}. Mend the list.")
     return tuple(sorted(found))
+
+
+def _classes_of(line: str, known: Collection[str]) -> list[str]:
+    """The classes that a line names."""
+    words = line.replace(",", " ").split() or [line]
+    return [line] if line in known else words if set(words) <= set(known) else words[:1]

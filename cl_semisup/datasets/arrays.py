@@ -17,10 +17,11 @@ class Arrays:
 
     Arrays: train_images and test_images, uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side)
     with 1 to 16 channels; train_labels and test_labels, (M,) or (M, 1) whole numbers from 0 or names, or one-hot rows,
-    and -1 (or an empty name) in train_labels where unknown; Keras' names x_train, y_train, x_test, y_test do as well;
-    unlabelled_images, optional, train with label -1; classes, optional, (C,) names; val_images and val_labels,
-    optional, are used if `val` says what for. Pickled objects are refused. The views are those of natural images (crops
-    down to a fifth of the area, mirroring, colour changes, no blur): change them if they would change an image's class.
+    and -1 (or an empty name) in train_labels where unknown. Keras' names x_train, y_train, x_test, y_test do as well,
+    and others that say the same (X_train, train_x; images and labels alone are for training). Optional are
+    unlabelled_images, which train with label -1; classes, (C,) names; val_images and val_labels, which are used if
+    `val` says what for. Pickled objects are refused. The views are those of natural images (crops down to a fifth of
+    the area, mirroring, colour changes, no blur): change them if they would change an image's class.
 
     Source: None
 
@@ -61,6 +62,9 @@ class Arrays:
 
     def _path(self, data_dir: Path) -> Path:
         path = _sources.inside(data_dir, self.file, "arrays: file")
+        if path.is_dir() or (path.is_file() and path.suffix == ".npy"):
+            made = 'np.savez("x.npz", train_images=np.load("x_train.npy"), train_labels=np.load("y_train.npy"))'
+            raise DataError(f"arrays: file: must be an .npz. Got {path}. Make one, for instance `{made}`.")
         if not path.is_file():
             remedy = f"Put an .npz there with arrays {_sources.CONTENTS}."
             raise DataError(f"arrays: file: must be in {data_dir}. Got no file {path}. {remedy}")

@@ -1,34 +1,36 @@
 import errno
 import io
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
 from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_table
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _folders, _labels, _pixels, _sources
-from cl_semisup.datasets._decoding import Listing
+from cl_semisup.datasets import _folders, _labels, _pixels, _sources, _table
+from cl_semisup.datasets._decoding import Listing, used_parts
 from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
 
 MAX_JSON_BYTES = 50_000_000  # of a description of the data set
-PARTS = {"train": ("train",), "test": ("test",), "val": ("validation", "valid", "val", "dev")}
 
 
 @dataclass(frozen=True)
 class HuggingFace(_pixels.PixelSettings):
     """A data set of Hugging Face on disk: saved by `save_to_disk`, or parquet files.
 
-    The folder is what `DatasetDict.save_to_disk` wrote, or it holds parquet files (at any depth) whose names begin with
-    their split, such as `data/train-00000-of-00002.parquet`. Images must be inside the files, as they are after
-    `save_to_disk` and `to_parquet`. Nothing is downloaded and no code of the data set is run. Needs the extra `hf`.
+    The folder is what `save_to_disk` wrote, or it holds parquet files (at any depth) whose names or folders begin with
+    their split, such as `data/train-00000-of-00002.parquet` or `default/train/0000.parquet`; what is not named by a
+    split is for training. Images must be inside the files, as they are after `save_to_disk` and `to_parquet`. Nothing
+    is downloaded and no code of the data set is run. Needs the extra `hf`.
 
     Source: None
 
@@ -36,6 +38,8 @@ class HuggingFace(_pixels.PixelSettings):
         folder: relative to data_dir
         image_column: the column of images
         label_column: the column of labels, class labels, whole numbers or names
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        folds: the images are tested in so many folds, repetition r testing fold r mod folds
         val: what a split called validation beside test is for: tuning (validate), or training (merge); else it is not
             used, or is the test part where there is no test
     """
@@ -44,9 +48,14 @@ class HuggingFace(_pixels.PixelSettings):
     image_column: str = "image"
     label_column: str = "label"
     val: Literal["validate", "merge"] | None = None
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
 
     def facts(self, data_dir: Path) -> Facts:
         return self._listing(data_dir).without_pixels(self).facts()
+
+    def layout(self, data_dir: Path) -> Layout:
+        return self._listing(data_dir).layout
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.load(data_dir)
@@ -68,24 +77,28 @@ class HuggingFace(_pixels.PixelSettings):
         _sources.require_regular((path for path in held if path.suffix == ".json"), where, MAX_JSON_BYTES)
         with _sources._as_data_error(f"{where}: must be a data set that can be read", "Save it again."):
             tables = _saved(root) or _parquet(root, [self.image_column, self.label_column])
-        found = {part: next((tables[name] for name in names if name in tables), None) for part, names in PARTS.items()}
-        if found["test"] is None:
-            found |= {"test": found["val"], "val": None}
-        if found["train"] is None or found["test"] is None:
-            rule = "must hold a split train, and one of test or validation"
-            raise DataError(f"{where}: {rule}. Got {first_ten(sorted(tables))}. Split it.")
-        val = [found["val"]] if found["val"] is not None else []
-        parts = [
-            [found["train"], *(val if self.val == "merge" else [])],
-            [found["test"]],
-            val if self.val == "validate" else [],
-        ]
-        (train, train_labels), (test, test_labels), (own, own_labels) = (self._columns(part, where) for part in parts)
-        names = getattr(found["train"].features[self.label_column], "names", None)
-        tested = np.concatenate([test_labels, own_labels]) if len(own) else test_labels
-        labels = _labels.numbers(train_labels, tested, names, (f"{where}: train", f"{where}: test"))
-        test_labels, own_labels = labels[1][: len(test)], labels[1][len(test) :]
-        return Listing(train, labels[0], test, test_labels, labels[2], val=own, val_labels=own_labels)
+        splitting = "test_fraction" if self.test_fraction else "folds" if self.folds else ""
+        if self.test_fraction and self.folds:
+            raise DataError(f"{where}: test_fraction and folds exclude each other. Got both. Keep one.")
+        there = {_table.SPLITS[name]: table for name, table in tables.items() if name in _table.SPLITS}
+        if "train" not in there or not (splitting or len(there) > 1):
+            rule, got = "must hold a split train, and one of test or validation", first_ten(sorted(tables))
+            remedy = "Split it, or set `test_fraction: 0.2`"
+            raise DataError(f"{where}: {rule}. Got {got}. {remedy}.")
+        sizes = {part: table.table.num_rows for part, table in there.items()}
+        used, told = used_parts(sizes, self.val, where, splitting)
+        told = replace(told, unused=(*told.unused, *(name for name in tables if name not in _table.SPLITS)))
+        parts = {part: self._columns([there[name] for name in names], where) for part, names in used.items()}
+        count = len(parts["test"][0])
+        rest = np.concatenate([parts[part][1] for part in ("test", "val") if parts[part][0]] or [parts["train"][1][:0]])
+        if len(unlabelled := np.flatnonzero((rest == "") if rest.dtype.kind == "U" else rest == -1)):
+            rule, got = "every test image must have a label", f"{len(unlabelled):,} of {len(rest):,} without"
+            raise DataError(f"{where}: {rule}. Got {got}. Save it without that split, and set `test_fraction: 0.2`.")
+        names = getattr(there["train"].features[self.label_column], "names", None)
+        train, labels, classes = _labels.numbers(parts["train"][1], rest, names, (f"{where}: train", f"{where}: test"))
+        own = (parts["train"][0], train, parts["test"][0], labels[:count], classes)
+        listing = Listing(*own, val=parts["val"][0], val_labels=labels[count:], told=told)
+        return listing.tested(self.test_fraction, self.folds, "huggingface", self.folder)
 
     def _columns(self, tables: list["_Split"], where: str) -> tuple[list[Source], NDArray[Any]]:
         """The images and the labels of one part; a missing label is -1, or a name of no letters."""
@@ -104,8 +117,12 @@ class HuggingFace(_pixels.PixelSettings):
 
 
 def _held(root: Path) -> tuple[Path, ...]:
-    """All files below a folder that may be part of a data set, sorted; also what is no file but has such a name."""
-    return tuple(sorted(p for p in root.rglob("*") if p.suffix in (".parquet", ".arrow", ".json") and not p.is_dir()))
+    """All files below a folder that may be part of a data set, sorted; also what is no file but has such a name.
+
+    Hidden ones are passed over, and what systems leave in folders.
+    """
+    found = (path for path in root.rglob("*") if path.suffix in (".parquet", ".arrow", ".json") and not path.is_dir())
+    return tuple(sorted(p for p in found if not any(map(_folders.passed_over, p.relative_to(root).parts))))
 
 
 class _Split(NamedTuple):
@@ -130,14 +147,17 @@ def _libraries() -> tuple[Any, Any]:
 
 
 def _saved(root: Path) -> dict[str, _Split]:
-    """The splits that `DatasetDict.save_to_disk` wrote; {} if it wrote none here."""
+    """The splits that `save_to_disk` of a DatasetDict or a Dataset wrote; {} if it wrote none here."""
     datasets, _ = _libraries()
+    folders = {name: root / name for name in _folders.names(root, "huggingface")}
+    if (root / "dataset_info.json").is_file():
+        folders = {"train": root}
     splits = {}
-    for name in _folders.names(root, "huggingface"):
-        if (root / name / "dataset_info.json").is_file():
-            _require_own_files(root / name)
-            rows = datasets.load_from_disk(str(root / name))
-            splits[name] = _Split(str(root / name), rows.with_format("arrow")[:], rows.features)
+    for name, folder in folders.items():
+        if (folder / "dataset_info.json").is_file():
+            _require_own_files(folder)
+            rows = datasets.load_from_disk(str(folder))
+            splits[name] = _Split(str(folder), rows.with_format("arrow")[:], rows.features)
     return splits
 
 
@@ -150,14 +170,24 @@ def _require_own_files(folder: Path) -> None:
         raise DataError(f"{state}: must name files of its own folder. Got {first_ten(strange)}. Do not use it.")
 
 
+def _split_of(path: Path, root: Path) -> str:
+    """The split that the name of a file begins or ends with, or that of one of its folders."""
+    words = [path.stem, *reversed(path.relative_to(root).parent.parts)]
+    told = (word for text in words for word in (re.split(r"[-_.]", text)[0], re.split(r"[-_.]", text)[-1]))
+    return next((word for word in told if word in _table.SPLITS), path.stem.partition("-")[0])
+
+
 def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
     """The splits of the parquet files; a file's name begins with its split."""
     datasets, pyarrow = _libraries()
     paths: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*.parquet")):
-        paths.setdefault(path.stem.partition("-")[0], []).append(path)
+    for path in _held(root):
+        if path.suffix == ".parquet":
+            paths.setdefault(_split_of(path, root), []).append(path)
+    if not any(name in _table.SPLITS for name in paths) and paths:
+        paths = {"train": [path for parts in paths.values() for path in parts]}
     if not paths:
-        rule = "must hold what save_to_disk of a DatasetDict wrote, or parquet files"
+        rule = "must hold what save_to_disk wrote, or parquet files"
         raise DataError(f"huggingface: {root} {rule}. Got neither. Save the splits together.")
     memory_limit.require(sum(path.stat().st_size for parts in paths.values() for path in parts), str(root))
     splits = {}

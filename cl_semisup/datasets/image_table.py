@@ -1,15 +1,17 @@
 import os
+import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Interval, MinLen
 
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _labels, _pixels, _sources, _table
-from cl_semisup.datasets._decoding import Listing, raise_faults
+from cl_semisup.datasets import _folders, _labels, _pixels, _sources, _table
+from cl_semisup.datasets._decoding import Listing, raise_faults, used_parts
 from cl_semisup.errors import DataError, first_ten
 
 
@@ -17,11 +19,12 @@ from cl_semisup.errors import DataError, first_ten
 class ImageTable(_pixels.PixelSettings):
     """Your own images in one folder, and a table that names each file and its label.
 
-    `csv` is a CSV (`,` or `;`) or TSV with a heading, or a text of lines `path label` without one. Files are named
-    relative to `folder`. Whether an image is for training or for testing is told by the split column, or by two tables.
-    A training image without a label (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are
-    ordered as numbers, others as text. Columns that are not named are not used. Images called val are for testing if
-    none is called test. Decoded pixels are kept in `folder` as those of `image_folder` are.
+    `csv` is a CSV (`,` or `;`) or TSV with a heading, or a text of lines `path label` without one, or of labels alone,
+    a line for each file of the folder in the order of their names. Files are named relative to `folder`. Whether an
+    image is for training or for testing is told by the split column, or by two tables. A training image without a label
+    (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are ordered as numbers, others as text.
+    Columns that are not named are not used. Images called val are for testing if none is called test. Decoded pixels
+    are kept in `folder` as those of `image_folder` are.
 
     Source: None
 
@@ -31,8 +34,9 @@ class ImageTable(_pixels.PixelSettings):
         test_csv: a second table, of the test images; then all of `csv` is for training
         file_column: column of the file's path
         label_column: column of the label
-        split_column: column that says train, test or val; not used with `test_csv` or `test_fraction`
+        split_column: column that says train, test or val; not used with `test_csv`, `test_fraction` or `folds`
         test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        folds: the images are tested in so many folds, repetition r testing fold r mod folds
         suffix: what a name in the table lacks, such as `.jpg`
         val: what images called val beside test are for: tuning (validate), or training (merge); else they are not used
         classes: a text file with a class a line, relative to data_dir; other classes are left out
@@ -48,9 +52,13 @@ class ImageTable(_pixels.PixelSettings):
     suffix: str = ""
     val: Literal["validate", "merge"] | None = None
     classes: str = ""
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
 
     def facts(self, data_dir: Path) -> Facts:
         return self._listing(data_dir).without_pixels(self).facts()
+
+    def layout(self, data_dir: Path) -> Layout:
+        return self._listing(data_dir).layout
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.load(data_dir)
@@ -71,16 +79,19 @@ class ImageTable(_pixels.PixelSettings):
         table = _sources.inside(data_dir, self.csv, "image_table: csv")
         if self.test_csv:
             return [(table, "train"), (_sources.inside(data_dir, self.test_csv, "image_table: test_csv"), "test")]
-        return [(table, "train" if self.test_fraction else "")]
+        return [(table, "train" if self.test_fraction or self.folds else "")]
 
     def _listing(self, data_dir: Path) -> Listing:
         columns = (self.file_column, self.label_column, self.split_column)
         rows: list[_table.Row] = []
+        if self.test_fraction and self.folds:
+            raise DataError("image_table: test_fraction and folds exclude each other. Got both. Keep one.")
         for path, split in self._tables(data_dir):
             rows += _table.read(
                 path, columns, split, "image_table: test_csv" if split == "test" else "image_table: csv"
             )
         where = f"image_table: {self.csv}"
+        rows = self._with_files(data_dir, rows, where)
         names: tuple[str, ...] | None = None
         if self.classes:
             path = _sources.inside(data_dir, self.classes, "image_table: classes")
@@ -91,12 +102,14 @@ class ImageTable(_pixels.PixelSettings):
         return self._of_rows(data_dir, rows, names, where)
 
     def _of_rows(self, data_dir: Path, rows: list[_table.Row], names: tuple[str, ...] | None, where: str) -> Listing:
-        parts = _parts(rows, self.val)
-        for part in ("train",) if self.test_fraction else ("train", "test"):
+        of = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
+        sizes = {name: len(part) for name, part in of.items() if part}
+        used, told = used_parts(sizes, self.val, where)
+        parts = {part: [row for name in names for row in of[name]] for part, names in used.items()}
+        for part in ("train",) if self.test_fraction or self.folds else ("train", "test"):
             if not parts[part]:
-                remedy = (
-                    f"Name some in the column {self.split_column!r} or in a table `test_csv`, or set `test_fraction`"
-                )
+                remedy = f"Name some in the column {self.split_column!r} or in a table `test_csv`"
+                remedy += ", or set `test_fraction: 0.2`"
                 raise DataError(f"{where}: must name images for {part}. Got none. {remedy}.")
         tested = parts["test"] + parts["val"]
         unlabelled = [row.line for row in tested if not row.label]
@@ -109,24 +122,55 @@ class ImageTable(_pixels.PixelSettings):
         train_labels, labels, classes = _labels.of_text(texts[0], texts[1], names, where)
         count = len(parts["test"])
         own = (sources["train"], train_labels, sources["test"], labels[:count], classes, folder, self._name())
-        listing = Listing(*own, sources["val"], labels[count:])
-        return listing.tested(self.test_fraction, "image_table", self.csv) if self.test_fraction else listing
+        listing = Listing(*own, sources["val"], labels[count:], told=told)
+        return listing.tested(self.test_fraction, self.folds, "image_table", self.csv)
 
     def _name(self) -> str:
         """Digits that tell tables of one folder apart."""
         return str(zlib.crc32(repr((self.csv, self.test_csv, self.split_column, self.test_fraction)).encode()))
 
+    def _with_files(self, data_dir: Path, rows: list[_table.Row], where: str) -> list[_table.Row]:
+        """The rows; those of labels alone get the files of the folder in the order of their names."""
+        alone = [row for row in rows if not row.file]
+        if not alone or any(row.file for row in rows):
+            return rows
+        folder = _sources.inside(data_dir, self.folder, "image_table: folder")
+        files = _folders.names(folder, "image_table")
+        if len(files) != len(rows):
+            rule = f"of labels alone there must be one for each file of {folder}"
+            got = f"Got {len(rows):,} labels and {len(files):,} files"
+            raise DataError(f"{where}: {rule}. {got}. Name the files too, in lines `path label`.")
+        return [row._replace(file=file) for row, file in zip(rows, files, strict=True)]
+
     def _files(self, folder: Path, rows: Sequence[_table.Row], where: str) -> list[Path]:
         """The file of each row; all that are missing are told."""
-        paths = [_sources.inside(folder, row.file + self.suffix, f"{where}: line {row.line}") for row in rows]
+        if not folder.is_dir():
+            raise DataError(
+                f"image_table: folder: must be in data_dir. Got no folder {folder}. Mend folder or data_dir."
+            )
+        rows = [
+            row if "/" in row.file else row._replace(file=row.file.replace("\\", "/")) for row in rows
+        ]  # of Windows
+        names = [row.file + self.suffix for row in rows]
+        paths, outside = list[Path](), list[_table.Row]()
+        for row, name in zip(rows, names, strict=True):
+            try:
+                paths.append(_sources.inside(folder, name, where))
+            except DataError:
+                outside.append(row)
+        if outside:
+            rule, first = f"every path must be relative to {folder}, without '..'", outside[0]
+            got = f"Got {len(outside):,} others, such as {first.file!r} in line {first.line}"
+            remedy = f"Cut off what comes before, for instance with `sed -i 's#{os.path.dirname(first.file)}/##'`"
+            raise DataError(f"{where}: {rule}. {got}. {remedy}.")
         there = _names_in(folder, {path.parent for path in paths})
         missing = [
-            f"{where}: line {row.line}: must name a file in {folder}. Got {row.file + self.suffix!r}: there is none."
-            for row, path in zip(rows, paths, strict=True)
+            f"{where}: line {row.line}: must name a file in {folder}. Got {name!r}: there is none."
+            for row, path, name in zip(rows, paths, names, strict=True)
             if path.name not in there[path.parent]
         ]
         if missing:
-            missing[0] += " Mend folder, suffix or the table."
+            missing[0] += f" {_remedy(names, there, folder)}"
         raise_faults(missing, f"{where}: {{}} files are not there")
         return paths
 
@@ -136,11 +180,15 @@ def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
     return {parent: set(os.listdir(parent)) if parent.is_dir() else set() for parent in parents}
 
 
-def _parts(rows: Sequence[_table.Row], val: str | None) -> dict[str, list[_table.Row]]:
-    """The rows for training, for testing, and for validation."""
-    parts = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
-    if not parts["test"]:
-        return {"train": parts["train"], "test": parts["val"], "val": []}
-    if val == "merge":
-        return {"train": parts["train"] + parts["val"], "test": parts["test"], "val": []}
-    return parts if val == "validate" else parts | {"val": []}
+def _remedy(names: Sequence[str], there: Mapping[Path, set[str]], folder: Path) -> str:
+    """What mends a table whose files are not there."""
+    held = {name for found in there.values() for name in found}
+    first = next(name for name in names if not (folder / name).exists())
+    leaf = first.rpartition("/")[2]
+    endings = sorted({name.removeprefix(leaf) for name in held if name.startswith(f"{leaf}.")})
+    if endings:
+        return f"Set `suffix: {endings[0]}`."
+    if {unicodedata.normalize("NFC", name) for name in held} & {unicodedata.normalize("NFC", leaf)}:
+        other = next(name for name in held if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", leaf))
+        return f"There is {other!a} and not {leaf!a}: run `convmv -f utf8 -t utf8 --nfc -r --notest {folder}`."
+    return "Mend folder, suffix or the table."

@@ -1,12 +1,14 @@
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _labels, _npz, _pixels, _sources
+from cl_semisup.datasets._decoding import used_parts
 from cl_semisup.errors import DataError
 
 COLOURED = ("pathmnist", "dermamnist", "retinamnist", "bloodmnist")
@@ -54,6 +56,13 @@ class MedMnist:
 
     def facts(self, data_dir: Path) -> Facts:
         return self._images(data_dir, pixels=False).facts()
+
+    def layout(self, data_dir: Path) -> Layout:
+        images = self._images(data_dir, pixels=False)
+        path = self._path(data_dir)
+        count = len(_npz.read(path, ("val_labels",), pixels=False)["val_labels"])
+        sizes = {"train": len(images.train_labels), "val": count, "test": len(images.test_labels)}
+        return replace(used_parts(sizes, self.val, "medmnist")[1], classes=images.class_names)
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.load(data_dir)  # there is no download

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import MinLen
 
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _pixels, _sources, _table
 from cl_semisup.datasets._decoding import Listing, raise_faults
@@ -17,9 +18,9 @@ from cl_semisup.errors import DataError, first_ten
 class TinyImagenet(_pixels.PixelSettings):
     """Tiny-ImageNet as its archive unpacks: photographs of 64x64 pixels in colour, 200 classes.
 
-    Read are `train/<class>/images/*` and, for testing, `val/images/*` with the labels of `val_annotations.txt`; the
-    archive's own test images have no labels and are not used. 100,000 images for training and 10,000 for testing.
-    Classes are named by their WordNet ids, in order.
+    Read are `train/<class>/images/*` and, for testing, `val/images/*` with the labels of `val_annotations.txt`, or
+    `val/<class>/*` where a script moved them; the archive's own test images have no labels and are not used. 100,000
+    images for training and 10,000 for testing. Classes are named by their WordNet ids, in order.
 
     Source: the archive tiny-imagenet-200 of Stanford's course CS231n
 
@@ -34,6 +35,9 @@ class TinyImagenet(_pixels.PixelSettings):
     def facts(self, data_dir: Path) -> Facts:
         return self._listing(data_dir).without_pixels(self).facts()
 
+    def layout(self, data_dir: Path) -> Layout:
+        return self._listing(data_dir).layout
+
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.load(data_dir)
 
@@ -43,7 +47,8 @@ class TinyImagenet(_pixels.PixelSettings):
             return ()
         images = self._listing(data_dir).files()
         lists = [_sources.inside(data_dir, self.classes, "tiny_imagenet: classes")] if self.classes else []
-        return (root / "val" / "val_annotations.txt", *lists, *images)
+        told = root / "val" / "val_annotations.txt"
+        return (*([told] if _as_unpacked(root) else []), *lists, *images)
 
     def load(self, data_dir: Path) -> Images:
         return self._listing(data_dir).images(self, f"tiny_imagenet: {self.folder}")
@@ -51,7 +56,9 @@ class TinyImagenet(_pixels.PixelSettings):
     def _listing(self, data_dir: Path) -> Listing:
         root = _sources.inside(data_dir, self.folder, "tiny_imagenet: folder")
         annotations = root / "val" / "val_annotations.txt"
-        for needed in (root / "train", root / "val" / "images", annotations):
+        if os.path.lexists(root / root.name / "train"):
+            raise DataError(f"tiny_imagenet: {root} holds {root.name} again. Set `folder: {self.folder}/{root.name}`.")
+        for needed in (root / "train", *([root / "val" / "images", annotations] if _as_unpacked(root) else [])):
             if not os.path.lexists(needed):
                 rule = "must hold train/, val/images/ and val/val_annotations.txt, as the archive unpacks"
                 remedy = "Run: unzip tiny-imagenet-200.zip"
@@ -64,7 +71,8 @@ class TinyImagenet(_pixels.PixelSettings):
             rule = "every class must hold images/<image>"
             raise DataError(f"tiny_imagenet: {root / 'train'}: {rule}. Got none for {first_ten(empty)}. Unpack again.")
         number = {name: n for n, name in enumerate(chosen)}
-        test, labels = _annotated(annotations, number, set(found))
+        test, labels = _annotated(annotations, number, set(found)) if _as_unpacked(root) else _moved(root, number)
+        told = Layout(test="val, as test has no labels", unused=("test",) if os.path.lexists(root / "test") else ())
         return Listing(
             [_pixels.of_file(path) for files in train for path in files],
             np.repeat(np.arange(len(chosen), dtype=np.int64), [len(files) for files in train]),
@@ -72,6 +80,7 @@ class TinyImagenet(_pixels.PixelSettings):
             np.array(labels, np.int64),
             tuple(chosen),
             root,
+            told=told,
         )
 
     def _chosen(self, data_dir: Path, found: Sequence[str]) -> Sequence[str]:
@@ -80,6 +89,26 @@ class TinyImagenet(_pixels.PixelSettings):
             return found
         path = _sources.inside(data_dir, self.classes, "tiny_imagenet: classes")
         return _table.class_list(path, set(found), "tiny_imagenet: classes")
+
+
+def _as_unpacked(root: Path) -> bool:
+    """Are the images for testing where the archive has them? Else in folders of their classes, as scripts move them."""
+    held = _folders.names(root / "val", "tiny_imagenet") if (root / "val").is_dir() else []
+    trained = os.listdir(root / "train") if (root / "train").is_dir() else []
+    return not set(held) & set(trained)
+
+
+def _moved(root: Path, number: dict[str, int]) -> tuple[list[Path], list[int]]:
+    """The files of the validation part and their labels: `val/<class>/*`, or `val/<class>/images/*`."""
+    paths, labels = list[Path](), list[int]()
+    for name, label in number.items():
+        folder = root / "val" / name
+        folder = folder / "images" if (folder / "images").is_dir() else folder
+        files = _folders.images(folder, "tiny_imagenet") if folder.is_dir() else []
+        files = [path for path in files if path.suffix != ".txt"]  # boxes
+        paths += files
+        labels += [label] * len(files)
+    return paths, labels
 
 
 def _annotated(annotations: Path, number: dict[str, int], known: set[str]) -> tuple[list[Path], list[int]]:

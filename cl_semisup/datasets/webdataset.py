@@ -2,22 +2,22 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 
 from cl_semisup import files
+from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _labels, _pixels, _sources
+from cl_semisup.datasets import _folders, _labels, _pixels, _sources
 from cl_semisup.datasets._decoding import Listing, raise_faults
 from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
 
-IMAGES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
 MAX_IMAGE_BYTES = 500_000_000
 MAX_LABEL_BYTES = 1_000_000  # of a label, and of what headers hold of a name
 LONG_NAMES = (
@@ -40,28 +40,43 @@ class WebDataset(_pixels.PixelSettings):
 
     Args:
         train: the shards for training, relative to data_dir; `*` stands for any text, `shards/train-*.tar`
-        test: the shards for testing
+        test: the shards for testing; none with `test_fraction` or `folds`
         label: ending of the member that holds the label, a number or a name; or `json`, for its value `label_key`
         label_key: key of the label in a JSON member
+        test_fraction: share of each class that is the test part, drawn once and the same for all runs
+        folds: the images are tested in so many folds, repetition r testing fold r mod folds
     """
 
     train: Annotated[str, MinLen(1)]
-    test: Annotated[str, MinLen(1)]
+    test: str = ""
     label: Annotated[str, MinLen(1)] = "cls"
     label_key: str = "label"
+    test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
+    folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
 
     def facts(self, data_dir: Path) -> Facts:
         return self._listing(data_dir).without_pixels(self).facts()
+
+    def layout(self, data_dir: Path) -> Layout:
+        return self._listing(data_dir).layout
 
     def prepare(self, data_dir: Path, download: bool) -> None:
         self.load(data_dir)
 
     def data_files(self, data_dir: Path) -> tuple[Path, ...]:
-        parts = (self._shards(data_dir, part) for part in ("train", "test"))
+        parts = (self._shards(data_dir, part) for part in self._parts())
         return tuple(path for shards in parts for path in shards)
 
     def load(self, data_dir: Path) -> Images:
         return self._listing(data_dir).images(self, f"webdataset: {self.train}")
+
+    def _parts(self) -> tuple[str, ...]:
+        """The parts that are told; DataError if there is no test part, or two."""
+        ways = [name for name in ("test", "test_fraction", "folds") if getattr(self, name)]
+        if len(ways) != 1:
+            got = " and ".join(ways) or "none"
+            raise DataError(f"webdataset: one of test, test_fraction and folds must be set. Got {got}. Set one.")
+        return ("train", "test") if self.test else ("train",)
 
     def _shards(self, data_dir: Path, part: str) -> list[Path]:
         pattern = getattr(self, part)
@@ -70,19 +85,20 @@ class WebDataset(_pixels.PixelSettings):
             raise DataError(
                 f"webdataset: {part}: must be a name or have `*`. Got {pattern!r}. Write `*` for the braces."
             )
-        return sorted(data_dir.glob(pattern))
+        return sorted(path for path in data_dir.glob(pattern) if not _folders.passed_over(path.name))
 
     def _listing(self, data_dir: Path) -> Listing:
         parts: list[tuple[list[Source], list[str]]] = []
-        for part in ("train", "test"):
+        for part in self._parts():
             shards = self._shards(data_dir, part)
             if not shards:
                 got = f"no file {data_dir / getattr(self, part)}"
                 raise DataError(f"webdataset: {part}: must name shards in {data_dir}. Got {got}. Mend it.")
             parts.append(self._samples(shards))
-        (train, train_labels), (test, test_labels) = parts
+        (train, train_labels), (test, test_labels) = parts[0], parts[1] if self.test else ([], [])
         labels = _labels.of_text(train_labels, test_labels, None, f"webdataset: {self.train}")
-        return Listing(train, labels[0], test, *labels[1:])
+        listing = Listing(train, labels[0], test, *labels[1:])
+        return listing.tested(self.test_fraction, self.folds, "webdataset", self.train)
 
     def _samples(self, shards: Sequence[Path]) -> tuple[list[Source], list[str]]:
         """The images and labels of some shards."""
@@ -91,7 +107,7 @@ class WebDataset(_pixels.PixelSettings):
         faults: list[str] = []
         for shard in shards:
             for key, members in _by_key(shard).items():
-                image = next((members[ending] for ending in IMAGES if ending in members), None)
+                image = _image(members)
                 if image is None:
                     continue
                 label = members.get(self.label)
@@ -103,10 +119,9 @@ class WebDataset(_pixels.PixelSettings):
                 labels.append(self._text(shard, label))
         raise_faults(faults, f"webdataset: {{}} images of {first_ten([str(shard) for shard in shards])} have no label")
         if not images:
+            rule = f"must hold images, <key>.jpg or another of {', '.join(_folders.PICTURES)}"
             got = f"none in {first_ten([str(shard) for shard in shards])}"
-            raise DataError(
-                f"webdataset: must hold images, <key>.jpg or another of {', '.join(IMAGES)}. Got {got}. Add some."
-            )
+            raise DataError(f"webdataset: {rule}. Got {got}. Add some.")
         return images, labels
 
     def _text(self, shard: Path, member: tarfile.TarInfo) -> str:
@@ -125,6 +140,13 @@ class WebDataset(_pixels.PixelSettings):
             rule = f"{self.label_key} must be a number or a name"
             raise DataError(f"{shard}: {member.name}: {rule}. Got {value!r:.80}. Write it again.")
         return str(value).strip()
+
+
+def _image(members: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
+    """The image of a sample: `key.jpg`, or `key.image.jpg` if no other member is an image."""
+    exact = (members[ending] for ending in _folders.PICTURES if ending in members)
+    pictures = [member for ending, member in members.items() if _folders.is_picture(ending)]
+    return next(exact, pictures[0] if len(pictures) == 1 else None)
 
 
 def _by_key(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:

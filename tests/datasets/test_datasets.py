@@ -450,21 +450,21 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"classes": np.array([Pickled(), Pickled()], dtype=object)},
         (
             "classes: must be plain data, not pickled objects, which could run code when read. Got dtype object. "
-            "Save numbers or strings."
+            "Save numbers or strings. Text is saved by `classes.astype(str)`."
         ),
     ),
     "pickled pixels": (
         {"train_images": np.array([Pickled()] * 6, dtype=object)},
         (
             "train_images: must be plain data, not pickled objects, which could run code when read. Got dtype object. "
-            "Save numbers or strings."
+            "Save numbers or strings. Text is saved by `train_images.astype(str)`."
         ),
     ),
     "missing": (
         {"test_images": None, "test_labels": None},
         (
             "must hold arrays train_images, train_labels, test_images, test_labels and, if you like, classes. "
-            "Got no test_images, test_labels. Add them, or set `test_fraction: 0.2`."
+            "Got no test_images, test_labels among 'train_images', 'train_labels'. Add them, or set `test_fraction: 0.2`."
         ),
     ),
     "float": (
@@ -902,7 +902,7 @@ def test_a_folder_that_is_not_laid_out_as_told_is_refused(folder: Path) -> None:
     deep = f"image_folder: {root}/void/train/b must hold images only. Got a folder 'deep'. Set `nested: true`, or move it, for instance with `mv b/deep/* b/`."
     assert refusal(half, root) == deep
     (folder / "train" / "labels.csv").touch()
-    stray = f"image_folder: {folder}/train/labels.csv must be a folder of images. Got Not a directory. Mend it."
+    stray = f"image_folder: {folder}/train/labels.csv must be a folder of images. Got a file. Move it out of train."
     assert refusal(pets().facts, root) == stray
 
 

@@ -218,7 +218,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no val": (
         {"test_fraction": 0.2, "val": "merge"},
         {},
-        "Got no val_images, val_labels. Add them, or leave `val` out.",
+        "Got no val_images, val_labels among 'train_images', 'train_labels'. Add them, or leave `val` out.",
     ),
     "two labels": (
         {"test_fraction": 0.2},
