@@ -15,32 +15,32 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
     "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
     "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
-    "286ff4c2a9": "bb37e8478a",  # arrays: more kinds of damage are refused in words
-    "b3a904ab0a": "5e52fb8caa",  # birdsnap: more kinds of damage are refused in words
-    "e951aa8ac4": "c3b341cec4",  # caltech101: more kinds of damage are refused in words
+    "4ccffa61dc": "bb37e8478a",  # arrays: more kinds of damage are refused in words
+    "f6eefa4126": "5e52fb8caa",  # birdsnap: more kinds of damage are refused in words
+    "798063b812": "c3b341cec4",  # caltech101: more kinds of damage are refused in words
     "6ff339a41b": "363c6034f5",  # cifar10: more kinds of damage are refused in words
     "6534c90ed8": "cb63172419",  # cifar100: more kinds of damage are refused in words
     "b5ba2a58e0": "b56a159730",  # cifar100_coarse: more kinds of damage are refused in words
-    "d99661c08a": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
-    "d7c9bc9a7e": "acbcb78a0f",  # dtd: more kinds of damage are refused in words
+    "b1255eea7a": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
+    "0ad7fec518": "acbcb78a0f",  # dtd: more kinds of damage are refused in words
     "cb66cc64b5": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
     "a21a998117": "db5238e7d4",  # features: more kinds of damage are refused in words
-    "c0f49bb1fb": "1bdaa2c6ed",  # fgvc_aircraft: more kinds of damage are refused in words
-    "e32ed01065": "de958d2e6e",  # flowers102: more kinds of damage are refused in words
-    "6389cb007a": "f62fddab1d",  # food101: more kinds of damage are refused in words
-    "8e1b6a13c4": "267c2a9a95",  # huggingface: more kinds of damage are refused in words
-    "b77395417a": "a51c9d6ddc",  # image_folder: more kinds of damage are refused in words
-    "7c61c7b04d": "baaac65b6f",  # image_table: more kinds of damage are refused in words
-    "e3b05c9d21": "769168cbf0",  # medmnist: more kinds of damage are refused in words
+    "27ee9a9252": "1bdaa2c6ed",  # fgvc_aircraft: more kinds of damage are refused in words
+    "ba5cbacc96": "de958d2e6e",  # flowers102: more kinds of damage are refused in words
+    "c97900a712": "f62fddab1d",  # food101: more kinds of damage are refused in words
+    "bf98e07f20": "267c2a9a95",  # huggingface: more kinds of damage are refused in words
+    "c4b89e0549": "a51c9d6ddc",  # image_folder: more kinds of damage are refused in words
+    "bc38cd72a2": "baaac65b6f",  # image_table: more kinds of damage are refused in words
+    "aac439d6a1": "769168cbf0",  # medmnist: more kinds of damage are refused in words
     "65ef0de4b6": "bb524c4032",  # mnist: more kinds of damage are refused in words
-    "23c32106e8": "de6c6c4d8d",  # oxford_pets: more kinds of damage are refused in words
-    "80d6c8c01e": "0af528f74b",  # stanford_cars: more kinds of damage are refused in words
+    "2384e09883": "de6c6c4d8d",  # oxford_pets: more kinds of damage are refused in words
+    "a357be5787": "0af528f74b",  # stanford_cars: more kinds of damage are refused in words
     "cf499b3b5c": "63322448b0",  # stl10: more kinds of damage are refused in words
-    "2967d3517b": "9d4dfb90b8",  # sun397: more kinds of damage are refused in words
+    "f1ae3b2b99": "9d4dfb90b8",  # sun397: more kinds of damage are refused in words
     "44e30108a2": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
-    "2989022b91": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
-    "75ced5ff58": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
-    "ebfd2119c2": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
+    "b92bd05227": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
+    "d2dc6d2d61": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
+    "ef03f5e84c": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
     "19ef77e59a": "4b6da15664",  # dino, mean_teacher, lejepa, visreg, lars: a step can be a CUDA graph
     "14fd18636b": "b59822e24b",
     "6984621493": "971140ceab",
