@@ -20,9 +20,11 @@ class ClassWeights(nn.Module):
         dim, classes = setting.require(what)
         self.prototypes = nn.Parameter(random_unit(classes, dim, setting.generator()))
 
-    def labelled(self, z1: Tensor, z2: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Unit rows (2L, D) of both views of the labelled images, their classes (2L,), and unit weights (C, D)."""
-        known = torch.zeros(len(z1), dtype=torch.bool, device=z1.device) if labels is None else labels >= 0
-        classes = torch.empty(0, dtype=torch.long, device=z1.device) if labels is None else labels[known].repeat(2)
-        rows = both(z1[known], z2[known])
-        return rows, classes, unit(self.prototypes).to(rows.dtype)
+    def rows(self, z1: Tensor, z2: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Unit rows (2N, D) of both views, their classes (2N,), -1 where unknown, and unit weights (C, D).
+
+        Unlabelled rows stay, so that sizes do not depend on data; the losses leave them out of their sums.
+        """
+        rows = both(z1, z2)
+        classes = torch.full((len(z1),), -1, device=z1.device) if labels is None else labels
+        return rows, classes.repeat(2), unit(self.prototypes).to(rows.dtype)

@@ -5,7 +5,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from cl_semisup.contrast import mean, nothing
+from cl_semisup.contrast import mean
 from cl_semisup.losses import Setting
 from cl_semisup.losses._class_weights import ASKS, ClassWeights
 
@@ -47,20 +47,19 @@ class _NONL(ClassWeights):
         self.temperature, self.negatives = settings.temperature, settings.negatives
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        u, y, w = self.labelled(z1, z2, labels)
-        if len(u) == 0:
-            return nothing(z1, z2)
+        u, y, w = self.rows(z1, z2, labels)
+        known = y >= 0
         logits = u @ w.T / self.temperature  # (2L, C)
         own = torch.arange(w.shape[0], device=y.device) == y[:, None]
-        negative = logits.masked_fill(own, -torch.inf)
+        negative = logits.masked_fill(own | ~known[:, None], -torch.inf)
         sums = []
         if self.negatives != "classes":
-            sums.append(_log_sum(negative.T)[y])
+            sums.append(_log_sum(negative.T)[y.clamp(min=0)])
         if self.negatives != "images":
             sums.append(_log_sum(negative))
         total = sums[0] if len(sums) == 1 else torch.logaddexp(*sums)
-        some = total > -torch.inf
-        errors = total.masked_fill(~some, 0.0) - logits.gather(1, y[:, None]).squeeze(1)
+        some = (total > -torch.inf) & known
+        errors = total.masked_fill(~some, 0.0) - logits.gather(1, y.clamp(min=0)[:, None]).squeeze(1)
         return mean(errors, some, z1, z2)
 
 

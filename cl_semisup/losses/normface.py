@@ -39,7 +39,6 @@ class _NormFace(ClassWeights):
         self.temperature = temperature
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        u, y, w = self.labelled(z1, z2, labels)
-        if len(u) == 0:
-            return nothing(z1, z2)
-        return F.cross_entropy(u @ w.T / self.temperature, y) + nothing(z1, z2)
+        u, y, w = self.rows(z1, z2, labels)
+        total = F.cross_entropy(u @ w.T / self.temperature, y, ignore_index=-1, reduction="sum")
+        return total / (y >= 0).sum().clamp(min=1) + nothing(z1, z2)

@@ -5,7 +5,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor, nn
 
-from cl_semisup.contrast import nothing
+from cl_semisup.contrast import logsumexp, mean
 from cl_semisup.losses import Setting
 from cl_semisup.losses._class_weights import ClassWeights
 
@@ -41,9 +41,7 @@ class _NTCE(ClassWeights):
         self.temperature = temperature
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
-        u, y, w = self.labelled(z1, z2, labels)
-        if len(u) == 0:
-            return nothing(z1, z2)
-        logits = w @ u.T / self.temperature  # (C, 2L)
-        own = logits[y, torch.arange(len(y), device=y.device)]
-        return (logits.logsumexp(dim=1)[y] - own).mean() + nothing(z1, z2)
+        u, y, w = self.rows(z1, z2, labels)
+        logits, known, own = w @ u.T / self.temperature, y >= 0, y.clamp(min=0)  # (C, 2N), (2N,), (2N,)
+        total = logsumexp(logits, known.expand_as(logits))[own]
+        return mean(total - logits[own, torch.arange(len(y), device=y.device)], known, z1, z2)

@@ -46,4 +46,8 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "6984621493": "971140ceab",
     "8840b0eaa2": "8225210021",
     "1a97dad17d": "931944d191",
+    "e1012d06b7": "073b1e8cad",  # nonl, normface, ntce, vrn: without masks; of labelled images the same, to the bit
+    "eeb4a868e1": "4e32c4eb2c",
+    "5a91430a17": "ede36a920f",
+    "3d014f307e": "e198f5b2ee",
 }

@@ -41,14 +41,17 @@ class Numbers:
             self._sources, self._drawn, self._conditions = [], [], []
 
     def place(self, source: Callable[[], Number]) -> Tensor:
-        """() float32, which holds the number. A number that is new is written at once."""
+        """() float32, a copy of the number's place, which may be written again before a backward pass needs the number.
+
+        A number that is new is written at once.
+        """
         if self._used == len(self._sources):
             if self._used == CAPACITY or not self._anew:
                 raise CannotRecordError(f"takes more than {self._used} changing numbers to the device")
             self._sources.append(source)
             self.values[self._used].fill_(float(source()))
         self._used += 1
-        return self.values[self._used - 1]
+        return self.values[self._used - 1].clone()
 
     def drawn(self, source: Callable[[], Tensor]) -> Tensor:
         """A tensor of the host, whose place on the device is filled before each replay."""

@@ -9,6 +9,7 @@ otherwise later has the step recorded anew.
 """
 
 import copy
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -108,6 +109,7 @@ class RecordedSteps(Steps):
         finally:
             self._restore(state, saved)
         if self.refused:
+            self._set_capturable(False)
             self._graph = None
             self._view_graphs.clear()
             torch.cuda.empty_cache()
@@ -122,13 +124,17 @@ class RecordedSteps(Steps):
             numbers += [change(of) for of in (self.course.learning_rate, self.course.decay)]
             views = [view.made for view in self.feed.views]
             self._inputs = StepInputs(self.feed.index, views, self.feed.support_index, *numbers)
-            for group in self.step.setup.optimizer.param_groups:
-                if "capturable" in group:
-                    group["capturable"] = True
+            self._set_capturable(True)
         loss = self.step.setup.loss
         modules = list(loss.modules()) if isinstance(loss, nn.Module) else []
         self._buffers = [(m, name, b) for m in modules for name, b in m._buffers.items() if b is not None]
         self._python = [(m, _copied(vars(m))) for m in modules]
+
+    def _set_capturable(self, value: bool) -> None:
+        """Some optimizers take a rate on the device if they are told so."""
+        for group in self.step.setup.optimizer.param_groups:
+            if "capturable" in group:
+                group["capturable"] = value
 
     def _prove(self, number: int, state: State, saved: list[Tensor]) -> bool:
         """Record the step and compare replays with eager steps; False if a condition changes within these steps."""
@@ -248,14 +254,20 @@ class RecordedSteps(Steps):
 @contextmanager
 def _recording(graph: Any, pool: Any = None) -> Iterator[None]:
     """Within, work for the current stream is recorded and not done. `torch.cuda.graph` would free all memory first."""
-    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+    collects = gc.isenabled()
+    gc.disable()  # it could free what asks the device whether its work is done, which is not allowed here
     try:
-        yield
-    except BaseException:
-        with suppress(RuntimeError):  # the error within is the one to tell
-            graph.capture_end()
-        raise
-    graph.capture_end()
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            yield
+        except BaseException:
+            with suppress(RuntimeError):  # the error within is the one to tell
+                graph.capture_end()
+            raise
+        graph.capture_end()
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _first_unequal(names: list[list[str]], one: list[list[Tensor]], other: list[list[Tensor]]) -> str:

@@ -25,12 +25,8 @@ WAITS = {
     "lorac": EIGENVALUES,
     "mmcr": EIGENVALUES,
     "sgeg": EIGENVALUES,
-    "nonl": "takes the labelled rows by a mask, whose number the host must know",
-    "normface": "takes the labelled rows by a mask",
-    "ntce": "takes the labelled rows by a mask",
     "pauc": "clusters its memory once in each epoch, on the host",
     "targeted_supcon": "solves the assignment of targets to classes on the host, as its docstring says",
-    "vrn": "takes the pairs of images by a mask",
 }
 SUITE = """\
 question: Does it run on a GPU?
