@@ -14,7 +14,7 @@ from cl_semisup import cli, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.machine import Machine
-from cl_semisup.results import records, snapshot
+from cl_semisup.results import packed, records, snapshot
 from cl_semisup.results.run_table import gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
@@ -416,5 +416,6 @@ def test_a_file_over_its_limit_is_told_and_not_read(
 
 def test_every_published_file_is_far_below_its_limit() -> None:
     published = Path(__file__).parents[2] / "results" / "published"
-    assert max(os.path.getsize(path) for path in records.all_paths(published)) * 50 < records.MAX_RECORD_BYTES
+    assert max(len(records.to_json(one)) for one in records.read_folder(published)) * 50 < records.MAX_RECORD_BYTES
+    assert max(path.stat().st_size for path in published.glob("records/*.parquet")) * 50 < packed.MAX_BYTES
     assert max(path.stat().st_size for path in published.glob("*/suite.json")) * 50 < snapshot.MAX_BYTES
