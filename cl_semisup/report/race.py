@@ -64,16 +64,16 @@ def behind(config: Config, leader: Config) -> tuple[str, float]:
 
 
 def outcome(config: Config, leader: Config, result: RaceResult) -> str:
-    """Leads, dropped when, or not told apart."""
+    """Won, dropped when, or not told apart."""
     if config.dropped:
         return f"dropped after {config.dropped}"
     if result.open:
         return "open"
-    return "leads" if config is leader else "not told apart"
+    return "won" if config is leader else "not told apart"
 
 
 NOTES = (
     "A race drops a config when the interval of its difference to the leader, which holds at every look and for all"
-    " rivals at once, lies below 0: the truly best config stays with 95 %. Scores of the race are validation scores;"
-    " the leaderboard reports the test scores of those that stayed, of the same repetitions.",
+    " rivals at once, lies below 0: the truly best config stays with 95 %. It goes by validation scores. The"
+    " winner alone runs in the fresh repetitions that the leaderboard reports.",
 )

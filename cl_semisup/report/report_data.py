@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -56,8 +56,10 @@ class ReportData:
 
     @cached_property
     def boards(self) -> list[Board]:
-        suite = self.suite
-        return leaderboard.boards(self.run_table, suite.score, suite.baseline, suite.tune_repetitions)
+        suite, table = self.suite, self.run_table
+        if self.searched and self.searched.lost:
+            table = replace(table, frame=table.frame[~table.frame["id"].isin(self.searched.lost)])
+        return leaderboard.boards(table, suite.score, suite.baseline, suite.tune_repetitions)
 
     @cached_property
     def main_boards(self) -> list[Board]:

@@ -116,7 +116,9 @@ def race_figure(task: str, found: Sequence[RaceResult], names: RunNames, index: 
             if one.dropped:
                 cross = f"M{end - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8"
                 inside.append(f'<path stroke="currentColor" d="{cross}"/>')
-            inside.append(svg.text(WIDTH - RIGHT + 12, y + 4, "leads" if one is ranked[0] else behind))
+            inside.append(
+                svg.text(WIDTH - RIGHT + 12, y + 4, race.outcome(one, one, result) if one is ranked[0] else behind)
+            )
             title = escape(f"{loss}, {config}: {outcome}")
             parts.append(_coloured(index.get(loss), f"{''.join(inside)}<title>{title}</title>"))
             y += ROW + 4

@@ -8,16 +8,16 @@ from cl_semisup.report.edges import EdgeLine
 from cl_semisup.report.tables import Table
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.search.outcomes import Outcomes
-from cl_semisup.search.racing import RaceResult, races
+from cl_semisup.search.racing import RaceResult, losing_settings, races
 from cl_semisup.search.resolution import compare
 from cl_semisup.suite.search import Edge, Race
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The tables that answer the search, the maps of what was tried, how to read them, and whether it is done.
+    """The tables that answer the search, the maps of what was tried, how to read them, and whether rounds follow.
 
-    `lines` of a search for edges and `races` are what pictures show.
+    `lines` of a search for edges and `races` are what pictures show. Runs with the ids in `lost` are on no leaderboard.
     """
 
     tables: tuple[Table, ...]
@@ -26,6 +26,7 @@ class SearchResult:
     finished: bool
     lines: tuple[EdgeLine, ...] = ()
     races: tuple[RaceResult, ...] = ()
+    lost: frozenset[str] = frozenset()
 
 
 def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
@@ -35,10 +36,17 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
     outcomes = Outcomes(results, suite.score, suite.data_folder)
     counts = f"The search asked for {len(suite.runs)} of the {suite.grid_runs} runs of its full grid."
     if isinstance(suite.search, Race):
-        repetitions = max(run.repetition for run in suite.runs) + 1
-        found = races(suite.runs, suite.search, outcomes.validation_of, repetitions)
-        tables = tuple(race.race_tables(suite.runs, found, repetitions))
-        return SearchResult(tables, (), (counts, *race.NOTES), not any(one.open for one in found), races=tuple(found))
+        repetitions = suite.tune_repetitions
+        racing = [run for run in suite.runs if run.repetition < repetitions]
+        found = races(racing, suite.search, outcomes.validation_of, repetitions)
+        return SearchResult(
+            tuple(race.race_tables(suite.runs, found, repetitions)),
+            (),
+            (counts, *race.NOTES),
+            finished=not any(one.open for one in found) and len(racing) < len(suite.runs),
+            races=tuple(found),
+            lost=losing_settings(suite.runs, suite.search, found),
+        )
     if not isinstance(suite.search, Edge):
         compared = compare(suite.runs, suite.search, outcomes.score_of, suite.baseline)
         table = resolution.resolution_table(suite.runs, compared, suite.search, suite.baseline)

@@ -31,10 +31,12 @@ class Rounds:
         """The suite with the runs that are asked for now."""
         if not self.suite.in_rounds:
             return SuiteSnapshot.of(self.suite, self.data_dir)
+        tune_repetitions = self.suite.tune_repetitions
         if self.suite.search:
-            asked = plan(self.suite.runs, self.suite.search, self._outcomes, self.suite.baseline).runs
+            baseline = self.suite.baseline
+            asked = plan(self.suite.runs, self.suite.search, self._outcomes, baseline, tune_repetitions).runs
         else:
-            asked = tuning.asked(self.suite.runs, self.suite.tune_repetitions, self._outcomes)
+            asked = tuning.asked(self.suite.runs, tune_repetitions, self._outcomes)
         return SuiteSnapshot.of(self.suite, self.data_dir, asked)
 
     def todo(self, snapshot: SuiteSnapshot) -> list[Run]:

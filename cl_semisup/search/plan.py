@@ -35,12 +35,12 @@ class Plan:
     finished: bool
 
 
-def plan(runs: Sequence[Run], search: Search, outcomes: Outcomes, baseline: str) -> Plan:
-    """The runs of the full grid that a search asks for."""
+def plan(runs: Sequence[Run], search: Search, outcomes: Outcomes, baseline: str, tune_repetitions: int = 0) -> Plan:
+    """The runs of the full grid that a search asks for; a race takes the first `tune_repetitions`."""
     if isinstance(search, Edge):
         return plan_edges(runs, search, outcomes.outcome)
     if isinstance(search, Race):
-        asked, finished = plan_race(runs, search, outcomes.validation_of)
+        asked, finished = plan_race(runs, search, outcomes.validation_of, tune_repetitions)
     else:
         asked, finished = plan_repetitions(runs, search, outcomes.score_of, baseline)
     return Plan(tuple(asked), finished)

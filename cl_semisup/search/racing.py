@@ -4,7 +4,8 @@ All configs of a loss on a task begin with the same repetitions. After each furt
 the best mean validation score, and a config is dropped if the interval of its paired difference to the leader lies
 below 0. The intervals hold at every look, and for all pairs of a best config with its K - 1 rivals at once (level
 1 - 0.05 / (K - 1) each): so the config whose true mean is best stays in the race with 95 %. Who is not dropped gets all
-repetitions.
+repetitions of the race. Of these, the config with the best mean wins, and alone runs in the repetitions that are
+reported, which are fresh: a score that won is too high (the winner's curse).
 """
 
 import math
@@ -98,13 +99,38 @@ def _run_race(configs: Sequence[dict[int, Run]], score_of: ScoreOf, repetitions:
     )
 
 
-def plan_race(runs: Sequence[Run], search: Race, score_of: ScoreOf) -> tuple[list[Run], bool]:
-    """The runs asked for, and whether all races are over. The untrained network runs in all repetitions."""
-    repetitions = len({run.repetition for run in runs})
-    found = races(runs, search, score_of, repetitions)
+def winner(result: RaceResult) -> Config:
+    """Of those that stayed, the config with the best mean; the first of the suite's grid where there are no scores."""
+    staying = [one for one in result.configs if not one.dropped]
+    scored = [one for one in staying if one.scores and not math.isnan(fmean(one.scores))]
+    return max(scored, key=lambda one: fmean(one.scores)) if scored else staying[0]
+
+
+def plan_race(runs: Sequence[Run], search: Race, score_of: ScoreOf, repetitions: int) -> tuple[list[Run], bool]:
+    """The runs asked for, and whether all races are over, which take the first `repetitions` of the suite.
+
+    The untrained network runs in all repetitions.
+    """
+    found = races((run for run in runs if run.repetition < repetitions), search, score_of, repetitions)
     wanted = {_key(one.run): n for result in found for one, n in zip(result.configs, result.asked, strict=True)}
-    asked = [run for run in runs if not run.epochs or run.repetition < wanted[_key(run)]]
-    return asked, not any(result.open for result in found)
+    won = {_key(winner(result).run) for result in found if not result.open}
+
+    def is_asked(run: Run) -> bool:
+        if run.repetition >= repetitions:
+            return not run.epochs or _key(run) in won
+        return not run.epochs or run.repetition < wanted[_key(run)]
+
+    return list(filter(is_asked, runs)), not any(result.open for result in found)
+
+
+def losing_settings(runs: Iterable[Run], search: Race, found: Iterable[RaceResult]) -> frozenset[str]:
+    """Ids of the runs of losses whose settings lost a race between settings: they are compared no further."""
+    if search.axis[0] != "loss":
+        return frozenset()
+    ended = [result for result in found if not result.open]
+    won = {task(winner(result).run) + repr(winner(result).run.loss) for result in ended}
+    raced = {task(one.run) + repr(one.run.loss) for result in ended for one in result.configs}
+    return frozenset(run.id for run in runs if run.epochs and task(run) + repr(run.loss) in raced - won)
 
 
 def _key(run: Run) -> str:

@@ -133,13 +133,12 @@ def _grid(search: Edge | Resolve, whole: bool) -> int | list[int] | list[float]:
 def contradictions(
     search: Search | None, runs: Sequence[Run], baseline: str, tune_repetitions: int = 0
 ) -> list[Problem]:
-    """`resolve` compares each loss, in one config, with the baseline; a race needs repetitions to drop configs in."""
+    """`resolve` compares each loss, in one config, with the baseline; a race needs repetitions of its own."""
+    if isinstance(search, Race):
+        return _race_contradictions(tune_repetitions)
     if search and tune_repetitions:
         rule = "must be 0 where the suite searches: a search decides itself what runs in which repetition"
         return [Problem(("tune_repetitions",), f"{rule}. Got {tune_repetitions}. Leave it out, or list the values.")]
-    if isinstance(search, Race) and runs and (most := len({run.repetition for run in runs})) < RACE_REPETITIONS:
-        rule = f"needs {RACE_REPETITIONS} repetitions at least: with fewer no config could be dropped"
-        return [Problem(("repetitions",), f"{rule}. Got {most}. Raise them, or list the values without `best`.")]
     if not isinstance(search, Resolve):
         return []
     path = ("repetitions", "resolve")
@@ -156,6 +155,15 @@ def contradictions(
         rule = f"needs one baseline. Got {max(bases.values())} losses called {baseline!r}. Keep one set of settings."
         return [Problem(path, rule)]
     return []
+
+
+def _race_contradictions(tune_repetitions: int) -> list[Problem]:
+    if tune_repetitions >= RACE_REPETITIONS:
+        return []
+    rule = f"must be at least {RACE_REPETITIONS} where values race: `best` is chosen in these, with fewer no config"
+    more = "and the winner is reported in `repetitions`, which are fresh"
+    change = "Change it, or list the values without `best`"
+    return [Problem(("tune_repetitions",), f"{rule} could be dropped; {more}. Got {tune_repetitions}. {change}.")]
 
 
 def task(run: Run) -> str:

@@ -143,10 +143,10 @@ def test_losses_with_more_and_with_fewer_repetitions_share_a_board(tmp_path: Pat
 
 
 def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) -> None:
-    asked = text.replace("learning_rate: 0.1", "learning_rate: {best: [0.01, 0.1, 1]}").replace(
+    asked = text.replace("learning_rate: 0.1", "learning_rate: {best: [0.01, 0.1, 1]}\ntune_repetitions: 7").replace(
         "[nt_xent, clop]", "clop"
     )
-    suite = parse(asked.replace("repetitions: 1", "repetitions: 7"))
+    suite = parse(asked.replace("repetitions: 1", "repetitions: 2"))
     means = {0.01: 0.6, 0.1: 0.8, 1.0: 0.79}
     for todo in Rounds(tmp_path, suite):
         for run in todo:
@@ -160,14 +160,15 @@ def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) 
     rows = [[entry.text for entry in row] for row in table.rows]
     assert [row[1] for row in rows] == ["lr 0.1, batch 128", "lr 1, batch 128", "lr 0.01, batch 128"]
     assert [row[2] for row in rows] == ["ooooooo", "ooooooo", "ooox..."]
-    assert [row[5] for row in rows] == ["leads", "not told apart", "dropped after 4"]
+    assert [row[5] for row in rows] == ["won", "not told apart", "dropped after 4"]
     (board,) = data.boards
-    assert board.trained_rows[0].tuned_cell.learning_rate == 0.1
+    assert board.trained_rows[0].reported_cell.learning_rate == 0.1
+    assert list(board.trained_rows[0].reported_cell.runs["repetition"]) == [7, 8]
     made = report.make(tmp_path, done)
     assert "ooox..." in made.text
     (page,) = (path.read_text("utf-8") for path in made.files if path.suffix == ".html")
     assert "clop, lr 0.01, batch 128: dropped after 4</title>" in page
-    assert "clop, lr 0.1, batch 128: leads</title>" in page
+    assert "clop, lr 0.1, batch 128: won</title>" in page
 
 
 def test_the_map_draws_every_rung_tried_the_region_and_its_mean_edges() -> None:

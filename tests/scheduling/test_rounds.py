@@ -1,5 +1,6 @@
 """The rounds of a search: the same runs and answers for any number of commands, kills and finished grids."""
 
+import math
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cl_semisup.report.edges import EdgeLine, edge_lines
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import records
 from cl_semisup.scheduling.rounds import Rounds
 from cl_semisup.search.outcomes import Outcomes
@@ -179,19 +181,46 @@ def test_repetitions_go_on_until_the_difference_is_resolved(tmp_path: Path, pars
     assert names.count("vicreg") == names.count("nt_xent") == 20  # at the cap, with the baseline of every repetition
 
 
-def test_a_race_drops_clear_losers_and_gives_the_others_all_repetitions(
+def test_a_race_drops_clear_losers_and_its_winner_alone_runs_in_fresh_repetitions(
     tmp_path: Path, parse: Parse, text: str
 ) -> None:
-    suite = parse(
-        text.replace(RATE, "learning_rate: {best: [0.01, 0.1, 1]}").replace("repetitions: 1", "repetitions: 8")
-    )
-    noise = random.Random(1)
+    asked = text.replace(RATE, "learning_rate: {best: [0.01, 0.1, 1]}\ntune_repetitions: 8")
+    suite = parse(asked.replace("repetitions: 1", "repetitions: 3"))
+    noise, rounds = random.Random(1), 0
     for todo in Rounds(tmp_path, suite):
+        rounds += 1
         for run in todo:
             validation = 0.6 if run.learning_rate == 0.01 else 0.8 + noise.uniform(-0.02, 0.02)
+            validation += 0.01 * (run.learning_rate == 1.0)
             record_maker.write(tmp_path, run, 0.7, validation=validation)
     snapshot = Rounds(tmp_path, suite).snapshot()
-    rates = [run.learning_rate for run in snapshot.runs if run.loss_name == "clop"]
-    assert 4 <= rates.count(0.01) <= 6
-    assert rates.count(0.1) == rates.count(1.0) == 8
-    assert [run.repetition for run in snapshot.runs if not run.epochs] == list(range(8))
+    for name in ("clop", "nt_xent"):
+        ran = {
+            rate: [run.repetition for run in snapshot.runs if run.loss_name == name and run.learning_rate == rate]
+            for rate in (0.01, 0.1, 1.0)
+        }
+        assert 4 <= len(ran[0.01]) <= 6
+        assert sorted(map(len, (ran[0.1], ran[1.0]))) == [8, 11]
+        assert max(ran.values(), key=len) == list(range(11))
+    assert [run.repetition for run in snapshot.runs if not run.epochs] == list(range(11))
+    assert rounds >= 6  # four repetitions, one after the other, and the fresh ones
+    (board,) = ReportData.read(tmp_path, snapshot).boards
+    assert [len(row.repetition_scores) for row in board.rows] == [3, 3, 3]
+    assert all(not math.isnan(row.winners_curse.mean) for row in board.trained_rows)
+
+
+def test_of_a_race_between_settings_of_a_loss_the_winner_alone_is_on_the_board(
+    tmp_path: Path, parse: Parse, text: str
+) -> None:
+    asked = text.replace("[nt_xent, clop]", "[nt_xent, clop: {weight: {best: [0.1, 1, 10]}}]\ntune_repetitions: 6")
+    suite = parse(asked.replace("repetitions: 1", "repetitions: 2"))
+    for todo in Rounds(tmp_path, suite):
+        for run in todo:
+            best = run.loss_name == "clop" and run.loss["clop"]["weight"] == 1
+            record_maker.write(tmp_path, run, 0.7, validation=0.8 if best else 0.6 + 0.001 * (run.repetition % 2))
+    data = ReportData.read(tmp_path, Rounds(tmp_path, suite).snapshot())
+    (board,) = data.boards
+    assert sorted(row.loss for row in board.rows) == ["clop", "nt_xent", "untrained"]
+    assert data.searched is not None
+    assert data.searched.finished
+    assert len(data.searched.lost) > 0

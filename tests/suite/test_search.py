@@ -87,7 +87,9 @@ def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Par
         (RATE, "learning_rate: {best: [0.1]}", "learning_rate.best: must be a list of two values or more. Got [0.1]."),
         (RATE, "learning_rate: {best: [0.1, 1], of: 3}", "learning_rate.of: unknown key 'of'"),
         (RATE, "learning_rate: [{best: [0.1, 1]}]", "learning_rate[0]: must stand alone: all values of a race are in its"),
-        (RATE, "learning_rate: {best: [0.1, 1]}", "8:14: repetitions: needs 6 repetitions at least: with fewer no config"),
+        (RATE, "learning_rate: {best: [0.1, 1]}", "tune_repetitions: must be at least 6 where values race: `best` is"),
+        (RATE, "learning_rate: {best: [0.1, 1]}\ntune_repetitions: 5", "7:19: tune_repetitions: must be at least 6 where"),
+        (RATE, "learning_rate: {edge: [1, 9]}\ntune_repetitions: 6", "7:19: tune_repetitions: must be 0 where the suite"),
         (RATE, "learning_rate: {best: [0.1, -1]}", "learning_rate[1]: must be greater than 0"),
         ("epochs: 1", "epochs: {best: [1, 2]}", "epochs: cannot be raced: only learning_rate, batch_size, optimizer,"),
         (
