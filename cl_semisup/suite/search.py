@@ -135,7 +135,7 @@ def contradictions(
 ) -> list[Problem]:
     """`resolve` compares each loss, in one config, with the baseline; a race needs repetitions of its own."""
     if isinstance(search, Race):
-        return _race_contradictions(tune_repetitions)
+        return _race_contradictions(search, tune_repetitions)
     if search and tune_repetitions:
         rule = "must be 0 where the suite searches: a search decides itself what runs in which repetition"
         return [Problem(("tune_repetitions",), f"{rule}. Got {tune_repetitions}. Leave it out, or list the values.")]
@@ -157,13 +157,17 @@ def contradictions(
     return []
 
 
-def _race_contradictions(tune_repetitions: int) -> list[Problem]:
+def _race_contradictions(search: Race, tune_repetitions: int) -> list[Problem]:
+    """A race needs repetitions enough to drop a config in, and others for its winner."""
     if tune_repetitions >= RACE_REPETITIONS:
         return []
-    rule = f"must be at least {RACE_REPETITIONS} where values race: `best` is chosen in these, with fewer no config"
-    more = "and the winner is reported in `repetitions`, which are fresh"
-    change = "Change it, or list the values without `best`"
-    return [Problem(("tune_repetitions",), f"{rule} could be dropped; {more}. Got {tune_repetitions}. {change}.")]
+    rule = f"at least {RACE_REPETITIONS} (with fewer no config could be dropped); `repetitions` report the winner"
+    if tune_repetitions:
+        change = f"Got {tune_repetitions}. Change it, or list the values without `best`."
+        return [Problem(("tune_repetitions",), f"must be 0, or for a race {rule}. {change}")]
+    place = "losses" if search.axis[0] == "loss" else search.axis[0]
+    change = f"Got none. Add 'tune_repetitions: {RACE_REPETITIONS}', or list the values without `best`."
+    return [Problem((place,), f"a race needs `tune_repetitions`, {rule}. {change}")]
 
 
 def task(run: Run) -> str:

@@ -220,7 +220,7 @@ def test_of_a_race_between_settings_of_a_loss_the_winner_alone_is_on_the_board(
             record_maker.write(tmp_path, run, 0.7, validation=0.8 if best else 0.6 + 0.001 * (run.repetition % 2))
     data = ReportData.read(tmp_path, Rounds(tmp_path, suite).snapshot())
     (board,) = data.boards
-    assert sorted(row.loss for row in board.rows) == ["clop", "nt_xent", "untrained"]
+    assert sorted(row.loss for row in board.rows) == ["clop(weight=1)", "nt_xent", "untrained"]
     assert data.searched is not None
     assert data.searched.finished
     assert len(data.searched.lost) > 0

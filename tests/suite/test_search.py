@@ -43,7 +43,7 @@ def test_batch_sizes_are_whole_and_settings_of_losses_have_edges_too(parse: Pars
 def test_a_race_stands_for_the_runs_of_its_full_grid(
     parse: Parse, text: str, old: str, values: str, axis: tuple[str, ...]
 ) -> None:
-    text = text.replace("repetitions: 1", "repetitions: 6")
+    text = text.replace("repetitions: 1", "repetitions: 1\ntune_repetitions: 6")
     raced = parse(text.replace(old, values % ("{best: ", "}")))
     assert raced.search == Race(axis)
     assert raced.runs == parse(text.replace(old, values % ("", ""))).runs
@@ -87,8 +87,8 @@ def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Par
         (RATE, "learning_rate: {best: [0.1]}", "learning_rate.best: must be a list of two values or more. Got [0.1]."),
         (RATE, "learning_rate: {best: [0.1, 1], of: 3}", "learning_rate.of: unknown key 'of'"),
         (RATE, "learning_rate: [{best: [0.1, 1]}]", "learning_rate[0]: must stand alone: all values of a race are in its"),
-        (RATE, "learning_rate: {best: [0.1, 1]}", "tune_repetitions: must be at least 6 where values race: `best` is"),
-        (RATE, "learning_rate: {best: [0.1, 1]}\ntune_repetitions: 5", "7:19: tune_repetitions: must be at least 6 where"),
+        (RATE, "learning_rate: {best: [0.1, 1]}", "6:16: learning_rate: a race needs `tune_repetitions`, at least 6 (with"),
+        (RATE, "learning_rate: {best: [0.1, 1]}\ntune_repetitions: 5", "7:19: tune_repetitions: must be 0, or for a race at"),
         (RATE, "learning_rate: {edge: [1, 9]}\ntune_repetitions: 6", "7:19: tune_repetitions: must be 0 where the suite"),
         (RATE, "learning_rate: {best: [0.1, -1]}", "learning_rate[1]: must be greater than 0"),
         ("epochs: 1", "epochs: {best: [1, 2]}", "epochs: cannot be raced: only learning_rate, batch_size, optimizer,"),
