@@ -29,21 +29,27 @@ def choose(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup import native
     from cl_semisup.engines.local import LocalEngine
+    from cl_semisup.engines.sharing import MOST, Sharing
     from cl_semisup.execution.execute import all_of, choose_device, free_memory
     from cl_semisup.execution.machine import default_threads, default_workers, runs_that_fit
 
     device = choose_device(options.device)
-    devices = all_of(device)
-    workers = min(runs, options.workers or default_workers("cpu" if options.fill_gpu else device) * len(devices))
+    devices, on_gpu = all_of(device), device.startswith("cuda")
+    cores = default_workers("cpu")
+    default = max(len(devices), min(cores, MOST * len(devices))) if on_gpu else default_workers(device)
+    workers = min(runs, options.workers or (cores * len(devices) if options.fill_gpu else default))
     machine = _machine(options, suite, device, options.threads or default_threads(device, workers=workers))
     if options.fill_gpu:
-        if not device.startswith("cuda"):
+        if not on_gpu:
             raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
         show(f"Running {_counted(suite, runs)} on {' '.join(devices)}, one first, to see how much memory it takes.")
-        fit = partial(runs_that_fit, min(map(free_memory, devices)))
-        return LocalEngine(
-            machine, workers, options.plugin, options.run_timeout, lambda peak: len(devices) * fit(peak), devices
-        )
+        sharing = Sharing(len(devices), workers, partial(runs_that_fit, min(map(free_memory, devices))), compare=False)
+        return LocalEngine(machine, workers, options.plugin, options.run_timeout, sharing, devices)
+    if on_gpu and not options.workers and workers > len(devices):
+        share = f"at most {workers} at once if that is faster than one on each GPU, which the first ones tell"
+        show(f"Running {_counted(suite, runs)} on {' '.join(devices)}, {share}.")
+        sharing = Sharing(len(devices), workers, partial(runs_that_fit, min(map(free_memory, devices))))
+        return LocalEngine(machine, workers, options.plugin, options.run_timeout, sharing, devices)
     show(f"Running {_counted(suite, runs)} on {' '.join(devices)} in {workers} worker process(es).")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")

@@ -3,12 +3,13 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from cl_semisup.engines.pool import WorkerPool
+from cl_semisup.engines.sharing import Sharing
 from cl_semisup.engines.worker import LocalWorker, WorkerLost
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -18,12 +19,9 @@ class LocalEngine(WorkerPool[LocalWorker]):
     """An engine (see `scheduler.Engine`): `slots` trainings at once, each for at most `limit` seconds since its start.
 
     Args:
-        slots_for_peak: peak memory of a run in bytes -> how many such runs fit at once. If given, the engine starts one
-            worker, and sets `slots`, at most `max_workers`, from the peak memory of the first trained run.
+        sharing: sets `slots`, if they are to be found out; else they are `max_workers`
         devices: GPUs that workers take in turn; by default all work on the machine's device
     """
-
-    slots = 1
 
     def __init__(
         self,
@@ -31,15 +29,17 @@ class LocalEngine(WorkerPool[LocalWorker]):
         max_workers: int,
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
-        slots_for_peak: Callable[[int], int] | None = None,
+        sharing: Sharing | None = None,
         devices: Sequence[str] = (),
     ):
         super().__init__(machine, limit, lambda: LocalWorker(self._next_machine(), tuple(plugin_files)))
         self.devices = tuple(devices) or (machine.device,)
         self._shared: set[str] = set()  # trainings that ran out of memory beside others, and are done again
-        self._slots_for_peak, self._max_workers = slots_for_peak, max_workers
-        if not slots_for_peak:
-            self.slots = max_workers
+        self.sharing, self._max_workers = sharing, max_workers
+
+    @property
+    def slots(self) -> int:
+        return min(self._max_workers, self.sharing.slots) if self.sharing else self._max_workers
 
     def _next_machine(self) -> Machine:
         """With the device that has the fewest workers."""
@@ -48,13 +48,13 @@ class LocalEngine(WorkerPool[LocalWorker]):
 
     def _send(self, worker: LocalWorker, training: TrainingGroup) -> None:
         worker.send(training)
+        if self.sharing:
+            self.sharing.sent(len(self._busy()) + 1, time.monotonic())
 
     def _poll(self, deadline: float) -> list[Finished]:
         ready = wait([worker.pipe for worker in self._workers], max(0.0, deadline - time.monotonic()))
         received = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
-        finished = [one for one in received if one]
-        self._set_slots(finished)
-        return finished
+        return [one for one in received if one]
 
     def _receive(self, worker: LocalWorker) -> Finished | None:
         """A worker's result; None if it became ready, or died and its training goes back to the queue."""
@@ -66,7 +66,7 @@ class LocalEngine(WorkerPool[LocalWorker]):
         if answer is None:
             return None
         if answer.results is not None:
-            return None if self._wants_another_try(worker, answer.results) else self._on_answer(worker, answer.results)
+            return None if self._wants_another_try(worker, answer.results) else self._taken(worker, answer.results)
         worker.ready, self._failed_starts = True, 0
         return None
 
@@ -83,15 +83,17 @@ class LocalEngine(WorkerPool[LocalWorker]):
         if not failed or not beside or device == "cpu" or training is None or training.id in self._shared:
             return False
         self._shared.add(training.id)
-        self.slots = max(1, self.slots - len(self.devices))
+        self._max_workers = max(1, self.slots - len(self.devices))
         worker.training = None
         self._queue.append((training, 1))
         self._kill(worker)  # there are fewer slots now
         return True
 
-    def _set_slots(self, finished: list[Finished]) -> None:
-        """Set the number of workers from the peak memory of the first trained run."""
-        for _, ((record, _), *_) in finished:
-            if self._slots_for_peak and record["status"] != "failed" and record["run"]["epochs"]:
-                slots = self._slots_for_peak(int(record["cost"]["peak_memory_bytes"]))
-                self.slots, self._slots_for_peak = max(1, min(self._max_workers, slots)), None
+    def _taken(self, worker: LocalWorker, results: RunResults) -> Finished | None:
+        """The finished training, which may change how many workers there are."""
+        if self.sharing and results:
+            self.sharing.finished(results[0][0], worker.start_time)
+        finished = self._on_answer(worker, results)
+        if len(self._workers) > self.slots and worker in self._workers:
+            self._kill(worker)
+        return finished

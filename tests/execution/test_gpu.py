@@ -12,6 +12,7 @@ import torch
 from cl_semisup import cli, device
 from cl_semisup.engines import local
 from cl_semisup.engines.local import LocalEngine
+from cl_semisup.engines.sharing import Sharing
 from cl_semisup.execution import execute
 from cl_semisup.execution.execute import Executor, all_of
 from cl_semisup.execution.machine import Machine
@@ -98,6 +99,7 @@ class Worker:
 
     def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
         self.machine, self.ready, self.training, self.killed = machine, True, None, False
+        self.start_time = 0.0
 
     def kill(self) -> None:
         self.killed = True
@@ -157,7 +159,7 @@ def test_cuda_means_all_gpus_of_the_machine_and_a_number_means_one(monkeypatch: 
     assert all_of("cuda") == ("cuda",)
 
 
-def test_by_default_each_gpu_has_a_worker_and_the_cores_are_divided(
+def test_by_default_each_gpu_has_a_worker_first_and_the_cores_are_divided(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "s.yaml").write_text(text)
@@ -168,9 +170,22 @@ def test_by_default_each_gpu_has_a_worker_and_the_cores_are_divided(
     monkeypatch.setattr(
         scheduler, "run_rounds", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )
+    monkeypatch.setattr(execute, "free_memory", lambda device: 80 * 2**30)
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r")])
     (engine,) = engines
-    assert (engine.slots, engine.devices, engine.machine.threads) == (2, ("cuda:0", "cuda:1"), 8)
+    assert engine.sharing
+    assert (engine.slots, engine.devices) == (2, ("cuda:0", "cuda:1"))
+    assert engine.machine.threads == 16 // engine.sharing.most
+
+
+def test_a_worker_that_is_no_longer_needed_ends_with_its_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = engine_with_workers(2, ("cuda:0",), monkeypatch)
+    engine.sharing = Sharing(1, 2, lambda peak: 1)
+    worker, other = engine._workers
+    run = record_maker.run(epochs=5)
+    record = {"status": "ok", "run": run.as_dict(), "cost": {"peak_memory_bytes": 1, "images_per_second": 1.0}}
+    assert engine._taken(worker, ((record, {}),))
+    assert engine._workers == [other]
 
 
 def test_a_share_of_a_gpu_limits_a_workers_memory(monkeypatch: pytest.MonkeyPatch) -> None:
