@@ -5,10 +5,11 @@
 # make check        lint and type-check
 # make gpu          the drill for a GPU: proofs and measurements, into benchmarks/results/gpu (docs/gpu.md)
 # make gpu-wheels   packages for a GPU's machine with Python 3.12 that has torch and no downloads, into .gpu/wheels
+# make gpu-pack     what travels to such a machine, with these packages, into .gpu/tree
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test engines check gpu gpu-wheels clean
+.PHONY: quickstart test engines check gpu gpu-wheels gpu-pack clean
 
 quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
@@ -31,6 +32,9 @@ check:
 
 gpu:
 	@python=$$($(PYTHON) tools/environment.py test) && $$python benchmarks/gpu.py benchmarks/results/gpu
+
+gpu-pack: gpu-wheels
+	$(PYTHON) tools/pack_gpu.py .gpu/tree
 
 gpu-wheels:
 	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \

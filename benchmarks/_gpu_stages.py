@@ -31,6 +31,7 @@ from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate.float64 import float64
 from cl_semisup.losses import asks
+from cl_semisup.training import graph as recorded
 from cl_semisup.training.checkpoint import Preempted
 from cl_semisup.training.curves import Curves
 from tests.gpu import imitated, trials
@@ -71,6 +72,7 @@ class Place:
     device: str  # for torch; that of the imitation is cuda:0
     imitated: bool
     tiny: bool
+    out: Path = Path()  # where records are kept
 
     @property
     def is_gpu(self) -> bool:
@@ -82,9 +84,9 @@ Stage = Callable[[Place], Found]
 
 
 @contextmanager
-def there(name: str, tiny: bool) -> Iterator[Place]:
+def there(name: str, tiny: bool, out: Path = Path()) -> Iterator[Place]:
     with imitated.gpu() if name == "imitated" else nullcontext():
-        yield Place("cuda:0" if name == "imitated" else name, name == "imitated", tiny)
+        yield Place("cuda:0" if name == "imitated" else name, name == "imitated", tiny, out)
 
 
 def execute(run: Any, device: str, images: Images | None = None, **settings: Any) -> tuple[Row, Row]:
@@ -210,6 +212,27 @@ def _waiting_is_an_error() -> Iterator[None]:
             yield
         finally:
             torch.cuda.set_sync_debug_mode("default")
+
+
+def graph(place: Place) -> Found:
+    """Every loss trains by replayed steps as by eager ones, or the record says why it is not replayed."""
+    found = Found()
+    with mock.patch.object(recorded, "LEAST_STEPS", 5), mock.patch.object(recorded, "LEAST_REPLAYS", 1):
+        for name in trials.names("losses"):
+            run = trials.run(name, epochs=3)
+            record, curves = execute(run, place.device)
+            eager, expected = execute(run, place.device, graphs=False)
+            row: Row = {"loss": name, "status": record["status"], "graph": record["resolved"].get("graph", "no CUDA")}
+            pairs = list(zip(curves["history"]["loss"], expected["history"]["loss"], strict=False))
+            row["equal to the bit"] = all(one == two for one, two in pairs)
+            row["largest difference"] = max((abs(one - two) for one, two in pairs), default=float("nan"))
+            first = max(1.0, *(abs(two) for _, two in pairs[:1]), 0.0)
+            if "failed" in (record["status"], eager["status"]) or not row["largest difference"] <= 1e-2 * first:
+                found.faults.append(f"{name}: {record['reason'] or row['largest difference']}")
+            if place.device != "cpu" and (row["graph"] != "yes") != (name in trials.EAGER):
+                found.faults.append(f"{name}: replayed: {row['graph']}")
+            found.rows.append(row)
+    return found
 
 
 PROBES: dict[str, Row] = {
@@ -358,7 +381,7 @@ def lost(place: Place) -> Found:
 
 def _records_of(lines: str, folder: Path, *words: str) -> list[Row]:
     """The records of a suite, some of whose runs may fail."""
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "s.yaml").write_text(lines)
     command = [*_common.COMMAND, str(folder / "s.yaml"), "--results", str(folder), *words]
     subprocess.run(command, check=False, stdout=subprocess.DEVNULL, cwd=_common.ROOT)
@@ -400,16 +423,18 @@ def _color() -> Row:
 
 
 def throughput(place: Place) -> Found:
-    """Images a second of a training with its views: as it is, with the encoder compiled to a CUDA graph, and plain."""
+    """Images a second of a training with its views: replayed, eager, with the encoder compiled, and plain."""
     found = Found()
     for name in JOBS:
-        for label, settings in (("eager", {}), ("compiled", {"compile": True}), ("plain", {"plain": True})):
-            if label == "compiled" and not place.is_gpu:
+        ways = {"graph": {}, "eager": {"graphs": False}, "compiled": {"compile": True}, "plain": {"plain": True}}
+        for label, settings in ways.items():
+            if label in ("eager", "compiled") and not place.is_gpu:
                 continue
             run, images = _job(name, place, epochs=1 if place.tiny else 2)
             execute(run, place.device, images, **settings)  # the first one compiles, and loads kernels
             record, _ = execute(run, place.device, images, **settings)
             row: Row = {"job": name, "how": label, "precision": record["resolved"]["precision"]}
+            row["graph"] = record["resolved"].get("graph", "")
             row["images_per_s"] = record["cost"].get("images_per_second", float("nan"))
             row["peak_gib"] = record["cost"]["peak_memory_bytes"] / 2**30
             found.rows.append(row)
@@ -425,15 +450,14 @@ def workers(place: Place) -> Found:
     lines = lines.replace("[nt_xent]", "[nt_xent]" if place.tiny else "[nt_xent, supcon, vicreg, clop]")
     lines = lines.replace("batch_size: 12", "batch_size: 64")
     counts: list[tuple[str, ...]] = [("--workers", str(n)) for n in ((1,) if place.tiny else (1, 4, 8, 16))]
-    for words in [*counts, *([("--fill-gpu",)] if place.is_gpu else [])]:
+    for words in [*counts, *([(), ("--fill-gpu",)] if place.is_gpu else [])]:  # () is the default
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
             records = _records_of(lines, Path(folder) / "runs", "--device", place.device, *words)
             seconds = time.perf_counter() - began
         failed = [record["reason"] for record in records if record["status"] == "failed"]
-        found.rows.append(
-            {"workers": " ".join(words), "runs": len(records), "runs_per_minute": 60 * len(records) / seconds}
-        )
+        row = {"workers": " ".join(words) or "default", "runs": len(records)}
+        found.rows.append(row | {"runs_per_minute": 60 * len(records) / seconds})
         found.faults += failed[:3]
     return found
 
@@ -467,14 +491,43 @@ def lightly(place: Place) -> Found:
         return Found([{"skipped": "a GPU's jobs are hours on a CPU"}])
     script = str(_common.ROOT / "benchmarks" / "throughput.py")
     done = subprocess.run(
-        [sys.executable, script, "gpu512"], capture_output=True, text=True, check=False, env=os.environ
+        [sys.executable, script, "gpu512", "gpu64"], capture_output=True, text=True, check=False, env=os.environ
     )
     faults = [done.stderr[-1000:]] if done.returncode else []
     return Found([{"exit code": done.returncode}], faults, {"throughput.md": done.stdout})
 
 
+QUESTION = """\
+question: Do prototypes help SimCLR where a hundredth of the labels is known, and does it learn more than labels alone?
+datasets: glyphs
+encoder: convnet
+losses: [cross_entropy, nt_xent, {clop: {base: {nt_xent: {}}}}]
+label_fraction: 0.01
+learning_rate: 0.1
+batch_size: 128
+repetitions: 5
+epochs: 100
+"""
+
+
+def question(place: Place) -> Found:
+    """A suite, as far as the time goes; its records stay in the folder `question` of the results."""
+    lines, folder = QUESTION, place.out / "question"
+    if place.tiny:
+        lines = trials.SUITE
+    records = _records_of(lines, folder, "--device", place.device)
+    found = Found()
+    for record in records:
+        row: Row = {"loss": next(iter(record["run"]["loss"])), "repetition": record["run"]["repetition"]}
+        row |= {"status": record["status"], "seconds": record["cost"].get("train_seconds")}
+        found.rows.append(row | {key: record["scores"].get(key) for key in list(record["scores"])[:3]})
+        if record["status"] == "failed":
+            found.faults.append(f"{row['loss']}: {record['reason'][:300]}")
+    return found
+
+
 STAGES: dict[str, Stage] = {
-    "machine": machine, "kernels": kernels, "waits": waits, "probes": probes, "training": training, "resume": resume,
-    "memory": memory, "lost": lost, "gate": gate, "throughput": throughput, "profile": profile, "workers": workers,
-    "lightly": lightly,
+    "machine": machine, "kernels": kernels, "waits": waits, "graph": graph, "probes": probes, "training": training,
+    "resume": resume, "memory": memory, "lost": lost, "gate": gate, "throughput": throughput, "profile": profile,
+    "workers": workers, "lightly": lightly, "question": question,
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """The drill for a GPU that is there for a quarter of an hour: proofs first, then measurements.
 
     python benchmarks/gpu.py OUT                                     everything, on the GPU
-    python benchmarks/gpu.py OUT --until 400 machine kernels waits probes training resume memory lost gate
-    python benchmarks/gpu.py OUT --until 280 throughput profile workers lightly
+    python benchmarks/gpu.py OUT --until 400 machine kernels waits graph probes training resume memory lost gate
+    python benchmarks/gpu.py OUT --until 280 throughput profile workers lightly question
     python benchmarks/gpu.py OUT --device cpu --tiny                 the same stages, to try the script itself
     python benchmarks/gpu.py OUT --wheels .gpu/wheels                on a machine that lacks packages and downloads
 
@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _common
 
 STAGES = {  # their longest seconds on a GPU
-    "machine": 30, "kernels": 60, "waits": 100, "probes": 60, "training": 60, "resume": 40, "memory": 40, "lost": 60,
-    "gate": 60, "throughput": 150, "profile": 60, "workers": 150, "lightly": 120,
+    "machine": 30, "kernels": 60, "waits": 100, "graph": 90, "probes": 60, "training": 60, "resume": 40, "memory": 40,
+    "lost": 60, "gate": 60, "throughput": 150, "profile": 60, "workers": 150, "lightly": 120, "question": 270,
 }  # fmt: skip
 SLOWER = 5  # on other devices
 MARGIN = 5.0  # seconds before the end in which no stage begins
@@ -68,7 +68,7 @@ def inside(name: str, options: Namespace) -> None:
 
     from benchmarks import _gpu_stages as stages
 
-    with stages.there(options.device, options.tiny) as place:
+    with stages.there(options.device, options.tiny, options.out) as place:
         found = stages.STAGES[name](place)
     for file, text in found.files.items():
         (options.out / file).write_text(text, "utf-8")
