@@ -28,6 +28,7 @@ KEYS = ("question", "descents", "minimisers", "repetitions")
 FULL_RANK = 0.95  # share of D from which a rank counts as full
 MAX_LINE_RANK = 1.5  # up to this rank all points lie on one line
 RATE_BELOW, RATE_ABOVE, MAX_STABLE_RATE = 0.9, 1.1, 2.0  # in units of the temperature
+UNIFORM_TEMPERATURE, LOW_TEMPERATURE = 0.5, 0.1  # at and above the first the softmax is nearly uniform
 SIMPLEX_IMAGES = (5, 9)  # at most D + 1, with D = 8
 
 
@@ -152,7 +153,7 @@ def _final_ranks(trajectories: Trajectories, select: Callable[[Descent], bool]) 
 
 def _without_prototypes(d: Descent) -> bool:
     """True at temperatures of a nearly uniform softmax, as the algebra assumes, and without the prototype term."""
-    return d.weight == 0 and d.start == "uniform" and d.temperature >= 0.5
+    return d.weight == 0 and d.start == "uniform" and d.temperature >= UNIFORM_TEMPERATURE
 
 
 def _threshold(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
@@ -182,6 +183,41 @@ def _threshold(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
     assertions += at_least(FULL_RANK, ranks(0, MAX_STABLE_RATE, "gradient", "free"), text)
     text = "the tangent gradient oscillates at those rates without losing more than a fifth of it"
     return assertions + at_least(0.8, ranks(0, MAX_STABLE_RATE, "tangent"), text)
+
+
+def _conditions(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
+    """Where the threshold is not the temperature."""
+
+    def ranks(dynamics: str, temperature: float, low: float, high: float) -> list[float]:
+        def selected(d: Descent) -> bool:
+            is_warm = temperature == LOW_TEMPERATURE or d.temperature >= temperature
+            is_asked = is_warm and (d.temperature <= LOW_TEMPERATURE) == (temperature == LOW_TEMPERATURE)
+            return d.dynamics == dynamics and d.weight == 0 and is_asked and low <= d.rate <= high
+
+        return [t.final_rank for d, all_t in trajectories.items() if selected(d) for t in all_t]
+
+    full, dims = FULL_RANK, max((d.dim for d in trajectories), default=0)
+    claims = [
+        ("the anchor's own term alone keeps the rank up to one and a half times the temperature",
+         ranks("one_sided", UNIFORM_TEMPERATURE, 0, 1.5), full * dims, dims),
+        ("the anchor's own term alone loses it from 2.2 times on: its threshold is twice the temperature",
+         ranks("one_sided", UNIFORM_TEMPERATURE, 2.2, 100), 0, MAX_LINE_RANK),
+        ("without the partner in the sum the rank is kept below the temperature, as with it",
+         ranks("without_partner", UNIFORM_TEMPERATURE, 0, RATE_BELOW), full * dims, dims),
+        ("without the partner in the sum the rank is lost beyond the temperature, as with it",
+         ranks("without_partner", UNIFORM_TEMPERATURE, RATE_ABOVE, 100), 0, MAX_LINE_RANK),
+        ("at temperature 0.1 the threshold is soft: some of the rank is lost just below it",
+         ranks("repulsion", LOW_TEMPERATURE, RATE_BELOW, RATE_BELOW), dims / 2, full * dims),
+        ("at temperature 0.1 clusters are left beyond the threshold, and no line",
+         ranks("repulsion", LOW_TEMPERATURE, 1.5, 100), MAX_LINE_RANK, dims / 3),
+    ]  # fmt: skip
+    assertions = []
+    for text, found, low, high in claims:
+        if found:
+            worst = max(found, key=lambda rank: max(low - rank, rank - high))
+            bound = f"rank in {low:g} .. {high:g}"
+            assertions.append(Assertion(text, worst, bound, low - 1e-9 <= worst <= high + 1e-9))
+    return assertions
 
 
 def _rescue(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
@@ -235,7 +271,7 @@ def _stationary(_: Experiment, __: Trajectories) -> list[Assertion]:
     ]
 
 
-ASSERTIONS = (_threshold, _rescue, _minimisers, _stationary)
+ASSERTIONS = (_threshold, _conditions, _rescue, _minimisers, _stationary)
 
 
 # tables and plots ---------------------------------------------------------------------------------------------------

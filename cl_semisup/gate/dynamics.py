@@ -3,14 +3,18 @@
 Embeddings are points on the sphere that are moved directly, without a network. N points are two views of N / 2 images:
 rows i and i + N / 2 are views of the same image. w_ab is the softmax of s_ab / t over b != a.
 
-    repulsion   z_a <- normalise(z_a - eta sum_b (w_ab + w_ba) z_b / t)       the repulsive part of the gradient only
-    gradient    z_a <- normalise(z_a - eta dL/dz_a)                          the gradient, with the attraction of views
-    tangent     z_a <- normalise(z_a - eta (I - z_a z_a^T) dL/dz_a)          its component tangent to the sphere
-    free        y_a <- y_a - eta dL/dy_a,  z_a = y_a / |y_a|                 autograd on vectors that are not unit rows
+    repulsion        z_a <- normalise(z_a - eta sum_b (w_ab + w_ba) z_b / t)  the repulsive part of the gradient only
+    one_sided        z_a <- normalise(z_a - eta sum_b w_ab z_b / t)           its part from the anchor's own term
+    without_partner  as repulsion, w without the partner: b also != partner of a
+    gradient         z_a <- normalise(z_a - eta dL/dz_a)                      the gradient, with the attraction of views
+    tangent          z_a <- normalise(z_a - eta (I - z_a z_a^T) dL/dz_a)      its component tangent to the sphere
+    free             y_a <- y_a - eta dL/dy_a,  z_a = y_a / |y_a|             autograd on vectors that are not unit rows
 
 L is the sum over anchors of NT-Xent. For a nearly uniform softmax, repulsion gives z_mean' = (1 - 2 eta / t) z_mean:
-the mean vanishes for eta < t; for eta > t it grows until all points lie on one line. CLOP's prototype term adds
-w sum_a (1 - z_a . A_{y_a}) to the summed loss, so it moves every labelled z_a by eta w A_{y_a}.
+the mean vanishes for eta < t; for eta > t it grows until all points lie on one line. One-sided it is
+z_mean' = (1 - eta / t) z_mean, and the threshold is 2 t. At t = 0.1 the softmax is not uniform: the rank falls
+gradually, and beyond the threshold clusters are left, no line. CLOP's prototype term adds w sum_a (1 - z_a . A_{y_a})
+to the summed loss, so it moves every labelled z_a by eta w A_{y_a}.
 
 Source: the linearisation of arXiv 2403.18699 and 2512.07880 as their reviews describe it. This is a reconstruction: the
 public texts do not print the bound.
@@ -53,7 +57,7 @@ class Descent:
         repetition: seed of the initial points
     """
 
-    dynamics: Literal["repulsion", "gradient", "tangent", "free"] = "repulsion"
+    dynamics: Literal["repulsion", "one_sided", "without_partner", "gradient", "tangent", "free"] = "repulsion"
     rate: Annotated[float, Gt(0)] = 0.5
     temperature: Annotated[float, Gt(0)] = 0.5
     images: Annotated[int, Interval(ge=2, le=1024)] = 64
@@ -122,17 +126,32 @@ def _prototype_pull(descent: Descent, random: torch.Generator) -> Tensor:
     return descent.weight * (targets[labels] * labelled[:, None]).repeat(2, 1)
 
 
-def _repulsion(z: Tensor, descent: Descent) -> Tensor:
+def _softmax(z: Tensor, descent: Descent) -> Tensor:
+    """(N, N) w, with a diagonal of 0."""
     logits = z @ z.T / descent.temperature
-    w = logits.fill_diagonal_(-math.inf).softmax(dim=1)  # (N, N)
+    return logits.fill_diagonal_(-math.inf).softmax(dim=1)
+
+
+def _repulsion(z: Tensor, descent: Descent) -> Tensor:
+    w = _softmax(z, descent)
+    return z - descent.rate * (w + w.T) @ z
+
+
+def _one_sided(z: Tensor, descent: Descent) -> Tensor:
+    return z - descent.rate * _softmax(z, descent) @ z
+
+
+def _without_partner(z: Tensor, descent: Descent) -> Tensor:
+    w = _softmax(z, descent)
+    w = w - w * torch.eye(len(z)).roll(len(z) // 2, dims=0)
+    w = w / w.sum(dim=1, keepdim=True)
     return z - descent.rate * (w + w.T) @ z
 
 
 def _nt_xent(z: Tensor, descent: Descent) -> Tensor:
     """(N, D) gradient of the summed loss to z, without the normalisation of z."""
     partner = z.roll(len(z) // 2, dims=0)
-    logits = z @ z.T / descent.temperature
-    w = logits.fill_diagonal_(-math.inf).softmax(dim=1)
+    w = _softmax(z, descent)
     return ((w + w.T) @ z - 2 * partner) / descent.temperature
 
 
@@ -155,7 +174,14 @@ def _tangent_part(gradient: Tensor, z: Tensor) -> Tensor:
     return gradient - (gradient * z).sum(dim=1, keepdim=True) * z
 
 
-UPDATES: dict[str, Update] = {"repulsion": _repulsion, "gradient": _gradient, "tangent": _tangent, "free": _free}
+UPDATES: dict[str, Update] = {
+    "repulsion": _repulsion,
+    "one_sided": _one_sided,
+    "without_partner": _without_partner,
+    "gradient": _gradient,
+    "tangent": _tangent,
+    "free": _free,
+}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """The collapse experiment: its numbers and its assertions, which can fail."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cl_semisup import losses
 from cl_semisup.errors import SuiteError
@@ -34,6 +36,34 @@ def one_thread() -> object:
 @pytest.mark.parametrize(("rate", "rank"), [(0.5, 16.0), (0.9, 16.0), (1.0, 7.9), (1.1, 1.0), (5.0, 1.0)])
 def test_repulsion_alone_loses_rank_at_a_rate_of_the_temperature(rate: float, rank: float) -> None:
     assert dynamics.run_descent(Descent(rate=rate)).final_rank == pytest.approx(rank, abs=0.2)
+
+
+@pytest.mark.parametrize(("rate", "rank"), [(1.1, 16.0), (1.5, 16.0), (2.2, 1.0), (5.0, 1.0)])
+def test_the_anchors_own_term_alone_loses_rank_at_twice_the_temperature(rate: float, rank: float) -> None:
+    assert dynamics.run_descent(Descent(dynamics="one_sided", rate=rate)).final_rank == pytest.approx(rank, abs=0.2)
+
+
+def test_one_sided_and_partnerless_repulsion_are_sums_over_the_named_points() -> None:
+    z = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=1)
+    descent = Descent(rate=0.7, temperature=0.5)
+    for kind, has_partner, is_mutual in [("one_sided", True, False), ("without_partner", False, True)]:
+        wanted = z.clone()
+        for a in range(6):
+            others = [b for b in range(6) if b != a and (has_partner or b != (a + 3) % 6)]
+            total = sum(math.exp(float(z[a] @ z[b]) / 0.5) for b in others)
+            for b in others:
+                w = math.exp(float(z[a] @ z[b]) / 0.5) / total
+                wanted[a] -= 0.7 * w * z[b]
+                if is_mutual:
+                    wanted[b] -= 0.7 * w * z[a]
+        torch.testing.assert_close(dynamics.UPDATES[kind](z, descent), wanted)
+
+
+def test_at_a_low_temperature_the_threshold_is_soft() -> None:
+    ranks = [dynamics.run_descent(Descent(rate=rate, temperature=0.1)).final_rank for rate in (0.5, 0.9, 2.0)]
+    assert ranks[0] > 15.9
+    assert 10 < ranks[1] < 15
+    assert 1.5 < ranks[2] < 5
 
 
 def test_a_collapse_leaves_one_point_or_one_line_and_says_which() -> None:
