@@ -80,6 +80,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
     """Everything that the page shows of one task."""
     stability, curves = data.stability.get(board.task), read_curves(board, data.results)
     broken, broken_names = read_broken_curves(board, data.results)
+    breakdown = data.breakdown.get(board.task)
     similarity, losses = data.similarity.get(board.task), [row.loss for row in board.rows]
     references = sorted(losses, key=lambda loss: loss != board.baseline)  # the baseline first
     return {
@@ -88,6 +89,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
         "scores": figures.scores(board),
         "heatmaps": [] if data.suite.search else heatmaps(board),
         "stability": tables.stability_table(board.task, stability) if stability else None,
+        "breakdown": tables.breakdown_table(board.task, breakdown, board.baseline) if breakdown else None,
         "geometry": tables.geometry_table(board),
         "similarity": tables.similarity_table(board, similarity, references) if similarity else None,
         "curves": figures.curves(curves),

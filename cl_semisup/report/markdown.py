@@ -27,6 +27,8 @@ def page(data: ReportData) -> str:
     for task, metrics in data.stability.items():
         parts += _section(tables.stability_table(task, metrics))
     for board in data.boards:
+        if broken := data.breakdown.get(board.task):
+            parts += _section(tables.breakdown_table(board.task, broken, board.baseline))
         if geometry := tables.geometry_table(board):
             parts += _section(geometry)
         if similarity := data.similarity.get(board.task):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_semisup.report import published, ranking, stability, tuning, wording
+from cl_semisup.report import breakdown, published, ranking, stability, tuning, wording
+from cl_semisup.report.breakdown import Broken
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking
 from cl_semisup.report.search_result import SearchResult, search_result
@@ -81,6 +82,13 @@ class ReportData:
         if self.suite.in_rounds:
             return {}
         return {board.task: metrics for board in self.boards if (metrics := stability.stability(board))}
+
+    @cached_property
+    def breakdown(self) -> dict[str, dict[str, dict[str, Broken]]]:
+        """Task -> loss -> definition -> share of broken runs, of tasks in which runs collapsed or diverged."""
+        if self.suite.in_rounds:
+            return {}
+        return {board.task: broken for board in self.boards if (broken := breakdown.breakdown(board))}
 
     @cached_property
     def similarity(self) -> dict[str, Similarity]:

@@ -1,11 +1,12 @@
 """The tables of a report: columns with their meaning, entries as text and as the value behind it."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cl_semisup.report import tuning, wording
+from cl_semisup.report.breakdown import DEFINITIONS, Broken
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking, against_baseline, interquartile_mean, rank_intervals
 from cl_semisup.report.similarity import Similarity
@@ -79,6 +80,9 @@ def board_table(board: Board) -> Table:
             "score in the repetitions that chose the config minus that in the fresh ones, points; Welch's interval"
         )
         add("winner's curse", meaning, lambda row: _mean_ci(row.winners_curse, wording.format_points), "winners_curse")
+    meaning = "largest learning rate of the tuned config as the optimizer sees it, after the scaling rule"
+    add("peak lr", meaning, _metric("effective_learning_rate", "{:.4g}"), "effective_learning_rate", optional=2)
+    add("steps", "steps of the optimizer in a run of the tuned config", _metric("steps", "{:.0f}"), "steps", optional=2)
     meaning = "how the runs of the tuned config ended"
     add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
     add("runs", "how all runs of the loss ended", _status_counts, "runs", numeric=False)
@@ -101,6 +105,7 @@ def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[st
         low, high = ranks.get(row.loss, (None, None))
         values |= {"loss": row.loss, "rank": low, "rank_high": high, "config": cell.config}
         values |= {"learning_rate": cell.learning_rate, "batch_size": cell.batch_size}
+        values |= {name: cell.metric_mean(name) for name in ("effective_learning_rate", "steps")}
         for name, score in row.scores.items():
             values |= {name: score.mean, f"{name}_half": score.ci_half_width, f"{name}_n": score.n}
         values |= {"repetitions": len(row.repetition_scores), "baseline": board.baseline}
@@ -176,6 +181,14 @@ def _train_seconds(row: Row) -> Entry:
     return _number(row.reported_cell.metric_mean("train_seconds"), wording.format_seconds)
 
 
+def _metric(column: str, form: str) -> Callable[[Row], Entry]:
+    return lambda row: _number(row.reported_cell.metric_mean(column), lambda value: _form(value, form))
+
+
+def _form(value: float, form: str) -> str:
+    return wording.DASH if math.isnan(value) else form.format(value)
+
+
 def _worst_config(row: Row) -> Entry:
     single = row.loss == UNTRAINED or len(row.cells) < 2
     return Entry(wording.DASH) if single else _percent(row.worst_config_score)
@@ -241,6 +254,27 @@ def stability_table(task: str, stabilities: Sequence[Stability]) -> Table:
         )
         rows.append(row)
     return Table(f"Stability on {task}", STABILITY_COLUMNS, tuple(rows))
+
+
+def breakdown_table(task: str, broken: Mapping[str, Mapping[str, Broken]], baseline: str) -> Table:
+    """The shares of runs that broke down on one task, by several definitions."""
+    paired = f"; in brackets the paired difference to {baseline}, points, and its p by sign flips" if baseline else ""
+    columns = [
+        LOSS,
+        *(Column(f"{name} %", f"share of runs over the grid: {DEFINITIONS[name]}{paired}") for name in DEFINITIONS),
+    ]
+    rows = []
+    for loss, by_name in broken.items():
+        entries = [_broken(by_name[name]) if name in by_name else Entry(wording.DASH) for name in DEFINITIONS]
+        rows.append((_text(loss), *entries))
+    return Table(f"Broken runs on {task}", tuple(columns), tuple(rows))
+
+
+def _broken(broken: Broken) -> Entry:
+    text = f"{100 * broken.share.mean:.0f}"
+    if not math.isnan(broken.p):
+        text += f" ({format_points(broken.difference)}, p {wording.format_p(broken.p)})"
+    return Entry(text, broken.share.mean)
 
 
 PUBLISHED_COLUMNS = (

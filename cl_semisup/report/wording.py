@@ -68,6 +68,11 @@ def format_learning_rate(log10: MeanCI) -> str:
     return f"{10**log10.mean:.3g}{factor}"
 
 
+def format_p(p: float) -> str:
+    """`.03`, or `< .001`"""
+    return "< .001" if p < 5e-4 else f"{p:.2g}" if p < 0.0095 else f"{p:.2f}"
+
+
 def format_seconds(value: float) -> str:
     """At most one decimal: `2.3`, `140`, `5200`."""
     return format_number(value, ".1f" if value < 100 else ".0f")

@@ -23,8 +23,9 @@ class RunTable:
 
     Columns of `frame`: id, task (with its protocol if there are several), base_task (without), dataset, labels,
     budget, loss, config, learning_rate, batch_size, repetition, epochs, validation, status (missing, stale and
-    other protocol included), pretrained_on, reason, path (below the results folder), protocol, chance, device, machine,
-    torch, commit, every score, diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
+    other protocol included), pretrained_on, reason, path (below the results folder), protocol, chance,
+    effective_learning_rate (the largest that the optimizer sees), steps, device, machine, torch, commit, every score,
+    diagnostic and cost. `protocols` maps a protocol's fingerprint to its settings.
     """
 
     frame: pd.DataFrame
@@ -105,6 +106,7 @@ def _columns(
     columns |= {"pretrained_on": _pretrained_on(run, bool(resolved.get("weights")))}
     columns |= {"status": record["status"], "reason": record["reason"], "started_at": record.get("started_at", "")}
     columns["chance"] = 1 / resolved["classes"] if resolved.get("classes") else math.nan
+    columns |= {key: resolved.get(key, math.nan) for key in ("effective_learning_rate", "steps")}
     columns |= {"device": resolved.get("device", ""), "precision": resolved.get("precision", "")}
     columns |= {key: str(versions.get(key, "")) for key in ("machine", "torch", "python", "package")}
     columns["commit"] = str(versions.get("commit", "")) + ("" if versions.get("clean") else "+changes")
