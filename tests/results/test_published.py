@@ -1,6 +1,7 @@
 """The published results: every record is whole, and every figure of the findings stands in a table made from them."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,14 @@ from cl_semisup.results import protocol, records, snapshot
 from cl_semisup.suite import suite
 from cl_semisup.suite.axes import DRAW_KEYS
 from cl_semisup.suite.run import Run
+from tools import collapse_picture, comparisons
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "results" / "published"
 SUITES = sorted(path.parent.name for path in PUBLISHED.glob("*/suite.json"))
 FILES = {name: snapshot.load(PUBLISHED, name).file for name in SUITES}
-FIGURE = re.compile(r"[+\u2212]?\d+\.\d ± \d+\.\d")
+FIGURE = re.compile(r"[+\u2212]?\d+\.\d+ ± \d+\.\d+")
+FINDINGS = ROOT / "docs" / "findings"
 
 
 def test_there_are_published_results() -> None:
@@ -81,18 +84,38 @@ def test_labels_of_published_records_are_drawn_again() -> None:
     assert any("pair_flip" in key for key in drawn)
 
 
-def _from_tables(text: str) -> int:
-    """How many figures a text has; each must stand in a table of a suite that the text names."""
-    named = "".join((PUBLISHED / n / "leaderboard.md").read_text() for n in SUITES if FILES[n] in text)
+def _from_tables(text: str, names: Sequence[str] | None = None) -> int:
+    """How many figures a text has; each must stand in a table of these suites: by default those that the text names."""
+    found = [n for n in SUITES if FILES[n] in text] if names is None else names
+    tables = "".join((PUBLISHED / n / "leaderboard.md").read_text() for n in found)
     figures = FIGURE.findall(text)
-    astray = [figure for figure in figures if figure not in named]
+    astray = [figure for figure in figures if figure not in tables]
     assert not astray, f"in no published table of the suites that this text names: {astray}; {text[:60]!r}"
     return len(figures)
 
 
 def test_every_figure_of_the_findings_stands_in_a_published_table() -> None:
-    sections = re.split(r"^## ", (ROOT / "results" / "README.md").read_text(), flags=re.MULTILINE)[1:]
-    assert sum(map(_from_tables, sections)) >= 50
+    count = 0
+    for page in sorted(FINDINGS.glob("*.md")):
+        sections = re.split(r"^## ", page.read_text(), flags=re.MULTILINE)[1:]
+        count += sum(map(_from_tables, sections))
+    assert count >= 50
+
+
+def test_the_first_page_of_the_findings_is_short_and_its_figures_stand_in_published_tables() -> None:
+    text = (ROOT / "results" / "README.md").read_text()
+    assert len(text.split()) < 1500
+    assert _from_tables(text, SUITES) >= 25
+
+
+def test_what_the_findings_show_is_made_from_the_published_records() -> None:
+    assert collapse_picture.picture() == collapse_picture.PICTURE.read_text("utf-8")
+    assert comparisons.page() == comparisons.PAGE.read_text("utf-8")
+    survive = re.search(r"(\d+) have a raw p below .05, (\d+) stay", comparisons.PAGE.read_text())
+    assert survive
+    said = "Of {} comparisons with a baseline {} have a raw p below .05 and [{} survive"
+    wanted = said.format(len(comparisons.comparisons()), *survive.groups())
+    assert wanted in (ROOT / "results" / "README.md").read_text()
 
 
 def test_every_figure_on_the_first_screen_stands_in_a_published_table() -> None:
