@@ -3,7 +3,9 @@
 import contextlib
 import math
 import os
+import time
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 NO_LIMIT_BYTES = 2**60  # version 1 of cgroups writes a number beyond this for no limit
@@ -31,8 +33,20 @@ def memory_limit(root: Path = Path("/")) -> float:
     return min(limits)
 
 
-def machine_bytes(root: Path = Path("/")) -> int:
-    """The memory of this machine, or of its container if that has less. `root` is the folder of the system's files."""
+def machine_bytes(root: Path | None = None) -> int:
+    """The memory of this machine, or of its container if that has less. `root` is the folder of the system's files.
+
+    Without `root` the answer is at most a second old: it takes a millisecond, and is asked for every image.
+    """
+    return _this_machine(int(time.monotonic())) if root is None else _bytes(root)
+
+
+@lru_cache(maxsize=1)
+def _this_machine(second: int) -> int:
+    return _bytes(Path("/"))
+
+
+def _bytes(root: Path) -> int:
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # no such question here, as on Windows
