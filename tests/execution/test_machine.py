@@ -1,6 +1,7 @@
 """How many workers and threads a machine has room for, with the limits of its containers."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +84,17 @@ def test_every_worker_has_room_in_the_memory_of_a_container(
 
 def test_there_is_always_a_worker(tmp_path: Path) -> None:
     assert default_workers("cpu", system(tmp_path, "0::/", memory_max="1000", cpu_max="1 100000")) == 1
+
+
+def test_the_memory_of_the_machine_is_read_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, now = list[Path](), [10.0**9]
+
+    def read(root: Path) -> int:
+        asked.append(root)
+        return len(asked)
+
+    monkeypatch.setattr(cgroups, "_bytes", read)
+    monkeypatch.setattr(cgroups, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    assert [cgroups.machine_bytes() for _ in range(3)] == [1, 1, 1]
+    now[0] += 1
+    assert cgroups.machine_bytes() == 2 and len(asked) == 2
