@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from cl_semisup.engines import worker
+from cl_semisup.engines import worker_main
 from cl_semisup.engines.worker import LocalWorker, WorkerLost
 from cl_semisup.engines.worker_main import READY, SIZE_BYTES, TOKEN_BYTES, Answer
 from tests.helpers.fuzzing import fuzz, hidden
@@ -92,7 +92,7 @@ def test_any_bytes_in_a_pipe_are_the_answer_or_a_lost_worker(pieces: list[bytes]
     os.write(theirs, content)
     os.close(theirs)
     lost = handle(ours, busy)
-    before, worker.READ_BYTES = worker.READ_BYTES, read_bytes
+    before, worker_main.READ_BYTES = worker_main.READ_BYTES, read_bytes
     try:
         while (answer := lost.receive()) is None:
             pass
@@ -101,7 +101,7 @@ def test_any_bytes_in_a_pipe_are_the_answer_or_a_lost_worker(pieces: list[bytes]
         assert not hidden(str(error))
         return False
     finally:
-        worker.READ_BYTES = before
+        worker_main.READ_BYTES = before
         os.close(ours)
     assert isinstance(answer, Answer)
     assert (answer.process, answer.training) == (PROCESS, TRAINING if busy else READY)
@@ -111,7 +111,7 @@ def test_any_bytes_in_a_pipe_are_the_answer_or_a_lost_worker(pieces: list[bytes]
 
 @pytest.mark.parametrize("read_bytes", [1, 50, 2**20])
 def test_the_right_answer_comes_whole_in_any_pieces(read_bytes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "READ_BYTES", read_bytes)
+    monkeypatch.setattr(worker_main, "READ_BYTES", read_bytes)
     ours, theirs = os.pipe()
     os.write(theirs, RIGHT_BYTES)
     asked = handle(ours, busy=True)
