@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -129,8 +130,9 @@ def installed_version(package: str) -> str:
         return "not installed"
 
 
+@cache
 def commit() -> str:
-    """The commit of this checkout, with a + if files have changed since."""
+    """The commit of this checkout, with a + if files had changed since at the first call."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)

@@ -3,7 +3,8 @@
 python benchmarks/fuzz.py                          10,000 cases of every kind; of whole commands one for each twenty
 python benchmarks/fuzz.py suites --examples 20000
 
-All kinds run in one process, one after the other. Results go to benchmarks/results/fuzz.json and fuzz.md.
+All kinds run in one process, one after the other, a thousand cases each, and again with other cases until there are as
+many as were asked for. Results go to benchmarks/results/fuzz.json and fuzz.md, after each of these rounds.
 """
 
 import os
@@ -16,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _common
 
+ROUND = 1000  # cases of each kind before the next kind
 FILES = {path.stem.removeprefix("test_fuzz_"): path for path in sorted(_common.ROOT.glob("tests/*/test_fuzz_*.py"))}
 ABOUT = (
     "Generated cases, handed to the package in one process. A case is *refused* if a message says why, and *accepted* "
@@ -25,18 +27,21 @@ ABOUT = (
 )
 
 
-def rows(paths: list[Path], examples: int) -> tuple[bool, list[dict[str, Any]]]:
-    """Whether all tests passed, and one row for each kind of cases."""
-    os.environ["FUZZ"] = str(examples)  # before the tests are imported, which read it
+def run(paths: list[Path]) -> bool:
+    """Generate as many cases as FUZZ in the environment says, and count them; whether all tests passed."""
     import pytest
 
     words = ["-m", "fuzz", "-n", "0", "--timeout", "0", "-p", "no:cacheprovider", f"--rootdir={_common.ROOT}"]
     memory = Path("/dev/shm")  # a disk would be what is measured
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
-        passed = pytest.main([*words, f"--basetemp={folder}/tests", *map(str, paths)]) == pytest.ExitCode.OK
+        return pytest.main([*words, f"--basetemp={folder}/tests", *map(str, paths)]) == pytest.ExitCode.OK
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row for each kind of the cases that have been counted."""
     from tests.helpers import fuzzing  # only now, so that pytest has seen its plug-ins before
 
-    return passed, [
+    return [
         {
             "cases": kind,
             "number": tally.cases,
@@ -58,8 +63,13 @@ def main() -> int:
     options = parser.parse_args()
     if unknown := set(options.kinds) - set(FILES):
         parser.error(f"unknown {sorted(unknown)}. Known: {', '.join(FILES)}.")
-    passed, results = rows([FILES[kind] for kind in options.kinds or FILES], options.examples)
-    print(_common.write("fuzz", ABOUT, results, packages=("hypothesis", "pyyaml", "pillow", "numpy")))
+    _common.commit()  # before this changes a file
+    os.environ["FUZZ"] = str(min(ROUND, options.examples))  # before the tests are imported, which read it
+    passed, results = True, list[dict[str, Any]]()
+    for _ in range(0, options.examples, ROUND):
+        passed = run([FILES[kind] for kind in options.kinds or FILES]) and passed
+        results = rows()
+        print(_common.write("fuzz", ABOUT, results, packages=("hypothesis", "pyyaml", "pillow", "numpy")), flush=True)
     return 0 if passed and not any(row["crashes"] or row["hangs"] for row in results) else 1
 
 

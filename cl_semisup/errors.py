@@ -13,7 +13,13 @@ MAX_PROBLEM_LENGTH = 2000  # characters of one that are shown
 
 
 class InputError(ValueError):
-    """The user's input breaks a rule: the message says where, which rule, what was got and what to do. Exit code 2."""
+    """The user's input breaks a rule: the message says where, which rule, what was got and what to do. Exit code 2.
+
+    It may repeat text of strangers, whose control characters are shown as escapes; each argument is a line.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(visible, self.args))
 
 
 class SuiteError(InputError):
@@ -29,15 +35,15 @@ class SuiteError(InputError):
             lines.append(f"... and {more} more.")
         super().__init__("\n".join([*lines, f"{len(self.problems)} problem(s); nothing was run."]))
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 class DataError(InputError):
     """A data set is missing or damaged; one line for each of its files that are named."""
 
     def __init__(self, *lines: str):
         super().__init__(*lines)  # so that other processes get all of them
-
-    def __str__(self) -> str:
-        return "\n".join(map(visible, self.args))
 
 
 class ResultsError(Exception):

@@ -24,7 +24,7 @@ from cl_semisup.cli import (
 )
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
-from cl_semisup.errors import DataError, EngineError, InputError, ResultsError, SuiteError
+from cl_semisup.errors import EngineError, InputError, ResultsError
 from cl_semisup.execution import stop
 from cl_semisup.text import degrade_streams, show, visible
 from cl_semisup.version import __version__
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return torchrun.run_worker_rank(options.device, options.plugin) if options.command == "run" else OK
             return COMMANDS[options.command].run(options)
     except InputError as error:
-        show(error if isinstance(error, SuiteError | DataError) else visible(error), error=True)
+        show(error, error=True)
         return BAD_INPUT
     except (ResultsError, EngineError) as error:
         show(visible(error), error=True)

@@ -18,7 +18,7 @@ from PIL import Image
 from cl_semisup.datasets import _pixels, _sources
 from cl_semisup.datasets.image_folder import ImageFolder
 from cl_semisup.errors import DataError
-from tests.helpers.fuzzing import fuzz
+from tests.helpers.fuzzing import damaged, fuzz
 
 SIDE = 8
 
@@ -41,16 +41,6 @@ def image(kind: str) -> bytes:
 
 ARCHIVE = archive()
 IMAGES = [image(kind) for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")]
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    content = bytearray(whole)
-    for at, piece in draw(
-        st.lists(st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=4)), max_size=4)
-    ):
-        content[at : at + len(piece)] = piece
-    return bytes(content[: draw(st.one_of(st.none(), st.integers(0, len(whole))))])
 
 
 @fuzz("damaged `.npz`", short=200, content=damaged(ARCHIVE))

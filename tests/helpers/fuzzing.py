@@ -69,6 +69,17 @@ def fuzz(what: str, short: int = 150, share: int = 1, **strategies: st.SearchStr
     return decorate
 
 
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A file in which up to four places hold other bytes, perhaps cut."""
+    content = bytearray(whole)
+    for at, piece in draw(
+        st.lists(st.tuples(st.integers(0, len(whole) - 1), st.binary(min_size=1, max_size=4)), max_size=4)
+    ):
+        content[at : at + len(piece)] = piece
+    return bytes(content[: draw(st.one_of(st.none(), st.integers(0, len(whole))))])
+
+
 def hidden(shown: str) -> set[str]:
     """Characters that would steer a terminal or reorder a line."""
     return {c for c in shown if unicodedata.category(c) in HIDDEN and c not in "\n\t"}
