@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,16 +11,18 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import plugins
+from cl_semisup import files, plugins
 from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.results.records import write_bytes
 from cl_semisup.suite.run import Named
+from cl_semisup.text import one_line, visible_lines
 from cl_semisup.weights.kept import Description, read_kept
 from cl_semisup.weights.reader import Stored
 
 OPSET = 20
+MAX_CARD_BYTES = 1_000_000
 
 
 def export(to: str, source: Path, folder: Path) -> Path:
@@ -119,11 +122,11 @@ def _require_size(source: Path, description: Description, stored: Stored, named:
 
 
 def _card(source: Path, description: Description) -> str:
-    """The card beside the kept file, or a line where it is gone."""
+    """The card beside the kept file, or a line where it is gone. It is written elsewhere, so no link is followed."""
     beside = source.with_suffix(".md")
-    if beside.is_file():
-        from cl_semisup import files
-
-        with files.open_regular(beside, 1_000_000) as file:
-            return file.read().decode("utf-8", "replace")
-    return f"# {description.loss} on {description.dataset}, run {description.id}\n"
+    if not os.path.lexists(beside):
+        return f"# {one_line(description.loss)} on {one_line(description.dataset)}, run {description.id}\n"
+    try:
+        return visible_lines(files.read(beside.parent, beside, MAX_CARD_BYTES).decode("utf-8", "replace"))
+    except OSError as error:
+        raise InputError(f"{beside}: the card cannot be read: {files.reason(error)}. Remove it.") from None

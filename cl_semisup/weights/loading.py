@@ -72,10 +72,11 @@ def find_prefix(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, tuple
     Of several a network's own comes before a copy's (student, momentum encoder), then the shortest.
     """
     wanted = set(wanted)
+    deepest = max((name.count(".") + 1 for name in wanted), default=0)
     counts = Counter[str]()
     for name in names:
         parts = name.split(".")
-        for start in range(len(parts)):
+        for start in range(max(0, len(parts) - deepest), len(parts)):  # a stranger's name may have any number of parts
             if ".".join(parts[start:]) in wanted:
                 counts["".join(f"{part}." for part in parts[:start])] += 1
     most = max(counts.values(), default=0)

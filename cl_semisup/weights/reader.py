@@ -16,6 +16,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.weights import source
 
 MAX_DEPTH = 8  # of dictionaries in one another
+MAX_NAME = 1000  # characters of a tensor's name
 MAX_ENTRIES = 1_000_000  # of all dictionaries; a few that hold each other many times can stand for billions
 
 
@@ -51,6 +52,9 @@ def read(path: Path) -> Stored:
         tensors |= found
     if not tensors:
         raise InputError(f"{path}: must hold weights by their names. Got no tensor. Save a state_dict.")
+    if (longest := max(map(len, tensors))) > MAX_NAME:
+        raise InputError(f"{path}: names must have at most {MAX_NAME} characters. Got {longest}. Do not use it.")
+    source.require_size(path, sum(tensor.nbytes for tensor in tensors.values()))  # many may share what is held once
     return Stored(tensors, metadata)
 
 
@@ -111,7 +115,7 @@ def _flat(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str,
     if not isinstance(content, Mapping) or depth > MAX_DEPTH:
         return
     for key, value in content.items():
-        known = isinstance(key, str)  # other keys are of an optimizer's state
+        known = isinstance(key, str) and len(key) <= MAX_NAME  # other keys are of an optimizer's state
         yield f"{prefix}{key}", value if known else None
         if known:
             yield from _flat(value, f"{prefix}{key}.", depth + 1)

@@ -43,16 +43,21 @@ def missing_safetensors() -> str:
 
 def require_memory(found: Iterable[Path]) -> None:
     """InputError unless every file is a regular one and all together fit in half of this machine's memory."""
-    total, limit = 0, int(SHARE * cgroups.machine_bytes())
+    total = 0
     for path in found:
         try:
             with files.open_regular(path) as file:
                 total += os.fstat(file.fileno()).st_size
         except OSError as error:
             raise InputError(f"{path}: weights cannot be read: {files.reason(error)}. Name another file.") from None
-        if total > limit:
-            rule = f"must fit in half of this machine's memory, {limit} bytes"
-            raise InputError(f"{path}: weights {rule}. Got {total}. Use a smaller network or a larger machine.")
+        require_size(path, total)
+
+
+def require_size(path: Path, size: int) -> None:
+    """InputError unless so many bytes fit in half of this machine's memory."""
+    if size > (limit := int(SHARE * cgroups.machine_bytes())):
+        rule = f"must fit in half of this machine's memory, {limit} bytes"
+        raise InputError(f"{path}: weights {rule}. Got {size}. Use a smaller network or a larger machine.")
 
 
 def _in_folder(folder: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -252,11 +253,11 @@ def test_the_record_names_the_weights_and_what_is_frozen(
     assert second["protocol"]["fingerprint"] != first["protocol"]["fingerprint"]
 
 
-def strange(path: Path, **changes: Any) -> Path:
+def strange(path: Path, tensors: dict[str, Tensor] | None = None, **changes: Any) -> Path:
     """A file that seems to be a kept network, of a stranger."""
     told = {"id": "0" * 12, "encoder": {"mlp": {"width": 8, "layers": 1}}, "channels": 1, "side": 8, "dim": 8}
     told |= {"mean": [0.5], "std": [0.5], "dataset": "d", "loss": "l"}
-    safetensors.save_file({"w": torch.ones(1)}, path, {"cl_semisup": json.dumps(told | changes)})
+    safetensors.save_file(tensors or {"w": torch.ones(1)}, path, {"cl_semisup": json.dumps(told | changes)})
     return path
 
 
@@ -289,3 +290,24 @@ def test_a_strangers_network_takes_no_more_than_its_file(
     path = strange(tmp_path / "k.safetensors", **changes)
     assert cli.main(["export", str(path), str(tmp_path / "out"), "--to", "hf"]) == cli.BAD_INPUT
     assert message in capsys.readouterr().err
+
+
+def test_a_strangers_card_is_no_way_to_other_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The card is written to a folder that is made to be published."""
+    tensors = plugins.load("encoders", "mlp")(width=8, layers=1).build(1, 8).state_dict()
+    path = strange(tmp_path / "k.safetensors", tensors)
+    (tmp_path / "secret").write_text("secret")
+    card = tmp_path / "k.md"
+    places: list[tuple[Callable[[], object], str]] = [
+        (lambda: card.symlink_to("secret"), "must not lie behind a link"),
+        (lambda: os.mkfifo(card), "must be a regular file. Got a named pipe"),
+        (lambda: os.truncate(os.open(card, os.O_RDWR | os.O_CREAT), 2**40), "must be at most 1000000 bytes"),
+    ]
+    for make, message in places:
+        make()
+        assert cli.main(["export", str(path), str(tmp_path / "out"), "--to", "hf"]) == cli.BAD_INPUT
+        assert f"{card}: the card cannot be read: {message}" in capsys.readouterr().err
+        card.unlink()
+    card.write_text("# Card\n\x1b[2J\u202e")
+    assert cli.main(["export", str(path), str(tmp_path / "out"), "--to", "hf"]) == cli.OK
+    assert (tmp_path / "out" / "README.md").read_text() == "# Card\n\\x1b[2J\\u202e"

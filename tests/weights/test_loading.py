@@ -221,3 +221,32 @@ def test_a_few_dictionaries_do_not_stand_for_billions_of_tensors(
 def test_states_of_optimizers_are_passed_over(tmp_path: Path) -> None:
     torch.save({"state": {0: torch.zeros(3)}, "net": {"w": torch.ones(2)}}, tmp_path / "w.pt")
     assert list(reader.read(tmp_path / "w.pt").tensors) == ["net.w"]
+
+
+@pytest.mark.parametrize("name", ["x." * 100_000, "x" * 1001])
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_names_of_any_length_are_refused(name: str, ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"w.{ending}"
+    tensors = {"good": torch.ones(1), name: torch.ones(1)}
+    torch.save(tensors, path) if ending == "pt" else safetensors.save_file(tensors, path)
+    if ending == "pt":  # such names are of no network
+        assert list(reader.read(path).tensors) == ["good"]
+    else:
+        with pytest.raises(InputError, match="names must have at most 1000 characters. Got .*. Do not use it."):
+            reader.read(path)
+
+
+def test_a_name_of_many_parts_is_compared_by_its_last_ones_alone() -> None:
+    assert find_prefix(["x." * 400_000 + "a.w"], ["a.w", "b"])[0] == "x." * 400_000
+
+
+def test_many_tensors_that_share_their_values_count_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand names of one storage would be hashed and converted a thousand times."""
+    shared = torch.zeros(10_000)
+    torch.save({f"w{number}": shared for number in range(1000)}, tmp_path / "w.pt")
+    assert (tmp_path / "w.pt").stat().st_size < 200_000
+    monkeypatch.setattr(cgroups, "machine_bytes", lambda: 2**24)
+    with pytest.raises(
+        InputError, match="w.pt: weights must fit in half of this machine's memory, 8388608 bytes. Got 40000000"
+    ):
+        reader.read(tmp_path / "w.pt")
