@@ -43,7 +43,7 @@ def folders(a: Path, b: Path, score: str = "linear_top1") -> str:
         rows = _folder_rows(table_a, table_b, task, score)
         lines += ["", *terminal.lines(Table(task, columns, tuple(rows)))]
     head.append(f"In both: {pluralize(len(shared), 'run')}.")
-    return "\n".join([*head, *_protocol_note(table_a, table_b), *lines])
+    return "\n".join([*head, *_protocol_note(table_a, table_b), *(lines or ["No trained run is in both."])])
 
 
 def _runs(folder: Path) -> dict[str, Run]:

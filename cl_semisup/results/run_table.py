@@ -15,6 +15,7 @@ from cl_semisup.suite.run import Run
 
 NOT_SAID = "not said"  # what weights have seen, where the suite names a file and no more
 SORT_KEYS = ("dataset", "budget", "task", "loss", "learning_rate", "batch_size", "config", "repetition", "id")
+COLUMNS = (*SORT_KEYS, "base_task", "labels", "epochs", "pretrained_on", "status", "reason", "path")  # always there
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False, da
         if "protocol" in columns:
             protocols[columns["protocol"]] = _task_protocol(record)
         rows += [_run_columns(run, names) | {"task": t, "base_task": t} | columns for t in names.tasks(run)]
-    frame = pd.DataFrame(rows, columns=None if rows else list(SORT_KEYS))
+    frame = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
     frame = frame.sort_values(list(SORT_KEYS), ignore_index=True)
     required = ("protocol", "chance", "device", "machine", "torch", "commit")
     frame[[column for column in required if column not in frame]] = math.nan

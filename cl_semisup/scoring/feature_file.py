@@ -92,7 +92,7 @@ def from_arrays(
         x = _matrix(arrays["features"], where["features"])
         _same_length(x, arrays["labels"], where["features"], where["labels"])
         (labels,), class_names = to_classes([(where["labels"], arrays["labels"])])
-        test_rows = _split(arrays.get("split"), where.get("split", ""), labels, test_fraction)
+        test_rows = _split(arrays.get("split"), where.get("split", where["labels"]), labels, test_fraction)
         parts = (x[torch.from_numpy(~test_rows)], x[torch.from_numpy(test_rows)])
         train_labels, test_labels = labels[~test_rows], labels[test_rows]
     else:
@@ -152,23 +152,24 @@ def _matrix(array: Any, where: str) -> Tensor:
     if x.dtype not in FLOATS or x.ndim != 2 or 0 in x.shape:
         rule = "must be float16 to float64 (N, F), with a row and a feature"
         raise DataError(f"{where}: {rule}. Got {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}. Convert it.")
-    bad = [rows[~torch.isfinite(rows).all(dim=1)].shape[0] for rows in x.split(8192)]
-    if any(bad):
-        rows = torch.cat([~torch.isfinite(part).all(dim=1) for part in x.split(8192)]).nonzero().squeeze(1).numpy()
-        raise DataError(f"{where}: must be finite. Got NaN or infinity in {name_rows(rows)}. Leave these rows out.")
+    bad = torch.cat([~torch.isfinite(part.float()).all(dim=1) for part in x.split(8192)])
+    if bad.any():
+        got = f"NaN, infinity or more in {name_rows(bad.nonzero().squeeze(1).numpy())}"
+        raise DataError(f"{where}: must be finite in float32. Got {got}. Leave these rows out.")
     return x
 
 
 def _same_length(x: Tensor, labels: Any, where: str, where_labels: str) -> None:
-    if len(labels) != len(x):
-        raise DataError(f"{where_labels}: must be one a row of {where}, {len(x)}. Got {len(labels)}. Mend the file.")
+    if (found := next(iter(np.shape(labels)), "a single one")) != len(x):
+        raise DataError(f"{where_labels}: must be one a row of {where}, {len(x)}. Got {found}. Mend the file.")
 
 
 def _split(split: Any, where: str, labels: Labels, test_fraction: float | None) -> np.ndarray:
     """(N,) bool: the rows of the test part, stored or drawn: stratified, seeded by nothing else than the labels."""
     if split is not None:
         if test_fraction is not None:
-            raise InputError(f"test_fraction: must be left out where {where} divides the rows. Got {test_fraction:g}.")
+            rule = "divides the rows, so test_fraction must be left out"
+            raise InputError(f"{where}: {rule}. Got {test_fraction:g}. Leave it out.")
         words = np.asarray(split).astype(str)
         others = sorted(set(words.tolist()) - {"train", "test"})
         if words.shape != labels.shape or others or len(set(words.tolist())) < 2:
@@ -183,7 +184,9 @@ def _split(split: Any, where: str, labels: Labels, test_fraction: float | None) 
         members = random.permutation(np.flatnonzero(labels == label))
         test[members[: min(len(members) - 1, int(fraction * len(members) + 0.5))]] = True
     if not test.any():
-        raise InputError(f"test_fraction: must leave a test row. Got {fraction:g} of {len(labels)} rows. Raise it.")
+        raise InputError(
+            f"{where}: test_fraction must leave a test row. Got {fraction:g} of {len(labels)} rows. Raise it."
+        )
     return test
 
 

@@ -58,7 +58,7 @@ def _column(labels: Any, where: str) -> NDArray[Any]:
 
 
 def _from_one_hot(array: NDArray[Any], where: str) -> NDArray[np.int64]:
-    good = ((array == 0) | (array == 1)).all(axis=1) & (array.sum(axis=1) == 1)
+    good = ((array == 0) | (array == 1)).all(axis=1) & ((array == 1).sum(axis=1) == 1)
     if not good.all():
         first = int(np.flatnonzero(~good)[0])
         rule = "must have a single 1 in each row where they are (N, C)"

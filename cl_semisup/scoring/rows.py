@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+SMALL = 1e-12  # a norm; rows below it are made larger first
 CHUNK = 4096  # rows at once: 12 MB of float32 at 768 features
 
 
@@ -40,7 +41,12 @@ class Rows:
     def unit_chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
         """The same, each row divided by its norm; rows of zeros stay zeros."""
         for part, chunk in self.chunks(size, dtype):
-            yield part, chunk.div_(chunk.norm(dim=1, keepdim=True).clamp_(min=1e-12))
+            norm = chunk.norm(dim=1, keepdim=True)
+            if (odd := ~((norm >= SMALL) & norm.isfinite()).squeeze(1)).any():  # its square is beyond the dtype
+                largest = chunk[odd].abs().amax(dim=1, keepdim=True)
+                chunk[odd] /= torch.where(largest > 0, largest, 1.0)
+                norm = chunk.norm(dim=1, keepdim=True)
+            yield part, chunk.div_(norm.clamp_(min=SMALL))
 
     def scores(self, weight: Tensor, bias: Tensor) -> Tensor:
         """(M, C) x_i . w_c + b_c, in the type of the weights."""

@@ -92,7 +92,7 @@ def test_a_table_with_odd_cells_is_read_whole_or_refused(
 ) -> bool:
     for number in range(2):
         (tmp_path / f"{number}.png").write_bytes(PICTURE)
-    first = [["0.png", "a", "train"], ["1.png", "b", "test"], ["1.png", "a", "train"]] if sound else []
+    first = [[f"{i}.png", "ab"[i], part] for part in ("train", "test") for i in range(2)] if sound else []
     lines = [delimiter.join(row) for row in [["file", "label", "split"], *first, *rows]]
     (tmp_path / f"t.{suffix}").write_bytes("\n".join(lines).encode("utf-8", "surrogatepass"))
     return read(ImageTable(f"t.{suffix}", ".", side=SIDE), tmp_path)

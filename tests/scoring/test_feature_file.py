@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from cl_semisup.data import memory_limit
 from cl_semisup.errors import DataError, InputError
-from cl_semisup.scoring import containers, feature_file
+from cl_semisup.scoring import containers, feature_file, rows
 from cl_semisup.scoring.label_values import to_classes
 
 RANDOM = np.random.default_rng(0)
@@ -153,7 +153,9 @@ def test_rows_that_are_not_finite_are_named(tmp_path: Path, part: str) -> None:
     arrays = divided()
     arrays[part] = arrays[part].copy()
     arrays[part][[2, 5], 1] = [np.nan, np.inf]
-    with pytest.raises(DataError, match=f"f.npz: {part}: must be finite. Got NaN or infinity in 2 rows: 2, 5. Leave"):
+    with pytest.raises(
+        DataError, match=f"f.npz: {part}: must be finite in float32. Got NaN, infinity or more in 2 rows: 2, 5. Leave"
+    ):
         feature_file.read(npz(tmp_path, **arrays))
 
 
@@ -218,3 +220,37 @@ def test_lists_of_several_lengths_and_empty_cells_are_refused(tmp_path: Path) ->
         pyarrow.parquet.write_table(pyarrow.table({"features": features, "label": [0, 1, 0] * 4}), path)
         with pytest.raises(DataError, match="f.parquet: features: must"):
             feature_file.read(path)
+
+
+def test_labels_that_are_a_single_one_and_a_fraction_that_leaves_no_row_are_told_with_the_file(tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", features=X, labels=np.float32(1))
+    with pytest.raises(
+        DataError, match=f"f.npz: labels: must be one a row of .*f.npz: features, {len(X)}. Got a single one"
+    ):
+        feature_file.read(tmp_path / "f.npz")
+    np.savez(tmp_path / "f.npz", features=X[:3], labels=[0, 1, 2])
+    with pytest.raises(
+        InputError, match="f.npz: labels: test_fraction must leave a test row. Got 0.2 of 3 rows. Raise it."
+    ):
+        feature_file.read(tmp_path / "f.npz")
+    np.savez(tmp_path / "f.npz", features=X, labels=Y, split=np.where(np.arange(len(X)) % 2, "train", "test"))
+    with pytest.raises(InputError, match="f.npz: split: divides the rows, so test_fraction must be left out. Got 0.5"):
+        feature_file.read(tmp_path / "f.npz", 0.5)
+
+
+def test_doubles_beyond_float32_are_no_features(tmp_path: Path) -> None:
+    """They would be infinite where they are read in single precision, and their cosines no numbers."""
+    np.savez(tmp_path / "f.npz", features=np.where(np.eye(len(X), 6) * (np.arange(6) < 3), 1e300, 1.0), labels=Y)
+    with pytest.raises(
+        DataError, match="f.npz: features: must be finite in float32. Got NaN, infinity or more in 3 rows"
+    ):
+        feature_file.read(tmp_path / "f.npz")
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-13, 1.0, 1e20, 1e38])
+def test_rows_of_any_length_become_unit_rows(scale: float) -> None:
+    x = torch.tensor([[3.0, 0.0, -2.0], [0.0, 0.0, 0.0]]) * scale
+    ((_, unit),) = rows.Rows(x).unit_chunks()
+    expected = x[0].double() / x[0].double().norm()
+    torch.testing.assert_close(unit[0], expected.float(), rtol=1e-6, atol=0)
+    assert not unit[1].any()

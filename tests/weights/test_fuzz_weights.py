@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from cl_semisup import plugins
 from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.execution import export_network
@@ -31,6 +32,8 @@ TOLD: dict[str, Any] = {
     "dataset": "d",
     "loss": "l",
 }
+
+MLP = plugins.load("encoders", "mlp")(width=8, layers=1).build(1, 4).state_dict()
 
 
 def saved(legacy: bool) -> bytes:
@@ -102,8 +105,7 @@ def test_a_kept_network_with_an_odd_description_is_refused_or_exported(
     told = TOLD | changes | ({"encoder": encoder} if encoder else {})
     told.pop(gone or "", None)
     path = tmp_path / "k.safetensors"
-    tensors = {"0.weight": torch.ones(8, 16), "0.bias": torch.zeros(8), "1.weight": torch.ones(8)}
-    path.write_bytes(safetensors.save(tensors, {"cl_semisup": json.dumps(told)}))
+    path.write_bytes(safetensors.save(MLP, {"cl_semisup": json.dumps(told)}))
     try:
         written = export_network.export("hf", path, tmp_path / "out")
     except InputError as error:
