@@ -77,7 +77,7 @@ def test_no_heading_or_cell_of_the_csv_is_a_formula(evil: Any) -> None:
     assert "'=HYPERLINK(1)" in lines[0]
     for line in lines:
         assert not re.search(r'(^|,)"?[=@]', line), line
-    assert export.guard_formula("\uff1d1+1") == "'\uff1d1+1"
+    assert export.plain_cell("\uff1d1+1") == "'\uff1d1+1"
 
 
 def test_a_finished_run_is_one_line(evil: Any) -> None:

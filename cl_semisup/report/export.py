@@ -13,7 +13,7 @@ from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.text import one_line
 
 WIDE = "\uff1d\uff0b\uff0d\uff20"  # =+-@ in full width, which Excel takes as well
-FORMULA_STARTS = tuple("=+-@\t\r" + WIDE)
+FORMULA_STARTS = tuple("=+-@" + WIDE)
 
 
 def frame(data: ReportData) -> pd.DataFrame:
@@ -40,15 +40,15 @@ def write_runs(results: Path, suite: SuiteSnapshot, folder: Path) -> tuple[Path,
 def _csv(rows: pd.DataFrame) -> str:
     for column in rows.columns:
         if not pd.api.types.is_numeric_dtype(rows[column]):
-            rows[column] = rows[column].map(
-                lambda value: one_line(guard_formula(value)) if isinstance(value, str) else value
-            )
-    rows.columns = [one_line(guard_formula(str(column))) for column in rows.columns]
+            rows[column] = rows[column].map(lambda value: plain_cell(value) if isinstance(value, str) else value)
+    rows.columns = [plain_cell(str(column)) for column in rows.columns]
     return rows.to_csv(index=False, lineterminator="\n")
 
 
-def guard_formula(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.lstrip(" ").startswith(FORMULA_STARTS) else value
+def plain_cell(text: str) -> str:
+    """One line; what a spreadsheet would run as a formula begins with an apostrophe."""
+    line = one_line(text)
+    return f"'{line}" if line.startswith(FORMULA_STARTS) else line
 
 
 def parquet(data: ReportData) -> bytes | None:

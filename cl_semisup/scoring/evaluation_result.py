@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup.report import markdown, terminal
-from cl_semisup.report.export import guard_formula
+from cl_semisup.report.export import plain_cell
 from cl_semisup.report.tables import Column, Entry, Table
 from cl_semisup.report.wording import format_number, format_percent, format_points
 from cl_semisup.results import records
 from cl_semisup.results.statistics import MeanCI
 from cl_semisup.scoring.comparison import Comparison, compare, score_ci
 from cl_semisup.scoring.scores import SCORES, Scores
-from cl_semisup.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +87,7 @@ class Evaluation:
         """`frame` as comma-separated text; what a spreadsheet would run as a formula gets a leading apostrophe."""
         frame = self.frame.copy()
         for column in TEXT_COLUMNS:
-            frame[column] = [one_line(guard_formula(value)) for value in frame[column]]
+            frame[column] = [plain_cell(value) for value in frame[column]]
         text: str = frame.to_csv(index=False, lineterminator="\n")
         return text
 

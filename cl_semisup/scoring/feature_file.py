@@ -171,8 +171,9 @@ def _split(split: Any, where: str, labels: Labels, test_fraction: float | None) 
             rule = "divides the rows, so test_fraction must be left out"
             raise InputError(f"{where}: {rule}. Got {test_fraction:g}. Leave it out.")
         words = np.asarray(split).astype(str)
-        others = sorted(set(words.tolist()) - {"train", "test"})
-        if words.shape != labels.shape or others or len(set(words.tolist())) < 2:
+        found = set(words.flat)
+        others = sorted(found - {"train", "test"})
+        if words.shape != labels.shape or others or len(found) < 2:
             got = ", ".join(others[:5]) or f"{words.shape}"
             raise DataError(f"{where}: must be `train` or `test`, and both. Got {got}. Rename them.")
         return np.asarray(words == "test")

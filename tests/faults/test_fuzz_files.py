@@ -227,7 +227,7 @@ def assert_nothing_outside_changed(world: World) -> None:
     assert (world.folder / "outside" / "a.json").read_text() == OTHERS
 
 
-@fuzz("special files in any place, to all that reads or writes there", short=40, share=4, odd=odd_places)
+@fuzz("special files in any place, to all that reads or writes there", short=40, share=8, odd=odd_places)
 def test_what_is_no_file_is_told_in_any_place(odd: list[tuple[int, str, int]], copy: Callable[[], World]) -> bool:
     world = copy()
     spoil(world, odd)

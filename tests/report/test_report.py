@@ -557,14 +557,15 @@ def test_latex_special_characters_are_escaped(nasty: tuple[Path, dict[str, str]]
     assert latex.escape("50% of a_b & {c} \\ $x$ ± 1") == (r"50\% of a\_b \& \{c\} \textbackslash{} \$x\$ $\pm$ 1")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx"])
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=x", "\n=1+1", " \r\n @x", "\u2028+1"])
 def test_a_spreadsheet_runs_no_formula_of_ours(text: str) -> None:
-    assert export.guard_formula(text) == f"'{text}"
+    cell = export.plain_cell(text)
+    assert cell.isprintable() and not cell.lstrip().startswith(("=", "+", "-", "@"))
+    assert cell.startswith("'") and cell.endswith(text[-1])
 
 
-def test_plain_text_and_negative_numbers_stay_as_they_are() -> None:
-    assert export.guard_formula("clop") == "clop"
-    assert export.guard_formula(-0.5) == -0.5
+def test_plain_text_stays_as_it_is() -> None:
+    assert export.plain_cell("clop") == "clop"
 
 
 def test_the_csv_holds_full_precision_fractions(tmp_path: Path) -> None:
