@@ -216,13 +216,17 @@ def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Pr
     return [GridValue([value.value for value in row], path) for row in combinations(columns, path, problems)]
 
 
-@cache
 def _adapter(annotation: Any) -> TypeAdapter[Any]:
     try:
-        return TypeAdapter(annotation, config=STRICT)
+        return _cached_adapter(annotation)
     except Exception as error:  # a user's own plug-in may hold anything
         rule = "an annotation must say what can be checked: int, float, str, bool, Literal, or Annotated of these"
         raise InputError(f"{rule}. Got {annotation}: {_short(str(error))}. Change it.") from error
+
+
+@cache
+def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation, config=STRICT)
 
 
 def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:

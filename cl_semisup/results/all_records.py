@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from cl_semisup.errors import InputError
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import evaluation_records, records
 from cl_semisup.results.naming import flatten
 from cl_semisup.results.records import Record
@@ -43,6 +43,11 @@ def _row(kind: str, record: Record, asked: dict[str, Any]) -> dict[str, Any]:
     settings = {key: value for key, value in asked.items() if key not in ("views", "probes", "settings")}
     flat = {key: value for key, value in flatten(settings).items() if not isinstance(value, dict | list)}
     row: dict[str, Any] = {"kind": kind, "id": record["id"], "status": record["status"], "reason": record["reason"]}
-    row |= flat | names | record["scores"] | record["diagnostics"] | record["cost"]
+    row |= flat | names
+    measures = record["scores"] | record["diagnostics"] | record["cost"]
+    if clash := sorted(row.keys() & measures.keys()):
+        rule = "needs a name of its own for each measure"
+        raise ResultsError(f"record {record['id']}: {rule}. Got {clash[0]!r:.40}. Delete it.")
+    row |= measures
     row["protocol"] = record["protocol"].get("fingerprint", "")
     return row | {key: str(record["versions"].get(key, "")) for key in ("package", "torch", "commit")}

@@ -12,6 +12,7 @@ from cl_semisup import files
 from cl_semisup.errors import ResultsError
 from cl_semisup.results import records
 from cl_semisup.results.records import Record
+from cl_semisup.suite.run import digest
 
 SCHEMA = 1
 KIND = "evaluation"
@@ -39,9 +40,16 @@ def _read(results: Path, path: Path) -> Record:
         record = files.read_json(results, path, records.MAX_RECORD_BYTES)
         if not isinstance(record, dict) or record.get("kind") != KIND or record.get("schema") != SCHEMA:
             raise ValueError(f"must be the record of an evaluation with schema {SCHEMA}")
-        for part in ("asked", *records.PARTS[1:]):
-            if not isinstance(record.get(part), dict):
-                raise ValueError(f"needs {part!r} as dict. Got {type(record.get(part)).__name__}")
+        for kind, keys in ((str, ("id", "status", "reason")), (dict, ("asked", *records.PARTS[1:]))):
+            for key in keys:
+                if not isinstance(record.get(key), kind):
+                    raise ValueError(f"needs {key!r} as {kind.__name__}. Got {type(record.get(key)).__name__}")
+        if not record["id"] == path.stem == digest(record["asked"]):
+            raise ValueError("is about another evaluation than its name says")
+        if not isinstance(record["protocol"].get("fingerprint"), str):
+            raise ValueError("needs the fingerprint of its protocol as str")
+        if problem := records.measures_problem(record):
+            raise ValueError(problem.rstrip("."))
         return record
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path}: {files.reason(error)}. Delete it, and evaluate again.") from None

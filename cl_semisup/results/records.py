@@ -254,11 +254,11 @@ def _problem(record: Any, name: str, hashed: bool = False) -> str:
         return f"holds the record {record['id']!r}, which belongs in another file."
     if not hashed and digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return run_problem(record["run"], upgraded=hashed) or _problem_inside(record)
+    return run_problem(record["run"], upgraded=hashed) or measures_problem(record) or _problem_inside(record)
 
 
-def _problem_inside(record: Record) -> str:
-    """The first broken rule of the parts that reports compute with."""
+def measures_problem(record: Record) -> str:
+    """The first broken rule of the numbers that a record holds."""
     names = [name for part in MEASURED for name in record[part]]
     if len(names) > MAX_MEASURES:
         return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
@@ -273,6 +273,11 @@ def _problem_inside(record: Record) -> str:
             undefined = value is None and part == "diagnostics"
             if not undefined and not (type(value) in (int, float) and abs(value) <= MAX_VALUE):
                 return f"needs a number as {part}.{name}. Got {value!r:.40}."
+    return ""
+
+
+def _problem_inside(record: Record) -> str:
+    """The first broken rule of the other parts that reports compute with."""
     if not isinstance(record["versions"].get("plugins"), dict):
         return "needs the versions of its plug-ins."
     settings = record["protocol"].get("settings")

@@ -254,3 +254,11 @@ def test_rows_of_any_length_become_unit_rows(scale: float) -> None:
     expected = x[0].double() / x[0].double().norm()
     torch.testing.assert_close(unit[0], expected.float(), rtol=1e-6, atol=0)
     assert not unit[1].any()
+
+
+@pytest.mark.parametrize(
+    "split", [X, np.zeros((40, 2)), np.float32(1), np.array(["train"] * 40), np.array([["train"], ["test"]] * 20)]
+)
+def test_a_split_of_another_shape_or_kind_is_told(split: Any, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="f.npz: split: must be `train` or `test`, and both"):
+        feature_file.read(npz(tmp_path, features=X, labels=Y, split=split))
