@@ -229,7 +229,7 @@ def test_features_of_a_frozen_encoder_are_computed_once_and_are_the_same(
     encoded.clear()
     frozen(tmp_path, seed=1)
     train(parse, text, tmp_path, FROZEN)
-    assert len(encoded) == 4  # two parts, two test views
+    assert len(encoded) == 5  # two parts, what is held out of training, two test views
     monkeypatch.setattr(feature_cache, "MAX_BYTES", 200_000)
     frozen(tmp_path, seed=2)
     train(parse, text, tmp_path, FROZEN)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from cl_semisup.errors import ResultsError
+from cl_semisup.report import comparison
 from cl_semisup.results import all_records, evaluation_records
 from cl_semisup.suite.run import digest
 from tests.helpers.records import run, write
@@ -60,3 +61,10 @@ def test_no_measure_of_a_run_stands_in_the_place_of_a_setting(tmp_path: Path) ->
     write(tmp_path, asked, diagnostics={"loss.clop.weight": 0.5})
     with pytest.raises(ResultsError, match=f"record {asked.id}: needs a name of its own .* Got 'loss.clop.weight'"):
         all_records.frame(tmp_path)
+
+
+def test_folders_that_share_untrained_runs_alone_are_compared_in_words(tmp_path: Path) -> None:
+    for name in "ab":
+        write(tmp_path / name, run().untrained())
+    text = comparison.folders(tmp_path / "a", tmp_path / "b", "linear_top1")
+    assert text.endswith("In both: 1 run.\nNo trained run is in both.")
