@@ -30,7 +30,7 @@ LEAST_STEPS = 50  # of a training; for fewer a recording does not pay
 LEAST_REPLAYS = 20  # a recording that serves fewer steps does not pay either
 MAX_SHORT_LIVED = 3  # such recordings
 
-State = list[tuple[str, Tensor]]
+State = list[tuple[str, Tensor]]  # with names
 
 
 class RecordedSteps(Steps):
@@ -75,7 +75,11 @@ class RecordedSteps(Steps):
             is_right = self._graph is not None
         if not is_right or self.refused:
             return super().__call__(number)
-        self._load(number)
+        try:
+            self._load(number)  # which may record a view
+        except Exception as error:
+            self._refuse(error)
+            return super().__call__(number)
         self._graph.replay()
         self.replayed += 1
         return self._outputs
@@ -91,29 +95,33 @@ class RecordedSteps(Steps):
         if self._short_lived >= MAX_SHORT_LIVED:
             self.refused = "the loss uses a number that changes in almost every step"
             return
-        self._prepare(number)
-        state = self._state()
-        saved = [tensor.clone() for _, tensor in state]
+        state, saved = State(), list[Tensor]()
         try:
-            proved = self._prove(number, state, saved)
-        except CannotRecordError as error:
-            self.refused = f"the step {error}"
-        except Exception as error:  # what is wrong without a recording too, the eager step tells
-            if stops_process(error):
-                raise
-            what = "of lack of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {message(error)}"
-            self.refused = what.splitlines()[0][:300]
-        else:
-            if not proved:
+            self._prepare(number)
+            now = self._state()
+            saved = [tensor.clone() for _, tensor in now]
+            state = now
+            if not self._prove(number, state, saved):
                 self._short_lived, self._not_before = self._short_lived + 1, number + 1
+        except Exception as error:  # what is wrong without a recording too, the eager step tells
+            self._refuse(error)
         finally:
             self._restore(state, saved)
-        if self.refused:
-            self._set_capturable(False)
-            self._graph = None
-            self._view_graphs.clear()
-            torch.cuda.empty_cache()
         self._recorded_at = self.replayed
+
+    def _refuse(self, error: Exception) -> None:
+        """Steps are eager from now on."""
+        if stops_process(error):
+            raise error
+        if isinstance(error, CannotRecordError):
+            self.refused = f"the step {error}"
+        else:
+            what = "of lack of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {message(error)}"
+            self.refused = what.splitlines()[0][:300]
+        self._set_capturable(False)
+        self._graph = None
+        self._view_graphs.clear()
+        torch.cuda.empty_cache()
 
     def _prepare(self, number: int) -> None:
         if not hasattr(self, "feed"):

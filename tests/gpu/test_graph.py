@@ -209,6 +209,23 @@ def test_without_memory_for_a_recording_steps_are_eager(monkeypatch: pytest.Monk
     require_a_cpus(run, curves)
 
 
+def test_without_memory_for_another_view_steps_are_eager_from_then_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin, begun = imitated_graph.Graph.capture_begin, []
+
+    def full_later(self: Any, **settings: Any) -> None:
+        begun.append(self)
+        if len(begun) > 9:  # three steps' views of either kind, the step, and a view or two of the steps after them
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        begin(self, **settings)
+
+    monkeypatch.setattr(imitated_graph.Graph, "capture_begin", full_later)
+    run = trials.run(epochs=2 * EPOCHS, views=dataclasses.asdict(trials.basic_views(**COLOURS)))
+    told, curves = on_gpu(run, channels=3)
+    assert told.endswith(", because of lack of memory")
+    assert told.startswith("for ")
+    require_a_cpus(run, curves, channels=3)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [({"plain": True}, "the machine is not to"), ({"graphs": False}, "the machine is not to")],
