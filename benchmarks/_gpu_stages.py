@@ -75,6 +75,11 @@ class Place:
     out: Path = Path()  # where records are kept
 
     @property
+    def of_processes(self) -> str:
+        """The device for other processes, which the imitation does not reach."""
+        return "cpu" if self.imitated else self.device
+
+    @property
     def is_gpu(self) -> bool:
         """Is it a real one?"""
         return self.device != "cpu" and not self.imitated
@@ -453,7 +458,7 @@ def workers(place: Place) -> Found:
     for words in [*counts, *([(), ("--fill-gpu",)] if place.is_gpu else [])]:  # () is the default
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            records = _records_of(lines, Path(folder) / "runs", "--device", place.device, *words)
+            records = _records_of(lines, Path(folder) / "runs", "--device", place.of_processes, *words)
             seconds = time.perf_counter() - began
         failed = [record["reason"] for record in records if record["status"] == "failed"]
         row = {"workers": " ".join(words) or "default", "runs": len(records)}
@@ -515,7 +520,7 @@ def question(place: Place) -> Found:
     lines, folder = QUESTION, place.out / "question"
     if place.tiny:
         lines = trials.SUITE
-    records = _records_of(lines, folder, "--device", place.device)
+    records = _records_of(lines, folder, "--device", place.of_processes)
     found = Found()
     for record in records:
         row: Row = {"loss": next(iter(record["run"]["loss"])), "repetition": record["run"]["repetition"]}
