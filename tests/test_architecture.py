@@ -69,6 +69,7 @@ JOINING = {
     "cli",
     "api",
     "pytest_plugin",
+    "submission",  # packs, checks and runs again what others send in
 }  # they may import any of these
 TORCH_FREE_ROOMS = {
     "text",

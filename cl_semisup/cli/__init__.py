@@ -21,6 +21,9 @@ from cl_semisup.cli import (
     report,
     run,
     schema,
+    site,
+    submit,
+    verify,
 )
 from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
@@ -39,6 +42,9 @@ COMMANDS = {
     "report": report,
     "compare": compare,
     "export": export,
+    "site": site,
+    "submit": submit,
+    "verify": verify,
     "cite": cite,
     "init": init,
     "list": list_plugins,

@@ -47,7 +47,8 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
         over_budget=[figures.over_budget(group) for group in _budgets(data.main_boards)],
         sections=[_section(board, data, figures) for board in boards],
         slopes=_slopes(data),
-        runs=_runs(data),
+        runs=(runs := _runs(data)),
+        anchors=_first_rows(runs),
         code=_split_code,
         max_broken=MAX_BROKEN_CURVES,
         reload_seconds=math.ceil(reload_seconds),
@@ -56,10 +57,15 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
 
 @cache
 def _template() -> Any:
+    return environment().get_template("page.html.j2")
+
+
+def environment() -> Any:
+    """Of templates whose texts come from strangers: escaped, with control characters visible."""
     import jinja2  # only here, since nothing else needs it
 
     loader = jinja2.FileSystemLoader(FOLDER)
-    environment = jinja2.Environment(
+    found = jinja2.Environment(
         loader=loader,
         autoescape=True,
         trim_blocks=True,
@@ -67,8 +73,8 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
         finalize=_visible,
     )
-    environment.filters["visible"] = _visible
-    return environment.get_template("page.html.j2")
+    found.filters["visible"] = _visible
+    return found
 
 
 def _visible(value: Any) -> Any:
@@ -134,6 +140,12 @@ def _runs(data: ReportData) -> Table:
         link = "" if row["status"] == "missing" else _link(data.results, row["path"])
         rows.append((*map(Entry, texts), Entry(row["id"], link)))
     return Table("Every run", tuple(columns), tuple(rows))
+
+
+def _first_rows(runs: Table) -> set[int]:
+    """Rows that a link to a run leads to: an untrained run is on several boards."""
+    ids = [row[-1].text for row in runs.rows]
+    return {ids.index(one) for one in set(ids)}
 
 
 def _link(results: Path, path: str) -> str:

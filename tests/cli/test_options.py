@@ -99,7 +99,7 @@ def test_every_command_that_reads_a_suite_has_the_same_options_for_it() -> None:
     reading = argparse.ArgumentParser(add_help=False)
     arguments.add_reading(reading)
     readers = [name for name in cli.COMMANDS if {"suite", "--suite"} & options_of(name).keys()]
-    assert readers == ["run", "check", "report", "compare", "export", "gate"]
+    assert readers == ["run", "check", "report", "compare", "export", "submit", "cite", "gate"]
     for name in readers:
         for expected in reading._actions:
             action = options_of(name)[expected.option_strings[0]]

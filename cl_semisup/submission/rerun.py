@@ -1,0 +1,84 @@
+"""Some cells of a submission are run again: the cheapest ones, drawn at random, each over all its repetitions.
+
+The gate's test decides (gate/outcome.py): the repetitions of a cell are paired with the told ones, so unchanged code
+differs by rounding alone; a difference beyond the gate's margin at 1 % over all drawn cells is refused.
+"""
+
+import random
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from cl_semisup.gate import outcome
+from cl_semisup.gate.gate_check import CHANGED
+from cl_semisup.gate.outcome import FINAL_LOSS, SCORE_MARGIN, STABLE_RATES
+from cl_semisup.results import records
+from cl_semisup.submission.archive import Submission
+from cl_semisup.submission.verify import Problem, Verified
+from cl_semisup.suite.run import Run
+
+CHEAP_SHARE = 0.5  # of the cells, the cheapest: from these the draw is
+FEW = 4  # repetitions below which the gate's t-test tells nothing; then a score is refused beyond FEW_MARGIN
+FEW_MARGIN = 5 * SCORE_MARGIN
+MEMORY_BYTES = 8 * 2**30
+SECONDS = 3600
+
+
+def draw(verified: Verified, count: int, seed: int) -> list[list[Run]]:
+    """`count` cells, each all repetitions of a config, among the cheapest by the told training time."""
+    cells: dict[str, list[Run]] = defaultdict(list)
+    for run in verified.runs:
+        if run.epochs and run.id in verified.found:
+            cells[repr({k: v for k, v in run.as_dict().items() if k != "repetition"})].append(run)
+
+    def seconds(runs: Iterable[Run]) -> float:
+        return sum(float(verified.found[run.id]["cost"].get("train_seconds") or 0) for run in runs)
+
+    ordered = sorted(cells.values(), key=seconds)
+    cheap = ordered[: max(count, int(CHEAP_SHARE * len(ordered)))]
+    return random.Random(seed).sample(cheap, min(count, len(cheap)))
+
+
+def run_again(
+    submission: Submission, cells: list[list[Run]], again: Path, data_dir: str | None, run_code: bool
+) -> None:
+    """Run these cells in a process of its own, with limits on memory and time, into the results folder `again`."""
+    words = [sys.executable, "-m", "cl_semisup.submission.rerun_process", str(submission.folder), str(again)]
+    words += [str(SECONDS), str(MEMORY_BYTES), data_dir or "", ",".join(run.id for cell in cells for run in cell)]
+    words += [str(path) for path in submission.plugins] if run_code else []
+    subprocess.run(words, check=False, timeout=SECONDS + 60)
+
+
+def compare(submission: Submission, cells: list[list[Run]], again: Path) -> list[Problem]:
+    """Runs that came out otherwise, or not at all."""
+    problems: list[Problem] = []
+    told: outcome.RunSummaries = {}
+    done: outcome.RunSummaries = {}
+    for cell in cells:
+        name = f"{cell[0].loss_name}, lr {cell[0].learning_rate:g}, batch {cell[0].batch_size} ({cell[0].id})"
+        before, after = ([_summary(folder, run) for run in cell] for folder in (submission.folder, again))
+        if any(one is None for one in after):
+            problems.append(Problem("rerun", f"{name}: could not be run again within the limits"))
+            continue
+        if [one["status"] for one in before if one] != [one["status"] for one in after if one]:
+            problems.append(Problem("rerun", f"{name}: ended otherwise when it was run again"))
+        key = f"lr {cell[0].learning_rate:g}, {cell[0].id}"
+        told[name] = {key: [one for one in before if one]}
+        done[name] = {key: [one for one in after if one]}
+    for check in outcome.compare(told, done):
+        few = len(next(iter(told[check.loss].values()))) < FEW and check.quantity not in (FINAL_LOSS, STABLE_RATES)
+        if check.status == CHANGED or (few and _far(check.reference, check.current)):
+            text = f"{check.quantity} was told as {check.reference:.4g} and is {check.current:.4g} ({check.note})"
+            problems.append(Problem("rerun", f"{check.loss}: {text}"))
+    return problems
+
+
+def _far(told: float | None, again: float | None) -> bool:
+    return told is not None and again is not None and abs(told - again) > FEW_MARGIN
+
+
+def _summary(folder: Path, run: Run) -> outcome.RunSummary | None:
+    path = records.path_of(folder, run)
+    return outcome.summarize(records.read(path), records.read_curves(path)) if records.exists(path) else None

@@ -1,0 +1,184 @@
+"""Checks of a submission: each problem has the name of the rule that it breaks.
+
+files         hashes of the archive's members
+suite         the suite cannot be read, or differs from the one of its name that comes along
+records       a record cannot be read, has another id than its settings, or breaks a rule of records
+missing       runs of the suite without a record: dropped seeds, with loss, config and repetition
+extra         records that the suite does not ask for
+stale         plug-in files, or the protocol, were others
+fingerprint   the protocol's hash or settings are not those of the run
+data          the images were others
+labels        the visible labels were others
+scores, cost, curves, status, copied     what no such run writes (plausibility.py)
+rerun         a run that was done again came out otherwise
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cl_semisup import installation
+from cl_semisup.data import labels
+from cl_semisup.errors import DataError, InputError, ResultsError
+from cl_semisup.results import data_hashes, pack_index, packed, protocol, records
+from cl_semisup.results.packed import Pack
+from cl_semisup.results.records import Record
+from cl_semisup.submission import plausibility
+from cl_semisup.submission.archive import SUITE, Submission
+from cl_semisup.suite import suite as suites
+from cl_semisup.suite.run import Named, Run
+
+MAX_NAMED = 20  # problems of one rule that are written out
+
+
+@dataclass(frozen=True)
+class Problem:
+    rule: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked, and what is wrong; `notes` say what could not be checked here."""
+
+    runs: tuple[Run, ...]
+    found: dict[str, Record]
+    problems: tuple[Problem, ...]
+    notes: tuple[str, ...]
+
+
+def verify(submission: Submission, data_dir: str | None = None) -> Verified:
+    """All checks that run nothing of the sender's code and train nothing."""
+    problems = [Problem("files", text) for text in submission.problems]
+    try:
+        suite = _suite(submission, data_dir, problems)
+        found = _records(submission, suite.runs, problems)
+    except (InputError, ResultsError) as error:
+        rule = "records" if isinstance(error, ResultsError) else "suite"
+        return Verified((), {}, (*problems, Problem(rule, str(error))), ())
+    notes: list[str] = []
+    data = _Data(suite.data_dir, notes)
+    for run in suite.runs:
+        if run.id in found:
+            problems += _problems_of(submission, run, found[run.id], data)
+    problems += _copied(suite.runs, found)
+    return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)))
+
+
+def describe(run: Run) -> str:
+    """`clop on digits, lr 0.1, batch 64, repetition 3 (0054a50d5840)`"""
+    config = f", lr {run.learning_rate:g}, batch {run.batch_size}" if run.epochs else ""
+    return f"{run.loss_name} on {run.dataset_name}{config}, repetition {run.repetition} ({run.id})"
+
+
+def _suite(submission: Submission, data_dir: str | None, problems: list[Problem]) -> suites.Suite:
+    path = submission.folder / SUITE
+    text = path.read_text("utf-8", "replace")
+    suite = suites.parse(text, str(path), data_dir)
+    for name, ours in installation.suites().items():
+        same_name = submission.suite in (name, name.replace("/", "_"), Path(name).name)
+        if (
+            same_name
+            and f"\nname: {submission.suite}\n" in f"\n{ours.read_text('utf-8')}"
+            and ours.read_text("utf-8") != text
+        ):
+            problems.append(Problem("suite", f"{submission.suite}: is not the suite of this name that comes along"))
+    return suite
+
+
+def _records(submission: Submission, runs: Iterable[Run], problems: list[Problem]) -> dict[str, Record]:
+    asked, found = {run.id: run for run in runs}, dict[str, Record]()
+    pack = Pack.read(submission.folder, packed.path_of(submission.folder, submission.suite))
+    if len(set(pack.texts["id"])) < len(pack.texts["id"]):
+        problems.append(Problem("records", "a run has two records"))
+    rows = pack_index.rows(submission.folder)
+    for name in sorted(rows):
+        try:
+            record = records.read(submission.folder / name)
+        except ResultsError as error:
+            problems.append(Problem("records", str(error).removeprefix(f"{submission.folder}/")))
+            asked.pop(rows[name].id, None)
+            continue
+        if record["id"] in asked:
+            found[record["id"]] = record
+        else:
+            problems.append(
+                Problem("extra", f"{describe(Run.from_dict(record['run']))}: the suite does not ask for it")
+            )
+    missing = [run for run_id, run in asked.items() if run_id not in found]
+    problems += [Problem("missing", f"{describe(run)}: has no record") for run in missing]
+    problems += [
+        Problem("missing", f"{describe(asked[run_id])}: has failed: {record['reason'][:200]}")
+        for run_id, record in found.items()
+        if record["status"] == "failed"
+    ]
+    return found
+
+
+def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data") -> Iterator[Problem]:
+    def problem(rule: str, text: str) -> Problem:
+        return Problem(rule, f"{describe(run)}: {text}")
+
+    if record["status"] == "failed":
+        return
+    if stale := protocol.stale_parts(record):
+        yield problem("stale", f"{', '.join(stale)}: made by other code than today's")
+    told = record["protocol"]
+    if protocol.fingerprint(told["settings"]) != told.get("fingerprint"):
+        yield problem("fingerprint", "the fingerprint is not that of the protocol's settings")
+    expected = protocol.settings(
+        run,
+        str(record["versions"].get("data")),
+        str(record["resolved"].get("precision")),
+        told["settings"].get("probed_data", {}),
+        bool(told["settings"].get("plain")),
+        told["settings"].get("weights", ""),
+    )
+    if not stale and protocol.fingerprint(expected) != told.get("fingerprint"):
+        differs = [key for key in expected if expected[key] != told["settings"].get(key)]
+        yield problem("fingerprint", f"the protocol is not that of the run: {', '.join(differs)}")
+    facts = data.of(run.dataset)
+    if facts is not None:
+        if record["versions"].get("data") != facts.content_hash:
+            yield problem("data", "the images are not those of this data set here")
+        elif record["resolved"].get("label_set") != labels.of_run(facts.train_labels, record["run"]).fingerprint:
+            yield problem("labels", "the visible labels are not those of its repetition")
+    curves = records.read_curves(records.path_of(submission.folder, run))
+    images = len(facts.test_labels) if facts is not None else None
+    for rule, text in plausibility.problems(run, record, curves, images):
+        yield problem(rule, text)
+
+
+class _Data:
+    """Data sets that are at hand, each loaded once."""
+
+    def __init__(self, data_dir: str, notes: list[str]):
+        self.data_dir, self.notes = data_dir, notes
+        self._loaded: dict[str, Any] = {}
+
+    def of(self, named: Named) -> Any:
+        """Its images; None if it is not here, which is noted."""
+        key = repr(named)
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = data_hashes.load(named, self.data_dir)
+            except (InputError, DataError, OSError, ImportError) as error:
+                self._loaded[key] = None
+                name = next(iter(named))
+                self.notes.append(f"data and labels of {name} are not checked, as it is not here: {str(error)[:200]}")
+        return self._loaded[key]
+
+
+def _copied(runs: Iterable[Run], found: dict[str, Record]) -> Iterator[Problem]:
+    """Two trainings from different seeds do not end with the same digits everywhere."""
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        record = found.get(run.id)
+        if record and run.epochs and record["status"] == "ok" and record["diagnostics"]:
+            groups[repr((sorted(record["scores"].items()), sorted(record["diagnostics"].items())))].append(run)
+    for same in groups.values():
+        if len({run.repetition for run in same}) > 1:
+            first, *others = same
+            yield Problem("copied", f"{describe(others[0])}: has every digit of {describe(first)}")

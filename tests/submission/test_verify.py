@@ -1,0 +1,349 @@
+"""Submissions: a clean one is accepted, and each way of tampering is refused by the name of the rule that it breaks."""
+
+import copy
+import json
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cl_semisup.cli import main
+from cl_semisup.execution.execute import Executor
+from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.training_groups import group
+from cl_semisup.results import protocol, records
+from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.submission import archive, rerun, verify
+from cl_semisup.suite import suite as suites
+from cl_semisup.suite.run import Run
+
+pytest.importorskip("pyarrow")
+
+TEXT = """\
+question: Is this submission sound?
+name: sent
+datasets: digits
+encoder: {mlp: {width: 16, layers: 1}}
+losses: [nt_xent, supcon]
+label_fraction: 0.1
+batch_size: 256
+learning_rate: 0.1
+epochs: 1
+repetitions: 2
+"""
+Found = dict[str, tuple[dict[str, Any], dict[str, Any]]]  # run id -> record and curves
+
+
+@dataclass(frozen=True)
+class Sent:
+    runs: tuple[Run, ...]
+    found: Found
+    snapshot: SuiteSnapshot
+
+    @property
+    def trained(self) -> list[Run]:
+        return [run for run in self.runs if run.epochs]
+
+
+@pytest.fixture(scope="module")
+def sent() -> Sent:
+    suite = suites.parse(TEXT, "sent.yaml")
+    executor, found = Executor(Machine("cpu", "data")), {}
+    for training in group(suite.runs):
+        for run, result in zip(training.runs, executor.run_group(training), strict=True):
+            found[run.id] = result
+    return Sent(suite.runs, found, SuiteSnapshot.of(suite))
+
+
+def pack(sent: Sent, found: Found, folder: Path, text: str = TEXT) -> Path:
+    for run in sent.runs:
+        if run.id in found:
+            records.write(folder / "results", run, *found[run.id])
+    archive.pack(folder / "results", sent.snapshot, text, [], folder / "sent.zip")
+    return folder / "sent.zip"
+
+
+def check(file: Path, folder: Path) -> verify.Verified:
+    return verify.verify(archive.unpack(file, folder / "unpacked"))
+
+
+def test_a_clean_submission_is_accepted_also_as_a_folder_and_byte_for_byte_again(sent: Sent, tmp_path: Path) -> None:
+    file = pack(sent, sent.found, tmp_path)
+    found = check(file, tmp_path)
+    assert (found.problems, found.notes, len(found.found)) == ((), (), len(sent.runs))
+    assert pack(sent, sent.found, tmp_path / "again").read_bytes() == file.read_bytes()
+    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [], tmp_path / "folder")
+    assert check(tmp_path / "folder", tmp_path / "other").problems == ()
+
+
+def _set(*path: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def change(record: dict[str, Any], curves: dict[str, Any]) -> None:
+        node: Any = curves if path[0] == "history" else record
+        for key in path[:-1]:
+            node = node[key]
+        node[path[-1]] = value
+
+    return change
+
+
+def _settings(key: str, value: Any) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    """A protocol's setting, with the fingerprint that belongs to it: a careful forger."""
+
+    def change(record: dict[str, Any], curves: dict[str, Any]) -> None:
+        record["protocol"]["settings"][key] = value
+        record["protocol"]["fingerprint"] = protocol.fingerprint(record["protocol"]["settings"])
+
+    return change
+
+
+def _stale(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["versions"]["plugins"]["losses.nt_xent"] = "0123456789"
+
+
+def _last_digit(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["scores"]["linear_top1"] += 1e-4
+
+
+def _faster(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["cost"]["train_seconds"] /= 2
+
+
+def _shorter(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["history"]["loss"] = curves["history"]["loss"][:-1]
+
+
+def _no_scores(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["scores"] = {}
+
+
+def _no_curves(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves.clear()
+
+
+def _exploding(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["history"]["loss"][-1] = 1e9
+
+
+def _later_steps(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["history"]["step"][-1] += 1000
+
+
+@pytest.mark.parametrize(
+    ("rule", "change", "words"),
+    [
+        ("scores", _last_digit, "which no share of 360 test images is"),
+        ("scores", _set("scores", "knn_top1_labelled", value=0.12345), "which no share of 360 test images is"),
+        ("scores", _no_scores, "a run that ended ok has no score"),
+        ("labels", _set("resolved", "label_set", value="0" * 12), "the visible labels are not those of its repetition"),
+        ("data", _set("versions", "data", value="0" * 12), "the images are not those of this data set here"),
+        ("fingerprint", _set("protocol", "fingerprint", value="0" * 10), "the fingerprint is not that of the protocol"),
+        ("fingerprint", _settings("epochs", 100), "the protocol is not that of the run: epochs"),
+        ("fingerprint", _settings("views", {"shift": 0.0}), "the protocol is not that of the run: views"),
+        ("stale", _stale, "losses.nt_xent: made by other code than today's"),
+        ("stale", _settings("version", 0), "protocol: made by other code than today's"),
+        ("cost", _set("cost", "train_seconds", value=0.0), "a training takes time"),
+        ("cost", _faster, "images a second are not"),
+        ("cost", _set("cost", "images_per_second", value=1e9), "more than any machine trains"),
+        ("cost", _set("started_at", value="2999-01-01T00:00:00+00:00"), "it began in the future"),
+        ("curves", _no_curves, "a training has no curves"),
+        ("curves", _shorter, "the curves have different lengths"),
+        ("curves", _exploding, "the loss grew from"),
+        ("curves", _set("history", "loss", 0, value=None), "the loss is not finite"),  # type: ignore[arg-type]
+        ("curves", _later_steps, "the curves' steps do not rise from 0 to"),
+        ("status", _set("diagnostics", "feature_std", value=0.001), "all embeddings are nearly one point"),
+        ("missing", _set("status", value="failed"), "has failed"),
+    ],
+)
+def test_a_tampered_record_is_refused_by_name(
+    sent: Sent, tmp_path: Path, rule: str, change: Callable[[dict[str, Any], dict[str, Any]], None], words: str
+) -> None:
+    found = copy.deepcopy(sent.found)
+    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
+    change(*found[run.id])
+    problems = check(pack(sent, found, tmp_path), tmp_path).problems
+    assert {problem.rule for problem in problems} - {"fingerprint"} <= {rule}
+    assert any(
+        problem.rule == rule and words in problem.text and verify.describe(run) in problem.text for problem in problems
+    )
+
+
+def test_a_dropped_seed_is_named_with_its_config(sent: Sent, tmp_path: Path) -> None:
+    dropped = sent.trained[-1]
+    found = {run_id: result for run_id, result in sent.found.items() if run_id != dropped.id}
+    (problem,) = check(pack(sent, found, tmp_path), tmp_path).problems
+    assert problem == verify.Problem("missing", f"{verify.describe(dropped)}: has no record")
+    assert "supcon on digits, lr" in problem.text and "repetition 1" in problem.text
+
+
+def test_a_seed_that_is_copied_from_another_is_refused(sent: Sent, tmp_path: Path) -> None:
+    first, second = (run for run in sent.trained if run.loss_name == "supcon")
+    found = copy.deepcopy(sent.found)
+    for part in ("scores", "diagnostics"):
+        found[second.id][0][part] = copy.deepcopy(found[first.id][0][part])
+    (problem,) = check(pack(sent, found, tmp_path), tmp_path).problems
+    assert problem.rule == "copied" and "has every digit of supcon on digits" in problem.text
+
+
+def test_a_run_that_nobody_asked_for_is_refused(sent: Sent, tmp_path: Path) -> None:
+    fewer = TEXT.replace("repetitions: 2", "repetitions: 1")
+    problems = check(pack(sent, sent.found, tmp_path, fewer), tmp_path).problems
+    assert {problem.rule for problem in problems} == {"extra"}
+
+
+def test_a_suite_that_cannot_be_read_is_refused(sent: Sent, tmp_path: Path) -> None:
+    (problem,) = check(
+        pack(sent, sent.found, tmp_path, TEXT.replace("learning_rate: 0.1", "learning_rate: -1")), tmp_path
+    ).problems
+    assert problem.rule == "suite" and "must be greater than 0" in problem.text
+
+
+def rewrite(file: Path, change: Callable[[dict[str, bytes]], None]) -> None:
+    """Change the members of an archive."""
+    with zipfile.ZipFile(file) as zipped:
+        content = {name: zipped.read(name) for name in zipped.namelist()}
+    change(content)
+    with zipfile.ZipFile(file, "w") as zipped:
+        for name, data in content.items():
+            zipped.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda content: content.update({"suite.yaml": content["suite.yaml"] + b"\n"}), "is not as its hash says"),
+        (lambda content: content.update({"plugins/more.py": b"import os"}), "is there and not told"),
+        (lambda content: content.update({"../../evil.py": b""}), "belongs to no submission"),
+        (lambda content: content.pop("records/sent.parquet"), "is told and not there"),
+    ],
+)
+def test_changed_files_are_refused_by_name(
+    sent: Sent, tmp_path: Path, change: Callable[[dict[str, bytes]], None], words: str
+) -> None:
+    file = pack(sent, sent.found, tmp_path)
+    rewrite(file, change)
+    problems = check(file, tmp_path).problems
+    assert any(problem.rule == "files" and words in problem.text for problem in problems)
+    assert not (tmp_path.parent / "evil.py").exists()
+
+
+def test_records_of_another_run_are_refused(sent: Sent, tmp_path: Path) -> None:
+
+    from tests.results.test_packed import changed
+
+    pack(sent, sent.found, tmp_path)
+    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [], tmp_path / "folder")
+    changed(tmp_path / "folder" / "records" / "sent.parquet", run=lambda text: text.replace('"epochs":1', '"epochs":2'))
+    rules = {problem.rule for problem in check(tmp_path / "folder", tmp_path).problems}
+    assert {"files", "records"} <= rules
+
+
+def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sent, tmp_path: Path) -> None:
+    """The forger has satisfied every other rule: scores are shares of the test images."""
+    found = copy.deepcopy(sent.found)
+    runs = [run for run in sent.trained if run.loss_name == "supcon"]
+    for run in runs:
+        scores = found[run.id][0]["scores"]
+        scores["linear_top1"] = min(1.0, scores["linear_top1"] + 36 / 360)
+    submission = archive.unpack(pack(sent, found, tmp_path), tmp_path / "unpacked")
+    verified = verify.verify(submission)
+    assert verified.problems == ()
+    cells = rerun.draw(verified, 2, seed=0)
+    assert sorted(len(cell) for cell in cells) == [2, 2]
+    for run in sent.runs:
+        records.write(tmp_path / "again", run, *sent.found[run.id])
+    problems = rerun.compare(submission, cells, tmp_path / "again")
+    assert {problem.rule for problem in problems} == {"rerun"}
+    assert all("supcon" in problem.text and "linear_top1 was told as" in problem.text for problem in problems)
+    clean = archive.unpack(pack(sent, sent.found, tmp_path / "clean"), tmp_path / "clean" / "unpacked")
+    assert rerun.compare(clean, cells, tmp_path / "again") == []
+    (missing, _) = rerun.compare(clean, cells, tmp_path / "nothing")
+    assert "could not be run again within the limits" in missing.text
+
+
+def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With one cell run again in a process of its own."""
+    suite = tmp_path / "sent.yaml"
+    suite.write_text(TEXT)
+    for run in sent.runs:
+        records.write(tmp_path / "results", run, *sent.found[run.id])
+    file = tmp_path / "sent.zip"
+    assert main(["submit", str(tmp_path / "results"), "--suite", str(suite), str(file)]) == 0
+    assert f"{len(sent.runs)} of {len(sent.runs)} runs packed into {file}." in capsys.readouterr().out
+    assert main(["verify", str(file), "--rerun", "1", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert "1 cells, 2 runs, are run again (--seed 3)." in out
+    assert f"{len(sent.runs)} of {len(sent.runs)} runs, no fault found." in out
+    rewrite(file, lambda content: content.update({"suite.yaml": content["suite.yaml"] + b"\n"}))
+    assert main(["verify", str(file), "--rerun", "0"]) == 1
+    assert "refused: files 1." in capsys.readouterr().out
+
+
+def test_plug_ins_of_the_sender_are_not_run_without_leave(
+    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file would leave a trace if it were imported."""
+    from cl_semisup import plugins
+
+    monkeypatch.setattr(plugins, "_user_files", {})
+    own = tmp_path / "their_loss.py"
+    own.write_text(
+        f"open({str(tmp_path / 'trace')!r}, 'w')\nfrom dataclasses import dataclass\n\n\n@dataclass(frozen=True)\n"
+        "class Their:\n    def __call__(self, z1, z2, labels=None):\n        return z1.sum()\n"
+    )
+    for run in sent.runs:
+        records.write(tmp_path / "results", run, *sent.found[run.id])
+    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [own], tmp_path / "sent.zip")
+    assert main(["verify", str(tmp_path / "sent.zip")]) == 0
+    assert "nothing is run again, as the suite may use the sender's plug-ins. Add --run-code" in capsys.readouterr().out
+    assert not (tmp_path / "trace").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"no archive", "must be a ZIP archive"),
+        (None, "no such file. Name an archive or a folder that `submit` has written"),
+    ],
+)
+def test_what_is_no_submission_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
+) -> None:
+    file = tmp_path / "x.zip"
+    if content is not None:
+        file.write_bytes(content)
+    assert main(["verify", str(file)]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("told", [b"[]", b"{", json.dumps({"format": 2, "suite": "s", "files": {}}).encode()])
+def test_a_manifest_that_says_nothing_is_refused(
+    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], told: bytes
+) -> None:
+    file = pack(sent, sent.found, tmp_path)
+    rewrite(file, lambda content: content.update({"submission.json": told}))
+    assert main(["verify", str(file)]) == 2
+    assert "submission.json: cannot be read" in capsys.readouterr().err
+
+
+def test_members_that_claim_too_much_are_not_unpacked(
+    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = pack(sent, sent.found, tmp_path)
+    monkeypatch.setattr(archive, "MAX_BYTES", {"": 10, ".parquet": 10**6})
+    assert main(["verify", str(file)]) == 2
+    assert "must be at most 10 bytes" in capsys.readouterr().err
+
+
+def test_the_process_for_foreign_code_has_limits() -> None:
+    """In a process of its own, which cannot take more memory or time than it was given."""
+    import subprocess
+    import sys
+
+    code = "from cl_semisup.submission.rerun_process import limit\nlimit(5, 2 * 2**30)\nimport resource as r\n"
+    code += "print(r.getrlimit(r.RLIMIT_CPU)[0], r.getrlimit(r.RLIMIT_AS)[0])\nbytearray(3 * 2**30)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["5", str(2 * 2**30)]
+    assert "MemoryError" in done.stderr
