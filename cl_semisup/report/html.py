@@ -9,6 +9,7 @@ from urllib.parse import quote
 from cl_semisup.report import tables, wording
 from cl_semisup.report.figures import MAX_BROKEN_CURVES, PALETTE, Figures, read_broken_curves, read_curves
 from cl_semisup.report.heatmap import heatmaps
+from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.search_figures import search_figures
 from cl_semisup.report.stability import budget_slopes
@@ -41,7 +42,7 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
         index=figures.index,
         palette=PALETTE,
         overall=tables.overall_table(overall, suite.score, suite.baseline) if overall else None,
-        published=tables.published_table(data.published, suite.score) if data.published else None,
+        published=published_table(data.published, suite.score) if data.published else None,
         friedman=figures.critical_difference(overall.friedman) if overall and overall.friedman else None,
         searched=search_figures(suite, data.searched, figures.index),
         over_budget=[figures.over_budget(group) for group in _budgets(data.main_boards)],

@@ -3,6 +3,7 @@
 import re
 
 from cl_semisup.report import tables
+from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
 from cl_semisup.text import one_line, visible
@@ -23,7 +24,7 @@ def page(data: ReportData) -> str:
     if data.overall_ranking:
         parts += _section(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))
     if data.published:
-        parts += _section(tables.published_table(data.published, data.suite.score))
+        parts += _section(published_table(data.published, data.suite.score))
     for task, metrics in data.stability.items():
         parts += _section(tables.stability_table(task, metrics))
     for board in data.boards:

@@ -3,6 +3,7 @@
 import textwrap
 
 from cl_semisup.report import tables, wording
+from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
 from cl_semisup.text import one_line
@@ -21,7 +22,7 @@ def text(data: ReportData) -> str:
     if data.overall_ranking:
         parts += ["", *lines(tables.overall_table(data.overall_ranking, data.suite.score, data.suite.baseline))]
     if data.published:
-        parts += ["", *lines(tables.published_table(data.published, data.suite.score))]
+        parts += ["", *lines(published_table(data.published, data.suite.score))]
     return "\n".join([*parts, "", *wrapped(data.notes)])
 
 
