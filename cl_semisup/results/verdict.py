@@ -24,8 +24,8 @@ RANK_SHARE = 0.05  # share of all possible directions below which they are dimen
 NEAR_CHANCE = 2.0  # standard errors above chance within which a probe has learnt nothing
 SAME_LOSS = 0.005  # relative distance within which two loss values count as the same
 EXPLODED = 10.0  # growth of an exploded loss, in units of its first value (at least 1)
-HOPELESS_POINTS = 5  # of a run's curves, an eighth of its training, for which it has been broken in the same way
-HOPELESS_STD = MIN_FEATURE_STD / 2  # of projections that are all one point: clearly below what a verdict needs
+HOPELESS_POINTS = 10  # of a run's curves, a quarter of its training, for which it has been broken in the same way
+HOPELESS_STD = MIN_FEATURE_STD / 10  # of projections that are all one point; from 0.005 runs have come back
 PROBES = ("knn_top1", "linear_top1")
 MIN_PAIRS = 6  # with fewer repetitions an interval that holds 0 proves nothing: the sign test needs six
 

@@ -172,24 +172,30 @@ def test_the_region_ends_at_a_broken_rung_or_at_two_that_fall_short(
     assert found.exceptions == exceptions
 
 
+def slow_loss(random: np.random.Generator) -> tuple[Callable[[np.ndarray], dict[int, Outcome]], int, int]:
+    """A loss whose scores rise and fall over a decade and more: its outcomes for given noise, and its true edges."""
+    rise, fall, slope = random.uniform(2, 18), random.uniform(22, 44), random.uniform(1, 3)
+    floor, best = random.uniform(0.6, 0.75), random.uniform(0.78, 0.9)
+    rungs = np.arange(LADDER.count)
+    clean = floor + (best - floor) / (1 + np.exp((rise - rungs) / slope)) / (1 + np.exp((rungs - fall) / slope))
+
+    def table(noise: np.ndarray) -> dict[int, Outcome]:
+        return {rung: Outcome("ok", score, score - floor) for rung, score in enumerate(clean + noise)}
+
+    truth = edges.region(table(np.zeros(LADDER.count)), LADDER.share)
+    return table, truth.low, truth.high
+
+
 @pytest.mark.parametrize(("deviation", "near"), [(0.0, 0.98), (0.005, 0.98), (0.01, 0.94)])
 def test_where_scores_fall_slowly_a_search_is_as_near_the_truth_as_the_grid(deviation: float, near: float) -> None:
-    """Scores that rise and fall over a decade and more: one point of noise moves the edges of a full grid, too."""
+    """One point of noise moves the edges of a full grid, too."""
     random = np.random.default_rng(0)
     searched, gridded = [], []
     for _ in range(700):
-        rise, fall, slope = random.uniform(2, 18), random.uniform(22, 44), random.uniform(1, 3)
-        floor, best = random.uniform(0.6, 0.75), random.uniform(0.78, 0.9)
-        rungs = np.arange(LADDER.count)
-        clean = floor + (best - floor) / (1 + np.exp((rise - rungs) / slope)) / (1 + np.exp((rungs - fall) / slope))
-
-        def table(scores: np.ndarray, floor: float = floor) -> dict[int, Outcome]:
-            return {rung: Outcome("ok", score, score - floor) for rung, score in enumerate(scores)}
-
-        truth = edges.region(table(clean), LADDER.share)
-        noisy = table(clean + random.normal(0, deviation, LADDER.count))
+        table, low, high = slow_loss(random)
+        noisy = table(random.normal(0, deviation, LADDER.count))
         for found, hits in ((edges.search(noisy.__getitem__, LADDER), searched), (edges.region(noisy, 0.9), gridded)):
-            hits += [abs(found.low - truth.low) <= 1, abs(found.high - truth.high) <= 1]
+            hits += [abs(found.low - low) <= 1, abs(found.high - high) <= 1]
     assert np.mean(searched) >= near
     assert np.mean(searched) >= np.mean(gridded) - 0.015
 
