@@ -165,16 +165,17 @@ def _optimizer(model: Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer
     chosen = {id(p) for weights, _ in parts for p in weights}
     for weight in model.parameters():
         weight.requires_grad_(id(weight) in chosen)
-    groups, scales = [], []
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}  # by rate and decay: a step costs by the group
     for weights, scale in parts:
         for decay, selected in (
             (recipe.weight_decay, [p for p in weights if p.ndim > 1]),
             (0.0, [p for p in weights if p.ndim <= 1]),
         ):
             if selected:
-                groups.append({"params": selected, "weight_decay": decay})
-                scales.append(scale)
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=True), scales
+                groups.setdefault((scale, decay), []).extend(selected)
+    scales = [scale for scale, _ in groups]
+    listed = [{"params": selected, "weight_decay": decay} for (_, decay), selected in groups.items()]
+    return torch.optim.AdamW(listed, lr=recipe.learning_rate, fused=True), scales
 
 
 def _add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from cl_semisup.report import tables, wording
 from cl_semisup.report.figures import MAX_BROKEN_CURVES, PALETTE, Figures, read_broken_curves, read_curves
+from cl_semisup.report.fine_tuning import fine_tuning_table
 from cl_semisup.report.heatmap import heatmaps
 from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
@@ -97,6 +98,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
         "heatmaps": [] if data.suite.search else heatmaps(board),
         "stability": tables.stability_table(board.task, stability) if stability else None,
         "breakdown": tables.breakdown_table(board.task, breakdown, board.baseline) if breakdown else None,
+        "fine_tuning": fine_tuning_table(board),
         "geometry": tables.geometry_table(board),
         "similarity": tables.similarity_table(board, similarity, references) if similarity else None,
         "curves": figures.curves(curves),

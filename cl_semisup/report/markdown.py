@@ -4,6 +4,7 @@ import re
 
 from cl_semisup.report import tables
 from cl_semisup.report.published_table import published_table
+from cl_semisup.report.fine_tuning import fine_tuning_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
 from cl_semisup.text import one_line, visible
@@ -12,7 +13,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
 
 def page(data: ReportData) -> str:
-    """Question, answer, a table a task, overall ranking, stability, geometry, similarity, notes, origin."""
+    """Question, answer, a table a task, ranking, stability, fine-tuning, geometry, similarity, notes, origin."""
     parts = [f"# {escape(data.suite.name)}", "", escape(data.suite.question), ""]
     parts += [f"- {escape(sentence)}" for sentence in data.answer]
     parts += ["", escape(data.progress), ""]
@@ -30,6 +31,8 @@ def page(data: ReportData) -> str:
     for board in data.boards:
         if broken := data.breakdown.get(board.task):
             parts += _section(tables.breakdown_table(board.task, broken, board.baseline))
+        if fine_tuned := fine_tuning_table(board):
+            parts += _section(fine_tuned)
         if geometry := tables.geometry_table(board):
             parts += _section(geometry)
         if similarity := data.similarity.get(board.task):

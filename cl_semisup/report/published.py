@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board, Cell
 from cl_semisup.results.statistics import MeanCI
-from cl_semisup.suite.published import Published
+from cl_semisup.suite.published import Published, name_and_settings
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,19 @@ def _on_board(board: Board, number: Published, score: str) -> Comparison | None:
         return None
     if number.label_fraction is not None and board.labels != f"{100 * number.label_fraction:g}%":
         return None
-    rows = [row for row in board.trained_rows if row.loss.partition("(")[0] == number.loss]
+    rows = [row for row in board.trained_rows if _is_of(row.loss, number.loss)]
     cells = [cell for row in rows for cell in row.cells if _fits(cell, number)]
     if not cells:
         return None
     tuned = leaderboard.tune(cells, leaderboard.validation_score(board.score, board.validation))
     reported = next((row.reported_cell for row in rows if row.tuned_cell is tuned), tuned)
     return Comparison(number, board.task, tuned.config, reported.score_ci(score))
+
+
+def _is_of(loss: str, published: str) -> bool:
+    """Whether a row's loss has the published name and settings."""
+    (name, settings), (wanted, with_settings) = map(name_and_settings, (loss, published))
+    return name == wanted and with_settings <= settings
 
 
 def _fits(cell: Cell, number: Published) -> bool:

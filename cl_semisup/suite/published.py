@@ -18,7 +18,8 @@ class Published:
     """One published number. What is left out (data set, batch size, ...) holds for every cell.
 
     Args:
-        loss: the loss, by its name in `losses`
+        loss: the loss, by its name in `losses`; where settings tell several of this name apart, with them as in tables:
+            `clop(base=dcl)`
         value: the published score, a fraction between 0 and 1
         source: where it stands: paper and table, or repository and file
         interval: half of its published 95 % interval, if there is one
@@ -59,14 +60,29 @@ def read(node: Any, problems: list[Problem]) -> tuple[Published, ...]:
 
 
 def check(published: tuple[Published, ...], known: Mapping[str, Collection[Any]], problems: list[Problem]) -> None:
-    """Each must speak of a loss, data set, batch size, label fraction and score of the suite: `known` has them."""
+    """Each must speak of a loss, data set, batch size, label fraction and score of the suite: `known` has them.
+
+    Of losses, `known` has the names, and each setting behind the name: `clop(base=dcl)`.
+    """
     for index, number in enumerate(published):
         for key, values in known.items():
             value = getattr(number, key)
-            if value not in ("", None) and value not in values:
-                listed = ", ".join(sorted(map(str, values)))
+            named = _one_by_one(value) if key == "loss" else {value}
+            if value not in ("", None) and not named <= {*values}:
+                listed = ", ".join(sorted(str(one) for one in values if key != "loss" or "(" not in one))
                 rule = f"must be a {key.replace('_', ' ')} of this suite. Got {value!r}. It has: {listed}."
                 problems.append(Problem(("published", index, key), rule))
+
+
+def name_and_settings(loss: str) -> tuple[str, frozenset[str]]:
+    """`clop(base=dcl, weight=1)` -> clop, {base=dcl, weight=1}"""
+    name, _, rest = loss.partition("(")
+    return name, frozenset(part.strip() for part in rest.removesuffix(")").split(",") if part.strip())
+
+
+def _one_by_one(loss: str) -> set[str]:
+    name, settings = name_and_settings(loss)
+    return {name} | {f"{name}({setting})" for setting in settings}
 
 
 def problem(plain: Any) -> str:

@@ -205,6 +205,13 @@ def _check_names(header: Mapping[str, Any], runs: list[Run], problems: list[Prob
             return
 
 
+def _loss_settings(run: Run) -> list[str]:
+    """`clop(base=dcl)` for each of a loss's settings; of a plug-in its name alone."""
+    settings = next(iter(run.loss.values()))
+    named = {key: next(iter(value)) if isinstance(value, dict) and value else value for key, value in settings.items()}
+    return [f"{run.loss_name}({key}={value})" for key, value in named.items()]
+
+
 def _published_of(runs: list[Run]) -> dict[str, set[Any]]:
     """What a published number may speak of: the values that the trained runs have."""
     from cl_semisup import evaluation
@@ -212,7 +219,7 @@ def _published_of(runs: list[Run]) -> dict[str, set[Any]]:
     trained = [run for run in runs if run.epochs]
     probes = [probe for run in trained for probe in run.probes.items()]
     return {
-        "loss": {run.loss_name for run in trained},
+        "loss": {run.loss_name for run in trained} | {text for run in trained for text in _loss_settings(run)},
         "dataset": {run.dataset_name for run in trained},
         "batch_size": {run.batch_size for run in trained},
         "label_fraction": {run.label_fraction for run in trained},

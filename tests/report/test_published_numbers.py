@@ -39,6 +39,7 @@ def _refused(parse: Callable[[str], Suite], text: str, entry: str) -> str:
         ("{loss: nt_xent, value: 0.5}", "published[0]: needs 'source'"),
         ("{loss: nt_xent, value: 0.5, source: ''}", "published[0].source: "),
         ("{loss: dcl, value: 0.5, source: x}", "published[0].loss: must be a loss of this suite. Got 'dcl'."),
+        ("{loss: clop(base=dcl), value: 0.5, source: x}", "loss: must be a loss of this suite. Got 'clop(base=dcl)'."),
         ("{loss: nt_xent, value: 0.5, source: x, batch_size: 7}", "published[0].batch_size: must be a batch size of"),
         ("{loss: nt_xent, value: 0.5, source: x, score: top9}", "published[0].score: must be a score of this suite."),
         ("{loss: nt_xent, value: [0.5, 0.6], source: x}", "published[0]: must be one number, not a grid."),
@@ -96,6 +97,19 @@ def test_a_number_meets_the_cells_that_it_speaks_of(tmp_path: Path) -> None:
     half = found[0].ours.ci_half_width
     (edge,) = compare(boards, [Published("nt_xent", 0.6 + 1.001 * half, SOURCE, batch_size=32)], "linear_top1")
     assert edge.inside == "no"
+
+
+def test_a_number_may_name_the_settings_that_tell_losses_apart(
+    tmp_path: Path, parse: Callable[[str], Suite], text: str
+) -> None:
+    several = text.replace("clop]", "clop: {base: [nt_xent, dcl]}]").replace("repetitions: 1", "repetitions: 2")
+    entry = "  - {loss: clop(base=%s), value: 0.5, source: x}\n"
+    suite = parse(several + "published:\n" + entry % "dcl" + entry % "nt_xent")
+    for one in suite.runs:
+        base = next(iter(one.loss[one.loss_name]["base"])) if one.loss_name == "clop" else ""
+        write(tmp_path, one, score={"dcl": 0.5, "nt_xent": 0.8}.get(base, 0.3))
+    found = compare(leaderboard.boards(gather(tmp_path, suite.runs), "linear_top1"), suite.published, "linear_top1")
+    assert [one.ours.mean for one in found] == [0.5, 0.8]
 
 
 def test_reports_show_published_ours_and_inside(tmp_path: Path) -> None:
