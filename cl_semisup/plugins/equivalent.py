@@ -50,4 +50,5 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "eeb4a868e1": "4e32c4eb2c",
     "5a91430a17": "ede36a920f",
     "3d014f307e": "e198f5b2ee",
+    "17d15b9ada": "55a1cb85de",  # finetune: weights of the same rate and decay are one group, equal to the bit
 }

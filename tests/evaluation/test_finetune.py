@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from cl_semisup import plugins
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, score_names
 from cl_semisup.evaluation import _finetuning as finetuning
+from cl_semisup.evaluation import finetune as probe
 from cl_semisup.evaluation._finetuning import LabelledImages, Recipe, Start
 from cl_semisup.evaluation._stages import blocks, outputs
 from cl_semisup.measures.logistic import SoftmaxRegression
@@ -82,6 +84,23 @@ def test_fine_tuning_is_adamw_with_a_cosine_and_a_rate_for_each_block() -> None:
         assert torch.allclose(one, other, atol=1e-5), (one - other).abs().max()
 
 
+def test_groups_of_the_same_rate_and_decay_are_one_and_that_moves_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = _network(_convnet().eval())
+    recipe = replace(RECIPE, trains="all", layer_decay=1.0)
+    merged = finetuning.fine_tune(Start("x", network.copy), data, network, recipe, 5)
+    make = finetuning._optimizer
+
+    def split(model: finetuning.Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[float]]:
+        optimizer, scales = make(model, recipe)
+        assert len(scales) == 2
+        groups = [{**group, "params": [one]} for group in optimizer.param_groups for one in group["params"]]
+        return torch.optim.AdamW(groups, fused=True), [1.0] * len(groups)
+
+    monkeypatch.setattr(finetuning, "_optimizer", split)
+    apart = finetuning.fine_tune(Start("x", network.copy), data, network, recipe, 5).state_dict()
+    assert all(torch.equal(value, apart[name]) for name, value in merged.state_dict().items())
+
+
 def test_only_the_named_part_is_trained_and_the_given_encoder_is_not_changed() -> None:
     encoder = _convnet()
     network, data = _network(encoder)
@@ -135,6 +154,26 @@ def test_hidden_labels_and_test_labels_have_no_effect_on_fine_tuning() -> None:
     assert measure("finetune", other_truth, **settings).diagnostics == result.diagnostics
     assert set(result.cost) == {f"{name}_seconds" for name in ("finetune", "finetune_scratch", "finetune_head",
                                                               "finetune_last", "finetune_lora")}  # fmt: skip
+
+
+def test_hidden_labels_move_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With them scrambled every network that is trained, also while choosing, is the same to the bit."""
+    trained: list[dict[str, Tensor]] = []
+    fine_tune = finetuning.fine_tune
+
+    def watch(*given: Any) -> finetuning.Classifier:
+        model = fine_tune(*given)
+        trained.append(copy.deepcopy(model.state_dict()))
+        return model
+
+    monkeypatch.setattr(probe, "fine_tune", watch)
+    features = make_features()
+    for given in (features, _scrambled(features)):
+        measure("finetune", given, epochs=2, scratch=False)
+    one, other = trained[: len(trained) // 2], trained[len(trained) // 2 :]
+    assert len(one) > 5
+    for before, after in zip(one, other, strict=True):
+        assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_with_one_label_in_a_class_fine_tuning_takes_the_first_of_each_choice() -> None:

@@ -133,3 +133,18 @@ def test_a_snapshot_keeps_the_numbers_and_a_strangers_are_checked(tmp_path: Path
         path.write_text(json.dumps(content | {"published": [wrong]}), "utf-8")
         with pytest.raises(InputError, match="cannot be read"):
             snapshot.load(tmp_path, "s")
+
+
+def test_a_report_sets_fine_tuning_beside_the_same_labels_otherwise(tmp_path: Path) -> None:
+    runs = [run(repetition=repetition) for repetition in range(6)]
+    for one in runs:
+        path = write(tmp_path, one)
+        record, wave = json.loads(path.read_text("utf-8")), 0.01 * (-1) ** one.repetition
+        for name, level in {"linear": 0.5, "finetune": 0.6 + wave, "finetune_scratch": 0.4}.items():
+            record["scores"][f"{name}_top1_labelled"] = level
+        path.write_text(json.dumps(record), "utf-8")
+    page = markdown.page(ReportData.read(tmp_path, _suite(runs)))
+    (line,) = [line for line in page.splitlines() if line.startswith("| nt") and "+20.0" in line]
+    cells = [cell.strip() for cell in line.split("|")][2:-1]
+    assert cells == ["60.0 ± 1.1", "50.0 ± 0.0", "40.0 ± 0.0", "+10.0 ± 1.1", "+20.0 ± 1.1"]
+    assert "Fine-tuning beside" not in markdown.page(ReportData.read(tmp_path, _suite(_results(tmp_path))))

@@ -37,9 +37,9 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     assert {found[run.id]["status"] for run in asked.runs} <= {"ok", "collapsed", "diverged"}
     outdated = {piece for run in asked.runs for piece in protocol.stale_parts(found[run.id])}
     assert not outdated, f"the code of {outdated} changed since: run again, or see plugins.EQUIVALENT_VERSIONS"
-    assert {run.id for run in suite.read(ROOT / FILES[name]).runs} == {run.id for run in asked.runs}, (
-        "the suite changed: run it again"
-    )
+    today = suite.read(ROOT / FILES[name])
+    grid, here = {run.id for run in today.runs}, {run.id for run in asked.runs}
+    assert here < grid if today.in_rounds else here == grid, "the suite changed: run it again"
 
 
 @pytest.mark.parametrize("name", SUITES)
