@@ -3,7 +3,6 @@
 import re
 
 from cl_semisup.report import tables
-from cl_semisup.report.published_table import published_table
 from cl_semisup.report.fine_tuning import fine_tuning_table
 from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
