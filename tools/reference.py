@@ -54,15 +54,15 @@ def reference() -> str:
     text = ["# Keys of a suite", "", HEAD]
     header = {field.name: {"default": field.default} for field in fields(SuiteHeader) if field.default is not MISSING}
     keys = {key: header.get(key, {}) | value for key, value in schema["properties"].items()}
-    text += ["", *_table(keys, required)]
+    text += ["", *table(keys, required)]
     for key, value in schema["properties"].items():
         for mapping in _mappings(value):
             text += ["", f"## {key}", "", f"{_sentence(value['description'])}", ""]
-            text += _table(mapping["properties"], mapping.get("required", []))
+            text += table(mapping["properties"], mapping.get("required", []))
     return "\n".join(text) + "\n"
 
 
-def _table(properties: dict[str, Schema], required: list[str]) -> list[str]:
+def table(properties: dict[str, Schema], required: list[str]) -> list[str]:
     rows = ["| key | value | default | what it is |", "| --- | --- | --- | --- |"]
     for key, value in properties.items():
         default = "needed" if key in required else _default(value)
@@ -88,7 +88,8 @@ def _kind(schema: Schema) -> str:
             words.append("*grid*")
         elif "$ref" in choice:
             name = choice["$ref"].rpartition("/")[2]
-            plugin = "settings" if "." in name else f"a plug-in of `{name}`"
+            kind = name.removesuffix("_or_none")
+            plugin = "settings" if "." in name else f"a plug-in of `{kind}`" + ", `none`" * (kind != name)
             words.append(SEARCHES if name == "edge" else plugin)
         elif "search.md" in choice.get("description", ""):
             words.append(SEARCHES)
