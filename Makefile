@@ -2,6 +2,8 @@
 # make test         install what is needed and run the tests
 # make engines      also install Ray, and run the tests that start a Ray cluster and a SLURM, and those of the kernels in C
 #                   under gcc's sanitizers of addresses and undefined behaviour
+# make slow         install what is needed and run the tests that `make test` leaves out: those of an installed package
+# make docs         build the documentation into build/docs and run its notebook from top to bottom
 # make check        lint and type-check
 # make gpu          the drill for a GPU: proofs and measurements, into benchmarks/results/gpu (docs/gpu.md)
 # make gpu-wheels   packages for a GPU's machine with Python 3.12 that has torch and no downloads, into .gpu/wheels
@@ -9,13 +11,21 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test engines check gpu gpu-wheels gpu-pack clean
+.PHONY: quickstart test slow docs engines check gpu gpu-wheels gpu-pack clean
 
 quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
 
 test:
 	@python=$$($(PYTHON) tools/environment.py test --optional oracle timm safetensors onnx) && $$python -m pytest -n auto
+
+slow:
+	@python=$$($(PYTHON) tools/environment.py test) && $$python -m pytest -m slow
+
+docs:
+	@python=$$($(PYTHON) tools/environment.py docs) && export NO_MKDOCS_2_WARNING=1 && \
+	$$python -m mkdocs build --quiet && $$python tools/notebook.py docs/tutorial.ipynb && \
+	echo "build/docs/index.html is built, and the notebook has run."
 
 engines:
 	@python=$$($(PYTHON) tools/environment.py test ray) && \

@@ -69,6 +69,7 @@ def test_what_is_optional_may_be_missing(
         return not any(part.startswith("lightly") for part in command)
 
     monkeypatch.setattr(environment, "run", run)
+    monkeypatch.setattr(environment, "cpu_pair", list)
     environment.main(["test"], ["oracle"])
     out, err = capsys.readouterr()
     assert out.strip() == str(tmp_path / "python")
@@ -76,6 +77,47 @@ def test_what_is_optional_may_be_missing(
     made = len(tried)
     environment.main(["test"], ["oracle"])
     assert len(tried) == made
+    environment.main(["docs"], [])  # added to what is there
+    assert "Adding docs" in capsys.readouterr().err
+    assert environment.complete(["test", "oracle", "docs"])
+
+
+@pytest.fixture
+def linux_without_gpu(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setattr(environment.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(environment.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CL_SEMISUP_TORCH", raising=False)
+    return environment
+
+
+def test_wheels_for_a_cpu_are_taken_where_the_index_has_the_tested_pair(
+    linux_without_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line.startswith(("torch==", "torchvision==")))
+    pages = {f"/{name}/": f"<a>{name}-{pin}%2Bcpu-cp312-cp312-linux_x86_64.whl</a>" for name, pin in pins.items()}
+    monkeypatch.setattr(
+        linux_without_gpu, "_page", lambda address: next(pages[end] for end in pages if address.endswith(end))
+    )
+    assert linux_without_gpu.cpu_pair() == [f"{name}=={pin}+cpu" for name, pin in pins.items()]
+    pages["/torchvision/"] = "<a>torchvision-0.1+cpu.whl</a>"  # torch alone is no pair
+    assert linux_without_gpu.cpu_pair() == []
+    pages["/torchvision/"] = f"torchvision-{pins['torchvision']}+cpu"
+    monkeypatch.setenv("CL_SEMISUP_TORCH", "default")
+    assert linux_without_gpu.cpu_pair() == []
+    monkeypatch.delenv("CL_SEMISUP_TORCH")
+    monkeypatch.setattr(linux_without_gpu.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
+    assert linux_without_gpu.cpu_pair() == []
+
+
+def test_an_index_that_does_not_answer_is_left_alone(
+    linux_without_gpu: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(address: str) -> str:
+        raise OSError(address)
+
+    monkeypatch.setattr(linux_without_gpu, "_page", unreachable)
+    assert linux_without_gpu.cpu_pair() == []
 
 
 def test_pins_lie_in_the_ranges_that_are_declared(environment: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

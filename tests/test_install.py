@@ -90,6 +90,7 @@ def command(archives: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
     return run
 
 
+@pytest.mark.slow
 def test_the_archives_hold_every_file_of_the_package_and_every_suite(archives: tuple[Path, Path]) -> None:
     sdist, wheel = archives
     with zipfile.ZipFile(wheel) as archive:
@@ -105,6 +106,7 @@ def test_the_archives_hold_every_file_of_the_package_and_every_suite(archives: t
     assert not {name for name in names if name.startswith(("tests", "suites", "results"))}
 
 
+@pytest.mark.slow
 def test_another_folder_gets_result_report_and_citations(command: Command) -> None:
     """The quickstart in a short form, after the suite that comes along has been read and checked."""
     assert "126 runs, 0 with a record, 126 to do." in command("check", "quickstart").stdout
@@ -120,9 +122,12 @@ def test_another_folder_gets_result_report_and_citations(command: Command) -> No
     assert (command.folder / "results" / "short" / "report.html").stat().st_size > 10_000  # type: ignore[attr-defined]
     again = command("report", "short", program=(str(command.python), "-m", "cl_semisup")).stdout  # type: ignore[attr-defined]
     assert again.splitlines()[-1] == out.splitlines()[-1]
+    cited = command("cite", "short.yaml").stdout
+    assert "title = {{A Simple Framework for Contrastive Learning of Visual Representations}}" in cited
     assert "cl-semisup short.yaml" in (command.folder / "results" / "short" / "leaderboard.md").read_text()  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_versions_of_plug_ins_are_those_of_the_checkout(command: Command) -> None:
     """Else records of a checkout were stale for an installation."""
     code = "import json; from cl_semisup import plugins as p; "

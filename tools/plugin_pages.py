@@ -58,7 +58,7 @@ def overview(kind: str) -> str:
 def page(kind: str, name: str, schema: dict[str, Any]) -> str:
     """One plug-in: what it is, formulas, settings, sources."""
     docstring = plugins.docstring(kind, name)
-    group = f", group *{groups.group(name)}*" if kind == "losses" else ""
+    group = f", group {groups.group(name)}" if kind == "losses" else ""
     text = [f"# {name}", "", f"*{plugins.noun(kind)}{group}*", "", _text(plugins.summary(kind, name)), ""]
     text += [_typeset(body(docstring)), ""]
     settings = schema.get("properties", {})

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -21,6 +22,10 @@ from tools import plugin_pages  # noqa: E402
 
 START = ("README.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md", "results/README.md", "docs/tutorial.ipynb")
 _LINK = re.compile(r"(\]\()([^)\s#]+)")
+_REQUEST = re.compile(
+    r"""(?:<(?:script|img|iframe|source|embed|video|audio)\b[^>]*?\bsrc=|<link\b(?![^>]*\brel=["']?(?:canonical|alternate|next|prev))"""
+    r"""[^>]*?\bhref=|\burl\(|@import\s)["']?((?:https?:)?//[^"'\s>)]+)"""
+)
 _LANGUAGES = {".yaml": "yaml", ".py": "python", ".json": "json", ".ipynb": "python"}
 _repository_files: dict[str, str] = {}  # page -> the file of the repository that it shows
 
@@ -41,6 +46,19 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for path, text in plugin_pages.pages().items():
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """No page may ask the network for anything when it is looked at."""
+    for path in Path(config.site_dir).rglob("*"):
+        if path.suffix in (".html", ".css") and (found := foreign_request(path.read_text("utf-8"))):
+            raise PluginError(f"{path.relative_to(config.site_dir)}: asks the network for {found}.")
+
+
+def foreign_request(text: str) -> str:
+    """The first address that a browser would fetch for this page or style sheet by itself; "" if there is none."""
+    match = _REQUEST.search(text)
+    return match.group(1) if match else ""
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
