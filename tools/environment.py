@@ -12,6 +12,7 @@ tested pair and answers soon; CL_SEMISUP_TORCH=default keeps the usual ones.
 
 import argparse
 import hashlib
+import http.client
 import os
 import platform
 import re
@@ -88,7 +89,7 @@ def cpu_pair() -> list[str]:
     )
     try:
         pages = {name: _page(f"{CPU_INDEX}/{name}/") for name in pins}
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return []
     pair = [f"{name}=={pin}+cpu" for name, pin in pins.items()]
     has_all = all(
