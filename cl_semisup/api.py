@@ -220,6 +220,7 @@ def _evaluate(
     folder: Folder | None,
     progress: bool,
 ) -> "Evaluation":
+    from cl_semisup.execution import memory
     from cl_semisup.execution.environment import environment
     from cl_semisup.results import evaluation_records, records
     from cl_semisup.scoring import draws, inspection, scores
@@ -240,7 +241,9 @@ def _evaluate(
             def show_step(text: str, bar: Any = bar) -> None:
                 bar.set_postfix_str(text)
                 bar.update()
+                memory.return_freed_memory()  # draws differ in size, and would leave gaps of all sizes
 
+            memory.return_freed_memory()
             found.append(scores.measure(features, drawn, dataset, show_step, warnings))
         for draw in (one for same in found[-1].budgets for one in same) if folder is not None else ():
             record = draw_record(found[-1], draw, dataset, dict(environment()))

@@ -34,7 +34,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     import cl_semisup as cl
+    from cl_semisup.execution import memory
 
+    memory.return_large_blocks()
     arguments.load_plugins(options)
     if any(path.suffix not in (".md", ".csv", ".json") for path in options.output):
         raise InputError(f"--output: must end in .md, .csv or .json. Got {options.output}. Rename it.")

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 PROCESS = Path("/proc/self")
-TRIM_THRESHOLD, TOP_PAD, MMAP_MAX = -1, -2, -4  # parameters of mallopt(3)
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt(3)
+LARGE = 256 * 2**10  # bytes of a block that goes back to the system as soon as it is freed
 HEAP_GROWTH = 64 * 2**20  # bytes of address space; a page takes memory only when it is written to
 
 
@@ -25,13 +26,23 @@ def retain_freed_memory() -> None:
         _call_glibc("mallopt", parameter, value)
 
 
+def return_large_blocks() -> None:
+    """Have the allocator return every large block at once; by default it keeps blocks as large as one freed before."""
+    _call_glibc("mallopt", MMAP_THRESHOLD, LARGE)
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, which the allocator may otherwise keep in many pieces."""
+    _call_glibc("malloc_trim", 0)
+
+
 def reset_peak(device: torch.device) -> None:
     """Start a new measurement: a worker does many runs, and freed memory of the last one would count."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     else:
-        _call_glibc("malloc_trim", 0)  # return freed memory to the system
+        return_freed_memory()
         with contextlib.suppress(OSError):  # only on Linux; elsewhere the peak is that of all runs so far
             (PROCESS / "clear_refs").write_text("5")  # proc(5): reset the peak of the resident set
 

@@ -27,7 +27,8 @@ class RandomFeatures:
         self.projection = torch.randn(width, count, generator=generator, dtype=torch.float64)
 
     def of(self, unit_rows: Tensor) -> Tensor:
-        return torch.relu(unit_rows.double() @ self.projection)
+        """(n, E) float64 of float32 rows (n, F)."""
+        return (unit_rows.double() @ self.projection).relu_()
 
 
 def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes: int, truncation: float) -> Tensor:
@@ -56,16 +57,20 @@ def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes:
 
 def _strongest(gram: Tensor, keep: int) -> tuple[Tensor, Tensor]:
     """The largest eigenvalues (k,) and their vectors (n, k), at most `keep`, without rounding errors."""
-    values, vectors = torch.linalg.eigh(gram)
+    from scipy.linalg import eigh  # the method `evr` needs half the memory of torch's
+
+    # the transpose of a symmetric matrix lies in memory as LAPACK wants it, so that no copy is made
+    found = eigh(gram.numpy().T, driver="evr", overwrite_a=True, check_finite=False)
+    values, vectors = torch.from_numpy(found[0]), torch.from_numpy(found[1])
     keep = min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum())))
     return values[-keep:].clamp_(min=1e-300), vectors[:, -keep:]
 
 
 def predict(features: RandomFeatures, test: Rows, weights: Sequence[Tensor]) -> list[Tensor]:
-    """(T,) classes by each of several (E, C) weights; the random features of a test row are made once."""
-    found: list[list[Tensor]] = [[] for _ in weights]
+    """(T,) classes by each of several (E, C) weights, in float32; the random features of a row are made once."""
+    projection, stacked = features.projection.float(), torch.stack(list(weights), dim=1).float()  # (E, W, C)
+    found = []
     for _, unit in test.unit_chunks(CHUNK):
-        h = features.of(unit)
-        for part, weight in zip(found, weights, strict=True):
-            part.append((h @ weight).argmax(dim=1))
-    return [torch.cat(parts) for parts in found]
+        h = (unit @ projection).relu_()
+        found.append((h @ stacked.flatten(1)).view(len(h), *stacked.shape[1:]).argmax(dim=2))
+    return list(torch.cat(found).unbind(dim=1))

@@ -9,6 +9,7 @@ from torch import Tensor
 from cl_semisup.scoring.rows import Rows
 
 RANK_TOLERANCE = 1e-10  # directions with a smaller share of the largest variance are rounding errors
+TINY = 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,23 +36,13 @@ class Moments:
 
     @classmethod
     def of(cls, rows: Rows, labels: np.ndarray, classes: int) -> "Moments":
-        """Of rows with classes (M,)."""
+        """Of rows with classes (M,). With fewer rows than features from X X^T, else from X^T X."""
         count, y = len(rows), torch.from_numpy(labels)
         sums = torch.zeros(classes, rows.width, dtype=torch.float64)
         for part, chunk in rows.chunks(dtype=torch.float64):
             sums.index_add_(0, y[part], chunk)
         mean = sums.sum(dim=0) / count
-        product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
-        for _, chunk in rows.chunks(dtype=torch.float64):
-            centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
-            product.addmm_(centred.T, centred)
-        product /= count
-        scale = product.diagonal().sqrt()
-        inverse = torch.where(scale > 1e-6 * (1 + mean.abs()), 1 / scale, 0)
-        variances, directions = torch.linalg.eigh(product * inverse * inverse[:, None])
-        keep = variances > RANK_TOLERANCE * variances[-1]
-        keep[-1] = True  # where all rows are equal one direction stays, in which they do not differ
-        variances, directions = variances[keep].clamp_(min=0), directions[:, keep]
+        inverse, variances, directions = (_of_few if count < rows.width else _of_many)(rows, mean)
         frequencies = torch.bincount(y, minlength=classes).double() / count
         class_sums = ((sums / count - frequencies[:, None] * mean) * inverse) @ directions
         return cls(mean, inverse, variances, directions, frequencies, class_sums, count)
@@ -65,3 +56,39 @@ class Moments:
         """The reverse of `on_raw_rows`; directions that these rows lack are lost."""
         scale = torch.where(self.inverse_scale > 0, 1 / self.inverse_scale, 0)
         return raw.double() * scale @ self.directions, bias.double() + raw.double() @ self.mean
+
+
+Spread = tuple[Tensor, Tensor, Tensor]  # inverse_scale, variances, directions
+
+
+def _of_many(rows: Rows, mean: Tensor) -> Spread:
+    product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
+    for _, chunk in rows.chunks(dtype=torch.float64):
+        centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
+        product.addmm_(centred.T, centred)
+    product /= len(rows)
+    inverse = _inverse_scale(product.diagonal(), mean)
+    variances, directions = _strong(product * inverse * inverse[:, None])
+    return inverse, variances, directions
+
+
+def _of_few(rows: Rows, mean: Tensor) -> Spread:
+    """The vectors (M, R) of  X X^T / M  give the directions  X^T U / (M v)^(1/2)."""
+    x = torch.cat([chunk - mean for _, chunk in rows.chunks(dtype=torch.float64)])
+    inverse = _inverse_scale(x.square().mean(dim=0), mean)
+    x *= inverse
+    variances, vectors = _strong(x @ x.T / len(x))
+    return inverse, variances, x.T @ vectors / (variances * len(x)).clamp(min=TINY).sqrt()
+
+
+def _inverse_scale(variance: Tensor, mean: Tensor) -> Tensor:
+    scale = variance.sqrt()
+    return torch.where(scale > 1e-6 * (1 + mean.abs()), 1 / scale, 0)
+
+
+def _strong(product: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues and vectors without rounding errors; where all rows are equal, one in which they do not differ."""
+    values, vectors = torch.linalg.eigh(product)
+    keep = values > RANK_TOLERANCE * values[-1]
+    keep[-1] = True
+    return values[keep].clamp_(min=0), vectors[:, keep]

@@ -11,9 +11,12 @@ import torch
 from torch import Tensor
 
 from cl_semisup.scoring.rows import Rows
+from cl_semisup.scoring.side_by_side import side_by_side
 
-BUFFER = 16_000_000  # similarities at once (64 MB)
-BANK_CHUNK = 4096
+BUFFER = 12_000_000  # similarities at once (48 MB)
+BANK_CHUNK = 2048
+MIN_QUERIES = 100  # of a thread: each reads the whole bank
+MIN_MEMBERS = 3  # of a block of columns, from which blocks save time
 
 
 def knn(
@@ -31,28 +34,56 @@ def knn(
     used = np.unique(np.concatenate(sets))  # rows that no set has are left out
     bank, y = train.subset(used), torch.from_numpy(labels[used])
     columns = [torch.from_numpy(np.searchsorted(used, rows)) for rows in sets]
-    queries = max(1, min(len(test), BUFFER // len(bank)))
-    buffer = torch.empty(queries, len(bank))
     lengths = torch.cat([rows.norm(dim=1) for _, rows in bank.chunks(BANK_CHUNK)])
     inverse_lengths = lengths.clamp_(min=1e-12).reciprocal_()
-    predictions: list[list[Tensor]] = [[] for _ in sets]
-    for _, unit in test.unit_chunks(queries):
-        cosines = buffer[: len(unit)]
+    at_once = max(1, BUFFER // len(bank))
+    workers = max(1, min(torch.get_num_threads(), at_once // MIN_QUERIES))
+    at_once = max(1, at_once // workers)
+
+    def predict(first: int) -> list[Tensor]:
+        """Of the test rows from `first` on, as many as are compared at once, for every label set."""
+        ((_, unit),) = test.part(first, at_once).unit_chunks(at_once)
+        cosines = torch.empty(len(unit), len(bank))
         for part, rows in bank.chunks(BANK_CHUNK):  # read anew for each part of the queries: a copy would take twice
             torch.mm(unit, rows.T, out=cosines[:, part])  # the memory of float16
         cosines *= inverse_lengths
-        for found, column in zip(predictions, columns, strict=True):
-            own, own_labels = (cosines, y) if len(column) == len(bank) else (cosines[:, column], y[column])
+        found = []
+        for column in columns:
+            whole = len(column) == len(bank)
+            own, own_labels = (cosines, y) if whole else (cosines.index_select(1, column), y[column])
             found.append(_vote(own, own_labels, classes, k, temperature))
-    return [torch.cat(found) for found in predictions]
+        return found
+
+    parts = side_by_side(predict, range(0, len(test), at_once), workers)
+    return [torch.cat(found) for found in zip(*parts, strict=True)]
 
 
 def _vote(cosines: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:
     """(q,) of equal votes the lowest class wins."""
-    similar, nearest = cosines.topk(min(k, len(labels)), dim=1)
-    weights = ((similar - similar[:, :1]) / temperature).exp_()  # scaled by the nearest: cannot overflow
-    votes = torch.zeros(len(cosines), classes)
-    return votes.scatter_add_(1, labels[nearest], weights).argmax(dim=1)
+    similar, nearest = _largest(cosines, k)
+    # scaled by the nearest: cannot overflow
+    weights = similar.sub_(similar.amax(dim=1, keepdim=True)).div_(temperature).exp_()
+    return torch.zeros(len(cosines), classes).scatter_add_(1, labels[nearest], weights).argmax(dim=1)
+
+
+def _largest(values: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest values (q, k) of each row (q, n), or all of fewer, in any order, and their columns.
+
+    Columns are dealt out to blocks. The k largest values lie in the k blocks with the largest maxima, so that only the
+    maxima and the members of these blocks are compared; the members of a block are some root of n / k.
+    """
+    count = values.shape[1]
+    members = int((count / k) ** 0.5)
+    if members < MIN_MEMBERS:
+        return values.topk(min(k, count), dim=1, sorted=False)
+    blocks = count // members
+    maxima = values[:, : members * blocks].unflatten(1, (members, blocks)).amax(dim=1)
+    strongest = maxima.topk(k, dim=1, sorted=False).indices
+    columns = (strongest[:, None] + blocks * torch.arange(members)[:, None]).flatten(1)
+    rest = torch.arange(members * blocks, count).expand(len(values), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    found = values.gather(1, columns).topk(k, dim=1, sorted=False)
+    return found.values, columns.gather(1, found.indices)
 
 
 def class_means(rows: Rows, labels: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -26,16 +26,27 @@ class Rows:
         return self.matrix.shape[1]
 
     def subset(self, positions: np.ndarray) -> "Rows":
-        """The rows at these positions among these rows."""
+        """The rows at these positions among these rows. All in order are read in place, without gathering them."""
+        if np.array_equal(positions, np.arange(len(self))):
+            return self
         chosen = torch.from_numpy(positions)
         return Rows(self.matrix, chosen if self.indices is None else self.indices[chosen])
+
+    def part(self, first: int, count: int) -> "Rows":
+        """At most `count` rows from the row `first` on."""
+        if self.indices is None:
+            return Rows(self.matrix[first : first + count])
+        return Rows(self.matrix, self.indices[first : first + count])
 
     def chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:
         """(positions, rows (n, F)); the rows are valid until the next ones are asked for."""
         buffer = torch.empty(min(size, len(self)), self.width, dtype=dtype)
+        gathered = None if self.indices is None else torch.empty(buffer.shape, dtype=self.matrix.dtype)
         for first in range(0, len(self), size):
             part = slice(first, min(first + size, len(self)))
-            source = self.matrix[part] if self.indices is None else self.matrix[self.indices[part]]
+            source = self.matrix[part] if gathered is None else gathered[: part.stop - first]
+            if self.indices is not None:
+                torch.index_select(self.matrix, 0, self.indices[part], out=source)
             yield part, buffer[: len(source)].copy_(source)
 
     def unit_chunks(self, size: int = CHUNK, dtype: torch.dtype = torch.float32) -> Iterator[tuple[slice, Tensor]]:

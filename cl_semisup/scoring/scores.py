@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,20 +18,23 @@ from cl_semisup.scoring.draws import Draw
 from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
+from cl_semisup.scoring.side_by_side import side_by_side
 from cl_semisup.scoring.softmax import SoftmaxProblem, Solution
 from cl_semisup.seeds import seed
 
 SCORES = ("knn_top1", "linear_top1", "nearest_mean_top1", "ridge_top1", "loranpac_top1")
-# the settings of the probes of the same names, which they have by default; PROTOCOL.md describes them
+# the settings of the probes of the same names, which they have by default (PROTOCOL.md describes them); the linear
+# classifier is solved to a smaller tolerance
 SETTINGS = {
     "knn": {"k": 200, "temperature": 0.1},
-    "linear": {"validation": 0.2, "tolerance": 1e-6},
+    "linear": {"validation": 0.2, "tolerance": 1e-7},
     "nearest_mean": {},
     "ridge": {"validation": 0.2},
     "loranpac": {"width": 2000, "truncation": 0.25, "images": 10_000},
 }
 GEOMETRY_ROWS = 10_000  # test rows that geometry is measured on, evenly spaced
 SIDE_BY_SIDE = 8_000_000  # numbers of a label set up to which one core is enough
+ROUGH = 1e-3  # tolerance of a fit that another one follows
 Progress = Callable[[str], None]
 
 
@@ -105,7 +107,6 @@ def steps(draws: Sequence[Sequence[Draw]]) -> int:
 
 def _each(fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, progress: Progress) -> "list[_Models]":
     """The models of every draw, in order: small label sets side by side on one core each, then the large ones."""
-    threads = torch.get_num_threads()
     small = [i for i, draw in enumerate(draws) if len(draw.rows) * width <= SIDE_BY_SIDE]
     models: dict[int, _Models] = {}
 
@@ -113,12 +114,7 @@ def _each(fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, p
         models[i] = fit(draws[i])
         progress(f"labels {draws[i].label}")
 
-    torch.set_num_threads(1)  # threads that are started now have one too
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(one, reversed(small)))  # the longest first
-    finally:
-        torch.set_num_threads(threads)
+    side_by_side(one, reversed(small))  # the longest first
     for i in sorted(set(range(len(draws))) - set(small)):
         one(i)
     return [models[i] for i in range(len(draws))]
@@ -184,12 +180,15 @@ def _linear_models(
             classifier = _float32(moments.on_raw_rows(*solution))
             if (score := right(classifier)) > best:
                 best, strength, start = score, candidate, classifier
+            if best == len(truth):  # no weaker penalty can be better
+                break
         evaluations = problem.steps
         del problem  # its turned rows
     moments = Moments.of(rows, labels, classes)
     problem = SoftmaxProblem(rows, labels, moments)
     first: Solution | None = _float32(moments.along_directions(*start)) if start else None
-    solution = problem.solve(strength, first, SETTINGS["linear"]["tolerance"])
+    rough = problem.solve(strength, first, ROUGH)
+    solution = problem.solve(strength, rough, SETTINGS["linear"]["tolerance"])  # in the units of the solution
     diagnostics = {
         "linear_strength": strength,
         "linear_converged": float(problem.converged),

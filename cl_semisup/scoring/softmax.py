@@ -6,6 +6,7 @@ chunk by chunk in the type that they are stored in, so they are never copied.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from cl_semisup.scoring.rows import Rows
 
 IN_MEMORY = 12_000_000  # numbers of turned rows that are kept (48 MB); larger sets are read anew in each step
 MAX_ITERATIONS = 1000
+TINY = 1e-12  # keeps units finite where every row is certain
 Solution = tuple[Tensor, Tensor]  # W (C, R) and b (C,)
 
 
@@ -48,49 +50,88 @@ class SoftmaxProblem:
         return iter([(slice(0, len(self.rows)), self.turned)]) if self.turned is not None else self.rows.chunks()
 
     def solve(self, strength: float, start: Solution | None, tolerance: float) -> Solution:
-        """L-BFGS from `start` until a step changes the loss by at most `tolerance` times max(loss, 1).
+        """L-BFGS from `start` until a step changes the loss by at most `tolerance` of the loss at the start.
 
-        Where all classes are equally likely the curvature along a direction of variance v is v / C + s, so its root
-        is the unit of that direction.
+        The unit of a coordinate is the root of its curvature, about  k v + s  along a direction of variance v and  k
+        for an offset, where k is the mean of  p (1 - p)  over rows and classes at the start.
         """
         from scipy.optimize import minimize  # imported here: it takes 0.3 s
 
         weight, bias = start or (torch.zeros(self.classes, self.rank), torch.zeros(self.classes))
-        unit = (self.moments.variances / self.classes + strength).rsqrt().float()  # (R,)
+        evaluated = self._loss(weight, bias)
+        scale = 1 / max(evaluated.loss + self._penalty(weight, strength), TINY)
+        curvature = max(evaluated.curvature, TINY)
+        unit = torch.cat([self.moments.variances * curvature + strength, torch.tensor([curvature])]).rsqrt().float()
 
         def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            values = torch.from_numpy(flat).float().view(self.classes, self.rank + 1)
-            w, b = values[:, :-1] * unit, values[:, -1].contiguous()
-            loss, gradient, offsets = self._loss(w, b)
-            self.steps += 1
-            loss += strength / 2 * float(w.square().sum(dtype=torch.float64))
-            gradient = torch.cat([gradient.add_(w, alpha=strength).mul_(unit), offsets[:, None]], dim=1)
-            return loss, gradient.double().flatten().numpy()
+            w, b = self._split(torch.from_numpy(flat).float(), unit)
+            found = self._loss(w, b)
+            gradient = torch.cat([found.gradient.add_(w, alpha=strength), found.offsets[:, None]], dim=1)
+            flat_gradient = gradient.mul_(unit * scale).double().flatten().numpy()
+            return (found.loss + self._penalty(w, strength)) * scale, flat_gradient
 
-        first = torch.cat([weight / unit, bias[:, None]], dim=1).double().flatten().numpy()
-        limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "gtol": 1e-5, "ftol": tolerance}
+        first = torch.cat([weight, bias[:, None]], dim=1).div(unit).double().flatten().numpy()
+        limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "gtol": 0.0, "ftol": tolerance}
         result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
         self.converged = bool(result.success)
-        values = torch.from_numpy(result.x).float().view(self.classes, self.rank + 1)
-        return values[:, :-1] * unit, values[:, -1].contiguous()
+        return self._split(torch.from_numpy(result.x).float(), unit)
 
-    def _loss(self, w: Tensor, b: Tensor) -> tuple[float, Tensor, Tensor]:
+    def _split(self, flat: Tensor, unit: Tensor) -> Solution:
+        values = flat.view(self.classes, self.rank + 1) * unit
+        return values[:, :-1].contiguous(), values[:, -1].contiguous()
+
+    @staticmethod
+    def _penalty(weight: Tensor, strength: float) -> float:
+        return strength / 2 * float(weight.square().sum(dtype=torch.float64))
+
+    def _loss(self, w: Tensor, b: Tensor) -> "_Evaluation":
         """Mean cross-entropy, and its gradient in W (C, R) and b (C,)."""
-        total, raw = torch.zeros((), dtype=torch.float64), self.turned is None
+        self.steps += 1
+        raw, shift = self.turned is None, self.shift
         if raw:
-            b = b - w @ self.shift
+            b = b - w @ shift
             w = w @ self.map.T  # (C, F), acting on raw rows
+        loss = curvature = 0.0
         gradient, offsets = torch.zeros_like(w), torch.zeros_like(b)
         for part, x in self._chunks():
             # classes are the first axis: softmax over a short last axis would take most of the time
-            label = self.labels[part][None]
-            log_p = torch.addmm(b[:, None], w, x.T).log_softmax(dim=0)  # (C, n)
-            total -= log_p.gather(0, label).sum(dtype=torch.float64)
-            error = log_p.exp_().scatter_add_(0, label, log_p.new_full((1, 1), -1.0).expand(1, label.shape[1]))
+            value, error = _cross_entropy(torch.addmm(b[:, None], w, x.T), self.labels[part][None])
+            loss += value
             gradient.addmm_(error, x)
             offsets += error.sum(dim=1)
-        gradient /= len(self.rows)
-        offsets /= len(self.rows)
+            curvature += float(error.abs().sum()) - float(error.square().sum())
+        count = len(self.rows)
+        gradient /= count
+        offsets /= count
         if raw:
-            gradient = gradient @ self.map - offsets[:, None] * self.shift
-        return float(total) / len(self.rows), gradient, offsets
+            gradient = gradient @ self.map - offsets[:, None] * shift
+        return _Evaluation(loss / count, gradient, offsets, curvature / (count * self.classes))
+
+
+class _Evaluation(NamedTuple):
+    """The mean loss, its gradient, and the mean of p (1 - p) over rows and classes."""
+
+    loss: float
+    gradient: Tensor
+    offsets: Tensor
+    curvature: float
+
+
+def _cross_entropy(logits: Tensor, label: Tensor) -> tuple[float, Tensor]:
+    """The summed cross-entropy, and p - y (C, n) in place of the logits.
+
+    Both are sums over the other classes, of  exp(l_c - l_y), and never a difference from 1. So they keep their digits
+    in float32 where rows are almost certain, as they are at weak penalties.
+
+    Args:
+        logits: (C, n), overwritten
+        label: (1, n)
+    """
+    logits -= logits.gather(0, label)
+    highest = logits.amax(dim=0)  # at least 0, the label's own
+    others = logits.sub_(highest).exp_().scatter_(0, label, 0.0)
+    total = others.sum(dim=0)  # of the other classes, in units of exp(highest)
+    loss = highest + torch.log1p(total + torch.expm1(-highest))
+    total_with_own = total + torch.exp(-highest)
+    others /= total_with_own
+    return float(loss.sum(dtype=torch.float64)), others.scatter_(0, label, (-total / total_with_own)[None])

@@ -13,9 +13,12 @@ from sklearn.preprocessing import StandardScaler, normalize
 from cl_semisup import plugins
 from cl_semisup.evaluation import Features
 from cl_semisup.scoring import draws, feature_file, neighbours, scores, softmax
+from cl_semisup.scoring import moments as moments_module
 from cl_semisup.scoring.feature_file import StoredFeatures
+from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
 from cl_semisup.scoring.scores import DrawScores
+from cl_semisup.scoring.side_by_side import side_by_side
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +81,31 @@ def test_the_linear_score_is_scikit_learns_with_the_same_penalty(
         expected = (model.predict(scaler.transform(q)) == truth).mean()
         assert draw.score("linear_top1") == pytest.approx(expected, abs=1e-3)
         assert draw.diagnostics["linear_converged"] == 1
+
+
+@pytest.mark.parametrize("strength", [1e-6, 1e-3, 1.0])
+def test_a_weak_penalty_is_solved_to_the_end(stored: StoredFeatures, strength: float) -> None:
+    """The loss is that of scikit-learn's solution to four digits, where almost all rows are certain too."""
+    known = np.flatnonzero(stored.train_labels >= 0)[:60]
+    x, y = stored.train.numpy()[known].astype(np.float64), stored.train_labels[known]
+    rows = Rows(stored.train).subset(known)
+    moments = Moments.of(rows, y, 6)
+    problem = softmax.SoftmaxProblem(rows, y, moments)
+    rough = problem.solve(strength, None, 1e-3)
+    weight, bias = moments.on_raw_rows(*problem.solve(strength, rough, 1e-7))
+    scaler = StandardScaler().fit(x)
+    z, scaled = scaler.transform(x), weight.numpy() * scaler.scale_
+    model = LogisticRegression(C=1 / (strength * len(y)), tol=1e-10, max_iter=10_000).fit(z, y)
+
+    def loss(logits: Any, coefficients: Any) -> float:
+        log_p = torch.log_softmax(torch.from_numpy(logits), dim=1)[range(len(y)), y]
+        return float(-log_p.mean() + strength / 2 * (coefficients**2).sum())
+
+    best = loss(model.decision_function(z), model.coef_)
+    assert loss(x @ weight.numpy().T + bias.numpy(), scaled) == pytest.approx(best, rel=1e-4)
+    q = stored.test.numpy().astype(np.float64)
+    same = (q @ weight.numpy().T + bias.numpy()).argmax(axis=1) == model.predict(scaler.transform(q))
+    assert same.mean() >= 0.995
 
 
 def test_the_ridge_score_is_scikit_learns_with_the_same_penalty(
@@ -157,3 +185,26 @@ def test_features_that_are_one_point_are_collapsed() -> None:
     measured = scores.measure(features, draws.draw_all(features.train_labels, None, 2, "f"), "f")
     assert measured.verdict == "collapsed"
     assert "one point" in measured.reason
+
+
+@pytest.mark.parametrize("count", [50, 1700, 5003])
+def test_the_largest_values_found_by_blocks_are_the_largest(count: int) -> None:
+    values = torch.randn(7, count, generator=torch.Generator().manual_seed(0))
+    found, columns = neighbours._largest(values, 20)
+    assert torch.equal(found.sort(dim=1, descending=True).values, values.topk(20, dim=1).values)
+    assert torch.equal(values.gather(1, columns), found)
+
+
+def test_few_rows_have_the_moments_of_the_long_way(stored: StoredFeatures) -> None:
+    """From X X^T as from X^T X: the same predictions of ridge, also with fewer rows than features."""
+    rows = Rows(stored.train).subset(np.arange(40, 58))
+    mean = torch.stack([chunk.mean(dim=0) for _, chunk in rows.chunks(dtype=torch.float64)])[0]
+    few, many = moments_module._of_few(rows, mean), moments_module._of_many(rows, mean)
+    assert torch.allclose(few[0], many[0]) and torch.allclose(few[1], many[1])
+    assert torch.allclose(few[2] @ few[2].T, many[2] @ many[2].T)
+
+
+def test_pieces_keep_their_order_and_the_number_of_threads_comes_back() -> None:
+    before = torch.get_num_threads()
+    assert side_by_side(lambda piece: (piece, torch.get_num_threads()), range(5)) == [(piece, 1) for piece in range(5)]
+    assert torch.get_num_threads() == before
