@@ -138,9 +138,8 @@ def main() -> None:
     dicts = [dict(zip(names, row, strict=True)) for row in rows]
     facts = f"{total / single['processor']:.1f} times as fast in processor time. With {_common.cores()} threads a user"
     facts += f" waits {whole['seconds']:.0f} s ({whole['processor']:.0f} s of processor time; the machine's load was"
-    facts += (
-        f" {whole['load'][0]:.1f}). Memory is {max(r['memory'] for r in results.values()) / size:.2f} times the file."
-    )
+    times = max(single["memory"], whole["memory"]) / size
+    facts += f" {whole['load'][0]:.1f}). Memory is {times:.2f} times the file."
     if options.quick:
         sys.stdout.write(_common.table(list(names), rows) + f"\n{facts}\n")
     else:
