@@ -12,6 +12,7 @@ An encoder whose architecture or weights come from elsewhere has more. All of it
     weight_files() -> paths            files whose weights it takes; their hash goes into records
     hub_config(net, side, mean, std)   what its library reads in the config.json of a Hugging Face folder
     architecture() -> {name: settings} the encoder without files and freezing, for networks that are kept
+    pixels(channels) -> (mean, std)    by which pixels in [0, 1] are normalised; None for those of the training images
     net.loaded                         what was loaded, see `weights.loading.Loaded`
     net.frozen                         names of modules that stay in evaluation mode in training; "" is the whole
     net.evaluation_batch               images at once when features are computed

@@ -1,5 +1,6 @@
 """What encoders share whose architecture or weights come from elsewhere."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -13,6 +14,16 @@ from cl_semisup.weights import loading
 
 SIDE = 32  # of images that are evaluated 1000 at once
 MAX_NAMED = 6  # frozen modules in a note
+
+
+Pixels = tuple[tuple[float, ...], tuple[float, ...]]  # mean and deviation, a channel each, of pixels in [0, 1]
+
+
+def pixels(mean: Sequence[float], std: Sequence[float], channels: int) -> Pixels:
+    """For images of so many channels; grey images, which go into all three, have the means over the three."""
+    if channels == 1:
+        return (sum(mean) / len(mean),), (sum(std) / len(std),)
+    return tuple(mean), tuple(std)
 
 
 def complete(net: nn.Module, channels: int, side: int, plugin: Any) -> nn.Module:

@@ -48,6 +48,13 @@ class Checkpoint:
     def check(self, channels: int, side: int) -> tuple[str, ...]:
         return _outside.check(self, channels, side)
 
+    def pixels(self, channels: int) -> _outside.Pixels | None:
+        """As the architecture says: `arch: {timm: {model: ..., normalize: weights}}`."""
+        (name, settings) = next(iter(self.arch.items()))
+        encoder: Any = plugins.load("encoders", name)(**settings)
+        found: _outside.Pixels | None = encoder.pixels(channels) if hasattr(encoder, "pixels") else None
+        return found
+
     def weight_files(self) -> tuple[str, ...]:
         return (self.file,)
 

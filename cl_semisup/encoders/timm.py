@@ -1,11 +1,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import util
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, MaxLen, MinLen
 from torch import nn
 
+from cl_semisup.config.added_later import AddedLater
 from cl_semisup.encoders import _outside
 from cl_semisup.encoders._freeze import Freeze
 from cl_semisup.errors import InputError, unknown
@@ -27,6 +28,8 @@ class Timm:
         freeze: what training leaves as it is: none, all, or the first stages, {stages: n}
         resize: side to which images are resized before the network; 0 leaves them
         pretrained_on: what the weights have seen, for the tables
+        normalize: pixels by mean and deviation of the training images (data), or of the images that the weights were
+            made with (weights), as timm says
     """
 
     model: Annotated[str, MinLen(1), MaxLen(100)]
@@ -34,6 +37,7 @@ class Timm:
     freeze: Freeze = "none"
     resize: Annotated[int, Interval(ge=0, le=2048)] = 0
     pretrained_on: Annotated[str, MaxLen(100)] = ""
+    normalize: Annotated[Literal["data", "weights"], AddedLater()] = "data"
 
     def build(self, channels: int, side: int) -> nn.Module:
         """(N, channels, side, side) -> (N, dim)."""
@@ -63,6 +67,18 @@ class Timm:
 
     def check(self, channels: int, side: int) -> tuple[str, ...]:
         return _outside.check(self, channels, side)
+
+    def pixels(self, channels: int) -> _outside.Pixels | None:
+        return _outside.pixels(*self._statistics(), channels) if self.normalize == "weights" else None
+
+    def _statistics(self) -> tuple[Sequence[float], Sequence[float]]:
+        import timm
+
+        config = timm.get_pretrained_cfg(self.model)
+        if config is None:
+            rule = "needs what timm says of its weights"
+            raise InputError(f"timm: normalize: {rule}. Got nothing for {self.model}. Take `normalize: data`.")
+        return config.mean, config.std
 
     def weight_files(self) -> tuple[str, ...]:
         return (self.weights,) if self.weights else ()

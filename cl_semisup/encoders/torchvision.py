@@ -1,15 +1,17 @@
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, MaxLen, MinLen
 from torch import nn
 from torchvision import models
 
+from cl_semisup.config.added_later import AddedLater
 from cl_semisup.encoders import _outside
 from cl_semisup.encoders._freeze import Freeze
 from cl_semisup.errors import InputError, unknown
 
 CLASSES = 1000  # of the classifier that is left out
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, by which all its weights were made
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Torchvision:
         freeze: what training leaves as it is: none, all, or the first stages, {stages: n}
         resize: side to which images are resized before the network; 0 leaves them
         pretrained_on: what the weights have seen, for the tables
+        normalize: pixels by mean and deviation of the training images (data), or of the images that the weights were
+            made with (weights), as torchvision says
     """
 
     model: Annotated[str, MinLen(1), MaxLen(100)]
@@ -35,6 +39,7 @@ class Torchvision:
     freeze: Freeze = "none"
     resize: Annotated[int, Interval(ge=0, le=2048)] = 0
     pretrained_on: Annotated[str, MaxLen(100)] = ""
+    normalize: Annotated[Literal["data", "weights"], AddedLater()] = "data"
 
     def build(self, channels: int, side: int) -> nn.Module:
         """(N, channels, side, side) -> (N, dim)."""
@@ -64,6 +69,9 @@ class Torchvision:
 
     def check(self, channels: int, side: int) -> tuple[str, ...]:
         return _outside.check(self, channels, side)
+
+    def pixels(self, channels: int) -> _outside.Pixels | None:
+        return _outside.pixels(MEAN, STD, channels) if self.normalize == "weights" else None
 
     def weight_files(self) -> tuple[str, ...]:
         return (self.weights,) if self.weights else ()

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cl_semisup import plugins
 from cl_semisup.data.images import Images
 from cl_semisup.results import data_hashes
 from cl_semisup.suite.run import Named
@@ -108,6 +109,17 @@ def to_device(images: Images, device: torch.device) -> Data:
         duplicates=images.pixel_facts.duplicates,
         split=images.split,
     )
+
+
+def normalised_for(encoder: Named, data: Data) -> Data:
+    """The data with mean and std of the images that the encoder's weights were made with, where it asks for these."""
+    (name, settings) = next(iter(encoder.items()))
+    plugin = plugins.load("encoders", name)(**settings)
+    found = plugin.pixels(data.train_images.shape[1]) if hasattr(plugin, "pixels") else None
+    if found is None:
+        return data
+    mean, std = (torch.tensor(values, dtype=torch.float32).to(data.mean.device) for values in found)
+    return replace(data, mean=mean, std=std)
 
 
 def _tensor(images: NDArray[Any] | None) -> Tensor:

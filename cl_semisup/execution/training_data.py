@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cl_semisup.data import labels, pixel_facts
 from cl_semisup.execution import foreign
-from cl_semisup.execution.data import Data, ReadImages, pixel_statistics, subset
+from cl_semisup.execution.data import Data, ReadImages, normalised_for, pixel_statistics, subset
 from cl_semisup.suite.run import Run
 
 
@@ -23,7 +23,7 @@ def training_data(
     if run.validation == "labelled":
         data = replace(data, val_images=None, val_labels=None)
     drawn = labels.of_run(data.train_labels.cpu().numpy(), settings)
-    data = _without_held_out(data, drawn)
+    data = normalised_for(run.encoder, _without_held_out(data, drawn))
     told: dict[str, Any] = {"label_set": drawn.fingerprint}
     if (setting := run.unlabelled_from) is None:
         return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), told

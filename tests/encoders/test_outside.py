@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torchvision import models
 
 from cl_semisup import plugins
+from cl_semisup.data.settings import Views
+from cl_semisup.data.views import ViewMaker
 from cl_semisup.encoders._freeze import stages
 from cl_semisup.errors import InputError
+from cl_semisup.execution.data import Data, normalised_for
 
 pytestmark = pytest.mark.oracle
 
@@ -147,3 +150,36 @@ def test_frozen_stages_are_told_with_their_names() -> None:
     assert note == "15 of 60 parameter tensors are frozen: conv1, bn1, layer1."
     (note,) = encoder("torchvision", model="resnet18", freeze="all").check(3, 32)
     assert note.startswith("60 of 60 parameter tensors are frozen: all. Training does not change the features")
+
+
+@needs("timm")
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixels_may_be_normalised_as_the_weights_were_made(channels: int) -> None:
+    """timm's own transform of an image in evaluation, and the arithmetic that a run uses."""
+    import timm
+
+    raw = torch.randint(0, 256, (2, channels, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = Data(raw, torch.zeros(2), raw, torch.zeros(2), torch.zeros(channels), torch.ones(channels), 2, "")
+    config = timm.get_pretrained_cfg("resnet18")
+    assert config is not None
+    for plugin in ("timm", "torchvision"):
+        settings = {"model": "resnet18", "normalize": "weights"}
+        for named in ({plugin: settings}, {"checkpoint": {"file": "w.pt", "arch": {plugin: settings}}}):
+            changed = normalised_for(named, data)
+            found = ViewMaker(Views(), changed.mean, changed.std).normalize(raw)
+            mean, std = torch.tensor(config.mean)[:, None, None], torch.tensor(config.std)[:, None, None]
+            if channels == 1:
+                mean, std = mean.mean(dim=0, keepdim=True), std.mean(dim=0, keepdim=True)
+            assert torch.allclose(found, (raw / 255 - mean) / std, atol=1e-6)
+        assert normalised_for({plugin: {"model": "resnet18"}}, data) is data
+    assert normalised_for({"convnet": {}}, data) is data
+
+
+def test_the_default_normalisation_is_no_part_of_an_id(parse: Any) -> None:
+    def ids(encoder: str) -> list[str]:
+        text = "question: q\ndatasets: digits\nlosses: nt_xent\nlabel_fraction: 1\nlearning_rate: 1\nbatch_size: 64\n"
+        return [run.id for run in parse(f"{text}epochs: 1\nrepetitions: 1\nencoder: {encoder}\n").runs]
+
+    plain = ids("{torchvision: {model: resnet18}}")
+    assert ids("{torchvision: {model: resnet18, normalize: data}}") == plain
+    assert not set(ids("{torchvision: {model: resnet18, normalize: weights}}")) & set(plain)
