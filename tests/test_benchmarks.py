@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmarks import _common, fuzz
+from benchmarks import _common, fuzz, mechanism
+from cl_semisup import losses
 
 SCRIPTS = sorted(path.stem for path in (_common.ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
 
@@ -101,3 +103,26 @@ def test_stored_tables_of_shared_scripts_are_rendered_alike() -> None:
         data = _common.load(name)
         figures = _common.table(list(data["rows"][0]), [list(row.values()) for row in data["rows"]])
         assert (_common.RESULTS / f"{name}.md").read_text().endswith(f"\n\n{figures}\n")
+
+
+def test_the_common_share_of_a_gradient_is_that_of_a_plain_loop() -> None:
+    gradient = torch.randn(7, 3, generator=torch.Generator().manual_seed(0))
+    mean = [sum(float(row[d]) for row in gradient) / 7 for d in range(3)]
+    wanted = 7 * sum(m * m for m in mean) / sum(float(x) ** 2 for x in gradient.flatten())
+    assert mechanism.common_share(gradient) == pytest.approx(wanted)
+    assert mechanism.common_share(gradient[:1].expand(7, 3)) == pytest.approx(1)
+    assert mechanism.common_share(torch.eye(5)) == pytest.approx(1 / 5)
+    assert mechanism.common_share(torch.zeros(4, 2)) == 0
+
+
+def test_a_watched_loss_has_the_value_gradient_and_needs_of_the_loss() -> None:
+    z = torch.randn(2, 6, 8, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    labels = torch.tensor([0, 1, -1, 0, 1, -1])
+    plain = losses.build("clop", dim=8, classes=2, seed=0)
+    shares: list[float] = []
+    seen = mechanism.watched(losses.build("clop", dim=8, classes=2, seed=0), shares)
+    assert losses.asks(seen) == losses.asks(plain)
+    (wanted,) = torch.autograd.grad(plain(z[0], z[1], labels), z)
+    (found,) = torch.autograd.grad(seen(z[0], z[1], labels), z)
+    assert torch.equal(found, wanted)
+    assert shares == [pytest.approx(mechanism.common_share(wanted.reshape(12, 8)))]
