@@ -118,3 +118,10 @@ def test_the_site_is_built_strictly_and_without_fetched_fonts() -> None:
     assert settings["strict"] is True
     assert settings["theme"]["font"] is False
     assert settings["validation"]["links"] == dict.fromkeys(settings["validation"]["links"], "warn")
+
+
+def test_a_linked_folder_is_a_page_of_its_own_beside_the_pages_within() -> None:
+    """A page `findings` and a folder `findings` of other pages cannot both be written."""
+    assert docs_site.site_path("docs/findings") == "findings/index.md"
+    assert docs_site.site_path("results/published") == "repository/results/published/index.md"
+    assert docs_site.site_path("docs/findings/views.md") == "findings/views.md"

@@ -71,10 +71,10 @@ def site_path(path: str) -> str:
     """The page of a file or folder of the repository."""
     if path == "README.md":
         return "index.md"
+    if (ROOT / path).is_dir():
+        return f"{path.removeprefix('docs/') if path.startswith('docs/') else f'repository/{path}'}/index.md"
     if path.startswith("docs/"):
         return path.removeprefix("docs/").replace(".ipynb", "_notebook.md")
-    if (ROOT / path).is_dir():
-        return f"repository/{path}/index.md"
     return f"repository/{path}" if path.endswith(".md") else f"repository/{path}.md"
 
 
