@@ -232,7 +232,8 @@ MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns 
 COLUMNS = frozenset((
     "id", "dataset", "labels", "budget", "loss", "config", "learning_rate", "batch_size", "repetition", "epochs",
     "task", "base_task", "status", "reason", "path", "started_at", "chance", "device", "precision", "machine",
-    "torch", "python", "package", "commit", "protocol", "pretrained_on", "validation"
+    "torch", "python", "package", "commit", "protocol", "pretrained_on", "validation",
+    "effective_learning_rate", "steps"
 ))
 # fmt: on
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")

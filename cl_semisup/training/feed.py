@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup.device import send
-from cl_semisup.native.library import CHANGES
+from cl_semisup.native import CHANGES
 from cl_semisup.training.batches import Batches, Plan, Slot
 from cl_semisup.training.changing import CAPACITY, Numbers
 

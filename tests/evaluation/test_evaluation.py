@@ -157,9 +157,10 @@ def test_features_that_are_not_finite_are_refused_before_any_probe_sees_them(par
 def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
     parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poison(parts: Any, **_: Any) -> None:
+    def poison(parts: Any, **_: Any) -> trainer.loop.Outcome:
         with torch.no_grad():
             next(parts.model.encoder.parameters()).fill_(math.nan)
+        return trainer.loop.Outcome("")
 
     monkeypatch.setattr(trainer.loop, "train", poison)
     record, _ = Executor(Machine("cpu", "data"))(parse(text).runs[-1])

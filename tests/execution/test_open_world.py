@@ -24,6 +24,7 @@ question: What do images without a label do?
 datasets: {arrays: {file: x.npz}}
 encoder: {mlp: {width: 8, layers: 1}}
 losses: supcon
+validation: all
 label_fraction: 0.25
 learning_rate: 0.1
 batch_size: 8
@@ -63,9 +64,9 @@ def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str = SUITE) ->
     seen: dict[str, Any] = {}
     train, features = trainer.loop.train, trainer.Trainer.features
 
-    def watched(setup: TrainingSetup, **settings: Any) -> None:
+    def watched(setup: TrainingSetup, **settings: Any) -> Any:
         seen["setup"] = setup
-        train(setup, **settings)
+        return train(setup, **settings)
 
     def kept(self: trainer.Trainer, *rest: Any) -> Features:
         seen["features"] = features(self, *rest)

@@ -51,9 +51,9 @@ def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """A list that grows by one with every training."""
     calls, train_ = [], loop.train
 
-    def count(*arguments: Any, **settings: Any) -> None:
+    def count(*arguments: Any, **settings: Any) -> Any:
         calls.append(1)
-        train_(*arguments, **settings)
+        return train_(*arguments, **settings)
 
     monkeypatch.setattr(loop, "train", count)
     return calls

@@ -65,10 +65,11 @@ def test_a_run_with_features_that_are_not_finite_has_diverged(
 
     train = loop.train
 
-    def spoil(parts: loop.TrainingSetup, **rest: object) -> None:
-        train(parts, **rest)  # type: ignore[arg-type]
+    def spoil(parts: loop.TrainingSetup, **rest: object) -> loop.Outcome:
+        outcome = train(parts, **rest)  # type: ignore[arg-type]
         with torch.no_grad():
             next(parts.model.projector.parameters()).fill_(float("inf"))
+        return outcome
 
     monkeypatch.setattr(loop, "train", spoil)
     record, _ = Executor(Machine("cpu", "data"))(faulty_run("none"))

@@ -1,12 +1,14 @@
 """Everything about a suite is checked before anything runs, and told with its place, rule, value and remedy."""
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import jsonschema
 import pytest
+from PIL import Image
 
 from cl_semisup import plugins
 from cl_semisup.config import yaml_source
@@ -253,16 +255,24 @@ def test_ten_thousand_cells_expand_in_seconds(parse: Parse, text: str) -> None:
 
 
 # collapse.yaml trains no network and has keys of its own; the gate's tests read it
-SHIPPED = [p for p in sorted((ROOT / "suites").rglob("*.yaml")) if p.name != "collapse.yaml"]
+SHIPPED = [p for p in sorted((ROOT / "suites").rglob("*.yaml")) if p != ROOT / "suites" / "collapse.yaml"]
 SHIPPED.append(ROOT / "tests" / "tiny.yaml")
 
 
-def test_suites_that_come_along_are_valid_and_name_the_schema() -> None:
+def test_suites_that_come_along_are_valid_and_name_the_schema(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "grey.png")
+    for folder in ("imagenet", "imagenet100"):  # folders of images are looked at when a suite is read
+        for part, count in (("train", 2100), ("val", 1)):  # at least a batch of 4,096
+            for name in ("cat", "dog"):
+                (tmp_path / folder / part / name).mkdir(parents=True)
+                for i in range(count):
+                    os.link(tmp_path / "grey.png", tmp_path / folder / part / name / f"{i}.png")
     for path in SHIPPED:
         first = path.read_text().splitlines()[0]
         named = path.parent / first.removeprefix("# yaml-language-server: $schema=")
         assert named.resolve() == (ROOT / "suites" / "suite.schema.json").resolve(), path
-        assert suite.read(path).runs
+        needs_folder = "image_folder" in path.read_text()
+        assert suite.read(path, str(tmp_path) if needs_folder else None).runs
 
 
 def test_an_experiment_on_free_embeddings_is_sent_to_the_gate() -> None:
