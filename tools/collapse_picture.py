@@ -10,11 +10,11 @@ from cl_semisup.report import svg  # noqa: E402
 from cl_semisup.report.report_data import ReportData  # noqa: E402
 from cl_semisup.results import snapshot  # noqa: E402
 from cl_semisup.results.leaderboard import Board, Row  # noqa: E402
+from tools import figure  # noqa: E402
 
 PICTURE = ROOT / "docs" / "findings" / "collapse.svg"
 PUBLISHED, SUITE = ROOT / "results" / "published", "trial_collapse"
-# loss as the leaderboard names it -> (its words in the legend, its colour)
-LOSSES = {
+LOSSES: figure.Losses = {
     "cross_entropy": ("supervised training", "#4d4d4d"),
     "supcon": ("SupCon", "#00835f"),
     "nt_xent": ("SimCLR (NT-Xent)", "#0067a3"),
@@ -23,9 +23,6 @@ LOSSES = {
 }
 PANEL, HEIGHT, LEGEND = 330, 310, 180
 WIDTH = 2 * PANEL + LEGEND
-STYLE = "text{font:13px system-ui,sans-serif;fill:#222}.grid{stroke:#ddd;fill:none}.k path{stroke-width:2}" + "".join(
-    f".k{i}{{color:{colour}}}" for i, (_, colour) in enumerate(LOSSES.values())
-)
 
 
 def broken(row: Row) -> list[tuple[float, float]]:
@@ -68,16 +65,12 @@ def panel(board: Board) -> str:
 def picture() -> str:
     """The picture of the published records: few labels on the left, all labels on the right."""
     data = ReportData.read(PUBLISHED, snapshot.load(PUBLISHED, SUITE))
-    parts = [f"<style>{STYLE}</style>", f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>']
+    parts = []
     for i, board in enumerate(sorted(data.boards, key=lambda board: board.budget)):
         parts.append(f'<g transform="translate({i * PANEL} 0)">{panel(board)}</g>')
-    for i, (words, _) in enumerate(LOSSES.values()):
-        y = 40 + 26 * i
-        key = svg.line([(2 * PANEL + 8, y), (2 * PANEL + 36, y)], i) + svg.mark(2 * PANEL + 22, y, i, words)
-        parts += [svg.series(i, key), svg.text(2 * PANEL + 44, y + 4, words)]
+    parts.append(figure.legend(LOSSES, 2 * PANEL))
     title = "Share of collapsed or diverged runs over the learning rate, for five losses, with few labels and with all"
-    head = '<svg xmlns="http://www.w3.org/2000/svg"'
-    return svg.picture("".join(parts), title, WIDTH, HEIGHT).replace("<svg", head, 1) + "\n"
+    return figure.document(parts, LOSSES, title, WIDTH, HEIGHT)
 
 
 if __name__ == "__main__":

@@ -56,9 +56,8 @@ def comparisons() -> list[Comparison]:
     return found
 
 
-def page() -> str:
-    """The comparisons that stay significant, the smallest p first."""
-    found = comparisons()
+def page(found: list[Comparison]) -> str:
+    """Those of all comparisons that stay significant, the smallest p first."""
     corrected = holm([one.p for one in found])
     by_p = sorted(zip(corrected, found, strict=True), key=lambda pair: pair[1].p)
     kept = [(c, one) for c, one in by_p if c < 1 - CONFIDENCE]
@@ -75,5 +74,5 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(comparisons()), encoding="utf-8")
     print(PAGE)

@@ -9,11 +9,11 @@ sys.path.insert(0, str(ROOT))
 
 import cl_semisup as cl  # noqa: E402
 from cl_semisup.report import svg  # noqa: E402
+from tools import figure  # noqa: E402
 
 PICTURE = ROOT / "docs" / "picture.svg"
 SUITE, SCORE = "fractions", "linear_top1_labelled"
-# loss as the leaderboard names it -> (its words in the legend, its colour)
-LOSSES = {
+LOSSES: figure.Losses = {
     "cross_entropy": ("supervised training", "#4d4d4d"),
     "clop(base=nt_xent)": ("CLOP on SimCLR", "#c25200"),
     "nt_xent": ("SimCLR (NT-Xent)", "#0067a3"),
@@ -21,10 +21,6 @@ LOSSES = {
     "untrained": ("untrained network", "#9a9a9a"),
 }
 WIDTH, HEIGHT, LEGEND = 760, 320, 190
-STYLE = (
-    "text{font:13px system-ui,sans-serif;fill:#222}.grid{stroke:#ddd;fill:none}.k path{stroke-width:2}.k .thin"
-    "{stroke-width:1.2}" + "".join(f".k{i}{{color:{colour}}}" for i, (_, colour) in enumerate(LOSSES.values()))
-)
 
 
 def draw(table: Any) -> str:
@@ -42,7 +38,7 @@ def draw(table: Any) -> str:
         width=WIDTH - LEGEND,
         height=HEIGHT,
     )
-    parts = [f"<style>{STYLE}</style>", f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>', axes.frame()]
+    parts = [axes.frame()]
     for i, (loss, (words, _)) in enumerate(LOSSES.items()):
         rows = table[table["loss"] == loss].sort_values("share")
         points, marks = [], []
@@ -53,14 +49,10 @@ def draw(table: Any) -> str:
             marks.append(
                 svg.whisker(x, low, high) + svg.mark(x, axes.y(mean), i, f"{words}: {mean:.1f} ± {half:.1f} %")
             )
-        y = 40 + 26 * i
-        key = svg.line([(WIDTH - LEGEND + 8, y), (WIDTH - LEGEND + 36, y)], i)
-        key += svg.mark(WIDTH - LEGEND + 22, y, i, words)
-        parts.append(svg.series(i, svg.line(points, i) + "".join(marks) + key))
-        parts.append(svg.text(WIDTH - LEGEND + 44, y + 4, words))
+        parts.append(svg.series(i, svg.line(points, i) + "".join(marks)))
     title = "Accuracy of a linear probe on handwritten digits over the share of labels, for five losses"
-    head = '<svg xmlns="http://www.w3.org/2000/svg"'
-    return svg.picture("".join(parts), title, WIDTH, HEIGHT).replace("<svg", head, 1) + "\n"
+    parts.append(figure.legend(LOSSES, WIDTH - LEGEND))
+    return figure.document(parts, LOSSES, title, WIDTH, HEIGHT)
 
 
 def picture() -> str:

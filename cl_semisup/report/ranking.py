@@ -41,11 +41,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def shared_ranks(board: Board) -> dict[str, int]:
-    """Loss -> the lower end of its rank's interval: 1 + how many losses are significantly better."""
-    return {loss: low for loss, (low, _) in rank_intervals(board).items()}
-
-
 def rank_intervals(board: Board) -> dict[str, tuple[int, int]]:
     """Loss -> the ranks that its true mean may have, all intervals together with 95 %; {} with too few pairs.
 

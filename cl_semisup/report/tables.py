@@ -80,8 +80,8 @@ def board_table(board: Board) -> Table:
         )
         add("winner's curse", meaning, lambda row: _mean_ci(row.winners_curse, wording.format_points), "winners_curse")
     meaning = "largest learning rate of the tuned config as the optimizer sees it, after the scaling rule"
-    add("peak lr", meaning, _metric("effective_learning_rate", "{:.4g}"), "effective_learning_rate", optional=2)
-    add("steps", "steps of the optimizer in a run of the tuned config", _metric("steps", "{:.0f}"), "steps", optional=2)
+    add("peak lr", meaning, _metric("effective_learning_rate", ".4g"), "effective_learning_rate", optional=2)
+    add("steps", "steps of the optimizer in a run of the tuned config", _metric("steps", ".0f"), "steps", optional=2)
     meaning = "how the runs of the tuned config ended"
     add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
     add("runs", "how all runs of the loss ended", _status_counts, "runs", numeric=False)
@@ -180,12 +180,8 @@ def _train_seconds(row: Row) -> Entry:
     return _number(row.reported_cell.metric_mean("train_seconds"), wording.format_seconds)
 
 
-def _metric(column: str, form: str) -> Callable[[Row], Entry]:
-    return lambda row: _number(row.reported_cell.metric_mean(column), lambda value: _form(value, form))
-
-
-def _form(value: float, form: str) -> str:
-    return wording.DASH if math.isnan(value) else form.format(value)
+def _metric(column: str, spec: str) -> Callable[[Row], Entry]:
+    return lambda row: _number(row.reported_cell.metric_mean(column), lambda value: format_number(value, spec))
 
 
 def _worst_config(row: Row) -> Entry:
