@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_semisup.data import array_file
 from cl_semisup.errors import DataError, InputError
-from cl_semisup.scoring import containers
 from cl_semisup.scoring.label_values import Labels, to_classes
 from cl_semisup.seeds import seed
 
@@ -73,11 +73,11 @@ class StoredFeatures:
 
 def read(path: Path, test_fraction: float | None = None) -> StoredFeatures:
     """The features of a file. Without a test part, `test_fraction` of the rows of each class become one (0.2)."""
-    with containers.opened(path) as container:
+    with array_file.opened(path) as container:
         found = {role: _find(role, container.headers, path) for role in NAMES}
         names = {role: name for role, name in found.items() if name is not None}
         _check_roles(names, container.headers, path)
-        containers.require_memory(path, [container.headers[name] for name in names.values()])
+        array_file.require_memory(path, [container.headers[name] for name in names.values()])
         arrays = {role: container.read(name) for role, name in names.items()}
     places = {role: f"{path}: {name}" for role, name in names.items()}
     return from_arrays(path.stem, arrays, places, test_fraction)

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_semisup.data import feature_file, memory_limit, parquet_table
+from cl_semisup.data import array_file, feature_file, memory_limit, parquet_table
 from cl_semisup.errors import DataError
-from cl_semisup.scoring import containers
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed; it is in the extra `parquet`")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -50,8 +49,8 @@ def test_equal_numbers_beyond_memory_are_refused_unread(make: Callable[[Path], N
     before = pool.bytes_allocated()
 
     def evaluated() -> Any:
-        with containers.opened(path) as held:
-            containers.require_memory(path, list(held.headers.values()))
+        with array_file.opened(path) as held:
+            array_file.require_memory(path, list(held.headers.values()))
 
     for action in (lambda: feature_file.read(path), evaluated):
         with pytest.raises(DataError, match=r"f.parquet: must fit in half of this machine's memory, 33554432 bytes"):

@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cl_semisup.data import memory_limit
+from cl_semisup.data import array_file, memory_limit
 from cl_semisup.errors import DataError, InputError
-from cl_semisup.scoring import containers, feature_file, rows
+from cl_semisup.scoring import feature_file, rows
 from cl_semisup.scoring.label_values import to_classes
 
 RANDOM = np.random.default_rng(0)
@@ -192,7 +192,7 @@ def test_damaged_and_missing_files_are_told(tmp_path: Path, name: str) -> None:
 
 def test_memory_is_compared_with_the_headers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 1000)
-    monkeypatch.setattr(containers._Npz, "read", lambda *_: pytest.fail("it was read"))
+    monkeypatch.setattr(array_file._Npz, "read", lambda *_: pytest.fail("it was read"))
     with pytest.raises(DataError, match="f.npz: must fit in half of this machine's memory, 500 bytes"):
         feature_file.read(npz(tmp_path, **divided()))
 
@@ -206,7 +206,7 @@ def test_a_missing_package_is_named_with_its_pip_line(
     def missing(module: str) -> None:
         raise ImportError(module)
 
-    monkeypatch.setattr(containers.importlib, "import_module", missing)
+    monkeypatch.setattr(array_file.importlib, "import_module", missing)
     extra = name.partition(".")[2]
     with pytest.raises(
         InputError, match=rf"not installed, {package}\. Install it: pip install 'cl-semisup\[{extra}\]'"

@@ -6,6 +6,7 @@ Nothing is unpickled, and no array is read before its size has been compared wit
 import importlib
 import io
 import math
+import re
 import zipfile
 import zlib
 from abc import abstractmethod
@@ -24,6 +25,7 @@ from cl_semisup.errors import DataError, InputError
 
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
+NUMPY = re.compile("(BF|F|I|U)([0-9]+)")  # safetensors' names of types
 Array = np.ndarray[Any, Any] | Tensor
 
 
@@ -31,7 +33,7 @@ class Header(NamedTuple):
     """What a file says of an array, before it is read: shape, type as text, bytes in memory."""
 
     shape: tuple[int | str, ...]  # `?` where only the data say it
-    dtype: str
+    dtype: str  # numpy's name, bfloat16, or that of a column of a table
     bytes: int
 
 
@@ -52,10 +54,10 @@ def opened(path: Path) -> Iterator[Container]:
         ".safetensors": (_Safetensors, "safetensors.numpy.save_file"),
         ".parquet": (_Parquet, "pyarrow.parquet.write_table"),
     }
-    if path.suffix not in kinds:
+    if (ending := path.suffix.lower()) not in kinds:
         rule = "must end in .npz, .safetensors or .parquet. No other file is read, since pickles can run code"
         raise InputError(f"{path}: {rule}. Got {path.suffix or 'no ending'!r}. Save the features with numpy.savez.")
-    kind, writer = kinds[path.suffix]
+    kind, writer = kinds[ending]
     try:
         with files.open_regular(path) as file:
             yield kind(path, file)
@@ -73,9 +75,11 @@ def opened(path: Path) -> Iterator[Container]:
         raise
 
 
-def require_memory(path: Path, headers: Sequence[Header]) -> None:
-    """DataError unless these arrays fit in half of the memory."""
-    memory_limit.require(sum(header.bytes for header in headers), str(path), "Store fewer rows, or float16.")
+def require_memory(path: Path, headers: Sequence[Header], copy: int = 0) -> None:
+    """DataError unless these arrays, and a copy with `copy` bytes an element, fit in half of the memory."""
+    copies = (copy * math.prod(size for size in header.shape if isinstance(size, int)) for header in headers)
+    size = sum(header.bytes for header in headers) + sum(copies)
+    memory_limit.require(size, str(path), "Store fewer rows, or float16.")
 
 
 def _unreadable(path: Path, error: Exception, writer: str) -> DataError:
@@ -133,7 +137,7 @@ class _Safetensors:
         self.headers = {}
         for name in list(self.tensors.keys()):
             part = self.tensors.get_slice(name)
-            shape, dtype = tuple(part.get_shape()), str(part.get_dtype())
+            shape, dtype = tuple(part.get_shape()), NUMPY.sub(_numpy_name, str(part.get_dtype()))
             self.headers[name] = Header(shape, dtype, math.prod(shape) * 8)
 
     def read(self, name: str) -> Array:
@@ -182,6 +186,11 @@ class _Parquet:
             got = f"{lengths.min()} to {lengths.max()} numbers"
             raise DataError(f"{self.path}: {name}: must be lists of one length. Got {got}. Write them again.")
         return flat.reshape(len(column), -1)
+
+
+def _numpy_name(found: re.Match[str]) -> str:
+    names = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
+    return names[found[1]] + found[2]
 
 
 def _is_list(kind: Any) -> bool:
