@@ -84,6 +84,13 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def gpu_uuid(device: torch.device) -> str:
+    """The UUID of an NVIDIA GPU, by which its driver knows it whatever its number is here; "" for other devices."""
+    if device.type != "cuda" or torch.version.hip:
+        return ""
+    return str(torch.cuda.get_device_properties(device).uuid)
+
+
 def is_lost(device: torch.device) -> bool:
     """Whether no further call can succeed in this process, as after an index out of range in a kernel of CUDA."""
     try:

@@ -16,10 +16,10 @@ import torch
 from cl_semisup import device as devices
 from cl_semisup import evaluation
 from cl_semisup.data.images import Images
-from cl_semisup.device import is_out_of_memory, synchronize
+from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
 from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
 from cl_semisup.evaluation import Features
-from cl_semisup.execution import embedding_plot, keep, memory
+from cl_semisup.execution import embedding_plot, energy, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, to_device
 from cl_semisup.execution.environment import environment
@@ -191,6 +191,7 @@ class _Attempt:
         self.scores: dict[str, float] = {}
         self.diagnostics: dict[str, float] = {}
         self.cost: dict[str, float] = {}
+        self.joules: list[energy.Joules] = []  # of training and evaluation
         self.curves: dict[str, Any] = {}
         self.data_hash = ""
         self.probe_data_hashes: dict[str, str] = {}
@@ -215,8 +216,15 @@ class _Attempt:
             self.history = trainer.history
             self.resolved |= trainer.resolved
             self.cost |= trainer.cost
+            self.joules += [trainer.joules] if run.epochs else []
+        with energy.Meter(gpu_uuid(self.device)) as meter:
+            features = self._evaluate(data, visible_labels, trainer)
+        self.joules.append(meter.joules)
+        if run.epochs:
+            self._set_status(features, trainer)
 
-        began = time.perf_counter()
+    def _evaluate(self, data: Data, visible_labels: torch.Tensor, trainer: Trainer) -> Features:
+        run, began = self.run, time.perf_counter()
         features = trainer.features(data, visible_labels)
         self.probe_data_hashes = protocol.probed_hashes(run, partial(_content_hash, trainer.probe_datasets, run))
         result = evaluation.measure(features, run.probes)
@@ -228,8 +236,7 @@ class _Attempt:
         synchronize(self.device)
         self.cost |= result.cost
         self.cost["evaluation_seconds"] = time.perf_counter() - began
-        if run.epochs:
-            self._set_status(features, trainer)
+        return features
 
     def _set_status(self, features: Features, trainer: Trainer) -> None:
         """Set the status if the training has diverged or collapsed. The scores stay in the record."""
@@ -271,6 +278,7 @@ class _Attempt:
         versions = {"plugins": protocol.versions(self.run), "data": self.data_hash}
         versions |= {"weights": {weights["file"]: weights["hash"]}} if weights else {}
         self.curves["history"] = _to_json(asdict(self.history))
+        joules = energy.costs(self.joules, self.machine.grams_co2_per_kwh)
         return {
             "schema": SCHEMA,
             "id": self.run.id,
@@ -280,7 +288,7 @@ class _Attempt:
             "resolved": self.resolved,
             "scores": {name: value for name, value in self.scores.items() if math.isfinite(value)},
             "diagnostics": self.diagnostics,
-            "cost": {**self.cost, "peak_memory_bytes": memory.peak(self.device)},
+            "cost": self.cost | joules | {"peak_memory_bytes": memory.peak(self.device)},
             "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
             "versions": {**versions, **environment()},
             "started_at": started.isoformat(timespec="seconds"),

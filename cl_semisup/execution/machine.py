@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cl_semisup.cgroups import memory_limit, usable_cores
+from cl_semisup.execution import energy
 from cl_semisup.execution.training_groups import TrainingGroup
 
 CUDA_CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA and its libraries take in every process
@@ -68,6 +69,7 @@ class Machine:
         keep: which weights of a trained network are kept: none, encoder, all
         kept: the results folder that they are kept in
         question: of the suite, for the cards of kept networks
+        grams_co2_per_kwh: of electricity, for the CO2 of runs; the user's, see energy.py
         state_key: hex digits of the key that states are signed with; workers on other machines get it from here
     """
 
@@ -86,6 +88,7 @@ class Machine:
     keep: str = "none"
     kept: str = ""
     question: str = ""
+    grams_co2_per_kwh: float = field(default_factory=energy.grams_per_kwh)
     state_key: str = field(default="", repr=False)
 
     def wants_kernels(self) -> bool:

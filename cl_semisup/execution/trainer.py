@@ -14,10 +14,10 @@ from torch import Tensor
 from cl_semisup import losses, native, plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
-from cl_semisup.device import is_out_of_memory, synchronize
+from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
-from cl_semisup.execution import fast_paths, memory
+from cl_semisup.execution import energy, fast_paths, memory
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.early_stop import EarlyStop
 from cl_semisup.execution.feature_cache import FeatureCache
@@ -42,8 +42,8 @@ TRIAL_IMAGES = 8  # for the trial whether an encoder can take its batch in chunk
 class Trainer:
     """The training of a group: the first call of `train` trains, later calls keep its result or raise its error.
 
-    `resolved`, `cost`, `history` and `hopeless` go into the record of every run of the group. The cost is not divided
-    among these runs; `trained_for` is their number. The arguments are those of Executor.
+    `resolved`, `cost`, `joules`, `history` and `hopeless` go into the record of every run of the group. The cost is not
+    divided among these runs; `trained_for` is their number. The arguments are those of Executor.
     """
 
     def __init__(
@@ -64,6 +64,7 @@ class Trainer:
         self.precision = fast_paths.resolved_precision(self.run.precision, machine)
         self.resolved: dict[str, Any] = {}
         self.cost: dict[str, float] = {}
+        self.joules: energy.Joules = {}
         self.history = History()
         self.hopeless = ""  # why the training was stopped
         self.loss: losses.Loss | None = None
@@ -122,7 +123,10 @@ class Trainer:
             if not self.run.epochs:
                 return model
             try:
-                self._fit(model, data, visible_labels, chunks)
+                with energy.Meter(gpu_uuid(self.device)) as meter:
+                    resumed = self._fit(model, data, visible_labels, chunks)
+                one_part_of_several = resumed or exchange.world_size() > 1  # the others' joules are not known here
+                self.joules = {} if one_part_of_several else meter.joules
                 return model
             except Exception as error:
                 too_many = 2 * chunks > (self.run.batch_size or 0) or exchange.world_size() > 1  # other ranks go on
@@ -164,7 +168,8 @@ class Trainer:
             model = model.to(memory_format=torch.channels_last)
         return model
 
-    def _fit(self, model: Model, data: Data, visible_labels: Tensor, chunks: int) -> None:
+    def _fit(self, model: Model, data: Data, visible_labels: Tensor, chunks: int) -> bool:
+        """Whether the training was resumed from a state."""
         run, loss, began, self.history = self.run, self.loss, time.perf_counter(), History()
         assert loss is not None
         assert run.batch_size is not None
@@ -221,6 +226,7 @@ class Trainer:
         steps = self.resolved.get("stopped_at_step", self.resolved["steps"] - 1) + 1
         self.cost = {"train_seconds": seconds, "images_per_second": steps * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.group.runs)
+        return checkpoint is not None and checkpoint.seconds > 0
 
     def _optimizer(self, model: Model, loss: losses.Loss) -> torch.optim.Optimizer:
         assert self.run.optimizer is not None

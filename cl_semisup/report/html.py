@@ -133,13 +133,15 @@ def _runs(data: ReportData) -> Table:
     scores = [name for name in (data.suite.score, *tuned_by) if name in frame]
     columns = [Column(name, numeric=False) for name in ("task", "loss", "config")]
     columns += [Column("repetition"), Column("ended", numeric=False), *(Column(f"{name} %") for name in scores)]
-    columns += [Column("train s"), Column("record", numeric=False)]
+    joules = [Column("J")] if "energy_joules" in frame else []
+    columns += [Column("train s"), *joules, Column("record", numeric=False)]
     rows = []
     for row in frame.to_dict("records"):
         status = f"{row['status']}: {row['reason']}" if row["reason"] else row["status"]
         texts = [row["task"], row["loss"], row["config"], str(row["repetition"]), status]
         texts += [wording.format_number(100 * row[name], ".1f") for name in scores]
-        texts.append(wording.format_seconds(row.get("train_seconds", math.nan)))
+        costs = ["train_seconds"] + ["energy_joules"] * len(joules)
+        texts += [wording.format_seconds(row.get(name, math.nan)) for name in costs]
         link = "" if row["status"] == "missing" else _link(data.results, row["path"])
         rows.append((*map(Entry, texts), Entry(row["id"], link)))
     return Table("Every run", tuple(columns), tuple(rows))

@@ -162,6 +162,7 @@ class ReportData:
             notes.append(PUBLISHED_NOTE)
         if self.searched:
             notes += self.searched.notes
+        notes += _energy_note(self.run_table.frame)
         return notes + self._unfinished_notes
 
     @property
@@ -231,6 +232,18 @@ def _pretrained_note(seen: list[str]) -> str:
     rule = "they are not from scratch, and 'untrained' is the network as it was loaded"
     rule += ". Encoders with other first weights have tables of their own"
     return f"Rows began with weights that have seen {', '.join(seen)}: {rule}."
+
+
+def _energy_note(frame: pd.DataFrame) -> list[str]:
+    """What the joules of these runs count; [] if no machine told any."""
+    if "energy_joules" not in frame or frame["energy_joules"].isna().all():
+        return []
+    factors = ", ".join(f"{grams:g}" for grams in sorted(set(frame["grams_co2_per_kwh"].dropna())))
+    parts = {"cpu_joules": "processor packages and memory", "gpu_joules": "GPU"}
+    counted = " and of ".join(words for name, words in parts.items() if name in frame and frame[name].notna().any())
+    text = f"Joules are an estimate: counters of the {counted}, which count for the whole machine, divided among the"
+    text += " processes by their processor time (a GPU's evenly); nothing else that draws power is in them. A training"
+    return [f"{text} that several runs share counts in each. CO2 is at {factors} g a kWh (docs/records.md)."]
 
 
 def _standing_note(overall: OverallRanking) -> str:

@@ -45,6 +45,7 @@ class Table:
     rows: tuple[tuple[Entry, ...], ...]
 
 
+ENERGY = ("energy_joules", "cpu_joules", "gpu_joules", "co2_kg", "grams_co2_per_kwh")
 LOSS = Column("loss", "the loss", numeric=False, csv_name="loss")
 
 
@@ -86,10 +87,16 @@ def board_table(board: Board) -> Table:
     add("verdict", meaning, lambda row: _text(row.verdict), "verdict", numeric=False)
     add("runs", "how all runs of the loss ended", _status_counts, "runs", numeric=False)
     add("worst %", "mean score of the worst config", _worst_config, "worst", optional=1)
-    add("s/run", "training seconds of a run of the tuned config", _train_seconds, "train_seconds", optional=1)
+    meaning = "training seconds of a run of the tuned config"
+    add("s/run", meaning, _seconds_or_joules("train_seconds"), "train_seconds", optional=1)
     if board.baseline:
         meaning = f"training time of an image relative to {board.baseline} at the same batch size, on the same machine"
         add("time", meaning, lambda row: _number(row.relative_time, wording.format_ratio), "relative_time", optional=1)
+    if _tells_energy(board):
+        meaning = "joules of training and evaluating a run of the tuned config, estimated from the machine's counters"
+        add("J/run", meaning, _seconds_or_joules("energy_joules"), "energy_joules", optional=1)
+        meaning = "what these joules stand for, by the factor that the notes name"
+        add("kg CO2/run", meaning, _metric("co2_kg", ".2g"), "co2_kg", optional=2)
     rows = tuple(tuple(entry(row) for entry in entries) for row in board.rows)
     return Table(board.task, tuple(columns), rows)
 
@@ -117,6 +124,7 @@ def csv_rows(board: Board, similarity: Similarity | None = None) -> list[dict[st
         values |= {"runs": wording.format_status_counts(row.status_counts), "worst": row.worst_config_score}
         values["relative_time"] = row.relative_time
         values |= {name: cell.metric_mean(name) for name in ("train_seconds", "peak_memory_bytes")}
+        values |= {name: cell.metric_mean(name) for name in ENERGY} if _tells_energy(board) else {}
         for name, diagnostic in row.diagnostics.items():
             values |= {name: diagnostic.mean, f"{name}_half": diagnostic.ci_half_width}
         if similarity:
@@ -176,8 +184,12 @@ def _status_counts(row: Row) -> Entry:
     return _text(wording.format_status_counts(row.status_counts))
 
 
-def _train_seconds(row: Row) -> Entry:
-    return _number(row.reported_cell.metric_mean("train_seconds"), wording.format_seconds)
+def _seconds_or_joules(column: str) -> Callable[[Row], Entry]:
+    return lambda row: _number(row.reported_cell.metric_mean(column), wording.format_seconds)
+
+
+def _tells_energy(board: Board) -> bool:
+    return any(not math.isnan(row.reported_cell.metric_mean("energy_joules")) for row in board.rows)
 
 
 def _metric(column: str, spec: str) -> Callable[[Row], Entry]:

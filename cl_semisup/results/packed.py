@@ -31,7 +31,7 @@ JSON_PARTS = {
     "resolved": "what it became on the machine: steps, classes, labelled images, device, precision",
     "scores": "accuracies on test and validation images, fractions in [0, 1]",
     "diagnostics": "geometry of the features and facts of the probes; null where a value was not finite",
-    "cost": "seconds, images a second, bytes",
+    "cost": "seconds, images a second, bytes, joules",
     "protocol": "what two scores must share to be compared, and its fingerprint",
     "versions": "of plug-in files, package, Python, torch, data and commit; the machine",
 }

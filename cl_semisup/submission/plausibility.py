@@ -58,12 +58,25 @@ def _cost(run: Run, record: Record) -> Iterator[tuple[str, str]]:
         expected = steps * run.batch_size
         if record["status"] == "ok" and expected and abs(seconds * speed / expected - 1) > SPEED_TOLERANCE:
             yield "cost", f"{seconds:.3g} s at {speed:.4g} images a second are not {steps} steps of {run.batch_size}"
+    yield from _energy(cost)
     try:
         began = datetime.fromisoformat(str(record.get("started_at")))
         if began.astimezone(UTC) > datetime.now(UTC):
             yield "cost", f"it began in the future, at {began.isoformat()}"
     except ValueError:
         yield "cost", "started_at is no time"
+
+
+def _energy(cost: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    parts = [cost.get(name, 0.0) for name in ("cpu_joules", "gpu_joules")]
+    joules, grams = cost.get("energy_joules", 0.0), cost.get("grams_co2_per_kwh", 0.0)
+    co2 = cost.get("co2_kg", 0.0)
+    if not all(_number(value) and value >= 0 for value in (*parts, joules, grams, co2)):
+        yield "cost", "joules, CO2 and its factor are at least 0"
+    elif not math.isclose(joules, sum(parts), rel_tol=ROUNDING):
+        yield "cost", f"energy_joules is {joules:.4g}, and its parts are {sum(parts):.4g} together"
+    elif not math.isclose(co2, joules * grams / 3.6e9, rel_tol=ROUNDING):
+        yield "cost", f"co2_kg is {co2:.4g}, which {joules:.4g} joules at {grams:.4g} g a kWh are not"
 
 
 def _curves(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:

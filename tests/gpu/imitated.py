@@ -329,7 +329,7 @@ def _driver(capability: tuple[int, int]) -> dict[str, Any]:
         "empty_cache": lambda: None, "reset_peak_memory_stats": lambda device=None: None,
         "max_memory_allocated": lambda device=None: GIB, "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "imitated", "get_device_capability": lambda device=None: capability,
-        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 * GIB, major=9, minor=0),
+        "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 * GIB, major=9, minor=0, uuid="0"),
         "is_current_stream_capturing": lambda: False, "set_device": lambda device: None,
     }  # fmt: skip
 

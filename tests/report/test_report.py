@@ -16,7 +16,19 @@ from scipy import stats
 
 from cl_semisup import report
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.report import comparison, export, latex, markdown, ranking, stability, svg, tables, terminal, wording
+from cl_semisup.report import (
+    comparison,
+    export,
+    html,
+    latex,
+    markdown,
+    ranking,
+    stability,
+    svg,
+    tables,
+    terminal,
+    wording,
+)
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import leaderboard, statistics
 from cl_semisup.results.leaderboard import Board
@@ -805,3 +817,28 @@ def test_the_interquartile_mean_stands_beside_the_mean_and_needs_every_repetitio
     shown = tables.board_table(board)
     at = [column.name for column in shown.columns].index("IQM %")
     assert {row[0].text: row[at].text for row in shown.rows} == {"nt_xent": "65.0", "clop": "—"}
+
+
+def test_joules_stand_in_tables_and_csv_where_a_machine_told_them_and_old_records_have_a_dash(tmp_path: Path) -> None:
+    runs = [run(loss, r) for loss in ("nt_xent", "clop") for r in range(2)]
+    for one in runs:
+        joules = {"energy_joules": 30.0 + one.repetition, "cpu_joules": 30.0 + one.repetition}
+        told = joules | {"co2_kg": 1e-5, "grams_co2_per_kwh": 436.0}
+        write(tmp_path, one, cost=told if one.loss_name == "clop" else {})
+    data = ReportData.read(tmp_path, select(runs))
+    (board,) = data.boards
+    shown = tables.board_table(board)
+    names = [column.name for column in shown.columns]
+    texts = {row[0].text: [row[names.index(name)].text for name in ("J/run", "kg CO2/run")] for row in shown.rows}
+    assert texts == {"clop": ["30.5", "1e-05"], "nt_xent": ["—", "—"]}
+    by_loss = {row["loss"]: row for row in tables.csv_rows(board)}
+    assert by_loss["clop"]["energy_joules"] == 30.5 and math.isnan(by_loss["nt_xent"]["energy_joules"])
+    (note,) = (note for note in data.notes if "Joules are an estimate" in note)
+    assert "counters of the processor packages and memory, which" in note and "CO2 is at 436 g a kWh" in note
+    assert "30.5" in html.page(data) and "kg CO2/run" in markdown.page(data)
+
+
+def test_without_joules_there_is_no_column_for_them(tmp_path: Path) -> None:
+    board = losses_with(tmp_path, {"clop": 0.1, "nt_xent": 0.0}, repetitions=2)
+    assert not {"J/run", "kg CO2/run"} & {column.name for column in tables.board_table(board).columns}
+    assert "energy_joules" not in tables.csv_rows(board)[0]
