@@ -103,8 +103,15 @@ def extra_inputs(
         "progress": lambda: 0.5,
         "inputs": lambda: tuple((view @ to_pixels).reshape(-1, 1, 8, 8) for view in views),
         "encode": lambda: lambda inputs: inputs.flatten(1) @ to_pixels.T / 64,
+        "patches": lambda: (
+            lambda boxes: (
+                batch.z1 @ fixed_matrix(6, dim, dim) + boxes.to(batch.z1) @ fixed_matrix(7, 4, dim),
+                (batch.z1 * (1 + boxes.to(batch.z1).sum(dim=1, keepdim=True))).detach(),
+            )
+        ),
         "pixels": lambda: (torch.full_like(head[:1, :1, None], -20), torch.full_like(head[:1, :1, None], 20)),
         "support": lambda: (fixed_matrix(3, len(support_labels), dim), support_labels),
+        "weights": lambda: (fixed_matrix(4, dim, 3), fixed_matrix(5, 3, dim)),
         "momentum_features": lambda: teacher_views,
         "momentum_projections": lambda: teacher_views,
         "momentum_logits": lambda: tuple(view @ head for view in teacher_views),

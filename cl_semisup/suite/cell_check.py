@@ -19,7 +19,10 @@ FOR_PROBES = {  # what a data set says of itself -> why no run can train on it
     "test_only": "it has test images alone",
 }
 
-
+OF_IMAGES = {  # a need of a loss -> what it does that features have no place for
+    "pixels": "changes pixels between black and white",
+    "patches": "cuts patches out of images",
+}
 KEEPS_ALL = (None, "labelled", "all")  # values of axes that leave out no training image
 
 
@@ -214,10 +217,10 @@ class CellCheck:
                 if not self.losses[key]:
                     rule = "needs training images with labels: the data have none"
                     self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
-                if facts.inputs != "images" and "pixels" in losses.asks(built).needs:
-                    self.losses[key] = False
-                    rule = "changes pixels between black and white: the data have features"
-                    self._add(loss, f"{rule}. Got {name!r}. Leave the loss out.")
+                for need, what in OF_IMAGES.items():
+                    if facts.inputs != "images" and need in losses.asks(built).needs:
+                        self.losses[key] = False
+                        self._add(loss, f"{what}: the data have features. Got {name!r}. Leave the loss out.")
             except InputError as error:
                 self.losses[key] = False
                 self._add(loss, str(error))

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import roi_align
 
+from cl_semisup.training import exchange
 from cl_semisup.training.changing import Changing
 from cl_semisup.training.chunks import encode_in_chunks
 from cl_semisup.training.model import HeadBuilder, Model
@@ -122,6 +124,66 @@ def _encode(step: StepContext) -> Callable[[Tensor], Tensor]:
     return encode
 
 
+def _patches(step: StepContext) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """A function: boxes (N, 4) in shares of the side -> projections (N, D) of patches, and of their regions."""
+    model, inputs, count = step.model, step.inputs[0], len(step.inputs[0])
+    maps = _feature_maps(step, inputs)  # (N, F, h, w)
+    numbers = torch.arange(count, device=inputs.device, dtype=inputs.dtype)[:, None]
+
+    def pooled(of: Tensor, boxes: Tensor, side: int) -> Tensor:
+        placed = torch.cat([numbers.to(of.dtype), boxes.to(of) * of.shape[3]], dim=1)  # images are square
+        return roi_align(of, placed, (side, side), aligned=True)
+
+    def patches(boxes: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad(), _frozen_running_stats(model), step.precision():
+            region = pooled(maps, boxes, 2).mean(dim=(2, 3))
+            (target,) = run_sharded(lambda shard: (model.projector(shard),), region)
+        cut = pooled(inputs, boxes, inputs.shape[3])
+        with _frozen_running_stats(model), step.precision():
+            (small,) = run_sharded(lambda shard: (model.projector(model.encoder(shard)),), cut)
+        return small.float(), target.float()
+
+    return patches
+
+
+@torch.no_grad()
+def _feature_maps(step: StepContext, inputs: Tensor) -> Tensor:
+    """(N, F, h, w) the encoder's last output with places and F channels; else its features, as one place."""
+    encoder, found = step.model.encoder, list[Tensor]()
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.ndim == 4 and output.shape[1] == step.model.feature_dim:
+            found[:] = [output]
+
+    def forward(shard: Tensor) -> tuple[Tensor]:
+        features = encoder(shard)
+        return (found[0] if found else features[:, :, None, None],)
+
+    hooks = [module.register_forward_hook(keep) for module in encoder.modules() if module is not encoder]
+    try:
+        with _frozen_running_stats(step.model), step.precision():
+            (maps,) = run_sharded(forward, inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps.float()
+
+
+def _weights(step: StepContext) -> tuple[Tensor, ...]:
+    """The trained weights of linear and convolutional layers, a row for each output; the three of attention apart.
+
+    With several processes the encoder's gradients are summed over them, and each computes this whole one: a share each.
+    """
+    found: list[Tensor] = []
+    for module in step.model.encoder.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            found += module.in_proj_weight.chunk(3) if module.in_proj_weight is not None else ()
+        elif isinstance(module, nn.Linear | nn.modules.conv._ConvNd):
+            found.append(module.weight.flatten(1))
+    processes, trained = exchange.world_size(), [weight for weight in found if weight.requires_grad]
+    return tuple(w.detach() + (w - w.detach()) / processes for w in trained) if processes > 1 else tuple(trained)
+
+
 NEEDS: dict[str, Need] = {
     "features": Need(lambda step: step.features),  # V x (N, F), of the encoder
     "projections": Need(lambda step: step.projections),  # V x (N, D); z1 and z2 are the first two
@@ -132,8 +194,10 @@ NEEDS: dict[str, Need] = {
     "progress": Need(lambda step: step.progress),  # float in [0, 1), share of all steps done
     "inputs": Need(lambda step: step.inputs),  # V x (N, channels, side, side), normalized
     "encode": Need(_encode),  # inputs -> projections, differentiable; running statistics do not change
+    "patches": Need(_patches),  # boxes (N, 4) of the first view, shares of its side: x, y, x, y -> 2 x (N, D)
     "pixels": Need(lambda step: step.pixels),  # 2 x (channels, 1, 1), a black and a white pixel, normalized
     "support": Need(lambda step: step.support),  # (z (S, D), labels (S,)), as many images of every class
+    "weights": Need(_weights),  # matrices (rows, columns) of the encoder's trained linear and convolutional layers
     "momentum_features": Need(lambda step: step.ema_features, needs_ema=True),  # V x (N, F), of the EMA model
     "momentum_projections": Need(_ema_projections, needs_ema=True),  # V x (N, D); the logits V x (N, C)
     "momentum_logits": Need(lambda step: _logits(step.ema_model, step.ema_features), classifier, needs_ema=True),

@@ -24,6 +24,7 @@ EIGENVALUES = "cuSOLVER's eigenvalues and singular values are checked on the hos
 WAITS = {
     "lorac": EIGENVALUES,
     "mmcr": EIGENVALUES,
+    "orthogonality": EIGENVALUES,
     "sgeg": EIGENVALUES,
     "pauc": "clusters its memory once in each epoch, on the host",
     "targeted_supcon": "solves the assignment of targets to classes on the host, as its docstring says",
@@ -34,6 +35,7 @@ EAGER = {  # losses whose steps are not replayed from a CUDA graph
     "label_redraw": "is recorded anew in every epoch, which must not be short",
     "lorac": EIGENVALUES,
     "mmcr": EIGENVALUES,
+    "orthogonality": EIGENVALUES,
     "pauc": WAITS["pauc"],
     "sgeg": EIGENVALUES,
     "targeted_supcon": WAITS["targeted_supcon"],

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from cl_semisup import losses
-from cl_semisup.contract import Batch
+from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
-from tests.oracles import flexmatch, freematch, softmatch
+from cl_semisup.losses import asks
+from tests.oracles import flexmatch, freematch, patch_distillation, semisupcon, softmatch
 
 N, CLASSES, IMAGES = 6, 3, 12
 
@@ -128,3 +129,103 @@ def test_visreg_is_small_for_gaussian_rows_and_repels_collapsed_ones() -> None:
         loss(small, small).backward()
         assert small.grad is not None
         assert float(small.grad.norm()) > 0.05  # it does not fade with the spread
+
+
+@pytest.mark.parametrize("params", semisupcon.CASES)
+def test_prototypes_of_semisupcon_have_the_gradient_of_plain_loops(params: dict[str, float]) -> None:
+    batch = Batch.draw(images=N, dim=5, classes=CLASSES)
+    assert batch.labels is not None
+    loss, views = _build("semisupcon", **params), (batch.z1, batch.z2, batch.z1 - batch.z2)
+    value = loss(batch.z1, batch.z2, batch.labels, projections=views)
+    expected = semisupcon.oracle(
+        list(batch.z1), list(batch.z2), batch.labels.tolist(), loss=loss, projections=views, **params
+    )
+    (mine,), (theirs,) = (torch.autograd.grad(one, loss.prototypes) for one in (value, expected))
+    torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+
+
+def test_semisupcon_without_prototypes_and_labels_that_is_never_sure_is_simclr() -> None:
+    """As anchors they weigh nothing; as keys they stay, so they are moved out of the way."""
+    batch = Batch.draw(images=N, dim=5)
+    loss = _build("semisupcon", threshold=1.0, guess_temperature=1.0)
+    with torch.no_grad():
+        loss.prototypes.copy_(torch.eye(5, dtype=torch.float64)[:CLASSES])
+    z1, z2 = (torch.cat([torch.zeros(N, 3, dtype=torch.float64), z[:, 3:]], dim=1) for z in (batch.z1, batch.z2))
+    value = float(loss(z1, z2, None, projections=(z1, z1, z2)).detach())
+    rows = torch.nn.functional.normalize(torch.cat([z1, z2]), dim=1)
+    logits = (rows @ rows.T / 0.1).fill_diagonal_(-torch.inf)
+    keys = torch.cat([logits, torch.zeros(2 * N, CLASSES, dtype=torch.float64)], dim=1).logsumexp(dim=1)
+    own = torch.cat([logits.diagonal(N), logits.diagonal(-N)])
+    assert value == pytest.approx(float((keys - own).mean()))
+
+
+@pytest.mark.parametrize("penalty", ["soft", "spectral"])
+def test_orthogonality_moves_weights_as_finite_differences_say_and_spares_isometries(penalty: str) -> None:
+    def value(*weights: Tensor) -> Tensor:
+        rows = torch.eye(4, dtype=torch.float64)
+        built = losses.build("orthogonality", base="none", weight=0.5, penalty=penalty)
+        found: Tensor = built(rows, rows, weights=weights)
+        return found
+
+    generator = torch.Generator().manual_seed(2)
+    tall = torch.randn(5, 3, generator=generator, dtype=torch.float64, requires_grad=True)
+    wide = torch.randn(2, 6, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(value, (tall, wide))
+    frame = torch.linalg.qr(tall.detach()).Q
+    assert float(value(frame, frame.T)) == pytest.approx(0, abs=1e-12)
+    assert float(value(2 * frame)) == pytest.approx(0.5 * (27 if penalty == "soft" else 3))
+
+
+@pytest.mark.parametrize(
+    ("classes", "dim", "largest"), [(2, 8, -1.0), (16, 8, 0.0), (40, 16, 0.5), (300, 16, 0.5), (12, 5, 0.5)]
+)
+def test_codewords_keep_the_distance_of_their_code(classes: int, dim: int, largest: float) -> None:
+    codes = losses.build("coded_prototypes", dim=dim, classes=classes).prototypes.double()  # type: ignore[attr-defined]
+    cosines = codes @ codes.T
+    torch.testing.assert_close(cosines.diagonal(), torch.ones(classes, dtype=torch.float64))
+    assert float((cosines - 2 * torch.eye(classes)).max()) == pytest.approx(largest)
+
+
+def test_codewords_are_those_of_the_authors_in_their_order() -> None:
+    """RM(1, 2) by hand: the generators 1111, 0011 and 0101, added modulo 2 by the binary digits of the class."""
+    codes = losses.build("coded_prototypes", dim=4, classes=8).prototypes  # type: ignore[attr-defined]
+    bits = ((codes * 2 + 1) / 2).int().tolist()
+    words = ["0000", "1111", "0011", "1100", "0101", "1010", "0110", "1001"]
+    assert ["".join(map(str, word)) for word in bits] == words
+
+
+def test_more_classes_than_codewords_are_refused() -> None:
+    with pytest.raises(InputError, match=r"a width of 2 has 4 codewords, one a class. Got classes=5."):
+        losses.build("coded_prototypes", dim=2, classes=5)
+
+
+def test_patches_are_boxes_in_the_view_of_the_area_that_was_asked_for() -> None:
+    loss = _build("patch_distillation", base="none", smallest=0.3, largest=0.75, boxes=3)
+    boxes = loss._boxes(500, 0.25)
+    sides = boxes[..., 2:] - boxes[..., :2]
+    area, ratio = sides.prod(dim=-1), sides[..., 0] / sides[..., 1]
+    assert boxes.min() >= 0
+    assert boxes.max() <= 1 + 1e-6
+    assert 0.3 - 1e-6 < area.min() < 0.31
+    assert 0.74 < area.max() < 0.75 + 1e-6
+    assert 0.74 < ratio.min() < ratio.max() < 1.34
+    assert torch.equal(boxes, loss._boxes(500, 0.25))
+    assert not torch.equal(boxes, loss._boxes(500, 0.5))
+
+
+def test_patch_distillation_remembers_keys_of_second_views() -> None:
+    batch = Batch.draw(images=N, dim=5)
+    loss = _build("patch_distillation", base="nt_xent", queue=8, boxes=1).train()
+    extras = extra_inputs(asks(loss), batch, torch.arange(N), CLASSES)
+    loss(batch.z1.clone().requires_grad_(), batch.z2, None, **extras)
+    value = loss(batch.z1, batch.z2, None, **extras)
+    expected = patch_distillation.oracle(
+        list(batch.z1), list(batch.z2), None, loss=loss, base="nt_xent", remembered=list(batch.z2), **extras
+    )
+    assert float(value) == pytest.approx(float(expected))
+    assert float(value) > float(losses.build("nt_xent")(batch.z1, batch.z2))
+
+
+def test_a_smallest_patch_above_the_largest_is_refused() -> None:
+    with pytest.raises(InputError, match=r"smallest must not exceed largest. Got 0.5 and 0.2. Lower it."):
+        losses.build("patch_distillation", dim=4, smallest=0.5, largest=0.2)

@@ -53,7 +53,8 @@ CASES = {name: (name, SMALL.get(name, {})) for name in plugins.names("losses")} 
 # Losses whose state changes in training.
 STATEFUL = [
     "anti_collapse", "blcl", "byol", "clop learned", "comatch", "dino", "dscl queue", "flexmatch", "freematch", "koleo",
-    "lorac", "moco_v2", "moco_v3", "nnclr", "nonl", "normface", "ntce", "pauc", "clop over pauc", "siglip", "simmatch", "simsiam",
+    "lorac", "moco_v2", "moco_v3", "nnclr", "nonl", "normface", "ntce", "patch_distillation",
+    "pauc", "clop over pauc", "semisupcon", "siglip", "simmatch", "simsiam",
     "softmatch", "sscl_style", "swav", "targeted_supcon", "tico",
 ]  # fmt: skip
 # Other optimizers, for losses with parameters (of dino and swav at first without a gradient) or buffers.
