@@ -173,13 +173,15 @@ class Features:
 class ProbeResult:
     """Results of a probe: scores rank losses, diagnostics describe them, curves are for reports, cost is in seconds.
 
-    Names are unique over all probes. A score that is not defined is left out.
+    Names are unique over all probes. A score that is not defined is left out. Where a score is the share of test images
+    that are classified right, `right` (T,) bool may say which: intervals for new test images need it.
     """
 
     scores: dict[str, float] = field(default_factory=dict)
     diagnostics: dict[str, float] = field(default_factory=dict)
     curves: dict[str, Any] = field(default_factory=dict)
     cost: dict[str, float] = field(default_factory=dict, compare=False)
+    right: dict[str, Tensor] = field(default_factory=dict, compare=False)
 
 
 def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> ProbeResult:
@@ -191,6 +193,7 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
         result.diagnostics.update(probed.diagnostics)
         result.curves.update(probed.curves)
         result.cost.update(probed.cost)
+        result.right.update(probed.right)
         if features.val is not None:
             result.scores.update(_on_part(name, settings, features, features.val))
     return result

@@ -36,9 +36,10 @@ class KNN:
     )
 
     def measure(self, features: Features) -> ProbeResult:
-        scores = {}
+        result = ProbeResult()
         for data in features.classifier_data(self.layer):
             bank = data.train, data.labels, features.classes
             predictions = _neighbours.predict(data.test, *bank, k=self.k, temperature=self.temperature)
-            scores[data.name("knn_top1")] = accuracy(predictions, features.test_labels)
-        return ProbeResult(scores)
+            result.scores[data.name("knn_top1")] = accuracy(predictions, features.test_labels)
+            result.right[data.name("knn_top1")] = predictions == features.test_labels
+        return result

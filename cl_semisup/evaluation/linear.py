@@ -48,8 +48,9 @@ class Linear:
                 tuned = _linear.tuned(features, feature_set, suffix, self.validation, self.max_iterations)
                 if tuned is None:
                     continue
-                prefix, top1 = feature_set.prefix, tuned.probe.accuracy(feature_set.test, features.test_labels)
-                result.scores[f"{prefix}linear_top1{suffix}"] = top1
+                prefix, right = feature_set.prefix, tuned.probe.right(feature_set.test, features.test_labels)
+                result.scores[f"{prefix}linear_top1{suffix}"] = float(right.double().mean())
+                result.right[f"{prefix}linear_top1{suffix}"] = right
                 result.diagnostics[f"{prefix}linear_strength{suffix}"] = tuned.strength
                 result.diagnostics[f"{prefix}linear_converged{suffix}"] = float(tuned.probe.converged)
                 if not suffix and tuned.validation is not None:

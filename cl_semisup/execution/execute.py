@@ -28,7 +28,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_data import training_data
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
-from cl_semisup.results import protocol, verdict
+from cl_semisup.results import protocol, right_images, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
 from cl_semisup.training.loop import Diverged, History
@@ -233,6 +233,8 @@ class _Attempt:
         self.scores = {name: float(value) for name, value in result.scores.items()}
         self.diagnostics = _to_json(result.diagnostics)
         self.curves |= _to_json(embedding_plot.plot_data(features, trainer.loss) | result.curves)
+        if result.right:
+            self.curves["right"] = right_images.pack({name: one.cpu().numpy() for name, one in result.right.items()})
         synchronize(self.device)
         self.cost |= result.cost
         self.cost["evaluation_seconds"] = time.perf_counter() - began

@@ -115,9 +115,13 @@ class SoftmaxRegression:
         """(N, C) logits of raw features."""
         return ((x - self.mean) / self.scale) @ self.weight.T + self.bias
 
+    def right(self, x: Tensor, y: Tensor) -> Tensor:
+        """(N,) bool: is the largest logit that of the row's label?"""
+        return self.logits(x).argmax(dim=1) == y
+
     def accuracy(self, x: Tensor, y: Tensor) -> float:
         """Share of rows whose largest logit is that of their label."""
-        return float((self.logits(x).argmax(dim=1) == y).double().mean())
+        return float(self.right(x, y).double().mean())
 
 
 @dataclass(frozen=True, eq=False)

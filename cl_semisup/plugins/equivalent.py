@@ -54,4 +54,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "5a91430a17": "ede36a920f",
     "3d014f307e": "e198f5b2ee",
     "17d15b9ada": "55a1cb85de",  # finetune: weights of the same rate and decay are one group, equal to the bit
+    "c878f5059c": "bb2580c858",  # knn, linear: say which images are right; the same scores
+    "2c34f356ea": "a5e66b9c12",
 }

@@ -98,6 +98,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
         "heatmaps": [] if data.suite.search else heatmaps(board),
         "stability": tables.stability_table(board.task, stability) if stability else None,
         "breakdown": tables.breakdown_table(board.task, breakdown, board.baseline) if breakdown else None,
+        "new_images": data.new_images.get(board.task),
         "fine_tuning": fine_tuning_table(board),
         "geometry": tables.geometry_table(board),
         "similarity": tables.similarity_table(board, similarity, references) if similarity else None,

@@ -13,7 +13,7 @@ SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
 
 
 def page(data: ReportData) -> str:
-    """Question, answer, a table a task, ranking, stability, fine-tuning, geometry, similarity, notes, origin."""
+    """Question, answer, a table a task, ranking, stability, new images, fine-tuning, geometry, CKA, notes, origin."""
     parts = [f"# {escape(data.suite.name)}", "", escape(data.suite.question), ""]
     parts += [f"- {escape(sentence)}" for sentence in data.answer]
     parts += ["", escape(data.progress), ""]
@@ -31,6 +31,8 @@ def page(data: ReportData) -> str:
     for board in data.boards:
         if broken := data.breakdown.get(board.task):
             parts += _section(tables.breakdown_table(board.task, broken, board.baseline))
+        if new_images := data.new_images.get(board.task):
+            parts += _section(new_images)
         if fine_tuned := fine_tuning_table(board):
             parts += _section(fine_tuned)
         if geometry := tables.geometry_table(board):

@@ -10,11 +10,14 @@ import pandas as pd
 
 from cl_semisup.report import breakdown, published, ranking, stability, tuning, wording
 from cl_semisup.report.breakdown import Broken
+from cl_semisup.report.new_images import NOTE as NEW_IMAGES_NOTE
+from cl_semisup.report.new_images import new_images_table
 from cl_semisup.report.published import Comparison
 from cl_semisup.report.ranking import OverallRanking
 from cl_semisup.report.search_result import SearchResult, search_result
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
+from cl_semisup.report.tables import Table
 from cl_semisup.report.wording import format_points, pluralize
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import (
@@ -96,6 +99,11 @@ class ReportData:
         return {board.task: cka for board in self.boards if (cka := similarity(board, self.results))}
 
     @cached_property
+    def new_images(self) -> dict[str, Table]:
+        """Task -> scores with intervals for new test images, of tasks whose records say which images are right."""
+        return {board.task: table for board in self.boards if (table := new_images_table(board, self.results))}
+
+    @cached_property
     def published(self) -> list[Comparison]:
         """The published numbers that the suite repeats, beside ours."""
         return published.compare(self.main_boards, self.suite.published, self.suite.score)
@@ -156,6 +164,8 @@ class ReportData:
             notes.append(_pretrained_note(seen))
         if self.overall_ranking:
             notes.append(_standing_note(self.overall_ranking))
+        if self.new_images:
+            notes.append(NEW_IMAGES_NOTE)
         if self.similarity:
             notes.append(SIMILARITY_NOTE)
         if self.published:

@@ -67,6 +67,33 @@ def difference(values: np.ndarray, others: np.ndarray) -> MeanCI:
     return MeanCI(mean, float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * math.sqrt(errors.sum())), n)
 
 
+def crossed_ci(values: np.ndarray) -> MeanCI:
+    """The mean of (R, T) values of R repetitions on the same T test images, with its interval for both drawn anew.
+
+        x_rt = m + repetition_r + image_t + rest_rt,    var(mean) = (A + B - E) / (R T)
+
+    A, B and E are the mean squares of repetitions, images and the rest; the interval is Student's t with
+    Satterthwaite's degrees of freedom. Where A + B - E is below A or B, by chance, the larger of these stands for it.
+    NaN without two repetitions and two images. In simulations it covers 91 to 98 %, where a bootstrap that draws
+    repetitions and images covers 80 to 99 % and the interval over repetitions alone 75 to 96 % (`benchmarks/intervals.py`).
+
+    Source: Satterthwaite, Biometrics Bulletin 2 (1946)
+    """
+    r, t = values.shape
+    mean = float(values.mean())
+    if r < 2 or t < 2:
+        return MeanCI(mean, n=r)
+    by_repetition, by_image = values.mean(axis=1), values.mean(axis=0)
+    rest = values - by_repetition[:, None] - by_image + mean
+    squares = np.array([t * by_repetition.var(ddof=1), r * by_image.var(ddof=1), (rest**2).sum() / ((r - 1) * (t - 1))])
+    total = max(squares[0] + squares[1] - squares[2], squares[0], squares[1])
+    if total == 0:
+        return MeanCI(mean, 0.0, r)
+    freedom = total**2 / (squares**2 / np.array([r - 1, t - 1, (r - 1) * (t - 1)])).sum()
+    half_width = stats.t.ppf(0.5 + CONFIDENCE / 2, max(freedom, 1)) * math.sqrt(total / (r * t))
+    return MeanCI(mean, float(half_width), r)
+
+
 def jackknife_ci(statistic: Callable[[np.ndarray], float | np.ndarray], units: np.ndarray) -> MeanCI:
     """A statistic of all units, with a t-interval whose standard error is the jackknife's.
 

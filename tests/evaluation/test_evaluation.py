@@ -917,3 +917,13 @@ def test_blur_is_torchvisions() -> None:
 def test_corruptions_need_the_network() -> None:
     with pytest.raises(InputError, match="corruptions: needs the network"):
         measure("corruptions", make_features(network=None))
+
+
+@pytest.mark.parametrize("name", ["knn", "linear"])
+def test_the_images_said_to_be_right_are_those_of_the_score(name: str) -> None:
+    features = make_features(train=100, test=60)
+    result = measure(name, features, layer="both")
+    assert {score for score in result.scores if "validation" not in score} == result.right.keys()
+    for score, right in result.right.items():
+        assert right.shape == (60,)
+        assert float(right.double().mean()) == result.scores[score]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_semisup.results.statistics import jackknife_ci, mean_ci
+from cl_semisup.results.statistics import crossed_ci, jackknife_ci, mean_ci
 
 
 def interquartile_mean(units: np.ndarray) -> float:
@@ -42,3 +42,47 @@ def test_the_jackknife_holds_the_interquartile_mean_about_as_often_as_it_says() 
         found = jackknife_ci(interquartile_mean, draw(6))
         hits += abs(found.mean - truth) <= found.ci_half_width
     assert 0.92 <= hits / 600 <= 0.98
+
+
+def crossed_by_loops(values: np.ndarray) -> tuple[float, float]:
+    """Mean and half-width of repetitions and images that are both drawn, with plain loops."""
+    r, t = values.shape
+    mean = sum(sum(row) for row in values) / (r * t)
+    rows = [sum(values[i]) / t for i in range(r)]
+    columns = [sum(values[i][j] for i in range(r)) / r for j in range(t)]
+    a = t * sum((row - mean) ** 2 for row in rows) / (r - 1)
+    b = r * sum((column - mean) ** 2 for column in columns) / (t - 1)
+    e = sum((values[i][j] - rows[i] - columns[j] + mean) ** 2 for i in range(r) for j in range(t)) / (r - 1) / (t - 1)
+    total = max(a + b - e, a, b)
+    freedom = max(1.0, total**2 / (a**2 / (r - 1) + b**2 / (t - 1) + e**2 / (r - 1) / (t - 1)))
+    return mean, stats.t.ppf(0.975, freedom) * math.sqrt(total / (r * t))
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (3, 40), (6, 11)])
+def test_the_interval_over_repetitions_and_images_is_that_of_plain_loops(shape: tuple[int, int]) -> None:
+    values = (np.random.RandomState(shape[1]).rand(*shape) < 0.7).astype(float)
+    found, (mean, half_width) = crossed_ci(values), crossed_by_loops(values)
+    assert (found.mean, found.ci_half_width) == (pytest.approx(mean), pytest.approx(half_width))
+    assert found.n == shape[0]
+
+
+def test_without_images_that_differ_it_is_students_interval_over_repetitions_or_wider() -> None:
+    """All images of a repetition are equal: only repetitions vary, and images add nothing."""
+    values = np.repeat(np.array([[0.2], [0.5], [0.9], [0.4]]), 50, axis=1)
+    assert crossed_ci(values).ci_half_width == pytest.approx(mean_ci(values[:, 0]).ci_half_width, rel=1e-6)
+    assert crossed_ci(np.ones((3, 5))).ci_half_width == 0
+    assert math.isnan(crossed_ci(values[:1]).ci_half_width)
+
+
+def test_it_holds_the_truth_over_all_images_where_the_interval_over_repetitions_does_not() -> None:
+    """3 repetitions on 200 images of which a third is hard, 600 draws: the images' own noise is missing in the other."""
+    random = np.random.RandomState(0)
+    held = np.zeros(2)
+    for _ in range(600):
+        chance = np.where(random.rand(200) < 1 / 3, 0.3, 0.95) + random.normal(0, 0.01, (3, 1))
+        right = (random.rand(3, 200) < chance).astype(float)
+        both, alone = crossed_ci(right), mean_ci(right.mean(axis=1))
+        truth = 0.3 / 3 + 0.95 * 2 / 3
+        held += [abs(both.mean - truth) <= both.ci_half_width, abs(alone.mean - truth) <= alone.ci_half_width]
+    assert 0.92 <= held[0] / 600 <= 0.99
+    assert held[1] / 600 < 0.9
