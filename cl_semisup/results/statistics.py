@@ -75,7 +75,8 @@ def crossed_ci(values: np.ndarray) -> MeanCI:
     A, B and E are the mean squares of repetitions, images and the rest; the interval is Student's t with
     Satterthwaite's degrees of freedom. Where A + B - E is below A or B, by chance, the larger of these stands for it.
     NaN without two repetitions and two images. In simulations it covers 91 to 98 %, where a bootstrap that draws
-    repetitions and images covers 80 to 99 % and the interval over repetitions alone 75 to 96 % (`benchmarks/intervals.py`).
+    repetitions and images covers 80 to 99 %, and the interval over repetitions alone 75 to 96 %
+    (`benchmarks/intervals.py`).
 
     Source: Satterthwaite, Biometrics Bulletin 2 (1946)
     """
