@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _common, fuzz, mechanism
+from benchmarks import _common, collapse_onset, fuzz, mechanism
 from cl_semisup import losses
 
 SCRIPTS = sorted(path.stem for path in (_common.ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
@@ -126,3 +126,14 @@ def test_a_watched_loss_has_the_value_gradient_and_needs_of_the_loss() -> None:
     (found,) = torch.autograd.grad(seen(z[0], z[1], labels), z)
     assert torch.equal(found, wanted)
     assert shares == [pytest.approx(mechanism.common_share(wanted.reshape(12, 8)))]
+
+
+def test_pairs_are_of_one_setting_and_ties_count_half() -> None:
+    def ending(*values: float) -> list[dict[str, list[float]]]:
+        return [{"s": [value]} for value in values]
+
+    settings = {
+        ("a",): {"collapsed": ending(1.0, 3.0), "ok": ending(2.0, 3.0)},  # below in 1 + 1 + 0, equal in one of 4
+        ("b",): {"collapsed": ending(9.0), "ok": ending()},  # no pair, and never compared with those of a
+    }
+    assert collapse_onset.smaller(settings, "s", 0) == (2.5 / 4, 4)
