@@ -30,8 +30,8 @@ SIGNS = {"feature_std": "feature std", "effective_rank": "effective rank", "grad
 ABOUT = (
     "Probability (percent) that a run which ends collapsed has a smaller value at a step than a run of the same loss,"
     " label share and learning rate which ends ok: 50 tells nothing, 100 everything. {pairs} pairs of runs of SimCLR"
-    " and CLOP in suites/trial/collapse.yaml. The last three columns are the median feature std of the batch, which is 1"
-    " for a uniform cloud and 0 for one point."
+    " and CLOP in suites/trial/collapse.yaml. The last three columns are the median feature std of the batch, which"
+    " is 1 for a uniform cloud and 0 for one point."
 )
 Histories = dict[str, list[dict[str, Any]]]  # how runs ended -> their histories
 

@@ -11,13 +11,17 @@ Compared are the t-interval over repetitions alone, a percentile bootstrap that 
 draws), and the interval of `results/statistics.py: crossed_ci`.
 """
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _common import parser, write
 from scipy.stats import norm
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import _common
 from cl_semisup.results.statistics import crossed_ci, mean_ci
 
 BOOTSTRAPS = 200
@@ -80,12 +84,12 @@ def coverage(repetitions: int, images: int, spread: float, simulations: int) -> 
 
 
 def main() -> None:
-    options = parser(__doc__)
+    options = _common.parser(__doc__)
     options.add_argument("--simulations", type=int, default=500)
     simulations = options.parse_args().simulations
     cases = [(r, t, spread) for r in (3, 6) for t in (100, 360, 1000) for spread in (0.05, 0.2)]
     rows = [row for case in cases for row in coverage(*case, simulations)]
-    print(write("intervals", ABOUT, rows, packages=("numpy", "scipy")))
+    print(_common.write("intervals", ABOUT, rows, packages=("numpy", "scipy")))
 
 
 if __name__ == "__main__":
