@@ -1,14 +1,17 @@
 """Reading images from a mapped file, from memory, and with torchvision's ImageFolder and DataLoader, on the same files.
 
-    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 1500] [--folder /tmp/images] [--fill]
+    python benchmarks/data.py [--count 100000] [--side 64] [--limit-mb 2000] [--folder /tmp/images] [--fill]
 
-It makes `count` JPEG files (512 kinds, and links to them), decodes them once (the first number), and then reads
-shuffled batches of 256 in turn, of at most 100,000 images. Times are of the processor too, since a shared machine's
-clock says little.
+The first rows are of 5,000 PNG files of 32 x 32: decoded for the first time, opened again, and decoded by a plain loop
+over PIL, in turn. Then it makes `count` JPEG files (512 kinds, and links to them), decodes them once, and reads
+shuffled batches of 256 in turn, of at most 100,000 images. The best of several rounds counts, by the clock and by the
+processor, since other work on the machine can only slow a round down. Another process reads the same mapped file, and
+the system says how many of the pages are each one's own share.
 
 The last rows train one epoch in a process that may have `limit-mb` of memory, torch included (`ulimit -d`, which counts
 all private writable memory; pages of a mapped file can be taken back at any time). None of these pages are in memory
-before. Another process tries to hold the same pixels in memory under the same limit.
+before. Another process tries to hold the same pixels in memory under the same limit. 2 GB is the least: torch, the
+views of a batch and the features take 1.6 GB of it, however many images there are.
 
 A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
 decoded 512 kinds, because a million files take an hour to decode on two cores.
@@ -18,7 +21,7 @@ import io
 import json
 import os
 import resource
-import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -32,10 +35,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _common
 
-BATCH, ROUNDS, BATCHES = 256, 9, 50
+BATCH, ROUNDS, BATCHES = 256, 15, 50
 ROUNDS_OF_TORCHVISION = 3
 MOST_READ = 100_000  # images that the comparison reads
 CLASSES, KINDS = 10, 512  # different files; the others are copies
+SMALL_FILES, SMALL_SIDE, SMALL_ROUNDS = 5000, 32, 5
 DATA = {"folder": "images"}
 RUN: dict[str, Any] = {
     "encoder": {"mlp": {"width": 32, "layers": 1}},
@@ -107,7 +111,7 @@ def fill(folder: Path, side: int) -> None:
 
 
 def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
-    """Images per second of the clock and of the processor, of each way to read: medians over rounds that take turns."""
+    """Images per second of the clock and of the processor, of each way to read: the best of rounds that take turns."""
     import numpy as np
     import torch
     from torch.utils.data import DataLoader
@@ -138,11 +142,80 @@ def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
             rates[name].append(_rate(tensors[name].index_select(0, index) for index in order.split(BATCH)))
         for name, loader in loaders.items() if number < ROUNDS_OF_TORCHVISION else ():
             rates[name].append(_rate(islice((images for images, _ in loader), BATCHES)))
-    medians = {}
-    for name, values in rates.items():
-        clock, processor = zip(*values, strict=True)
-        medians[name] = statistics.median(clock), statistics.median(processor)
-    return medians
+    return {name: (max(clock for clock, _ in found), max(own for _, own in found)) for name, found in rates.items()}
+
+
+def small_files(folder: Path) -> list[dict[str, str]]:
+    """Rows of many small files: decoded and opened by the product, and decoded by a plain loop over PIL, in turn."""
+    import numpy as np
+    from PIL import Image
+
+    from cl_semisup import plugins
+
+    random, root, paths = np.random.default_rng(0), folder / "small", list[Path]()
+    for number in range(SMALL_FILES):
+        path = root / ("test" if number % 10 == 9 else "train") / str(number // 10 % CLASSES) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BICUBIC).save(path)
+        paths.append(path)
+    data_set: Any = plugins.load("datasets", "image_folder")(folder="small", side=SMALL_SIDE)
+
+    def first() -> None:
+        for path in root.glob(".cl_semisup-*"):
+            path.unlink()
+        data_set.prepare(folder, False)
+
+    def plain() -> None:
+        for path in paths:
+            with Image.open(path) as image:
+                np.asarray(image.convert("RGB").resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BILINEAR))
+
+    ways = {
+        "decode": first,
+        "open again": lambda: data_set.load(folder),
+        "decode by a loop over PIL": plain,
+        "facts, which decode nothing": lambda: data_set.facts(folder),
+    }
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    for _ in range(SMALL_ROUNDS):
+        for name, way in ways.items():
+            began = time.process_time()
+            seconds, _ = _common.timed(way)
+            found[name].append((seconds, time.process_time() - began))
+    rows = []
+    for name, times in found.items():
+        clock, own = min(seconds for seconds, _ in times), min(seconds for _, seconds in times)
+        what = f"{SMALL_FILES:,} small files: {name}, {clock:.2f} s ({own:.2f} s of the processor)"
+        of_processor = f"{SMALL_FILES / own:,.0f}"
+        rows.append(
+            {"what": what, "images/s": f"{SMALL_FILES / clock:,.0f}", "images per processor second": of_processor}
+        )
+    return rows
+
+
+def shared(folder: Path, side: int) -> str:
+    """What the system says of the mapped training images in two processes that have read all of them."""
+    from cl_semisup import plugins
+
+    data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
+    mapped = data_set.load(folder).train_images[:MOST_READ]
+    command = [sys.executable, __file__, "--folder", str(folder), "--side", str(side), "--limited", "touch"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout
+        other.stdout.readline()  # it has read all
+        mapped.sum()
+        found = [_mapping(process, str(mapped.filename)) for process in (os.getpid(), other.pid)]
+        other.communicate("")
+    both = (f"{one['Rss'] / 1e3:,.0f} MB mapped, {one['Pss'] / 1e3:,.0f} MB its share" for one in found)
+    return "; ".join(both)
+
+
+def _mapping(process: int, path: str) -> dict[str, int]:
+    """Name -> kB of the mapping of a file in a process."""
+    _, _, rest = Path(f"/proc/{process}/smaps").read_text().partition(path)
+    lines = (line.split() for line in rest.splitlines()[1:24])
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) == 3}
 
 
 def _rate(batches: Iterator[Any]) -> tuple[float, float]:
@@ -176,7 +249,7 @@ def limited(folder: Path, side: int, limit: int, action: str) -> str:
     import torch
 
     torch.set_num_threads(1)
-    actions: dict[str, Callable[[Path, int], str]] = {"train": _train, "hold": _hold}
+    actions: dict[str, Callable[[Path, int], str]] = {"train": _train, "hold": _hold, "touch": _touch}
     return actions[action](folder, side)
 
 
@@ -210,14 +283,23 @@ def _hold(folder: Path, side: int) -> str:
         return "not possible: MemoryError"
 
 
+def _touch(folder: Path, side: int) -> str:
+    """Read all mapped images, and stay until the other process has looked."""
+    from cl_semisup import plugins
+
+    data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
+    print(data_set.load(folder).train_images[:MOST_READ].sum(), flush=True)
+    return sys.stdin.read()
+
+
 def main() -> None:
     arguments = _common.parser(__doc__)
     arguments.add_argument("--count", type=int, default=100_000)
     arguments.add_argument("--side", type=int, default=64)
-    arguments.add_argument("--limit-mb", type=int, default=1500)
+    arguments.add_argument("--limit-mb", type=int, default=2000)
     arguments.add_argument("--folder", type=Path)
     arguments.add_argument("--fill", action="store_true", help="write the mapped file without decoding every copy")
-    arguments.add_argument("--limited", choices=("train", "hold"), help="do this alone; a process of its own")
+    arguments.add_argument("--limited", choices=("train", "hold", "touch"), help="do this alone; a process of its own")
     options = arguments.parse_args()
     limit = options.limit_mb * 10**6
     if options.limited:
@@ -236,18 +318,26 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
 
     data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
     decoded = any((folder / "images").glob(".cl_semisup-*.npy"))
+    began = time.process_time()
     seconds, _ = _common.timed(lambda: data_set.prepare(folder, False))
-    first = "not run: decoded before" if decoded else f"{count / seconds:,.0f}"
+    own = time.process_time() - began
+    first = {"images/s": "not run: decoded before"}
+    if not decoded:
+        first = {"images/s": f"{count / seconds:,.0f}", "images per processor second": f"{count / own:,.0f}"}
     again, _ = _common.timed(lambda: data_set.prepare(folder, False))
+    small = small_files(folder) if count < 1_000_000 else []
     found = speeds(folder, side)
+    pages = shared(folder, side)
     words = ["--folder", str(folder), "--side", str(side), "--limit-mb", str(limit_mb), "--limited"]
     forget_pages(folder)
     proofs = {action: _common.run_json(__file__, *words, action) for action in ("train", "hold")}
     size = count * 3 * side * side / 1e6
     rows = [
-        {"what": f"decode {count:,} files once, on {_common.cores()} cores", "images/s": first},
+        *small,
+        {"what": f"decode {count:,} files once, on {_common.cores()} cores"} | first,
         {"what": "open them again (check that no file has changed)", "images/s": f"{count / again:,.0f}"},
         *(_row(name, rates, found["memory"]) for name, rates in found.items()),
+        {"what": "two processes that have read all of them, the system's figures", "images/s": pages},
         {"what": f"train an epoch on {size:,.0f} MB of pixels, {limit_mb:,} MB allowed", "images/s": proofs["train"]},
         {"what": f"hold these pixels in memory, {limit_mb:,} MB allowed", "images/s": proofs["hold"]},
     ]
@@ -256,9 +346,10 @@ def report(folder: Path, count: int, side: int, limit_mb: int) -> None:
     rows = [{key: row[key] for key in keys} for row in rows]
     about = (
         f"JPEG files of {side} x {side} pixels; {BATCHES} shuffled batches of {BATCH} of {min(count, MOST_READ):,} "
-        f"images; medians of {ROUNDS} rounds in turn ({ROUNDS_OF_TORCHVISION} of torchvision). Other work ran on the "
-        "machine, so images/s move; shares are of processor time. The page cache is warm, except before training. "
-        "`torchvision` is ImageFolder with DataLoader, on the same files."
+        f"images; the best of {ROUNDS} rounds in turn ({ROUNDS_OF_TORCHVISION} of torchvision), because other work ran "
+        "on the machine. `of memory` is by the clock, in brackets by the processor. The page cache is warm, except "
+        "before training. `torchvision` is ImageFolder with DataLoader, on the same files. The small files are PNG of "
+        f"{SMALL_SIDE} x {SMALL_SIDE}, the best of {SMALL_ROUNDS} rounds in turn."
     )
     name = "data" if count < 1_000_000 else "data_million"
     _common.write(name, about, rows, packages=("torch", "torchvision", "pillow"))
@@ -269,7 +360,8 @@ def _row(name: str, rates: tuple[float, float], memory: tuple[float, float]) -> 
     row = {"what": f"read, {name}", "images/s": f"{rates[0]:,.0f}"}
     if "workers" in name:
         return row
-    return row | {"images per processor second": f"{rates[1]:,.0f}", "of memory": f"{rates[1] / memory[1]:.0%}"}
+    share = f"{rates[0] / memory[0]:.0%} ({rates[1] / memory[1]:.0%})"
+    return row | {"images per processor second": f"{rates[1]:,.0f}", "of memory": share}
 
 
 def forget_pages(folder: Path) -> None:

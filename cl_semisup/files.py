@@ -183,7 +183,7 @@ def entries(root: Path, folder: Path) -> list[Path]:
     return []
 
 
-def stamp(paths: Iterable[Path]) -> str:
+def stamp(paths: Iterable[Path | str]) -> str:
     """64 hex digits that change with any of these files, from their names, sizes, times and inodes alone.
 
     A file's ctime cannot be set by a program, so neither `mv` nor a copy that keeps times can go unnoticed. A file
@@ -202,7 +202,7 @@ def stamp(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def _state_or_none(path: Path) -> os.stat_result | None:
+def _state_or_none(path: Path | str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except OSError:

@@ -1,12 +1,16 @@
 """What a suite's data are, in sentences: told by `check` and by the first lines of a run, so that nothing surprises."""
 
+import re
 from dataclasses import dataclass
 
 from cl_semisup.data.images import Facts
 from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import first_ten
 
-UNLABELLED_NAMES = ("unlabelled", "unlabeled", "unlabelled_images", "unlabeled_images", "unknown")
+UNLABELLED_NAMES = (
+    *("unlabelled", "unlabeled", "unlabelled_images", "unlabeled_images", "unknown"),
+    *("nan", "none", "null", "n/a", "na", "?", "nolabel", "no_label"),
+)
 # brightest values that 16-bit files of fewer bits leave at most when 65535 becomes 255: (value, bits, their white)
 DARK = ((4, 10, 1023), (16, 12, 4095), (64, 14, 16383))
 
@@ -80,7 +84,18 @@ class Description:
             notes.append(f"{rule}. Subtract 1 from them, or leave it if a class 0 is meant.")
         if found := [name for name in self.layout.classes if name.lower() in UNLABELLED_NAMES]:
             rule = f"a class is called {found[0]!r}: its images count as labelled"
-            notes.append(f"{rule}. Move them to `unlabelled` beside `train`, or give them the label -1.")
+            remedy = "Move them to `unlabelled` beside `train`, or give them the label -1, or an empty cell in a table"
+            notes.append(f"{rule}. {remedy}.")
+        if self.facts.classes == 1:
+            rule = f"there is one class alone, {self._class(0)}, and nothing to tell apart"
+            notes.append(f"{rule}. Name the folder that holds the class folders, or tell labels in a table.")
+        if joined := [
+            name for name in self.layout.classes if {*re.split("[|,;]", name)} & {*self.layout.classes} - {name}
+        ]:
+            rule = f"classes such as {joined[0]!r} seem to be several labels, and count as classes of their own"
+            notes.append(f"{rule}. Keep one label an image.")
+        if self.pixels and len(self.pixels.counts) == 4 and not any(self.pixels.counts[3][:255]):
+            notes.append("the fourth channel is 255 everywhere, as transparency is. Save `x[..., :3]`.")
         values = self.pixels.values if self.pixels else ()
         if values and set(values) <= {0, 1}:
             notes.append(

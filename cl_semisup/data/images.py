@@ -100,7 +100,8 @@ class Images:
                 got = f"{labels.min()}..{labels.max()}"
                 raise DataError(f"{part}: labels must lie in {lowest}..{classes - 1}. Got {got}. Renumber them.")
             if self.train_images.shape[1:] != images.shape[1:]:
-                raise DataError(f"train and {part} images differ: {self.train_images.shape[1:]}, {images.shape[1:]}.")
+                shapes = f"{self.train_images.shape[1:]}, {images.shape[1:]}"
+                raise DataError(f"train and {part} images differ: {shapes}. Resize or recolour one part.")
             if self.train_images.dtype != images.dtype:
                 raise DataError(f"train and {part} differ: {self.train_images.dtype}, {images.dtype}. Convert one.")
         if (larger := self.larger_images) is not None:

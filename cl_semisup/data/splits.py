@@ -30,7 +30,7 @@ def test_rows(labels: Labels, fraction: float, *names: object) -> NDArray[np.boo
         chosen[members[: min(len(members) - 1, max(1, math.floor(fraction * len(members) + 0.5)))]] = True
     if not chosen.any():
         rule = "needs a class with two images, one of which is for testing"
-        raise DataError(f"test_fraction: {rule}. Got {fraction:g} of {len(labels)} images. Add images.")
+        raise DataError(f"test_fraction: {rule}. Got {fraction:g} of {len(labels)} images. Add images, or mend labels.")
     return chosen
 
 

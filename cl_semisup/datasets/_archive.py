@@ -56,7 +56,7 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
     unused = tuple(name for name in own_names if name not in [called[name] for name in used])
     notes: tuple[str, ...] = ()
     if called.get("val_images") in unused:
-        notes = ("val_images are not used. Set `val: validate` to tune on them, or `val: merge` to train on them.",)
+        notes = ("val_images are not used. Set `validation: own` to tune on them, or `val: merge` to train on them.",)
     return _images(arrays, choices, path, pixels, Layout(unused=unused, notes=notes))
 
 
@@ -114,7 +114,7 @@ def _used(held: Mapping[str, str], own_names: list[str], choices: Choices, path:
         if missing == ["test_images", "test_labels"]:
             remedy += ", or set `test_fraction: 0.2`"
         if any(name.startswith("val") for name in missing):
-            remedy += ", or leave `val` out"
+            remedy += ", or leave out `val` and `validation: own`"
         if "arr_0" in own_names:
             remedy = "Give them names: `np.savez(file, train_images=x, train_labels=y)`"
         got = f"Got no {', '.join(missing)} among {first_ten(own_names)}"
@@ -128,13 +128,15 @@ def _check_sizes(headers: dict[str, Any], path: Path) -> None:
         shape: tuple[int, ...] = headers[f"{part}_labels"].shape if f"{part}_labels" in headers else ()
         if shape[:1] == (1,) and len(shape) == 2 and headers[f"{part}_images"].shape[:1] != (1,):
             raise DataError(f"{path}: {part}_labels: must be (M,) or (M, 1). Got {shape}. Save `labels.ravel()`.")
+        images = headers[f"{part}_images"].shape if f"{part}_images" in headers else ()
+        if images and shape and images[0] != shape[0]:
+            remedy = "Leave out the images without one" + (", or give them -1" if part == "train" else "")
+            if shape[0] == images[-1]:
+                order = len(images) - 1, *range(len(images) - 1)
+                remedy = f"Images come first: `x.transpose{order}`"
+            got = f"{shape[:1]} labels, {images[0]} images"
+            raise DataError(f"{path}: {part}: one label an image. Got {got}. {remedy}.")
     _sources._check_headers(_as_two_parts(headers), path)
-    for part in ("val",):
-        if f"{part}_images" in headers:
-            images, labels = headers[f"{part}_images"].shape, headers[f"{part}_labels"].shape
-            if images and labels and images[0] != labels[0]:
-                got = f"{labels[:1]} labels, {images[0]} images"
-                raise DataError(f"{path}: {part}: one label an image. Got {got}.")
 
 
 def _as_two_parts(headers: dict[str, Any]) -> dict[str, Any]:
@@ -154,6 +156,7 @@ def _images(
     told = arrays.get("classes")
     numbers, by_name = _labels.all_numbers(columns, None if told is None else list(map(str, told.tolist())), where)
     labels = dict(zip(names, numbers, strict=True))
+    _require_known(labels, path)
     shown = {part: _channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in names}
     both = (labels["train"], np.concatenate([labels[part] for part in names[1:] or ["train"]]))
     classes = by_name if by_name is not None else _class_names(told, *both, path)
@@ -192,6 +195,18 @@ def _images(
         raise DataError(f"{path}: {error}") from None
 
 
+def _require_known(labels: Mapping[str, NDArray[np.int64]], path: Path) -> None:
+    """DataError for labels below -1, and for images outside training that have none."""
+    for part, found in labels.items():
+        lowest = -1 if part == "train" else 0
+        if len(strange := np.unique(found[found < lowest])):
+            rule = f"{part}: labels must count classes from 0" + (", or be -1 for none" if part == "train" else "")
+            remedy = "`np.maximum(labels, -1)` takes all of them for none"
+            if part != "train":
+                remedy = "Leave these images out: `x[labels >= 0]`, `labels[labels >= 0]`"
+            raise DataError(f"{path}: {rule}. Got {first_ten(strange.tolist())}. {remedy}.")
+
+
 def _changed(layout: Layout, **changes: Any) -> Layout:
     return Layout(**{**vars(layout), **changes})
 
@@ -225,9 +240,7 @@ def _channels_first(images: NDArray[Any], what: str) -> NDArray[np.uint8]:
     rule += f" 1 to {MAX_CHANNELS} channels"
     if images.dtype != np.uint8:
         raise DataError(f"{what}: {rule}. Got {images.dtype} {images.shape}. Convert them: {TO_BYTES}; or set `white`.")
-    raise DataError(
-        f"{what}: {rule}. Got {images.dtype} {images.shape}. Make them square: `x[:, :s, :s]`, or resize them."
-    )
+    raise DataError(f"{what}: {rule}. Got {images.dtype} {images.shape}. {_arrays_pixels.remedy(images.shape)}.")
 
 
 def _class_names(

@@ -1,5 +1,6 @@
 """Pixels of arrays: of any kind of number to bytes, and channels first."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,21 @@ def _bytes(array: NDArray[Any], white: float | str, name: str, clip: bool) -> ND
         rows = slice(first, first + CHUNK)
         converted[rows] = _pixels.to_bytes(array[rows], white, name, clip)
     return converted
+
+
+def remedy(shape: tuple[int, ...]) -> str:
+    """What makes square images of arrays of another shape."""
+    sides = {(c, math.isqrt(shape[1] // c)) for c in (3, 1)} if len(shape) == 2 else set()
+    whole = [(c, side) for c, side in sorted(sides, reverse=True) if c * side**2 == shape[1]]
+    if whole:
+        return f"Tell their sides: `x.reshape(-1, {whole[0][0]}, {whole[0][1]}, {whole[0][1]})`"
+    if len(shape) == 5:
+        return "These are volumes: take a slice of each, `x[:, x.shape[1] // 2]`"
+    least = min(shape[2:] if len(shape) == 4 and shape[1] in (1, 3) else shape[1:3], default=0)
+    if len(shape) < 3 or least < 2 or shape[1] == shape[2]:
+        return "Make them (M, side, side, channels)"
+    cut = f"x[:, :, :{least}, :{least}]" if len(shape) == 4 and shape[1] in (1, 3) else f"x[:, :{least}, :{least}]"
+    return f"Make them square: `{cut}`, or resize them"
 
 
 def channels_first(images: NDArray[Any]) -> NDArray[np.uint8] | None:

@@ -60,16 +60,26 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
         raise DataError(f"image_folder: {folder} must be a folder of images. Got {error.strerror}. Mend it.") from None
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Also of a link; without a question to the system where the listing tells it already."""
+    return os.path.isdir(entry) if entry.is_symlink() else entry.is_dir()  # `is_dir` raises for a loop of links
+
+
 def require_folders(folder: Path, names: list[os.DirEntry[str]]) -> None:
     """DataError if there are files where class folders must be."""
-    files = [entry.name for entry in names if not os.path.isdir(entry)]
+    files = [entry.name for entry in names if not is_folder(entry)]
     if not files:
         return
     pictures = [name for name in files if _folders.is_picture(name)]
     if pictures and len(files) == len(names):
         got = f"{len(files):,} files and no folder, such as {pictures[0]!r}"
-        remedy = f"Make a folder of each class, for instance `mkdir cat && mv cat* cat/`, or {TABLE}"
+        remedy = f"Make a folder of each class, for instance {_sorting(folder)}, or {TABLE}"
         raise DataError(f"image_folder: {folder} must hold a folder for each class. Got {got}. {remedy}.")
+    inner = [entry.name for entry in names if is_folder(entry)]
+    if len(inner) == 1 and _holds_folders(folder / inner[0]):
+        got = f"Got files, such as {files[0]!r}, beside one folder"
+        write = f"Write `folder: {folder.name}/{inner[0]}`, which holds folders"
+        raise DataError(f"image_folder: {folder} must hold class folders only. {got}. {write}.")
     link = any(os.path.islink(folder / name) for name in files)
     got = "a link to no folder" if link else "a file"
     remedy = "Mend or remove it" if link else f"Move it out of {folder.name}"
@@ -77,6 +87,20 @@ def require_folders(folder: Path, names: list[os.DirEntry[str]]) -> None:
         raise DataError(f"image_folder: {folder / files[0]} must be a folder of images. Got {got}. {remedy}.")
     remedy = f"Move them out of {folder.name}; mend links to no folder"
     raise DataError(f"image_folder: {folder} must hold class folders only. Got {first_ten(files)}. {remedy}.")
+
+
+def _holds_folders(folder: Path) -> bool:
+    held = entries(folder)
+    return bool(held) and all(map(is_folder, held))
+
+
+def _sorting(folder: Path) -> str:
+    """The line that sorts the files of a folder into folders of their classes: by a table beside it if there is one."""
+    tables = [e.name for e in entries(folder.parent) if e.name.lower().endswith(".csv")] if folder.parent.name else []
+    if not tables:
+        return "`mkdir cat && mv cat* cat/`"
+    move = 'mkdir -p "$c" && mv "$f"* "$c"/'
+    return f"`cd {folder.name}; tail -n +2 ../{tables[0]} | while IFS=', ' read f c _; do {move}; done`"
 
 
 def list_labelled(root: Path, folder: Path, train: Path, classes: tuple[str, ...], name: str, nested: bool) -> Part:
@@ -112,15 +136,19 @@ def list_part(
     for name in classes:
         inside = folder / name
         missing = may_be_missing and not os.path.lexists(inside)
-        found = [] if missing else files_below(inside, set()) if nested else [inside / e.name for e in entries(inside)]
-        folders += [] if nested else [f"{name}/{path.name}" for path in found if path.is_dir()]
+        held = [] if missing or nested else entries(inside)
+        folders += [f"{name}/{entry.name}" for entry in held if is_folder(entry)]
+        found = files_below(inside) if nested and not missing else [entry.name for entry in held]
         empty += [] if found or may_be_missing else [name]
-        names += [f"{prefix}{name}/{path.relative_to(inside).as_posix()}" for path in found]
+        names += [f"{prefix}{name}/{file}" for file in found]
         counts.append(len(found))
     if folders:
         (first, inner), several = folders[0].split("/", 1), len(folders) > 1
         got, them = (f"folders {first_ten(folders)}", "them") if several else (f"a folder {inner!r}", "it")
         holder = folder if several else folder / first
+        if len(classes) == 1 and _holds_folders(folder / classes[0]):
+            remedy = f"Write `folder: {folder.name}/{classes[0]}`, if these are the classes; else set `nested: true`"
+            raise DataError(f"image_folder: {holder} must hold images only. Got {got}. {remedy}.")
         remedy = f"Set `nested: true`, or move {them}, for instance with `mv {first}/{inner}/* {first}/`"
         raise DataError(f"image_folder: {holder} must hold images only. Got {got}. {remedy}.")
     if empty:
@@ -136,20 +164,22 @@ def with_unlabelled(train: Part, root: Path, folder: Path | None) -> Part:
     """The training part and, behind it, all files below the folder of unlabelled images, if there is one."""
     if folder is None:
         return train
-    names = [path.relative_to(root).as_posix() for path in files_below(folder, set())]
+    names = [f"{folder.name}/{name}" for name in files_below(folder)]
     labels = np.concatenate([train.labels, np.full(len(names), -1, np.int64)])
     return Part(root, train.name, train.files + names, labels)
 
 
-def files_below(folder: Path, above: set[tuple[int, int]]) -> list[Path]:
-    """All files at any depth, sorted folder by folder; links that lead into a folder above are passed over."""
+def files_below(folder: Path, above: frozenset[tuple[int, int]] = frozenset(), prefix: str = "") -> list[str]:
+    """All files at any depth, relative to the first folder and sorted folder by folder.
+
+    Links that lead into a folder above are passed over.
+    """
     state = folder.stat() if folder.exists() else None
     key = (state.st_dev, state.st_ino) if state else (0, 0)
     if key in above:
         return []
-    found = list[Path]()
+    found = list[str]()
     for entry in entries(folder):
-        path = folder / entry.name
-        is_folder = os.path.isdir(entry)  # of a loop of links `entry.is_dir` raises
-        found += files_below(path, above | {key}) if is_folder else [path]
+        name = prefix + entry.name
+        found += files_below(folder / entry.name, above | {key}, f"{name}/") if is_folder(entry) else [name]
     return found

@@ -14,7 +14,7 @@ from PIL import Image
 from cl_semisup.data import memory_limit, splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Images
-from cl_semisup.datasets import _mapped, _pixels
+from cl_semisup.datasets import _mapped
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
 
@@ -134,11 +134,11 @@ def used_parts(
         "val": ["val"] if val == "validate" else [],
     }
     if val is None:
-        told = "val is not used. Set `val: validate` to tune on it, or `val: merge` to train on it."
+        told = "val is not used. Set `validation: own` to tune on it, or `val: merge` to train on it."
         return used, Layout(unused=("val",), notes=(told,)) if "val" in sizes else Layout()
     if "val" not in sizes:
-        got = f"Got {val!r} and no such part"
-        raise DataError(f"{where}: val: needs a validation part beside train and test. {got}. Leave val out.")
+        got, remedy = f"Got {val!r} and no such part", "Leave out `val` and `validation: own`"
+        raise DataError(f"{where}: val: needs a validation part beside train and test. {got}. {remedy}.")
     if val == "validate":
         return used, Layout(validation=f"its own val, {sizes['val']:,} images")
     note = f"val is merged: {sizes['val']:,} of its images train."
@@ -168,18 +168,6 @@ def _in_memory(
     with bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
         for part in parts:
             pixels = np.empty((len(part), s.bands, s.side, s.side), np.uint8)
-
-            def decode(
-                number: int, part: Sequence[Source] = part, pixels: NDArray[np.uint8] = pixels
-            ) -> DataError | None:
-                try:
-                    pixels[number] = _pixels.decode(part[number], s, clip)
-                except DataError as error:
-                    return error
-                return None
-
-            for fault in pool.map(decode, range(len(part))):
-                faults += [] if fault is None else [fault]
-                bar.update()
+            _mapped.decode_into(pixels, part, s, clip, pool, bar, faults)
             decoded.append(pixels)
     return decoded

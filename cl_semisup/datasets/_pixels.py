@@ -1,9 +1,10 @@
 """How an image file becomes bytes (channels, side, side): the settings that data sets of image files share."""
 
 import io
+import logging
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image, ImageOps
 
 from cl_semisup import files
 from cl_semisup.data import memory_limit
+from cl_semisup.datasets import _other_formats
 from cl_semisup.errors import DataError, InputError
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
@@ -39,6 +41,7 @@ NATURAL: dict[str, Any] = {
     "grayscale": 0.2,
 }
 _one_large_image = Lock()
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # what it logs of a broken file it raises too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +147,10 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on broken files
         reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(name))
-        raise DataError(f"{name}: must be a whole image file. Got {reason}. Mend or remove it.") from error
+        with suppress(OSError, ValueError), source.open() as again:
+            reason = reason if again.read(1) else "an empty file"
+        remedy = _other_formats.picture_remedy(name)
+        raise DataError(f"{name}: must be a whole image file. Got {reason}. {remedy}.") from error
 
 
 def _image(file: BinaryIO, s: PixelSettings, name: str) -> Any:

@@ -2,15 +2,24 @@
 
 import codecs
 import csv
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from cl_semisup import files
-from cl_semisup.datasets import _folders
+from cl_semisup.datasets import _folders, _other_formats
 from cl_semisup.errors import DataError, first_ten
 
+MANY_COLUMNS = 64  # more are pixels
+YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
+WORDS = {
+    "file_column": ("file", "path", "image", "img", "name"),
+    "image_column": ("image", "img", "pic", "photo"),
+    "label_column": ("label", "class", "target", "breed", "species", "category"),
+    "split_column": ("split", "set", "train", "part", "fold"),
+}
 MAX_BYTES = 500_000_000  # of a table: some five million rows
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -37,6 +46,8 @@ def read(path: Path, columns: tuple[str, str, str], split: str = "", what: str =
         split: the part that all rows belong to; "" where the column tells it
         what: name of the setting, for messages
     """
+    if remedy := _other_formats.table_remedy(path):
+        raise DataError(f"{what}: {path}: must be a CSV, a TSV, or lines of text. Got neither. Make one: {remedy}.")
     content = lines(path, what)
     if path.suffix.lower() in (".csv", ".tsv"):
         rows = _of_columns(path, content, columns, split, what)
@@ -60,7 +71,7 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
         for setting, name in zip(settings, needed, strict=False):
             if names.count(name) != 1:
                 got = f"the columns {first_ten(names)}" if name not in names else f"{name!r} twice"
-                remedy = _remedy(names, setting, delimiter, [cells for cells in reader if cells])
+                remedy = _remedy(path, names, setting, delimiter, [cells for cells in reader if cells])
                 raise DataError(f"{what}: {path}:1: must have one column {name!r}. Got {got}. {remedy}.")
         places = [names.index(name) for name in needed]
         rows, broken = [], []
@@ -80,7 +91,7 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
     return rows if split else _with_known_splits(rows, path, columns[2], what)
 
 
-def _remedy(names: Sequence[str], setting: str, delimiter: str, rows: Sequence[Sequence[str]]) -> str:
+def _remedy(path: Path, names: Sequence[str], setting: str, delimiter: str, rows: Sequence[Sequence[str]]) -> str:
     """What mends a table that lacks a column."""
     if any(map(_folders.is_picture, names)):
         heading = delimiter.replace("\t", "\\t").join(("file", "label", "split")[: len(names)])
@@ -92,21 +103,43 @@ def _remedy(names: Sequence[str], setting: str, delimiter: str, rows: Sequence[S
         return f"Make one of them: `table['label'] = table[{ones[:3]}].idxmax(axis=1)`" + (
             f", of all {len(ones)}" if len(ones) > 3 else ""
         )
-    return f"Set `{setting}`"
+    if len(names) > MANY_COLUMNS and all(any(c.isdigit() for c in name) for name in names[1:]):
+        return "A table of pixels is for the data set `arrays`: " + _other_formats.array_remedy(path)
+    return likely(setting, names)
+
+
+def likely(setting: str, names: Sequence[str]) -> str:
+    """Which of the columns a setting might name."""
+    words = WORDS[setting]
+    return f"Set `{setting}" + next((f": {name}" for name in names if any(w in name.lower() for w in words)), "") + "`"
 
 
 def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) -> list[Row]:
+    if part := _told_by_name(column, {row.split.lower() for row in rows}):
+        other = "test" if part == "train" else "train"
+        return [row._replace(split=part if row.split.lower() in YES else other) for row in rows]
     unknown = sorted({row.split for row in rows if row.split.lower() not in SPLITS})
     if unknown:
         rule = f"column {column!r} must say {', '.join(SPLITS)}"
-        raise DataError(f"{what}: {path}: {rule}. Got {first_ten(unknown)}. Rename them.")
+        remedy = f"Rename them: `table[{column!r}] = table[{column!r}].replace({{{unknown[0]!r}: 'train'}})`"
+        raise DataError(f"{what}: {path}: {rule}. Got {first_ten(unknown)}. {remedy}.")
     return [row._replace(split=SPLITS[row.split.lower()]) for row in rows]
+
+
+def _told_by_name(column: str, values: Collection[str]) -> str:
+    """The part that a column of yes and no means by its name, such as `is_train` or `test`; "" for other columns."""
+    words = [word for word in re.split(r"[\W_]+", column.lower()) if word in SPLITS]
+    return SPLITS[words[0]] if len(words) == 1 and set(values) <= {*YES, *NO} else ""
 
 
 def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row]:
     """Lines `path label`; the path may hold spaces, the label none. Or lines `label`."""
     rows, broken = [], []
     labels_alone = all(len(line.split()) < 2 and not _folders.is_picture(line.strip()) for line in content)
+    cells = re.split(r"[,;\t]", content[0])
+    if labels_alone and len(cells) > 1 and any(map(_folders.is_picture, cells)):
+        remedy = f"Give it a heading and another ending: `sed '1i file,label' {path.name} > {path.stem}.csv`"
+        raise DataError(f"{what}: {path}: every line must be `path label`. Got {content[0]!r:.80}. {remedy}.")
     for number, line in enumerate(content, start=1):
         if not line.strip():
             continue

@@ -7,7 +7,7 @@ from annotated_types import Gt, Interval, MinLen
 
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.datasets import _archive, _sources
+from cl_semisup.datasets import _archive, _other_formats, _sources
 from cl_semisup.errors import DataError
 
 
@@ -62,9 +62,8 @@ class Arrays:
 
     def _path(self, data_dir: Path) -> Path:
         path = _sources.inside(data_dir, self.file, "arrays: file")
-        if path.is_dir() or (path.is_file() and path.suffix == ".npy"):
-            made = 'np.savez("x.npz", train_images=np.load("x_train.npy"), train_labels=np.load("y_train.npy"))'
-            raise DataError(f"arrays: file: must be an .npz. Got {path}. Make one, for instance `{made}`.")
+        if remedy := _other_formats.array_remedy(Path("x.npy") if path.is_dir() else path) * path.exists():
+            raise DataError(f"arrays: file: must be an .npz. Got {path}. {remedy}.")
         if not path.is_file():
             remedy = f"Put an .npz there with arrays {_sources.CONTENTS}."
             raise DataError(f"arrays: file: must be in {data_dir}. Got no file {path}. {remedy}")

@@ -108,7 +108,8 @@ class HuggingFace(_pixels.PixelSettings):
             for setting, column in (("image_column", self.image_column), ("label_column", self.label_column)):
                 if column not in split.table.column_names:
                     got = f"the columns {first_ten(split.table.column_names)}"
-                    raise DataError(f"{where}: must have a column {column!r}. Got {got}. Set `{setting}`.")
+                    remedy = _table.likely(setting, split.table.column_names)
+                    raise DataError(f"{where}: must have a column {column!r}. Got {got}. {remedy}.")
             images = split.table.column(self.image_column)
             sources += [Source(f"{split.name}: row {n}", partial(_opened, images, n)) for n in range(len(images))]
             labels += split.table.column(self.label_column).to_pylist()

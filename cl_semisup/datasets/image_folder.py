@@ -139,11 +139,11 @@ class ImageFolder(_pixels.PixelSettings):
     ) -> tuple[Part, Part | None]:
         """The training part, with `val` if it is merged, and the validation part if it is used as such."""
         if folder is None and self.val:
-            rule, remedy = f"needs {root}/val beside a test part", "Add it, or leave val out"
+            rule, remedy = f"needs {root}/val beside a test part", "Add it, or leave out `val` and `validation: own`"
             got = f"{self.val!r} and no such folder"
             if layout.test_name == "val":
                 got = f"{self.val!r}, and the test part is {layout.test}"
-                remedy = "Set `test_fraction: 0.2`, or leave val out"
+                remedy = "Set `test_fraction: 0.2`, or leave out `val` and `validation: own`"
             raise DataError(f"image_folder: val: {rule}. Got {got}. {remedy}.")
         if folder is None:
             return train, None
@@ -239,7 +239,7 @@ class _Notes:
 
     def ignore_val(self, folder: Path) -> None:
         self.unused.append(folder.name)
-        told = "Set `val: validate` to tune on it, or `val: merge` to train on it"
+        told = "Set `validation: own` to tune on it, or `val: merge` to train on it"
         self.notes.append(f"{folder.name} is not used. {told}.")
 
     def layout(self, classes: tuple[str, ...]) -> Layout:

@@ -2,7 +2,7 @@ import os
 import unicodedata
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,6 +92,7 @@ class ImageTable(_pixels.PixelSettings):
             )
         where = f"image_table: {self.csv}"
         rows = self._with_files(data_dir, rows, where)
+        told = _named_twice(rows)
         names: tuple[str, ...] | None = None
         if self.classes:
             path = _sources.inside(data_dir, self.classes, "image_table: classes")
@@ -99,7 +100,8 @@ class ImageTable(_pixels.PixelSettings):
             names = _table.class_list(path, known, "image_table: classes")
             kept = {*names, ""}
             rows = [row for row in rows if row.label in kept]
-        return self._of_rows(data_dir, rows, names, where)
+        listing = self._of_rows(data_dir, rows, names, where)
+        return replace(listing, told=replace(listing.told, notes=(*listing.told.notes, *told)))
 
     def _of_rows(self, data_dir: Path, rows: list[_table.Row], names: tuple[str, ...] | None, where: str) -> Listing:
         of = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
@@ -170,9 +172,21 @@ class ImageTable(_pixels.PixelSettings):
             if path.name not in there[path.parent]
         ]
         if missing:
-            missing[0] += f" {_remedy(names, there, folder)}"
+            missing[0] += f" {_remedy(names, rows, there, folder)}"
         raise_faults(missing, f"{where}: {{}} files are not there")
         return paths
+
+
+def _named_twice(rows: Sequence[_table.Row]) -> list[str]:
+    """A note on files that the table names several times."""
+    first: dict[str, _table.Row] = {}
+    again = [row for row in rows if first.setdefault(row.file, row) is not row]
+    if not again:
+        return []
+    other = [row for row in again if row.label != first[row.file].label]
+    row, with_other = (other or again)[0], f", {len(other):,} of them with another label" if other else ""
+    lines = f"{row.file!r} in lines {first[row.file].line} and {row.line}"
+    return [f"{len(again):,} rows name a file again{with_other}, such as {lines}. Remove them, unless it is meant."]
 
 
 def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
@@ -180,10 +194,15 @@ def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
     return {parent: set(os.listdir(parent)) if parent.is_dir() else set() for parent in parents}
 
 
-def _remedy(names: Sequence[str], there: Mapping[Path, set[str]], folder: Path) -> str:
+def _remedy(names: Sequence[str], rows: Sequence[_table.Row], there: Mapping[Path, set[str]], folder: Path) -> str:
     """What mends a table whose files are not there."""
     held = {name for found in there.values() for name in found}
     first = next(name for name in names if not (folder / name).exists())
+    if first.isdecimal() and all(_folders.is_picture(row.label) for row in rows):
+        return (
+            "These are lines `number path`, as CUB has them: `paste -d' ' <(cut -d' ' -f2 images.txt) "
+            "<(cut -d' ' -f2 image_class_labels.txt) > labels.txt` makes lines `path label`."
+        )
     leaf = first.rpartition("/")[2]
     endings = sorted({name.removeprefix(leaf) for name in held if name.startswith(f"{leaf}.")})
     if endings:
@@ -191,4 +210,7 @@ def _remedy(names: Sequence[str], there: Mapping[Path, set[str]], folder: Path) 
     if {unicodedata.normalize("NFC", name) for name in held} & {unicodedata.normalize("NFC", leaf)}:
         other = next(name for name in held if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", leaf))
         return f"There is {other!a} and not {leaf!a}: run `convmv -f utf8 -t utf8 --nfc -r --notest {folder}`."
-    return "Mend folder, suffix or the table."
+    cases = {name.lower(): name for name in held}
+    if leaf.lower() in cases:
+        return f"There is {cases[leaf.lower()]!r}, in other letters: rename it, or mend the table."
+    return "Mend folder, suffix or the table, or leave these lines out."

@@ -113,7 +113,9 @@ class WebDataset(_pixels.PixelSettings):
                 label = members.get(self.label)
                 if label is None:
                     got = first_ten(sorted(members))
-                    faults.append(f"{shard}: {key}: must have a member .{self.label}. Got {got}. Set `label`.")
+                    others = [ending for ending in sorted(members) if not _folders.is_picture(ending)]
+                    remedy = f"Set `label: {others[0]}`" if others else "Set `label`"
+                    faults.append(f"{shard}: {key}: must have a member .{self.label}. Got {got}. {remedy}.")
                     continue
                 images.append(Source(f"{shard}: {image.name}", partial(_opened, shard, image, MAX_IMAGE_BYTES)))
                 labels.append(self._text(shard, label))
@@ -130,7 +132,10 @@ class WebDataset(_pixels.PixelSettings):
         try:
             if not self.label.endswith("json"):
                 return content.decode().strip()
-            value = json.loads(content)[self.label_key]
+            held = json.loads(content)
+            if isinstance(held, dict) and self.label_key not in held:
+                raise ValueError(f"the keys {first_ten(list(held))}, and no {self.label_key!r}")
+            value = held[self.label_key]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             got = f"{type(error).__name__}: {error}"
             raise DataError(

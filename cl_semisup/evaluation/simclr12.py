@@ -30,6 +30,8 @@ class SimClr12:
     `simclr12_mean_per_class_dtd`. A data set that is not in data_dir has none, and the record's curves say why
     (`simclr12_missing`). `simclr12` is the mean over all data sets that are named, only if all are there.
 
+    `transfer: simclr12` among the probes names this list too.
+
     The probe is logistic regression on standardised features, with its penalty chosen on a fifth of the training
     images; for voc2007 one for each class. Images are converted to the encoder's format as in `transfer`.
 
@@ -46,6 +48,7 @@ class SimClr12:
 
     default: ClassVar[bool] = False
     datasets_optional: ClassVar[bool] = True
+    named_by: ClassVar[str] = "transfer"  # `transfer: simclr12` is this probe
     scores: ClassVar[tuple[str, ...]] = ("simclr12",)
 
     def measure(self, features: Features) -> ProbeResult:

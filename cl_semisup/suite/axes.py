@@ -64,7 +64,7 @@ class Axes:
         unlabelled_from: unlabelled images of another data set, or none
         validation: what chooses the config of a loss, never the test images. held_out: training images that train
             nothing; labelled: only labels that the run may see; all: training images that no probe has seen, but the
-            network has, with all their labels
+            network has, with all their labels; own: the data's own `val` part, as `val: validate` of the data set says
         learning_rate: before the scaling rule of `schedule`
         batch_size: images a step, each in two views
         epochs: passes over the training images

@@ -1,6 +1,7 @@
 """Rules that need several keys of a suite at once: the data, the labels and the loss of a cell must fit together."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
-from cl_semisup.suite import encoder_check, input_check, views
+from cl_semisup.suite import encoder_check, input_check, own_validation, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW, Named
@@ -46,6 +47,8 @@ class CellCheck:
         facts = self._facts(cell["datasets"])
         if facts is None:
             return False
+        if own_validation.is_used(cell["datasets"].value):  # nothing is held out
+            cell = cell | {"validation": replace(cell["validation"], value="all")}
         batch, per_class = cell["batch_size"], cell["labels_per_class"]
         if batch.value > facts.train:
             dataset = next(iter(cell["datasets"].value))

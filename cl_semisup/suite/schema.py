@@ -25,11 +25,14 @@ def schema() -> dict[str, Any]:
     numbers = grid.Schema().mapping(Published)
     properties["published"] = {"description": PUBLISHED, "type": "array", "items": numbers}
     probes = {}
-    for name in plugins.names("evaluation"):
+    names = plugins.names("evaluation")
+    for name in names:
+        words = [other for other in names if plugins.class_variable("evaluation", other, "named_by", "") == name]
         collected.definitions[f"evaluation.{name}"] = collected.mapping(plugins.load("evaluation", name))
         probes[name] = {
             "description": plugins.summary("evaluation", name),
-            "anyOf": [{"$ref": f"#/$defs/evaluation.{name}"}, {"type": "boolean"}, {"type": "null"}],
+            "anyOf": [{"$ref": f"#/$defs/evaluation.{name}"}, {"type": "boolean"}, {"type": "null"}]
+            + ([{"enum": words}] if words else []),
         }
     probe_mapping = {"type": "object", "properties": probes, "additionalProperties": False}
     properties["probes"] = {"description": PROBES, **probe_mapping}

@@ -62,5 +62,5 @@ class UnlabelledFrom:
 
 Repetitions = Annotated[int, Interval(ge=1, le=1000)]
 TuneRepetitions = Annotated[int, Interval(ge=0, le=1000)]
-Validation = Literal["held_out", "labelled", "all"]
+Validation = Literal["held_out", "labelled", "all", "own"]
 LearningRate = Annotated[float, Gt(0), Le(1e12)]

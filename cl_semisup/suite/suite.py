@@ -15,7 +15,7 @@ from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.errors import SuiteError, unknown
-from cl_semisup.suite import cell_check, input_check, renamed, views
+from cl_semisup.suite import cell_check, input_check, own_validation, renamed, views
 from cl_semisup.suite import published as published_numbers
 from cl_semisup.suite import search as searches
 from cl_semisup.suite.axes import Axes, SuiteHeader
@@ -267,6 +267,7 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
         if name not in plugins.paths("evaluation"):
             rule = plugins.unknown("evaluation", name)
             problems.append(Problem(("probes", name), rule, of_key=True, name="probes"))
+    named = _by_their_own_names(named, problems)
     axes: list[list[tuple[str, Any]]] = []
     for name in plugins.names("evaluation"):
         settings = named.get(name, _is_default(name))
@@ -276,6 +277,21 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
             rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin))
             axes.append([(name, row) for row in rows])
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]
+
+
+def _by_their_own_names(named: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """The probes without those that stand for another one: `transfer: simclr12` is `simclr12: true`."""
+    own = dict(named)
+    for name, settings in named.items():
+        if settings in plugins.names("evaluation") and name == plugins.class_variable(
+            "evaluation", settings, "named_by", ""
+        ):
+            del own[name]
+            if settings in own:
+                rule = f"must not name {settings} twice. Got it as a probe too. Remove one."
+                problems.append(Problem(("probes", name), rule))
+            own.setdefault(settings, True)
+    return own
 
 
 def _is_default(probe: str) -> bool:
@@ -294,8 +310,8 @@ def _runs(
     check = cell_check.CellCheck(data_dir, repetitions, problems, notes)
     cells: list[dict[str, Any]] = []
     for row in grid.combinations(list(columns.values()), (), problems, times=repetitions):
-        cell = dict(zip(columns, row, strict=True))
-        if check.passes(cell):
+        cell = own_validation.resolved(dict(zip(columns, row, strict=True)), problems)
+        if cell is not None and check.passes(cell):
             values = {key: value.value for key, value in cell.items()}
             values["validation"] = None if values["validation"] == "all" else values["validation"]
             dataset, loss = values.pop("datasets"), values.pop("losses")

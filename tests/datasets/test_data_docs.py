@@ -15,6 +15,7 @@ from PIL import Image
 from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.plugins import PluginField
+from cl_semisup.suite import suite
 
 PAGE = Path(__file__).parents[2] / "docs" / "data_layouts.md"
 ROWS = re.findall(r"^\| .* \| (`.*`) \|$", PAGE.read_text("utf-8").split("## Pixels")[0], re.M)
@@ -30,7 +31,7 @@ def test_what_the_table_says_to_write_can_be_written(text: str) -> None:
     node = yaml.safe_load(text)
     problems: list[grid.Problem] = []
     if isinstance(node, dict) and "probes" in node:
-        for name, settings in node["probes"].items():
+        for name, settings in suite._by_their_own_names(node["probes"], problems).items():
             plugin = plugins.load("evaluation", name)
             wanted = {} if settings is True else settings
             assert grid.mapping(wanted, plugin, ("probes", name), problems, grid.defaults(plugin))
@@ -70,13 +71,26 @@ def folder(root: Path) -> None:
     pictures(root / "pets", *parts)
     pictures(root / "imagenet", *parts, "train/n2/9.png")
     (root / "in100.txt").write_text("n0\nn1\n")
+    pictures(root / "CUB_200_2011" / "images", *(f"00{n % 2}.bird/{n}.png" for n in range(COUNT)))
+    (root / "CUB_200_2011" / "images.txt").write_text("1 001.bird/1.png\n")
+    for number in range(COUNT):
+        scan, image = (root / top / f"c{number % 2}" / f"{number}.tif" for top in ("scans", "EuroSAT"))
+        for path in (scan, image):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RANDOM.integers(0, 4096, (8, 8)).astype(np.uint16)).save(scan)
+        tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed; it is in the extra `tiff`")
+        bands = RANDOM.integers(0, 9999, (8, 8, 13)).astype(np.uint16)
+        tifffile.imwrite(image, bands, photometric="minisblack", planarconfig="contig")
 
 
 def table(root: Path) -> None:
     names = [f"{part}{n}" for part in ("test", "train") for n in range(COUNT)]
     pictures(root / "pictures", *(f"{name}.jpg" for name in names))
-    rows = [f"{name}.jpg,{n % 2},{name[:-1]},{name},c{n % 2}\n" for n, name in enumerate(names)]
-    (root / "t.csv").write_text("file,label,split,id,breed\n" + "".join(rows))
+    rows = [
+        f"{name}.jpg,{n % 2},{name[:-1]},{name},c{n % 2},{name.startswith('train')}\n" for n, name in enumerate(names)
+    ]
+    (root / "t.csv").write_text("file,label,split,id,breed,is_train\n" + "".join(rows))
+    (root / "pictures" / "metadata.csv").write_text("file_name,label,split,id,breed,is_train\n" + "".join(rows))
     (root / "labels.txt").write_text("".join(f"{n % 2}\n" for n in range(len(names))))
     for file, part in (("train.txt", "train"), ("val.txt", "test")):
         (root / file).write_text("".join(f"{part}{n}.jpg {n % 2}\n" for n in range(COUNT)))
@@ -98,10 +112,11 @@ def arrays(root: Path) -> None:
 
 
 def medical(root: Path) -> None:
-    images = {f"{part}_images": np.zeros((18, 28, 28, 3), np.uint8) for part in ("train", "val", "test")}
-    np.savez(
-        root / "pathmnist.npz", **images, **{name.replace("images", "labels"): np.arange(18) % 9 for name in images}
-    )
+    parts = ("train", "val", "test")
+    labels: dict[str, Any] = {f"{part}_labels": np.arange(18) % 9 for part in parts}
+    for side, name in ((28, "pathmnist"), (64, "pathmnist_64")):
+        images = {f"{part}_images": np.zeros((18, side, side, 3), np.uint8) for part in parts}
+        np.savez(root / f"{name}.npz", **images, **labels)
 
 
 def hugging_face(root: Path) -> None:
@@ -110,7 +125,9 @@ def hugging_face(root: Path) -> None:
     images = [{"bytes": (root / "loose" / f"{n}.png").read_bytes(), "path": None} for n in range(COUNT)]
     features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
     rows = datasets.Dataset.from_dict({"image": images, "label": [n % 2 for n in range(COUNT)]}, features=features)
-    datasets.DatasetDict({"train": rows, "test": rows}).save_to_disk(root / "pets")
+    both = datasets.DatasetDict({"train": rows, "test": rows})
+    both.save_to_disk(root / "pets")
+    both.rename_columns({"image": "img", "label": "fine_label"}).save_to_disk(root / "cifar")
 
 
 def one_table(root: Path) -> None:
@@ -124,7 +141,8 @@ def shards(root: Path) -> None:
     for part in ("train", "test"):
         with tarfile.open(root / f"{part}-0.tar", "w") as archive:
             for n in range(COUNT):
-                for ending, content in (("png", (root / "one.png").read_bytes()), ("cls", b"%d" % (n % 2))):
+                members = {"png": (root / "one.png").read_bytes(), "cls": b"%d" % (n % 2), "txt": b"c%d" % (n % 2)}
+                for ending, content in (members | {"json": b'{"class": %d}' % (n % 2)}).items():
                     member = tarfile.TarInfo(f"{n}.{ending}")
                     member.size = len(content)
                     archive.addfile(member, io.BytesIO(content))

@@ -479,11 +479,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"train_images": pixels(6, 4, 5, 3)},
         (
             "train_images: must be uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side) with "
-            "1 to 16 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :s, :s]`, or resize them."
+            "1 to 16 channels. Got uint8 (6, 4, 5, 3). Make them square: `x[:, :4, :4]`, or resize them."
         ),
     ),
-    "two sizes": ({"test_images": pixels(3, 5, 5)}, "train and test images differ: (1, 4, 4), (1, 5, 5)."),
-    "fewer labels": ({"train_labels": np.array([0, 1])}, "train: one label an image. Got (2,) labels, 6 images."),
+    "two sizes": (
+        {"test_images": pixels(3, 5, 5)},
+        "train and test images differ: (1, 4, 4), (1, 5, 5). Resize or recolour one part.",
+    ),
+    "fewer labels": (
+        {"train_labels": np.array([0, 1])},
+        "train: one label an image. Got (2,) labels, 6 images. Leave out the images without one, or give them -1.",
+    ),
     "float labels": (
         {"train_labels": np.full(6, 0.5)},
         (
@@ -493,7 +499,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "unlabelled test": (
         {"test_labels": np.array([0, -1, 1])},
-        "test: labels must lie in 0..1. Got -1..1. Renumber them.",
+        (
+            "test: labels must count classes from 0. Got -1. Leave these images out: `x[labels >= 0]`, "
+            "`labels[labels >= 0]`."
+        ),
     ),
     "stray label": (
         {"train_labels": np.array([0, 1, 0, 1, 0, 10**12])},
@@ -793,10 +802,9 @@ def test_a_truncated_image_is_named(folder: Path) -> None:
 def test_a_file_that_is_no_image_is_named(content: bytes, folder: Path) -> None:
     path = folder / "train" / "cat" / "notes.jpg"
     path.write_bytes(content)
-    assert refusal(pets().load, folder.parent) == (
-        f"{path}: must be a whole image file. Got UnidentifiedImageError: cannot identify image file {str(path)!r}. "
-        "Mend or remove it."
-    )
+    reason = f"UnidentifiedImageError: cannot identify image file {str(path)!r}" if content else "an empty file"
+    said = f"{path}: must be a whole image file. Got {reason}. Mend or remove it."
+    assert refusal(pets().load, folder.parent) == said
 
 
 def test_pixels_without_a_known_white_are_refused(folder: Path) -> None:

@@ -230,7 +230,10 @@ def broken_table(case: str, flat: Path) -> str:
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("column", ":1: must have one column 'file'. Got the columns 'filename', 'label', 'split'. Set `file_column`."),
+        (
+            "column",
+            ":1: must have one column 'file'. Got the columns 'filename', 'label', 'split'. Set `file_column: filename`.",
+        ),
         (
             "split",
             "column 'split' must say train, training, test, testing, val, valid, validation, dev. Got 'holdout'.",
@@ -430,7 +433,7 @@ def test_shards_of_webdataset_are_read_in_their_order(label: str, tmp_path: Path
 def test_shards_that_cannot_be_read_say_why(tmp_path: Path) -> None:
     shards(tmp_path)
     settings = dict(train="train-*.tar", test="test-*.tar")
-    assert "must have a member .txt2. Got 'cls', 'png', 'txt'. Set `label`." in refusal(
+    assert "must have a member .txt2. Got 'cls', 'png', 'txt'. Set `label: cls`." in refusal(
         plugin("webdataset", **settings, label="txt2").facts, tmp_path
     )
     braces = refusal(plugin("webdataset", train="train-{0..1}.tar", test="test-*.tar").facts, tmp_path)
@@ -478,7 +481,7 @@ def test_a_data_set_of_hugging_face_is_read_from_disk(kind: str, tmp_path: Path)
     assert same(images.train_images, paths[:3]) and same(images.test_images, paths[3:])
     assert data.data_files(tmp_path)
     message = refusal(plugin("huggingface", folder="d", label_column="fine").facts, tmp_path)
-    assert "must have a column 'fine'. Got the columns 'image'" in message and "Set `label_column`." in message
+    assert "must have a column 'fine'. Got the columns 'image'" in message and "Set `label_column: label`." in message
 
 
 def test_a_folder_without_a_data_set_of_hugging_face_is_told(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import os
 import re
+import subprocess
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -147,7 +150,7 @@ def test_an_own_validation_part_is_used_as_told_and_else_named(tmp_path: Path) -
     own = read([root / "val" / "dog" / "0.png", root / "val" / "dog" / "1.png"])
     ignored, validated, merged = folder(), folder(val="validate"), folder(val="merge")
     assert ignored.load(tmp_path).val_images is None and ignored.layout(tmp_path).unused == ("val",)
-    assert "Set `val: validate`" in ignored.layout(tmp_path).notes[0]
+    assert "Set `validation: own`" in ignored.layout(tmp_path).notes[0]
     images = validated.load(tmp_path)
     assert images.val_images is not None and images.val_labels is not None
     assert (images.val_images == own).all() and images.val_labels.tolist() == [1, 1]
@@ -218,7 +221,7 @@ REFUSED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no val": (
         {"test_fraction": 0.2, "val": "merge"},
         {},
-        "Got no val_images, val_labels among 'train_images', 'train_labels'. Add them, or leave `val` out.",
+        "Got no val_images, val_labels among 'train_images', 'train_labels'. Add them, or leave out `val` and `validation: own`.",
     ),
     "two labels": (
         {"test_fraction": 0.2},
@@ -242,7 +245,10 @@ def test_folders_that_break_a_rule_are_refused_with_what_mends_them(tmp_path: Pa
     assert "exclude each other" in refusal(folder(folds=2, test_fraction=0.2), tmp_path)
     tree(root, "train/cat/0", "test/cat/0")
     assert "folds: is for data without a test part" in refusal(folder(folds=2), tmp_path)
-    assert "val: needs " in (said := refusal(folder(val="merge"), tmp_path)) and "leave val out" in said
+    assert (
+        "val: needs " in (said := refusal(folder(val="merge"), tmp_path))
+        and "leave out `val` and `validation: own`" in said
+    )
 
 
 def test_an_interrupted_decoding_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,12 +302,6 @@ def test_an_unfinished_file_that_is_a_link_is_not_written_through(tmp_path: Path
     assert folder().load(tmp_path).train_labels.tolist() == [0] and (tmp_path / "target").read_text() == "mine"
 
 
-def test_two_processes_read_the_same_pages(tmp_path: Path) -> None:
-    tree(tmp_path / "pets", "train/cat/0", "test/cat/0")
-    images = folder().load(tmp_path)
-    assert not images.train_images.flags.writeable  # a private copy of a page could not be shared
-
-
 def test_pixel_facts_are_those_of_plain_loops() -> None:
     train = RANDOM.integers(0, 4, (50, 3, 4, 4), dtype=np.uint8)
     test = np.concatenate([train[:7], train[:1], RANDOM.integers(5, 9, (5, 3, 4, 4), dtype=np.uint8)])
@@ -352,6 +352,14 @@ def test_a_description_tells_classes_sizes_values_and_duplicates() -> None:
             "the brightest pixel is 16 of 255, as in 16-bit files whose brightest is 4095 (12 bit)",
         ),
         (255, [1, 2], ("0", "1", "2"), "labels seem to start at 1, which makes an empty class 0 and changes chance"),
+        (255, [0, 1], ("a", "nan"), "a class is called 'nan': its images count as labelled. Move them to"),
+        (255, [0, 0], ("images",), "there is one class alone, 'images', and nothing to tell apart. Name the folder"),
+        (
+            255,
+            [0, 1],
+            ("A", "A|B"),
+            "classes such as 'A|B' seem to be several labels, and count as classes of their own",
+        ),
         (255, [0, 1], ("a", "unlabelled"), "a class is called 'unlabelled': its images count as labelled"),
     ],
 )
@@ -388,11 +396,13 @@ def test_every_row_of_the_page_about_data_works(have: str, write: str, tmp_path:
         tree(root, *several("unlabelled/deep", 3))
     tested = {f"{name}_{kind}": array for name in ("test", "val") for kind, array in part.items()}
     save(tmp_path, train=24, **({} if "test_fraction" in write or "folds" in write else tested))
-    lines = [write] if write.startswith("datasets") else ["datasets: {arrays: {file: x.npz}}", write]
+    node = yaml.safe_load(write)
+    lines = ["datasets: {arrays: {file: x.npz}}"] * ("datasets" not in node) + [yaml.safe_dump(node)]
     small = text.replace("batch_size: 128", "batch_size: 8").replace("datasets: digits\n", "")
     (run, *_) = suite.parse(small + "\n".join(lines) + "\n", "s.yaml", str(tmp_path)).runs
     (name, settings) = next(iter(run.dataset.items()))
     images = plugins.load("datasets", name)(**settings).load(tmp_path).of_repetition(0)
+    assert (images.val_images is not None) == ("validation" in node)
     assert len(images.train_images) >= 8 and len(images.test_images)
     assert (run.unlabelled_from is not None) == write.startswith("unlabelled_from")
 
@@ -402,3 +412,70 @@ def test_settings_that_are_left_out_change_no_id(text: str, tmp_path: Path) -> N
     (run, *_) = suite.parse(text.replace("digits", "{arrays: {file: x.npz}}"), "s.yaml", str(tmp_path)).runs
     assert run.dataset == {"arrays": {"file": "x.npz"}} and "unlabelled_from" not in run.as_dict()
     assert os.path.exists(tmp_path / "x.npz")
+
+
+TOUCH = """
+import sys
+from pathlib import Path
+from cl_semisup import plugins
+images = plugins.load("datasets", "image_folder")(folder="pets", side=64).load(Path(sys.argv[1]))
+print(int(images.train_images.sum()), flush=True)
+sys.stdin.read()
+"""
+
+
+def mapping(process: int, path: str) -> dict[str, int]:
+    """What the system says of a mapped file in a process, in kB."""
+    rest = Path(f"/proc/{process}/smaps").read_text().partition(path)[2]
+    lines = (line.split() for line in rest.splitlines()[1:24])
+    return {words[0].rstrip(":"): int(words[1]) for words in lines if len(words) == 3}
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/smaps"), reason="this system does not tell the share of a page")
+def test_two_processes_share_the_pages_of_the_mapped_file(tmp_path: Path) -> None:
+    tree(tmp_path / "pets", *several("train/cat", 40), "test/cat/0")
+    mapped = plugins.load("datasets", "image_folder")(folder="pets", side=64).load(tmp_path).train_images
+    total = int(mapped.sum())
+    alone = mapping(os.getpid(), str(mapped.filename))
+    command = [sys.executable, "-c", TOUCH, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout and int(other.stdout.readline()) == total
+        both = [mapping(process, str(mapped.filename)) for process in (os.getpid(), other.pid)]
+        other.communicate("")
+    assert alone["Pss"] == alone["Rss"] >= 40 * 3 * 64 * 64 // 1024
+    for found in both:
+        assert found["Rss"] == alone["Rss"] and found["Private_Clean"] == found["Private_Dirty"] == 0
+        assert found["Pss"] == pytest.approx(found["Rss"] / 2, abs=1)
+
+
+def test_decoding_shows_a_bar_on_a_terminal_and_nothing_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pty, termios = (
+        pytest.importorskip(name, reason="this system has no pseudo-terminals") for name in ("pty", "termios")
+    )
+    monkeypatch.setattr(_mapped, "BAR_DELAY_SECONDS", 0.0)
+    tree(tmp_path / "pets", *several("train/cat", 40), "test/cat/0")
+    folder().prepare(tmp_path, False)
+    assert capfd.readouterr().err == ""
+    (kept,) = (tmp_path / "pets").glob(".cl_semisup-*-train-*.npy")
+    kept.unlink()
+    terminal, screen = pty.openpty()
+    termios.tcsetwinsize(screen, (24, 100))
+    os.set_blocking(terminal, False)
+    with os.fdopen(screen, "w") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        folder().prepare(tmp_path, False)
+        shown = os.read(terminal, 100_000).decode()
+    os.close(terminal)
+    assert "decoding train once" in shown and "/40 " in shown and "images" in shown
+
+
+def test_a_fourth_channel_of_transparency_is_told() -> None:
+    pixels = RANDOM.integers(0, 256, (4, 4, 8, 8), dtype=np.uint8)
+    images = Images(pixels, np.array([0, 1, 0, 1]), pixels[:1] ^ 1, np.array([0]), ("a", "b"))
+    told = "the fourth channel is 255 everywhere, as transparency is. Save `x[..., :3]`."
+    assert told not in describe(images).notes()
+    pixels[:, 3] = 255
+    images = Images(pixels, np.array([0, 1, 0, 1]), pixels[:1] ^ 1, np.array([0]), ("a", "b"))
+    assert told in describe(images).notes()

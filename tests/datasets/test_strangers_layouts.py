@@ -84,7 +84,7 @@ def test_a_validation_part_of_another_name_is_told_and_used(name: str, tmp_path:
     pictures(tmp_path / "pets", *cats_and_dogs("train"), *cats_and_dogs("test", 1))
     own = pictures(tmp_path / "pets", f"{name}/dog/0", f"{name}/dog/1")
     layout = plugin("image_folder", folder="pets").layout(tmp_path)
-    assert layout.unused == (name,) and layout.notes[0].startswith(f"{name} is not used. Set `val: validate`")
+    assert layout.unused == (name,) and layout.notes[0].startswith(f"{name} is not used. Set `validation: own`")
     images = plugin("image_folder", folder="pets", val="validate").load(tmp_path)
     assert (images.val_images == read(own)).all() and images.val_labels.tolist() == [1, 1]
 
@@ -156,6 +156,21 @@ REFUSED_FOLDERS: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"val": "validate"},
         "Got 'validate', and the test part is validation, as there is no test. Set `test_fraction: 0.2`",
     ),
+    "flat beside a table": (
+        ["train/n1/0", "val/x1.JPEG", "solution.csv"],
+        {},
+        "for instance `cd val; tail -n +2 ../solution.csv | while IFS=', ' read f c _; do mkdir -p \"$c\" && ",
+    ),
+    "lists beside one folder of classes": (
+        ["images/001.A/0", "images/002.B/0", "images.txt", "classes.txt"],
+        {"test_fraction": 0.5},
+        "Got files, such as 'classes.txt', beside one folder. Write `folder: pets/images`, which holds folders.",
+    ),
+    "one folder of class folders": (
+        ["images/a/0", "images/b/0"],
+        {"test_fraction": 0.5},
+        "Got folders 'images/a', 'images/b'. Write `folder: pets/images`, if these are the classes; else set `nested: ",
+    ),
     "files beside classes": (
         ["train/cat/0", "test/cat/0", *(f"train/x{n:02}.png" for n in range(12))],
         {},
@@ -169,7 +184,10 @@ def test_folders_that_are_laid_out_otherwise_are_refused_with_the_line_that_mend
     case: str, tmp_path: Path
 ) -> None:
     names, settings, message = REFUSED_FOLDERS[case]
-    pictures(tmp_path / "pets", *names)
+    pictures(tmp_path / "pets", *(name for name in names if not name.endswith((".txt", ".csv"))))
+    for name in names:
+        if name.endswith((".txt", ".csv")):
+            (tmp_path / "pets" / name).touch()
     assert message in refusal(plugin("image_folder", folder="pets", **settings), tmp_path)
 
 
@@ -272,6 +290,30 @@ def test_folds_of_a_table_are_those_of_its_labels(tmp_path: Path) -> None:
     assert data.facts(tmp_path) == images.facts() and "3 folds" in data.layout(tmp_path).test
 
 
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("is_train", ("True", "False")),
+        ("is_training_image", ("1", "0")),
+        ("test", ("0", "1")),
+        ("Train", ("yes", "no")),
+    ],
+)
+def test_a_column_of_yes_and_no_tells_the_part_by_its_name(column: str, words: tuple[str, str], tmp_path: Path) -> None:
+    own = pictures(tmp_path / "i", *map(str, range(4)))
+    rows = "".join(f"{n}.png,{n % 2},{words[n > 1]}\n" for n in range(4))
+    images = table(tmp_path, f"file,label,{column}\n" + rows, split_column=column, folds=None).load(tmp_path)
+    assert (images.train_images == read(own[:2])).all() and (images.test_images == read(own[2:])).all()
+
+
+def test_a_file_that_is_named_twice_is_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "i", *map(str, range(4)))
+    content = "file,label\n" + "".join(f"{n}.png,{n % 2}\n" for n in (0, 1, 2, 3, 0, 1)) + "1.png,0\n"
+    notes = table(tmp_path, content).layout(tmp_path).notes
+    told = "3 rows name a file again, 1 of them with another label, such as '1.png' in lines 3 and 8. Remove them, "
+    assert len(notes) == 1 and notes[0].startswith(told)
+
+
 REFUSED_TABLES: dict[str, tuple[str, str]] = {
     "no heading": ("0.png,0\n1.png,1\n", "Got the columns '0.png', '0'. Give it a heading: `sed -i '1i file,label'`."),
     "one-hot": (
@@ -283,6 +325,14 @@ REFUSED_TABLES: dict[str, tuple[str, str]] = {
         "relative to ./i, without '..'. Got 2 others, such as '/home/me/0.png' in line 2. Cut off what comes before, for "
         "instance with `sed -i 's#/home/me/##'`.",
     ),
+    "CUB's list": ("1 a/0.png\n2 a/1.png\n", "<(cut -d' ' -f2 image_class_labels.txt) > labels.txt` makes lines"),
+    "commas without a heading": ("0.png,0\n1.png,1\n", "Got '0.png,0'. Give it a heading and another ending: `sed '1i "),
+    "other letters": ("file,label\n0.PNG,0\n1.PNG,1\n", "There is '0.png', in other letters: rename it, or mend"),
+    "a column that is called otherwise": ("file_name,label\n0.png,0\n", "Set `file_column: file_name`."),
+    "pixels": (
+        "label," + ",".join(f"p{n}" for n in range(99)) + "\n" + "1," * 99 + "1\n",
+        "A table of pixels is for the data set `arrays`: Make one: `t = pd.read_csv(\"t.csv\")",
+    ),
     "without an ending": ("file,label\n0,0\n1,1\n", "line 2: must name a file in ./i. Got '0': there is none. Set `suffix: .png`."),
 }  # fmt: skip
 
@@ -290,7 +340,49 @@ REFUSED_TABLES: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("case", REFUSED_TABLES)
 def test_tables_of_another_form_are_refused_with_the_line_that_mends_them(case: str, tmp_path: Path) -> None:
     pictures(tmp_path / "i", *map(str, range(4)))
-    assert REFUSED_TABLES[case][1] in refusal(table(tmp_path, REFUSED_TABLES[case][0]), tmp_path)
+    name = "t.txt" if case in ("CUB's list", "commas without a heading") else "t.csv"
+    assert REFUSED_TABLES[case][1] in refusal(table(tmp_path, REFUSED_TABLES[case][0], name), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("t.xlsx", '`pd.read_excel("t.xlsx").to_csv("t.csv", index=False)`'),
+        ("metadata.jsonl", '`pd.read_json("metadata.jsonl", lines=True).to_csv("metadata.csv", index=False)`'),
+        ("t.parquet", '`pd.read_parquet("t.parquet").to_csv("t.csv", index=False)`'),
+        ("coco.json", '`pd.read_json("coco.json").to_csv("coco.csv", index=False)`, with a row for each image'),
+    ],
+)
+def test_tables_in_files_of_another_kind_say_how_to_make_a_csv(name: str, line: str, tmp_path: Path) -> None:
+    message = f"./{name}: must be a CSV, a TSV, or lines of text. Got neither. Make one: {line}."
+    assert message in refusal(table(tmp_path, "x", name), tmp_path)
+
+
+def test_files_that_are_no_images_say_what_they_are(tmp_path: Path) -> None:
+    pictures(tmp_path / "d", *cats_and_dogs("", 3))
+    for name, content in (("a.heic", b"ftypheic"), ("b.png", b""), ("c.csv", b"x"), ("d.tif", b"x")):
+        (tmp_path / "d" / "cat" / name).write_bytes(content)
+    lines = refusal(plugin("image_folder", folder="d", test_fraction=0.3), tmp_path, "load").splitlines()
+    told = {line.partition(":")[0].rpartition("/")[2]: line for line in lines}
+    assert told["a.heic"].endswith("Convert it, for instance `magick a.heic a.png`.")
+    assert told["b.png"].endswith("must be a whole image file. Got an empty file. Mend or remove it.")
+    assert told["c.csv"].endswith("Mend or remove it.")
+    assert told["d.tif"].endswith(
+        "Set `channels` to the number of its bands, if there are many; else mend or remove it."
+    )
+
+
+def test_one_file_damaged_in_the_middle_of_a_folder_is_named(tmp_path: Path) -> None:
+    own = pictures(tmp_path / "d", *(f"{name}/{n}.jpg" for name in ("a", "b") for n in range(20)))
+    own[13].write_bytes(own[13].read_bytes()[:300])
+    message = refusal(plugin("image_folder", folder="d", test_fraction=0.3), tmp_path, "load")
+    assert message.startswith("./d/a/13.jpg: must be a whole image file. Got ") and len(message.splitlines()) == 1
+
+
+def test_a_split_column_of_other_words_says_how_to_rename_them(tmp_path: Path) -> None:
+    pictures(tmp_path / "i", "0")
+    message = refusal(table(tmp_path, "file,label,split\n0.png,0,A\n", folds=None), tmp_path)
+    assert "Rename them: `table['split'] = table['split'].replace({'A': 'train'})`." in message
 
 
 def test_labels_alone_must_be_as_many_as_files(tmp_path: Path) -> None:
@@ -362,6 +454,16 @@ REFUSED_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
         {"x": np.linspace(-1, 1, 256).reshape(4, 8, 8), "y": [0, 1, 0, 1], "white": 1},
         "finite ones. Got float64 from -1 to 1. Shift them, for instance `x - x.min()`.",
     ),
+    "rows of pixels": ({"x": noise(4, 3072), "y": [0, 1, 0, 1]}, "Tell their sides: `x.reshape(-1, 3, 32, 32)`."),
+    "oblong": ({"x": noise(4, 8, 9, 3), "y": [0, 1, 0, 1]}, "Make them square: `x[:, :8, :8]`, or resize them."),
+    "oblong, channels first": ({"x": noise(4, 3, 9, 8), "y": [0, 1, 0, 1]}, "`x[:, :, :8, :8]`, or resize"),
+    "volumes": ({"x": noise(4, 8, 8, 8, 1), "y": [0, 1, 0, 1]}, "take a slice of each, `x[:, x.shape[1] // 2]`."),
+    "images last": ({"x": noise(8, 8, 3, 4), "y": [0, 1, 0, 1]}, "Images come first: `x.transpose(3, 0, 1, 2)`."),
+    "too few labels": ({"x": noise(4, 8, 8), "y": [0, 1, 0]}, "Got (3,) labels, 4 images. Leave out the images"),
+    "labels below -1": (
+        {"x": noise(4, 8, 8), "y": [0, -2, 0, 1]},
+        "or be -1 for none. Got -2. `np.maximum(labels, -1)` takes all of them for none.",
+    ),
     "not a number": (
         {"x": np.full((4, 8, 8), np.nan), "y": [0, 1, 0, 1], "white": 1},
         "Mend them, for instance `np.nan_to_num(x)`.",
@@ -384,7 +486,45 @@ def test_arrays_without_names_and_single_arrays_say_how_to_save_them(tmp_path: P
     np.save(tmp_path / "x_train.npy", noise(4, 8, 8))
     for name in ("x_train.npy", "."):
         message = refusal(plugin("arrays", file=name), tmp_path)
-        assert 'Make one, for instance `np.savez("x.npz", train_images=np.load("x_train.npy")' in message
+        assert 'Make one: `np.savez("x.npz", train_images=np.load("x_train.npy")' in message
+
+
+OTHER_FILES = {
+    "x.h5": 'Make one: `f = h5py.File("x.h5"); x, y = f["x"][:], f["y"][:].ravel(); np.savez("x.npz", train_images=x, ',
+    "train_32x32.mat": 'x, y = m["X"].transpose(3, 0, 1, 2), m["y"].ravel() % 10; np.savez("x.npz", train_images=x, ',
+    "x.pt": 'torch.load("x.pt", weights_only=True)',
+    "x.pkl": 'Make one, if the file is your own: `x, y = pickle.load(open("x.pkl", "rb"));',
+    "x.parquet": "Write `huggingface: {folder: ...}`, which reads parquet files.",
+    "x.tar.gz": "class folders are unpacked by `tar xf x.tar.gz`.",
+    "x.zip": "Unpack it, `unzip x.zip`, and name its folder in `image_folder`.",
+    "train_X.bin": "Write `stl10` or `cifar10`, which read the published files.",
+    "data_batch_1": "Write `cifar10` or `cifar100`, which read the published files.",
+    "train.csv": 't = pd.read_csv("train.csv"); y = t.pop("label"); x = t.to_numpy("uint8").reshape(-1, 28, 28);',
+}
+
+
+@pytest.mark.parametrize("name", OTHER_FILES)
+def test_arrays_in_files_of_another_kind_say_how_to_make_an_npz(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    message = refusal(plugin("arrays", file=name), tmp_path)
+    assert message.startswith(f"arrays: file: must be an .npz. Got ./{name}. ") and OTHER_FILES[name] in message
+
+
+def test_the_lines_that_make_an_npz_make_one_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pandas
+    import scipy.io
+    import torch
+
+    x, y = noise(4, 28, 28), np.array([1, 0, 1, 2])
+    scipy.io.savemat(tmp_path / "s.mat", {"X": np.stack([x] * 3, -1).transpose(1, 2, 3, 0), "y": y[:, None] + 10})
+    torch.save((torch.from_numpy(x), torch.from_numpy(y)), tmp_path / "t.pt")
+    pandas.DataFrame(x.reshape(4, -1)).assign(label=y).to_csv(tmp_path / "u.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    for name in ("s.mat", "t.pt", "u.csv"):
+        line = refusal(plugin("arrays", file=name), tmp_path).partition("Make one: `")[2].partition("`")[0]
+        exec(line, {"np": np, "pd": pandas, "scipy": scipy, "torch": torch})
+        images = plugin("arrays", file="x.npz", folds=2).load(tmp_path)
+        assert (images.train_images[:, 0] == x).all() and images.train_labels.tolist() == y.tolist()
 
 
 # Hugging Face and WebDataset ------------------------------------------------------------------------------------------

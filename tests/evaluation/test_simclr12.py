@@ -13,7 +13,7 @@ from torch import Tensor
 from cl_semisup import plugins
 from cl_semisup.data.images import Images
 from cl_semisup.data.multi_label import MultiLabelImages
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, SuiteError
 from cl_semisup.evaluation import Features, _several_labels
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -153,3 +153,15 @@ def test_a_data_set_that_is_there_and_damaged_is_refused(
 def test_the_twelve_are_plugins_whose_metric_is_known() -> None:
     default = plugins.load("evaluation", "simclr12").datasets
     assert len(default) == 12 and set(default) <= set(plugins.names("datasets"))
+
+
+def test_transfer_names_the_list_of_twelve(text: str, parse: Callable[[str], Suite]) -> None:
+    runs = [parse(f"{text}probes: {{{probes}}}\n").runs for probes in ("transfer: simclr12", "simclr12: true")]
+    assert runs[0] == runs[1] and "transfer" not in runs[0][-1].probes
+    assert [next(iter(named)) for named in runs[0][-1].probes["simclr12"]["datasets"]] == list(
+        plugins.load("evaluation", "simclr12").datasets
+    )
+    with pytest.raises(SuiteError, match="must not name simclr12 twice. Got it as a probe too. Remove one."):
+        parse(f"{text}probes: {{transfer: simclr12, simclr12: {{images: 9}}}}\n")
+    with pytest.raises(SuiteError, match="must be a mapping of settings. Got 'simclr'"):
+        parse(f"{text}probes: {{transfer: simclr}}\n")
