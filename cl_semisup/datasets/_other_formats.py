@@ -24,7 +24,28 @@ _TABLES = {
     "jsonl": '`pd.read_json("{0}", lines=True).to_csv("{1}.csv", index=False)`',
     "json": '`pd.read_json("{0}").to_csv("{1}.csv", index=False)`, with a row for each image',
 }
+_TABLES["mat"] = (
+    '`m = scipy.io.loadmat("{0}", squeeze_me=True); pd.DataFrame({{"file": m["files"], "label": m["labels"]}})'
+    '.to_csv("{1}.csv", index=False)`, by the names that `m.keys()` tells'
+)
 _TABLES |= {"xls": _TABLES["xlsx"]}
+_NO_PICTURES = (
+    "xml",
+    "json",
+    "jsonl",
+    "txt",
+    "csv",
+    "tsv",
+    "npy",
+    "npz",
+    "mat",
+    "md",
+    "html",
+    "mp4",
+    "avi",
+    "zip",
+    "tar",
+)
 _PICTURES = ("heic", "heif", "avif", "svg", "jp2", "dng", "cr2", "nef", "psd", "tga", "dcm")
 
 
@@ -47,4 +68,6 @@ def picture_remedy(name: str) -> str:
         return "Set `channels` to the number of its bands, if there are many; else mend or remove it"
     if ending.lower() in _PICTURES:
         return f"Convert it, for instance `magick {stem}.{ending} {stem}.png`"
+    if ending.lower() in _NO_PICTURES:
+        return f"Move such files out, for instance `find . -name '*.{ending}' -exec mv -t ~ {{}} +`"
     return "Mend or remove it"

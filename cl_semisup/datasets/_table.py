@@ -151,8 +151,10 @@ def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row
         else:
             broken.append(number)
     if broken:
-        got = f"{len(broken)} that are not, lines {first_ten(broken)}"
-        raise DataError(f"{what}: {path}: every line must be `path label`. Got {got}. Mend them.")
+        got, remedy = f"{len(broken)} that are not, lines {first_ten(broken)}", "Mend them"
+        if all("/" in content[number - 1] and _folders.is_picture(content[number - 1]) for number in broken):
+            remedy = f"If their folders are the classes: `awk -F/ '{{print $0, $(NF-1)}}' {path.name} > labels.txt`"
+        raise DataError(f"{what}: {path}: every line must be `path label`. Got {got}. {remedy}.")
     return rows
 
 

@@ -198,7 +198,9 @@ def _remedy(names: Sequence[str], rows: Sequence[_table.Row], there: Mapping[Pat
     """What mends a table whose files are not there."""
     held = {name for found in there.values() for name in found}
     first = next(name for name in names if not (folder / name).exists())
-    if first.isdecimal() and all(_folders.is_picture(row.label) for row in rows):
+    if all(_folders.is_picture(row.label) and not _folders.is_picture(row.file) for row in rows):
+        if [row.file for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
+            return "The label stands first: `awk '{print $2, $1}'` makes lines `path label`."
         return (
             "These are lines `number path`, as CUB has them: `paste -d' ' <(cut -d' ' -f2 images.txt) "
             "<(cut -d' ' -f2 image_class_labels.txt) > labels.txt` makes lines `path label`."

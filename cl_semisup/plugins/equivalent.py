@@ -56,22 +56,22 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "17d15b9ada": "55a1cb85de",  # finetune: weights of the same rate and decay are one group, equal to the bit
     "c878f5059c": "bb2580c858",  # knn, linear: say which images are right; the same scores
     "2c34f356ea": "a5e66b9c12",
-    "95c5fcabe8": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
-    "48debc92c7": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
-    "df6f566bd1": "c3b341cec4",  # caltech101: more layouts are told in words, pixels and labels stay
-    "c5a4129fd7": "acbcb78a0f",  # dtd: more layouts are told in words, pixels and labels stay
-    "899c1fd2ba": "1bdaa2c6ed",  # fgvc_aircraft: more layouts are told in words, pixels and labels stay
-    "f6f16426ba": "de958d2e6e",  # flowers102: more layouts are told in words, pixels and labels stay
-    "0e0c6aec49": "f62fddab1d",  # food101: more layouts are told in words, pixels and labels stay
-    "dd95a99414": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
-    "c6b8712017": "a51c9d6ddc",  # image_folder: more layouts are told in words, pixels and labels stay
-    "bfd12a44fc": "baaac65b6f",  # image_table: more layouts are told in words, pixels and labels stay
-    "c9499d45c2": "769168cbf0",  # medmnist: more layouts are told in words, pixels and labels stay
-    "d7bf5fa234": "de6c6c4d8d",  # oxford_pets: more layouts are told in words, pixels and labels stay
-    "83c5d4a00a": "0af528f74b",  # stanford_cars: more layouts are told in words, pixels and labels stay
-    "4c22af64f6": "9d4dfb90b8",  # sun397: more layouts are told in words, pixels and labels stay
-    "e54b158d9c": "f87dcc80a8",  # tiny_imagenet: more layouts are told in words, pixels and labels stay
-    "3e56bb0b93": "a8936a91cb",  # voc2007: more layouts are told in words, pixels and labels stay
-    "ed9f31b3de": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
+    "9a2aa730fd": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
+    "3bb1cc9c86": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
+    "5cf92aa2aa": "c3b341cec4",  # caltech101: more layouts are told in words, pixels and labels stay
+    "8390d31eb6": "acbcb78a0f",  # dtd: more layouts are told in words, pixels and labels stay
+    "6a8fabb7ef": "1bdaa2c6ed",  # fgvc_aircraft: more layouts are told in words, pixels and labels stay
+    "789c35284a": "de958d2e6e",  # flowers102: more layouts are told in words, pixels and labels stay
+    "4d239ca1ed": "f62fddab1d",  # food101: more layouts are told in words, pixels and labels stay
+    "1ba58f2b54": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
+    "03490905f3": "a51c9d6ddc",  # image_folder: more layouts are told in words, pixels and labels stay
+    "cbf16fb5dd": "baaac65b6f",  # image_table: more layouts are told in words, pixels and labels stay
+    "ba010ad8e6": "769168cbf0",  # medmnist: more layouts are told in words, pixels and labels stay
+    "bd2036ac9f": "de6c6c4d8d",  # oxford_pets: more layouts are told in words, pixels and labels stay
+    "616b309053": "0af528f74b",  # stanford_cars: more layouts are told in words, pixels and labels stay
+    "f4674c7634": "9d4dfb90b8",  # sun397: more layouts are told in words, pixels and labels stay
+    "68c86a7e8b": "f87dcc80a8",  # tiny_imagenet: more layouts are told in words, pixels and labels stay
+    "767db50ea5": "a8936a91cb",  # voc2007: more layouts are told in words, pixels and labels stay
+    "c9328ae08b": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
     "bd6f91199b": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
 }
