@@ -288,7 +288,8 @@ def _touch(folder: Path, side: int) -> str:
     from cl_semisup import plugins
 
     data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
-    print(data_set.load(folder).train_images[:MOST_READ].sum(), flush=True)
+    mapped = data_set.load(folder).train_images[:MOST_READ]  # held, as the mapping goes with it
+    print(mapped.sum(), flush=True)
     return sys.stdin.read()
 
 
