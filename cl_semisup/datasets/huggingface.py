@@ -107,8 +107,8 @@ class HuggingFace(_pixels.PixelSettings):
         for split in tables:
             for setting, column in (("image_column", self.image_column), ("label_column", self.label_column)):
                 if column not in split.table.column_names:
-                    got = f"the columns {first_ten(split.table.column_names)}"
-                    remedy = _table.likely(setting, split.table.column_names)
+                    got = f"the columns {first_ten(list(split.features))}"
+                    remedy = _table.likely(setting, list(split.features))
                     raise DataError(f"{where}: must have a column {column!r}. Got {got}. {remedy}.")
             images = split.table.column(self.image_column)
             sources += [Source(f"{split.name}: row {n}", partial(_opened, images, n)) for n in range(len(images))]

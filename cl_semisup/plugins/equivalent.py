@@ -63,7 +63,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "6a8fabb7ef": "1bdaa2c6ed",  # fgvc_aircraft: more layouts are told in words, pixels and labels stay
     "789c35284a": "de958d2e6e",  # flowers102: more layouts are told in words, pixels and labels stay
     "4d239ca1ed": "f62fddab1d",  # food101: more layouts are told in words, pixels and labels stay
-    "1ba58f2b54": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
+    "1478cc90f0": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
     "03490905f3": "a51c9d6ddc",  # image_folder: more layouts are told in words, pixels and labels stay
     "cbf16fb5dd": "baaac65b6f",  # image_table: more layouts are told in words, pixels and labels stay
     "ba010ad8e6": "769168cbf0",  # medmnist: more layouts are told in words, pixels and labels stay

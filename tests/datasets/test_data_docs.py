@@ -90,7 +90,7 @@ def table(root: Path) -> None:
         f"{name}.jpg,{n % 2},{name[:-1]},{name},c{n % 2},{name.startswith('train')}\n" for n, name in enumerate(names)
     ]
     (root / "t.csv").write_text("file,label,split,id,breed,is_train\n" + "".join(rows))
-    (root / "pictures" / "metadata.csv").write_text("file_name,label,split,id,breed,is_train\n" + "".join(rows))
+    (root / "metadata.csv").write_text("file_name,label,split,id,breed,is_train\n" + "".join(rows))
     (root / "labels.txt").write_text("".join(f"{n % 2}\n" for n in range(len(names))))
     for file, part in (("train.txt", "train"), ("val.txt", "test")):
         (root / file).write_text("".join(f"{part}{n}.jpg {n % 2}\n" for n in range(COUNT)))

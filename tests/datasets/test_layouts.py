@@ -481,7 +481,10 @@ def test_a_data_set_of_hugging_face_is_read_from_disk(kind: str, tmp_path: Path)
     assert same(images.train_images, paths[:3]) and same(images.test_images, paths[3:])
     assert data.data_files(tmp_path)
     message = refusal(plugin("huggingface", folder="d", label_column="fine").facts, tmp_path)
-    assert "must have a column 'fine'. Got the columns 'image'" in message and "Set `label_column: label`." in message
+    assert (
+        "must have a column 'fine'. Got the columns 'image', 'label'" in message
+        and "Set `label_column: label`." in message
+    )
 
 
 def test_a_folder_without_a_data_set_of_hugging_face_is_told(tmp_path: Path) -> None:

@@ -363,7 +363,7 @@ def test_tables_in_files_of_another_kind_say_how_to_make_a_csv(name: str, line: 
 
 
 def test_files_that_are_no_images_say_what_they_are(tmp_path: Path) -> None:
-    pictures(tmp_path / "d", *cats_and_dogs("", 3))
+    pictures(tmp_path, *cats_and_dogs("d", 3))
     for name, content in (("a.heic", b"ftypheic"), ("b.png", b""), ("c.csv", b"x"), ("d.tif", b"x")):
         (tmp_path / "d" / "cat" / name).write_bytes(content)
     lines = refusal(plugin("image_folder", folder="d", test_fraction=0.3), tmp_path, "load").splitlines()
