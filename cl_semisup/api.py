@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from cl_semisup.scoring.evaluation_result import Evaluation
     from cl_semisup.scoring.feature_file import StoredFeatures
+    from cl_semisup.scoring.scored_again import ScoredAgain
 
 Folder = str | Path
 REDO = ("none", "failed", "stale", "all")
@@ -35,21 +36,26 @@ def evaluate(
     name: str = "features",
     budgets: Sequence[str] | None = None,
     repetitions: int = 5,
-    dataset: str = "features",
+    dataset: str | None = None,
+    data_dir: Folder | None = None,
+    device: str = "auto",
     results: Folder | None = None,
     progress: bool = True,
 ) -> "Evaluation":
     """Score features that are there already, on several draws of the labels of each budget.
 
     Args:
-        features: a file (.npz, .safetensors, .parquet), a list of files, or an (N, F) array or tensor
+        features: a file (.npz, .safetensors, .parquet), a list of files, or an (N, F) array or tensor. A file may be a
+            network that a suite has kept; the probes of its run are then measured again too (`scored_again`)
         labels: with an array: (N,) integers, text, whole floats, or one-hot rows; -1 where unknown
         test_features, test_labels: with arrays: the test part; without one, `test_fraction` of the rows are
         test_fraction: share of each class that becomes the test part of a single matrix; default 0.2
         name: of arrays, for tables and records
         budgets: `"1%"`, `"0.01"` or `"5/class"`; default 1, 5, 10 a class and 1, 10, 100 %, where they make sense
         repetitions: draws of each budget that does not take all labels
-        dataset: the name in the seeds of the draws: runs on a data set of this name see the same labels
+        dataset: the name in the seeds of the draws: runs on a data set of this name see the same labels; default
+            `features`, and for a kept network its data set
+        data_dir, device: of the data and the encoder of a kept network
         results: folder for records; none are written without it
         progress: show a bar
 
@@ -63,8 +69,8 @@ def evaluate(
         if any(array is not None for array in arrays):
             raise InputError("evaluate: labels and test arrays come with arrays. Got files. Leave them out.")
         paths = [Path(features)] if isinstance(features, str | Path) else [Path(path) for path in features]
-        sets = [feature_file.read(path, test_fraction) for path in paths]
-        return _evaluate(_distinct(sets, paths), budgets, repetitions, dataset, results, progress)
+        where = (_data_dir(data_dir), device)
+        return _evaluate_files(paths, test_fraction, where, budgets, repetitions, dataset, results, progress)
     if labels is None:
         raise InputError("evaluate: labels: must be given with an array of features. Got none. Add them.")
     if (test_features is None) != (test_labels is None):
@@ -74,7 +80,7 @@ def evaluate(
     else:
         given = {"train": features, "train_labels": labels, "test": test_features, "test_labels": test_labels}
     stored = feature_file.from_arrays(name, given, None, test_fraction)
-    return _evaluate([stored], budgets, repetitions, dataset, results, progress)
+    return _evaluate([stored], budgets, repetitions, dataset or "features", results, progress)
 
 
 def evaluate_encoder(
@@ -100,12 +106,10 @@ def evaluate_encoder(
     from cl_semisup.execution import encoded
     from cl_semisup.execution.execute import choose_device
     from cl_semisup.plugins import PluginField
-    from cl_semisup.suite.axes import SuiteHeader
 
     named = grid.canonical(Annotated[Any, PluginField("encoders")], encoder, "encoder")
     data = grid.canonical(Annotated[Any, PluginField("datasets")], dataset, "dataset")
-    folder = str(data_dir or grid.defaults(SuiteHeader)["data_dir"])
-    stored = encoded.features_of(named, data, folder, choose_device(device))
+    stored = encoded.features_of(named, data, _data_dir(data_dir), choose_device(device))
     return _evaluate([stored], budgets, repetitions, next(iter(data)), results, progress)
 
 
@@ -219,6 +223,7 @@ def _evaluate(
     dataset: str,
     folder: Folder | None,
     progress: bool,
+    scored_again: Sequence["ScoredAgain"] = (),
 ) -> "Evaluation":
     from cl_semisup.execution import memory
     from cl_semisup.execution.environment import environment
@@ -248,7 +253,37 @@ def _evaluate(
         for draw in (one for same in found[-1].budgets for one in same) if folder is not None else ():
             record = draw_record(found[-1], draw, dataset, dict(environment()))
             evaluation_records.write(Path(folder), features.name, record)  # type: ignore[arg-type]
-    return Evaluation(tuple(found))
+    return Evaluation(tuple(found), tuple(scored_again))
+
+
+def _evaluate_files(
+    paths: Sequence[Path], test_fraction: float | None, where: tuple[str, str], budgets: Sequence[str] | None,
+    repetitions: int, dataset: str | None, results: Folder | None, progress: bool,
+) -> "Evaluation":  # fmt: skip
+    """Of files of features and of kept networks; `where` is the folder of data sets and the device of the latter."""
+    from cl_semisup.execution import kept_scores
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.scoring import feature_file
+
+    sets, again, names = [], [], set()
+    for path in paths:
+        if kept_scores.is_kept(path):
+            found, stored, seed_name = kept_scores.score_again(path, where[0], choose_device(where[1]))
+            again.append(found)
+        else:
+            stored, seed_name = feature_file.read(path, test_fraction), "features"
+        sets.append(stored)
+        names.add(seed_name)
+    named = dataset or (names.pop() if len(names) == 1 else "features")
+    return _evaluate(_distinct(sets, paths), budgets, repetitions, named, results, progress, again)
+
+
+def _data_dir(folder: Folder | None) -> str:
+    """The folder of data sets that suites have by default."""
+    from cl_semisup.config import grid
+    from cl_semisup.suite.axes import SuiteHeader
+
+    return str(folder or grid.defaults(SuiteHeader)["data_dir"])
 
 
 def _is_paths(value: Any) -> bool:
@@ -259,9 +294,8 @@ def _distinct(sets: "list[StoredFeatures]", paths: Sequence[Path]) -> "list[Stor
     """Names that tell the files apart: the stem, or the path where two stems are equal."""
     from dataclasses import replace
 
-    stems = [path.stem for path in paths]
-    same = {stem for stem in stems if stems.count(stem) > 1}
+    names = [features.name for features in sets]
     return [
-        replace(features, name=str(path)) if path.stem in same else features
+        replace(features, name=str(path)) if names.count(features.name) > 1 else features
         for features, path in zip(sets, paths, strict=True)
     ]

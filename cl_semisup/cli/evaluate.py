@@ -16,7 +16,7 @@ HELP = "score stored features or an encoder, with intervals"
 def add_arguments(command: argparse.ArgumentParser) -> None:
     command.usage = f"{installation.COMMAND[-1]} evaluate FILE ... [options]"
     add = command.add_argument
-    text = ".npz, .safetensors or .parquet (docs/evaluate.md)"
+    text = ".npz, .safetensors or .parquet, or a kept network (docs/evaluate.md)"
     add("files", nargs="*", type=Path, metavar="FILE", help=text)
     text = "an encoder instead of files, `{vit: {depth: 2}}`"
     add("--encoder", metavar="NAME", help=text)
@@ -54,8 +54,8 @@ def run(options: argparse.Namespace) -> int:
         options_of_encoder = {"data_dir": options.data_dir, "device": options.device}
         evaluation = cl.evaluate_encoder(encoder, dataset, **options_of_encoder, **shared)
     else:
-        dataset_name = options.dataset or "features"
-        evaluation = cl.evaluate(options.files, test_fraction=options.test_fraction, dataset=dataset_name, **shared)
+        shared |= {"data_dir": options.data_dir, "device": options.device, "dataset": options.dataset}
+        evaluation = cl.evaluate(options.files, test_fraction=options.test_fraction, **shared)
     show(evaluation.text())
     for path in options.output:
         evaluation.save(path)

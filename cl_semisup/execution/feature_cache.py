@@ -1,22 +1,25 @@
 """Features of frozen encoders, computed once on this machine and kept in the user's cache.
 
-Only outputs that the next run would compute again to the bit are kept: of images as they are, and of test views, whose
-seeds are names. Views of training are drawn anew in every step, so they are encoded in every step. A file's name holds
-the signature of all that decides its content: pixels, weights, settings, code, arithmetic. The files that were used
-longest ago go first when all are larger than MAX_BYTES.
+Only outputs that the next run would compute again to the bit are kept: of images as they are, of test views, and of the
+views of training, whose seeds are names without the loss, so that all losses of a repetition share them. A file's name
+holds the signature of all that decides its content: pixels, weights, settings, code, arithmetic. The files that were
+used longest ago go first when all are larger than MAX_BYTES.
 """
 
 import hashlib
 import io
 import json
 import platform
+import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cl_semisup import files, native, owner
@@ -27,6 +30,7 @@ from cl_semisup.suite.run import Run
 FOLDER = "features"
 MAX_BYTES = 4 * 2**30
 Compute = Callable[[], Tensor]
+Arrays = dict[str, NDArray[Any]]
 
 
 def is_frozen(encoder: nn.Module) -> bool:
@@ -44,30 +48,45 @@ class FeatureCache:
             layout = [machine.channels_last, machine.threads, native.active(), batch]
             cpu = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
             code = [versions, torch.__version__, _version("timm"), _version("torchvision")]
-            self.context = json.dumps([run.encoder, code, device.type, layout, cpu, _hash(encoder.state_dict())])
+            self.context = json.dumps([run.encoder, code, device.type, layout, cpu, content_hash(encoder.state_dict())])
 
     def __call__(self, images: Tensor, how: object, compute: Compute) -> Tensor:
         """(N, F) features of uint8 images; `how` says by which seeds and recipe their views are drawn."""
         if not self.active:
             return compute()
-        try:
-            home = owner.folder()
-            path = home / FOLDER / f"{owner.signature(self.context + repr(how) + _hash({'': images}))}.npy"
-        except (owner.Unusable, OSError):  # then they are computed each time
-            return compute()
-        with suppress(OSError, ValueError, EOFError):
-            stored = np.load(io.BytesIO(files.read(home, path, MAX_BYTES)), allow_pickle=False)
-            if stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == len(images):
-                files.touch(home, path)
-                return torch.from_numpy(stored).to(self.device)
+        name = repr(how) + content_hash({"": images})
+        stored = self.read(name).get("features")
+        if stored is not None and stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == len(images):
+            return torch.from_numpy(stored).to(self.device)
         features = compute()
-        if features.dtype == torch.float32 and features.nbytes <= MAX_BYTES // 2:
-            content = io.BytesIO()
-            np.save(content, features.cpu().numpy(), allow_pickle=False)
-            with suppress(OSError):  # a full disk
-                files.write(home, path, content.getbuffer(), mode=0o600)
-                _remove_oldest(home)
+        if features.dtype == torch.float32:
+            self.write(name, {"features": features.cpu().numpy()})
         return features
+
+    def read(self, name: str) -> Arrays:
+        """The arrays that are kept under a name; {} where there are none, or no folder for them."""
+        with suppress(owner.Unusable, OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            home = owner.folder()
+            content = files.read(home, path := self._path(home, name), MAX_BYTES)
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+                arrays = dict(archive)
+            files.touch(home, path)
+            return arrays
+        return {}
+
+    def write(self, name: str, arrays: Arrays) -> None:
+        """Keep arrays under a name, unless they are large or the disk is full."""
+        if sum(array.nbytes for array in arrays.values()) > MAX_BYTES // 2:
+            return
+        content = io.BytesIO()
+        np.savez(content, **arrays)  # type: ignore[arg-type]
+        with suppress(owner.Unusable, OSError):
+            home = owner.folder()
+            files.write(home, self._path(home, name), content.getbuffer(), mode=0o600)
+            _remove_oldest(home)
+
+    def _path(self, home: Path, name: str) -> Path:
+        return home / FOLDER / f"{owner.signature(self.context + name)}.npz"
 
 
 def _remove_oldest(home: Path) -> None:
@@ -81,7 +100,8 @@ def _remove_oldest(home: Path) -> None:
         total -= size
 
 
-def _hash(tensors: dict[str, Tensor]) -> str:
+def content_hash(tensors: dict[str, Tensor]) -> str:
+    """64 hex digits of names, dtypes, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name}\0{tensor.dtype}{tuple(tensor.shape)}\0".encode())

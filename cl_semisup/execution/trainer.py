@@ -17,7 +17,7 @@ from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
 from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
-from cl_semisup.execution import energy, fast_paths, memory
+from cl_semisup.execution import energy, fast_paths, memory, training_features
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.early_stop import EarlyStop
 from cl_semisup.execution.feature_cache import FeatureCache
@@ -83,6 +83,11 @@ class Trainer:
             except BaseException as error:
                 self._error = error
                 raise
+
+    def take(self, data: Data, fill: Callable[[Model], None]) -> None:
+        """A network that was trained before, in place of training: `fill` gives it its weights."""
+        self.loss, self._model = self.build(data)
+        fill(self._model)
 
     def features(self, data: Data, visible_labels: Tensor) -> Features:
         """The network's features, computed once, with the visible labels of one run. `train` must come first."""
@@ -201,7 +206,7 @@ class Trainer:
             visible_labels=visible_labels,
             seed_key=self.seed_key,
             history=self.history,
-            encode=self.fast_encoder(model.encoder),
+            encode=training_features.encoder(self.fast_encoder(model.encoder), model, run, self.machine, data),
             hopeless=early_stop.is_hopeless,
         )
         checkpoint = self._checkpoint(data.content_hash)
@@ -217,6 +222,7 @@ class Trainer:
             chunks=chunks,
             record_steps=not refused,
         )
+        training_features.keep(setup.encode)
         if self.device.type == "cuda":
             self.resolved["graph"] = outcome.replayed or f"no, because {refused}"
         if outcome.stopped_at is not None:

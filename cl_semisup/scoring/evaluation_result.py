@@ -13,6 +13,7 @@ from cl_semisup.report.wording import format_number, format_percent, format_poin
 from cl_semisup.results import records
 from cl_semisup.results.statistics import MeanCI
 from cl_semisup.scoring.comparison import Comparison, compare, score_ci
+from cl_semisup.scoring.scored_again import ScoredAgain
 from cl_semisup.scoring.scores import SCORES, Scores
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Evaluation:
     """The scores of one or more sets of features; printed, it shows the tables, a notebook shows them as HTML."""
 
     results: tuple[Scores, ...]
+    scored_again: tuple[ScoredAgain, ...] = ()  # of networks that suites have kept
 
     @cached_property
     def _compared(self) -> tuple[list[Comparison], list[str]]:
@@ -58,8 +60,9 @@ class Evaluation:
         return pd.DataFrame(rows)
 
     def tables(self) -> list[Table]:
-        """A table for each set of features, then one for each pair."""
-        tables = [_scores_table(scores) for scores in self.results]
+        """Kept networks by their runs' probes, a table for each set of features, then one for each pair."""
+        tables = [one.table() for one in self.scored_again]
+        tables += [_scores_table(scores) for scores in self.results]
         return tables + [_comparison_table(comparison) for comparison in self.comparisons]
 
     def notes(self) -> list[str]:
@@ -69,6 +72,7 @@ class Evaluation:
             for scores in self.results
             for warning in (*scores.warnings, *([f"Collapsed: {scores.reason}."] if scores.reason else []))
         ]
+        notes += [note for one in self.scored_again for note in one.notes()]
         notes += self._compared[1]
         return [*notes, NOTE, *([COMPARISON_NOTE] if self.comparisons else [])]
 

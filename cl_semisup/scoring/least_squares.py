@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup.scoring.moments import Moments
+from cl_semisup.scoring.products import add_square, square
 from cl_semisup.scoring.rows import Rows
 
 CHUNK = 512  # rows of random features at once: 8 MB
@@ -43,24 +44,27 @@ def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes:
     keep = max(1, round((1 - truncation) * min(count, width)))
     if count <= width:
         h = torch.cat([features.of(chunk) for _, chunk in rows.unit_chunks(CHUNK)])
-        values, vectors = _strongest(h @ h.T, keep)
+        values, vectors = _strongest(square(h), keep)
         return h.T @ (vectors @ ((vectors.T @ y) / values[:, None]))
     gram = torch.zeros(width, width, dtype=torch.float64)
     moment = torch.zeros(width, classes, dtype=torch.float64)
     for part, chunk in rows.unit_chunks(CHUNK):
         h = features.of(chunk)
-        gram.addmm_(h.T, h)
+        add_square(gram, h)
         moment.addmm_(h.T, y[part])
     values, vectors = _strongest(gram, keep)
     return vectors @ ((vectors.T @ moment) / values[:, None])
 
 
 def _strongest(gram: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues (k,) and their vectors (n, k), at most `keep`, without rounding errors."""
+    """The largest eigenvalues (k,) and their vectors (n, k), at most `keep`, without rounding errors.
+
+    Of a symmetric matrix, from its lower triangle; it is overwritten.
+    """
     from scipy.linalg import eigh  # the method `evr` needs half the memory of torch's
 
     # the transpose of a symmetric matrix lies in memory as LAPACK wants it, so that no copy is made
-    found = eigh(gram.numpy().T, driver="evr", overwrite_a=True, check_finite=False)
+    found = eigh(gram.numpy().T, lower=False, driver="evr", overwrite_a=True, check_finite=False)
     values, vectors = torch.from_numpy(found[0]), torch.from_numpy(found[1])
     keep = min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum())))
     return values[-keep:].clamp_(min=1e-300), vectors[:, -keep:]

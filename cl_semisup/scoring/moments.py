@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_semisup.scoring.products import add_square, square
 from cl_semisup.scoring.rows import Rows
 
 RANK_TOLERANCE = 1e-10  # directions with a smaller share of the largest variance are rounding errors
@@ -65,7 +66,7 @@ def _of_many(rows: Rows, mean: Tensor) -> Spread:
     product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
     for _, chunk in rows.chunks(dtype=torch.float64):
         centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
-        product.addmm_(centred.T, centred)
+        add_square(product, centred)
     product /= len(rows)
     inverse = _inverse_scale(product.diagonal(), mean)
     variances, directions = _strong(product * inverse * inverse[:, None])
@@ -77,7 +78,7 @@ def _of_few(rows: Rows, mean: Tensor) -> Spread:
     x = torch.cat([chunk - mean for _, chunk in rows.chunks(dtype=torch.float64)])
     inverse = _inverse_scale(x.square().mean(dim=0), mean)
     x *= inverse
-    variances, vectors = _strong(x @ x.T / len(x))
+    variances, vectors = _strong(square(x) / len(x))
     return inverse, variances, x.T @ vectors / (variances * len(x)).clamp(min=TINY).sqrt()
 
 
@@ -87,7 +88,10 @@ def _inverse_scale(variance: Tensor, mean: Tensor) -> Tensor:
 
 
 def _strong(product: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues and vectors without rounding errors; where all rows are equal, one in which they do not differ."""
+    """Eigenvalues and vectors without rounding errors; where all rows are equal, one in which they do not differ.
+
+    Of a symmetric matrix, from its lower triangle.
+    """
     values, vectors = torch.linalg.eigh(product)
     keep = values > RANK_TOLERANCE * values[-1]
     keep[-1] = True

@@ -58,7 +58,7 @@ class SoftmaxProblem:
         from scipy.optimize import minimize  # imported here: it takes 0.3 s
 
         weight, bias = start or (torch.zeros(self.classes, self.rank), torch.zeros(self.classes))
-        evaluated = self._loss(weight, bias)
+        evaluated = self._loss(weight, bias, curvature=True)
         scale = 1 / max(evaluated.loss + self._penalty(weight, strength), TINY)
         curvature = max(evaluated.curvature, TINY)
         unit = torch.cat([self.moments.variances * curvature + strength, torch.tensor([curvature])]).rsqrt().float()
@@ -84,14 +84,14 @@ class SoftmaxProblem:
     def _penalty(weight: Tensor, strength: float) -> float:
         return strength / 2 * float(weight.square().sum(dtype=torch.float64))
 
-    def _loss(self, w: Tensor, b: Tensor) -> "_Evaluation":
-        """Mean cross-entropy, and its gradient in W (C, R) and b (C,)."""
+    def _loss(self, w: Tensor, b: Tensor, curvature: bool = False) -> "_Evaluation":
+        """Mean cross-entropy, and its gradient in W (C, R) and b (C,); the curvature where it is asked for."""
         self.steps += 1
         raw, shift = self.turned is None, self.shift
         if raw:
             b = b - w @ shift
             w = w @ self.map.T  # (C, F), acting on raw rows
-        loss = curvature = 0.0
+        loss = curved = 0.0
         gradient, offsets = torch.zeros_like(w), torch.zeros_like(b)
         for part, x in self._chunks():
             # classes are the first axis: softmax over a short last axis would take most of the time
@@ -99,17 +99,18 @@ class SoftmaxProblem:
             loss += value
             gradient.addmm_(error, x)
             offsets += error.sum(dim=1)
-            curvature += float(error.abs().sum()) - float(error.square().sum())
+            if curvature:
+                curved += float(error.abs().sum()) - float(error.square().sum())
         count = len(self.rows)
         gradient /= count
         offsets /= count
         if raw:
             gradient = gradient @ self.map - offsets[:, None] * shift
-        return _Evaluation(loss / count, gradient, offsets, curvature / (count * self.classes))
+        return _Evaluation(loss / count, gradient, offsets, curved / (count * self.classes))
 
 
 class _Evaluation(NamedTuple):
-    """The mean loss, its gradient, and the mean of p (1 - p) over rows and classes."""
+    """The mean loss, its gradient, and the mean of p (1 - p) over rows and classes, or 0 if it was not asked for."""
 
     loss: float
     gradient: Tensor

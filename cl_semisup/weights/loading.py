@@ -4,6 +4,7 @@ Programs that train put names of their own before a network's (`module.encoder_q
 the most of the network's names is taken.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from cl_semisup.weights import reader
 
 COUNTER = "num_batches_tracked"  # of batch norm; old files lack it, and nothing is computed with it
 COPIES = ("student", "encoder_k", "momentum", "ema", "target")  # in prefixes: networks that are not the one to use
+WRAPPERS = re.compile(
+    r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)  # of torch, anywhere in a name
 MAX_NAMED = 10
 
 
@@ -55,8 +59,17 @@ def load(net: nn.Module, file: str) -> Loaded:
     """Fill the network, in place. InputError names the tensors that lack, do not fit or are not finite."""
     stored = reader.read(Path(file))
     wanted = dict(net.state_dict())
-    prefix, others = find_prefix(stored.tensors, wanted)
-    given = {name.removeprefix(prefix): tensor for name, tensor in stored.tensors.items() if name.startswith(prefix)}
+    tensors = {WRAPPERS.sub("", name): tensor for name, tensor in stored.tensors.items()}
+    if len(tensors) < len(stored.tensors):  # names with and without a wrapper
+        tensors = stored.tensors
+    prefix, others = find_prefix(tensors, wanted)
+    given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if any(name not in given for name in wanted if COUNTER not in name):
+        by_position = positions(net, wanted)
+        place, same = find_prefix(tensors, by_position)
+        found = {name.removeprefix(place): tensor for name, tensor in tensors.items() if name.startswith(place)}
+        if len(found.keys() & by_position.keys()) > len(given.keys() & wanted.keys()):
+            prefix, others, given = place, same, {by_position.get(name, name): found[name] for name in found}
     _require_all(file, prefix, wanted, given)
     taken = {name: given[name] for name in wanted if name in given}
     _require_fit(file, wanted, taken)
@@ -64,6 +77,16 @@ def load(net: nn.Module, file: str) -> Loaded:
     ignored, elsewhere = tuple(sorted(given.keys() - wanted.keys())), len(stored.tensors) - len(given)
     converted = {_dtype(tensor) for name, tensor in taken.items() if tensor.dtype != wanted[name].dtype}
     return Loaded(file, stored.hash, prefix, others, ignored, elsewhere, tuple(sorted(converted)))
+
+
+def positions(net: nn.Module, wanted: Iterable[str]) -> dict[str, str]:
+    """The network's names as they are where its parts stand in a Sequential: `4.0.conv1.weight` -> `layer1.0.conv1...`.
+
+    As in `Sequential(*list(net.children())[:-1])`, by which lightly's examples and others cut off a classifier.
+    """
+    number = {name: str(position) for position, (name, _) in enumerate(net.named_children())}
+    split = {name: name.partition(".") for name in wanted}
+    return {f"{number.get(first, first)}{dot}{rest}": name for name, (first, dot, rest) in split.items()}
 
 
 def find_prefix(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, tuple[str, ...]]:

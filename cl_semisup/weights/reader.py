@@ -1,9 +1,11 @@
 """The tensors in files of weights. Files of torch.save may hold code: tensors and plain values alone are read."""
 
 import hashlib
+import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,13 @@ from cl_semisup.weights import source
 
 MAX_DEPTH = 8  # of dictionaries in one another
 MAX_NAME = 1000  # characters of a tensor's name
+# The code runs what is in the file, so it is for its owner to run; names of strangers' files do not stand in it.
+KEEP_TENSORS = (
+    'Where you trust the file, keep its tensors alone: python -c "import torch;'
+    " x = torch.load('IN', map_location='cpu', weights_only=False);"
+    " x = x.state_dict() if hasattr(x, 'state_dict') else x.get('state_dict', x);"
+    " torch.save({k: v for k, v in x.items() if isinstance(v, (dict, torch.Tensor))}, 'OUT')\"."
+)
 MAX_ENTRIES = 1_000_000  # of all dictionaries; a few that hold each other many times can stand for billions
 
 
@@ -58,14 +67,22 @@ def read(path: Path) -> Stored:
     return Stored(tensors, metadata)
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def texts(path: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; {} if it is none, which those say that read it."""
+    with suppress(InputError, OSError):
+        return _safetensors(source.paths(path)[0], tensors=False)[1]
+    return {}
+
+
+def _safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], dict[str, str]]:
     if problem := source.missing_safetensors():
         raise InputError(f"{path}: {problem}")
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            names = list(file.keys()) if tensors else []
+            return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: must be a whole safetensors file. Got {error}. Fetch it again.") from None
 
@@ -82,8 +99,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a file from elsewhere can raise anything
         rule = "must hold tensors and plain values alone, since other objects run code when they are read"
-        remedy = "Save its state_dict alone, best as safetensors, where you trust the file."
-        raise InputError(f"{path}: {rule}. Got {_cause(error)}. {remedy}") from None
+        raise InputError(f"{path}: {rule}. Got {_cause(error)}. {KEEP_TENSORS}") from None
     tensors = {}
     for number, (name, value) in enumerate(_flat(content)):
         if number >= MAX_ENTRIES:
@@ -104,8 +120,10 @@ def _require_stored(file: Any, path: Path) -> None:
 
 
 def _cause(error: Exception) -> str:
-    """The line of torch's long message that names the object."""
-    lines = [line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "nsupported" in line]
+    """The object that torch's long message names, or the line of it that says most."""
+    if named := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"an object of {named[1][:200]}"
+    lines = [line.strip() for line in str(error).splitlines() if "nsupported" in line]
     text = (lines or str(error).splitlines() or [type(error).__name__])[0]
     return text.removeprefix("WeightsUnpickler error: ")[:300].rstrip(".")
 

@@ -13,15 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cl_semisup as cl
 from cl_semisup import cli, files, plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.errors import InputError
-from cl_semisup.execution import feature_cache
+from cl_semisup.execution import feature_cache, training_features
 from cl_semisup.execution.data import load_images
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.keep import path_of
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.training_groups import single_run
+from cl_semisup.results import records
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
 from cl_semisup.weights.kept import read_kept
@@ -237,6 +240,42 @@ def test_features_of_a_frozen_encoder_are_computed_once_and_are_the_same(
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 200_000
 
 
+def test_views_of_training_are_encoded_once_and_shared_by_the_losses_of_a_repetition(
+    tmp_path: Path, parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(training_features, "PART_BYTES", 20_000)  # several files
+    frozen(tmp_path)
+    encoded: list[int] = []
+    real = training_features.TrainingFeatures.__init__
+
+    def counted(self: Any, encode: Callable[[Tensor], Tensor], cache: Any) -> None:
+        real(self, lambda inputs: (encoded.append(len(inputs)), encode(inputs))[1], cache)
+
+    monkeypatch.setattr(training_features.TrainingFeatures, "__init__", counted)
+    two = parse(text.replace(MLP, FROZEN)).runs
+    first, other = (next(run for run in two if run.epochs and run.loss_name == name) for name in ("nt_xent", "clop"))
+    executor = Executor(machine(tmp_path))
+    ((record, curves),) = executor.run_group(single_run(first))
+    assert encoded
+    encoded.clear()
+    ((again, same_curves),) = executor.run_group(single_run(first))
+    ((_, clop),) = executor.run_group(single_run(other))
+    assert encoded == []
+    assert again["scores"] == record["scores"]
+    assert same_curves["history"] == curves["history"]
+    ((_, reference),) = Executor(replace(machine(tmp_path), plain=True)).run_group(single_run(other))
+    assert clop["history"]["loss"] == pytest.approx(reference["history"]["loss"], rel=1e-3)
+    frozen(tmp_path, seed=1)
+    Executor(machine(tmp_path)).run_group(single_run(first))
+    assert encoded
+    encoded.clear()
+    monkeypatch.setattr(training_features, "MAX_BYTES", 1000)  # no room for all
+    Executor(machine(tmp_path)).run_group(single_run(first))
+    assert encoded == []
+
+
 def test_the_record_names_the_weights_and_what_is_frozen(
     tmp_path: Path, parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -311,3 +350,44 @@ def test_a_strangers_card_is_no_way_to_other_files(tmp_path: Path, capsys: pytes
     card.write_text("# Card\n\x1b[2J\u202e")
     assert cli.main(["export", str(path), str(tmp_path / "out"), "--to", "hf"]) == cli.OK
     assert (tmp_path / "out" / "README.md").read_text() == "# Card\n\\x1b[2J\\u202e"
+
+
+PROBES = """probes:
+  knn: {layer: both}
+  knn_curve: {}
+  linear: {layer: both}
+  linear_layers: {}
+  linear_sgd: {epochs: 2}
+  nearest_mean: {}
+  ridge: {layer: both}
+  loranpac: {width: 50}
+  kmeans: {}
+  geometry: {}
+  retrieval: {}
+  per_class: {}
+  calibration: {}
+  finetune: {epochs: 1}
+"""
+
+
+@pytest.mark.parametrize("keep", ["encoder", "all"])
+def test_evaluate_gives_the_records_scores_of_every_probe(
+    keep: str, tmp_path: Path, parse: Parse, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, _ = train(parse, text, tmp_path, CONVNET + "\n" + PROBES, keep)
+    path = path_of(tmp_path, run)
+    record, curves = Executor(machine(tmp_path, keep))(run)
+    records.write(tmp_path, run, record, curves)
+    found = cl.evaluate(path, budgets=["5/class"], repetitions=2, progress=False)
+    (again,) = found.scored_again
+    expected = {name for name in record["scores"] if keep == "all" or not name.startswith("projection_")}
+    assert again.scores.keys() >= expected > {"knn_top1", "linear_top1_labelled", "ridge_top1", "loranpac_top1"}
+    assert max(map(abs, again.differences.values())) <= 1e-5
+    told = found.text()
+    assert ("the projector was not kept" in told) == (keep == "encoder")
+    assert f"nt_xent on digits {run.id}: the probes of its run, measured again" in told
+    (scores,) = found.results
+    assert len(scores.budgets[0]) == 2
+    records.path_of(tmp_path, run).unlink()
+    assert cli.main(["evaluate", str(path)]) == cli.BAD_INPUT
+    assert "must lie in the results folder of its run. Got no record" in capsys.readouterr().err

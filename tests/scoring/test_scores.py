@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 
 from cl_semisup import plugins
 from cl_semisup.evaluation import Features
-from cl_semisup.scoring import draws, feature_file, neighbours, scores, softmax
+from cl_semisup.scoring import draws, feature_file, neighbours, products, scores, softmax
 from cl_semisup.scoring import moments as moments_module
 from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
@@ -202,6 +202,15 @@ def test_few_rows_have_the_moments_of_the_long_way(stored: StoredFeatures) -> No
     few, many = moments_module._of_few(rows, mean), moments_module._of_many(rows, mean)
     assert torch.allclose(few[0], many[0]) and torch.allclose(few[1], many[1])
     assert torch.allclose(few[2] @ few[2].T, many[2] @ many[2].T)
+
+
+def test_products_by_half_of_the_multiplications_are_those_of_all() -> None:
+    rows = torch.randn(30, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    total = torch.zeros(7, 7, dtype=torch.float64)
+    products.add_square(total, rows[:12])
+    products.add_square(total, rows[12:])
+    torch.testing.assert_close(total, (rows.T @ rows).tril())
+    torch.testing.assert_close(products.square(rows).tril(), (rows @ rows.T).tril())
 
 
 def test_pieces_keep_their_order_and_the_number_of_threads_comes_back() -> None:

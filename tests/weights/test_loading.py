@@ -47,6 +47,10 @@ FILES: dict[str, tuple[Callable[[], Any], str]] = {
              "state_dict.module.encoder_q."),
     "DINO": (lambda: {"student": state("module.backbone.", 2), "teacher": state("backbone."), "epoch": 1}, "teacher.backbone."),
     "timm": (lambda: {"model": state(), "model_ema": state("", 2)}, "model."),
+    "compiled": (lambda: {"model": {name.replace("bn1.", "bn1._orig_mod."): t for name, t in state("_orig_mod.").items()}}, "model."),
+    "FSDP": (lambda: {"_fsdp_wrapped_module.net._fsdp_wrapped_module." + name: t for name, t in state().items()}, "net."),
+    "lightly, cut off": (lambda: {"state_dict": {f"backbone.{name.replace('conv1', '0').replace('bn1', '1')}": t for name, t in state().items()}
+                                  | {"head.weight": torch.ones(2)}}, "state_dict.backbone."),
     "kept with heads": (lambda: state("encoder.") | {"projector.0.weight": torch.ones(2)}, "encoder."),
 }  # fmt: skip
 
@@ -132,6 +136,22 @@ def test_what_is_wrong_is_told_by_its_name_and_nothing_is_loaded(kind: str, tmp_
     with pytest.raises(InputError, match=message):
         loading.load(net, str(tmp_path / "x.pth"))
     assert same(net, seed=0)
+
+
+def test_a_refused_file_is_mended_by_the_line_that_is_told(tmp_path: Path) -> None:
+    """It is run by the owner of the file, who trusts it; argparse.Namespace stands in DINO's and MAE's files."""
+    import argparse
+
+    torch.save({"teacher": state("backbone."), "args": argparse.Namespace(lr=1)}, tmp_path / "IN")
+    (tmp_path / "IN").rename(tmp_path / "dino.pth")
+    with pytest.raises(InputError) as caught:
+        loading.load(network(), str(tmp_path / "dino.pth"))
+    told = str(caught.value)
+    assert "Got an object of argparse.Namespace. Where you trust the file, keep its tensors alone: python -c" in told
+    code = told.partition('python -c "')[2].partition('".')[0]
+    exec(code.replace("'IN'", repr(str(tmp_path / "dino.pth"))).replace("'OUT'", repr(str(tmp_path / "w.pth"))))
+    loading.load(net := network(), str(tmp_path / "w.pth"))
+    assert same(net)
 
 
 class Poison:
