@@ -1,5 +1,6 @@
 """The contract of data sets: what runs, leaderboards and the check of stale records rely on."""
 
+import builtins
 import mmap
 import os
 import sys
@@ -71,10 +72,10 @@ def documented(subject: Subject) -> None:
 
 @CONTRACT.clause
 def deterministic(subject: Subject) -> None:
-    """Two loads give the same images and labels; no global random generator is used."""
+    """Two loads, also in other processes, give the same images and labels; no global random generator is used."""
     loaded = []
     for seed in (1, 2):
-        with other_randomness(seed):
+        with other_randomness(seed), _other_process(seed):
             loaded.append(subject.load())
     for name in ARRAYS:
         if not np.array_equal(getattr(loaded[0], name), getattr(loaded[1], name)):
@@ -146,6 +147,21 @@ def check(name: str, settings: Mapping[str, Any], *, data_dir: str, exempt: Mapp
     """Check one data set against every clause."""
     declared = getattr(plugins.load("datasets", name), "exempt", {})
     return CONTRACT.check(Subject("datasets", name, settings, Path(data_dir)), {**declared, **exempt})
+
+
+@contextmanager
+def _other_process(number: int) -> Iterator[None]:
+    """Within, `os.getpid` and hashes of texts, which Python seeds anew in each process, are those of another one."""
+    pid, own_hash = os.getpid, builtins.hash
+
+    def other_hash(value: Any) -> int:
+        return own_hash(value) ^ (number << 20) if isinstance(value, str | bytes) else own_hash(value)
+
+    os.getpid, builtins.hash = lambda: pid() + number, other_hash  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        os.getpid, builtins.hash = pid, own_hash  # type: ignore[assignment]
 
 
 def _is_mapped(array: NDArray[Any]) -> bool:

@@ -10,8 +10,8 @@ from cl_semisup.errors import InputError
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar")  # written by torch.save; of these only tensors are read
-INDEX = "model.safetensors.index.json"  # of a Hugging Face folder whose tensors are spread over several files
 WHOLE = ("model.safetensors", "pytorch_model.bin")
+INDEXES = tuple(f"{name}.index.json" for name in WHOLE)  # of a folder whose tensors are spread over several files
 MAX_INDEX_BYTES = 50_000_000
 SHARE = 0.5  # of the memory that a file's tensors may take; the network takes as much again
 
@@ -65,9 +65,9 @@ def _in_folder(folder: Path) -> list[Path]:
     for name in WHOLE:
         if (folder / name).is_file():
             return [folder / name]
-    index = folder / INDEX
-    if not index.is_file():
-        names = ", ".join((*WHOLE, INDEX))
+    index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
+    if index is None:
+        names = ", ".join((*WHOLE, *INDEXES))
         raise InputError(f"{folder}: a folder of weights must hold one of {names}. Got none. Name the file itself.")
     try:
         shards = set(files.read_json(folder, index, MAX_INDEX_BYTES)["weight_map"].values())

@@ -177,6 +177,8 @@ BROKEN = [
     ("datasets", '"b", "c"', '"b", "b"', "loads", "two classes have the same name"),
     ("datasets", "np.random.default_rng(0)", "np.random.default_rng()", "deterministic own_arrays", "two loads differ in train_images"),
     ("datasets", "draw.integers(0, 256", "np.random.randint(0, 256", "deterministic own_arrays", "global generator of numpy"),
+    ("datasets", "np.random.default_rng(0)", "np.random.default_rng(abs(hash('train')))", "deterministic", "two loads differ in train_images"),
+    ("datasets", "np.random.default_rng(0)", "np.random.default_rng(__import__('os').getpid())", "deterministic", "two loads differ in train_images"),
     ("datasets", "        draw =", "        np.random.seed(0)\n        draw =", "deterministic", "global generator of numpy"),
     ("datasets", "        return Images", "        KEPT.append(x)\n        x = KEPT[0]\n        return Images", "own_arrays", "the array is shared"),
     ("datasets", "        return Images", "        x = np.memmap(data_dir / 'x', np.uint8, 'w+', shape=x.shape)\n        return Images", "own_arrays", "mapped for writing"),

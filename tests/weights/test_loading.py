@@ -90,7 +90,7 @@ def test_every_format_of_the_same_tensors_is_the_same_file(tmp_path: Path) -> No
     for number, part in enumerate((names[:3], names[3:])):
         safetensors.save_file({name: state()[name] for name in part}, folder / f"model-{number}.safetensors")
     where = {name: f"model-{int(name in names[3:])}.safetensors" for name in names}
-    (folder / source.INDEX).write_text(json.dumps({"weight_map": where}))
+    (folder / source.INDEXES[0]).write_text(json.dumps({"weight_map": where}))
     paths = [tmp_path / "x.safetensors", tmp_path / "x.ckpt", tmp_path / "old.tar", folder]
     assert len({loading.load(net := network(), str(path)).hash for path in paths}) == 1
     assert same(net)
@@ -107,6 +107,15 @@ def test_half_precision_becomes_the_networks_and_is_told(tmp_path: Path) -> None
     loaded = loading.load(net := network(), str(tmp_path / "x.pt"))
     assert torch.equal(net.get_parameter("conv1.weight"), state()["conv1.weight"].half().float())
     assert "converted from float16" in str(loaded)
+
+
+def test_a_folder_of_pickled_shards_is_read_by_its_index(tmp_path: Path) -> None:
+    where = {name: f"pytorch_model-{number % 2}.bin" for number, name in enumerate(state())}
+    for file in set(where.values()):
+        torch.save({name: tensor for name, tensor in state().items() if where[name] == file}, tmp_path / file)
+    (tmp_path / source.INDEXES[1]).write_text(json.dumps({"weight_map": where}))
+    loading.load(net := network(), str(tmp_path))
+    assert same(net)
 
 
 def without(*names: str) -> dict[str, Tensor]:
@@ -202,10 +211,10 @@ def test_only_whole_regular_files_of_a_known_kind_that_fit_are_read(
     (tmp_path / "hub").mkdir()
     with pytest.raises(InputError, match="a folder of weights must hold one of"):
         reader.read(tmp_path / "hub")
-    (tmp_path / "hub" / source.INDEX).write_text('{"weight_map": {"a": "../x.pt"}}')
+    (tmp_path / "hub" / source.INDEXES[0]).write_text('{"weight_map": {"a": "../x.pt"}}')
     with pytest.raises(InputError, match="files must lie in its folder"):
         reader.read(tmp_path / "hub")
-    (tmp_path / "hub" / source.INDEX).write_text("[]")
+    (tmp_path / "hub" / source.INDEXES[0]).write_text("[]")
     with pytest.raises(InputError, match="must map tensors to files"):
         reader.read(tmp_path / "hub")
     monkeypatch.setattr(cgroups, "machine_bytes", lambda: 1000)
