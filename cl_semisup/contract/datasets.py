@@ -157,11 +157,11 @@ def _other_process(number: int) -> Iterator[None]:
     def other_hash(value: Any) -> int:
         return own_hash(value) ^ (number << 20) if isinstance(value, str | bytes) else own_hash(value)
 
-    os.getpid, builtins.hash = lambda: pid() + number, other_hash  # type: ignore[assignment]
+    os.getpid, builtins.hash = lambda: pid() + number, other_hash
     try:
         yield
     finally:
-        os.getpid, builtins.hash = pid, own_hash  # type: ignore[assignment]
+        os.getpid, builtins.hash = pid, own_hash
 
 
 def _is_mapped(array: NDArray[Any]) -> bool:
