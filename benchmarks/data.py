@@ -10,8 +10,8 @@ the system says how many of the pages are each one's own share.
 
 The last rows train one epoch in a process that may have `limit-mb` of memory, torch included (`ulimit -d`, which counts
 all private writable memory; pages of a mapped file can be taken back at any time). None of these pages are in memory
-before. Another process tries to hold the same pixels in memory under the same limit. 2 GB is the least: torch, the
-views of a batch and the features take 1.6 GB of it, however many images there are.
+before. Another process tries to hold the same pixels in memory under the same limit.
+1.5 GB are too little for this: torch, its threads and a batch of 1,000 images in float32 count too.
 
 A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
 decoded 512 kinds, because a million files take an hour to decode on two cores.
