@@ -156,17 +156,14 @@ class _Parquet:
         loose = [] if lists else [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]
         if loose:
             self.columns = {name: [name] for name in self.columns if name not in loose} | {LIST_NAME: loose}
-        values = dict.fromkeys(self.columns, 0)
-        groups = [facts.row_group(i) for i in range(facts.num_row_groups)]
-        for column in (group.column(i) for group in groups for i in range(group.num_columns)):
-            first = column.path_in_schema.partition(".")[0]
-            owner = LIST_NAME if first in loose else first
-            values[owner] = values.get(owner, 0) + parquet_table.claimed_bytes(column)
+        claimed = parquet_table.claimed_bytes(self.file, path)
         self.headers = {}
         for name, members in self.columns.items():
             width: tuple[int | str, ...] = ("?",) if name in lists else (len(members),) if members is loose else ()
             dtype = str(schema.field(members[0]).type)
-            self.headers[name] = Header((facts.num_rows, *width), dtype, values[name])
+            self.headers[name] = Header(
+                (facts.num_rows, *width), dtype, sum(claimed.get(member, 0) for member in members)
+            )
 
     def read(self, name: str) -> Array:
         members = self.columns[name]

@@ -1,51 +1,82 @@
 """Tables of parquet files, whose headers may lie: a few bytes can stand for any number of rows of any length."""
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
 
-from cl_semisup.data import memory_limit
+from cl_semisup import files
+from cl_semisup.data import memory_limit, parquet_pages
 from cl_semisup.errors import DataError
 
-VALUE_BYTES = 8  # of a value in memory, at most, unless it is text
 MAX_ROWS = 4096  # decoded at once
 BATCHES = 16  # a batch of rows takes at most this share of the limit, even where all texts are the longest one
 TEXT = "BYTE_ARRAY"  # parquet's type of texts, bytes and images; equal ones may be stored once
 
 
-def claimed_bytes(chunk: Any) -> int:
-    """What a part of a column takes in memory, as its header says; of equal texts at least what is stored."""
-    return max(int(chunk.num_values) * VALUE_BYTES, int(chunk.total_uncompressed_size))
+class _Part(NamedTuple):
+    """A column in a group of rows, and what it takes in memory."""
+
+    column: str
+    bytes: int
+    is_text: bool
 
 
-def read(file: Any, columns: Sequence[str] | None, what: str) -> Any:
+def claimed_bytes(file: Any, path: Path, groups: Sequence[int] | None = None) -> dict[str, int]:
+    """Column -> what it takes in memory, as its pages say; of equal texts at least what is stored.
+
+    Args:
+        file: pyarrow's ParquetFile of the same path
+        groups: of rows; all if None
+    """
+    claimed: dict[str, int] = {}
+    for part in _parts(file, None, path, groups):
+        claimed[part.column] = claimed.get(part.column, 0) + part.bytes
+    return claimed
+
+
+def read(file: Any, columns: Sequence[str] | None, path: str) -> Any:
     """The table of pyarrow's ParquetFile; DataError if it takes more than half of the memory.
 
     Args:
         columns: their names; all if None
-        what: the file's name for messages
+        path: of the same file
     """
     import pyarrow
 
-    chunks = _chunks(file, columns, what)
-    memory_limit.require(sum(map(claimed_bytes, chunks)), what)
-    longest = max((int(chunk.total_uncompressed_size) for chunk in chunks if chunk.physical_type == TEXT), default=1)
+    parts = _parts(file, columns, Path(path))
+    memory_limit.require(sum(part.bytes for part in parts), path)
     limit = int(memory_limit.SHARE * memory_limit.machine_bytes())
-    rows = max(1, min(MAX_ROWS, limit // BATCHES // max(1, longest)))
+    rows = max(1, min(MAX_ROWS, limit // BATCHES // max([1, *(part.bytes for part in parts if part.is_text)])))
     batches, size = [], 0
     for batch in file.iter_batches(rows, columns=columns):
         size += batch.nbytes
-        memory_limit.require(size, what)
+        memory_limit.require(size, path)
         batches.append(batch)
     if not batches:
         return file.schema_arrow.empty_table() if columns is None else file.read(columns=columns)
     return pyarrow.Table.from_batches(batches)
 
 
-def _chunks(file: Any, columns: Sequence[str] | None, what: str) -> list[Any]:
-    """The headers of the columns' parts in all groups of rows. DataError where a number in them is negative."""
-    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
-    every = [group.column(number) for group in groups for number in range(group.num_columns)]
-    chunks = [chunk for chunk in every if columns is None or chunk.path_in_schema.partition(".")[0] in columns]
-    if any(min(chunk.num_values, chunk.total_uncompressed_size) < 0 for chunk in chunks):
-        raise DataError(f"{what}: its headers must hold no negative size. Got one. Write the file again.")
-    return chunks
+def _parts(file: Any, columns: Sequence[str] | None, path: Path, groups: Sequence[int] | None = None) -> list[_Part]:
+    """The parts of the columns in these groups of rows; DataError if a header or a page is none."""
+    found = []
+    with files.open_regular(path) as pages:
+        for number in range(file.metadata.num_row_groups) if groups is None else groups:
+            group = file.metadata.row_group(number)
+            for at in range(group.num_columns):
+                chunk = group.column(at)
+                name = chunk.path_in_schema.partition(".")[0]
+                if group.num_rows and (columns is None or name in columns):  # of no rows, no page is read
+                    value_bytes = max(parquet_pages.VALUE_BYTES, file.schema.column(at).length or 0)
+                    found.append(_Part(name, _bytes(pages, chunk, value_bytes, path), chunk.physical_type == TEXT))
+    return found
+
+
+def _bytes(pages: BinaryIO, chunk: Any, value_bytes: int, path: Path) -> int:
+    if min(chunk.num_values, chunk.total_uncompressed_size) < 0:
+        raise DataError(f"{path}: its headers must hold no negative size. Got one. Write the file again.")
+    try:
+        told = parquet_pages.claimed_bytes(pages, chunk, value_bytes)
+    except ValueError as error:
+        raise DataError(f"{path}: must be a whole parquet file. Got {error}. Write it again.") from None
+    return max(told, int(chunk.num_values) * value_bytes, int(chunk.total_uncompressed_size))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup import files
-from cl_semisup.data import memory_limit
+from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import canonical, digest_of_text
@@ -181,6 +181,7 @@ class Pack:
     def _read(cls, results: Path, path: Path) -> "Pack":
         with files.open_below(results, path, MAX_BYTES) as file:
             opened = _opened(file, path)
+            _require_memory(opened, path)
             names = [name for name in TEXTS if name != "curves"]
             table = opened.read(columns=["schema", *names])
             told = {key.decode(): value.decode() for key, value in (opened.metadata.metadata or {}).items()}
@@ -217,6 +218,7 @@ class Pack:
             first, group = 0, 0
             while number >= first + (size := opened.metadata.row_group(group).num_rows):
                 first, group = first + size, group + 1
+            _require_memory(opened, self.path, [group])
             table = opened.read_row_group(group, columns=["id", "curves"])
         if _texts(table.column("id")) != self.texts["id"][first : first + size]:
             raise OSError("has changed since its records were read")
@@ -231,7 +233,7 @@ def _is_word(text: str, column: str) -> bool:
 
 
 def _opened(file: Any, path: Path) -> Any:
-    """A file of our columns whose claimed sizes fit in the memory."""
+    """A file of our columns."""
     pa, pq = _pyarrow()
     try:
         opened = pq.ParquetFile(file, read_dictionary=list(TEXTS), page_checksum_verification=True)
@@ -248,10 +250,13 @@ def _opened(file: Any, path: Path) -> Any:
     told = opened.metadata
     if told.num_rows > MAX_ROWS:
         raise ValueError(f"must have at most {MAX_ROWS} rows. Got {told.num_rows}")
-    groups = [told.row_group(number) for number in range(told.num_row_groups)]
-    size = sum(group.column(number).total_uncompressed_size for group in groups for number in range(len(wanted)))
-    memory_limit.require(size, str(path), "Pack fewer records.")
     return opened
+
+
+def _require_memory(opened: Any, path: Path, groups: Sequence[int] | None = None) -> None:
+    """DataError unless these groups of rows fit in the memory, as their pages say."""
+    size = sum(parquet_table.claimed_bytes(opened, path, groups).values())
+    memory_limit.require(size, str(path), "Pack fewer records.")
 
 
 def _texts(column: Any) -> list[str]:

@@ -1,5 +1,6 @@
 """A parquet file of a few bytes can stand for any number of rows: its claim is compared with the memory first."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cl_semisup.data import array_file, feature_file, memory_limit, parquet_table
+from cl_semisup.data import array_file, feature_file, memory_limit, parquet_pages, parquet_table
 from cl_semisup.errors import DataError
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed; it is in the extra `parquet`")
@@ -62,9 +63,11 @@ def test_equal_numbers_beyond_memory_are_refused_unread(make: Callable[[Path], N
 def test_equal_texts_beyond_memory_are_refused_while_they_are_read(columns: Any, tmp_path: Path) -> None:
     text_bomb(tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").stat().st_size < 100_000
-    with pytest.raises(DataError, match=r"t: must fit in half of this machine's memory, 33554432 bytes"):
-        parquet_table.read(pq.ParquetFile(tmp_path / "t.parquet"), columns, "t")
-    labels = parquet_table.read(pq.ParquetFile(tmp_path / "t.parquet"), ["label"], "t")  # these are few
+    with pytest.raises(DataError, match=r"t.parquet: must fit in half of this machine's memory, 33554432 bytes"):
+        parquet_table.read(pq.ParquetFile(tmp_path / "t.parquet"), columns, str(tmp_path / "t.parquet"))
+    labels = parquet_table.read(
+        pq.ParquetFile(tmp_path / "t.parquet"), ["label"], str(tmp_path / "t.parquet")
+    )  # these are few
     assert labels.column_names == ["label"] and labels.num_rows == 3000
 
 
@@ -75,5 +78,69 @@ def test_a_table_is_read_as_pyarrow_reads_it(rows: int, tmp_path: Path) -> None:
     table = pa.table({"x": random.random(rows), "name": list(map(str, range(rows))), "lists": lists})
     pq.write_table(table, tmp_path / "t.parquet", row_group_size=700)
     for columns in (None, ["name"], ["lists", "x"]):
-        found = parquet_table.read(pq.ParquetFile(tmp_path / "t.parquet"), columns, "t")
+        found = parquet_table.read(pq.ParquetFile(tmp_path / "t.parquet"), columns, str(tmp_path / "t.parquet"))
         assert found.to_pydict() == pq.read_table(tmp_path / "t.parquet", columns=columns).to_pydict()
+
+
+def _varint(number: int, length: int = 0) -> bytes:
+    """Thrift's whole number, padded to a length."""
+    parts = [number >> shift & 127 for shift in range(0, max(number.bit_length(), 1, 7 * length), 7)]
+    return bytes([part | 128 for part in parts[:-1]] + parts[-1:])
+
+
+def lie(path: Path) -> int:
+    """Make the summary at the end say that nothing is large; the pages stay. Returns the number of lies."""
+    content, lies = path.read_bytes(), 0
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    summary, told = content[start:], pq.ParquetFile(path).metadata.row_group(0)
+    for column in map(told.column, range(told.num_columns)):
+        for size in {column.total_uncompressed_size, column.num_values} - {told.num_rows}:
+            true = _varint(2 * size)
+            if size > 10**5:
+                lies, summary = lies + summary.count(true), summary.replace(true, _varint(2, len(true)))
+    path.write_bytes(content[:start] + summary)
+    return lies
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        lambda: pa.array([bytes([65 + i]) * 10**7 for i in range(8)]),
+        lambda: pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(ROWS)), ROWS // 10),
+    ],
+    ids=["texts", "lists"],
+)
+def test_a_summary_that_lies_about_its_pages_is_not_believed(column: Callable[[], Any], tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"features": column()}), path, compression="zstd")
+    assert lie(path) >= 1
+    pool = pa.default_memory_pool()
+    before = pool.bytes_allocated()
+    with pytest.raises(DataError, match="must fit in half of this machine's memory"):
+        parquet_table.read(pq.ParquetFile(path), None, str(path))
+    assert pool.bytes_allocated() - before < 1_000_000
+
+
+@pytest.mark.parametrize("options", [{}, {"data_page_version": "2.0", "compression": "zstd"}, {"data_page_size": 500, "row_group_size": 50}, {"use_dictionary": False, "write_page_index": True}])  # fmt: skip
+def test_pages_of_a_sound_file_claim_what_its_summary_says(options: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    numbers = pa.array(np.random.default_rng(0).normal(size=200))
+    pq.write_table(
+        pa.table({"a": numbers, "b": [bytes(300)] * 200, "c": [[f"x{i}"] for i in range(200)]}), path, **options
+    )
+    file = pq.ParquetFile(path)
+    claimed = parquet_table.claimed_bytes(file, path)
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    for at, name in enumerate("abc"):
+        told = sum(group.column(at).total_uncompressed_size for group in groups)
+        assert told <= claimed[name] <= 2 * told + 8 * 200 * 2
+    assert parquet_table.read(file, None, str(path)).num_rows == 200
+
+
+@pytest.mark.parametrize("content", [b"", b"\x15", b"\x1c" * 50, b"\x15\x02\x00", b"\xff" * 40])
+def test_what_is_no_page_is_refused(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    pq.write_table(pa.table({"a": [1]}), path, use_dictionary=False)
+    chunk = pq.ParquetFile(path, memory_map=False).metadata.row_group(0).column(0)
+    with pytest.raises(ValueError, match=r"page|number"):
+        parquet_pages.claimed_bytes(io.BytesIO(bytes(chunk.data_page_offset) + content), chunk)
