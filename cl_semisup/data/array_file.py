@@ -23,6 +23,7 @@ from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
 
+MAX_SIZE = 2**62  # of an axis
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
 NUMPY = re.compile("(BF|F|I|U)([0-9]+)")  # safetensors' names of types
@@ -110,13 +111,17 @@ class _Npz:
             raise DataError(f"{where}: must be stored or deflated. Got another compression. Write it again.")
         with self.archive.open(member) as packed:
             start = io.BytesIO(packed.read(MAX_HEADER_BYTES))  # a header may claim gigabytes for itself
-        read_header = npy.read_array_header_1_0 if npy.read_magic(start) == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(start)
+        try:
+            read_header = npy.read_array_header_1_0 if npy.read_magic(start) == (1, 0) else npy.read_array_header_2_0
+            shape, _, dtype = read_header(start)
+        except Exception as error:  # whatever Python's tokenizer, its parser and numpy's types raise
+            raise ValueError(f"a header of {member_name} that cannot be parsed: {error!s:.200}") from None
         if dtype.hasobject:
             rule = "must be plain data, not pickled objects, which could run code when read"
             raise DataError(f"{where}: {rule}. Got dtype {dtype}. Save numbers or strings.")
-        if dtype.itemsize == 0 or min(shape, default=0) < 0:  # any number of them takes no byte
-            raise DataError(f"{where}: must have bytes in every element. Got {dtype} {shape}. Write it again.")
+        if dtype.itemsize == 0 or not all(0 <= size <= MAX_SIZE for size in shape):  # any number takes no byte
+            rule = f"must have bytes in every element, at most {MAX_SIZE} along an axis"
+            raise DataError(f"{where}: {rule}. Got {dtype} {str(shape)[:80]}. Write it again.")
         size = math.prod(shape) * dtype.itemsize
         if size != (found := member.file_size - start.tell()):  # a damaged header must not allocate memory
             rule = f"must hold {size} bytes, as its header says"

@@ -284,6 +284,8 @@ def _problem_inside(record: Record) -> str:
     settings = record["protocol"].get("settings")
     if not isinstance(settings, dict) or "version" not in settings:
         return "needs the settings of its protocol."
+    if not isinstance(settings.get("probed_data", {}), dict):
+        return "needs hashes by their data sets as the probed data of its protocol."
     classes = record["resolved"].get("classes", 2)
     return "" if type(classes) is int and 0 < classes < 2**31 else f"needs a number of classes. Got {classes!r:.40}."
 

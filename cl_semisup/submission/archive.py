@@ -9,15 +9,18 @@ plugins/<name>.py          plug-ins of the sender's own
 import hashlib
 import io
 import json
+import lzma
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cl_semisup import files
+from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.results import packed, packing, records
 from cl_semisup.results.snapshot import SuiteSnapshot
@@ -25,7 +28,11 @@ from cl_semisup.version import __version__
 
 FORMAT = 1
 MANIFEST, SUITE = "submission.json", "suite.yaml"
-NAME = re.compile(r"submission\.json|suite\.yaml|records/[A-Za-z0-9][\w.-]{0,63}\.parquet|plugins/[A-Za-z]\w{0,63}\.py")
+SUITE_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+NAME = re.compile(
+    rf"{re.escape(MANIFEST)}|{re.escape(SUITE)}|records/{SUITE_NAME}\.parquet|plugins/[A-Za-z][A-Za-z0-9_]{{0,63}}\.py"
+)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 MAX_FILES = 64
 MAX_BYTES = {"": 4_000_000, packed.SUFFIX: packed.MAX_BYTES}  # of a file, unpacked
 DATE = (1980, 1, 1, 0, 0, 0)  # of every member, so that the same records give the same bytes
@@ -75,7 +82,7 @@ def unpack(file: Path, folder: Path) -> Submission:
     try:
         told: Any = files.parse_json(content[MANIFEST])
         suite, hashes = told["suite"], told["files"]
-        if told["format"] != FORMAT or not isinstance(hashes, dict) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", suite):
+        if told["format"] != FORMAT or not isinstance(hashes, dict) or not re.fullmatch(SUITE_NAME, suite):
             raise ValueError(f"must have the format {FORMAT}, a suite and files")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: {MANIFEST}: cannot be read: {error}. Make it with `submit`.") from None
@@ -103,7 +110,9 @@ def _zip_content(file: Path) -> dict[str, bytes]:
             return {one.filename: _member(zipped, one) for one in members}
     except FileNotFoundError:
         raise InputError(f"{file}: no such file. Name an archive or a folder that `submit` has written.") from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except InputError:
+        raise
+    except (*_DAMAGED, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
         raise InputError(f"{file}: must be a ZIP archive. Got {error}. Make it with `submit`.") from None
 
 
@@ -131,6 +140,7 @@ def _check_sizes(file: Path, sizes: dict[str, int], count: int) -> None:
         raise InputError(f"{file}: must hold at most {MAX_FILES} files of different names. Got {count}.")
     if large := next((name for name, size in sizes.items() if size > _limit(name)), ""):
         raise InputError(f"{file}: {large}: must be at most {_limit(large)} bytes. Got {sizes[large]}. Leave it out.")
+    memory_limit.require(sum(sizes.values()), str(file), "Leave out what belongs to no submission.")
 
 
 def _limit(name: str) -> int:

@@ -3,13 +3,12 @@
 A forger who knows every rule can satisfy it; runs that are done again (rerun.py) are the stronger check.
 """
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from cl_semisup.results import verdict
-from cl_semisup.results.records import Record
+from cl_semisup.results.records import MAX_VALUE, Record
 from cl_semisup.suite.run import Run
 
 TOP1 = ("knn_top1", "linear_top1")  # shares of test images that are right, so multiples of 1 / images
@@ -63,7 +62,7 @@ def _cost(run: Run, record: Record) -> Iterator[tuple[str, str]]:
         began = datetime.fromisoformat(str(record.get("started_at")))
         if began.astimezone(UTC) > datetime.now(UTC):
             yield "cost", f"it began in the future, at {began.isoformat()}"
-    except ValueError:
+    except (ValueError, OverflowError):
         yield "cost", "started_at is no time"
 
 
@@ -86,8 +85,9 @@ def _curves(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[
             yield "curves", "a training has no curves"
         return
     at, losses = history["step"], history.get("loss", [])
-    if any(isinstance(values, list) and len(values) != len(at) for values in history.values()):
+    if any(not isinstance(values, list) or len(values) != len(at) for values in history.values()):
         yield "curves", "the curves have different lengths"
+        return
     if not all(type(step) is int for step in at) or at != sorted(set(at)) or (_number(steps) and at[-1] > steps):
         yield "curves", f"the curves' steps do not rise from 0 to {steps}"
     finite = [_number(loss) for loss in losses]
@@ -109,4 +109,4 @@ def _known(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and abs(value) <= MAX_VALUE  # a whole number may be too large for a float

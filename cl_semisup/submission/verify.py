@@ -21,7 +21,7 @@ from typing import Any
 
 from cl_semisup import installation
 from cl_semisup.data import labels
-from cl_semisup.errors import DataError, InputError, ResultsError
+from cl_semisup.errors import DataError, InputError, ResultsError, SuiteError
 from cl_semisup.results import data_hashes, pack_index, packed, protocol, records
 from cl_semisup.results.packed import Pack
 from cl_semisup.results.records import Record
@@ -57,7 +57,9 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
         found = _records(submission, suite.runs, problems)
     except (InputError, ResultsError) as error:
         rule = "records" if isinstance(error, ResultsError) else "suite"
-        return Verified((), {}, (*problems, Problem(rule, str(error))), ())
+        texts = error.problems if isinstance(error, SuiteError) else [str(error)]
+        told = [Problem(rule, text.removeprefix(f"{submission.folder}/")) for text in texts]
+        return Verified((), {}, (*problems, *told), ())
     notes: list[str] = []
     data = _Data(suite.data_dir, notes)
     for run in suite.runs:

@@ -43,7 +43,8 @@ def problem(plain: Any, upgraded: bool = False) -> str:
         probed = settings.get("datasets", [])
         if not isinstance(probed, list) or not all(_holds("dataset", one) for one in probed):
             return f"a run needs data sets and their settings as the datasets of {name!r}. Got {probed!r:.60}."
-    missing = next((name for name in _REQUIRED if name not in run), None)
+    required = (*_REQUIRED, *_TRAINED) if run.get("epochs") else _REQUIRED
+    missing = next((name for name in required if run.get(name) is None), None)
     return f"a run needs {_RULES[missing]} as {missing!r}. Got nothing." if missing else ""
 
 
@@ -61,6 +62,7 @@ _RULES = {
 }
 _MOST = 10**15  # of any number of a run; the largest learning rate is 1e12
 _REQUIRED = ("dataset", "encoder", "loss", "epochs", "repetition", "projector", "views", "probes", "precision")
+_TRAINED = ("learning_rate", "batch_size")  # which a run without epochs lacks
 
 
 def _holds(name: str, value: Any) -> bool:

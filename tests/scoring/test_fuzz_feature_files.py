@@ -4,6 +4,9 @@ The long form: python benchmarks/fuzz.py feature_files
 """
 
 import io
+import json
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from cl_semisup.data import memory_limit
 from cl_semisup.datasets.features import Features
 from cl_semisup.errors import InputError
 from cl_semisup.scoring import feature_file, inspection
+from tests.datasets.test_fuzz_archives import HEADERS, lies
 from tests.helpers.fuzzing import MARKS, damaged, fuzz, hidden
 
 safetensors = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed; it is an extra")
@@ -103,4 +107,50 @@ def test_odd_features_and_labels_are_refused_or_read(
     held.pop(gone or "", None)
     path = tmp_path / "a.npz"
     path.write_bytes(archive({name: np.asarray(array) for name, array in held.items()}))
+    return read(path)
+
+
+SOUND = {name.removesuffix(".npy"): zipfile.ZipFile(io.BytesIO(FILES["a.npz"])).read(name) for name in zipfile.ZipFile(io.BytesIO(FILES["a.npz"])).namelist()}  # fmt: skip
+
+
+def npz(members: dict[str, bytes]) -> bytes:
+    held = io.BytesIO()
+    with zipfile.ZipFile(held, "w") as zipped:
+        for name, content in members.items():
+            zipped.writestr(f"{name}.npy", content)
+    return held.getvalue()
+
+
+UNPARSABLE = [*HEADERS, b"{'descr': ((((1L", b"'''abc L", b"{[]: 1}", b"  \n {1L", b"{'descr': " + b"[" * 5000]
+headers = lies | st.sampled_from(UNPARSABLE).map(
+    lambda text: b"\x93NUMPY\1\0" + struct.pack("<H", len(text) % 2**16) + text
+)
+numbers = st.sampled_from([0, 1, 4, 48, -1, 2**63, 10**400, 0.5, True, "4", None, []])
+entries = st.one_of(
+    st.none(),
+    st.integers(),
+    st.text(max_size=3),
+    st.fixed_dictionaries(
+        {
+            "dtype": st.sampled_from(["F32", "I64", "BOOL", "F8_E4M3", "x", 3, None, []]),
+            "shape": st.lists(numbers, max_size=3) | numbers,
+            "data_offsets": st.lists(numbers, max_size=3) | numbers,
+        }
+    ),
+)
+sections = st.dictionaries(names | st.just("__metadata__"), entries, max_size=3)
+tables = (sections | st.lists(entries, max_size=2) | entries).map(lambda told: json.dumps(told).encode())
+
+
+@fuzz(
+    "headers of features that lie",
+    content=st.tuples(st.just("a.npz"), st.dictionaries(names.filter(str.isprintable), headers, min_size=1, max_size=3).map(lambda more: npz({**SOUND, **more})))
+    | st.tuples(st.just("a.safetensors"), (tables | st.binary(max_size=20)).map(lambda told: struct.pack("<Q", len(told)) + told + bytes(48))),
+)  # fmt: skip
+def test_headers_that_lie_are_refused(
+    content: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> bool:
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 2**26)
+    path = tmp_path / content[0]
+    path.write_bytes(content[1])
     return read(path)

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from cl_semisup.cli import main
+from cl_semisup.data import memory_limit
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import group
-from cl_semisup.results import protocol, records
+from cl_semisup.results import packed, protocol, records
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.submission import archive, rerun, verify
 from cl_semisup.suite import suite as suites
@@ -338,6 +339,42 @@ def test_members_that_claim_too_much_are_not_unpacked(
     monkeypatch.setattr(archive, "MAX_BYTES", {"": 10, ".parquet": 10**6})
     assert main(["verify", str(file)]) == 2
     assert "must be at most 10 bytes" in capsys.readouterr().err
+
+
+def test_members_that_together_fill_the_memory_are_not_unpacked(
+    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = pack(sent, sent.found, tmp_path)
+    rewrite(file, lambda content: content.update({f"records/x{n}.parquet": bytes(2**20) for n in range(9)}))
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 2**24)
+    assert main(["verify", str(file)]) == 2
+    assert "must fit in half of this machine's memory, 8388608 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "words"),
+    [
+        (_set("resolved", "steps", value=10**400), "curves", "a training has no curves"),
+        (_set("started_at", value="9999-12-31T23:59:59-14:00"), "cost", "started_at is no time"),
+        (_set("history", "loss", value=5), "curves", "the curves have different lengths"),
+        (_set("history", "loss", 0, value=10**400), "curves", "the loss is not finite"),  # type: ignore[arg-type]
+        (_settings("probed_data", 7), "records", "needs hashes by their data sets as the probed data"),
+    ],
+)
+def test_odd_values_where_a_verifier_computes_are_named(
+    sent: Sent, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], rule: str, words: str
+) -> None:
+    found = copy.deepcopy(sent.found)
+    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
+    change(*found[run.id])
+    if words == "a training has no curves":  # beside a number that no float holds
+        found[run.id][1].clear()
+    rows = [packed.row(*found[one.id]) for one in sent.runs]
+    pack(sent, sent.found, tmp_path)
+    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [], tmp_path / "sent")
+    (tmp_path / "sent" / "records" / "sent.parquet").write_bytes(packed.to_bytes(rows))
+    problems = check(tmp_path / "sent", tmp_path).problems
+    assert any(problem.rule == rule and words in problem.text for problem in problems), problems
 
 
 def test_the_process_for_foreign_code_has_limits() -> None:
