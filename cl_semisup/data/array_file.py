@@ -27,6 +27,7 @@ MAX_SIZE = 2**62  # of an axis
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
 NUMPY = re.compile("(BF|F|I|U)([0-9]+)")  # safetensors' names of types
+TENSORS = ("bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "BOOL")
 Array = np.ndarray[Any, Any] | Tensor
 
 
@@ -138,7 +139,7 @@ class _Safetensors:
 
     def __init__(self, path: Path, file: BinaryIO):
         safetensors = _extra("safetensors", "safetensors", path)
-        self.tensors = safetensors.safe_open(path, framework="pt")
+        self.path, self.tensors = path, safetensors.safe_open(path, framework="pt")
         self.headers = {}
         for name in list(self.tensors.keys()):
             part = self.tensors.get_slice(name)
@@ -146,6 +147,9 @@ class _Safetensors:
             self.headers[name] = Header(shape, dtype, math.prod(shape) * 8)
 
     def read(self, name: str) -> Array:
+        if self.headers[name].dtype not in TENSORS:
+            rule = f"must be of {', '.join(TENSORS)}"
+            raise DataError(f"{self.path}: {name}: {rule}. Got {self.headers[name].dtype}. Convert it.")
         tensor: Tensor = self.tensors.get_tensor(name)
         return tensor
 

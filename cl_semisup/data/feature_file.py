@@ -52,9 +52,11 @@ def _numpy(array: array_file.Array) -> NDArray[Any]:
 def _zeros(header: array_file.Header) -> NDArray[Any] | None:
     """Zeros of this shape that take no memory; None where only the data say what they are."""
     shape = [size for size in header.shape if isinstance(size, int)]
-    if len(shape) < len(header.shape):
+    try:
+        kind = np.dtype("float32" if header.dtype == "bfloat16" else header.dtype)
+    except TypeError:  # no type of numpy's: reading it says so
         return None
-    return np.broadcast_to(np.zeros((), "float32" if header.dtype == "bfloat16" else header.dtype), shape)
+    return np.broadcast_to(np.zeros((), kind), shape) if len(shape) == len(header.shape) else None
 
 
 def _divided(arrays: Arrays, path: Path) -> Arrays:
