@@ -4,7 +4,8 @@ python benchmarks/fuzz.py                          10,000 cases of every kind; o
 python benchmarks/fuzz.py suites --examples 20000
 
 All kinds run in one process, one after the other, a thousand cases each, and again with other cases until there are as
-many as were asked for. Results go to benchmarks/results/fuzz.json and fuzz.md, after each of these rounds.
+many as were asked for. Results go to benchmarks/results/fuzz.json and fuzz.md, after each of these rounds; rows of
+kinds that were not asked for stay.
 """
 
 import os
@@ -23,7 +24,8 @@ ABOUT = (
     "Generated cases, handed to the package in one process. A case is *refused* if a message says why, and *accepted* "
     "if it is read as what it claims to be, or does no harm. A *crash* is any other error, a wrong answer, or output "
     "with a raw control character. A case that takes longer than 30 s *hangs*. *Slowest* and *memory* (above that "
-    "before the case) are those of the worst case, without the first of its kind, which imports."
+    "before the case) are those of the worst case, without the first of its kind, which imports. A row names "
+    "the commit that it is of."
 )
 
 
@@ -51,6 +53,7 @@ def rows() -> list[dict[str, Any]]:
             "hangs": tally.hangs,
             "slowest s": round(tally.seconds, 2),
             "memory MB": round(tally.memory / 1e6, 1),
+            "commit": _common.commit(),
         }
         for kind, tally in fuzzing.TALLIES.items()
     ]
@@ -65,10 +68,13 @@ def main() -> int:
         parser.error(f"unknown {sorted(unknown)}. Known: {', '.join(FILES)}.")
     _common.commit()  # before this changes a file
     os.environ["FUZZ"] = str(min(ROUND, options.examples))  # before the tests are imported, which read it
+    before = _common.load("fuzz")
+    rows_before = before.get("rows", []) if options.kinds else []
+    kept = {row["cases"]: {"commit": before["commit"], **row} for row in rows_before}
     passed, results = True, list[dict[str, Any]]()
     for _ in range(0, options.examples, ROUND):
         passed = run([FILES[kind] for kind in options.kinds or FILES]) and passed
-        results = rows()
+        results = [*(kept | {row["cases"]: row for row in rows()}).values()]
         print(_common.write("fuzz", ABOUT, results, packages=("hypothesis", "pyyaml", "pillow", "numpy")), flush=True)
     return 0 if passed and not any(row["crashes"] or row["hangs"] for row in results) else 1
 

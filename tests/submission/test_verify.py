@@ -382,8 +382,8 @@ def test_the_process_for_foreign_code_has_limits() -> None:
     import subprocess
     import sys
 
-    code = "from cl_semisup.submission.rerun_process import limit\nlimit(5, 2 * 2**30)\nimport resource as r\n"
+    code = "from cl_semisup.submission.rerun_process import limit\nlimit(60, 2 * 2**30)\nimport resource as r\n"
     code += "print(r.getrlimit(r.RLIMIT_CPU)[0], r.getrlimit(r.RLIMIT_AS)[0])\nbytearray(3 * 2**30)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout.split() == ["5", str(2 * 2**30)]
+    assert done.stdout.split() == ["60", str(2 * 2**30)]
     assert "MemoryError" in done.stderr
