@@ -1,15 +1,16 @@
-"""Would early stopping have stopped a run that ended ok, and what does it save? On the published trainings.
+"""Would early stopping have stopped a run that ended ok, and what does it save? On all published trainings.
 
-    python benchmarks/early_stop.py                 # trains what is published again, without evaluating
+    python benchmarks/early_stop.py                 # trains again what is published without curves; does not evaluate
     python benchmarks/early_stop.py --folder DIR    # keep what is known; another call goes on
     python benchmarks/early_stop.py --minutes 9     # train for so long, then write what is known
     python benchmarks/early_stop.py --curves DIR    # judge the stored curves of this results folder, too
 
-Writes results/early_stop.md and early_stop.json. Published records come without their curves, so each training is done
-again, with early stopping; on the processor that made a record it is the same to the bit until it stops. Runs that
-broke come first, then those that ended ok, by turns the one whose projections ended nearest to a single point and the
-one with the largest learning rate: where the rule might be wrong. Data that are not on this machine are left out.
-Stored curves are judged by a harsher rule, which does not ask whether the loss stands at its value for one point.
+Writes results/early_stop.md and early_stop.json. Published curves are judged as they are, by a harsher rule, which does
+not ask whether the loss stands at its value for one point. The limits of the rule were chosen on these curves. Records
+without curves are evidence of their own: each training is done again, with early stopping; on the processor that made a
+record it is the same to the bit until it stops. Those that ended ok come in the order of risk, by turns the one whose
+projections ended nearest to a single point and the one with the largest learning rate. Data that are not on this
+machine are left out.
 """
 
 import json
@@ -44,7 +45,7 @@ def main() -> None:
     parser = _common.parser(__doc__)
     parser.add_argument("--folder", type=Path, help="for what is known; by default a temporary one")
     parser.add_argument("--minutes", type=float, default=1e6, help="for training")
-    parser.add_argument("--curves", type=Path, nargs="*", default=[], help="results folders with curves of other runs")
+    parser.add_argument("--curves", type=Path, nargs="*", default=[], help="more results folders with curves")
     options = parser.parse_args()
     published = {record["id"]: record for record in records.read_folder(PUBLISHED)}
     with TemporaryDirectory() as temporary:
@@ -52,7 +53,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         trainings = ordered(published)
         known = train_again(trainings, folder / "last_steps.jsonl", time.monotonic() + 60 * options.minutes)
-    save(trainings, published, known, stored(options.curves))
+    save(trainings, published, known, stored([PUBLISHED, *options.curves]))
 
 
 def stored(folders: list[Path]) -> str:
@@ -71,18 +72,18 @@ def stored(folders: list[Path]) -> str:
             count[record["status"]] += 1
             count[f"{record['status']}, stopped"] += point < total
             saved += (1 - point / total) * (record["status"] == "collapsed")
-    if not folders:
-        return ""
     return (
-        f" Of {count['ok']:,} other runs with stored curves that ended ok, the harsher rule would have stopped"
+        f" Of {count['ok']:,} runs with stored curves that ended ok, the harsher rule would have stopped"
         f" {count['ok, stopped']}; of {count['collapsed']:,} that collapsed it stops {count['collapsed, stopped']},"
         f" which saves {100 * saved / max(count['collapsed'], 1):.0f} % of the steps of these."
     )
 
 
 def ordered(published: Records) -> list[TrainingGroup]:
-    """Trainings that broke first, then those where the rule might be wrong; long ones last."""
-    trainings = training_groups.group(Run.from_dict(one["run"]) for one in published.values() if one["run"]["epochs"])
+    """Trainings without curves: those that broke first, then those where the rule might be wrong; long ones last."""
+    runs = [Run.from_dict(one["run"]) for one in published.values() if one["run"]["epochs"]]
+    has_curves = {run.id for run in runs if records.read_curves(records.path_of(PUBLISHED, run)).get("history")}
+    trainings = [one for one in training_groups.group(runs) if one.runs[0].id not in has_curves]
     first = {training.id: published[training.runs[0].id] for training in trainings}
     broke = [one for one in trainings if first[one.id]["status"] != "ok"]
     ok = [one for one in trainings if first[one.id]["status"] == "ok"]
@@ -167,7 +168,8 @@ def about(rows: list[dict[str, Any]], others: str) -> str:
     again, wrong = (sum(row[name] for row in ok) for name in ("trained again", "stopped"))
     broken, stopped = (sum(row[name] for row in broke) for name in ("trained again", "stopped"))
     return (
-        f"{again + broken:,} of the {sum(row['runs'] for row in rows):,} published runs were trained again."
+        f"{again + broken:,} of the {sum(row['runs'] for row in rows):,} runs that are published without curves were"
+        " trained again."
         f" Of {again:,} that ended ok, early stopping would have stopped {wrong};"
         f" of {broken:,} that diverged or collapsed it stops {stopped}.{others}"
         " `seconds` are the published training times of what was trained again, `saved` the share of them that is not"

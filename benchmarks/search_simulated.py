@@ -18,9 +18,9 @@ import numpy as np
 
 from benchmarks import _common
 from cl_semisup.results.statistics import mean_ci
-from cl_semisup.search import edges, racing
+from cl_semisup.search import racing
 from cl_semisup.search.confidence import half_width
-from tests.search.test_edges import LADDER, made_loss, oracle, slow_loss
+from tests.search.test_edges import cliff, searches, slow_loss
 
 SEARCHES, RACES, SEQUENCES = 10_000, 2_000, 4_000
 CONFIGS, REPETITIONS, LOOKS = 9, 12, 30
@@ -38,18 +38,16 @@ def main() -> None:
         "`right` is the share in which the truth is met: an edge within one rung; the truly best config is never"
         " dropped; the true mean lies inside the interval at every look. `of the grid` says the same of what it is"
         " compared with: edges of the full grid, or t-intervals at every look. `runs` are those needed, of all of the"
-        f" full grid's. {SEARCHES:,} searches each, in threes of which two start from the first; {RACES:,} races of"
-        f" {CONFIGS} configs over {REPETITIONS} repetitions, which share noise of 3 points; {SEQUENCES:,} sequences of"
-        f" {LOOKS} paired differences, looked at from the fourth on."
+        f" full grid's. {SEARCHES:,} searches each, in threes: the repetitions that an edge is fitted to;"
+        f" {RACES:,} races of {CONFIGS} configs over {REPETITIONS} repetitions, which share noise of 3 points;"
+        f" {SEQUENCES:,} sequences of {LOOKS} paired differences, looked at from the fourth on."
     )
     _common.write("search_simulated", about, rows)
 
 
-def row(
-    part: str, case: str, right: float, grid: float | None, runs: float | None, first: float | None
-) -> dict[str, Any]:
+def row(part: str, case: str, right: float, grid: float | None, runs: float | None) -> dict[str, Any]:
     """A line of the table; shares as percent."""
-    values = {"right": right, "of the grid": grid, "runs": runs, "runs, first of three": first}
+    values = {"right": right, "of the grid": grid, "runs": runs}
     return {"part": part, "case": case} | {
         name: "" if value is None else f"{100 * value:.1f} %" for name, value in values.items()
     }
@@ -58,31 +56,9 @@ def row(
 def edge_rows() -> Iterator[dict[str, Any]]:
     for kind, made in (("cliffs", cliff), ("scores that fall slowly", slow_loss)):
         for deviation in (0.0, 0.005, 0.01):
-            random = np.random.default_rng(0)
-            right: list[bool] = []
-            gridded: list[bool] = []
-            runs: list[int] = []
-            firsts: list[int] = []
-            for _ in range(SEARCHES // 3):
-                table, low, high = made(random)
-                first: edges.Region | None = None
-                for _ in range(3):
-                    noisy = table(random.normal(0, deviation, LADDER.count))
-                    found = edges.search(noisy.__getitem__, LADDER, first)
-                    for region, hits in ((found, right), (edges.region(noisy, LADDER.share), gridded)):
-                        hits += [abs(region.low - low) <= 1, abs(region.high - high) <= 1]
-                    runs.append(len(found.tried))
-                    firsts += [] if first else [len(found.tried)]
-                    first = first or found
-            count, case = LADDER.count, f"{kind}; noise {100 * deviation:g} %"
-            means = [float(np.mean(values)) for values in (right, gridded, runs, firsts)]
-            yield row("edges", case, means[0], means[1], means[2] / count, means[3] / count)
-
-
-def cliff(random: np.random.Generator) -> tuple[Any, int, int]:
-    """A loss that learns between two cliffs: its outcomes for given noise, and its true edges."""
-    gain, low, high = made_loss(random)
-    return lambda noise: {rung: oracle(gain, noise)(rung) for rung in range(LADDER.count)}, low, high
+            found = searches(made, SEARCHES // 3, deviation)
+            case = f"{kind}; noise {100 * deviation:g} %"
+            yield row("edges", case, found["search"], found["grid"], found["runs"])
 
 
 def race_rows() -> Iterator[dict[str, Any]]:
@@ -97,7 +73,7 @@ def race_rows() -> Iterator[dict[str, Any]]:
             kept.append(dropped[0] == 0)
             used.append(sum(when or REPETITIONS for when in dropped) / scores.size)
         case = f"configs {100 * gap:g} % apart; noise 1 %"
-        yield row("races", case, float(np.mean(kept)), None, float(np.mean(used)), None)
+        yield row("races", case, float(np.mean(kept)), None, float(np.mean(used)))
 
 
 def sequence_rows() -> Iterator[dict[str, Any]]:
@@ -108,9 +84,7 @@ def sequence_rows() -> Iterator[dict[str, Any]]:
             looks = [values[:n] for n in range(4, LOOKS + 1)]
             held.append(all(abs(one.mean()) <= half_width(len(one), float(one.std(ddof=1))) for one in looks))
             held_by_t.append(all(abs((ci := mean_ci(one)).mean) <= ci.ci_half_width for one in looks))
-        yield row(
-            "confidence sequences", f"{kind} differences", float(np.mean(held)), float(np.mean(held_by_t)), None, None
-        )
+        yield row("confidence sequences", f"{kind} differences", float(np.mean(held)), float(np.mean(held_by_t)), None)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,14 @@
 """The pictures of a search: the rungs tried with the edges drawn, and who dropped out of a race when."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 
 from cl_semisup.report import race, svg, wording
-from cl_semisup.report.edges import EdgeLine
+from cl_semisup.report.edges import EdgeLine, EdgeRow
 from cl_semisup.report.figures import Figure
 from cl_semisup.report.search_result import SearchResult
 from cl_semisup.results.naming import RunNames
 from cl_semisup.results.snapshot import SuiteSnapshot
-from cl_semisup.search.edges import verdicts
+from cl_semisup.search.edges import Region
 from cl_semisup.search.lines import neighbour_axis
 from cl_semisup.search.racing import RaceResult
 from cl_semisup.suite.search import Edge
@@ -20,7 +19,7 @@ ROW, GAP = 12, 10  # height of a row, and of the space between two groups
 MAX_NAME = 32  # characters
 EDGES_CAPTION = (
     "A row a repetition. Filled: good; open: falls short of its share or of the untrained network; x: diverged;"
-    " +: collapsed. The bar is the stable region; upright lines are the mean edges over repetitions."
+    " +: collapsed. The bar is what fits a repetition alone; upright lines are the edges that fit all of them."
 )
 RACE_CAPTION = (
     "A bar as long as a config took part; x: dropped after that repetition. On the right its mean paired difference"
@@ -36,7 +35,7 @@ def search_figures(suite: SuiteSnapshot, searched: SearchResult | None, index: M
         by_task: dict[str, list[EdgeLine]] = {}
         for line in searched.lines:
             by_task.setdefault(line.task, []).append(line)
-        return [edge_figure(task, lines, suite.search, index) for task, lines in by_task.items()]
+        return [edge_figure(task, lines, searched.rows, suite.search, index) for task, lines in by_task.items()]
     names = RunNames(list(suite.runs))
     races: dict[str, list[RaceResult]] = {}
     for one in searched.races:
@@ -44,20 +43,23 @@ def search_figures(suite: SuiteSnapshot, searched: SearchResult | None, index: M
     return [race_figure(task, found, names, index) for task, found in races.items()]
 
 
-def edge_figure(task: str, lines: Sequence[EdgeLine], search: Edge, index: Mapping[str, int]) -> Figure:
+def edge_figure(
+    task: str, lines: Sequence[EdgeLine], rows: Sequence[EdgeRow], search: Edge, index: Mapping[str, int]
+) -> Figure:
     """Every rung tried, a row a line, in groups of the repetitions of a loss at one value of the other axis."""
     groups: dict[tuple[str, float], list[EdgeLine]] = {}
     for line in lines:
         groups.setdefault((line.loss, line.neighbour), []).append(line)
     several = len({line.neighbour for line in lines}) > 1
     x = svg.Scale(search.values[0], search.values[-1], LEFT, WIDTH - 20, log=True)
+    fitted = {(row.loss, row.neighbour): row.fitted for row in rows if row.task == task}
     parts, y = [], 10.0
     for (loss, neighbour), group in groups.items():
         name = f"{loss}, {neighbour_axis(search).replace('_', ' ')} {neighbour:g}" if several else loss
         middle = y + ROW * (len(group) - 1) / 2 + 4
         inside = [svg.text(LEFT - 14, middle, wording.ellipsize(name, MAX_NAME), "end")]
         inside += [_line(line, name, search, x, y + ROW * i) for i, line in enumerate(group)]
-        inside += _mean_edges(group, search, x, y)
+        inside += _edges(fitted[loss, neighbour], len(group), search, x, y)
         parts.append(_coloured(index.get(loss), "".join(inside)))
         y += ROW * len(group) + GAP
     frame = _frame(x, y, x.ticks(), search.name)
@@ -67,7 +69,7 @@ def edge_figure(task: str, lines: Sequence[EdgeLine], search: Edge, index: Mappi
 
 def _line(line: EdgeLine, name: str, search: Edge, x: svg.Scale, y: float) -> str:
     """The rungs of one repetition, and the bar of its stable region."""
-    judged, parts = verdicts(line.outcomes, search.share), []
+    judged, parts = line.words, []
     title = f"{name}, repetition {line.repetition}: "
     if line.region.found:
         low, high = search.values[line.region.low], search.values[line.region.high]
@@ -88,14 +90,11 @@ def _line(line: EdgeLine, name: str, search: Edge, x: svg.Scale, y: float) -> st
     return f"<g>{''.join(parts)}<title>{escape(title)}</title></g>"
 
 
-def _mean_edges(group: Sequence[EdgeLine], search: Edge, x: svg.Scale, y: float) -> list[str]:
-    """Upright lines at the mean edges of the repetitions that have a stable region."""
-    regions = [line.region for line in group if line.region.found and not line.open]
-    if not regions:
-        return []
-    means = (fmean(x(search.values[getattr(one, end)]) for one in regions) for end in ("low", "high"))
-    bottom = y + ROW * (len(group) - 1) + 6
-    return [f'<path stroke="currentColor" d="M{at:.1f} {y - 6:.1f}V{bottom:.1f}"/>' for at in means]
+def _edges(fitted: Region, repetitions: int, search: Edge, x: svg.Scale, y: float) -> list[str]:
+    """Upright lines at the edges that are fitted to all repetitions."""
+    bottom = y + ROW * (repetitions - 1) + 6
+    ends = (x(search.values[end]) for end in (fitted.low, fitted.high) if fitted.found)
+    return [f'<path stroke="currentColor" d="M{at:.1f} {y - 6:.1f}V{bottom:.1f}"/>' for at in ends]
 
 
 def race_figure(task: str, found: Sequence[RaceResult], names: RunNames, index: Mapping[str, int]) -> Figure:

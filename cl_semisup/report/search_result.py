@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cl_semisup.report import edges, race, resolution
-from cl_semisup.report.edges import EdgeLine
+from cl_semisup.report.edges import EdgeLine, EdgeRow
 from cl_semisup.report.tables import Table
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.search.outcomes import Outcomes
@@ -17,7 +17,8 @@ from cl_semisup.suite.search import Edge, Race
 class SearchResult:
     """The tables that answer the search, the maps of what was tried, how to read them, and whether rounds follow.
 
-    `lines` of a search for edges and `races` are what pictures show. Runs with the ids in `lost` are on no leaderboard.
+    `lines` and `rows` of a search for edges and `races` are what pictures show. Runs with the ids in `lost` are on no
+    leaderboard.
     """
 
     tables: tuple[Table, ...]
@@ -25,6 +26,7 @@ class SearchResult:
     notes: tuple[str, ...]
     finished: bool
     lines: tuple[EdgeLine, ...] = ()
+    rows: tuple[EdgeRow, ...] = ()
     races: tuple[RaceResult, ...] = ()
     lost: frozenset[str] = frozenset()
 
@@ -64,4 +66,5 @@ def search_result(results: Path, suite: SuiteSnapshot) -> SearchResult | None:
         (counts, *edges.notes(rows, suite.search)),
         finished=not any(line.open for line in lines),
         lines=tuple(lines),
+        rows=tuple(rows),
     )

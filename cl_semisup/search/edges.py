@@ -1,31 +1,43 @@
 """Where a setting stops working: bracket and bisect on a ladder of values, for any oracle that says how a rung does.
 
-Of the rungs tried, the best is the one with the highest score. A rung is good if its run ended ok, keeps a share of the
-best one's score above chance, and has at least half of its gain over the untrained network: a single run has no
-interval that could tell whether it is weak, and near the untrained network a comparison with 0 is a toss of a coin.
+A loss is searched in all its repetitions together. In each, a rung is good if its run ended ok, keeps a share of the
+best level's score above chance, and has at least half of that level's gain over the untrained network: a single run has
+no interval that could tell whether it is weak, and near the untrained network a comparison with 0 is a toss of a coin.
+Both conditions are one bar. The best level is a mean over the rungs near the best one, and which one is best is decided
+by the other repetitions, so that noise that has won does not raise the bar.
 
-The stable region is the stretch of good rungs around the best one; its ends are the two edges. A single rung that falls
-short of the score between good ones is taken for noise and does not end it; one that collapsed or diverged does.
+How far a run is from the bar is its vote: 1 at the best level and above, 0 at the bar, -1 as far below, and -1 for a
+run that collapsed or diverged. Votes are averaged over the repetitions; between rungs that were tried, a repetition's
+votes are interpolated. The stable region is the stretch of rungs with the largest sum of votes, so its ends, the edges,
+part the ladder with the least contradiction, and a rung on the wrong side is outvoted by those beyond it. The edges of
+a full grid are the same with all rungs tried.
 
-    1. a coarse ladder (one rung a decade), or what a neighbouring search has found: its best rung, its edges and the
-       rungs beyond them
-    2. while the outermost rung tried is good: further out, in steps that double, to the end of the ladder
-    3. every change between good and bad is bisected until the two rungs are next to each other
-    4. the rungs just inside both edges; and where the rung beyond one only falls short of the score, the next one
-
-Where the verdicts are not monotone, there are more than two changes. Step 3 narrows all of them, which fills in the
-stretch in doubt; the rungs that contradict the region are reported as exceptions.
+    1. the first repetition: a coarse ladder (one rung a decade), or what a neighbouring search has found: its best
+       rung, its edges and the rungs beyond them
+    2. while the outermost rung tried is in the region: further out, in steps that double, to the end of the ladder
+    3. both ends of the region are bisected until the two rungs are next to each other, and so is every other change
+       from a clear yes to a clear no: verdicts are not monotone there, which is told
+    4. all repetitions: both edges, the rungs beyond, and those of the best level. The region is fitted anew to all of
+       them, and its edges are followed, until nothing of this is missing; one repetition has tried the rung below, too
 
 What is asked next is a function of the outcomes so far. So an interrupted search goes on, and a second process asks the
 same.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import fmean
+from typing import Self
 
-MIN_LIFT = 0.5  # of the best rung's gain over the untrained network; halfway is where verdicts are surest
-BROKEN = ("diverged", "collapsed")
+import numpy as np
+
+from cl_semisup.suite.search import Edge
+
+MIN_LIFT = 0.5  # of the best level's gain over the untrained network; halfway is where verdicts are surest
+LEVEL_RUNGS = 3  # that a best level is measured on
+CLEAR = 1.5  # difference of two votes that contradict each other beyond noise
+SURE = 0.25  # of a vote beyond an edge: nearer to the bar, the next rung is tried too
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,9 @@ class Outcome:
     lift: float = 0.0
 
 
+Outcomes = Mapping[int, Outcome]  # of the rungs that a repetition has tried
+
+
 @dataclass(frozen=True)
 class Ladder:
     """Rungs 0 to count - 1.
@@ -56,9 +71,26 @@ class Ladder:
     coarse: int
     share: float = 0.9
 
-    def every(self, step: int) -> tuple[int, ...]:
+    @classmethod
+    def of(cls, search: Edge) -> Self:
+        return cls(len(search.values), search.per_decade, search.share)
+
+    @property
+    def reach(self) -> int:
+        """Rungs to each side of the best one that belong to the best level: three quarters of a decade in all."""
+        return 3 * self.coarse // 8
+
+    def every(self, step: int) -> set[int]:
         """Every so many rungs, and both ends."""
-        return tuple(sorted({*range(0, self.count, step), self.count - 1}))
+        return {*range(0, self.count, step), self.count - 1}
+
+    def around(self, rung: int) -> set[int]:
+        """The rungs of a best level around this one."""
+        return self.within(range(rung - self.reach, rung + self.reach + 1))
+
+    def within(self, rungs: Iterable[int]) -> set[int]:
+        """Those of these rungs that exist."""
+        return {rung for rung in rungs if 0 <= rung < self.count}
 
 
 @dataclass(frozen=True)
@@ -67,7 +99,7 @@ class Region:
 
     Args:
         low, high: the edges; -1 if no rung is good
-        best: the rung of the best score; -1 if none is good
+        best: the rung around which scores are best; -1 if none is good
         exceptions: good rungs outside of the region and bad ones inside: the verdicts are not monotone
         tried: all rungs that were asked
     """
@@ -83,95 +115,203 @@ class Region:
         return self.best >= 0
 
 
-def verdicts(outcomes: Mapping[int, Outcome], share: float) -> dict[int, str]:
-    """Rung -> `good`, or why not: diverged, collapsed, weak (too near the untrained network), low (below the share)."""
-    sound = {rung: one for rung, one in outcomes.items() if one.status == "ok"}
-    best = max(sound.values(), key=lambda one: one.gain, default=Outcome("ok"))
-    judged = {}
-    for rung, one in outcomes.items():
-        weak = one.lift <= 0 or one.lift < MIN_LIFT * best.lift
-        judged[rung] = one.status if rung not in sound else "weak" if weak else "good"
-        if judged[rung] == "good" and one.gain < share * best.gain:
-            judged[rung] = "low"
-    return judged
+NOTHING = Region(-1, -1, -1, (), ())
 
 
-def region(outcomes: Mapping[int, Outcome], share: float) -> Region:
-    """The stable region among the rungs tried so far."""
-    tried, judged = tuple(sorted(outcomes)), verdicts(outcomes, share)
-    good = {rung for rung, verdict in judged.items() if verdict == "good"}
-    if not good:
-        return Region(-1, -1, -1, (), tried)
-    best = max(sorted(good), key=lambda rung: outcomes[rung].gain)
-    low, high = (_end(best, tried[::step], judged) for step in (-1, 1))
-    outside = {rung for rung in good if not low <= rung <= high}
-    inside = {rung for rung in tried if low <= rung <= high} - good
-    return Region(low, high, best, tuple(sorted(outside | inside)), tried)
+@dataclass(frozen=True)
+class Fit:
+    """All repetitions of a loss together.
+
+    Args:
+        region: what fits their mean vote best
+        mean: that vote, by rung tried in any of them
+        regions: of each repetition, what fits its own votes best
+        words: of each repetition, rung by rung: `good`, or why not: diverged, collapsed, weak (too near the untrained
+            network), low (below the share of the best level)
+    """
+
+    region: Region
+    mean: dict[int, float]
+    regions: tuple[Region, ...]
+    words: tuple[dict[int, str], ...]
 
 
-def _end(best: int, tried: tuple[int, ...], judged: Mapping[int, str]) -> int:
-    """The last good rung from the best one on, in the order of `tried`, past single ones that only fall short."""
-    end = best
-    beyond = tried[tried.index(best) + 1 :]
-    for i, rung in enumerate(beyond):
-        if judged[rung] == "good":
-            end = rung
-            continue
-        after = beyond[i + 1] if i + 1 < len(beyond) else None
-        passable = judged[rung] not in BROKEN and after is not None and judged[after] == "good"
-        if not (passable and after is not None and abs(after - end) == 2):
-            break
-    return end
+def fit(tables: Sequence[Outcomes], ladder: Ladder) -> Fit:
+    """The stable region of a loss from the outcomes of its repetitions, some of which may have none yet."""
+    best, levels = _best_levels(tables, ladder)
+    judged = [_judge(table, level, ladder.share) for table, level in zip(tables, levels, strict=True)]
+    votes = [one for one, _ in judged]
+    region, mean = _fit_votes(votes, best)
+    regions = tuple(_fit_votes([one], best)[0] for one in votes)
+    return Fit(region, mean, regions, tuple(words for _, words in judged))
 
 
-def first_rungs(ladder: Ladder, neighbour: Region | None = None) -> tuple[int, ...]:
-    """What a search tries first."""
-    if neighbour is None or not neighbour.found:
-        return ladder.every(ladder.coarse)
-    low, high = neighbour.low, neighbour.high
-    near = {low - 1, low, neighbour.best, high, high + 1}
-    return tuple(sorted(rung for rung in near if 0 <= rung < ladder.count))
+def region(table: Outcomes, ladder: Ladder) -> Region:
+    """The stable region of one repetition alone."""
+    return fit([table], ladder).region
 
 
-def next_rungs(outcomes: Mapping[int, Outcome], ladder: Ladder) -> tuple[int, ...]:
-    """What to try next; () when the edges are found and checked, or when even half the coarse spacing finds none."""
-    tried, judged = sorted(outcomes), verdicts(outcomes, ladder.share)
-    good = {rung for rung, verdict in judged.items() if verdict == "good"}
-    if not good:
-        for step in (ladder.coarse, max(ladder.coarse // 2, 1)):
-            if left := tuple(rung for rung in ladder.every(step) if rung not in outcomes):
-                return left
-        return ()
-    wanted = {(a + b) // 2 for a, b in pairwise(tried) if (a in good) != (b in good) and b - a > 1}
-    wanted |= _further_out(tried, good, ladder.count)
-    if not wanted:
-        found = region(outcomes, ladder.share)
-        wanted = {rung for rung in (found.low + 1, found.high - 1) if found.low < rung < found.high}
-        for edge, step in ((found.low, -1), (found.high, 1)):
-            if judged.get(edge + step) in ("weak", "low") and 0 <= edge + 2 * step < ladder.count:
-                wanted.add(edge + 2 * step)
-    return tuple(sorted(wanted - outcomes.keys()))
+def _fit_votes(votes: Sequence[dict[int, float]], best: int) -> tuple[Region, dict[int, float]]:
+    """The region that these votes agree on, and the mean vote of every rung tried."""
+    tried = sorted(set().union(*votes))
+    if not tried:
+        return NOTHING, {}
+    means = _mean_votes(votes, np.arange(tried[0], tried[-1] + 1))
+    low, high = (end + tried[0] for end in _largest_sum(means))
+    mean = {rung: float(means[rung - tried[0]]) for rung in tried}
+    inside = [rung for rung in tried if low <= rung <= high]
+    if not inside:
+        return Region(-1, -1, -1, (), tuple(tried)), mean
+    exceptions = tuple(rung for rung in tried if (mean[rung] >= 0) != (rung in inside))
+    return Region(inside[0], inside[-1], best, exceptions, tuple(tried)), mean
 
 
-def _further_out(tried: list[int], good: set[int], count: int) -> set[int]:
-    """Beyond the outermost rungs tried, as long as these are good."""
-    wanted = set[int]()
-    if tried[-1] in good and tried[-1] < count - 1:
-        wanted.add(min(tried[-1] + 2 * _gap(tried, -2), count - 1))
-    if tried[0] in good and tried[0] > 0:
-        wanted.add(max(tried[0] - 2 * _gap(tried, 0), 0))
-    return wanted
+def _best_levels(tables: Sequence[Outcomes], ladder: Ladder) -> tuple[int, list[float]]:
+    """The rung around which gains are best, and the best level of every repetition: its mean gain around there.
+
+    The rung is the best of the other repetitions, or its own if a repetition is alone, among rungs that all have tried.
+    Rungs that broke have no gain. Without rungs in common a level is the best gain of the repetition.
+    """
+    gains = [{rung: one.gain for rung, one in table.items() if one.status == "ok"} for table in tables]
+    started = [n for n, table in enumerate(tables) if table]
+    shared = set.intersection(*(set(tables[n]) for n in started)) if started else set()
+    around = {rung: shared & ladder.around(rung) for rung in sorted(shared)}
+    enough = min(2, max(map(len, around.values()), default=0))
+    means = {
+        rung: [fmean(own) if (own := [gain[r] for r in near if r in gain]) else None for gain in gains]
+        for rung, near in around.items()
+        if len(near) >= enough and any(rung in gain for gain in gains)
+    }
+
+    def best_of(among: Sequence[int]) -> int:
+        return max(means, key=lambda rung: fmean([means[rung][n] or 0.0 for n in among]), default=-1)
+
+    levels = []
+    for n, gain in enumerate(gains):
+        rung = best_of([other for other in started if other != n] or [n])
+        level = means[rung][n] if rung >= 0 else None
+        levels.append(max(gain.values(), default=0.0) if level is None else level)
+    if means:
+        return best_of(started), levels
+    alone = gains[started[0]] if started else {}
+    return max(sorted(alone), key=alone.__getitem__, default=-1), levels
 
 
-def _gap(tried: list[int], at: int) -> int:
-    return tried[at + 1] - tried[at] if len(tried) > 1 else 1
+def _judge(table: Outcomes, level: float, share: float) -> tuple[dict[int, float], dict[int, str]]:
+    """The votes of one repetition, and what is wrong with each rung."""
+    floor = next((one.gain - one.lift for one in table.values() if one.status == "ok"), 0.0)
+    weak = floor + MIN_LIFT * (level - floor)
+    bar = max(share * level, weak)
+    room = max(level - bar, 1e-9)
+    votes, words = {}, {}
+    for rung, one in table.items():
+        vote = -1.0 if one.status != "ok" or level <= floor else (one.gain - bar) / room
+        short = "weak" if one.gain < weak or level <= floor else "low"
+        votes[rung] = vote
+        words[rung] = one.status if one.status != "ok" else "good" if vote >= 0 else short
+    return votes, words
 
 
-def search(ask: Callable[[int], Outcome], ladder: Ladder, neighbour: Region | None = None) -> Region:
-    """The whole search, with an oracle that answers at once."""
-    outcomes: dict[int, Outcome] = {}
-    rungs: Iterable[int] = first_rungs(ladder, neighbour)
-    while rungs:
-        outcomes |= {rung: ask(rung) for rung in rungs}
-        rungs = next_rungs(outcomes, ladder)
-    return region(outcomes, ladder.share)
+def _mean_votes(votes: Sequence[dict[int, float]], rungs: np.ndarray) -> np.ndarray:
+    """(rungs,) votes, interpolated in each repetition, averaged over those that have tried rungs on both
+    sides; 0 where none has.
+    """
+    each = []
+    for own in filter(None, votes):
+        at = sorted(own)
+        limited = np.clip([own[rung] for rung in at], -1, 1)
+        each.append(np.interp(rungs, at, limited, left=np.nan, right=np.nan))
+    known = ~np.isnan(each)
+    return np.asarray(np.where(known, each, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+
+
+def _largest_sum(votes: np.ndarray) -> tuple[int, int]:
+    """First and last of the neighbouring entries with the largest sum above 0; (0, -1) if there are none."""
+    best, ends, total, first = 0.0, (0, -1), 0.0, 0
+    for i, vote in enumerate(votes):
+        if total <= 0:
+            total, first = 0.0, i
+        total += float(vote)
+        if total > best:
+            best, ends = total, (first, i)
+    return ends
+
+
+def next_rungs(tables: Sequence[Outcomes], ladder: Ladder, neighbour: Region = NOTHING) -> list[set[int]]:
+    """What each repetition tries next; nothing when the edges are found and checked, or when there are none.
+
+    Args:
+        tables: the outcomes of each repetition, the first one's first
+        neighbour: what was found where a neighbouring setting has another value
+    """
+    first, *others = tables
+    if not any(others) and (wanted := first_rungs(first, ladder, neighbour)):
+        return [wanted, *(set() for _ in others)]
+    together = fit(tables, ladder)
+    if not together.region.found:
+        everywhere = ladder.every(ladder.coarse)
+    else:
+        shared = sorted(set.intersection(*(set(table) for table in tables)))
+        everywhere = _towards(together.region, shared, ladder) or _check(together, shared, ladder)
+    return [everywhere - table.keys() for table in tables]
+
+
+def first_rungs(first: Outcomes, ladder: Ladder, neighbour: Region = NOTHING) -> set[int]:
+    """What the first repetition tries before all others; nothing when both its edges are between neighbours."""
+    if not first:
+        if not neighbour.found:
+            return ladder.every(ladder.coarse)
+        low, high = neighbour.low, neighbour.high
+        return ladder.within((low - 1, low, high, high + 1)) | _at_level(neighbour.best, (), ladder)
+    alone = fit([first], ladder)
+    if not alone.region.found:
+        coarse = (ladder.every(step) for step in (ladder.coarse, max(ladder.coarse // 2, 1)))
+        return next(filter(None, (rungs - first.keys() for rungs in coarse)), set())
+    if wanted := _at_level(alone.region.best, first, ladder):
+        return wanted
+    mean, tried = alone.mean, alone.region.tried
+    doubtful = ((a, b) for a, b in pairwise(tried) if mean[a] * mean[b] < 0 and abs(mean[a] - mean[b]) > CLEAR)
+    wanted = _towards(alone.region, tried, ladder) | {(a + b) // 2 for a, b in doubtful}
+    return wanted - first.keys()
+
+
+def _at_level(best: int, tried: Iterable[int], ladder: Ladder) -> set[int]:
+    """Rungs for the best level, if those tried are too few."""
+    near, known = ladder.around(best), set(tried)
+    if len(near & known) >= min(LEVEL_RUNGS, len(near)):
+        return set()
+    return ladder.within((best - ladder.reach, best, best + ladder.reach)) - known
+
+
+def _towards(region: Region, tried: Sequence[int], ladder: Ladder) -> set[int]:
+    """Rungs that bring an edge between two neighbours: half way, or further out than all that were tried."""
+    wanted = {(a + b) // 2 for a, b in pairwise(tried) if a <= region.high < b or a < region.low <= b}
+    if len(tried) > 1 and region.high >= tried[-1]:
+        wanted.add(min(tried[-1] + 2 * (tried[-1] - tried[-2]), ladder.count - 1))
+    if len(tried) > 1 and region.low <= tried[0]:
+        wanted.add(max(tried[0] - 2 * (tried[1] - tried[0]), 0))
+    return wanted - set(tried)
+
+
+def _check(found: Fit, shared: Iterable[int], ladder: Ladder) -> set[int]:
+    """The best level, and in all repetitions both edges and the rungs beyond, two where the first is not sure.
+
+    The rung below an edge is tried once.
+    """
+    region, wanted = found.region, _at_level(found.region.best, shared, ladder)
+    for edge, step in ((region.low, -1), (region.high, 1)):
+        wanted |= {edge, edge + step} | ({edge - step} - set(region.tried))
+        if found.mean.get(edge + step, -1.0) > -SURE:
+            wanted.add(edge + 2 * step)
+    return ladder.within(wanted)
+
+
+def search(
+    asks: Sequence[Callable[[int], Outcome]], ladder: Ladder, neighbour: Region = NOTHING
+) -> list[dict[int, Outcome]]:
+    """The whole search, with oracles that answer at once, one a repetition; what they answered."""
+    tables: list[dict[int, Outcome]] = [{} for _ in asks]
+    while any(wanted := next_rungs(tables, ladder, neighbour)):
+        for table, rungs, ask in zip(tables, wanted, asks, strict=True):
+            table |= {rung: ask(rung) for rung in sorted(rungs)}
+    return tables

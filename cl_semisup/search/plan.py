@@ -3,10 +3,11 @@
 A plan is made anew from the records each time. Nothing else is kept, so a killed search loses nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
-from cl_semisup.search.edges import Ladder, Outcome, Region, first_rungs, next_rungs, region
+from cl_semisup.search.edges import NOTHING, Ladder, Outcome, Region, first_rungs, next_rungs, region
 from cl_semisup.search.lines import Line, lines
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.search.racing import plan_race
@@ -15,16 +16,6 @@ from cl_semisup.suite.run import Run
 from cl_semisup.suite.search import Edge, Race, Search
 
 OutcomeOf = Callable[[Run], Outcome | None]
-
-
-@dataclass(frozen=True)
-class Searched:
-    """A line as far as it is searched; `finished` says whether its edges are found and checked."""
-
-    line: Line
-    outcomes: dict[int, Outcome]
-    region: Region
-    finished: bool
 
 
 @dataclass(frozen=True)
@@ -51,44 +42,41 @@ def plan_edges(runs: Sequence[Run], search: Edge, outcome_of: OutcomeOf) -> Plan
     found, others = lines(runs, search)
     asked = {run.id: run for run in others}
     finished = True
-    for one in follow(found, search, outcome_of):
-        if isinstance(one, Run):
-            asked[one.id] = one
-        else:
-            finished &= one.finished
+    ladder, neighbours = Ladder.of(search), dict[str, Region | None]()
+    for (chain, _), group in groupby(found, key=lambda line: (line.chain, line.neighbour)):
+        neighbour = neighbours.get(chain, NOTHING)
+        if neighbour is None:  # what this one starts from is not known yet
+            finished = False
+            continue
+        members = list(group)
+        neighbours[chain], complete = _follow(members, ladder, neighbour, outcome_of, asked)
+        finished &= complete
     return Plan(tuple(run for run in runs if run.id in asked), finished)
 
 
-def follow(found: Iterable[Line], search: Edge, outcome_of: OutcomeOf) -> Iterable[Run | Searched]:
-    """The runs that the lines ask for, and each line as far as it is searched."""
-    ladder = Ladder(len(search.values), search.per_decade, search.share)
-    regions: dict[tuple[str, float, int], Region] = {}
-    previous: Line | None = None
-    for line in sorted(found, key=lambda line: (line.chain, line.repetition != 0, line.neighbour, line.repetition)):
-        neighbour, ready = None, True
-        if line.repetition:
-            neighbour = regions.get((line.chain, line.neighbour, 0))
-            ready = neighbour is not None
-        elif previous and previous.chain == line.chain:
-            neighbour = regions.get((line.chain, previous.neighbour, 0))
-            ready = neighbour is not None
-        if not line.repetition:
-            previous = line
-        if not ready:
-            yield Searched(line, {}, region({}, search.share), finished=False)
-            continue
-        outcomes: dict[int, Outcome] = {}
-        rungs, complete = first_rungs(ladder, neighbour), True
-        while rungs and complete:
-            for rung in rungs:
+def _follow(
+    members: Sequence[Line], ladder: Ladder, neighbour: Region, outcome_of: OutcomeOf, asked: dict[str, Run]
+) -> tuple[Region | None, bool]:
+    """Ask for the runs of a loss in all repetitions, as far as outcomes decide it.
+
+    Returns:
+        what the first repetition found before the others began, from which the next neighbour starts; None while that
+        is not known; and whether nothing is missing
+    """
+    tables: list[dict[int, Outcome]] = [{} for _ in members]
+    alone = None
+    while any(wanted := next_rungs(tables, ladder, neighbour)):
+        if alone is None and not first_rungs(tables[0], ladder, neighbour):
+            alone = region(tables[0], ladder)
+        missing = False
+        for line, table, rungs in zip(members, tables, wanted, strict=True):
+            for rung in sorted(rungs):
                 run = line.runs[rung]
-                yield run
+                asked[run.id] = run
                 if (outcome := outcome_of(run)) is None:
-                    complete = False
+                    missing = True
                 else:
-                    outcomes[rung] = outcome
-            rungs = next_rungs(outcomes, ladder) if complete else ()
-        searched = region(outcomes, search.share)
-        if complete:
-            regions[line.chain, line.neighbour, line.repetition] = searched
-        yield Searched(line, outcomes, searched, complete)
+                    table[rung] = outcome
+        if missing:
+            return alone, False
+    return alone or region(tables[0], ladder), True

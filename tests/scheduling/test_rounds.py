@@ -58,7 +58,7 @@ def found(results: Path, suite: Suite) -> list[EdgeLine]:
 
 def test_edges_are_found_with_less_than_half_of_a_coarse_grid(tmp_path: Path, suite: Suite) -> None:
     rounds = search(tmp_path, suite)
-    assert sum(map(len, rounds)) < 0.45 * len(suite.runs)
+    assert sum(map(len, rounds)) < 0.5 * len(suite.runs)
     assert isinstance(suite.search, Edge)
     for line in found(tmp_path, suite):
         assert not line.open
