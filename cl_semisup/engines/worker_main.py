@@ -56,6 +56,8 @@ def main(
 
     from cl_semisup import device, plugins
     from cl_semisup.execution.execute import Executor
+    from cl_semisup.execution.fast_paths import kernel_context
+    from cl_semisup.native import view_kernel
     from cl_semisup.training.checkpoint import Preempted
 
     def send(training: str, results: RunResults | None) -> None:
@@ -67,6 +69,8 @@ def main(
     for path in plugin_files:
         plugins.register(path)
     device.start(execute.device)
+    with kernel_context(machine):
+        view_kernel.load(execute.device)
     gc.freeze()  # imported modules stay: else each garbage collection looks through them, for 80 ms
     try:
         send(READY, None)

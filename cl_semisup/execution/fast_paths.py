@@ -1,7 +1,7 @@
-"""Which fast paths a machine takes: kernels in C, bfloat16, compiled encoders, recorded steps; with `plain` none."""
+"""Which fast paths a machine takes: kernels, bfloat16, compiled encoders, recorded steps; with `plain` none."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -10,13 +10,19 @@ from cl_semisup import native
 from cl_semisup.contrast import chunked
 from cl_semisup.device import has_bfloat16
 from cl_semisup.execution.machine import Machine
-from cl_semisup.native import blocks
+from cl_semisup.native import blocks, view_kernel
 from cl_semisup.training import exchange
 
 
-def kernel_context(machine: Machine) -> AbstractContextManager[None]:
-    """A context within which this machine's runs are executed: with C kernels, or without any fast path (`plain`)."""
-    return chunked.dense() if machine.plain else native.used(machine.wants_kernels())
+@contextmanager
+def kernel_context(machine: Machine) -> Iterator[None]:
+    """A context within which this machine's runs are executed: with kernels, or without any fast path (`plain`)."""
+    if machine.plain:
+        with chunked.dense():
+            yield
+    else:
+        with native.used(machine.wants_kernels()), view_kernel.used(machine.wants_view_kernel()):
+            yield
 
 
 def resolved_precision(precision: str, machine: Machine) -> str:

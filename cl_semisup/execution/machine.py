@@ -55,7 +55,8 @@ class Machine:
         device: cpu, cuda, cuda:1, mps
         data_dir: folder of data sets
         channels_last: memory layout of the network; 1.4 to 1.6 times faster on a CPU, also with one channel
-        native: C kernels for views and for blocks of small networks, on a CPU with a C compiler and one thread
+        native: C kernels for views and for blocks of small networks, on a CPU with a C compiler and one thread; on CUDA
+            a kernel for views
         compile: compile the encoder with torch.compile; benchmarks/results/fast_paths.md has its times on a CPU
         graphs: on CUDA, record a step of training as a CUDA graph and replay it; see `training/graph.py`
         plain: reference mode without any fast path: float32, the default layout, no compilation, no C kernels,
@@ -94,6 +95,10 @@ class Machine:
     def wants_kernels(self) -> bool:
         """Whether runs use the C kernels, if these can be compiled. The kernels are single-threaded."""
         return self.native and not self.plain and self.device == "cpu" and self.threads == 1
+
+    def wants_view_kernel(self) -> bool:
+        """Whether a GPU makes views by one kernel, if it can be compiled."""
+        return self.native and not self.plain and self.device.startswith("cuda")
 
     def checkpoint_path(self, training: TrainingGroup) -> Path:
         return Path(self.checkpoints) / f"{training.id}.pt"

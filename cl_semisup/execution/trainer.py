@@ -25,6 +25,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.outputs import Outputs, evaluation_batch
 from cl_semisup.execution.training_groups import TrainingGroup
+from cl_semisup.native import view_kernel
 from cl_semisup.results import protocol
 from cl_semisup.seeds import seed
 from cl_semisup.suite.settings import Projector, Schedule
@@ -211,6 +212,7 @@ class Trainer:
         )
         checkpoint = self._checkpoint(data.content_hash)
         refused = fast_paths.not_recorded(self.machine, chunks)
+        launches = view_kernel.launches()
         outcome = loop.train(
             setup,
             epochs=run.epochs,
@@ -225,6 +227,7 @@ class Trainer:
         training_features.keep(setup.encode)
         if self.device.type == "cuda":
             self.resolved["graph"] = outcome.replayed or f"no, because {refused}"
+            self.resolved["view_kernel"] = view_kernel.since(launches)
         if outcome.stopped_at is not None:
             self.hopeless, self.resolved["stopped_at_step"] = early_stop.reason, outcome.stopped_at
         synchronize(self.device)

@@ -1,4 +1,4 @@
-"""A batch of views as a function of images and random numbers: in C (views.c), or the same in torch.
+"""A batch of views as a function of images and random numbers: in C (views.c), on a GPU (views.cu), or in torch.
 
 The random numbers (`draws`) are a mapping from each step to its own, in the order in which the steps are applied:
 
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from cl_semisup.native import library
+from cl_semisup.native import library, view_kernel
 
 MAX_BLUR_SIDE = 1280  # pixels of a side up to which a blur fits the arrays in views.c
 CROP_BOXES = 10  # as in views.c
@@ -61,24 +61,32 @@ def apply(
     """(N, C, H, W) views, normalised by mean and std.
 
     Args:
-        images: (N, C, H, W), bytes, or floats as they are meant; C takes bytes, C = 1 or 3, H = W
+        images: (N, C, H, W), bytes, or floats as they are meant; kernels take bytes, C = 1 or 3, H = W
         draws: random numbers of each step, see above
         recipe: strengths and probabilities, a `data.settings.Views`
         mean, std: (C, 1, 1) in [0, 1]
         side: pixels of a side of the views, if it is smaller than that of the images, which are square: they are
             cropped to it, or resized where there is no crop, antialiased
     """
-    if (kernels := library.get()) and _fits(images, draws, mean):
+
+    def in_torch() -> Tensor:
+        return _in_torch(images, draws, recipe, mean, std, side)
+
+    if not _fits(images, draws, mean):
+        return in_torch()
+    if images.device.type == "cuda":
+        return view_kernel.make(images, draws, recipe, mean, std, side or images.shape[3], in_torch)
+    if kernels := library.get():
         return _in_c(images, draws, recipe, mean, std, kernels, side or images.shape[3])
-    return _in_torch(images, draws, recipe, mean, std, side)
+    return in_torch()
 
 
 def _fits(images: Tensor, draws: Mapping[str, Tensor], mean: Tensor) -> bool:
-    """Can C do it? It takes square grey or colour images of bytes on a CPU, knows these steps, and gives float32."""
-    on_cpu = images.device.type == mean.device.type == "cpu" and images.dtype == torch.uint8
+    """Can a kernel do it? It takes square grey or colour images of bytes, knows these steps, and gives float32."""
+    here = images.device.type == mean.device.type in ("cpu", "cuda") and images.dtype == torch.uint8
     float32 = mean.dtype == torch.get_default_dtype() == torch.float32
     square = images.shape[1] in (1, 3) and images.shape[2] == images.shape[3] <= MAX_BLUR_SIDE
-    return on_cpu and float32 and square and draws.keys() <= set(library.Draws.STEPS)
+    return here and float32 and square and draws.keys() <= set(library.Draws.STEPS)
 
 
 def _in_c(

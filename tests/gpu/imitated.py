@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
+from cl_semisup.native import view_kernel
+
 NAME = "imitated"
 GIB = 2**30
 aten = torch.ops.aten
@@ -319,10 +321,10 @@ class _Stream:
 
 def _driver(capability: tuple[int, int]) -> dict[str, Any]:
     """What stands in for functions of `torch.cuda` that ask the driver."""
-    from tests.gpu.imitated_graph import Graph
+    from tests.gpu import imitated_graph
 
     return {
-        "CUDAGraph": Graph, "graph_pool_handle": lambda: (0, 0), "Event": _Stream,
+        "CUDAGraph": imitated_graph.Graph, "graph_pool_handle": lambda: (0, 0), "Event": _Stream,
         "Stream": _Stream, "stream": lambda stream: nullcontext(), "current_stream": _Stream,
         "is_available": lambda: True, "device_count": lambda: 1, "_lazy_init": lambda: None,
         "is_initialized": lambda: True, "mem_get_info": lambda device=None: (70 * GIB, 80 * GIB),
@@ -330,13 +332,25 @@ def _driver(capability: tuple[int, int]) -> dict[str, Any]:
         "max_memory_allocated": lambda device=None: GIB, "synchronize": lambda device=None: None,
         "get_device_name": lambda device=None: "imitated", "get_device_capability": lambda device=None: capability,
         "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 * GIB, major=9, minor=0, uuid="0"),
-        "is_current_stream_capturing": lambda: False, "set_device": lambda device: None,
+        "is_current_stream_capturing": lambda: bool(imitated_graph.current_recording()),
+        "current_device": lambda: 0, "set_device": lambda device: None,
     }  # fmt: skip
 
 
+def _no_kernel(device: torch.device) -> Any:
+    raise RuntimeError("the imitated GPU has no kernel of its own")
+
+
 @contextmanager
-def gpu(device: str = "cuda:0", capability: tuple[int, int] = (7, 0)) -> Iterator[Gpu]:
-    """Within, the device is there. Its capability is that of a GPU without bfloat16, so that `auto` is float32."""
+def gpu(
+    device: str = "cuda:0",
+    capability: tuple[int, int] = (7, 0),
+    kernel: Callable[[torch.device], Any] = _no_kernel,
+) -> Iterator[Gpu]:
+    """Within, the device is there. Its capability is that of a GPU without bfloat16, so that `auto` is float32.
+
+    `kernel` gives the kernel for views, see `kernel_on_cpu`; without one, torch makes them, to the bit as on a CPU.
+    """
     mode = Gpu(torch.device(device))
 
     def count(*_: Any) -> None:
@@ -346,6 +360,8 @@ def gpu(device: str = "cuda:0", capability: tuple[int, int] = (7, 0)) -> Iterato
         for name, value in _driver(capability).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, value))
         stack.enter_context(mock.patch.object(torch.Tensor, "pin_memory", _pinned))
+        stack.enter_context(mock.patch.object(view_kernel, "_loaded", kernel))
+        stack.enter_context(mock.patch.object(view_kernel, "_use", view_kernel._Use()))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(torch, "load", _loaded(torch.load)))
         for module in list(sys.modules.values()):

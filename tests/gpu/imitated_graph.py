@@ -6,6 +6,7 @@ GPU. Where the host would wait, where random numbers are drawn, and where tensor
 in the error that CUDA raises.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,6 +15,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.gpu import imitated
 
 FORBIDDEN = "CUDA error: operation not permitted when stream is capturing"
+
+
+_recordings: list["_Recording"] = []
+
+
+def current_recording() -> "_Recording | None":
+    return _recordings[-1] if _recordings else None
 
 
 class Graph:
@@ -26,8 +34,10 @@ class Graph:
     def capture_begin(self, pool: Any = None, capture_error_mode: str = "global") -> None:
         self._recording = _Recording(self)
         self._recording.__enter__()
+        _recordings.append(self._recording)
 
     def capture_end(self) -> None:
+        _recordings.remove(self._recording)
         self._recording.__exit__(None, None, None)
         self._recording.undo()
 
@@ -68,6 +78,15 @@ class _Recording(TorchDispatchMode):
             self._made |= {_address(x.held): x.held for x in kept if x is not None}
             self.graph.calls.append((func, args, kwargs, kept))
         return done
+
+    def add(self, launch: Callable[[], None]) -> None:
+        """Keep the launch of a kernel that is no operation of torch."""
+
+        def replayed() -> list[Any]:
+            launch()
+            return []
+
+        self.graph.calls.append((replayed, (), {}, []))
 
     def undo(self) -> None:
         """What was there is as it was; what was allocated has no values yet."""

@@ -173,7 +173,8 @@ def test_an_installed_package_has_all_that_is_compiled() -> None:
     """Headers too: a wheel without them would find no kernels on any machine."""
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))
     shipped = project["tool"]["setuptools"]["package-data"]["cl_semisup"]
-    assert len(library.SOURCES) == 4
+    assert len(library.SOURCES) == 5
+    assert "native/*.cu" in shipped
     for source in library.SOURCES:
         assert any(source.match(pattern) for pattern in shipped), source
 
