@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "encoders": {"config", "errors", "plugins", "weights"},
     "optimizers": set(),
     "measures": set(),
-    "native": {"encoders", "files", "owner"},
+    "native": {"encoders", "errors", "files", "owner"},
     "contrast": {"errors", "files", "native"},
     "views": {"data", "errors", "native"},
     "data": {"cgroups", "device", "errors", "files", "native", "seeds"},
