@@ -5,15 +5,15 @@ On `imitated` the device is that of tests/gpu/imitated.py; `tiny` is for trying 
 
 import copy
 import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -23,14 +23,19 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks import _common
+from benchmarks import throughput as throughput_job
 from cl_semisup import contract, losses, plugins
 from cl_semisup.contract import Batch
 from cl_semisup.data.images import Images
+from cl_semisup.data.settings import Views
+from cl_semisup.data.views import ViewMaker
+from cl_semisup.device import send_all
 from cl_semisup.execution.data import to_device
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate.float64 import float64
 from cl_semisup.losses import asks
+from cl_semisup.native import view_kernel
 from cl_semisup.training import graph as recorded
 from cl_semisup.training.checkpoint import Preempted
 from cl_semisup.training.curves import Curves
@@ -132,6 +137,53 @@ def machine(place: Place) -> Found:
         command = [tool, asked, "--format=csv,noheader"]
         row["nvidia_smi"] = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     return Found([row])
+
+
+VIEWS = {"8x8, batch 64": (1, 8, 64), "32x32, batch 128": (3, 32, 128), "32x32, batch 512": (3, 32, 512)}
+
+
+def views(place: Place) -> Found:
+    """The kernel for views against torch's operations, and against what torch compiles: the same views, and seconds."""
+    found = Found()
+    for name, (channels, side, batch) in VIEWS.items():
+        images, statistics = (
+            random_images(12 if place.tiny else batch, channels, side).train_images,
+            torch.full((channels,), 0.5),
+        )
+        stored = torch.from_numpy(images).to(place.device)
+        maker = ViewMaker(Views(**_color()), statistics.to(place.device), statistics.to(place.device))
+        draws = send_all(maker.draws(stored.shape, 0), stored.device)
+        row: Row = {"views": name}
+        with view_kernel.used(False):
+            expected = maker.basic(stored, draws)
+            row["torch_s"] = _seconds(partial(maker.basic, stored, draws), place)
+        with view_kernel.used(True):
+            before = view_kernel.launches()
+            made = maker.basic(stored, draws)
+            row["kernel"] = view_kernel.since(before)
+            row["kernel_s"] = _seconds(partial(maker.basic, stored, draws), place)
+        row["largest difference"] = float((made - expected).abs().max())
+        if view_kernel.different(made, expected, maker.std) or (place.is_gpu and row["kernel"] != "yes"):
+            found.faults.append(f"{name}: {row['kernel']}, apart by {row['largest difference']}")
+        if place.is_gpu and name == "32x32, batch 128":
+            row |= _compiled_views(maker, stored, draws, place)
+        found.rows.append(row)
+    return found
+
+
+def _compiled_views(maker: ViewMaker, stored: Tensor, draws: dict[str, Tensor], place: Place) -> Row:
+    """What torch makes of its operations in one order of colours: seconds to compile, and of a batch."""
+    compiled = torch.compile(maker.basic)
+    with view_kernel.used(False):
+        try:
+            took, _ = _common.timed(lambda: compiled(stored, draws), device=place.device)
+            return {"compiled_s": _seconds(lambda: compiled(stored, draws), place), "compiling_s": took}
+        except Exception as error:  # this is a comparison, and no part of the product
+            return {"compiled_s": f"{type(error).__name__}: {str(error)[:200]}"}
+
+
+def _seconds(work: Callable[[], Any], place: Place) -> float:
+    return min(_common.repeated(work, least=3, most=20, device=place.device if place.is_gpu else "cpu"))
 
 
 def kernels(place: Place) -> Found:
@@ -434,15 +486,23 @@ def throughput(place: Place) -> Found:
     """Images a second of a training with its views: replayed, eager, with the encoder compiled, and plain."""
     found = Found()
     for name in JOBS:
-        ways = {"graph": {}, "eager": {"graphs": False}, "compiled": {"compile": True}, "plain": {"plain": True}}
+        # `before` is an eager step whose views are made by torch's operations
+        ways = {
+            "graph": {},
+            "eager": {"graphs": False},
+            "before": {"graphs": False, "native": False},
+            "plain": {"plain": True},
+        }
+        if "resnet18" in name and "64" in name:
+            ways["compiled"] = {"compile": True}
         for label, settings in ways.items():
-            if label in ("eager", "compiled") and not place.is_gpu:
+            if label in ("eager", "before", "compiled") and not place.is_gpu:
                 continue
             run, images = _job(name, place, epochs=1 if place.tiny else 2)
             execute(run, place.device, images, **settings)  # the first one compiles, and loads kernels
             record, _ = execute(run, place.device, images, **settings)
             row: Row = {"job": name, "how": label, "precision": record["resolved"]["precision"]}
-            row["graph"] = record["resolved"].get("graph", "")
+            row |= {key: record["resolved"].get(key, "") for key in ("graph", "view_kernel")}
             row["images_per_s"] = record["cost"].get("images_per_second", float("nan"))
             row["peak_gib"] = record["cost"]["peak_memory_bytes"] / 2**30
             found.rows.append(row)
@@ -452,12 +512,12 @@ def throughput(place: Place) -> Found:
 
 
 def workers(place: Place) -> Found:
-    """Runs a minute with so many workers on one device, and with as many as fit."""
+    """Runs a minute with so many workers on one device, with the default, and with as many as fit."""
     repetitions, found = (1, Found()) if place.tiny else (12, Found())
     lines = trials.SUITE.replace("repetitions: 1", f"repetitions: {repetitions}").replace("epochs: 1", "epochs: 20")
     lines = lines.replace("[nt_xent]", "[nt_xent]" if place.tiny else "[nt_xent, supcon, vicreg, clop]")
     lines = lines.replace("batch_size: 12", "batch_size: 64")
-    counts: list[tuple[str, ...]] = [("--workers", str(n)) for n in ((1,) if place.tiny else (1, 4, 8, 16))]
+    counts: list[tuple[str, ...]] = [("--workers", str(n)) for n in ((1,) if place.tiny else (1, 8))]
     for words in [*counts, *([(), ("--fill-gpu",)] if place.is_gpu else [])]:  # () is the default
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
@@ -481,28 +541,82 @@ def profile(place: Place) -> Found:
         run, images = _job(name, place)
         execute(run, place.device, images)
         began = time.perf_counter()
-        with profiler(activities=activities) as seen:
+        with profiler(activities=activities, acc_events=True) as seen:
             execute(run, place.device, images)
         wall = time.perf_counter() - began
         events = seen.key_averages()
         busy = sum(event.self_device_time_total for event in events) / 1e6
         launches = sum(event.count for event in events if "LaunchKernel" in event.key)
-        found.rows.append({"job": name, "wall_s": wall, "device_s": busy, "busy": busy / wall, "launches": launches})
+        longest = max(events, key=attrgetter("self_device_time_total" if place.is_gpu else "self_cpu_time_total"))
+        row: Row = {"job": name, "wall_s": wall, "device_s": busy, "busy": busy / wall, "launches": launches}
+        found.rows.append(row | {"longest": longest.key})
         order = "self_cuda_time_total" if place.is_gpu else "self_cpu_time_total"
         found.files[f"profile_{number}.txt"] = f"{name}\n{events.table(sort_by=order, row_limit=15)}\n"
     return found
 
 
 def lightly(place: Place) -> Found:
-    """The same ResNet-18 by lightly and Lightning, in turn with ours: benchmarks/throughput.py."""
+    """The same ResNet-18 by lightly and Lightning in the better of two settings, in turn with ours."""
+    found = Found()
     if not place.is_gpu:
         return Found([{"skipped": "a GPU's jobs are hours on a CPU"}])
-    script = str(_common.ROOT / "benchmarks" / "throughput.py")
-    done = subprocess.run(
-        [sys.executable, script, "gpu512", "gpu64"], capture_output=True, text=True, check=False, env=os.environ
-    )
-    faults = [done.stderr[-1000:]] if done.returncode else []
-    return Found([{"exit code": done.returncode}], faults, {"throughput.md": done.stdout})
+    for name, job in {"resnet18 32x32, batch 512": "drill512", "resnet18 32x32, batch 64": "drill64"}.items():
+        run, images = _job(name, place, epochs=2)
+        execute(run, place.device, images)  # the first one loads kernels
+
+        def ours(run: Any = run, images: Images = images) -> float:
+            return float(execute(run, place.device, images)[0]["cost"].get("images_per_second", float("nan")))
+
+        settings = [throughput_job.Setting(1, _common.cores(), precision) for precision in ("bf16-mixed", "32-true")]
+        mine, speeds = [ours()], {setting: [throughput_job.lightly_speed(job, setting)] for setting in settings}
+        best = max(settings, key=lambda setting: speeds[setting][0])
+        mine.append(ours())
+        speeds[best].append(throughput_job.lightly_speed(job, best))
+        row: Row = {
+            "job": name,
+            "images_per_s": max(mine),
+            "lightly_images_per_s": max(speeds[best]),
+            "setting": str(best),
+        }
+        found.rows.append(row | {"ratio": max(mine) / max(speeds[best])})
+    return found
+
+
+def targets(place: Place) -> Found:
+    """What was wanted, what the stages before have measured, and where the time goes; from OUT/gpu.json."""
+    file = place.out / "gpu.json"
+    known = json.loads(file.read_text("utf-8"))["stages"] if file.exists() else {}
+    return Found(list(targets_of({name: stage["rows"] for name, stage in known.items()})))
+
+
+def targets_of(rows: Mapping[str, list[Row]]) -> Iterator[Row]:
+    """A row a target: name, what was measured, what was wanted, whether it holds, and the profile of its job."""
+    speeds = {(row["job"], row["how"]): row["images_per_s"] for row in rows.get("throughput", [])}
+    profiles = {row["job"]: row for row in rows.get("profile", [])}
+    ratios = {row["job"]: row["ratio"] for row in rows.get("lightly", []) if "ratio" in row}
+    runs = {row["workers"]: row["runs_per_minute"] for row in rows.get("workers", [])}
+
+    def ratio(one: float | None, other: float | None) -> float | None:
+        return one / other if one is not None and other else None
+
+    small, large, b64, b512 = JOBS
+    replayed = {job: speeds.get((job, "graph")) for job in JOBS}
+    shared = max((speed for words, speed in runs.items() if words != "--workers 1"), default=None)
+    wanted: list[tuple[str, str, float | None, float]] = [
+        (b512, "seconds an epoch of 50,000 images, at most", ratio(50_000, replayed[b512]), 1.5),
+        (b64, "images/s of those of batch 512", ratio(replayed[b64], replayed[b512]), 0.5),
+        (small, "times the eager step of before", ratio(replayed[small], speeds.get((small, "before"))), 8.0),
+        (large, "times the eager step of before", ratio(replayed[large], speeds.get((large, "before"))), 8.0),
+        ("48 runs of digits", "times as fast as in turn", ratio(shared, runs.get("--workers 1")), 5.0),
+        (b512, "times lightly", ratios.get(b512), 8.0),
+        (b64, "times lightly", ratios.get(b64), 8.0),
+    ]
+    for job, what, measured, bound in wanted:
+        holds = measured is not None and (measured <= bound if "at most" in what else measured >= bound)
+        row: Row = {"job": job, "what": what, "wanted": bound, "measured": measured}
+        row["holds"] = "not measured" if measured is None else "yes" if holds else "no"
+        profile = profiles.get(job, {})
+        yield row | {key: profile.get(key, "") for key in ("busy", "launches", "longest")}
 
 
 QUESTION = """\
@@ -535,7 +649,7 @@ def question(place: Place) -> Found:
 
 
 STAGES: dict[str, Stage] = {
-    "machine": machine, "kernels": kernels, "waits": waits, "graph": graph, "probes": probes, "training": training,
-    "resume": resume, "memory": memory, "lost": lost, "gate": gate, "throughput": throughput, "profile": profile,
-    "workers": workers, "lightly": lightly, "question": question,
+    "machine": machine, "views": views, "kernels": kernels, "waits": waits, "graph": graph, "probes": probes,
+    "training": training, "resume": resume, "memory": memory, "lost": lost, "gate": gate, "profile": profile,
+    "throughput": throughput, "lightly": lightly, "workers": workers, "targets": targets, "question": question,
 }  # fmt: skip

@@ -1,8 +1,8 @@
 """The drill for a GPU that is there for a quarter of an hour: proofs first, then measurements.
 
     python benchmarks/gpu.py OUT                                     everything, on the GPU
-    python benchmarks/gpu.py OUT --until 400 machine kernels waits graph probes training resume memory lost gate
-    python benchmarks/gpu.py OUT --until 280 throughput profile workers lightly question
+    python benchmarks/gpu.py OUT --until 410 --call 1                proofs: the stages up to `profile`
+    python benchmarks/gpu.py OUT --until 290 --call 2                measurements: the others
     python benchmarks/gpu.py OUT --device cpu --tiny                 the same stages, to try the script itself
     python benchmarks/gpu.py OUT --device imitated --tiny            on tests/gpu/imitated.py
     python benchmarks/gpu.py OUT --wheels .gpu/wheels                on a machine that lacks packages and downloads
@@ -27,9 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _common
 
 STAGES = {  # their longest seconds on a GPU
-    "machine": 30, "kernels": 60, "waits": 100, "graph": 90, "probes": 60, "training": 60, "resume": 40, "memory": 40,
-    "lost": 60, "gate": 60, "throughput": 150, "profile": 60, "workers": 150, "lightly": 120, "question": 270,
+    "machine": 30, "views": 90, "kernels": 60, "waits": 100, "graph": 90, "probes": 60, "training": 60, "resume": 40,
+    "memory": 40, "lost": 60, "gate": 60, "profile": 60, "throughput": 120, "lightly": 120, "workers": 120,
+    "targets": 20, "question": 270,
 }  # fmt: skip
+SECOND_CALL = "throughput"  # the first stage of it
 SLOWER = 5  # on other devices
 MARGIN = 5.0  # seconds before the end in which no stage begins
 
@@ -105,7 +107,9 @@ def main(options: Namespace) -> int:
     environment = {"PYTHONPATH": unpacked(options.wheels)} if options.wheels else {}
     file, began = options.out / "gpu.json", time.monotonic()
     stages: dict[str, Any] = json.loads(file.read_text("utf-8"))["stages"] if file.exists() else {}
-    for name in options.stages or STAGES:
+    names = list(STAGES)
+    second = names.index(SECOND_CALL)
+    for name in options.stages or {0: names, 1: names[:second], 2: names[second:]}[options.call]:
         left = options.until - (time.monotonic() - began)
         if left < MARGIN:
             print(f"{name}: no time is left for it")
@@ -115,6 +119,8 @@ def main(options: Namespace) -> int:
         )
         faults = stages[name]["faults"]
         print(f"{name}: {stages[name]['seconds']} s, {'; '.join(faults)[:500] or 'no fault'}", flush=True)
+        for row in stages[name]["rows"] if name == "targets" else []:
+            print("  " + ", ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
         file.write_text(
             json.dumps({"device": options.device, "command": _common.command_line(), "stages": stages}, indent=1)
         )
@@ -126,6 +132,7 @@ if __name__ == "__main__":
     parser = _common.parser(__doc__)
     parser.add_argument("out", type=Path, help="folder of the results")
     parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
+    parser.add_argument("--call", type=int, choices=(0, 1, 2), default=0, help="half of the stages; 0 is all")
     parser.add_argument("--device", default="cuda:0", help="cuda:0, cpu, or imitated")
     parser.add_argument("--until", type=float, default=3600.0, metavar="SECONDS", help="longest time of all stages")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes")

@@ -56,6 +56,8 @@ JOBS = {
     "resnet18": Job("resnet18", 3, 32, 192, 64, (5, 2), "2x its default, 1.2x its bfloat16"),
     "gpu512": Job("resnet18", 3, 32, 50_000, 512, (6, 2), "8x; at most 1.5 s an epoch"),
     "gpu64": Job("resnet18", 3, 32, 50_000, 64, (3, 1), "half the images/s of batch 512"),
+    "drill512": Job("resnet18", 3, 32, 8192, 512, (2, 1), "8x, in the seconds that benchmarks/gpu.py has"),
+    "drill64": Job("resnet18", 3, 32, 4096, 64, (2, 1), "8x, in the seconds that benchmarks/gpu.py has"),
 }
 
 

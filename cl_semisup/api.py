@@ -137,7 +137,7 @@ def run(
         results: folder of records
         data_dir: folder of data sets; overrides the suite's own
         device: cpu, cuda, cuda:1 or mps; default the fastest there is
-        workers: runs at once; default one a core, or one a GPU
+        workers: runs at once; default one a core; on a GPU as many as are faster together than one
         redo: none, failed, stale or all: which runs are done again
         plugins: files of losses of your own; their code is run
 
@@ -147,9 +147,10 @@ def run(
     """
     from cl_semisup import owner, report
     from cl_semisup import plugins as registry
-    from cl_semisup.engines.local import LocalEngine
+    from cl_semisup.engines.local import local_engine
+    from cl_semisup.execution import workers as local_workers
     from cl_semisup.execution.execute import choose_device
-    from cl_semisup.execution.machine import Machine, default_threads, default_workers
+    from cl_semisup.execution.machine import Machine, default_threads
     from cl_semisup.scheduling import prepare, suite_run
     from cl_semisup.scheduling.rounds import Rounds
 
@@ -167,15 +168,16 @@ def run(
         asked = list(found.runs) if found.in_rounds else todo
         prepare.datasets(found, asked)
         chosen = choose_device(device)
+        processes = local_workers.of(chosen, len(asked), workers)
         machine = Machine(
             device=chosen,
             data_dir=found.data_dir,
             checkpoints=str(folder / "checkpoints"),
-            threads=default_threads(chosen),
+            threads=default_threads(chosen, workers=processes.most),
             early_stop=True,
             state_key=owner.key().hex(),
         )
-        engine = LocalEngine(machine, min(len(asked), workers or default_workers(chosen)), list(map(Path, plugins)))
+        engine = local_engine(processes, machine, list(map(Path, plugins)))
         snapshot = suite_run.execute(folder, found, rounds, engine)
     report.make(folder, snapshot)
     return leaderboard(file, folder, data_dir=data)

@@ -4,7 +4,6 @@ import argparse
 import math
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,32 +27,26 @@ def choose(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
 
 def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     from cl_semisup import native
-    from cl_semisup.engines.local import LocalEngine
-    from cl_semisup.engines.sharing import MOST, Sharing
-    from cl_semisup.execution.execute import all_of, choose_device, free_memory
-    from cl_semisup.execution.machine import default_threads, default_workers, runs_that_fit
+    from cl_semisup.engines.local import local_engine
+    from cl_semisup.execution import workers as local_workers
+    from cl_semisup.execution.execute import choose_device
+    from cl_semisup.execution.machine import default_threads
 
     device = choose_device(options.device)
-    devices, on_gpu = all_of(device), device.startswith("cuda")
-    cores = default_workers("cpu")
-    default = max(len(devices), min(cores, MOST * len(devices))) if on_gpu else default_workers(device)
-    workers = min(runs, options.workers or (cores * len(devices) if options.fill_gpu else default))
-    machine = _machine(options, suite, device, options.threads or default_threads(device, workers=workers))
-    if options.fill_gpu:
-        if not on_gpu:
-            raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
-        show(f"Running {_counted(suite, runs)} on {' '.join(devices)}, one first, to see how much memory it takes.")
-        sharing = Sharing(len(devices), workers, partial(runs_that_fit, min(map(free_memory, devices))), compare=False)
-        return LocalEngine(machine, workers, options.plugin, options.run_timeout, sharing, devices)
-    if on_gpu and not options.workers and workers > len(devices):
-        share = f"at most {workers} at once if that is faster than one on each GPU, which the first ones tell"
-        show(f"Running {_counted(suite, runs)} on {' '.join(devices)}, {share}.")
-        sharing = Sharing(len(devices), workers, partial(runs_that_fit, min(map(free_memory, devices))))
-        return LocalEngine(machine, workers, options.plugin, options.run_timeout, sharing, devices)
-    show(f"Running {_counted(suite, runs)} on {' '.join(devices)} in {workers} worker process(es).")
+    if options.fill_gpu and not device.startswith("cuda"):
+        raise InputError(f"--fill-gpu: needs an NVIDIA or AMD GPU. Got the device {device}. Leave it out.")
+    workers = local_workers.of(device, runs, options.workers, options.fill_gpu)
+    machine = _machine(options, suite, device, options.threads or default_threads(device, workers=workers.most))
+    how = f"in {workers.most} worker process(es)"
+    if workers.fill:
+        how = "one first, to see how much memory it takes"
+    elif workers.measured:
+        how = f"at most {workers.most} at once if that is faster than one on each GPU, which the first ones tell"
+    comma = "," if workers.measured else ""
+    show(f"Running {_counted(suite, runs)} on {' '.join(workers.devices)}{comma} {how}.")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")
-    return LocalEngine(machine, workers, options.plugin, options.run_timeout, devices=devices)
+    return local_engine(workers, machine, options.plugin, options.run_timeout)
 
 
 def _torchrun(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":

@@ -35,7 +35,7 @@ def add_arguments(command: argparse.ArgumentParser, help_all: bool) -> None:
     arguments.add_suite(command)
     add = command.add_argument
     add("--device", default="auto", help="cpu, cuda, cuda:1 or mps; default: the fastest")
-    add("--workers", type=arguments.positive_int, help="runs at once; default: one a core, or one a GPU")
+    add("--workers", type=arguments.positive_int, help="runs at once; default: one a core; on a GPU what pays")
     redo = "do again: failed runs, runs whose code or data have changed (stale), or all"
     add("--redo", choices=("none", "failed", "stale", "all"), default="none", help=redo)
     budget = "begin only what is expected to end in this time, the most valuable first: 2h, 90m, 45s"

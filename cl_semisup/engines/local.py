@@ -5,14 +5,28 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from cl_semisup.engines.pool import WorkerPool
 from cl_semisup.engines.sharing import Sharing
 from cl_semisup.engines.worker import LocalWorker, WorkerLost
-from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.execute import free_memory
+from cl_semisup.execution.machine import Machine, runs_that_fit
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
+from cl_semisup.execution.workers import Workers
+
+
+def local_engine(
+    workers: Workers, machine: Machine, plugin_files: Sequence[Path] = (), limit: float = math.inf
+) -> "LocalEngine":
+    """An engine with these workers."""
+    sharing = None
+    if workers.measured:
+        fitting = partial(runs_that_fit, min(map(free_memory, workers.devices)))
+        sharing = Sharing(len(workers.devices), workers.most, fitting, compare=not workers.fill)
+    return LocalEngine(machine, workers.most, plugin_files, limit, sharing, workers.devices)
 
 
 class LocalEngine(WorkerPool[LocalWorker]):

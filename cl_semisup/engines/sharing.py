@@ -2,7 +2,8 @@
 
 A small network leaves a GPU idle most of the time, which several processes fill; a large one does not. Neither can be
 known before, so it is measured: the first training says how much memory it takes and how fast it is alone; then as many
-workers as fit, at most MOST on a GPU, train side by side; if together they are not faster by GAIN, one a GPU stays.
+workers as fit, at most those of `execution/workers.py`, train side by side; if together they are not faster by GAIN,
+one a GPU stays.
 """
 
 import json
@@ -12,7 +13,6 @@ from typing import Any
 
 from cl_semisup.results.records import Record
 
-MOST = 8  # workers on a GPU
 GAIN = 1.15
 
 

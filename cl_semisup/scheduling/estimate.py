@@ -38,11 +38,12 @@ def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers:
     if not todo:
         return "Nothing is left to do."
     from cl_semisup.execution.execute import choose_device
-    from cl_semisup.execution.machine import default_workers
+    from cl_semisup.execution.workers import of
 
     device = choose_device(device)
     trainings = training_groups.group(todo)
-    workers = min(len(trainings), workers or default_workers(device))
+    processes = of(device, len(trainings), workers)
+    sure = min(len(processes.devices), processes.most) if processes.measured else processes.most
     costs, trials = _finished_costs(results, suite.runs), dict[str, _Trial]()
     try:
         _measure(trainings, suite, device, costs, trials)
@@ -50,8 +51,11 @@ def describe(results: Path, suite: Suite, todo: list[Run], device: str, workers:
         return f"Time left: unknown, since {error}"
     total = sum(_seconds(training, costs) for training in trainings)
     source = f"{len(trials)} kind(s) of run measured for a few steps" if trials else "from finished runs like these"
-    left = format_duration(total / workers + START_SECONDS)
-    text = f"Time left: about {left} for {len(trainings)} trainings in {workers} process(es) on {device} ({source})."
+    left = format_duration(total / sure + START_SECONDS)
+    text = f"Time left: about {left} for {len(trainings)} trainings in {sure} process(es) on {device} ({source})."
+    if processes.measured:
+        least = format_duration(total / processes.most + START_SECONDS)
+        text += f" If up to {processes.most} at once are faster, which the first ones tell, down to {least}."
     longest = max(trials, key=lambda key: costs[key], default=None)
     return text + (_advice(trials[longest]) if longest and costs[longest][0] >= LONG_RUN_SECONDS else "")
 

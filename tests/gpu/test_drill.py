@@ -26,7 +26,7 @@ def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "imitated"])
-@pytest.mark.parametrize("name", ["kernels", "waits", "graph", "probes", "training", "resume", "memory"])
+@pytest.mark.parametrize("name", ["views", "kernels", "waits", "graph", "probes", "training", "resume", "memory"])
 def test_a_proof_of_the_drill_finds_no_fault(name: str, device: str) -> None:
     with stages.there(device, tiny=True) as place:
         found = stages.STAGES[name](place)
@@ -65,12 +65,47 @@ def test_the_drill_sees_a_kernel_that_computes_something_else(monkeypatch: pytes
     assert all("in float64" in fault for fault in faults)
 
 
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "throughput": [
+        {"job": job, "how": how, "images_per_s": speed}
+        for job, speeds in zip(stages.JOBS, ((90e3, 10e3), (60e3, 10e3), (20e3, 9e3), (40e3, 30e3)), strict=True)
+        for how, speed in zip(("graph", "before"), speeds, strict=True)
+    ],
+    "workers": [
+        {"workers": "--workers 1", "runs_per_minute": 50.0},
+        {"workers": "--workers 8", "runs_per_minute": 300.0},
+        {"workers": "default", "runs_per_minute": 200.0},
+    ],
+    "profile": [{"job": list(stages.JOBS)[1], "busy": 0.4, "launches": 70, "longest": "sgemm"}],
+}
+
+
+def test_the_targets_are_told_with_what_was_measured_and_the_profile() -> None:
+    found = list(stages.targets_of(ROWS))
+    assert [(row["measured"], row["holds"]) for row in found] == [
+        (1.25, "yes"), (0.5, "yes"), (9.0, "yes"), (6.0, "no"), (6.0, "yes"), (None, "not measured"), (None, "not measured")
+    ]  # fmt: skip
+    assert [row["longest"] for row in found] == ["", "", "", "sgemm", "", "", ""]
+    assert {row["holds"] for row in stages.targets_of({})} == {"not measured"}
+
+
+def test_the_drill_is_a_command_on_the_imitated_gpu_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wanted = options(tmp_path, "machine", "targets")
+    wanted.device = "imitated"
+    assert drill.main(wanted) == 0
+    printed = capsys.readouterr().out
+    assert "machine: " in printed
+    assert "what: times lightly, wanted: 8.0, measured: None, holds: not measured" in printed
+
+
 def test_both_files_of_the_drill_name_the_same_stages() -> None:
     assert list(drill.STAGES) == list(stages.STAGES)
 
 
 def options(folder: Path, *names: str, until: float = 60.0) -> Namespace:
-    return Namespace(out=folder, stages=list(names), device="cpu", until=until, tiny=True, wheels=None, inside=False)
+    return Namespace(
+        out=folder, stages=list(names), device="cpu", until=until, tiny=True, wheels=None, inside=False, call=0
+    )
 
 
 def test_a_stage_that_fails_or_hangs_stops_no_other_and_all_is_written(
@@ -84,6 +119,7 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_all_is_written(
         'print("noise")\nprint(\'{"rows": [{"loss": "clop", "found": 1.5}], "faults": []}\')\n'
     )
     monkeypatch.setattr(drill, "__file__", str(script))
+    monkeypatch.setattr(drill, "SECOND_CALL", "waits")
     monkeypatch.setattr(drill, "STAGES", {"kernels": 20.0, "waits": 20.0, "probes": 0.3, "memory": 20.0})
     assert drill.main(options(tmp_path / "out", "kernels", "waits", "probes")) == 1
     assert drill.main(options(tmp_path / "out", "memory")) == 1  # adds to the first call's
@@ -99,6 +135,6 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_all_is_written(
 def test_packages_that_a_machine_lacks_are_carried_as_wheels(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "lacking-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("lacking_package.py", "VALUE = 3\n")
-    (site,) = [Path(part) for part in drill.unpacked(tmp_path).split(":") if part.endswith("site")]
+    (site,) = [Path(part) for part in drill.unpacked(tmp_path).split(":") if Path(part).parent == tmp_path]
     assert (site / "lacking_package.py").read_text() == "VALUE = 3\n"
     assert str(site) not in sys.path  # only the processes of the stages see them

@@ -79,9 +79,13 @@ IMAGE_VIEWS = {name for name in trials.names("views") if plugins.load("views", n
 @pytest.mark.parametrize("name", sorted(IMAGE_VIEWS - {"crop_and_color"}))
 def test_every_view_is_made_on_a_gpu_and_waits_only_where_it_is_said(name: str) -> None:
     chain: list[dict[str, Any]] = [{"crop_and_color": {"crop_area": 1.0}}, {name: {}}]
+    run = trials.run("dino", views=chain)
     with imitated.gpu() as gpu:
-        trials.require_ok(*trials.execute(trials.run("dino", views=chain), "cuda:0", channels=3))
+        record, curves = trials.execute(run, "cuda:0", channels=3)
+    trials.require_ok(record, curves)
     assert bool(gpu.waits_in_steps(trials.STEPS)) == (name in VIEWS_THAT_WAIT)
+    torch.manual_seed(7)  # which no view may depend on
+    trials.require_same_training(curves, trials.execute(run, "cpu", 3, native=False)[1])
 
 
 @pytest.mark.parametrize("loss", ["byol", "moco_v2", "swav", "flexmatch"])

@@ -56,6 +56,16 @@ CRASHES = {  # line -> what the record says
     "extra = u.sum() + torch.zeros(16, device=where).index_add(0, torch.arange(16), u[0]).sum()": "same device",
     "noise = torch.rand(3, device=where, generator=torch.Generator().manual_seed(0))": "generator",
     "extra = float(u.detach().numpy().sum())": "numpy",
+    "extra = torch.bmm(u[None], torch.ones(1, u.shape[1], 2)).sum()": "same device",
+    "extra = torch.einsum('nd,kd->nk', u, torch.eye(u.shape[1])).sum()": "same device",
+    "extra = u.index_select(0, torch.arange(count)).sum()": "same device",
+    "extra = u.gather(1, torch.zeros(count, 1, dtype=torch.long)).sum()": "same device",
+    "extra = torch.nn.functional.cross_entropy(u, torch.zeros(count, dtype=torch.long))": "same device",
+    "extra = u.lerp(torch.zeros(u.shape), 0.5).sum()": "same device",
+    "extra = torch.cdist(u, torch.zeros(2, u.shape[1])).sum()": "same device",
+    "extra = torch.stack([u.sum(), torch.ones(())]).sum()": "same device",
+    "noise = torch.randperm(count, device=where, generator=torch.Generator().manual_seed(0))": "generator",
+    "noise = torch.randn(3, generator=torch.Generator(where))": "generator",
 }
 WAITS = {
     "extra = u.sum().item()",
@@ -66,6 +76,15 @@ WAITS = {
     "extra = (u @ torch.ones(u.shape[1]).to(where)).sum()",
     "extra = u.sum() * torch.linalg.svdvals(u.detach())[0]",
     "extra = u[torch.arange(count)].sum()",
+    "extra = float(u.sum())",
+    "extra = u.sum() if torch.isfinite(u).all() else 0.0",
+    "extra = u.sum() * labels.clamp(min=0).bincount().sum()",
+    "extra = u.cpu().sum().to(where)",
+    "extra = torch.tensor(u.sum().tolist(), device=where)",
+    "extra = u.masked_select(u > 0).sum()",
+    "extra = torch.tensor([1.0, 2.0], device=where).sum() * u.sum()",
+    "extra = u.sum() * torch.equal(u, v)",
+    "extra = torch.linalg.eigh(u.detach().T @ u.detach())[0].sum()",
 }
 pytestmark = pytest.mark.usefixtures("forget_plugins")
 
@@ -98,8 +117,14 @@ def test_a_line_that_would_wait_for_the_gpu_is_found(line: str, tmp_path: Path) 
     assert len(waits) >= trials.STEPS - 1
 
 
-def test_float64_is_found_where_there_is_none(tmp_path: Path) -> None:
-    record, _ = train(tmp_path, "extra = u.double().sum()", "mps:0")
+@pytest.mark.parametrize("line", [
+    "extra = u.double().sum()",
+    "extra = u.to(torch.float64).sum()",
+    "extra = u.sum() * torch.zeros(3, dtype=torch.float64, device=where).sum()",
+    "extra = u.sum(dtype=torch.float64)",
+])  # fmt: skip
+def test_float64_is_found_where_there_is_none(line: str, tmp_path: Path) -> None:
+    record, _ = train(tmp_path, line, "mps:0")
     assert "Cannot convert a MPS Tensor to float64" in record["reason"]
 
 
