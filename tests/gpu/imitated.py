@@ -34,6 +34,7 @@ SIZES_FROM_DATA = {  # operations whose output's size is known only when the dev
 }  # fmt: skip
 ANYWHERE = {aten.copy_.default, aten._to_copy.default, aten.is_same_size.default}
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
+NO_SCALARS = ("aten.mm", "aten.cat", "aten.stack", "aten.index")  # take no number of the host either
 SYNCHRONOUS = {aten._local_scalar_dense.default, aten.equal.default, aten.is_nonzero.default}
 CHECKED = {aten._linalg_svd.default, aten._linalg_eigh.default, aten._linalg_check_errors.default}  # host reads `info`
 _active: list["Gpu"] = []
@@ -235,7 +236,7 @@ def _check_places(func: Any, args: Any, flat: list[Any]) -> None:
     if func in INDEXING and isinstance(args[0], OnGpu) and indices:
         _note(f"index on the host ({func})")  # CUDA takes it, and copies it
         return
-    if all(x.ndim == 0 for x in strangers) and not str(func).startswith(("aten.mm", "aten.cat", "aten.index")):
+    if all(x.ndim == 0 for x in strangers) and not str(func).startswith(NO_SCALARS):
         return
     raise RuntimeError(f"{func}: Expected all tensors to be on the same device: cuda:0 and cpu, at {place()}")
 
