@@ -177,8 +177,7 @@ def run(
             early_stop=True,
             state_key=owner.key().hex(),
         )
-        engine = local_engine(processes, machine, list(map(Path, plugins)))
-        snapshot = suite_run.execute(folder, found, rounds, engine)
+        snapshot = suite_run.execute(folder, found, rounds, local_engine(processes, machine, list(map(Path, plugins))))
     report.make(folder, snapshot)
     return leaderboard(file, folder, data_dir=data)
 

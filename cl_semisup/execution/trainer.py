@@ -187,8 +187,7 @@ class Trainer:
             "effective_learning_rate": base_learning_rate,
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
-        if native.active():
-            self.resolved["native"] = True
+        self.resolved |= {"native": True} if native.active() else {}
         if exchange.world_size() > 1:
             self.resolved["processes"] = _checked_processes(run.batch_size)
         early_stop = EarlyStop(self.machine.early_stop, model, loss, visible_labels, run.batch_size, data.classes)
