@@ -210,8 +210,7 @@ class Trainer:
             hopeless=early_stop.is_hopeless,
         )
         checkpoint = self._checkpoint(data.content_hash)
-        refused = fast_paths.not_recorded(self.machine, chunks)
-        launches = view_kernel.launches()
+        refused, launches = fast_paths.not_recorded(self.machine, chunks), view_kernel.launches()
         outcome = loop.train(
             setup,
             epochs=run.epochs,
