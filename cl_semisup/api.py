@@ -200,9 +200,11 @@ def leaderboard(suite: Folder, results: Folder = "results", *, data_dir: Folder 
 
 def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
     """Keep a suite that is given as a mapping; it is checked before its name becomes that of a folder."""
+    from dataclasses import replace
+
     import yaml
 
-    from cl_semisup.results import records
+    from cl_semisup.results import records, snapshot
     from cl_semisup.suite import suite as suites
 
     try:
@@ -211,8 +213,10 @@ def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
         raise InputError(
             f"run: a suite must be plain data. Got {error}. Use numbers, text, lists and mappings."
         ) from None
-    path = results / suites.parse(text, "suite").name / "suite.yaml"
+    checked = suites.parse(text, "suite")
+    path = results / checked.name / "suite.yaml"
     records.check_writable(results)
+    snapshot.require_own_folder(results, replace(snapshot.SuiteSnapshot.of(checked), file=str(path)))
     records.write_text(path, text, results)
     return path
 

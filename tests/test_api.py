@@ -163,3 +163,17 @@ def test_a_bar_is_drawn_in_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not bar.disable
     bar.close()
     assert progress_bar(3, show=False).disable
+
+
+def test_a_mapping_whose_name_is_taken_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    from cl_semisup import api
+    from cl_semisup.results.snapshot import SuiteSnapshot
+    from cl_semisup.suite import suite as suites
+
+    asked: dict[str, object] = {"name": "exp", "question": "Whose is it?", "datasets": "digits", "losses": "nt_xent"}
+    asked |= {"encoder": "mlp", "label_fraction": 0.1, "learning_rate": 0.1, "batch_size": 64, "repetitions": 1}
+    (tmp_path / "exp.yaml").write_text(json.dumps(asked | {"epochs": 2}))
+    SuiteSnapshot.of(suites.read(tmp_path / "exp.yaml")).save(tmp_path / "results")
+    with pytest.raises(InputError, match="must not be that of another suite"):
+        api._suite_file(asked | {"epochs": 1}, tmp_path / "results")
+    assert [path.name for path in (tmp_path / "results" / "exp").iterdir()] == ["suite.json"]
