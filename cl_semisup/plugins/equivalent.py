@@ -49,6 +49,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "6984621493": "971140ceab",
     "8840b0eaa2": "8225210021",
     "1a97dad17d": "931944d191",
+    "2c35ac9461": "931944d191",  # lars: `clip`; without it the arithmetic is the one it was
     "e1012d06b7": "073b1e8cad",  # nonl, normface, ntce, vrn: without masks; of labelled images the same, to the bit
     "eeb4a868e1": "4e32c4eb2c",
     "5a91430a17": "ede36a920f",

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cl_semisup import losses, plugins
+from cl_semisup.config import grid
+from cl_semisup.config.grid import Problem
 from cl_semisup.data import labels
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
@@ -220,6 +222,31 @@ def test_lars_follows_its_equation() -> None:
         expected_w, expected_b = expected_w - 0.5 * m_w, expected_b - 0.5 * m_b
     np.testing.assert_allclose(weight.detach().numpy(), expected_w, rtol=1e-6)
     np.testing.assert_allclose(bias.detach().numpy(), expected_b, rtol=1e-6)
+
+
+def test_a_clipped_lars_moves_a_weight_at_the_smaller_of_its_ratio_and_the_rate() -> None:
+    start, gradient = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.6, 0.8]])  # norms 5 and 1, so the ratio is 5 * trust
+    for rate, moved in ((0.5, 0.05), (0.02, 0.02), (0.0, 0.0)):
+        weight = nn.Parameter(start.clone())
+        optimizer = plugins.load("optimizers", "lars")(momentum=0, weight_decay=0, trust=0.01, clip=True).build(
+            [weight], []
+        )
+        optimizer.param_groups[0]["lr"] = rate
+        weight.grad = gradient
+        optimizer.step()
+        assert torch.allclose(weight, start - moved * gradient)
+
+
+def test_a_lars_that_does_not_clip_leaves_runs_and_their_version_as_they_were() -> None:
+    """Records of LARS stay current: without `clip` the arithmetic is the one it was, in `test_lars_follows_its_equation`."""
+    problems: list[Problem] = []
+    lars = plugins.load("optimizers", "lars")
+    (plain,) = grid.mapping({}, lars, ("optimizer",), problems, grid.defaults(lars))
+    (clipped,) = grid.mapping({"clip": True}, lars, ("optimizer",), problems, grid.defaults(lars))
+    assert problems == []
+    assert "clip" not in plain
+    assert clipped["clip"] is True
+    assert plugins.version("optimizers", "lars") == "931944d191"
 
 
 def test_lars_moves_weights_of_zero_by_the_plain_gradient() -> None:
