@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "plugins": {"errors", "files"},
     "weights": {"cgroups", "errors", "files"},
     "encoders": {"config", "errors", "plugins", "weights"},
-    "optimizers": set(),
+    "optimizers": {"config"},
     "measures": set(),
     "native": {"encoders", "errors", "files", "owner"},
     "contrast": {"errors", "files", "native"},

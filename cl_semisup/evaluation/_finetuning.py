@@ -16,6 +16,7 @@ from cl_semisup.measures.logistic import DEFAULT_STRENGTH, SoftmaxRegression
 from cl_semisup.seeds import seed
 
 BATCH = 500  # images at once where nothing is trained
+KEPT_BYTES = 64_000_000  # of views that are kept for the next training on the same images
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,25 @@ class Recipe:
 class LabelledImages:
     """Labelled images (L, channels, side, side), their labels (L,), and the number of classes C.
 
-    `heads` keeps the linear probe of each encoder that training starts from, by the name of its maker.
+    Several trainings on them differ in their recipe alone, so what they share is made once: `heads`, the linear probe
+    of each encoder that training starts from, by the name of its maker, and `views`, the inputs of the first steps.
     """
 
     images: Tensor
     labels: Tensor
     classes: int
     heads: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    views: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+
+    def view(self, rows: Tensor, network: Network, name: int, step: int) -> Tensor:
+        """Random views of these rows, the batch of a step of the training `name`."""
+        key = (name, len(rows), step)
+        if key not in self.views:
+            inputs = network.augmented(self.images[rows.to(self.images.device)], seed("finetune views", name, step))
+            if (len(self.views) + 1) * inputs.nbytes > KEPT_BYTES:
+                return inputs
+            self.views[key] = inputs
+        return self.views[key].clone()  # an encoder may change its inputs in place
 
     def rows(self, keep: Tensor) -> "LabelledImages":
         images, labels = self.images[keep.to(self.images.device)], self.labels[keep.to(self.labels.device)]
@@ -117,8 +130,7 @@ def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Reci
     encoder.train(whole)  # where only a part is trained, batch norm keeps its statistics
     batches = _batches(len(data.labels), recipe, name)
     for step, rows in enumerate(batches):
-        inputs = network.augmented(data.images[rows.to(data.images.device)], seed("finetune views", name, step))
-        logits = model.head(encode(inputs).float())
+        logits = model.head(encode(data.view(rows, network, name, step)).float())
         factor = (1 + math.cos(math.pi * step / len(batches))) / 2
         for group, scale in zip(optimizer.param_groups, scales, strict=True):
             group["lr"] = recipe.learning_rate * factor * scale

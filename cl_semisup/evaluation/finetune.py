@@ -1,5 +1,7 @@
+import copy
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -81,7 +83,8 @@ class FineTune:
             return ProbeResult()
         images = network.train_images[visible.to(network.train_images.device)]
         data = LabelledImages(images, features.visible_labels[visible], features.classes)
-        trained, initial = Start("trained", network.copy), Start("initial", network.initial)
+        untrained = cache(network.initial)
+        trained, initial = Start("trained", network.copy), Start("initial", lambda: copy.deepcopy(untrained()))
         variants = {"finetune": ("all", trained)}
         variants |= {"finetune_scratch": ("all", initial)} if self.scratch else {}
         variants |= {"finetune_head": ("head", trained)} if self.head else {}
@@ -115,12 +118,15 @@ class FineTune:
         if not folds:
             return recipe
 
-        def right(candidate: Recipe, epochs: int, folds: Folds) -> int:
-            """How many held-out images are classified rightly after so many epochs."""
-            count = 0
+        def right(candidate: Recipe, epochs: int, folds: Folds, best: int = -1) -> int:
+            """How many held-out images are right after so many epochs; it ends where `best` cannot be beaten."""
+            count, left = 0, sum(len(held.labels) for _, held in folds)
             for rest, held in folds:
+                if count + left <= best:
+                    break
                 model = fine_tune(start, rest, network, replace(candidate, epochs=epochs), name)
                 count += int((predict(model, held.images, network) == held.labels).sum())
+                left -= len(held.labels)
             return count
 
         short = max(1, self.epochs // SHORTER)
@@ -129,7 +135,7 @@ class FineTune:
         choices |= {"layer_decay": LAYER_DECAYS} if trains == "all" else {}
         for key, values in choices.items():
             for candidate in [replace(recipe, **{key: value}) for value in values[1:]]:
-                if (score := right(candidate, short, folds)) > best:
+                if (score := right(candidate, short, folds, best)) > best:
                     best, recipe = score, candidate
         lengths = (self.epochs, max(1, self.epochs // 2))
         scores = [right(recipe, epochs, folds[:1]) for epochs in lengths]

@@ -14,7 +14,7 @@ class LARS:
         g <- g + decay * w;    ratio = trust * |w| / |g|, 1 if either is 0
         m <- momentum * m + ratio * g;    w <- w - lr * m
 
-    With `clip` the ratio is min(ratio / lr, 1), so that a weight moves at the rate min(lr, ratio) instead of lr * ratio.
+    With `clip` the ratio is min(ratio / lr, 1): a weight moves at the rate min(lr, ratio) instead of lr * ratio.
     Biases and normalisation layers take plain momentum steps, as in SimCLR and Barlow Twins.
     The LARS of CLOP's authors adapts biases as well.
 

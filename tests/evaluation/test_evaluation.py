@@ -32,7 +32,7 @@ from cl_semisup.seeds import seed
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
 from tests.helpers import metrics as oracles
-from tests.helpers.probes import CLASSES, PROBES, blobs, make_features, measure, other_data
+from tests.helpers.probes import CLASSES, NEEDED, PROBES, blobs, make_features, measure, other_data
 
 # all probes ---------------------------------------------------------------------------------------------------------
 
@@ -77,6 +77,21 @@ def test_a_probe_leaves_its_input_alone(name: str) -> None:
     measure(name, features)
     assert all(torch.equal(value, getattr(features, key)) for key, value in before.items())
     assert all(torch.equal(a, b) for a, b in zip(weights, features.network.encoder.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", PROBES)
+def test_hidden_labels_move_no_score_of_the_labelled_ones(name: str) -> None:
+    """Neither on the test images nor where visible labels choose, in folds."""
+    found = []
+    for wrong in (0, 1):
+        features = make_features()
+        hidden = features.visible_labels < 0
+        labels = torch.where(hidden, (features.train_labels + wrong) % CLASSES, features.train_labels)
+        features = replace(features, train_labels=labels, memo={})
+        settings = NEEDED.get(name, {})
+        scores = measure(name, features).scores | evaluation.validate_by_visible_labels(features, {name: settings})
+        found.append({score: value for score, value in scores.items() if evaluation.LABELLED in score})
+    assert found[0] == found[1]
 
 
 TRAINED = {"knn", "linear", "nearest_mean", "ridge", "loranpac", "knn_presets", "linear_sgd", "per_class"}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cl_semisup import plugins
 from cl_semisup.errors import InputError
-from cl_semisup.evaluation import Features, Network, score_names
+from cl_semisup.evaluation import Features, Network, accuracy, score_names
 from cl_semisup.evaluation import _finetuning as finetuning
 from cl_semisup.evaluation import finetune as probe
 from cl_semisup.evaluation._finetuning import LabelledImages, Recipe, Start
@@ -154,6 +154,57 @@ def test_hidden_labels_and_test_labels_have_no_effect_on_fine_tuning() -> None:
     assert measure("finetune", other_truth, **settings).diagnostics == result.diagnostics
     assert set(result.cost) == {f"{name}_seconds" for name in ("finetune", "finetune_scratch", "finetune_head",
                                                               "finetune_last", "finetune_lora")}  # fmt: skip
+
+
+def test_what_is_made_once_and_what_is_not_tried_move_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against every candidate on every half, with new views and new initial weights each time."""
+    features = make_features()
+    result = measure("finetune", features, epochs=8)
+    network, visible = features.network, features.visible_labels >= 0
+    assert network is not None
+    monkeypatch.setattr(finetuning, "KEPT_BYTES", 0)
+    data = LabelledImages(network.train_images[visible], features.visible_labels[visible], CLASSES)
+    name = seed("finetune", *features.seed_key)
+    halves = probe._folds(data.labels.numpy(), seed("validation", *features.seed_key))
+    assert len(halves) == 2
+    for score, start in (
+        ("finetune", Start("trained", network.copy)),
+        ("finetune_scratch", Start("initial", network.initial)),
+    ):
+
+        def right(recipe: Recipe, parts: list[Tensor], start: Start = start) -> int:
+            count = 0
+            for held in parts:
+                model = finetuning.fine_tune(start, data.rows(~held), network, recipe, name)
+                count += int((finetuning.predict(model, data.images[held], network) == data.labels[held]).sum())
+            return count
+
+        best = Recipe("all", 2, 0.003, 1.0, fitted_head=True, batch_size=64, weight_decay=0.01, rank=0)
+        for key, values in (("learning_rate", (0.01, 0.001)), ("fitted_head", (False,)), ("layer_decay", (0.65,))):
+            for candidate in [replace(best, **{key: value}) for value in values]:
+                if right(candidate, halves) > right(best, halves):
+                    best = candidate
+        best = max((replace(best, epochs=epochs) for epochs in (8, 4)), key=lambda recipe: right(recipe, halves[:1]))
+        chosen = {key: result.diagnostics[f"{score}_{key}"] for key in best.choices()}
+        assert chosen == best.choices()
+        model = finetuning.fine_tune(start, data, network, best, name)
+        found = accuracy(finetuning.predict(model, network.test_images, network), features.test_labels)
+        assert result.scores[f"{score}_top1_labelled"] == found
+    assert plugins.version("evaluation", "finetune") == "55a1cb85de"  # so records stay current
+
+
+def test_views_are_kept_for_the_next_training_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, data = _network(_convnet())
+    rows = torch.arange(4)
+    one = data.view(rows, network, 5, 0)
+    made = one.clone()
+    one.zero_()  # as an encoder might
+    assert torch.equal(data.view(rows, network, 5, 0), made)
+    assert torch.equal(network.augmented(data.images[:4], seed("finetune views", 5, 0)), made)
+    assert not torch.equal(data.view(rows, network, 5, 1), made)
+    monkeypatch.setattr(finetuning, "KEPT_BYTES", 2 * made.nbytes)
+    data.view(rows, network, 5, 2)
+    assert len(data.views) == 2
 
 
 def test_hidden_labels_move_no_weight(monkeypatch: pytest.MonkeyPatch) -> None:
