@@ -263,7 +263,7 @@ def main() -> None:
 def import_libraries() -> None:
     """What takes long to import, once for all faults."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for name in ("torch", "torchvision", "scipy.stats", "sklearn.linear_model", "pandas", "pydantic", "matplotlib"):
+    for name in ("torch", "torchvision", "scipy.stats", "sklearn.linear_model", "pandas"):
         importlib.import_module(name)
 
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
-from cl_semisup.training import changing, ema
+from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import Changing
 from cl_semisup.training.chunks import ChunkedEncoder
+from cl_semisup.training.layer_causal import LayerCausal
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, StepContext
 from cl_semisup.training.parallel import reduce_gradients, run_sharded
@@ -65,10 +66,26 @@ class Step:
         self.labels = labels if self.asks.labels else torch.full_like(labels, -1)
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
+        wanted = layer_causal.asked_for(setup.optimizer)
+        self.causal = LayerCausal(setup.model, setup.loss, encode.count) if wanted else None
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
+        setup, causal = self.setup, self.causal
+        with causal.watching() if causal else contextlib.nullcontext([]) as lower:
+            features, projections = self._forward(torch.cat(inputs.views))
+        loss, z1, z2 = self._loss(inputs, features, projections)
+        whole = loss
+        if causal:
+            for output in lower:
+                whole = whole + self._loss(inputs, output, causal.read(output))[0]
+        self._optimize(whole, inputs.learning_rate)
+        if self.ema_model is not None:
+            ema.update(self.ema_model, setup.model, inputs.decay)
+        return StepOutputs(loss.detach(), projections.detach().abs().amax(), z1.detach(), z2.detach())
+
+    def _loss(self, inputs: StepInputs, features: Tensor, projections: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of a step, and the projections (N, D) of its first two views."""
         setup, requirements = self.setup, self.asks
-        features, projections = self._forward(torch.cat(inputs.views))
         sizes = [len(view) for view in inputs.views]
         h, z = features.float().split(sizes), projections.float().split(sizes)
         support = None
@@ -81,22 +98,21 @@ class Step:
             self.pixels, self.encode.count, local, self.encode.autocast,
         )  # fmt: skip
         extras = {need: NEEDS[need].value(context) for need in requirements.needs}
-        loss = setup.loss(z[0], z[1], self.labels[inputs.index], **extras)
-
-        self._optimize(loss, inputs.learning_rate)
-        if self.ema_model is not None:
-            ema.update(self.ema_model, setup.model, inputs.decay)
-        return StepOutputs(loss.detach(), projections.detach().abs().amax(), z[0].detach(), z[1].detach())
+        return setup.loss(z[0], z[1], self.labels[inputs.index], **extras), z[0], z[1]
 
     def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Features (V N + S, F) and projections (V N + S, D)."""
-        encode = self.encode
+        encode = self.setup.model.encoder if self.causal else self.encode
 
         def forward_shard(shard: Tensor) -> tuple[Tensor, Tensor]:
             features = encode(shard)
             return features, self.setup.model.projector(features)
 
-        with torch.autocast(inputs.device.type, encode.autocast) if encode.autocast else contextlib.nullcontext():
+        with (
+            torch.autocast(inputs.device.type, self.encode.autocast)
+            if self.encode.autocast
+            else contextlib.nullcontext()
+        ):
             features, projections = run_sharded(forward_shard, inputs)
         return features, projections
 

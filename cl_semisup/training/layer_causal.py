@@ -1,0 +1,77 @@
+"""Layer-causal descent: layer l moves by gradients that see only layers up to l.
+
+    dW_l = -lr d/dW_l L( P(h_l) ),   h_l = f_l(stop(h_{l-1}))
+
+h_l is the output of layer l, and P, the projector, reads every layer as it reads the last one; its own weights move by
+the last layer alone. In ordinary descent the gradient of layer l passes through all layers above it.
+
+Source: arXiv 2311.07772, where P is a language model's unembedding; the equation is reconstructed from its description
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from cl_semisup.errors import InputError
+from cl_semisup.training import exchange
+from cl_semisup.training.model import Model
+
+
+def asked_for(optimizer: object) -> bool:
+    """Whether an optimizer wants such gradients."""
+    return bool(getattr(optimizer, "layer_causal", False))
+
+
+class LayerCausal:
+    """Finds the layers of an encoder. InputError if it is no row of layers as wide as its features.
+
+    Losses with a memory are refused too: they would see every batch once a layer.
+    """
+
+    def __init__(self, model: Model, loss: object, chunks: int):
+        self.model = model
+        members = list(model.encoder) if isinstance(model.encoder, nn.Sequential) else []
+        starts = [place for place, member in enumerate(members) if isinstance(member, nn.Linear)]
+        widths = [members[place].out_features for place in starts]
+        if not starts or set(widths) != {model.feature_dim}:
+            rule = "layer_causal needs an encoder that is a row of linear layers of one width"
+            got = f"widths {widths}" if starts else type(model.encoder).__name__
+            raise InputError(f"optimizer: {rule}. Got {got}. Use mlp or linear, or another optimizer.")
+        if isinstance(loss, nn.Module) and any(True for _ in loss.buffers()):
+            rule = "layer_causal takes losses without a memory"
+            raise InputError(f"optimizer: {rule}. Got {type(loss).__name__}. Use another loss or optimizer.")
+        if chunks > 1 or exchange.world_size() > 1:
+            raise InputError("optimizer: layer_causal takes whole batches in one process. Got parts. Lower batch_size.")
+        self.firsts = [members[place] for place in starts[1:]]  # of every layer but the lowest
+        self.lasts = [members[place - 1] for place in starts[1:]]  # of every layer but the highest
+
+    @contextmanager
+    def watching(self) -> Iterator[list[Tensor]]:
+        """Within, no layer passes a gradient down. The list gets the output of every layer but the highest."""
+        outputs: list[Tensor] = []
+
+        def cut(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            return (inputs[0].detach(),)
+
+        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+            outputs.append(output)
+
+        hooks = [module.register_forward_pre_hook(cut) for module in self.firsts]
+        hooks += [module.register_forward_hook(keep) for module in self.lasts]
+        try:
+            yield outputs
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def read(self, output: Tensor) -> Tensor:
+        """(N, D) the projections of a lower layer's output, through weights that take no gradient."""
+        projector = self.model.projector
+        fixed = {
+            name: value.detach().clone() for name, value in (*projector.named_parameters(), *projector.named_buffers())
+        }
+        projections: Tensor = functional_call(projector, fixed, (output,))
+        return projections

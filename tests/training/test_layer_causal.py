@@ -1,0 +1,82 @@
+"""Layer-causal descent on two linear layers, by hand, and what it is refused for."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from cl_semisup import losses, plugins
+from cl_semisup.errors import InputError
+from cl_semisup.losses import Asks
+from cl_semisup.training.layer_causal import LayerCausal
+from tests.training.test_training import make, train
+
+RATE = 0.01
+
+
+class HalfSquare(nn.Module):
+    """L = mean_i |z1_i|^2 / 2; it remembers its rows."""
+
+    asks = Asks()
+
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        return z1.square().sum(dim=1).mean() / 2 + 0 * z2.sum()
+
+
+def _two_layers() -> tuple[Any, list[Tensor], list[Tensor]]:
+    """One step of two linear layers W2 W1 x and no projector: the setup, the weights before, and inputs of view 1."""
+    setup, seen = make(HalfSquare()), list[Tensor]()
+    first, second = nn.Linear(64, 4, bias=False), nn.Linear(4, 4, bias=False)
+    flat = nn.Flatten()
+    flat.register_forward_hook(lambda _, __, output: seen.append(output.detach().clone()))
+    encoder = nn.Sequential(flat, first, second)
+    encoder.dim = 4  # type: ignore[assignment]
+    setup.model.encoder, setup.model.projector, setup.model.feature_dim = encoder, nn.Identity(), 4
+    plugin = plugins.load("optimizers", "layer_causal")(momentum=0.0, weight_decay=0.0)
+    optimizer = plugin.build([first.weight, second.weight], [])
+    before = [first.weight.detach().clone(), second.weight.detach().clone()]
+    object.__setattr__(setup, "optimizer", optimizer)
+    return setup, before, seen
+
+
+def test_two_linear_layers_move_as_computed_by_hand() -> None:
+    setup, (w1, w2), seen = _two_layers()
+    train(setup, epochs=1, batch_size=64, base_learning_rate=RATE)
+    x = seen[0][:64]
+    h = x @ w1.T
+    z = h @ w2.T
+    first, second = setup.model.encoder[1].weight.detach(), setup.model.encoder[2].weight.detach()
+    torch.testing.assert_close(first, w1 - RATE * h.T @ x / 64)  # of |h|^2 / 2, as if W2 were not there
+    torch.testing.assert_close(second, w2 - RATE * z.T @ h / 64)
+    through = w1 - RATE * (z @ w2).T @ x / 64  # ordinary descent
+    assert not torch.allclose(first, through, atol=1e-5)
+    assert setup.history.loss[-1] == pytest.approx(float(z.square().sum(dim=1).mean() / 2), rel=1e-5)
+
+
+def test_the_projector_moves_by_the_last_layer_alone_and_evaluation_keeps_its_gradients() -> None:
+    setup = make(losses.build("nt_xent"))
+    causal = LayerCausal(setup.model, setup.loss, 1)
+    hidden = torch.randn(8, 16, requires_grad=True)
+    before = {name: value.clone() for name, value in setup.model.projector.named_buffers()}
+    causal.read(hidden).square().sum().backward()
+    assert hidden.grad is not None
+    assert all(p.grad is None for p in setup.model.projector.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in setup.model.projector.named_buffers())
+    with causal.watching():
+        pass
+    assert not any(module._forward_pre_hooks for module in setup.model.encoder.modules())
+
+
+def test_other_encoders_and_losses_with_a_memory_are_refused() -> None:
+    setup = make(losses.build("nt_xent"))
+    with pytest.raises(InputError, match=r"takes losses without a memory. Got _DSCL."):
+        LayerCausal(setup.model, losses.build("dscl", dim=4, queue=8), 1)
+    with pytest.raises(InputError, match=r"whole batches in one process. Got parts."):
+        LayerCausal(setup.model, setup.loss, 2)
+    setup.model.feature_dim = 17
+    with pytest.raises(InputError, match=r"a row of linear layers of one width. Got widths \[16\]."):
+        LayerCausal(setup.model, setup.loss, 1)
+    setup.model.encoder = plugins.load("encoders", "convnet")().build(1, 8)
+    with pytest.raises(InputError, match=r"needs an encoder that is a row of linear layers"):
+        LayerCausal(setup.model, setup.loss, 1)
