@@ -111,8 +111,9 @@ def _drawn_anew(encoder: nn.Module, *seed_key: Any) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed("other weights", *seed_key))
         for module in encoder.cpu().modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
+            draw: Any = getattr(module, "reset_parameters", None)
+            if draw is not None:
+                draw()
     return encoder
 
 

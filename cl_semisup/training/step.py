@@ -71,7 +71,8 @@ class Step:
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
         setup, causal = self.setup, self.causal
-        with causal.watching() if causal else contextlib.nullcontext([]) as lower:
+        watched: contextlib.AbstractContextManager[list[Tensor]] = contextlib.nullcontext([])
+        with causal.watching() if causal else watched as lower:
             features, projections = self._forward(torch.cat(inputs.views))
         loss, z1, z2 = self._loss(inputs, features, projections)
         whole = loss
