@@ -72,3 +72,20 @@ def test_fused_momentum_steps_are_those_of_plain_sgd() -> None:
             built.step()
             plain.step()
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("zero", ["weights", "gradient"])
+def test_lars_takes_the_plain_step_where_its_ratio_would_be_of_nothing(zero: str) -> None:
+    """trust |w| / |g| is 0 for weights of 0, which could then never move, and infinite for a gradient of 0."""
+    weight, gradient = torch.tensor([[3.0, 4.0]]), torch.tensor([[0.6, -0.8]])
+    (weight if zero == "weights" else gradient).zero_()
+    parameter, moved = nn.Parameter(weight.clone()), nn.Parameter(torch.tensor([[3.0, 4.0]]))
+    parameter.grad, moved.grad = gradient.clone(), torch.tensor([[0.6, -0.8]])
+    optimizer = plugins.load("optimizers", "lars")(momentum=0.0, weight_decay=0.0, trust=0.001).build(
+        [parameter, moved], []
+    )
+    for group in optimizer.param_groups:
+        group["lr"] = 0.1
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), weight - 0.1 * gradient)
+    torch.testing.assert_close(moved.detach(), torch.tensor([[3.0, 4.0]]) - 0.1 * 0.005 * torch.tensor([[0.6, -0.8]]))
