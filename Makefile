@@ -4,6 +4,7 @@
 #                   under gcc's sanitizers of addresses and undefined behaviour
 # make slow         install what is needed and run the tests that `make test` leaves out: those of an installed package
 # make docs         build the documentation into build/docs and run its notebook from top to bottom
+# make axe          fetch axe-core with npm: tests in a browser then look for faults of accessibility too
 # make check        lint and type-check
 # make gpu          the drill for a GPU: proofs and measurements, into benchmarks/results/gpu (docs/gpu.md)
 # make gpu-wheels   packages for a GPU's machine with Python 3.12 that has torch and no downloads, into .gpu/wheels
@@ -11,7 +12,10 @@
 PYTHON ?= python3
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: quickstart test slow docs engines check gpu gpu-wheels gpu-pack clean
+axe:
+	npm install --silent --no-audit --no-fund --no-save --prefix .axe axe-core@4
+
+.PHONY: quickstart test slow docs engines axe check gpu gpu-wheels gpu-pack clean
 
 quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml

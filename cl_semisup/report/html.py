@@ -1,6 +1,8 @@
 """One self-contained HTML page: works offline and without scripts, loads nothing, prints, follows the theme."""
 
 import math
+import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,7 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
     losses = sorted({row.loss for board in boards for row in board.rows}, key=lambda loss: (loss == UNTRAINED, loss))
     figures = Figures(losses)
     overall, suite = data.overall_ranking, data.suite
+    rows = row_anchors(boards)
     return _template().render(
         policy=POLICY,
         style=(FOLDER / "page.css").read_text("utf-8"),
@@ -47,7 +50,7 @@ def page(data: ReportData, reload_seconds: float = 0.0) -> str:
         friedman=figures.critical_difference(overall.friedman) if overall and overall.friedman else None,
         searched=search_figures(suite, data.searched, figures.index),
         over_budget=[figures.over_budget(group) for group in _budgets(data.main_boards)],
-        sections=[_section(board, data, figures) for board in boards],
+        sections=[_section(board, data, figures, rows) for board in boards],
         slopes=_slopes(data),
         runs=(runs := _runs(data)),
         anchors=_first_rows(runs),
@@ -84,7 +87,25 @@ def _visible(value: Any) -> Any:
     return visible_lines(value) if type(value) is str else value
 
 
-def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]:
+def anchors(names: Iterable[str], prefix: str = "") -> dict[str, str]:
+    """Name -> a part of a link, which stays as long as no other name is written alike."""
+    found: dict[str, str] = {}
+    for name in names:
+        wanted = anchor = prefix + (re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-")[:100] or "loss")
+        number = 1
+        while anchor in found.values():
+            anchor = f"{wanted}-{(number := number + 1)}"
+        found[name] = anchor
+    return found
+
+
+def row_anchors(boards: Iterable[Board]) -> dict[tuple[str, str], str]:
+    """(task, loss) -> the anchor of the loss's row on the board of the task."""
+    rows = {f"{board.task} {row.loss}": (board.task, row.loss) for board in boards for row in board.rows}
+    return {rows[text]: anchor for text, anchor in anchors(sorted(rows), "row-").items()}
+
+
+def _section(board: Board, data: ReportData, figures: Figures, rows: dict[tuple[str, str], str]) -> dict[str, Any]:
     """Everything that the page shows of one task."""
     stability, curves = data.stability.get(board.task), read_curves(board, data.results)
     broken, broken_names = read_broken_curves(board, data.results)
@@ -94,6 +115,7 @@ def _section(board: Board, data: ReportData, figures: Figures) -> dict[str, Any]
     return {
         "task": board.task,
         "board": tables.board_table(board),
+        "anchors": {row.loss: rows[board.task, row.loss] for row in board.rows},
         "scores": figures.scores(board),
         "heatmaps": [] if data.suite.search else heatmaps(board),
         "stability": tables.stability_table(board.task, stability) if stability else None,

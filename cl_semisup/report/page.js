@@ -90,6 +90,14 @@ if (live) {
   const used = (event) => { if (!event.target.closest("a, .live")) live.checked = false; }; // what was chosen would be lost
   for (const kind of ["click", "input"]) document.addEventListener(kind, used);
 }
+// A link to a run opens the table that it is in.
+const openTarget = () => {
+  const target = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folder = target && target.closest("details:not([open])");
+  if (folder) { folder.open = true; target.scrollIntoView(); }
+};
+addEventListener("hashchange", openTarget);
+openTarget();
 // On paper nothing can be opened: what is folded is printed too, but for the table of all runs.
 const folded = () => [...document.querySelectorAll("details:not([open])")].filter((part) => !part.closest("#runs"));
 let opened = [];

@@ -1,7 +1,7 @@
 """A static board: a page a suite and an index over suites x losses. Opens from disk, loads nothing, needs no server.
 
-DIR/index.html                 losses x tasks: rank group, verdict and cost; search
-DIR/<suite>/index.html         the suite's report; `#run-<id>` is a run
+DIR/index.html                 losses x suites, and each loss on its tasks: rank group, verdict and cost; search
+DIR/<suite>/index.html         the suite's report; `#row-<task>-<loss>` is a row, `#run-<id>` a run
 DIR/records/<suite>.parquet    the records that the pages are made from (docs/records.md)
 DIR/badges/<suite>/<loss>.svg  rank groups of a loss
 
@@ -10,13 +10,14 @@ nothing is resolvable, the index has a dash.
 """
 
 import importlib.util
-import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from cl_semisup.report import html, tables
 from cl_semisup.report.report_data import ReportData
@@ -32,12 +33,13 @@ BADGE_COLOR = "#2f5d8a"
 
 @dataclass(frozen=True)
 class Square:
-    """A loss on a task: texts of the suite's own table."""
+    """A loss on a task: texts of the suite's own table, and the link to its row there."""
 
     rank: str
     score: str
     verdict: str
     seconds: str
+    link: str
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,29 @@ class TaskColumn:
     suite: str
     task: str
     squares: dict[str, Square]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A loss on all tasks of a suite."""
+
+    squares: tuple[Square, ...]
+
+    @property
+    def ranks(self) -> str:
+        return ", ".join(square.rank for square in self.squares)
+
+    @property
+    def verdicts(self) -> str:
+        """`ok 4, diverged 1`, or `ok` where there is one verdict."""
+        counts = Counter(square.verdict for square in self.squares)
+        return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{word} {n}" for word, n in counts.items())
+
+    @property
+    def seconds(self) -> str:
+        """`2.1 s/run`, or `1.9 to 2.3 s/run` over the tasks; "" if no run has been timed."""
+        known = sorted({square.seconds for square in self.squares} - {NOT_RANKED}, key=float)
+        return f"{' to '.join(dict.fromkeys((known[0], known[-1])))} s/run" if known else ""
 
 
 def make(results: Sequence[tuple[Path, SuiteSnapshot]], to: Path) -> list[Path]:
@@ -59,19 +84,13 @@ def make(results: Sequence[tuple[Path, SuiteSnapshot]], to: Path) -> list[Path]:
             packing.unpack(folder, suite.runs, to)
         data = ReportData.read(to, suite)
         written.append(_write(to, to / suite.name / "index.html", html.page(data)))
-        own = [_column(suite.name, board) for board in data.main_boards]
-        for loss in _losses(own):
-            ranks = [column.squares[loss].rank for column in own if loss in column.squares]
-            path = to / "badges" / suite.name / f"{slug(loss)}.svg"
-            written.append(_write(to, path, badge(f"{loss} on {suite.name}", ", ".join(ranks))))
+        own = columns_of(data)
+        for loss, anchor in html.anchors(_losses(own)).items():
+            path = to / "badges" / suite.name / f"{anchor}.svg"
+            written.append(_write(to, path, badge(f"{loss} on {suite.name}", _cell(own, loss).ranks)))
         columns += own
         suites.append(suite)
     return [_write(to, to / "index.html", _index(suites, columns)), *written]
-
-
-def slug(text: str) -> str:
-    """A loss's name as a file's name and an anchor."""
-    return re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")[:100] or "loss"
 
 
 def badge(name: str, ranks: str) -> str:
@@ -88,7 +107,13 @@ def badge(name: str, ranks: str) -> str:
     )
 
 
-def _column(suite: str, board: Board) -> TaskColumn:
+def columns_of(data: ReportData) -> list[TaskColumn]:
+    """The tasks of a suite."""
+    links = html.row_anchors(data.boards)
+    return [_column(data.suite.name, board, links) for board in data.main_boards]
+
+
+def _column(suite: str, board: Board, links: dict[tuple[str, str], str]) -> TaskColumn:
     table = tables.board_table(board)
     names = [column.name for column in table.columns]
     score = next((i for i, name in enumerate(names) if name.startswith(f"{board.score} ")), None)
@@ -96,12 +121,17 @@ def _column(suite: str, board: Board) -> TaskColumn:
     squares = {}
     for row in table.rows:
         texts = {key: row[at].text if at is not None else NOT_RANKED for key, at in places.items()}
-        squares[row[0].text] = Square(score=row[score].text if score is not None else NOT_RANKED, **texts)
+        link = f"{quote(suite)}/index.html#{links[board.task, row[0].text]}"
+        squares[row[0].text] = Square(score=row[score].text if score is not None else NOT_RANKED, link=link, **texts)
     return TaskColumn(suite, board.task, squares)
 
 
 def _place(names: Sequence[str], name: str) -> int | None:
     return names.index(name) if name in names else None
+
+
+def _cell(columns: Iterable[TaskColumn], loss: str) -> Cell:
+    return Cell(tuple(column.squares[loss] for column in columns if loss in column.squares))
 
 
 def _losses(columns: Iterable[TaskColumn]) -> list[str]:
@@ -110,14 +140,18 @@ def _losses(columns: Iterable[TaskColumn]) -> list[str]:
 
 
 def _index(suites: Sequence[SuiteSnapshot], columns: Sequence[TaskColumn]) -> str:
+    losses = _losses(columns)
     text: str = _template().render(
         policy=html.POLICY,
         style=(html.FOLDER / "site.css").read_text("utf-8"),
         script=(html.FOLDER / "site.js").read_text("utf-8"),
         suites=suites,
         columns=columns,
-        losses=[(loss, slug(loss)) for loss in _losses(columns)],
-        slug=slug,
+        losses=html.anchors(losses),
+        matrix={
+            loss: [_cell([one for one in columns if one.suite == suite.name], loss) for suite in suites]
+            for loss in losses
+        },
     )
     return text
 

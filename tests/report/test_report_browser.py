@@ -4,66 +4,21 @@ Needs Debian's packages chromium and chromium-driver; skipped where they are abs
 """
 
 import json
-import shutil
-import socket
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from cl_semisup import report
+from tests.helpers.browser import Browser, driven, needs_browser
 from tests.helpers.records import curves, grid, select, write
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
 QUESTION = "What does <script>document.title = 'taken'</script> do?"
 LONG = "a_loss_with_a_rather_long_name_indeed"
 RATES = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0]  # enough that a map is wider than a phone
 
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs the packages chromium and chromium-driver")
-
-
-class Browser:
-    """One session of WebDriver (W3C) with a page open."""
-
-    def __init__(self, port: int, profile: Path):
-        self.address = f"http://127.0.0.1:{port}"
-        options = {"args": [*FLAGS, f"--user-data-dir={profile}"], "binary": CHROMIUM}
-        logs = {"browser": "ALL", "performance": "ALL"}
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
-        made = self._post("/session", {"capabilities": {"alwaysMatch": wanted}})
-        self.session = f"/session/{made['sessionId']}"
-
-    def open(self, path: Path) -> None:
-        self._post(f"{self.session}/url", {"url": path.resolve().as_uri()})
-
-    def run(self, script: str) -> Any:
-        """What a script's `return` gives."""
-        return self._post(f"{self.session}/execute/sync", {"script": script, "args": []})
-
-    def log(self, kind: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._post(f"{self.session}/se/log", {"type": kind})
-        return found
-
-    def resize(self, width: int, height: int) -> None:
-        """The page's own width: a window has a smallest one."""
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": metrics}
-        self._post(f"{self.session}/goog/cdp/execute", command)
-
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        data = json.dumps(body).encode()
-        request = urllib.request.Request(self.address + path, data, {"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
+pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
@@ -86,38 +41,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next(path for path in found.files if path.name == "report.html")
 
 
-@contextmanager
-def driven(profile: Path) -> Iterator[Browser]:
-    """A browser with nothing open, for as long as the context lasts."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    driver = subprocess.Popen([str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        opened = _start(port, profile)
-        yield opened
-        urllib.request.urlopen(urllib.request.Request(opened.address + opened.session, method="DELETE"), timeout=60)
-    finally:
-        driver.terminate()
-        driver.wait(30)
-
-
 @pytest.fixture(scope="module")
 def browser(page: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with driven(tmp_path_factory.mktemp("profile")) as opened:
         opened.open(page)
         yield opened
-
-
-def _start(port: int, profile: Path) -> Browser:
-    for _ in range(100):
-        try:
-            return Browser(port, profile)
-        except urllib.error.HTTPError as error:
-            pytest.fail(f"chromium does not start: {error.read().decode()[:500]}")
-        except urllib.error.URLError:
-            time.sleep(0.1)  # the driver is not listening yet
-    pytest.fail("chromedriver does not listen")
 
 
 def test_nothing_is_asked_of_the_network_and_the_console_is_quiet(browser: Browser, page: Path) -> None:
@@ -279,7 +207,7 @@ def test_what_is_folded_is_printed_but_for_the_table_of_runs(browser: Browser) -
     assert after == before
 
 
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("width", [1280, 768, 390])
 def test_the_page_is_never_wider_than_the_window(browser: Browser, width: int) -> None:
     browser.resize(width, 900)
     assert browser.run("return window.innerWidth") == width
@@ -303,3 +231,25 @@ def test_text_has_enough_contrast_in_the_stability_map(browser: Browser) -> None
         });
     """
     assert min(browser.run(script)) > 4.5
+
+
+@pytest.mark.parametrize("width", [1280, 768, 390])
+def test_every_loss_has_its_whole_name_in_tables(browser: Browser, width: int) -> None:
+    browser.resize(width, 900)
+    script = """
+        return [...document.querySelectorAll('.sheet tbody th')].filter(th => th.offsetParent).map(th => {
+            const text = document.createRange(), cell = th.getBoundingClientRect(); text.selectNodeContents(th);
+            const box = text.getBoundingClientRect();
+            return [th.textContent, box.left >= cell.left && box.right <= cell.right && box.bottom <= cell.bottom];
+        });
+    """
+    found = browser.run(script)
+    assert LONG in [name for name, _ in found]
+    assert all(whole for _, whole in found)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(browser: Browser, theme: str) -> None:
+    browser.theme(theme)
+    browser.run("for (const part of document.querySelectorAll('details')) part.open = true; return 0")
+    assert browser.axe() == []

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import pytest
 
 from cl_semisup.cli import main
-from cl_semisup.report import site
+from cl_semisup.report import html, site
+from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import snapshot
 from tests.helpers.records import grid, select, write
 
@@ -91,23 +92,29 @@ def test_no_page_asks_another_machine(board: Path) -> None:
 
 
 def test_ranks_are_the_reports_and_a_few_pairs_have_none(board: Path) -> None:
-    columns = [
-        site._column("s", one)
-        for name in ("first", "second")
-        for one in site.ReportData.read(board.parent / name, snapshot.load(board.parent / name, name)).main_boards
-    ]
-    first, second = columns
+    folders = {name: board.parent / name for name in ("first", "second")}
+    suites = [ReportData.read(folder, snapshot.load(folder, name)) for name, folder in folders.items()]
+    (first,), (second,) = map(site.columns_of, suites)
     assert first.squares["clop"].rank == "1" and first.squares["nt_xent"].rank != "1"
     assert {square.rank for square in second.squares.values()} <= {site.NOT_RANKED, "", "1\u20132"}
     text = (board / "index.html").read_text("utf-8")
     for square in first.squares.values():
         assert f"<td>{square.rank}</td><td>{square.score}</td>" in text
+    line = next(line for line in text.splitlines() if line.startswith('<tr><th scope="row"><a href="#loss-clop">'))
+    assert line.count("<td>") == 2 and f">{first.squares['clop'].rank}</a><small>ok<br>2.0 s/run</small>" in line
 
 
 def test_a_loss_and_a_run_have_links_of_their_own(board: Path) -> None:
     assert {"loss-clop", "loss-nt_xent", "loss-untrained", "board"} <= set(Page((board / "index.html").read_text()).ids)
     runs = [one for one in Page((board / "first" / "index.html").read_text("utf-8")).ids if one.startswith("run-")]
     assert len(runs) == len(snapshot.load(board.parent / "first", "first").runs)
+
+
+def test_names_that_are_written_alike_have_anchors_of_their_own() -> None:
+    names = ["clop(base=dcl)", "clop-base-dcl", "CLOP", "clop", "(", "x" * 200, "x" * 201]
+    found = html.anchors(names, "row-")
+    assert list(found) == names and len(set(found.values())) == len(names)
+    assert (found["clop(base=dcl)"], found["clop-base-dcl"]) == ("row-clop-base-dcl", "row-clop-base-dcl-2")
 
 
 def test_text_of_strangers_is_no_markup(board: Path) -> None:
@@ -136,6 +143,15 @@ def test_foreground_and_background_differ_enough_in_both_themes() -> None:
     for theme in themes:
         for name in theme.keys() - {"paper", "rule"}:
             assert contrast(theme[name], theme["paper"]) >= 4.5, name
+
+
+def test_losses_are_legible_in_their_colours_in_both_themes() -> None:
+    """Also in a row under the pointer, which has another background."""
+    style = (Path(site.__file__).parent / "page.css").read_text("utf-8")
+    for block in re.findall(r":root\{([^}]*)\}", style):
+        theme = dict(re.findall(r"--(\w+):(#\w+)", block))
+        for name in ("floor", "soft", *(f"k{number}" for number in range(8))):
+            assert min(contrast(theme[name], theme[paper]) for paper in ("paper", "wash")) >= 4.5, name
 
 
 def contrast(a: str, b: str) -> float:
