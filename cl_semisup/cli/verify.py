@@ -57,7 +57,7 @@ def _run_again(
     cells = rerun.draw(verified, options.rerun, seed)
     show(f"{len(cells)} cells, {sum(map(len, cells))} runs, are run again (--seed {seed}).")
     rerun.run_again(submission, cells, again, options.data_dir, options.run_code)
-    return rerun.compare(submission, cells, again)
+    return rerun.compare(submission, cells, again, verified.test_images)
 
 
 def _tell(options: argparse.Namespace, verified: "Verified", problems: list["Problem"]) -> int:

@@ -8,6 +8,7 @@ bytes with the same version of pyarrow, and the same `content` hash in the file'
 import hashlib
 import io
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import canonical, digest_of_text
+from cl_semisup.suite.run import problem as run_problem
 
 FORMAT = "1"
 SUFFIX = ".parquet"
@@ -51,6 +53,7 @@ TEXTS = tuple(COLUMNS)[1:]
 REPEATED = ("dataset", "loss", "status", "reason", "resolved", "protocol", "versions", "other")  # stored once a group
 SHARED = ("resolved", "protocol", "versions", "other")  # equal texts become one value, which nobody changes
 MEASURED = ("scores", "diagnostics", "cost")
+_REPETITION = re.compile(r'"repetition":(0|[1-9]\d{0,8})(?=[,}])')
 Row = dict[str, Any]
 _dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=False).encode
 
@@ -128,11 +131,14 @@ class Packed:
         return sum([len(self.pack.texts[name][self.number]) for name in (*JSON_PARTS, "other")])
 
     def record(self) -> Row:
-        """The record as its own file has it; ValueError if a part is no JSON. Parts of SHARED must not be changed."""
+        """The record as its own file has it; ValueError if a part is no JSON.
+
+        Parts of SHARED, and what is inside of `run`, must not be changed: other records have them too.
+        """
         texts, number = self.pack.texts, self.number
         if digest_of_text(run := texts["run"][number]) != self.id:
             raise ValueError("is about another run than its id says")
-        found: Row = {"schema": self.pack.schemas[number], "run": renamed.upgrade(_plain(run))}
+        found: Row = {"schema": self.pack.schemas[number], "run": self.pack.run(run)[0]}
         measured = f"[{','.join([texts[name][number] for name in MEASURED])}]"  # one text is parsed faster than three
         values = files.parse_json(measured.encode())
         if len(values) != len(MEASURED):
@@ -146,6 +152,10 @@ class Packed:
         if not isinstance(other, dict) or not other.keys().isdisjoint(COLUMNS):
             raise ValueError("the column 'other' must be a mapping of other members")
         return found | other if other else found
+
+    def run_problem(self) -> str:
+        """The first broken rule of the run's settings, or ""."""
+        return self.pack.run(self.pack.texts["run"][self.number])[1]
 
     def curves(self, limit: int) -> Any:
         """Its curves of at most `limit` bytes; {} if none were kept. OSError or ValueError if they cannot be read."""
@@ -165,6 +175,7 @@ class Pack:
     schemas: list[int]
     texts: dict[str, list[str]]
     parsed: dict[str, Any] = field(default_factory=dict, repr=False)
+    cells: dict[str, tuple[Row, str]] = field(default_factory=dict, repr=False)
     _curves: "OrderedDict[int, tuple[int, list[str]]]" = field(default_factory=OrderedDict, repr=False)
 
     @classmethod
@@ -203,6 +214,24 @@ class Pack:
         if text not in self.parsed:
             self.parsed[text] = files.parse_json(text.encode())
         return self.parsed[text]
+
+    def run(self, text: str) -> tuple[Row, str]:
+        """A run's settings in today's words, and the first rule that they break; ValueError if the text is no JSON.
+
+        The runs of a cell differ in their repetition only, so one text of a cell is parsed and checked for all.
+        """
+        numbers = _REPETITION.findall(text)
+        if len(numbers) != 1 or text.count('"repetition"') != 1:
+            return _run(text)
+        repetition = int(numbers[0])
+        cell = _REPETITION.sub('"repetition":?', text)
+        if cell not in self.cells:
+            run, problem = _run(text)
+            if run.get("repetition") != repetition:  # it is a setting of something else
+                return run, problem
+            self.cells[cell] = run, problem
+        run, problem = self.cells[cell]
+        return run | {"repetition": repetition}, problem
 
     def names(self) -> Iterator[str]:
         columns = (self.texts[name] for name in ("dataset", "loss", "id"))
@@ -268,6 +297,11 @@ def _texts(column: Any) -> list[str]:
         words = chunk.dictionary.to_pylist()
         found += [words[code] for code in chunk.indices.to_numpy()]
     return found
+
+
+def _run(text: str) -> tuple[Row, str]:
+    run = renamed.upgrade(_plain(text))
+    return run, run_problem(run, upgraded=True)
 
 
 def _plain(text: str) -> Any:

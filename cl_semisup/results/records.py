@@ -116,7 +116,7 @@ def _read_packed(packed: Packed) -> Record:
         if (length := packed.record_length) > MAX_RECORD_BYTES:
             raise ValueError(f"must be at most {MAX_RECORD_BYTES} bytes. Got {length}")
         record = packed.record()
-        problem = _problem(record, packed.id, hashed=True)
+        problem = _problem(record, packed.id, packed.run_problem())
         if not problem and not packed.is_in_place(record["run"]):
             problem = "stands under another data set or loss than it says."
     except ValueError as error:
@@ -239,8 +239,11 @@ COLUMNS = frozenset((
 PARTS = ("run", "resolved", "scores", "diagnostics", "cost", "protocol", "versions")
 
 
-def _problem(record: Any, name: str, hashed: bool = False) -> str:
-    """The first broken rule of a record, or ""; unknown fields are ignored. `hashed`: packed.py has compared its id."""
+def _problem(record: Any, name: str, packed_run: str | None = None) -> str:
+    """The first broken rule of a record, or ""; unknown fields are ignored.
+
+    `packed_run` is what packed.py found wrong with the run, whose id it has compared too.
+    """
     if not isinstance(record, dict) or type(record.get("schema")) is not int:
         return "must be a record with a schema number."
     if record["schema"] > SCHEMA:
@@ -253,9 +256,10 @@ def _problem(record: Any, name: str, hashed: bool = False) -> str:
         return f"needs a status of {', '.join(STATUSES)}. Got {record['status']!r}."
     if record["id"] != name:
         return f"holds the record {record['id']!r}, which belongs in another file."
-    if not hashed and digest(renamed.first_words(record["run"])) != record["id"]:
+    if packed_run is None and digest(renamed.first_words(record["run"])) != record["id"]:
         return "is about another run than its name says."
-    return run_problem(record["run"], upgraded=hashed) or measures_problem(record) or _problem_inside(record)
+    wrong = run_problem(record["run"]) if packed_run is None else packed_run
+    return wrong or measures_problem(record) or _problem_inside(record)
 
 
 def measures_problem(record: Record) -> str:

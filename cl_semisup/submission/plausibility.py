@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
+
 from cl_semisup.results import verdict
 from cl_semisup.results.records import MAX_VALUE, Record
 from cl_semisup.suite.run import Run
@@ -18,15 +20,18 @@ MAX_IMAGES_A_SECOND = 1e7
 SPEED_TOLERANCE = 0.05  # of steps x batch size against images a second x seconds
 
 
-def problems(run: Run, record: Record, curves: dict[str, Any], test_images: int | None) -> Iterator[tuple[str, str]]:
-    """(rule, what is wrong). `test_images` is None where the data are not at hand."""
+def problems(
+    run: Run, record: Record, curves: dict[str, Any], test_labels: np.ndarray | None
+) -> Iterator[tuple[str, str]]:
+    """(rule, what is wrong). `test_labels` (N,) are None where the data are not at hand."""
     if record["status"] == "failed":
         return
-    yield from _scores(record, test_images)
+    yield from _scores(record, None if test_labels is None else len(test_labels))
     yield from _cost(run, record)
     if run.epochs:
         yield from _curves(run, record, curves)
-    yield from _status(record)
+    if run.epochs:
+        yield from _status(record, curves, test_labels)
 
 
 def _scores(record: Record, test_images: int | None) -> Iterator[tuple[str, str]]:
@@ -98,11 +103,34 @@ def _curves(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[
         yield "curves", f"{why}, and the run is told to be ok"
 
 
-def _status(record: Record) -> Iterator[tuple[str, str]]:
-    frozen = "projection_" if "freeze" in str(record["run"].get("encoder")) else ""
-    measured = {"feature_std": record["diagnostics"].get(f"{frozen}feature_std")}
-    if record["status"] == "ok" and record["run"].get("epochs") and (why := verdict.collapse(_known(measured))):
-        yield "status", f"{why}, and the run is told to be ok"
+def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | None) -> Iterator[tuple[str, str]]:
+    """The verdict anew, from what the record holds; a loss's value for a single point is not known here."""
+    losses = curves.get("history", {}).get("loss", []) if isinstance(curves.get("history"), dict) else []
+    status, resolved, reason = record["status"], record["resolved"], record["reason"]
+    collapsed = _collapse(record, curves, test_labels)
+    if status == "ok" and collapsed:
+        yield "status", f"{collapsed}, and the run is told to be ok"
+    exploded = not all(map(_number, losses)) or verdict.divergence(losses)
+    if status == "diverged" and not (exploded or "diverged_at_step" in resolved or "stopped_at_step" in resolved):
+        yield "status", "the run is told to have diverged, and its loss has not"
+    by_loss = any(f"{loss:.4g}" in reason for loss in losses[-1:] if _number(loss))
+    if status == "collapsed" and not (collapsed or by_loss or "stopped_at_step" in resolved):
+        yield "status", "the run is told to have collapsed, and neither its embeddings nor its loss say so"
+
+
+def _collapse(record: Record, curves: dict[str, Any], test_labels: np.ndarray | None) -> str:
+    """Of a frozen encoder the projections are judged. The spectrum has a value for each direction that is possible."""
+    prefix = "projection_" if "freeze" in str(record["run"].get("encoder")) else ""
+    judged = {name: record["diagnostics"].get(f"{prefix}{name}") for name in ("feature_std", "effective_rank")}
+    scores = {name: record["scores"].get(f"{prefix}{name}") for name in TOP1}
+    spectrum = curves.get("singular_values")
+    dim = len(spectrum) if isinstance(spectrum, list) and not prefix else 0
+    classes = record["resolved"].get("classes", 0)
+    facts: dict[str, Any] = {"classes": classes, "images": dim, "dim": dim}
+    if test_labels is not None and np.ndim(test_labels) == 1:
+        images = len(test_labels)
+        facts |= {"images": images, "chance": float(np.bincount(test_labels).max()) / images}
+    return verdict.collapse(_known(judged), _known(scores), **facts)
 
 
 def _known(values: dict[str, Any]) -> dict[str, float]:

@@ -4,24 +4,26 @@ The gate's test decides (gate/outcome.py): the repetitions of a cell are paired 
 differs by rounding alone; a difference beyond the gate's margin at 1 % over all drawn cells is refused.
 """
 
+import math
 import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from scipy import stats
 
 from cl_semisup.gate import outcome
 from cl_semisup.gate.gate_check import CHANGED
-from cl_semisup.gate.outcome import FINAL_LOSS, SCORE_MARGIN, STABLE_RATES
+from cl_semisup.gate.outcome import FALSE_ALARM_RATE, FINAL_LOSS, SCORE_MARGIN, STABLE_RATES
 from cl_semisup.results import records
 from cl_semisup.submission.archive import Submission
 from cl_semisup.submission.verify import Problem, Verified
 from cl_semisup.suite.run import Run
 
 CHEAP_SHARE = 0.5  # of the cells, the cheapest: from these the draw is
-FEW = 4  # repetitions below which the gate's t-test tells nothing; then a score is refused beyond FEW_MARGIN
-FEW_MARGIN = 5 * SCORE_MARGIN
+FEW = 4  # repetitions below which the gate's t-test tells nothing; then a score is refused beyond `margin`
 MEMORY_BYTES = 8 * 2**30
 SECONDS = 3600
 
@@ -51,9 +53,12 @@ def run_again(
     subprocess.run(words, check=False, timeout=SECONDS + 60)
 
 
-def compare(submission: Submission, cells: list[list[Run]], again: Path) -> list[Problem]:
-    """Runs that came out otherwise, or not at all."""
+def compare(
+    submission: Submission, cells: list[list[Run]], again: Path, test_images: Mapping[str, int]
+) -> list[Problem]:
+    """Runs that came out otherwise, or not at all. `test_images`: run id -> their number."""
     problems: list[Problem] = []
+    images: dict[str, int] = {}
     told: outcome.RunSummaries = {}
     done: outcome.RunSummaries = {}
     for cell in cells:
@@ -64,19 +69,36 @@ def compare(submission: Submission, cells: list[list[Run]], again: Path) -> list
             continue
         if [one["status"] for one in before if one] != [one["status"] for one in after if one]:
             problems.append(Problem("rerun", f"{name}: ended otherwise when it was run again"))
+        images[name] = test_images.get(cell[0].id, 0)
         key = f"lr {cell[0].learning_rate:g}, {cell[0].id}"
         told[name] = {key: [one for one in before if one]}
         done[name] = {key: [one for one in after if one]}
-    for check in outcome.compare(told, done):
-        few = len(next(iter(told[check.loss].values()))) < FEW and check.quantity not in (FINAL_LOSS, STABLE_RATES)
-        if check.status == CHANGED or (few and _far(check.reference, check.current)):
+    checks = outcome.compare(told, done)
+    for check in checks:
+        count = len(next(iter(told[check.loss].values())))
+        few, before, after = count < FEW, check.reference, check.current
+        if few and check.quantity not in (FINAL_LOSS, STABLE_RATES) and before is not None and after is not None:
+            far = abs(before - after) > margin(after, images[check.loss], count, len(checks))
+        else:
+            far = False
+        if check.status == CHANGED or far:
             text = f"{check.quantity} was told as {check.reference:.4g} and is {check.current:.4g} ({check.note})"
             problems.append(Problem("rerun", f"{check.loss}: {text}"))
     return problems
 
 
-def _far(told: float | None, again: float | None) -> bool:
-    return told is not None and again is not None and abs(told - again) > FEW_MARGIN
+def margin(score: float, images: int, repetitions: int, checks: int) -> float:
+    """How far a mean score over few repetitions may be off; infinity without test images.
+
+    Other rounding may lead a training elsewhere. Scores of two trainings that are as good, with errors on independent
+    images, differ by a standard deviation of sqrt(2 p (1 - p) / images); a mean's is less by the root of the
+    repetitions. The margin is the gate's plus as many of these as no difference exceeds in 99 % of all comparisons of
+    `checks` scores.
+    """
+    if not images:
+        return math.inf
+    deviation = math.sqrt(2 * max(score * (1 - score), 1 / images) / (images * repetitions))
+    return SCORE_MARGIN + float(stats.norm.isf(FALSE_ALARM_RATE / (2 * checks))) * deviation
 
 
 def _summary(folder: Path, run: Run) -> outcome.RunSummary | None:

@@ -15,7 +15,7 @@ rerun         a run that was done again came out otherwise
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ class Verified:
     found: dict[str, Record]
     problems: tuple[Problem, ...]
     notes: tuple[str, ...]
+    test_images: dict[str, int] = field(default_factory=dict)  # run id -> number, where the data are at hand
 
 
 def verify(submission: Submission, data_dir: str | None = None) -> Verified:
@@ -66,7 +67,8 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
         if run.id in found:
             problems += _problems_of(submission, run, found[run.id], data)
     problems += _copied(suite.runs, found)
-    return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)))
+    images = {run.id: len(facts.test_labels) for run in suite.runs if (facts := data.of(run.dataset)) is not None}
+    return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)), images)
 
 
 def describe(run: Run) -> str:
@@ -148,8 +150,7 @@ def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data"
         elif record["resolved"].get("label_set") != labels.of_run(facts.train_labels, record["run"]).fingerprint:
             yield problem("labels", "the visible labels are not those of its repetition")
     curves = records.read_curves(records.path_of(submission.folder, run))
-    images = len(facts.test_labels) if facts is not None else None
-    for rule, text in plausibility.problems(run, record, curves, images):
+    for rule, text in plausibility.problems(run, record, curves, None if facts is None else facts.test_labels):
         yield problem(rule, text)
 
 

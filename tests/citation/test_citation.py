@@ -79,7 +79,7 @@ def test_entries_are_bibtex_and_have_keys_of_their_own() -> None:
 
 
 def test_a_suite_s_sources_hold_bases_of_losses_and_data_sets_of_probes(text: str) -> None:
-    text = re.sub("(?m)^losses: .*", "losses: {clop: {base: supcon}}", text)
+    text = re.sub("(?m)^losses: .*", "losses: [{clop: {base: supcon}}, orthogonality]", text)
     text += "probes: {transfer: {datasets: [digits]}}\n"
     found = suite_sources.of_runs(suite.parse(text, "a.yaml").runs)
     by_name = {source.name: used for source, used in found.sources.items()}
@@ -87,7 +87,7 @@ def test_a_suite_s_sources_hold_bases_of_losses_and_data_sets_of_probes(text: st
     assert by_name["2004.11362"] == ["losses.supcon"]
     assert "probes.transfer" in by_name["2002.05709"]
     assert "datasets.digits" in by_name["UCI Optical Recognition"]
-    assert [source.name for source in found.unchecked] == ["2512.07880"]
+    assert [source.name for source in found.unchecked] == ["1810.09102"]
     assert found.unknown == []
 
 
@@ -95,7 +95,7 @@ def test_cite_prints_bibtex_and_says_what_is_missing(
     tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str], forget_plugins: None
 ) -> None:
     (tmp_path / "mine.py").write_text(OWN)
-    (tmp_path / "a.yaml").write_text(re.sub("(?m)^losses: .*", "losses: [mine, clop]", text))
+    (tmp_path / "a.yaml").write_text(re.sub("(?m)^losses: .*", "losses: [mine, clop, orthogonality]", text))
     assert cli.main(["cite", str(tmp_path / "a.yaml"), "--plugin", str(tmp_path / "mine.py")]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("@software{cl_semisup,")
@@ -103,7 +103,7 @@ def test_cite_prints_bibtex_and_says_what_is_missing(
     assert r"annote = {losses.mine, losses.nt\_xent" in out
     assert "@misc{arxiv2999.12345,\n  title = {{arXiv:2999.12345}}" in out
     assert "arXiv:2999.12345: our table of sources lacks it. Look its title up." in err
-    assert "2512.07880: we could not check the title" in err
+    assert "1810.09102: we could not check the title" in err
     assert "Name no source: encoders." in err
 
 

@@ -17,7 +17,7 @@ from cl_semisup.report.report_data import ReportData
 from cl_semisup.results import packed, packing, records
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite import renamed
-from cl_semisup.suite.run import Run
+from cl_semisup.suite.run import Run, canonical
 from tests.helpers.records import curves, run, select, write
 
 pq = pytest.importorskip("pyarrow.parquet")
@@ -131,6 +131,32 @@ def test_a_record_of_the_first_schema_is_packed_in_todays_words(tmp_path: Path) 
     there = records.path_of(tmp_path / "packed", one)
     assert records.read(there) == records.read(path)
     assert records.read_curves(there) == {"history": {"feature_std": [1.0]}}
+
+
+def test_runs_of_a_cell_are_parsed_once_and_keep_their_own_repetition() -> None:
+    pack = packed.Pack(Path("."), Path("made.parquet"), {}, [], {})
+    for repetition in (0, 7, 120):
+        plain = run("clop", repetition).as_dict()
+        assert pack.run(canonical(renamed.first_words(plain))) == (plain, "")
+    assert len(pack.cells) == 1
+    bad = canonical(renamed.first_words(run("clop", 1).as_dict() | {"epochs": "many"}))
+    for text in (bad, bad.replace('"repetition":1', '"repetition":2')):
+        assert "a run needs a whole number as 'epochs'" in pack.run(text)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":{"repetition":3}}',
+        '{"a":{"repetition":3},"repetition":4}',
+        '{"a":1,"repetition":-3}',
+        '{"repetition":3.5}',
+    ],
+)
+def test_a_repetition_that_is_not_the_runs_own_stands_for_no_cell(text: str) -> None:
+    pack = packed.Pack(Path("."), Path("made.parquet"), {}, [], {})
+    assert pack.run(text)[0] == json.loads(text)
+    assert pack.cells == {}
 
 
 def test_members_that_this_version_does_not_know_stay(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cl_semisup import plugins
 from cl_semisup.cli import main
 from cl_semisup.data import memory_limit
 from cl_semisup.execution.execute import Executor
@@ -120,6 +121,10 @@ def _no_scores(record: dict[str, Any], curves: dict[str, Any]) -> None:
     record["scores"] = {}
 
 
+def _chance(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["scores"] |= {"linear_top1": 36 / 360, "knn_top1": 36 / 360}
+
+
 def _no_curves(record: dict[str, Any], curves: dict[str, Any]) -> None:
     curves.clear()
 
@@ -158,6 +163,10 @@ def _later_steps(record: dict[str, Any], curves: dict[str, Any]) -> None:
         ("curves", _set("history", "loss", 0, value=None), "the loss is not finite"),  # type: ignore[arg-type]
         ("curves", _later_steps, "the curves' steps do not rise from 0 to"),
         ("status", _set("diagnostics", "feature_std", value=0.001), "all embeddings are nearly one point"),
+        ("status", _set("diagnostics", "effective_rank", value=1.01), "embeddings use too few directions"),
+        ("status", _chance, "the embeddings tell nothing of the classes"),
+        ("status", _set("status", value="diverged"), "told to have diverged, and its loss has not"),
+        ("status", _set("status", value="collapsed"), "neither its embeddings nor its loss say so"),
         ("missing", _set("status", value="failed"), "has failed"),
     ],
 )
@@ -258,17 +267,16 @@ def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sen
     assert sorted(len(cell) for cell in cells) == [2, 2]
     for run in sent.runs:
         records.write(tmp_path / "again", run, *sent.found[run.id])
-    problems = rerun.compare(submission, cells, tmp_path / "again")
+    problems = rerun.compare(submission, cells, tmp_path / "again", verified.test_images)
     assert {problem.rule for problem in problems} == {"rerun"}
     assert all("supcon" in problem.text and "linear_top1 was told as" in problem.text for problem in problems)
     clean = archive.unpack(pack(sent, sent.found, tmp_path / "clean"), tmp_path / "clean" / "unpacked")
-    assert rerun.compare(clean, cells, tmp_path / "again") == []
-    (missing, _) = rerun.compare(clean, cells, tmp_path / "nothing")
+    assert rerun.compare(clean, cells, tmp_path / "again", verified.test_images) == []
+    (missing, _) = rerun.compare(clean, cells, tmp_path / "nothing", verified.test_images)
     assert "could not be run again within the limits" in missing.text
 
 
 def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With one cell run again in a process of its own."""
     suite = tmp_path / "sent.yaml"
     suite.write_text(TEXT)
     for run in sent.runs:
@@ -276,33 +284,65 @@ def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest
     file = tmp_path / "sent.zip"
     assert main(["submit", str(tmp_path / "results"), "--suite", str(suite), str(file)]) == 0
     assert f"{len(sent.runs)} of {len(sent.runs)} runs packed into {file}." in capsys.readouterr().out
-    assert main(["verify", str(file), "--rerun", "1", "--seed", "3"]) == 0
-    out = capsys.readouterr().out
-    assert "1 cells, 2 runs, are run again (--seed 3)." in out
-    assert f"{len(sent.runs)} of {len(sent.runs)} runs, no fault found." in out
+    assert main(["verify", str(file), "--rerun", "0"]) == 0
+    assert f"{len(sent.runs)} of {len(sent.runs)} runs, no fault found." in capsys.readouterr().out
     rewrite(file, lambda content: content.update({"suite.yaml": content["suite.yaml"] + b"\n"}))
     assert main(["verify", str(file), "--rerun", "0"]) == 1
     assert "refused: files 1." in capsys.readouterr().out
 
 
-def test_plug_ins_of_the_sender_are_not_run_without_leave(
-    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file would leave a trace if it were imported."""
-    from cl_semisup import plugins
+THEIRS = '''\
+open({trace!r}, "a").write("loaded ")
+from dataclasses import dataclass
+from cl_semisup.contrast import unit
 
-    monkeypatch.setattr(plugins, "_user_files", {})
-    own = tmp_path / "their_loss.py"
-    own.write_text(
-        f"open({str(tmp_path / 'trace')!r}, 'w')\nfrom dataclasses import dataclass\n\n\n@dataclass(frozen=True)\n"
-        "class Their:\n    def __call__(self, z1, z2, labels=None):\n        return z1.sum()\n"
-    )
-    for run in sent.runs:
-        records.write(tmp_path / "results", run, *sent.found[run.id])
-    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [own], tmp_path / "sent.zip")
-    assert main(["verify", str(tmp_path / "sent.zip")]) == 0
+
+@dataclass(frozen=True)
+class Theirs:
+    """Views are alike: L = mean_i |u_i - v_i|^2 + w |mean_i (u_i + v_i)|^2. Source: None. Difference: None
+
+    Args:
+        weight: w
+    """
+
+    weight: float = 1.0
+
+    def __call__(self, z1, z2, labels=None):
+        u, v = unit(z1), unit(z2)
+        return (u - v).square().sum(dim=1).mean() + self.weight * (u + v).mean(dim=0).square().sum()
+'''
+
+
+@pytest.mark.parametrize("forged", [False, True])
+def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], forget_plugins: None, forged: bool
+) -> None:
+    """The cells are run again in a process of their own; the file leaves a trace wherever it is loaded."""
+    own, trace, suite = tmp_path / "theirs.py", tmp_path / "trace", tmp_path / "sent.yaml"
+    own.write_text(THEIRS.format(trace=str(trace)))
+    suite.write_text(TEXT.replace("[nt_xent, supcon]", "[theirs]"))
+    plugins.add(own)
+    parsed = suites.read(suite)
+    executor = Executor(Machine("cpu", "data"))
+    for training in group(parsed.runs):
+        for run, (record, curves) in zip(training.runs, executor.run_group(training), strict=True):
+            if forged and run.epochs:
+                record["scores"]["linear_top1"] = record["scores"]["linear_top1_labelled"] = 1.0
+            records.write(tmp_path / "results", run, record, curves)
+    words = [str(tmp_path / "results"), "--suite", str(suite), str(tmp_path / "sent.zip"), "--plugin", str(own)]
+    assert main(["submit", *words]) == 0
+    trace.unlink()
+    plugins._user_files.clear()
+    capsys.readouterr()
+    file = str(tmp_path / "sent.zip")
+    assert main(["verify", file]) == 0
     assert "nothing is run again, as the suite may use the sender's plug-ins. Add --run-code" in capsys.readouterr().out
-    assert not (tmp_path / "trace").exists()
+    assert not trace.exists()
+    assert main(["verify", file, "--run-code", "--rerun", "1", "--seed", "3"]) == (1 if forged else 0)
+    out = capsys.readouterr().out
+    assert "1 cells, 2 runs, are run again (--seed 3)." in out
+    assert trace.read_text().strip() == "loaded"
+    assert ("rerun: theirs" in out and "linear_top1 was told as 1" in out) if forged else "no fault found" in out
 
 
 @pytest.mark.parametrize(
