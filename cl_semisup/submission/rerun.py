@@ -76,11 +76,9 @@ def compare(
     checks = outcome.compare(told, done)
     for check in checks:
         count = len(next(iter(told[check.loss].values())))
-        few, before, after = count < FEW, check.reference, check.current
-        if few and check.quantity not in (FINAL_LOSS, STABLE_RATES) and before is not None and after is not None:
-            far = abs(before - after) > margin(after, images[check.loss], count, len(checks))
-        else:
-            far = False
+        old, new, far = check.reference, check.current, False
+        if count < FEW and check.quantity not in (FINAL_LOSS, STABLE_RATES) and old is not None and new is not None:
+            far = abs(old - new) > margin(new, images[check.loss], count, len(checks))
         if check.status == CHANGED or far:
             text = f"{check.quantity} was told as {check.reference:.4g} and is {check.current:.4g} ({check.note})"
             problems.append(Problem("rerun", f"{check.loss}: {text}"))
