@@ -292,9 +292,12 @@ def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest
 
 
 THEIRS = '''\
-open({trace!r}, "a").write("loaded ")
 from dataclasses import dataclass
+from pathlib import Path
+
 from cl_semisup.contrast import unit
+
+Path({trace!r}).write_text("loaded")
 
 
 @dataclass(frozen=True)
@@ -338,10 +341,11 @@ def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scor
     assert main(["verify", file]) == 0
     assert "nothing is run again, as the suite may use the sender's plug-ins. Add --run-code" in capsys.readouterr().out
     assert not trace.exists()
+    plugins._user_files.clear()
     assert main(["verify", file, "--run-code", "--rerun", "1", "--seed", "3"]) == (1 if forged else 0)
     out = capsys.readouterr().out
     assert "1 cells, 2 runs, are run again (--seed 3)." in out
-    assert trace.read_text().strip() == "loaded"
+    assert trace.read_text() == "loaded"
     assert ("rerun: theirs" in out and "linear_top1 was told as 1" in out) if forged else "no fault found" in out
 
 
