@@ -13,22 +13,24 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.lib import format as npy
-from torch import Tensor
 
 from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor  # data sets are read where torch is not loaded
 
 MAX_SIZE = 2**62  # of an axis
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
 NUMPY = re.compile("(BF|F|I|U)([0-9]+)")  # safetensors' names of types
 TENSORS = ("bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "BOOL")
-Array = np.ndarray[Any, Any] | Tensor
+Array: TypeAlias = "np.ndarray[Any, Any] | Tensor"
 
 
 class Header(NamedTuple):

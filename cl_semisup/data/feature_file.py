@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from cl_semisup.data import array_file
 from cl_semisup.errors import DataError
@@ -44,8 +42,8 @@ def read(path: Path, keys: Collection[str] = (), without: Collection[str] = ()) 
 
 
 def _numpy(array: array_file.Array) -> NDArray[Any]:
-    if isinstance(array, Tensor):  # numpy has no bfloat16
-        return (array.float() if array.dtype == torch.bfloat16 else array).numpy()
+    if not isinstance(array, np.ndarray):  # a tensor: numpy has no bfloat16
+        return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
     return array.astype(str) if array.dtype.kind == "O" else array
 
 
