@@ -27,6 +27,8 @@ RACE_KEYS = ("best",)
 FORMS = {"edge", "resolve", "best"}
 TUNED = ("learning_rate", "batch_size", "optimizer", "schedule", "losses")  # what a loss is tuned over
 MAX_PER_DECADE = 32
+MAX_RUNGS = 400  # twelve decades of the finest ladder
+FARTHEST = 1e100  # an end of a ladder, and 1 / FARTHEST
 MAX_REPETITIONS = 1000
 RACE_REPETITIONS = 6
 FIRST_REPETITIONS = 4  # with fewer, an interval that holds at every look is wider than any difference
@@ -230,6 +232,8 @@ def _edge(node: dict[Any, Any], path: YamlPath, problems: list[Problem]) -> Edge
         fault("edge", f"must be two numbers, the lowest and the highest value. Got {ends!r:.80}. Write [0.001, 100].")
     elif not all(_is_number(end) and end > 0 for end in ends):
         fault("edge", f"must be two numbers above 0 (its ladder is logarithmic). Got {ends!r:.80}. Change them.")
+    elif not all(1 / FARTHEST <= end <= FARTHEST for end in ends):
+        fault("edge", f"must be between {1 / FARTHEST:g} and {FARTHEST:g}. Got {ends!r:.80}. Change them.")
     elif not ends[0] < ends[1]:
         fault("edge", f"must not be an empty range: the first number is the lowest. Got {ends!r:.80}. Change them.")
     per_decade, share = node.get("per_decade", 8), node.get("share", 0.9)
@@ -242,6 +246,10 @@ def _edge(node: dict[Any, Any], path: YamlPath, problems: list[Problem]) -> Edge
     if len(problems) > before:
         return None
     values = ladder(float(ends[0]), float(ends[1]), per_decade)
+    if len(values) > MAX_RUNGS:
+        rule = f"must hold {MAX_RUNGS} values at most. Got {len(values)} at per_decade {per_decade}"
+        fault("edge", f"{rule}. Narrow the range or lower per_decade.")
+        return None
     if path == ("batch_size",):
         values = tuple(float(v) for v in sorted({round(value) for value in values}))
     if len(values) < 3:
@@ -274,7 +282,7 @@ def _race(node: dict[Any, Any], path: YamlPath, problems: list[Problem]) -> Race
 
 def ladder(low: float, high: float, per_decade: int) -> tuple[float, ...]:
     """low x 10^(i / per_decade) up to high, each to LADDER_DIGITS digits."""
-    rungs = math.floor(math.log10(high / low) * per_decade + 1e-6)
+    rungs = math.floor((math.log10(high) - math.log10(low)) * per_decade + 1e-6)
     return tuple(float(f"{low * 10 ** (i / per_decade):.{LADDER_DIGITS}g}") for i in range(rungs + 1))
 
 
@@ -303,7 +311,7 @@ def _check_keys(node: dict[Any, Any], known: tuple[str, ...], path: YamlPath, pr
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    return type(value) in (int, float) and -math.inf < value < math.inf  # an int may be larger than any float
 
 
 def require_none(search: Search | None, file: str, what: str) -> None:
