@@ -53,7 +53,8 @@ gpu-pack: gpu-wheels
 gpu-wheels:
 	$(PYTHON) -m pip download -q --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
 	  --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 -d .gpu/wheels \
-	  -c constraints.txt pydantic pydantic-core annotated-types typing-inspection lightly lightly-utils
+	  -c constraints.txt pydantic pydantic-core annotated-types typing-inspection lightly lightly-utils \
+	  pytorch-lightning torchmetrics lightning-utilities
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -58,6 +58,7 @@ JOBS = {
     "gpu64": Job("resnet18", 3, 32, 50_000, 64, (3, 1), "half the images/s of batch 512"),
     "drill512": Job("resnet18", 3, 32, 8192, 512, (2, 1), "8x, in the seconds that benchmarks/gpu.py has"),
     "drill64": Job("resnet18", 3, 32, 4096, 64, (2, 1), "8x, in the seconds that benchmarks/gpu.py has"),
+    "trial": Job("convnet", 3, 8, 24, 12, (1, 1), "none; it tries benchmarks/gpu.py"),
 }
 
 

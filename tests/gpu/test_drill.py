@@ -51,6 +51,15 @@ def test_a_measurement_of_the_drill_can_be_made(name: str, tmp_path: Path) -> No
     assert found.rows
 
 
+@pytest.mark.slow  # three processes import lightly and Lightning
+def test_the_drill_compares_with_lightly(tmp_path: Path) -> None:
+    pytest.importorskip("lightly")
+    pytest.importorskip("pytorch_lightning")
+    with stages.there("cpu", tiny=True, out=tmp_path) as place:
+        (row,) = stages.lightly(place).rows
+    assert row["ratio"] == row["images_per_s"] / row["lightly_images_per_s"] > 0
+
+
 def test_the_drill_sees_a_kernel_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     value = stages._value_and_gradients
 
@@ -94,7 +103,31 @@ def test_the_drill_is_a_command_on_the_imitated_gpu_too(tmp_path: Path, capsys: 
     wanted.device = "imitated"
     assert drill.main(wanted) == 0
     printed = capsys.readouterr().out
-    assert "what: times lightly, wanted: 8.0, measured: None, holds: not measured" in printed
+    assert "resnet18 32x32, batch 64, times lightly: wanted 8" in printed
+    assert "Targets MISSED: none" in printed
+
+
+def test_a_missed_target_and_a_stage_that_has_not_run_are_told_first(tmp_path: Path) -> None:
+    stages_of = {name: {"rows": rows, "faults": [], "seconds": 1.0} for name, rows in ROWS.items()}
+    stages_of["targets"] = {"rows": list(stages.targets_of(ROWS)), "faults": [], "seconds": 1.0}
+    stages_of["waits"] = {"rows": [], "faults": ["a fault"], "seconds": 1.0}
+    told = dict(line.split(": ", 1) for line in drill.summary(stages_of))
+    assert told["Targets MISSED"] == f"{list(stages.JOBS)[1]}, times the eager step of before: wanted 8, measured 6"
+    assert told["Targets reached"].count("measured") == 4
+    assert told["Targets not measured"].count("times lightly") == 2
+    assert told["Stages with faults"] == "waits"
+    assert "kernels" in told["Stages that have not run"].split("; ")
+    assert "profile" not in told["Stages that have not run"].split("; ")
+    page = drill.page(stages_of, options(tmp_path))
+    assert page.index("Targets MISSED") < page.index("| stage |")
+    assert "its speeds say nothing about a GPU" in page
+    assert not [line for line in drill.summary({}) if line.startswith("Targets")]
+
+
+def test_a_slow_processor_has_longer_than_a_gpu() -> None:
+    for name, seconds in drill.STAGES.items():
+        assert drill.limit_of(name, "cuda:0") == seconds
+        assert drill.limit_of(name, "cpu") == drill.limit_of(name, "imitated") == drill.SLOWER * seconds
 
 
 def test_both_files_of_the_drill_name_the_same_stages() -> None:
@@ -119,7 +152,7 @@ def test_a_stage_that_fails_or_hangs_stops_no_other_and_all_is_written(
     )
     monkeypatch.setattr(drill, "__file__", str(script))
     monkeypatch.setattr(drill, "SECOND_CALL", "waits")
-    monkeypatch.setattr(drill, "STAGES", {"kernels": 20.0, "waits": 20.0, "probes": 0.3, "memory": 20.0})
+    monkeypatch.setattr(drill, "STAGES", {"kernels": 20.0, "waits": 20.0, "probes": 0.1, "memory": 20.0})
     assert drill.main(options(tmp_path / "out", "kernels", "waits", "probes")) == 1
     assert drill.main(options(tmp_path / "out", "memory")) == 1  # adds to the first call's
     kept = json.loads((tmp_path / "out" / "gpu.json").read_text())["stages"]
