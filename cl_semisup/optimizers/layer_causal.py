@@ -26,6 +26,10 @@ class LayerCausalSGD:
 
     def build(self, weights: list[Any], others: list[Any]) -> torch.optim.Optimizer:
         groups = [{"params": weights, "weight_decay": self.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=self.momentum)
+        fused = all(w.device.type in ("cpu", "cuda") for w in weights)  # else a rate on the device is read by the host
+        optimizer = torch.optim.SGD(groups, lr=1.0, momentum=self.momentum, fused=fused)
+        if self.momentum:  # the fused step needs a buffer for a parameter whose first gradient comes in a later step
+            for parameter in (*weights, *others):
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         optimizer.layer_causal = True  # type: ignore[attr-defined]
         return optimizer
