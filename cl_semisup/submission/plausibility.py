@@ -3,7 +3,6 @@
 A forger who knows every rule can satisfy it; runs that are done again (rerun.py) are the stronger check.
 """
 
-import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
