@@ -159,6 +159,12 @@ def remove(root: Path, path: Path) -> None:
             os.unlink(name, dir_fd=folder)
 
 
+def make_folder(root: Path, folder: Path) -> None:
+    """Make a folder below `root`, and those around it, unless it is there; BehindLink where one of them is a link."""
+    with _parent(root, folder / "_", create=True):
+        pass
+
+
 def touch(root: Path, path: Path) -> None:
     """Set a file's times to now."""
     with _parent(root, path) as (folder, name):

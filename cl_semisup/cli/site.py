@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cl_semisup import files
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
 from cl_semisup.text import show, visible
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     for folder in options.results:
         if folder.resolve() == options.to.resolve():
             raise InputError(f"--to: must not be a folder of results. Got {str(options.to)!r}. Name another one.")
-        names = sorted(path.parent.name for path in folder.glob("*/suite.json"))
+        names = [path.name for path in files.entries(folder, folder) if snapshot.exists(folder, path.name)]
         found += [(folder, snapshot.load(folder, name)) for name in names]
     if not found:
         folders = ", ".join(map(str, options.results))

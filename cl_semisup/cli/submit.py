@@ -6,6 +6,7 @@ from pathlib import Path
 from cl_semisup import installation
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
+from cl_semisup.errors import InputError
 from cl_semisup.text import show, visible
 
 HELP = "pack a suite's results for others to check"
@@ -23,6 +24,9 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.submission import archive
     from cl_semisup.suite import suite as suites
 
+    if options.file.resolve() == options.results.resolve():
+        got = f"Got {str(options.file)!r}. Name another one."
+        raise InputError(f"FILE: must not be the folder of results, whose packed records it would replace. {got}")
     arguments.load_plugins(options)
     snapshot = suite_run.snapshot_of(options.results, options.suite, options.data_dir)
     text = suites.read_text(installation.locate(snapshot.file))

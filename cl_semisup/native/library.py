@@ -178,9 +178,16 @@ def _compile(command: list[str], path: Path) -> None:
 
 
 def _run(command: list[str]) -> str:
-    try:
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    try:  # a sanitizer or a profiler that is preloaded here would make the compiler many times slower
         done = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", check=False, timeout=COMPILER_SECONDS
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+            timeout=COMPILER_SECONDS,
+            env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingError(f"the C compiler cannot be used: {error}. Set CC to another.") from error

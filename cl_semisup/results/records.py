@@ -302,6 +302,7 @@ def _explain(path: Path, error: OSError) -> str:
         errno.EACCES: "Name a writable folder with --results.",
         errno.EPERM: "Name a writable folder with --results.",
         errno.ELOOP: "Remove the link.",
+        errno.EISDIR: "Remove this folder.",
         errno.ENOTDIR: "Name a folder, not a file, with --results.",
         errno.EEXIST: "Name a folder, not a file, with --results.",
     }.get(error.errno or 0, "Start again; finished runs are kept.")

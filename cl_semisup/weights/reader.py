@@ -70,7 +70,9 @@ def read(path: Path) -> Stored:
 def texts(path: Path) -> dict[str, str]:
     """What a safetensors file says beside its tensors; {} if it is none, which those say that read it."""
     with suppress(InputError, OSError):
-        return _safetensors(source.paths(path)[0], tensors=False)[1]
+        first = source.paths(path)[0]
+        source.require_memory([first])
+        return _safetensors(first, tensors=False)[1]
     return {}
 
 

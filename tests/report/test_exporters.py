@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from cl_semisup.cli import main
-from cl_semisup.errors import InputError
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.report import exporters
 from cl_semisup.report.exporters import live
 from cl_semisup.suite.run import Run
 from tests.helpers.records import curves, run, select, write
+from tests.test_files import SPECIAL
 
 ROOT = Path(__file__).parents[2]
 
@@ -223,6 +224,57 @@ def test_a_program_that_fails_is_told_and_costs_no_run(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     live.main(str(tmp_path), "made", "wandb", "0")
     assert "--log-to wandb: runs are not logged any more, and go on: RuntimeError: no space" in capsys.readouterr().err
+
+
+class Opening:
+    """An exporter whose program opens a file of its own in the folder."""
+
+    OPENS = ("mlflow.db",)
+
+    @staticmethod
+    def write(found: Iterable[exporters.ExportedRun], folder: Path, suite: str) -> int:
+        (folder / "mlflow.db").write_text("runs")
+        raise RuntimeError("the file is not a database\nof runs")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("place", ["made/mlflow", "made/mlflow/mlflow.db", "made/mlflow/mlflow.db-wal"])
+@pytest.mark.parametrize("kind", ["pipe", "socket", "link out", "link to itself"])
+def test_a_program_is_led_nowhere_else_and_waits_for_nothing(
+    tmp_path: Path,
+    runs: list[Run],
+    place: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`--log-to` writes into a folder of results, which may be a stranger's; `export` into a folder of the user's."""
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    if kind == "link out":
+        (tmp_path / place).symlink_to(outside / "new.db" if "." in place else outside)
+    else:
+        SPECIAL[kind](tmp_path / place)
+    monkeypatch.setattr(exporters, "load", lambda to: Opening)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    live.main(str(tmp_path), "made", "mlflow", "0")
+    assert str(tmp_path / place) in (told := capsys.readouterr().err)
+    assert "behind no link" in told or "a file or a folder of its own" in told
+    if "." in place:
+        with pytest.raises(InputError, match="a file or a folder of its own"):
+            exporters.export("mlflow", tmp_path, select(runs), tmp_path / "made" / "mlflow")
+    assert not list(outside.iterdir())
+
+
+def test_an_error_of_the_program_is_told_in_a_line(
+    tmp_path: Path, runs: list[Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporters, "load", lambda to: Opening)
+    with pytest.raises(
+        ResultsError, match=r"must be able to write there. Got RuntimeError: the file is not a database\. "
+    ):
+        exporters.export("mlflow", tmp_path, select(runs), tmp_path / "out")
 
 
 # files that need no program -----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The static board: pages, ranks, links, badges, and nothing that asks another machine."""
 
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -179,3 +180,17 @@ def test_wrong_folders_are_refused(
     places = {"none": tmp_path / "none", "first": board.parent / "first", "board": board}
     assert main(["site", *(word.format(**places) for word in words)]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_suite_whose_snapshot_is_a_dead_link_is_told_and_not_left_out(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(board.parent / "first", tmp_path / "results")
+    (tmp_path / "results" / "other").mkdir()
+    (tmp_path / "results" / "other" / "suite.json").symlink_to("nowhere")
+    assert main(["site", str(tmp_path / "results"), "--to", str(tmp_path / "board")]) == 2
+    assert "other/suite.json: cannot be read: must not lie behind a link" in capsys.readouterr().err
+    (tmp_path / "results" / "other" / "suite.json").unlink()
+    (tmp_path / "board" / "index.html").mkdir(parents=True)
+    assert main(["site", str(tmp_path / "results"), "--to", str(tmp_path / "board")]) == 3
+    assert "index.html: results cannot be written: Is a directory. Remove this folder." in capsys.readouterr().err

@@ -282,6 +282,8 @@ def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest
     for run in sent.runs:
         records.write(tmp_path / "results", run, *sent.found[run.id])
     file = tmp_path / "sent.zip"
+    assert main(["submit", str(tmp_path / "results"), "--suite", str(suite), str(tmp_path / "results")]) == 2
+    assert "FILE: must not be the folder of results" in capsys.readouterr().err
     assert main(["submit", str(tmp_path / "results"), "--suite", str(suite), str(file)]) == 0
     assert f"{len(sent.runs)} of {len(sent.runs)} runs packed into {file}." in capsys.readouterr().out
     assert main(["verify", str(file), "--rerun", "0"]) == 0

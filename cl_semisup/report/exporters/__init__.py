@@ -1,4 +1,5 @@
-"""Export of records to other programs that show runs: one program a file, each with `write(runs, folder, suite)`.
+"""Export of records to other programs that show runs: one program a file, each with `write(runs, folder, suite)`
+and `OPENS`, the names in the folder that the program opens itself.
 
 An exporter's dependencies are an extra of the package. Everything comes from records, so a suite can be exported at any
 time, on any machine, and again: existing files are replaced if the program allows it.
@@ -7,17 +8,21 @@ time, on any machine, and again: existing files are replaced if the program allo
 import importlib
 import importlib.util
 import json
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import InputError
+from cl_semisup import files
+from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import records
 from cl_semisup.results.naming import budget, flatten
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.suite.run import Run
+
+MAX_CAUSE = 300  # characters of a program's error
 
 
 @dataclass(frozen=True)
@@ -50,9 +55,33 @@ class ExportedRun:
 def export(to: str, results: Path, suite: SuiteSnapshot, folder: Path) -> int:
     """Export the suite's runs that have a record; return their number."""
     exporter = load(to)
-    folder.mkdir(parents=True, exist_ok=True)
-    written: int = exporter.write(read(results, suite.runs), folder, suite.name)
+    prepare(exporter, folder, folder)
+    try:
+        written: int = exporter.write(read(results, suite.runs), folder, suite.name)
+    except (InputError, ResultsError, OSError):
+        raise
+    except Exception as error:  # of the program, which finds a damaged file of its own for instance
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:MAX_CAUSE]
+        rule = f"{to} must be able to write there"
+        raise ResultsError(f"{folder}: {rule}. Got {cause}. Name another folder.") from error
     return written
+
+
+def prepare(exporter: Any, root: Path, folder: Path) -> None:
+    """Make the folder, through no link below `root`; InputError where the program would be led elsewhere or wait.
+
+    A program follows links and waits for pipes. So what it opens itself, which begins with one of the names in its
+    `OPENS`, is a regular file or a folder, or not there yet.
+    """
+    try:
+        files.make_folder(root, folder)
+    except OSError as error:
+        rule = "runs must be written to a folder behind no link"
+        raise InputError(f"{folder}: {rule}. Got {files.reason(error)}. Name another folder, or remove it.") from None
+    for path in files.entries(folder, folder):
+        mode = path.lstat().st_mode
+        if path.name.startswith(exporter.OPENS) and not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{path}: must be a file or a folder of its own. Got a link or a special file. Remove it.")
 
 
 def load(to: str) -> Any:

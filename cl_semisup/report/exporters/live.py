@@ -58,9 +58,9 @@ def main(results: str, name: str, to: str, since: str) -> None:
     closed = threading.Event()
     threading.Thread(target=_wait_for_end, args=[closed], daemon=True).start()
     try:
-        folder = Path(results) / name / to
-        folder.mkdir(parents=True, exist_ok=True)
-        count = follow(Path(results), name, exporters.load(to), folder, int(since), lambda: not closed.wait(SECONDS))
+        folder, exporter = Path(results) / name / to, exporters.load(to)
+        exporters.prepare(exporter, Path(results), folder)
+        count = follow(Path(results), name, exporter, folder, int(since), lambda: not closed.wait(SECONDS))
         show(f"{count} run(s) logged for {to} in {visible(folder)}.")
     except (InputError, ResultsError) as error:
         show(f"--log-to {to}: {visible(error)}", error=True)

@@ -15,6 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from cl_semisup.report.exporters import ExportedRun
 
+OPENS = ("mlflow.db",)  # and its journals
 ID = "cl_semisup.id"
 MAX_TEXT = 500  # characters of a setting, the least that versions of MLflow take
 MAX_PARAMS = 100  # in one request

@@ -15,6 +15,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from cl_semisup import files
 from cl_semisup.report.exporters import ExportedRun
 
+OPENS: tuple[str, ...] = ()
+
 
 def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
     """Write DIR/<suite>/<data set>/<loss>/<run>/events.out.tfevents.<id>; an older file is replaced."""

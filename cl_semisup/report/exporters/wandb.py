@@ -14,6 +14,8 @@ import wandb
 
 from cl_semisup.report.exporters import ExportedRun
 
+OPENS = ("wandb",)
+
 
 def write(runs: Iterable[ExportedRun], folder: Path, suite: str) -> int:
     """One offline run a record, in a project named like the suite; the run's id makes a second sync an update."""
