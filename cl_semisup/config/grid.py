@@ -155,7 +155,7 @@ def mapping(
         node = {}
     if not isinstance(node, dict):
         rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
-        rule += f" {_remedy(node)}" if isinstance(node, str) and node in NO_BOOLEANS else ""
+        rule += f" Write `{NO_BOOLEANS[node]}`." if isinstance(node, str) and node in NO_BOOLEANS else ""
         problems.append(Problem(path, rule))
         return []
     for key in node:
@@ -236,7 +236,8 @@ def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], d
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
             return _leaf(int(node), annotation, path, problems, description)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        problems.append(Problem(path, f"{rules}{_in_brackets(description)}. Got {_short(node)}. {_remedy(node)}"))
+        told = f"{rules}{_in_brackets(description)}. Got {_short(node)}. {_remedy(node, annotation)}"
+        problems.append(Problem(path, told))
         return []
 
 
@@ -251,9 +252,10 @@ def _in_brackets(description: str) -> str:
     return f" ({description})" if description else ""
 
 
-def _remedy(node: Any) -> str:
-    """What to do about a wrong value; `no` is a text in YAML 1.2."""
-    return f"Write `{NO_BOOLEANS[node]}`." if isinstance(node, str) and node in NO_BOOLEANS else "Change it."
+def _remedy(node: Any, annotation: Any) -> str:
+    """What to do about a wrong value; `no` is a text in YAML 1.2, so it is wrong where a truth value is asked for."""
+    meant = NO_BOOLEANS.get(node) if isinstance(node, str) and bool in (annotation, *get_args(annotation)) else None
+    return f"Write `{meant}`." if meant else "Change it."
 
 
 def _short(value: Any) -> str:

@@ -3,6 +3,7 @@
 A forger who knows every rule can satisfy it; runs that are done again (rerun.py) are the stronger check.
 """
 
+import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
