@@ -105,7 +105,9 @@ def _curves(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[
 
 def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | None) -> Iterator[tuple[str, str]]:
     """The verdict anew, from what the record holds; a loss's value for a single point is not known here."""
-    losses = curves.get("history", {}).get("loss", []) if isinstance(curves.get("history"), dict) else []
+    history = curves.get("history")
+    losses = history.get("loss") if isinstance(history, dict) else None
+    losses = losses if isinstance(losses, list) else []  # what is no list is told by the rule of curves
     status, resolved, reason = record["status"], record["resolved"], record["reason"]
     collapsed = _collapse(record, curves, test_labels)
     if status == "ok" and collapsed:
