@@ -28,8 +28,8 @@ class UpdateSimilarity:
     step and no value.
 
     It stores, beside the record, `updates`: n(f) - n(f0) of some test images, the same for all runs of a data set, in
-    thousandths of their length. The mean cosine of two runs' rows is the similarity of the updates of their losses:
-    `update_cosine` in `cl_semisup.report.updates`.
+    thousandths of their length. The mean cosine of two runs' rows is the similarity of the updates of their losses;
+    reports have it between each loss and the baseline.
 
     Source: arXiv 2311.07772 (SimAOU, with the untrained and random baselines); GiilDe/ft-vs-icl scripts/metrics.py
     Difference: an adaptation: there f is in-context learning, g fine-tuning of a language model, and every layer is

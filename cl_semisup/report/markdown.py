@@ -7,6 +7,8 @@ from cl_semisup.report.fine_tuning import fine_tuning_table
 from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
+from cl_semisup.report.updates import updates_table
+from cl_semisup.results.leaderboard import Board
 from cl_semisup.text import one_line, visible
 
 SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~&$@])")
@@ -28,20 +30,25 @@ def page(data: ReportData) -> str:
         parts += _section(published_table(data.published, data.suite.score))
     for task, metrics in data.stability.items():
         parts += _section(tables.stability_table(task, metrics))
-    for board in data.boards:
-        if broken := data.breakdown.get(board.task):
-            parts += _section(tables.breakdown_table(board.task, broken, board.baseline))
-        if new_images := data.new_images.get(board.task):
-            parts += _section(new_images)
-        if fine_tuned := fine_tuning_table(board):
-            parts += _section(fine_tuned)
-        if geometry := tables.geometry_table(board):
-            parts += _section(geometry)
-        if similarity := data.similarity.get(board.task):
-            parts += _section(tables.similarity_table(board, similarity, [board.baseline] if board.baseline else []))
+    for table in (table for board in data.boards for table in _details(data, board) if table):
+        parts += _section(table)
     parts += ["## How to read this", "", *(f"- {note_text(note)}" for note in data.notes), ""]
     parts += ["## Where it comes from", "", *(f"- {name}: {code(value)}" for name, value in data.origin), ""]
     return "\n".join(parts)
+
+
+def _details(data: ReportData, board: Board) -> list[Table | None]:
+    """The further tables of a task, in their order; None where there is nothing to tell."""
+    broken, similarity = data.breakdown.get(board.task), data.similarity.get(board.task)
+    references = [board.baseline] if board.baseline else []
+    return [
+        tables.breakdown_table(board.task, broken, board.baseline) if broken else None,
+        data.new_images.get(board.task),
+        fine_tuning_table(board),
+        tables.geometry_table(board),
+        tables.similarity_table(board, similarity, references) if similarity else None,
+        updates_table(board, data.results),
+    ]
 
 
 def _section(table: Table) -> list[str]:

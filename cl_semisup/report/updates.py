@@ -2,11 +2,57 @@
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cl_semisup.report import wording
+from cl_semisup.report.tables import LOSS, Column, Entry, Table
+from cl_semisup.results import records
+from cl_semisup.results.leaderboard import UNFINISHED_STATUSES, Board, Cell
+from cl_semisup.results.statistics import MeanCI, mean_ci_if_complete
+
+MEASURES = {
+    "update_similarity": "mean cosine of a test image's change of features and that by one supervised gradient step",
+    "update_similarity_untrained": "the same of other initial weights, never trained: only what is above it counts",
+    "update_similarity_random": "the same of the change and a random direction",
+}
 MAX_ENTRY = 1_000_000  # a stranger's file may hold anything
+
+
+def updates_table(board: Board, results: Path) -> Table | None:
+    """The probe's cosines with their baselines, and the cosine to the baseline loss, paired by repetition.
+
+    None if no run was probed.
+    """
+    if not any(row.diagnostics.get("update_similarity", MeanCI()).n for row in board.rows):
+        return None
+    columns = [LOSS, *(Column(name.removeprefix("update_"), meaning) for name, meaning in MEASURES.items())]
+    base_row = board.row_of(board.baseline)
+    base = _curves(base_row.reported_cell, results) if base_row else []
+    if base_row:
+        meaning = f"mean cosine of a test image's change with this loss and with {board.baseline}, paired by repetition"
+        columns.append(Column(f"to {board.baseline}", meaning))
+    rows = []
+    for row in board.rows:
+        found = [row.diagnostics.get(name, MeanCI()) for name in MEASURES]
+        entries = [Entry(row.loss, row.loss), *(Entry(wording.format_mean_ci(one), one.mean) for one in found)]
+        if base_row is row:
+            entries.append(Entry("itself", 1.0))
+        elif base_row:
+            own = _curves(row.reported_cell, results)
+            pairs = zip(own, base, strict=True) if len(own) == len(base) else ()
+            cosine = mean_ci_if_complete(np.array([update_cosine(a, b) for a, b in pairs]))
+            entries.append(Entry(wording.format_mean_ci(cosine), cosine.mean))
+        rows.append(tuple(entries))
+    return Table(f"Similarity of updates on {board.task}", tuple(columns), tuple(rows))
+
+
+def _curves(cell: Cell, results: Path) -> list[Mapping[str, Any]]:
+    """Of every repetition."""
+    runs = zip(cell.runs["status"], cell.runs["path"], strict=True)
+    return [{} if status in UNFINISHED_STATUSES else records.read_curves(results / path) for status, path in runs]
 
 
 def update_cosine(curves: Mapping[str, Any], other: Mapping[str, Any]) -> float:
