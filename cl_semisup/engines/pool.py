@@ -125,7 +125,7 @@ class WorkerPool(ABC, Generic[W]):
             self._failed_starts += 1
             if self._failed_starts >= MAX_FAILED_STARTS:
                 rule = f"no worker process can be started: {MAX_FAILED_STARTS} died"
-                raise EngineError(f"{rule}, the last by {cause.rstrip('.')}.")
+                raise EngineError(*f"{rule}, the last by {cause.rstrip('.')}.".splitlines())
         if worker.training is None:
             return None
         attempt = 1 if worker.made_progress() else worker.attempt + 1

@@ -31,9 +31,7 @@ def resolved(cell: Mapping[str, GridValue], problems: list[Problem]) -> dict[str
     elif settings.get("val") not in (None, VALIDATES):
         got = f"{name} with `val: {settings['val']}`"
     if got:
-        problem = Problem(
-            asked.path, f"validation: own: needs a data set with a validation part. Got {got}. Write `held_out`."
-        )
+        problem = Problem(asked.path, f"own needs a data set with a validation part. Got {got}. Write `held_out`.")
         if problem not in problems:
             problems.append(problem)
         return None

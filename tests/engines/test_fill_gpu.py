@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from cl_semisup import cli
+from cl_semisup.engines import local
 from cl_semisup.engines.local import LocalEngine
 from cl_semisup.engines.sharing import Sharing
-from cl_semisup.execution import execute
 from cl_semisup.execution.machine import Machine, runs_that_fit
 from cl_semisup.scheduling import scheduler
 from tests.helpers import records as record_maker
@@ -101,7 +101,7 @@ def test_the_command_asks_the_device_for_its_memory(tmp_path: Path, text: str, m
     (tmp_path / "s.yaml").write_text(text)
     engines: list[LocalEngine] = []
     monkeypatch.setattr(execute, "choose_device", lambda device: "cuda:0")
-    monkeypatch.setattr(execute, "free_memory", lambda device: 80 * GIB)
+    monkeypatch.setattr(local, "free_memory", lambda device: 80 * GIB)
     monkeypatch.setattr(
         scheduler, "run_rounds", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )

@@ -170,7 +170,7 @@ def test_by_default_each_gpu_has_a_worker_first_and_the_cores_are_divided(
     monkeypatch.setattr(
         scheduler, "run_rounds", lambda _, __, engine, **___: (engines.append(engine), scheduler.RunCounts())[1]
     )
-    monkeypatch.setattr(execute, "free_memory", lambda device: 80 * 2**30)
+    monkeypatch.setattr(local, "free_memory", lambda device: 80 * 2**30)
     cli.main([str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r")])
     (engine,) = engines
     assert engine.sharing

@@ -207,7 +207,7 @@ def test_images_of_a_validation_part_of_their_own_are_not_held_out_again(
     [
         ("batch_size: 1400", "must not exceed the 1292 of 1437 training images that validation keep"),
         ("labels_per_class: 135", "the smallest has 125 training images beside those held out for validation. Got 135"),
-        ("validation: own", "s.yaml:10:13: validation: must be 'held_out', 'labelled' or 'all'"),
+        ("validation: own", "s.yaml:10:13: validation: own needs a data set with a validation part. Got digits"),
     ],
 )
 def test_a_suite_must_leave_room_for_what_is_held_out(parse: Parse, text: str, changed: str, problem: str) -> None:

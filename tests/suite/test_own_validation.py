@@ -51,4 +51,4 @@ def test_an_own_validation_part_holds_out_no_training_image(ids: Callable[[str],
 def test_data_without_a_validation_part_have_no_own(data: str, got: str, ids: Callable[[str], list[str]]) -> None:
     with pytest.raises(SuiteError) as caught:
         ids(f"datasets: {data}\nvalidation: own\n")
-    assert f": validation: own: needs a data set with a validation part. {got}" in str(caught.value)
+    assert f": validation: own needs a data set with a validation part. {got}" in str(caught.value)
