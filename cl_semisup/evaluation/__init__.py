@@ -89,6 +89,18 @@ class Validation(NamedTuple):
     labels: Tensor
 
 
+class Increment(NamedTuple):
+    """What a run that saw its classes in groups knew after one of them.
+
+    `classes` of the group; `rows` (m,) of its training images; features (m, F) of these, and (T, F) of all test images.
+    """
+
+    classes: tuple[int, ...]
+    rows: Tensor
+    train: Tensor
+    test: Tensor
+
+
 class ClassifierData(NamedTuple):
     """Labelled rows (B, W) with their classes (B,), B >= 1, and the test rows (T, W)."""
 
@@ -117,6 +129,7 @@ class Features:
         val: the outputs and labels of the data's own validation part, or of the held-out part, if there is one
         seed_key: data set and repetition, for the seeds of what a probe draws
         network: for probes that compute features of more images
+        increments: what the network knew after each increment of classes, if they came so
         memo: results of one probe that another may use; they must not depend on the test images
     """
 
@@ -132,6 +145,7 @@ class Features:
     seed_key: tuple[object, ...]
     network: Network | None = None
     val: "Validation | None" = None
+    increments: tuple[Increment, ...] = ()
     memo: dict[Any, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -222,7 +236,7 @@ def _on_part(name: str, settings: Mapping[str, Any], features: Features, val: Va
     if not (validated := _validated(name, settings)):
         return {}
     parts: dict[str, Any] = {"test": val.features, "test_projections": val.projections, "test_labels": val.labels}
-    stand_in = replace(features, **parts, test_views=(val.features, val.features), val=None)
+    stand_in = replace(features, **parts, test_views=(val.features, val.features), val=None, increments=())
     found = plugins.load("evaluation", name)(**settings).measure(stand_in).scores
     both = [base + suffix for base in validated for suffix in ("", LABELLED)]
     return {base + VALIDATION: found[base] for base in both if base in found}
@@ -255,6 +269,7 @@ def _on_visible_labels(name: str, settings: Mapping[str, Any], features: Feature
             test_labels=visible[held],
             test_views=(features.train[held], features.train[held]),
             val=None,
+            increments=(),
             memo={},
         )
         found = plugins.load("evaluation", name)(**settings).measure(stand_in).scores

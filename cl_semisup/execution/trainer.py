@@ -6,24 +6,25 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from cl_semisup import losses, native, plugins
-from cl_semisup.data.settings import Views
-from cl_semisup.data.views import RandomView, ViewMaker, geometric, weak
+from cl_semisup.data.views import geometric
 from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Features, Network, Validation
-from cl_semisup.execution import energy, fast_paths, memory, training_features
+from cl_semisup.execution import energy, fast_paths, memory, run_views, training_features
 from cl_semisup.execution.data import Data, ProbeDatasets
 from cl_semisup.execution.early_stop import EarlyStop
 from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.outputs import Outputs, evaluation_batch
+from cl_semisup.execution.stages import Stages
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import view_kernel
 from cl_semisup.results import protocol
@@ -70,6 +71,7 @@ class Trainer:
         self.hopeless = ""  # why the training was stopped
         self.loss: losses.Loss | None = None
         self._model: Model | None = None
+        self._stages: Stages | None = None
         self._features: Features | None = None
         self._error: BaseException | None = None
 
@@ -114,7 +116,7 @@ class Trainer:
 
     def release(self) -> None:
         """Drop the network, and the error whose traceback refers to it."""
-        self.loss = self._model = self._features = self._error = None
+        self.loss = self._model = self._stages = self._features = self._error = None
 
     def _train(self, data: Data, visible_labels: Tensor) -> Model:
         """The network after all epochs of the run, which may be 0.
@@ -139,7 +141,7 @@ class Trainer:
                 if too_many or not is_out_of_memory(error):
                     raise
                 traceback.clear_frames(error.__traceback__)  # they refer to the tensors of the step
-                trial = self.views(data).normalize(data.train_images[:TRIAL_IMAGES].to(self.device))
+                trial = run_views.full(self.run, data).normalize(data.train_images[:TRIAL_IMAGES].to(self.device))
                 if not can_be_chunked(model.encoder, trial):
                     raise
             chunks *= 2
@@ -188,17 +190,12 @@ class Trainer:
             "steps": run.epochs * (len(data.train_images) // run.batch_size),
         }
         self.resolved |= {"native": True} if native.active() else {}
-        if exchange.world_size() > 1:
-            self.resolved["processes"] = _checked_processes(run.batch_size)
+        self.resolved |= {"processes": _checked_processes(run.batch_size)} if exchange.world_size() > 1 else {}
         early_stop = EarlyStop(self.machine.early_stop, model, loss, visible_labels, run.batch_size, data.classes)
         setup = TrainingSetup(
             model=model,
             loss=loss,
-            views={
-                "full": self.views(data),
-                "weak": self._derived(data, weak, data.view_side),
-                "local": self.views(data, local=True),
-            },
+            views=run_views.of_training(run, data),
             local_views=run.local_views,
             optimizer=self._optimizer(model, loss),
             images=data.train_images,
@@ -211,17 +208,19 @@ class Trainer:
         )
         checkpoint = self._checkpoint(data.content_hash)
         refused, launches = fast_paths.not_recorded(self.machine, chunks), view_kernel.launches()
-        outcome = loop.train(
-            setup,
-            epochs=run.epochs,
+        train = partial(
+            loop.train,
             batch_size=run.batch_size,
             base_learning_rate=base_learning_rate,
             schedule=schedule,
             autocast=torch.bfloat16 if self.precision == "bfloat16" else None,
-            checkpoint=checkpoint,
             chunks=chunks,
             record_steps=not refused,
         )
+        if run.scenario is None:
+            outcome = train(setup, epochs=run.epochs, checkpoint=checkpoint)
+        else:
+            outcome = self._in_stages(setup, data).train(train, checkpoint)
         training_features.keep(setup.encode)
         if self.device.type == "cuda":
             self.resolved["graph"] = outcome.replayed or f"no, because {refused}"
@@ -234,6 +233,14 @@ class Trainer:
         self.cost = {"train_seconds": seconds, "images_per_second": steps * run.batch_size / seconds}
         self.cost["trained_for"] = len(self.group.runs)
         return checkpoint is not None and checkpoint.seconds > 0
+
+    def _in_stages(self, setup: TrainingSetup, data: Data) -> Stages:
+        """For a run whose images come in parts."""
+        makers = (run_views.full(self.run, data), run_views.of_test(self.run, data))
+        outputs = tuple(Outputs(setup.model, views, self.device) for views in makers)
+        self._stages = Stages(self.run, data, setup, lambda: self._optimizer(setup.model, setup.loss), outputs)
+        self.resolved |= self._stages.told
+        return self._stages
 
     def _optimizer(self, model: Model, loss: losses.Loss) -> torch.optim.Optimizer:
         assert self.run.optimizer is not None
@@ -252,13 +259,13 @@ class Trainer:
     @torch.no_grad()
     def _compute_features(self, data: Data, visible_labels: Tensor) -> Features:
         device, data = self.evaluation_device, data.to(self.evaluation_device)
-        model, views, seed_key = self.model.to(device), self.views(data), self.seed_key
+        model, views, seed_key = self.model.to(device), run_views.full(self.run, data), self.seed_key
         if isinstance(self.loss, torch.nn.Module):
             self.loss.to(device)
-        geometric_views = self._derived(data, geometric)
+        geometric_views = run_views.derived(self.run, data, geometric)
         cache = FeatureCache(model.encoder, self.run, self.machine, device, evaluation_batch(model))
         outputs = Outputs(model, views, device, cache)
-        test_views = ViewMaker(self._chain(), data.mean, data.std, rows=data.test_rows)
+        test_views = run_views.of_test(self.run, data)
         test_outputs = Outputs(model, test_views, device, cache)
         computed = Outputs(model, test_views, device)  # for probes, which may change weights for a while
 
@@ -286,6 +293,7 @@ class Trainer:
             classes=data.classes,
             seed_key=seed_key,
             val=val,
+            increments=tuple(self._stages.increments) if self._stages else (),
             network=Network(
                 encoder=model.encoder,
                 train_images=data.train_images,
@@ -301,24 +309,6 @@ class Trainer:
                 fast_encoder=self.fast_encoder,
             ),
         )
-
-    def views(self, data: Data, local: bool = False) -> ViewMaker:
-        """The maker of the run's views, or of its local ones."""
-        return ViewMaker(self._chain(), data.mean, data.std, local, data.train_rows, data.view_side)
-
-    def _chain(self) -> Views | list[RandomView]:
-        views = self.run.views
-        if isinstance(views, dict):
-            return Views(**views)
-        return [plugins.load("views", name)(**settings) for view in views for name, settings in view.items()]
-
-    def _derived(self, data: Data, recipe: Callable[[Views], Views], side: int | None = None) -> ViewMaker:
-        """A recipe derived from the basic one of the chain, without its other views; features stay as they are."""
-        chain = self._chain()
-        members = [chain] if isinstance(chain, Views) else chain
-        basic = next((member for member in members if isinstance(member, Views)), Views())
-        is_features = data.train_images.shape[-1] == 1
-        return ViewMaker(Views() if is_features else recipe(basic), data.mean, data.std, side=side)
 
     def _checkpoint(self, data_hash: str) -> Checkpoint | None:
         if not self.machine.checkpoints:

@@ -90,6 +90,7 @@ def settings(
     shared |= {"probed_data": dict(sorted(probed.items()))} if probed else {}
     shared |= {"weights": weights} if weights else {}
     shared |= {"validation": run.validation} if run.validation else {}
+    shared |= {"scenario": run.scenario} if run.scenario else {}
     return shared | ({"plain": True} if plain else {})
 
 

@@ -123,6 +123,7 @@ class _Trial:
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
 
+        from cl_semisup.execution import run_views
         from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
         from cl_semisup.execution.fast_paths import kernel_context
         from cl_semisup.execution.machine import Machine
@@ -137,7 +138,7 @@ class _Trial:
         trainer = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
         self.device, self.precision = trainer.device, trainer.precision
         with plugins.told("encoders", next(iter(run.encoder))):
-            self.model, self.views = trainer.build(data)[1], trainer.views(data)
+            self.model, self.views = trainer.build(data)[1], run_views.full(run, data)
         with kernel_context(self.machine):
             self.encode = trainer.fast_encoder(self.model.encoder)
         on_cpu = self.device.type == "cpu"  # a GPU takes hardly longer for a larger batch, until it is full

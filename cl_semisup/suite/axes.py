@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Interval, MinLen
 
+from cl_semisup.data.scenario import Scenario
 from cl_semisup.data.settings import Imbalance, LabelFraction, LabelNoise, UnlabelledRatio
 from cl_semisup.plugins import PluginField
 from cl_semisup.suite.settings import (
@@ -62,6 +63,8 @@ class Axes:
         unlabelled_classes: classes without any label, drawn for each repetition
         label_noise: wrong labels, or none
         unlabelled_from: unlabelled images of another data set, or none
+        scenario: training images that come in increments of classes or are spread over clients, or none. The same run
+            on all images at once is added
         validation: what chooses the config of a loss, never the test images. held_out: training images that train
             nothing; labelled: only labels that the run may see; all: training images that no probe has seen, but the
             network has, with all their labels; own: the data's own `val` part, as `val: validate` of the data set says
@@ -88,6 +91,7 @@ class Axes:
     unlabelled_classes: Annotated[int, Interval(ge=1)] | None = None
     label_noise: LabelNoise | None = None
     unlabelled_from: UnlabelledFrom | None = None
+    scenario: Scenario | None = None
     validation: Validation = "held_out"
     optimizer: Annotated[Any, PluginField("optimizers")] = "sgd"
     schedule: Schedule = Schedule()

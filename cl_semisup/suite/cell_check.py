@@ -7,7 +7,7 @@ from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
-from cl_semisup.data import labels
+from cl_semisup.data import labels, scenario
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite import encoder_check, input_check, own_validation, views
@@ -66,7 +66,7 @@ class CellCheck:
         if batch.value > (kept := self._kept_images(cell, facts)):
             axes = " and ".join(axis for axis in SUBSAMPLING_KEYS if cell[axis].value not in KEEPS_ALL)
             return self._fails(batch, f"must not exceed the {kept} of {facts.train} training images that {axes} keep")
-        if cell["unlabelled_from"].value is not None and not self._foreign(cell, facts):
+        if not self._scenario(cell, facts) or not self._foreign(cell, facts):
             return False
         if problem := encoder_check.projector_problem(cell["projector"].value):
             self._add(cell["projector"], problem)
@@ -83,6 +83,34 @@ class CellCheck:
             self._note_local_views(cell["losses"])
         return True
 
+    def _scenario(self, cell: dict[str, GridValue], facts: Facts) -> bool:
+        """Every increment must have a batch of images in every repetition, and clients one each on average."""
+        axis, batch = cell["scenario"], cell["batch_size"]
+        setting, epochs = axis.value, cell["epochs"].value
+        if setting is None:
+            return True
+        if rule := scenario.problem(setting, epochs):
+            self._add(axis, rule)
+            return False
+        if (setting["increments"] or 0) > facts.classes:
+            rule = f"increments: must not exceed the {facts.classes} classes of the data"
+            self._add(axis, f"{rule}. Got {setting['increments']}. Lower it.")
+            return False
+        kept, name = self._kept_images(cell, facts), next(iter(cell["datasets"].value))
+        smallest = kept // setting["clients"] if setting["clients"] else kept
+        for n in range(self.repetitions if setting["increments"] else 0):
+            drawn = self._draw(cell, facts, n)
+            own = facts.labels()[drawn.indices]
+            smallest = min(smallest, *map(len, scenario.parts(own, facts.classes, scenario.used(setting), name, n)))
+        if batch.value > smallest:
+            what = "the smallest increment" if setting["increments"] else "a client on average"
+            return self._fails(batch, f"must not exceed the {smallest} training images that {what} has")
+        return True
+
+    def _draw(self, cell: dict[str, GridValue], facts: Facts, repetition: int) -> labels.Subset:
+        run = {axis: cell[axis].value for axis in DRAW_KEYS} | {"dataset": cell["datasets"].value}
+        return labels.of_run(facts.labels(), {**run, "repetition": repetition})
+
     def _encoder(self, encoder: GridValue, facts: Facts) -> bool:
         key = repr((encoder.value, facts.channels, facts.side))
         if key not in self.encoders:
@@ -97,6 +125,8 @@ class CellCheck:
         """The other data set must have as many images as any repetition takes of it."""
         axis = cell["unlabelled_from"]
         setting, own = axis.value, next(iter(cell["datasets"].value))
+        if setting is None:
+            return True
         other = self._facts(GridValue(setting["dataset"], (*axis.path, "dataset")))
         if other is None:
             return False
@@ -135,10 +165,9 @@ class CellCheck:
         """The cell's training images in the repetition that has fewest, by the real draw."""
         if all(cell[axis].value in KEEPS_ALL for axis in SUBSAMPLING_KEYS):
             return facts.train
-        run = {axis: cell[axis].value for axis in DRAW_KEYS} | {"dataset": cell["datasets"].value}
-        key = repr(run)
+        key = repr([cell[axis].value for axis in (*DRAW_KEYS, "datasets")])
         if key not in self.kept_images:
-            draws = (labels.of_run(facts.labels(), {**run, "repetition": n}) for n in range(self.repetitions))
+            draws = (self._draw(cell, facts, n) for n in range(self.repetitions))
             self.kept_images[key] = min(len(draw.indices) for draw in draws)
         return self.kept_images[key]
 

@@ -56,6 +56,7 @@ _RULES = {
     **dict.fromkeys(("labels_per_class", "batch_size", "epochs", "repetition", "unlabelled_classes"), _COUNT),
     **dict.fromkeys(("schedule", "projector", "imbalance", "unlabelled_imbalance", "label_noise"), _SETTINGS),
     "unlabelled_from": _SETTINGS,
+    "scenario": _SETTINGS,
     "views": _VIEWS,
     "probes": "plug-ins and their settings",
     **dict.fromkeys(("precision", "validation"), "text"),
@@ -128,6 +129,7 @@ class Run:
     unlabelled_classes: int | None = None
     label_noise: dict[str, Any] | None = None
     unlabelled_from: dict[str, Any] | None = None
+    scenario: dict[str, Any] | None = None
     validation: str | None = None  # None is `all`, which runs had before there was a choice
 
     def as_dict(self) -> dict[str, Any]:
@@ -170,7 +172,11 @@ class Run:
         chain = self.views if isinstance(self.views, list) else []
         return sum(settings.get("local_views", 0) for view in chain for settings in view.values())
 
+    def joint(self) -> "Run":
+        """The same run on all its images at once, which one with a scenario is compared with."""
+        return replace(self, scenario=None)
+
     def untrained(self) -> "Run":
         """The same run without training: its scores are those of the initial weights."""
-        nothing = dict.fromkeys(("learning_rate", "batch_size", "optimizer", "schedule"))
+        nothing = dict.fromkeys(("learning_rate", "batch_size", "optimizer", "schedule", "scenario"))
         return replace(self, loss={UNTRAINED: {}}, epochs=0, **nothing)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ from cl_semisup import files, installation, plugins
 from cl_semisup.config import grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
+from cl_semisup.data import scenario
 from cl_semisup.errors import SuiteError, unknown
 from cl_semisup.suite import cell_check, input_check, own_validation, renamed, views
 from cl_semisup.suite import published as published_numbers
@@ -314,11 +315,13 @@ def _runs(
         if cell is not None and check.passes(cell):
             values = {key: value.value for key, value in cell.items()}
             values["validation"] = None if values["validation"] == "all" else values["validation"]
+            values["scenario"] = scenario.used(values["scenario"]) if values["scenario"] else None
             dataset, loss = values.pop("datasets"), values.pop("losses")
             with plugins.told("datasets", next(iter(dataset))):
                 values["views"] = views.resolve(values["views"], input_check.default_views(dataset, Path(data_dir)))
             cells.append({**values, "dataset": dataset, "loss": loss})
     trained = {run.id: run for run in (Run(**cell, repetition=0) for cell in cells)}  # different views may be equal
+    trained = {run.id: run for one in trained.values() for run in (one.joint(), one)}
     untrained = {run.id: run for run in (run.untrained() for run in trained.values())}
     kinds = (untrained.values(), trained.values())
     return [replace(run, repetition=n) for kind in kinds for n in range(repetitions) for run in kind]

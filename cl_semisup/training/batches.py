@@ -52,7 +52,7 @@ class Batches:
     _order: tuple[int, Tensor] = field(default=(-1, torch.empty(0)), init=False)
 
     def __post_init__(self) -> None:
-        self.steps_per_epoch = len(self.setup.images) // self.batch_size
+        self.steps_per_epoch = len(self.setup.pool) // self.batch_size
         self.host_labels = self.setup.visible_labels.cpu()  # so that no step waits for the device
         bound = asks(self.setup.loss).bound
         bound_seed = seed("bound", *self.setup.seed_key)
@@ -105,10 +105,9 @@ class Batches:
 
 def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
     """(length,) image indices of an epoch: random passes over all images that the loss trains on, cut to `length`."""
+    pool = setup.pool
     if asks(setup.loss).trains_on == "labelled":
-        pool = torch.nonzero(setup.visible_labels.cpu() >= 0).squeeze(1)
-    else:
-        pool = torch.arange(len(setup.images))
+        pool = pool[setup.visible_labels.cpu()[pool] >= 0]
     generator = torch.Generator().manual_seed(seed("order", *setup.seed_key, epoch))
     passes = -(-length // len(pool))
     return torch.cat([pool[torch.randperm(len(pool), generator=generator)] for _ in range(passes)])[:length]

@@ -47,6 +47,7 @@ def train(
     checkpoint: Checkpoint | None = None,
     chunks: int = 1,
     record_steps: bool = False,
+    window: tuple[int, int] | None = None,
 ) -> Outcome:
     """Train the model and the loss of `setup` in place and fill `setup.history`. Raises Diverged and Preempted.
 
@@ -54,6 +55,7 @@ def train(
         base_learning_rate: after the scaling rule, before warm-up and decay
         autocast: dtype of the network's computations; None for float32
         chunks: number of chunks in which a batch goes through the encoder
+        window: the first of these steps, and the number of all, in a training that is done in parts
         record_steps: replay a CUDA graph of the step, on CUDA and with one chunk; see `graph`
     """
     model, device, requirements = setup.model, setup.visible_labels.device, asks(setup.loss)
@@ -62,11 +64,12 @@ def train(
     batches = Batches(setup, batch_size)
     each = batches.steps_per_epoch
     steps = epochs * each
+    first, whole = window or (0, steps)
     course = Course(
-        epoch=lambda step: step // each,
-        progress=lambda step: step / steps,
-        learning_rate=lambda step: base_learning_rate * lr_factor(step, steps, each, schedule),
-        decay=lambda step: ema.decay(requirements.momentum, step / steps),
+        epoch=lambda step: (first + step) // each,
+        progress=lambda step: (first + step) / whole,
+        learning_rate=lambda step: base_learning_rate * lr_factor(first + step, whole, each, schedule),
+        decay=lambda step: ema.decay(requirements.momentum, (first + step) / whole),
     )
     log_every = max(1, steps // LOGGED_POINTS)
     step_log = torch.zeros(2, steps, device=device)  # per step: the loss, and the largest absolute projection

@@ -48,6 +48,7 @@ class TrainingSetup:
         encode: a fast version of the encoder, if there is one
         local_views: local views of an image, for a loss that needs their projections
         larger_images: (M, channels, S, S) the same images at a larger side, which the views are cropped from; or none
+        rows: (M',) positions of the images that are trained on, on the host; None for all
         hopeless: whether the curves of loss and feature_std so far say that going on is in vain; a function of them
             alone, so that a resumed training and all processes stop at the same step
     """
@@ -63,7 +64,13 @@ class TrainingSetup:
     encode: Callable[[Tensor], Tensor] | None = None
     local_views: int = 0
     larger_images: Tensor | None = None
+    rows: Tensor | None = None
     hopeless: Callable[[History], bool] = lambda history: False
+
+    @property
+    def pool(self) -> Tensor:
+        """(M',) positions of the images that are trained on, on the host."""
+        return torch.arange(len(self.images)) if self.rows is None else self.rows
 
     @property
     def stored(self) -> Tensor:

@@ -38,6 +38,7 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     outdated = {piece for run in asked.runs for piece in protocol.stale_parts(found[run.id])}
     assert not outdated, f"the code of {outdated} changed since: run again, or see plugins.EQUIVALENT_VERSIONS"
     today = suite.read(ROOT / FILES[name])
+    assert (today.baseline, today.score) == (asked.baseline, asked.score), "tables are made with another baseline"
     grid, here = {run.id for run in today.runs}, {run.id for run in asked.runs}
     assert here < grid if today.in_rounds else here == grid, "the suite changed: run it again"
 
@@ -53,6 +54,29 @@ def test_published_tables_are_those_that_todays_code_makes(name: str, monkeypatc
         assert round_figures(text) == round_figures(written), (
             f"{file}: make it again, python benchmark.py report {FILES[name]} --results {given}"
         )
+
+
+# What the findings call clear -> the row of the page of all comparisons that says so.
+CLEAR = {
+    "kNN accuracy rises clearly over SimCLR's on digits": ("long_augmentation", "clop", "nt_xent"),
+    "CLOP's kNN is clearly above SimCLR's": ("long_augmentation", "clop", "nt_xent"),
+}
+
+
+def test_clearly_is_said_only_of_what_stays_after_the_correction_of_the_whole_page() -> None:
+    rows = {
+        (suite_name, loss.split("(")[0], over.split("(")[0])
+        for line in (FINDINGS / "comparisons.md").read_text("utf-8").replace("\\", "").splitlines()
+        if line.startswith("| ")
+        for suite_name, _, loss, over in [[cell.strip() for cell in line.split("|")[1:5]]]
+    }
+    assert set(CLEAR.values()) <= rows
+    pages = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted(FINDINGS.glob("*.md"))]
+    for page in pages:
+        text = " ".join(page.read_text("utf-8").split())
+        for fragment in CLEAR:
+            text = text.replace(fragment, "")
+        assert not re.search(r"(?<!\*)\b[Cc]learly\b", text), f"{page.name}: says clearly of what no row shows"
 
 
 def round_figures(text: str) -> str:

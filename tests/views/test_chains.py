@@ -14,11 +14,9 @@ from cl_semisup import plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import Draw, ViewMaker, weak
 from cl_semisup.errors import InputError, SuiteError
-from cl_semisup.execution.data import ProbeDatasets
+from cl_semisup.execution import run_views
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.trainer import Trainer
-from cl_semisup.execution.training_groups import single_run
 from cl_semisup.results import protocol
 from cl_semisup.results.naming import RunNames
 from cl_semisup.seeds import seed
@@ -219,12 +217,11 @@ def test_a_data_set_may_have_a_chain_of_its_own(chosen: Any, own: dict[str, Any]
     assert resolve(chosen, own) == views
 
 
-def test_the_weak_view_of_a_chain_is_that_of_its_basic_view(tmp_path: Path, parse: Parse, text: str) -> None:
+def test_the_weak_view_of_a_chain_is_that_of_its_basic_view(parse: Parse, text: str) -> None:
     def weak_of(line: str, side: int = 8) -> Views:
         (run, *_) = views_of(parse, text, line)
-        trainer = Trainer(single_run(run), Machine("cpu", str(tmp_path)), ProbeDatasets(lambda named: None))  # type: ignore[arg-type,return-value]
         data = SimpleNamespace(train_images=torch.zeros(2, 1, side, side), mean=torch.zeros(1), std=torch.ones(1))
-        return trainer._derived(data, weak).settings  # type: ignore[arg-type]
+        return run_views.derived(run, data, weak).settings  # type: ignore[arg-type,return-value]
 
     assert weak_of("views: {solarize: , crop_and_color: {flip: 0.5}}") == Views(flip=0.5, shift=0.125, jitter=0.0)
     assert weak_of("views: {solarize: }") == Views(shift=0.125, jitter=0.0)
