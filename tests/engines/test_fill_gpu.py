@@ -9,6 +9,7 @@ from cl_semisup import cli
 from cl_semisup.engines import local
 from cl_semisup.engines.local import LocalEngine
 from cl_semisup.engines.sharing import Sharing
+from cl_semisup.execution import execute
 from cl_semisup.execution.machine import Machine, runs_that_fit
 from cl_semisup.scheduling import scheduler
 from tests.helpers import records as record_maker
