@@ -75,11 +75,11 @@ def command(*words: str, folder: Path, until: str = "") -> tuple[float, float]:
 def steps(parsed: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]]]:
     """(name, function) of each step of a command on a finished suite."""
     runs = parsed.runs
-    yield "conduct.missing", lambda: scheduler.missing(results, runs)
-    yield "conduct.missing, stale", lambda: scheduler.missing(results, runs, "stale")
-    yield "sweep.results", lambda: cleanup.results(results, runs)
-    yield "records.find", lambda: records.read_all(results, runs)
-    yield "selection.save", lambda: SuiteSnapshot.of(parsed).save(results)
+    yield "scheduler.missing", lambda: scheduler.missing(results, runs)
+    yield "scheduler.missing, stale", lambda: scheduler.missing(results, runs, "stale")
+    yield "cleanup.remove_leftovers", lambda: cleanup.remove_leftovers(results, runs)
+    yield "records.read_all", lambda: records.read_all(results, runs)
+    yield "snapshot.save", lambda: SuiteSnapshot.of(parsed).save(results)
     yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)
 
 
