@@ -72,7 +72,7 @@ def ray(workers: int) -> scheduler.Engine:
     from cl_semisup.engines import ray_engine
 
     ray_engine.connect("local")
-    return ray_engine.Ray(Machine("cpu", "data"), Need(1, 0), workers)
+    return ray_engine.RayEngine(Machine("cpu", "data"), Need(1, 0), workers)
 
 
 ENGINES: dict[str, Callable[[int], scheduler.Engine]] = {"local": local, "ray": ray}

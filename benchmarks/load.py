@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _common
 from cl_semisup.execution.execute import Executor, failed_record
 from cl_semisup.execution.machine import Machine
-from cl_semisup.results import leaderboard, records
+from cl_semisup.results import records, run_table
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup, scheduler
 from cl_semisup.suite import suite
@@ -80,7 +80,7 @@ def steps(parsed: Suite, results: Path) -> Iterator[tuple[str, Callable[[], Any]
     yield "cleanup.remove_leftovers", lambda: cleanup.remove_leftovers(results, runs)
     yield "records.read_all", lambda: records.read_all(results, runs)
     yield "snapshot.save", lambda: SuiteSnapshot.of(parsed).save(results)
-    yield "leaderboard.gather", lambda: leaderboard.gather(results, runs)
+    yield "run_table.gather", lambda: run_table.gather(results, runs)
 
 
 def fill(parsed: Suite, results: Path) -> None:

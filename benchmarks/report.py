@@ -53,7 +53,7 @@ def measure(results: Path) -> None:
 
 def open_seconds(page: Path) -> float | None:
     """Seconds until a headless Chromium has loaded and laid out the page, median of 3; None without one."""
-    from tests.report.test_report_browser import CHROMIUM, DRIVER, driven
+    from tests.helpers.browser import CHROMIUM, DRIVER, driven
 
     if not (CHROMIUM and DRIVER):
         return None
