@@ -17,7 +17,6 @@ from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.search_figures import search_figures
 from cl_semisup.report.stability import budget_slopes
 from cl_semisup.report.tables import Column, Entry, Table
-from cl_semisup.report.updates import updates_table
 from cl_semisup.results import records
 from cl_semisup.results.leaderboard import Board, validation_score
 from cl_semisup.suite.run import UNTRAINED
@@ -125,7 +124,7 @@ def _section(board: Board, data: ReportData, figures: Figures, rows: dict[tuple[
         "fine_tuning": fine_tuning_table(board),
         "geometry": tables.geometry_table(board),
         "similarity": tables.similarity_table(board, similarity, references) if similarity else None,
-        "updates": updates_table(board, data.results),
+        "updates": data.updates.get(board.task),
         "curves": figures.curves(curves),
         "broken": figures.curves(broken),
         "broken_names": broken_names,

@@ -7,7 +7,6 @@ from cl_semisup.report.fine_tuning import fine_tuning_table
 from cl_semisup.report.published_table import published_table
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
-from cl_semisup.report.updates import updates_table
 from cl_semisup.results.leaderboard import Board
 from cl_semisup.text import one_line, visible
 
@@ -47,7 +46,7 @@ def _details(data: ReportData, board: Board) -> list[Table | None]:
         fine_tuning_table(board),
         tables.geometry_table(board),
         tables.similarity_table(board, similarity, references) if similarity else None,
-        updates_table(board, data.results),
+        data.updates.get(board.task),
     ]
 
 

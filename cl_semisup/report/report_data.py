@@ -18,6 +18,7 @@ from cl_semisup.report.search_result import SearchResult, search_result
 from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.tables import Table
+from cl_semisup.report.updates import updates_table
 from cl_semisup.report.wording import format_points, pluralize
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import (
@@ -102,6 +103,11 @@ class ReportData:
     def new_images(self) -> dict[str, Table]:
         """Task -> scores with intervals for new test images, of tasks whose records say which images are right."""
         return {board.task: table for board in self.boards if (table := new_images_table(board, self.results))}
+
+    @cached_property
+    def updates(self) -> dict[str, Table]:
+        """Task -> similarity of updates, of tasks whose runs were probed for it."""
+        return {board.task: table for board in self.boards if (table := updates_table(board, self.results))}
 
     @cached_property
     def published(self) -> list[Comparison]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,10 +64,13 @@ def _mean(values: Iterable[float]) -> float:
 
 def _grams(cell: Cell, results: Path) -> list[Gram]:
     """Of every repetition."""
-    return [
-        None if status in UNFINISHED_STATUSES else _unit(records.read_curves(results / path).get("gram"))
-        for status, path in zip(cell.runs["status"], cell.runs["path"], strict=True)
-    ]
+    return [_unit(curves.get("gram")) for curves in curves_of(cell, results)]
+
+
+def curves_of(cell: Cell, results: Path) -> list[dict[str, Any]]:
+    """The curves of every repetition; {} of a run that is still to do."""
+    runs = zip(cell.runs["status"], cell.runs["path"], strict=True)
+    return [{} if status in UNFINISHED_STATUSES else records.read_curves(results / path) for status, path in runs]
 
 
 def _unit(entries: object) -> Gram:

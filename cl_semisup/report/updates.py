@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from cl_semisup.report import wording
+from cl_semisup.report.similarity import curves_of
 from cl_semisup.report.tables import LOSS, Column, Entry, Table
-from cl_semisup.results import records
-from cl_semisup.results.leaderboard import UNFINISHED_STATUSES, Board, Cell
+from cl_semisup.results.leaderboard import Board
 from cl_semisup.results.statistics import MeanCI, mean_ci_if_complete
 
 MEASURES = {
@@ -30,7 +30,7 @@ def updates_table(board: Board, results: Path) -> Table | None:
         return None
     columns = [LOSS, *(Column(name.removeprefix("update_"), meaning) for name, meaning in MEASURES.items())]
     base_row = board.row_of(board.baseline)
-    base = _curves(base_row.reported_cell, results) if base_row else []
+    base = curves_of(base_row.reported_cell, results) if base_row else []
     if base_row:
         meaning = f"mean cosine of a test image's change with this loss and with {board.baseline}, paired by repetition"
         columns.append(Column(f"to {board.baseline}", meaning))
@@ -41,18 +41,12 @@ def updates_table(board: Board, results: Path) -> Table | None:
         if base_row is row:
             entries.append(Entry("itself", 1.0))
         elif base_row:
-            own = _curves(row.reported_cell, results)
+            own = curves_of(row.reported_cell, results)
             pairs = zip(own, base, strict=True) if len(own) == len(base) else ()
             cosine = mean_ci_if_complete(np.array([update_cosine(a, b) for a, b in pairs]))
             entries.append(Entry(wording.format_mean_ci(cosine), cosine.mean))
         rows.append(tuple(entries))
     return Table(f"Similarity of updates on {board.task}", tuple(columns), tuple(rows))
-
-
-def _curves(cell: Cell, results: Path) -> list[Mapping[str, Any]]:
-    """Of every repetition."""
-    runs = zip(cell.runs["status"], cell.runs["path"], strict=True)
-    return [{} if status in UNFINISHED_STATUSES else records.read_curves(results / path) for status, path in runs]
 
 
 def update_cosine(curves: Mapping[str, Any], other: Mapping[str, Any]) -> float:

@@ -62,6 +62,14 @@ def read(path: Path) -> bool:
     return taken > 0
 
 
+def read_within_64_mb(content: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Read a file of this name and content on a machine with so much memory."""
+    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 2**26)
+    path = tmp_path / content[0]
+    path.write_bytes(content[1])
+    return read(path)
+
+
 @fuzz(
     "damaged files of features",
     content=st.sampled_from(sorted(FILES)).flatmap(lambda n: st.tuples(st.just(n), damaged(FILES[n]))),
@@ -69,10 +77,7 @@ def read(path: Path) -> bool:
 def test_a_damaged_file_of_features_is_read_whole_or_refused(
     content: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
-    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 2**26)
-    path = tmp_path / content[0]
-    path.write_bytes(content[1])
-    return read(path)
+    return read_within_64_mb(content, tmp_path, monkeypatch)
 
 
 words = st.sampled_from([*MARKS, "a", "b", "", "-1", "7", "=1+1", "\ud800", "train", "test"])
@@ -150,7 +155,4 @@ tables = (sections | st.lists(entries, max_size=2) | entries).map(lambda told: j
 def test_headers_that_lie_are_refused(
     content: tuple[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
-    monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 2**26)
-    path = tmp_path / content[0]
-    path.write_bytes(content[1])
-    return read(path)
+    return read_within_64_mb(content, tmp_path, monkeypatch)
