@@ -138,7 +138,7 @@ def _inject(
     """Injects one fault; returns whether nothing was damaged, or None if there was nothing left to kill."""
     workers = children(process.pid)
     before = finished(results)
-    if kind == "worker" and not workers:
+    if (kind == "worker" and not workers) or (kind in SIGNALS and not _catches_signals(process.pid)):
         return None
     try:
         _signal(kind, process.pid, workers, rng)
@@ -160,6 +160,14 @@ def _inject(
     return gone and not lost and not torn
 
 
+def _catches_signals(pid: int) -> bool:
+    """Whether the command handles SIGTERM. Before and after, Python itself starts or ends, and prints what it likes."""
+    with contextlib.suppress(OSError):
+        caught = Path(f"/proc/{pid}/status").read_text().partition("SigCgt:")[2].split()[0]
+        return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+    return False
+
+
 def _signal(kind: str, pid: int, workers: list[int], rng: random.Random) -> None:
     """Sends a fault's signal to one worker, to the command, or to all of its processes."""
     if kind == "worker":
@@ -176,6 +184,13 @@ def _signal(kind: str, pid: int, workers: list[int], rng: random.Random) -> None
 
 def _end(results: Path) -> str:
     return results.with_suffix(".log").read_text()[-3000:]
+
+
+def _tracebacks(results: Path) -> list[str]:
+    """The first traceback on the terminal, with what stands around it."""
+    text = results.with_suffix(".log").read_text()
+    at = text.find("Traceback")
+    return [] if at < 0 else [f"a traceback on the terminal: {text[max(0, at - 300) : at + 2000]}"]
 
 
 def finished(results: Path) -> dict[Path, bytes]:
@@ -287,7 +302,7 @@ def trial(plan: Plan, folder: Path, seed: int, workers: int = 2, compare: bool =
         results = folder / f"round{tally.rounds}" / "results"
         disturb(suite, results, kinds, rng, tally, plan, workers)
         wrong += unfinished(results, 3 * plan.repetitions) + litter(results)
-        wrong += ["a traceback on the terminal"] * ("Traceback" in results.with_suffix(".log").read_text())
+        wrong += _tracebacks(results)
         if compare:
             wrong += differences(undisturbed, results) + unequal_reports(suite, undisturbed, results)
         print(f"round {tally.rounds}: {tally.injected.total()} faults, {len(wrong)} differences", flush=True)

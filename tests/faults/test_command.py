@@ -3,6 +3,9 @@
 import errno
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +58,17 @@ def test_a_time_limit_is_a_number_above_zero(capsys: Capture, limit: str) -> Non
         cli.main(["run", "s.yaml", "--run-timeout", limit])
     assert stop.value.code == cli.BAD_INPUT
     assert f"must be a number of seconds above 0. Got '{limit}'." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("door", [["benchmark.py"], ["-m", "cl_semisup"]])
+def test_ctrl_c_while_modules_are_imported_ends_the_process_without_a_traceback(
+    door: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "argparse.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    words, root = [sys.executable, *door, "list"], Path(__file__).parents[2]
+    done = subprocess.run(words, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
