@@ -238,7 +238,8 @@ def _eight_bits(image: Image.Image, channels: int) -> Image.Image:
         image = image.convert("RGBA")  # PIL warns when a palette's transparency is dropped in one step
     if channels == 1 and image.mode in ("L", "LA", "1"):
         return image.convert("L")
-    image = image.convert("RGB")
+    if image.mode != "RGB":  # else PIL copies it
+        image = image.convert("RGB")
     return image.convert("L") if channels == 1 else image
 
 
@@ -271,6 +272,8 @@ def to_bytes(values: NDArray[Any], white: float | str | None, name: str, clip: b
 def _fitted(image: Image.Image, s: PixelSettings) -> Image.Image:
     """(side, side), as the setting `fit` says."""
     size, method = (s.side, s.side), Image.Resampling.BILINEAR
+    if image.size == size:  # else PIL copies it
+        return image
     if s.fit == "squash":
         return image.resize(size, method)
     if s.fit == "pad":
