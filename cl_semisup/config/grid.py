@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_semisup import plugins
+from cl_semisup.config import old_booleans
 from cl_semisup.config.added_later import AddedLater
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
@@ -22,8 +23,6 @@ from cl_semisup.plugins import PluginField
 
 T = TypeVar("T")
 MAX_RUNS = 100_000  # of one suite
-NO_BOOLEANS = {case(word): meant for words, meant in ((("yes", "y", "on"), "true"), (("no", "n", "off"), "false"))
-               for word in words for case in (str, str.title, str.upper)}  # of YAML 1.1  # fmt: skip
 STRICT = ConfigDict(strict=True, allow_inf_nan=False)  # "5" is not 5, and no learning rate is infinite
 
 
@@ -133,30 +132,30 @@ def combinations(
 
 
 def _single(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:
+    none = ""
     if (without_none := _without_none(annotation)) is not None:
         if node in (None, "none"):
             return [GridValue(None, path)]
-        annotation = without_none
+        annotation, none = without_none, "none"
     field = plugin_field(annotation)
     if field is not None:
         return _plugin(node, field, path, problems)
     if is_dataclass(annotation) and isinstance(annotation, type):
-        rows = mapping(node, annotation, path, problems, defaults(annotation))
+        rows = mapping(node, annotation, path, problems, defaults(annotation), old_booleans.advice(node, no=none))
         return [GridValue(row, path) for row in rows]
-    return _leaf(node, annotation, path, problems, description)
+    return _leaf(node, annotation, path, problems, description, none)
 
 
 def mapping(
-    node: Any, cls: type, path: YamlPath, problems: list[Problem], base: Mapping[str, Any]
+    node: Any, cls: type, path: YamlPath, problems: list[Problem], base: Mapping[str, Any], advice: str = ""
 ) -> list[dict[str, Any]]:
-    """Every combination of a mapping's fields, over `base` for the fields that it does not have."""
+    """Every combination of a mapping's fields, over `base` for those that it lacks; `advice` on what is no mapping."""
     known, descriptions = annotations(cls), plugins.field_descriptions(cls)
     if node is None:
         node = {}
     if not isinstance(node, dict):
         rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
-        rule += f" Write `{NO_BOOLEANS[node]}`." if isinstance(node, str) and node in NO_BOOLEANS else ""
-        problems.append(Problem(path, rule))
+        problems.append(Problem(path, rule + advice))
         return []
     for key in node:
         if key not in known:
@@ -190,6 +189,7 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
         return []
     if name not in plugins.paths(field.folder):
         rule = plugins.unknown(field.folder, name, ["none"] if field.optional else [])
+        rule += old_booleans.advice(name, no="none" if field.optional else "")
         problems.append(Problem(at, rule, of_key=at != path, name=format_path(path)))
         return []
     plugin = plugins.load(field.folder, name)
@@ -229,14 +229,17 @@ def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=STRICT)
 
 
-def _leaf(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:
+def _leaf(
+    node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str, none: str = ""
+) -> list[GridValue]:
     try:
         return [GridValue(_adapter(annotation).validate_python(node), path)]
     except ValidationError as error:
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
-            return _leaf(int(node), annotation, path, problems, description)
+            return _leaf(int(node), annotation, path, problems, description, none)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        told = f"{rules}{_in_brackets(description)}. Got {_short(node)}. {_remedy(node, annotation)}"
+        told = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
+        told += old_booleans.advice(node, *old_booleans.words(annotation, none)) or " Change it."
         problems.append(Problem(path, told))
         return []
 
@@ -250,12 +253,6 @@ def _without_none(annotation: Any) -> Any:
 
 def _in_brackets(description: str) -> str:
     return f" ({description})" if description else ""
-
-
-def _remedy(node: Any, annotation: Any) -> str:
-    """What to do about a wrong value; `no` is a text in YAML 1.2, so it is wrong where a truth value is asked for."""
-    meant = NO_BOOLEANS.get(node) if isinstance(node, str) and bool in (annotation, *get_args(annotation)) else None
-    return f"Write `{meant}`." if meant else "Change it."
 
 
 def _short(value: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup import files, installation, plugins
-from cl_semisup.config import grid, yaml_source
+from cl_semisup.config import grid, old_booleans, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.data import scenario
@@ -275,7 +275,8 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
         if settings is not False:
             plugin = plugins.load("evaluation", name)  # only probes that run: importing all of them takes a second
             settings = {} if settings is True else settings
-            rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin))
+            advice = old_booleans.advice(settings, "true", "false")
+            rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin), advice)
             axes.append([(name, row) for row in rows])
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]
 

@@ -337,6 +337,10 @@ def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str,
         ("download: On", "On", "true"),
         ("download: n", "n", "false"),
         ("probes: {knn: YES}", "YES", "true"),
+        ("keep: no", "no", "none"),
+        ("label_noise: Off", "Off", "none"),
+        ("imbalance: N", "N", "none"),
+        ("scenario: off", "off", "none"),
     ],
 )
 def test_a_boolean_of_old_yaml_is_met_with_the_word_that_is_meant(
@@ -344,3 +348,28 @@ def test_a_boolean_of_old_yaml_is_met_with_the_word_that_is_meant(
 ) -> None:
     with pytest.raises(SuiteError, match=f"Got {word!r}.*Write `{meant}`."):
         parse(f"{text}{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("epochs: 1", "epochs: yes"),  # YAML 1.2 has no truth value that would do there
+        ("losses: [nt_xent, clop]", "losses: yes"),
+        ("losses: [nt_xent, clop]", "losses: [nt_xent, {clop: no}]"),
+        ("datasets: digits", "datasets: on"),
+        ("epochs: 1", "epochs: 1\nvalidation: no"),
+        ("epochs: 1", "epochs: 1\nkeep: yes"),
+        ("epochs: 1", "epochs: 1\nschedule: off"),
+    ],
+)
+def test_no_truth_value_is_advised_where_none_is_asked_for(
+    parse: Callable[[str], Suite], text: str, old: str, new: str
+) -> None:
+    with pytest.raises(SuiteError) as told:
+        parse(text.replace(old, new))
+    assert "Write" not in str(told.value)
+
+
+def test_a_base_of_no_loss_is_called_none(parse: Callable[[str], Suite], text: str) -> None:
+    with pytest.raises(SuiteError, match=r"losses\[1\].clop.base: unknown loss 'no'.*Write `none`."):
+        parse(text.replace("losses: [nt_xent, clop]", "losses: [nt_xent, {clop: {base: no}}]"))
