@@ -9,8 +9,9 @@ A fault is one small change of one expression or statement, of a kind that progr
 sign, a constant that is one off, a condition turned round, a call or an addition that is forgotten, `and` for `or`.
 Each room of `ROOMS` gets as many. All places are ordered by the hash of a seed and of their text, which does not change
 when other code does, and are taken from the start. Only tests in the folder of the fault's own room run (`TESTED_IN`
-names others): the files that name its module and its function most often, on a copy of the tree, up to the first
-failure. A timeout counts as found. Each fault is tested in a fork of one process, which has imported the libraries.
+names others), those files first that name its module and its function most often, on a copy of the tree, up to the
+first failure. A timeout counts as found. Each fault is tested in a fork of one process that has imported the
+libraries.
 
 A change counts as a fault if for some input a result, a file or a message differs. So these are no places:
 documentation, annotations, decorators, module constants that are not numbers, the wording of errors, `strict=` of zip,
@@ -46,7 +47,6 @@ ROOMS = ("data", "evaluation", "gate", "report", "results", "scheduling", "scori
 TESTED_IN = {"data": ("data", "datasets", "views")}  # rooms whose tests lie beside what is made of them
 EACH = 10  # faults of a room
 SEED = 1
-FILES = 3  # of tests that are run
 LIMIT = 600.0  # seconds of these tests
 EQUIVALENT: dict[str, str] = {}  # id of a fault -> why no result, file or message can differ
 
@@ -188,7 +188,7 @@ def test_files(fault: Fault, tree: Path) -> list[str]:
 
     folders = TESTED_IN.get(fault.room, (fault.room,))
     files = [path for folder in folders for path in sorted((tree / "tests" / folder).glob("test_*.py"))]
-    return [path.relative_to(tree).as_posix() for path in sorted(files, key=mentions, reverse=True)[:FILES]]
+    return [path.relative_to(tree).as_posix() for path in sorted(files, key=mentions, reverse=True)]
 
 
 def run_tests(tree: Path, files: list[str]) -> tuple[bool, str, float]:

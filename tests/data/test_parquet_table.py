@@ -59,6 +59,19 @@ def test_equal_numbers_beyond_memory_are_refused_unread(make: Callable[[Path], N
     assert pool.bytes_allocated() - before < 1_000_000
 
 
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("dictionary", [True, False])
+def test_what_a_column_takes_is_the_values_that_its_pages_count(dictionary: bool, version: str, tmp_path: Path) -> None:
+    """Each page counts its values, the one of the dictionary too."""
+    path, rows = tmp_path / "f.parquet", 50_000
+    settings = {"use_dictionary": dictionary, "compression": "zstd", "data_page_version": version}
+    pq.write_table(pa.table({"x": np.zeros(rows)}), path, data_page_size=10_000, write_statistics=False, **settings)
+    with path.open("rb") as file:
+        claimed = parquet_pages.claimed_bytes(file, pq.ParquetFile(path).metadata.row_group(0).column(0), 8)
+    levels = claimed - 8 * (rows + dictionary)  # bytes of a page beside its values: which of them are there
+    assert 0 <= levels < 1000
+
+
 @pytest.mark.parametrize("columns", [None, ["image"], ["label", "image"]])
 def test_equal_texts_beyond_memory_are_refused_while_they_are_read(columns: Any, tmp_path: Path) -> None:
     text_bomb(tmp_path / "t.parquet")

@@ -181,6 +181,9 @@ def test_a_view_knows_its_number_and_the_images_places() -> None:
     ViewMaker([Look()], MEAN, STD)(x[index], 5, 1, index, x)
     assert seen[0].view == 1
     assert torch.equal(seen[0].data[seen[0].index], x[index])
+    for half in ((None, x), (index, None)):  # one without the other tells nothing
+        ViewMaker([Look()], MEAN, STD)(x[index], 5, 1, *half)
+        assert torch.equal(seen.pop().data, x[index])
 
 
 def test_a_view_that_changes_the_shape_is_told() -> None:
