@@ -17,6 +17,8 @@ from cl_semisup.suite.run import Run
 TOP1 = ("knn_top1", "linear_top1")  # shares of test images that are right, so multiples of 1 / images
 ROUNDING = 1e-6
 MAX_IMAGES_A_SECOND = 1e7
+FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)  # before this package, on any clock that is set
+ENERGY = ("cpu_joules", "gpu_joules", "energy_joules", "grams_co2_per_kwh", "co2_kg")
 SPEED_TOLERANCE = 0.05  # of steps x batch size against images a second x seconds
 
 
@@ -63,10 +65,18 @@ def _cost(run: Run, record: Record) -> Iterator[tuple[str, str]]:
         expected = steps * run.batch_size
         if record["status"] == "ok" and expected and abs(seconds * speed / expected - 1) > SPEED_TOLERANCE:
             yield "cost", f"{seconds:.3g} s at {speed:.4g} images a second are not {steps} steps of {run.batch_size}"
+    negative = [name for name, value in cost.items() if not (_number(value) and value >= 0)]
+    yield from (
+        ("cost", f"{name} is {cost[name]!r}, and what is spent is at least 0")
+        for name in negative
+        if name not in ENERGY
+    )
     yield from _energy(cost)
     try:
-        began = datetime.fromisoformat(str(record.get("started_at")))
-        if began.astimezone(UTC) > datetime.now(UTC):
+        began = datetime.fromisoformat(str(record.get("started_at"))).astimezone(UTC)
+        if began < FIRST_DAY:
+            yield "cost", f"it began before there was this package, at {began.isoformat()}"
+        if began > datetime.now(UTC):
             yield "cost", f"it began in the future, at {began.isoformat()}"
     except (ValueError, OverflowError):
         yield "cost", "started_at is no time"

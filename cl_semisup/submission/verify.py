@@ -9,7 +9,8 @@ stale         plug-in files, or the protocol, were others
 fingerprint   the protocol's hash or settings are not those of the run
 data          the images were others
 labels        the visible labels were others
-scores, cost, curves, status, copied     what no such run writes (plausibility.py)
+facts         images, classes, steps or learning rate are not those of the run and its data (recomputed.py)
+scores, cost, curves, diagnostics, status, copied     what no such run writes (plausibility.py, recomputed.py)
 rerun         a run that was done again came out otherwise
 """
 
@@ -25,7 +26,7 @@ from cl_semisup.errors import DataError, InputError, ResultsError, SuiteError
 from cl_semisup.results import data_hashes, pack_index, packed, protocol, records
 from cl_semisup.results.packed import Pack
 from cl_semisup.results.records import Record
-from cl_semisup.submission import plausibility
+from cl_semisup.submission import plausibility, recomputed
 from cl_semisup.submission.archive import SUITE, Submission
 from cl_semisup.suite import suite as suites
 from cl_semisup.suite.run import Named, Run
@@ -151,6 +152,9 @@ def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data"
             yield problem("labels", "the visible labels are not those of its repetition")
     curves = records.read_curves(records.path_of(submission.folder, run))
     for rule, text in plausibility.problems(run, record, curves, None if facts is None else facts.test_labels):
+        yield problem(rule, text)
+    same_data = facts is not None and record["versions"].get("data") == facts.content_hash
+    for rule, text in recomputed.problems(run, record, curves, facts if same_data else None):
         yield problem(rule, text)
 
 

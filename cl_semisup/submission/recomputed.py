@@ -1,0 +1,143 @@
+"""What a record says beside its scores follows from its settings, its data and its curves: computed here once more.
+
+A forger must then change all of these together, and what remains is for runs that are done again (rerun.py).
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cl_semisup import plugins
+from cl_semisup.data import labels
+from cl_semisup.results import right_images
+from cl_semisup.results.records import Record
+from cl_semisup.suite.run import Run
+from cl_semisup.suite.settings import Schedule
+from cl_semisup.training.curves import LOGGED_POINTS
+from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
+
+ROUNDING = 1e-5  # of float32, in relative terms
+SPECTRUM_ROUNDING = 2e-3  # singular values are kept with four digits
+RANGES = {  # of diagnostics, by their definitions in measures/geometry.py
+    "feature_std": (0.0, 1.0),
+    "projection_feature_std": (0.0, 1.0),
+    "alignment": (0.0, 4.0),
+    "uniformity": (-8.0, 0.0),
+}
+TOP1 = {"knn_top1", "linear_top1"}
+HISTORY_RANGES = {"feature_std": (0.0, 1.0), "alignment": (0.0, 4.0), "gradient_norm": (0.0, math.inf)}
+
+
+def problems(run: Run, record: Record, curves: dict[str, Any], images: Any) -> Iterator[tuple[str, str]]:
+    """(rule, what is wrong). `images` are the run's data set, None where it is not at hand."""
+    if record["status"] == "failed":
+        return
+    if images is not None and images.fold is None and np.ndim(images.train_labels) == 1:
+        yield from _images(run, record, curves, images)
+    if run.epochs and run.scenario is None:
+        yield from _schedule(run, record, curves)
+    if record["status"] == "ok":
+        yield from _scores(run, record, curves)
+        if record["reason"] or "stopped_at_step" in record["resolved"]:
+            yield "status", "a run that ended ok has no reason to end, and does not stop before its last step"
+    yield from _geometry(record, curves)
+
+
+def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> Iterator[tuple[str, str]]:
+    """Numbers of images and classes, and the true labels of the embedding plot."""
+    settings = dict(record["run"])
+    if run.validation == "held_out" and images.val_labels is not None:
+        del settings["validation"]  # the data's own validation part is held out
+    drawn = labels.of_run(images.train_labels, settings)
+    expected = {"classes": images.classes, "labelled_images": int((drawn.visible_labels >= 0).sum())}
+    if run.unlabelled_from is None:
+        expected["train_images"] = len(drawn.indices)
+    for name, value in expected.items():
+        if (told := record["resolved"].get(name)) != value:
+            yield "facts", f"{name} is {told!r}, and {value} in the data"
+    plot = curves.get("picture")
+    shown = plot.get("label") if isinstance(plot, dict) else None
+    if isinstance(shown, list) and shown != images.test_labels[: len(shown)].tolist():
+        yield "curves", "the labels of the embedding plot are not those of the test images"
+
+
+def _schedule(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Steps, learning rates, and the steps at which curves have a point."""
+    resolved, history = record["resolved"], curves.get("history")
+    assert run.batch_size is not None
+    assert run.learning_rate is not None
+    schedule = Schedule(**(run.schedule or {}))
+    rate = scaled_learning_rate(run.learning_rate, run.batch_size, schedule)
+    if not _near(resolved.get("effective_learning_rate"), rate):
+        yield (
+            "facts",
+            f"effective_learning_rate is {resolved.get('effective_learning_rate')!r}, and {rate:.6g} by the run",
+        )
+    images = resolved.get("train_images")
+    each = images // run.batch_size if type(images) is int else 0
+    steps = run.epochs * each
+    if resolved.get("steps") != steps:
+        yield "facts", f"steps is {resolved.get('steps')!r}, and {steps} by epochs, images and batch size"
+        return
+    if not isinstance(history, dict) or not isinstance(history.get("step"), list):
+        return  # told by plausibility.py
+    every = max(1, steps // LOGGED_POINTS)
+    logged = [step for step in range(steps) if (step + 1) % every == 0 or step == steps - 1]
+    at, rates = history["step"], history.get("learning_rate")
+    if at != logged[: len(at)] or (record["status"] == "ok" and len(at) < len(logged)):
+        yield "curves", f"a training of {steps} steps has its points at other steps"
+    elif not isinstance(rates, list) or not all(
+        _near(told, rate * lr_factor(step, steps, each, schedule)) for step, told in zip(at, rates, strict=False)
+    ):
+        yield "curves", "the learning rates are not those of the schedule"
+
+
+def _scores(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Each probe's scores, no others, and as many test images right as each score says."""
+    told, own = record["scores"], [name for name in run.probes if plugins.is_users_own("evaluation", name)]
+    declared = {score for name in run.probes.keys() - own for score in plugins.load("evaluation", name).scores}
+    if not own:  # these say their scores only when they are run
+        unknown = [name for name in sorted(told) if not {name, name.removesuffix("_validation")} & declared]
+        yield from (("scores", f"{name}: no probe of the run gives it") for name in unknown)
+    yield from (("scores", f"{name}: is missing") for name in sorted(declared & TOP1 - told.keys()))
+    for name, value in told.items():
+        right = right_images.unpack(curves.get("right"), name)
+        if right is not None and not _near(value, float(right.mean())):
+            yield "scores", f"{name} is {value!r}, and {float(right.mean()):.6g} by the test images that are right"
+
+
+def _geometry(record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Ranges of diagnostics and curves, and the rank that the singular values give."""
+    diagnostics, history, values = record["diagnostics"], curves.get("history"), curves.get("singular_values")
+    for name, (least, most) in RANGES.items():
+        told = diagnostics.get(name)
+        if told is not None and not least - ROUNDING <= told <= most + ROUNDING:
+            yield "diagnostics", f"{name} is {told!r}, outside of [{least:g}, {most:g}]"
+    for name, (least, most) in HISTORY_RANGES.items():
+        points = history.get(name) if isinstance(history, dict) else None
+        for told in points if isinstance(points, list) else []:
+            if type(told) is float and not least - ROUNDING <= told <= most + ROUNDING:
+                yield "curves", f"{name} reaches {told!r}, outside of [{least:g}, {most:g}]"
+                break
+    if values is None:
+        return
+    if not isinstance(values, list) or not all(type(v) in (int, float) and 0 <= v < math.inf for v in values):
+        yield "curves", "singular values are numbers from 0 on"
+    elif values != sorted(values, reverse=True):
+        yield "curves", "the singular values do not fall"
+    elif "effective_rank" in diagnostics and not _near(diagnostics["effective_rank"], _rank(values), SPECTRUM_ROUNDING):
+        rank = diagnostics["effective_rank"]
+        yield "diagnostics", f"effective_rank is {rank!r}, and {_rank(values):.5g} by the singular values"
+
+
+def _rank(values: list[float]) -> float:
+    """exp of the entropy of the singular values over their sum, as measures/geometry.py has it."""
+    shares = np.array(values) / max(sum(values), np.finfo(float).tiny)
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def _near(told: Any, expected: float, tolerance: float = ROUNDING) -> bool:
+    return type(told) in (int, float) and math.isclose(told, expected, rel_tol=tolerance, abs_tol=1e-9)
