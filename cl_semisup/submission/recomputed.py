@@ -97,7 +97,8 @@ def _schedule(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tupl
 def _scores(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Each probe's scores, no others, and as many test images right as each score says."""
     told, own = record["scores"], [name for name in run.probes if plugins.is_users_own("evaluation", name)]
-    declared = {score for name in run.probes.keys() - own for score in plugins.load("evaluation", name).scores}
+    loaded: list[Any] = [plugins.load("evaluation", name) for name in run.probes.keys() - own]
+    declared = {score for probe in loaded for score in probe.scores}
     if not own:  # these say their scores only when they are run
         unknown = [name for name in sorted(told) if not {name, name.removesuffix("_validation")} & declared]
         yield from (("scores", f"{name}: no probe of the run gives it") for name in unknown)
