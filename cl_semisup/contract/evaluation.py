@@ -227,6 +227,7 @@ def _network(images: Tensor, train_images: Tensor) -> Network:
         copy=lambda: copy.deepcopy(encoder),
         initial=lambda: copy.deepcopy(first),
         fast_encoder=lambda encoder: encoder,
+        shared=lambda _what, _given, compute: compute(),
     )
 
 

@@ -51,6 +51,8 @@ class Network:
         copy: a copy of the encoder, for further training
         initial: the encoder with the weights that it had before training, drawn again from their seed
         fast_encoder: an encoder -> a function that encodes batches in training by the run's fast path
+        shared: what, tensors, compute -> results that depend on these, on `initial` and on `augmented` alone, and not
+            on training: computed by the first run of a repetition that needs them, and read by the others
     """
 
     encoder: nn.Module
@@ -65,6 +67,7 @@ class Network:
     copy: Callable[[], nn.Module]
     initial: Callable[[], nn.Module]
     fast_encoder: Callable[[nn.Module], Callable[[Tensor], Tensor]]
+    shared: Callable[[str, Mapping[str, Tensor], Callable[[], dict[str, float]]], dict[str, float]]
 
     def features_of(self, images: NDArray[np.uint8]) -> Tensor:
         """(N, F) of the images (N, channels', side', side') of another data set, fitted to the encoder's format."""

@@ -19,12 +19,33 @@ BATCH = 500  # images at once where nothing is trained
 KEPT_BYTES = 64_000_000  # of views that are kept for the next training on the same images
 
 
-@dataclass(frozen=True)
 class Start:
-    """Where a training starts: `encoder()` makes a new encoder with these weights."""
+    """Where trainings start: an encoder that is made once; each training puts its first weights and statistics back.
 
-    name: str
-    encoder: Callable[[], nn.Module]
+    Args:
+        name: of these weights
+        make: makes an encoder with them
+    """
+
+    def __init__(self, name: str, make: Callable[[], nn.Module]):
+        self.name, self.make = name, make
+        self._encoder: nn.Module | None = None
+        self._first: list[Tensor] = []
+
+    @torch.no_grad()
+    def encoder(self) -> nn.Module:
+        """The encoder as it was made. The training before this one must be done with it."""
+        if self._encoder is None:
+            self._encoder = self.make()
+            self._first = [tensor.clone() for tensor in _state(self._encoder)]
+        else:
+            for tensor, first in zip(_state(self._encoder), self._first, strict=True):
+                tensor.copy_(first)
+        return self._encoder
+
+
+def _state(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 @dataclass(frozen=True)
@@ -113,7 +134,7 @@ class LowRank(nn.Module):
 
 
 def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Recipe, name: int) -> Classifier:
-    """The classifier after training on `data`, in evaluation mode.
+    """The classifier after training on `data`, in evaluation mode. The next training from `start` changes it.
 
     Args:
         start: the weights to start from
@@ -122,7 +143,8 @@ def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Reci
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(name)
-        encoder = start.encoder().eval()
+        # low-rank updates change the modules, so they get an encoder of their own
+        encoder = (start.make() if recipe.trains == "lora" else start.encoder()).eval()
         model = Classifier(encoder, _head(encoder, start, data, network, recipe.fitted_head))
         optimizer, scales = _optimizer(model, recipe)
     whole = recipe.trains == "all"

@@ -1,7 +1,6 @@
-import copy
 import time
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import partial
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ RATES = (0.003, 0.01, 0.001)  # the first of each is the default, where nothing 
 FITTED_HEAD = (True, False)
 LAYER_DECAYS = (1.0, 0.65)
 SHORTER = 4  # rate, head and decay are chosen by trainings of 1 / SHORTER of the epochs
+TOP1 = "top1_labelled"
 FOLDS, FEW = 2, 200  # with at most FEW labelled images each half is held out in turn, else a fifth once
 Folds = list[tuple[LabelledImages, LabelledImages]]  # to train on, and held out
 
@@ -50,7 +50,7 @@ class FineTune:
         epochs: passes over the labelled images, at most
         batch_size: images a step
         weight_decay: of matrices and kernels
-        scratch: also from random weights, the paired control
+        scratch: also from random weights, the paired control; trained once for all losses of a repetition
         head: also the head alone
         last: also the last block
         lora: rank of low-rank updates; 0 leaves them out
@@ -83,8 +83,7 @@ class FineTune:
             return ProbeResult()
         images = network.train_images[visible.to(network.train_images.device)]
         data = LabelledImages(images, features.visible_labels[visible], features.classes)
-        untrained = cache(network.initial)
-        trained, initial = Start("trained", network.copy), Start("initial", lambda: copy.deepcopy(untrained()))
+        trained, initial = Start("trained", network.copy), Start("initial", network.initial)
         variants = {"finetune": ("all", trained)}
         variants |= {"finetune_scratch": ("all", initial)} if self.scratch else {}
         variants |= {"finetune_head": ("head", trained)} if self.head else {}
@@ -93,13 +92,24 @@ class FineTune:
         result, name = ProbeResult(), seed("finetune", *features.seed_key)
         masks = _folds(data.labels.cpu().numpy(), seed("validation", *features.seed_key))
         folds = [(data.rows(~held), data.rows(held)) for held in masks]
-        for score, (trains, start) in variants.items():
-            began = time.perf_counter()
+        given = {"images": images, "labels": data.labels}
+        given |= {"test images": network.test_images, "test labels": features.test_labels}
+
+        def fine_tuned(trains: str, start: Start) -> dict[str, float]:
             recipe = self._choose(trains, start, network, folds, name)
             model = fine_tune(start, data, network, recipe, name)
             predictions = predict(model, network.test_images, network)
-            result.scores[f"{score}_top1_labelled"] = accuracy(predictions, features.test_labels)
-            result.diagnostics.update({f"{score}_{key}": value for key, value in recipe.choices().items()})
+            return {TOP1: accuracy(predictions, features.test_labels), **recipe.choices()}
+
+        for score, (trains, start) in variants.items():
+            began = time.perf_counter()
+            if start is initial:  # the same for every loss of a repetition
+                what = repr((score, self.epochs, self.batch_size, self.weight_decay, features.classes, name))
+                found = network.shared(what, given, partial(fine_tuned, trains, start))
+            else:
+                found = fine_tuned(trains, start)
+            result.scores[f"{score}_{TOP1}"] = found.pop(TOP1)
+            result.diagnostics.update({f"{score}_{key}": value for key, value in found.items()})
             result.cost[f"{score}_seconds"] = time.perf_counter() - began
         return result
 
@@ -137,9 +147,9 @@ class FineTune:
             for candidate in [replace(recipe, **{key: value}) for value in values[1:]]:
                 if (score := right(candidate, short, folds, best)) > best:
                     best, recipe = score, candidate
-        lengths = (self.epochs, max(1, self.epochs // 2))
-        scores = [right(recipe, epochs, folds[:1]) for epochs in lengths]
-        return replace(recipe, epochs=lengths[scores.index(max(scores))])
+        whole, half = self.epochs, max(1, self.epochs // 2)
+        best = right(recipe, whole, folds[:1])
+        return replace(recipe, epochs=half if right(recipe, half, folds[:1], best) > best else whole)
 
 
 def _folds(labels: NDArray[np.int64], name: int) -> list[Tensor]:

@@ -38,30 +38,11 @@ def is_frozen(encoder: nn.Module) -> bool:
     return getattr(encoder, "frozen", ()) == ("",)
 
 
-class FeatureCache:
-    """Features of one encoder; nothing is kept unless it is frozen as a whole, nor in reference mode."""
+class KeptArrays:
+    """Arrays in the user's cache; `context` is what decides them beside their names: settings, code, arithmetic."""
 
-    def __init__(self, encoder: nn.Module, run: Run, machine: Machine, device: torch.device, batch: int):
-        self.active, self.device = is_frozen(encoder) and not machine.plain, device
-        if self.active:
-            versions = {name: v for name, v in protocol.versions(run).items() if name.startswith("encoders.")}
-            layout = [machine.channels_last, machine.threads, native.active(), batch]
-            cpu = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
-            code = [versions, torch.__version__, _version("timm"), _version("torchvision")]
-            self.context = json.dumps([run.encoder, code, device.type, layout, cpu, content_hash(encoder.state_dict())])
-
-    def __call__(self, images: Tensor, how: object, compute: Compute) -> Tensor:
-        """(N, F) features of uint8 images; `how` says by which seeds and recipe their views are drawn."""
-        if not self.active:
-            return compute()
-        name = repr(how) + content_hash({"": images})
-        stored = self.read(name).get("features")
-        if stored is not None and stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == len(images):
-            return torch.from_numpy(stored).to(self.device)
-        features = compute()
-        if features.dtype == torch.float32:
-            self.write(name, {"features": features.cpu().numpy()})
-        return features
+    def __init__(self, context: str):
+        self.context = context
 
     def read(self, name: str) -> Arrays:
         """The arrays that are kept under a name; {} where there are none, or no folder for them."""
@@ -87,6 +68,36 @@ class FeatureCache:
 
     def _path(self, home: Path, name: str) -> Path:
         return home / FOLDER / f"{owner.signature(self.context + name)}.npz"
+
+
+class FeatureCache(KeptArrays):
+    """Features of one encoder; nothing is kept unless it is frozen as a whole, nor in reference mode."""
+
+    def __init__(self, encoder: nn.Module, run: Run, machine: Machine, device: torch.device, batch: int):
+        self.active, self.device = is_frozen(encoder) and not machine.plain, device
+        super().__init__(context_of(encoder, run, machine, device, batch) if self.active else "")
+
+    def __call__(self, images: Tensor, how: object, compute: Compute) -> Tensor:
+        """(N, F) features of uint8 images; `how` says by which seeds and recipe their views are drawn."""
+        if not self.active:
+            return compute()
+        name = repr(how) + content_hash({"": images})
+        stored = self.read(name).get("features")
+        if stored is not None and stored.dtype == np.float32 and stored.ndim == 2 and len(stored) == len(images):
+            return torch.from_numpy(stored).to(self.device)
+        features = compute()
+        if features.dtype == torch.float32:
+            self.write(name, {"features": features.cpu().numpy()})
+        return features
+
+
+def context_of(encoder: nn.Module, run: Run, machine: Machine, device: torch.device, batch: int) -> str:
+    """What decides the outputs of an encoder: its settings and weights, its code, and the arithmetic of the machine."""
+    versions = {name: v for name, v in protocol.versions(run).items() if name.startswith("encoders.")}
+    layout = [machine.channels_last, machine.threads, native.active(), batch]
+    cpu = [platform.machine(), torch.backends.cpu.get_cpu_capability()]
+    code = [versions, torch.__version__, _version("timm"), _version("torchvision")]
+    return json.dumps([run.encoder, code, device.type, layout, cpu, content_hash(encoder.state_dict())])
 
 
 def _remove_oldest(home: Path) -> None:

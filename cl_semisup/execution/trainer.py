@@ -24,6 +24,7 @@ from cl_semisup.execution.feature_cache import FeatureCache
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.network_facts import network_facts
 from cl_semisup.execution.outputs import Outputs, evaluation_batch
+from cl_semisup.execution.shared_results import SharedResults
 from cl_semisup.execution.stages import Stages
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.native import view_kernel
@@ -307,6 +308,9 @@ class Trainer:
                 copy=lambda: copy.deepcopy(model.encoder),
                 initial=lambda: self._initial_model(data).encoder,
                 fast_encoder=self.fast_encoder,
+                shared=SharedResults(
+                    lambda: self._initial_model(data).encoder, geometric_views, self.run, self.machine, device
+                ),
             ),
         )
 

@@ -76,4 +76,5 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "c9328ae08b": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
     "bd6f91199b": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
     "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
+    "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
 }

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -157,7 +158,7 @@ def test_hidden_labels_and_test_labels_have_no_effect_on_fine_tuning() -> None:
 
 
 def test_what_is_made_once_and_what_is_not_tried_move_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against every candidate on every half, with new views and new initial weights each time."""
+    """Against every candidate on every half, with new views and a new encoder each time."""
     features = make_features()
     result = measure("finetune", features, epochs=8)
     network, visible = features.network, features.visible_labels >= 0
@@ -167,15 +168,12 @@ def test_what_is_made_once_and_what_is_not_tried_move_no_bit(monkeypatch: pytest
     name = seed("finetune", *features.seed_key)
     halves = probe._folds(data.labels.numpy(), seed("validation", *features.seed_key))
     assert len(halves) == 2
-    for score, start in (
-        ("finetune", Start("trained", network.copy)),
-        ("finetune_scratch", Start("initial", network.initial)),
-    ):
+    for score, make in (("finetune", network.copy), ("finetune_scratch", network.initial)):
 
-        def right(recipe: Recipe, parts: list[Tensor], start: Start = start) -> int:
+        def right(recipe: Recipe, parts: list[Tensor], make: Callable[[], nn.Module] = make) -> int:
             count = 0
             for held in parts:
-                model = finetuning.fine_tune(start, data.rows(~held), network, recipe, name)
+                model = finetuning.fine_tune(Start("new", make), data.rows(~held), network, recipe, name)
                 count += int((finetuning.predict(model, data.images[held], network) == data.labels[held]).sum())
             return count
 
@@ -187,10 +185,26 @@ def test_what_is_made_once_and_what_is_not_tried_move_no_bit(monkeypatch: pytest
         best = max((replace(best, epochs=epochs) for epochs in (8, 4)), key=lambda recipe: right(recipe, halves[:1]))
         chosen = {key: result.diagnostics[f"{score}_{key}"] for key in best.choices()}
         assert chosen == best.choices()
-        model = finetuning.fine_tune(start, data, network, best, name)
+        model = finetuning.fine_tune(Start("new", make), data, network, best, name)
         found = accuracy(finetuning.predict(model, network.test_images, network), features.test_labels)
         assert result.scores[f"{score}_top1_labelled"] == found
     assert plugins.version("evaluation", "finetune") == "55a1cb85de"  # so records stay current
+
+
+def test_each_training_starts_from_the_first_weights_and_statistics() -> None:
+    """One encoder serves all of them; low-rank updates, which change its modules, get another."""
+    network, data = _network(_convnet())
+    start, inputs = Start("x", network.copy), network.inputs(data.images)
+    for recipe in (
+        RECIPE,
+        replace(RECIPE, trains="last"),
+        replace(RECIPE, trains="lora"),
+        replace(RECIPE, trains="all"),
+    ):
+        found = finetuning.fine_tune(start, data, network, recipe, 5)(inputs)
+        assert torch.equal(found, finetuning.fine_tune(Start("x", network.copy), data, network, recipe, 5)(inputs))
+    assert start.encoder() is start.encoder()
+    assert all(torch.equal(a, b) for a, b in zip(_weights(start.encoder()), _weights(network.encoder), strict=True))
 
 
 def test_views_are_kept_for_the_next_training_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:

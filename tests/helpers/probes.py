@@ -83,6 +83,7 @@ def network(images: Tensor, train_images: Tensor) -> Network:
         lambda: copy.deepcopy(encoder),
         Encoder,
         lambda encoder: encoder,
+        lambda _what, _given, compute: compute(),
     )
 
 
