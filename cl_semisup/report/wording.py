@@ -64,7 +64,7 @@ def format_learning_rate(log10: MeanCI) -> str:
         return "none"
     width = log10.ci_half_width
     size = f"{10**width:.2g}" if width < 1.5 else "over 30"  # an interval of three decades and more says nothing
-    factor = "" if math.isnan(width) or width < 5e-3 else f" {TIMES_OR_OVER} {size}"
+    factor = "" if math.isnan(width) or size == "1" else f" {TIMES_OR_OVER} {size}"
     return f"{10**log10.mean:.3g}{factor}"
 
 

@@ -101,6 +101,15 @@ def _varint(number: int, length: int = 0) -> bytes:
     return bytes([part | 128 for part in parts[:-1]] + parts[-1:])
 
 
+@pytest.mark.parametrize("count", [0, 14, 15, 20, 200])
+def test_a_list_in_a_header_is_passed_over_whole(count: int) -> None:
+    """Fifteen elements and more have their number in bytes of its own."""
+    head = bytes([count << 4 | 5]) if count < 15 else bytes([0xF5]) + _varint(count)
+    content = bytes([0x19]) + head + b"".join(_varint(2 * number) for number in range(count))
+    content += bytes([0x15]) + _varint(14) + bytes([0])  # the next field, 7, and the end
+    assert parquet_pages._Compact(content).struct(0) == ({1: None, 2: 7}, len(content))
+
+
 def lie(path: Path) -> int:
     """Make the summary at the end say that nothing is large; the pages stay. Returns the number of lies."""
     content, lies = path.read_bytes(), 0

@@ -526,3 +526,15 @@ def test_the_example_of_the_manual_is_the_one_that_is_tested() -> None:
     block = text.split("```python\n")[1].split("```")[0]
     assert block.strip() in EXAMPLE
     assert len(block.strip().splitlines()) <= 15
+
+
+def test_the_inputs_of_the_function_tier_are_what_stored_references_were_measured_on() -> None:
+    random = np.random.RandomState(7)
+    first, noise = random.standard_normal((12, 16)), random.standard_normal((12, 16))
+    inputs = function.fixed_inputs()
+    np.testing.assert_array_equal(inputs["all labels"].z1.numpy(), first)
+    np.testing.assert_array_equal(inputs["all labels"].z2.numpy(), first + noise / 2)
+    np.testing.assert_allclose(inputs["nearly one point"].z2.numpy(), first[:1] + (first + noise / 2) / 100, rtol=1e-14)
+    np.testing.assert_allclose(inputs["short rows"].z1.numpy(), first / 10_000, rtol=1e-14)
+    assert inputs["some labels"].labels is not None and inputs["no labels"].labels is None
+    assert inputs["some labels"].labels.tolist() == [0, -1, 2, 3, -1, 1, 2, -1, 0, 1, -1, 3]

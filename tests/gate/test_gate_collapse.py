@@ -88,6 +88,13 @@ def test_the_gradient_of_the_dynamics_is_the_gradient_of_the_loss() -> None:
     torch.testing.assert_close(found, wanted.reshape(12, 5))
 
 
+def test_ranks_are_recorded_at_even_distances_and_at_the_end() -> None:
+    descent = Descent(rate=0.7, images=4, dim=3, steps=103)
+    each = dynamics.run_descent(descent, points=103).ranks
+    assert len(each) == 104
+    assert dynamics.run_descent(descent, points=50).ranks == (*each[:103:2], each[103])
+
+
 @pytest.mark.parametrize(("weight", "rank"), [(0.1, 2.35), (0.5, 3.35), (1.0, 3.70), (2.0, 3.96), (5.0, 3.98)])
 def test_prototypes_lift_a_collapsed_rank_towards_the_number_of_classes(weight: float, rank: float) -> None:
     assert dynamics.run_descent(Descent(rate=1.1, weight=weight)).final_rank == pytest.approx(rank, abs=0.1)
@@ -105,6 +112,9 @@ def test_collapsed_points_are_stationary_and_a_saddle() -> None:
     assert dynamics.stationary_gradient_norm("equal") < 1e-12
     assert dynamics.stationary_gradient_norm("antipodal") < 1e-12
     assert dynamics.loss_change(0.1, shared=True) == pytest.approx(-0.12, abs=0.03)
+    _, saddle = collapse._stationary(collapse.parse(SMALL, "s.yaml"), {})
+    changes = [dynamics.loss_change(noise, shared=True) for noise in (0.01, 0.1, 0.3)]
+    assert saddle.value == max(changes) and saddle.holds  # of both views moved alike; apart, the loss rises
 
 
 def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,6 +122,11 @@ def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: 
     result = collapse.run(experiment)
     assert result.gate_result().exit_code == 0
     assert "All 10 claims hold." in result.text()
+    first, second = next(rows for title, rows in collapse._tables(result) if "learning rate" in title)[1:]
+    for row, kind in ((first, "repulsion"), (second, "gradient")):  # each row has the ranks of its own dynamics
+        ranks = [result.mean_final_rank(Descent(dynamics=kind, rate=rate)) for rate in (0.5, 1.1)]  # type: ignore[arg-type]
+        assert row.startswith(kind) and row.split()[-2:] == [f"{rank:.2f}" for rank in ranks]
+    assert first.split()[-2:] != second.split()[-2:]
     assert "<svg" in result.html()
     assert ci.junit(result.gate_result()).count("<testcase") == 10
 

@@ -842,3 +842,13 @@ def test_without_joules_there_is_no_column_for_them(tmp_path: Path) -> None:
     board = losses_with(tmp_path, {"clop": 0.1, "nt_xent": 0.0}, repetitions=2)
     assert not {"J/run", "kg CO2/run"} & {column.name for column in tables.board_table(board).columns}
     assert "energy_joules" not in tables.csv_rows(board)[0]
+
+
+def test_a_learning_rate_has_the_factor_of_its_interval_unless_it_rounds_to_one() -> None:
+    def text(half_width: float) -> str:
+        return wording.format_learning_rate(MeanCI(math.log10(0.3), half_width, 5))
+
+    assert [text(width) for width in (math.nan, 0.0, 0.02)] == ["0.3"] * 3
+    assert [text(width) for width in (0.03, 0.3, 1.49, 1.5)] == [
+        f"0.3 {wording.TIMES_OR_OVER} {factor}" for factor in ("1.1", "2", "31", "over 30")
+    ]

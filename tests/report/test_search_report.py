@@ -5,14 +5,16 @@ import re
 import statistics
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 from xml.etree import ElementTree
 
 import pytest
 
 from cl_semisup import report
-from cl_semisup.report import edges, live, search_figures
+from cl_semisup.report import edges, live, open_runs, search_figures
 from cl_semisup.report.edges import EdgeLine
 from cl_semisup.report.report_data import ReportData
+from cl_semisup.report.search_result import SearchResult
 from cl_semisup.results import snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling.rounds import Rounds
@@ -197,3 +199,12 @@ def test_the_map_draws_every_rung_tried_the_region_and_the_fitted_edges() -> Non
     upright = re.findall(r'stroke="currentColor" d="M([0-9.]+) [0-9.]+V', image)
     scale = search_figures.svg.Scale(1.0, 1e8, search_figures.LEFT, search_figures.WIDTH - 20, log=True)
     assert [float(x) for x in upright] == pytest.approx([scale(1e2), scale(1e4)], abs=0.1)
+
+
+def test_a_budget_ends_with_nothing_open_only_if_the_search_has_ended() -> None:
+    suite, nothing = cast("Any", None), set[str]()
+    ended, goes_on = (SearchResult((), (), (), finished=finished) for finished in (True, False))
+    for searched in (None, ended):
+        assert open_runs.text(suite, nothing, "2 h", "", searched) == "Everything was done within the budget of 2 h."
+    told = " ".join(open_runs.text(suite, nothing, "2 h", "0 seconds", goes_on).split())
+    assert told.startswith("0 runs open, about 0 seconds. Its search is not finished: which runs follow depends on")
