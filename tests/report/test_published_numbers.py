@@ -1,12 +1,14 @@
 """Published numbers beside ours: what a suite may say, which of our cells they meet, and how reports show them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from cl_semisup.errors import InputError, SuiteError
 from cl_semisup.report import markdown, terminal
@@ -50,6 +52,21 @@ def test_a_wrong_published_number_is_refused_with_its_place(
     parse: Callable[[str], Suite], text: str, entry: str, told: str
 ) -> None:
     assert told in _refused(parse, text, entry)
+
+
+def test_every_published_number_names_the_table_or_the_repository_where_it_was_read() -> None:
+    place = re.compile(
+        r"(\w+ in )?arXiv \d{4}\.\d{5}(v\d)?, table \d+"
+        r"|README of [\w.-]+/[\w.-]+(@[0-9a-f]{7})?(, [\w-]+)?"
+        r"|lightly documentation, CIFAR-10 benchmark, March 2023"
+    )
+    count = 0
+    for path in sorted((Path(__file__).parents[2] / "suites" / "reference").glob("*.yaml")):
+        for number in yaml.safe_load(path.read_text("utf-8"))["published"]:
+            assert place.fullmatch(number["source"]), f"{path.name}: {number}"
+            assert "memory" not in number.get("remark", "").replace("memory of", ""), f"{path.name}: {number}"
+            count += 1
+    assert count > 100
 
 
 def test_a_suite_without_a_list_of_numbers_is_refused(parse: Callable[[str], Suite], text: str) -> None:
