@@ -13,6 +13,7 @@ aten = torch.ops.aten
 WAITS = {  # the host reads what the device has computed
     aten._local_scalar_dense.default: "reads a number of the device",
     aten.equal.default: "reads a number of the device",
+    aten.allclose.default: "reads a number of the device",
     aten.is_nonzero.default: "reads a number of the device",
     aten.nonzero.default: "looks for entries, whose number the host must know",
     aten.masked_select.default: "takes rows by a mask, whose number the host must know",
@@ -22,6 +23,7 @@ WAITS = {  # the host reads what the device has computed
     aten.repeat_interleave.Tensor: "repeats rows by numbers that the host must know",
     aten.bincount.default: "counts values, whose largest the host must know",
     aten._linalg_svd.default: "computes singular values, which the host checks",
+    aten.linalg_pinv.atol_rtol_tensor: "computes singular values, which the host checks",
     aten._linalg_eigh.default: "computes eigenvalues, which the host checks",
     aten._linalg_check_errors.default: "factorises a matrix, which the host checks",
 }

@@ -35,8 +35,13 @@ SIZES_FROM_DATA = {  # operations whose output's size is known only when the dev
 ANYWHERE = {aten.copy_.default, aten._to_copy.default, aten.is_same_size.default}
 INDEXING = {aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default}
 NO_SCALARS = ("aten.mm", "aten.cat", "aten.stack", "aten.index")  # take no number of the host either
-SYNCHRONOUS = {aten._local_scalar_dense.default, aten.equal.default, aten.is_nonzero.default}
-CHECKED = {aten._linalg_svd.default, aten._linalg_eigh.default, aten._linalg_check_errors.default}  # host reads `info`
+SYNCHRONOUS = {
+    aten._local_scalar_dense.default, aten.equal.default, aten.is_nonzero.default, aten.allclose.default,
+}  # fmt: skip
+CHECKED = {  # the host reads `info`
+    aten._linalg_svd.default, aten._linalg_eigh.default, aten._linalg_check_errors.default,
+    aten.linalg_pinv.atol_rtol_tensor,
+}  # fmt: skip
 _active: list["Gpu"] = []
 _setup_privateuseone_for_python_backend(NAME)  # before the first backward of the process, which counts the devices
 
@@ -77,6 +82,9 @@ class OnGpu(torch.Tensor):
     def tolist(self) -> Any:
         _note("copy to the host")
         return self.held.tolist()
+
+    def __format__(self, form: str) -> str:
+        return super().__format__(form) if self.ndim else format(self.item(), form)
 
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"OnGpu({self.held!r})"
@@ -137,15 +145,18 @@ class _Generators(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in (torch.quantile, torch.Tensor.quantile) and isinstance(args[0], OnGpu):
+            if isinstance(args[1], torch.Tensor) and not isinstance(args[1], OnGpu):
+                raise RuntimeError("quantile() q tensor must be on the same device as the input tensor")
             q = args[1].held if isinstance(args[1], OnGpu) else args[1]
             return OnGpu(torch.quantile(args[0].detach().held, q, *args[2:], **kwargs))
         if func is torch.Tensor.unsqueeze_ and isinstance(args[0], OnGpu):
             return args[0].unsqueeze(*args[1:], **kwargs)
         generator = kwargs.get("generator")
-        if isinstance(generator, Generator):
+        if isinstance(generator, torch._C.Generator):  # torch's default one too
+            on = generator.device
             device = kwargs.get("device") or (args[0].device if args and isinstance(args[0], torch.Tensor) else "cpu")
-            if torch.device(device).type != generator.on.type:
-                raise RuntimeError(f"Expected a '{device}' device type for generator but found '{generator.on}'")
+            if torch.device(device).type != on.type:
+                raise RuntimeError(f"Expected a '{device}' device type for generator but found '{on}'")
         return func(*args, **kwargs)
 
 
@@ -368,6 +379,8 @@ def gpu(
         for module in list(sys.modules.values()):
             if getattr(module, "__name__", "").startswith("cl_semisup") and hasattr(module, "Generator"):
                 stack.enter_context(mock.patch.object(module, "Generator", Generator))
+        # torch starts a thread for backward on each device; a thread of a device that is not there can end in an abort
+        stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.callback(register_optimizer_step_post_hook(count).remove)
         stack.callback(torch._C._set_only_lift_cpu_tensors, torch._C._only_lift_cpu_tensors())  # type: ignore[attr-defined]
         torch._C._set_only_lift_cpu_tensors(True)  # type: ignore[attr-defined]

@@ -9,7 +9,9 @@ import torch
 from cl_semisup import device, plugins
 from cl_semisup.data import views
 from cl_semisup.execution import execute
+from cl_semisup.execution.trainer import Trainer
 from cl_semisup.training import batches
+from cl_semisup.training.step import Step
 from tests.gpu import imitated, trials
 
 LOSS = '''
@@ -66,6 +68,14 @@ CRASHES = {  # line -> what the record says
     "extra = torch.stack([u.sum(), torch.ones(())]).sum()": "same device",
     "noise = torch.randperm(count, device=where, generator=torch.Generator().manual_seed(0))": "generator",
     "noise = torch.randn(3, generator=torch.Generator(where))": "generator",
+    "noise = torch.empty(3, device=where).uniform_(generator=torch.default_generator)": "generator",
+    "noise = torch.multinomial(u.detach().abs() + 1, 1, generator=torch.Generator())": "generator",
+    "import numpy; extra = float(numpy.linalg.norm(u.detach()))": "numpy",
+    "extra = torch.quantile(u, torch.tensor([0.5])).sum()": "same device",
+    "extra = torch.nn.Linear(u.shape[1], 3)(u).sum()": "same device",
+    "extra = torch.nn.functional.embedding(labels.clamp(min=0), torch.zeros(10, 4)).sum()": "same device",
+    "extra = torch.bucketize(u.detach(), torch.linspace(0, 1, 4)).sum()": "same device",
+    "extra = u.index_fill(0, torch.tensor([0]), 0.0).sum()": "same device",
 }
 WAITS = {
     "extra = u.sum().item()",
@@ -85,6 +95,13 @@ WAITS = {
     "extra = torch.tensor([1.0, 2.0], device=where).sum() * u.sum()",
     "extra = u.sum() * torch.equal(u, v)",
     "extra = torch.linalg.eigh(u.detach().T @ u.detach())[0].sum()",
+    "extra = u.sum() * torch.allclose(u, v)",
+    "extra = torch.linalg.pinv(u.detach()).sum()",
+    "extra = torch.linalg.inv(u.detach().T @ u.detach() + torch.eye(u.shape[1], device=where)).sum()",
+    "u = u.clone(); u[u > 0] = 0.0",
+    "extra = u.sum() * torch.nn.functional.one_hot(labels.clamp(min=0)).shape[1]",
+    "extra = torch.repeat_interleave(u, labels.clamp(min=0), dim=0).sum()",
+    "extra = u.sum() * len(f'{u.sum():.3f}')",
 }
 pytestmark = pytest.mark.usefixtures("forget_plugins")
 
@@ -128,11 +145,30 @@ def test_float64_is_found_where_there_is_none(line: str, tmp_path: Path) -> None
     assert "Cannot convert a MPS Tensor to float64" in record["reason"]
 
 
-@pytest.mark.parametrize("fault", ["labels on the host", "draws on the host", "copies that wait", "pageable copies"])
+def test_an_evaluation_on_a_device_without_float64_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = Trainer._compute_features
+
+    def there(trainer: Trainer, *inputs: Any) -> Any:
+        trainer.evaluation_device = trainer.device
+        return compute(trainer, *inputs)
+
+    monkeypatch.setattr(Trainer, "_compute_features", there)
+    with imitated.gpu("mps:0"):
+        record, _ = trials.execute(trials.run(probes={"linear": {}}), "mps:0")
+    assert "Cannot convert a MPS Tensor to float64" in record["reason"]
+
+
+PACKAGE_FAULTS = ["labels on the host", "draws on the host", "copies that wait", "pageable copies", "a number is read"]
+
+
+@pytest.mark.parametrize("fault", PACKAGE_FAULTS)
 def test_faults_of_the_package_itself_are_found(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     training_data = execute.training_data
     if fault == "labels on the host":
         monkeypatch.setattr(execute, "training_data", lambda *a: training_data(*a[:2], torch.device("cpu")))
+    elif fault == "a number is read":
+        optimize = Step._optimize
+        monkeypatch.setattr(Step, "_optimize", lambda step, loss, rate: optimize(step, loss, float(loss) and rate))
     elif fault == "draws on the host":
         monkeypatch.setattr(views, "send_all", lambda tensors, device: tensors)
     else:
