@@ -4,7 +4,8 @@ A loss is searched in all its repetitions together. In each, a rung is good if i
 best level's score above chance, and has at least half of that level's gain over the untrained network: a single run has
 no interval that could tell whether it is weak, and near the untrained network a comparison with 0 is a toss of a coin.
 Both conditions are one bar. The best level is a mean over the rungs near the best one, and which one is best is decided
-by the other repetitions, so that noise that has won does not raise the bar.
+by the other repetitions, so that noise that has won does not raise the bar. The mean is that of all repetitions, moved
+by how far this one is above them on the plateau: so a level rests on every run there and not on three.
 
 How far a run is from the bar is its vote: 1 at the best level and above, 0 at the bar, -1 as far below, and -1 for a
 run that collapsed or diverged. Votes are averaged over the repetitions; between rungs that were tried, a repetition's
@@ -36,6 +37,7 @@ from cl_semisup.suite.search import Edge
 
 MIN_LIFT = 0.5  # of the best level's gain over the untrained network; halfway is where verdicts are surest
 LEVEL_RUNGS = 3  # that a best level is measured on
+PLATEAU = 0.95  # of the best level: rungs on which repetitions are compared with each other
 CLEAR = 1.5  # difference of two votes that contradict each other beyond noise
 SURE = 0.25  # of a vote beyond an edge: nearer to the bar, the next rung is tried too
 
@@ -167,7 +169,7 @@ def _fit_votes(votes: Sequence[dict[int, float]], best: int) -> tuple[Region, di
 
 
 def _best_levels(tables: Sequence[Outcomes], ladder: Ladder) -> tuple[int, list[float]]:
-    """The rung around which gains are best, and the best level of every repetition: its mean gain around there.
+    """The rung around which gains are best, and the best level of every repetition.
 
     The rung is the best of the other repetitions, or its own if a repetition is alone, among rungs that all have tried.
     Rungs that broke have no gain. Without rungs in common a level is the best gain of the repetition.
@@ -182,19 +184,25 @@ def _best_levels(tables: Sequence[Outcomes], ladder: Ladder) -> tuple[int, list[
         for rung, near in around.items()
         if len(near) >= enough and any(rung in gain for gain in gains)
     }
+    if not means:
+        alone = gains[started[0]] if started else {}
+        highest = [max(gain.values(), default=0.0) for gain in gains]
+        return max(sorted(alone), key=alone.__getitem__, default=-1), highest
 
     def best_of(among: Sequence[int]) -> int:
-        return max(means, key=lambda rung: fmean([means[rung][n] or 0.0 for n in among]), default=-1)
+        return max(means, key=lambda rung: fmean([means[rung][n] or 0.0 for n in among]))
 
-    levels = []
+    best, levels = best_of(started), []
+    pooled = {r: fmean(gains[n][r] for n in started) for r in shared if all(r in gains[n] for n in started)}
+    top = [pooled[r] for r in around[best] if r in pooled]
+    plateau = [r for r in pooled if top and pooled[r] >= PLATEAU * fmean(top)]
     for n, gain in enumerate(gains):
         rung = best_of([other for other in started if other != n] or [n])
-        level = means[rung][n] if rung >= 0 else None
+        level, near = means[rung][n], [pooled[r] for r in around[rung] if r in pooled]
+        if n in started and near and len(plateau) >= LEVEL_RUNGS:
+            level = fmean(near) + fmean(gain[r] - pooled[r] for r in plateau)
         levels.append(max(gain.values(), default=0.0) if level is None else level)
-    if means:
-        return best_of(started), levels
-    alone = gains[started[0]] if started else {}
-    return max(sorted(alone), key=alone.__getitem__, default=-1), levels
+    return best, levels
 
 
 def _judge(table: Outcomes, level: float, share: float) -> tuple[dict[int, float], dict[int, str]]:

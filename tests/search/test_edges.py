@@ -165,6 +165,17 @@ def test_edges_move_to_where_most_repetitions_have_them() -> None:
     assert any(25 in table for table in tables)
 
 
+def test_luck_at_the_best_level_of_one_repetition_is_weighed_against_the_whole_plateau() -> None:
+    """A level that rests on rungs 5 to 7 alone would be 0.86, and 0.76 at rung 12 too low."""
+
+    def table(near_best: float) -> dict[int, Outcome]:
+        plateau = {rung: sound(near_best if 5 <= rung <= 7 else 0.8) for rung in range(12)}
+        return plateau | {12: sound(0.76), 13: sound(0.7)}
+
+    lucky = edges.fit([table(0.86), table(0.81), table(0.81)], Ladder(14, 3)).words[0]
+    assert (lucky[12], lucky[13]) == ("good", "low")
+
+
 def test_verdicts_that_are_not_monotone_are_told_and_filled_in() -> None:
     def ask(rung: int) -> Outcome:
         return sound(0.8 if rung < 20 else 0.78) if rung < 20 or 30 <= rung < 35 else Outcome("collapsed")
