@@ -25,6 +25,7 @@ EDGE_KEYS = ("edge", "per_decade", "share")
 RESOLVE_KEYS = ("resolve", "max")
 RACE_KEYS = ("best",)
 FORMS = {"edge", "resolve", "best"}
+OF_NUMBERS = (("learning_rate",), ("batch_size",), ("repetitions",))
 TUNED = ("learning_rate", "batch_size", "optimizer", "schedule", "losses")  # what a loss is tuned over
 MAX_PER_DECADE = 32
 MAX_RUNGS = 400  # twelve decades of the finest ladder
@@ -117,6 +118,10 @@ def take(data: dict[Any, Any], problems: list[Problem]) -> tuple[dict[Any, Any],
     (path,) = found
     data = copy.deepcopy(data)
     node = reduce(getitem, path, data)
+    if len(forms := [key for key in node if key in FORMS]) > 1:
+        got = f"Got {' and '.join(forms)}. Keep one of them."
+        problems.append(Problem((*path, forms[1]), f"must be the only search here. {got}", of_key=True))
+        return data, None, found
     build: Callable[..., Search | None] = _resolve if "resolve" in node else _race if "best" in node else _edge
     search = build(node, path, problems)
     if search is not None:
@@ -148,6 +153,11 @@ def contradictions(
         rule = "needs a baseline, to which differences are resolved. Got none. Add 'baseline: ...'."
         return [Problem(path, rule)]
     trained = [run for run in runs if run.epochs and run.repetition == 0]
+    if trained and all(run.loss_name == baseline for run in trained):
+        rule = (
+            f"compares losses with the baseline. Got {baseline!r} alone. Add a loss, or name a number of repetitions."
+        )
+        return [Problem(path, rule)]
     configs = Counter(task(run) + repr(run.loss) for run in trained)
     if trained and max(configs.values()) > 1:
         rule = "compares one config of each loss with the baseline's"
@@ -208,7 +218,10 @@ def _forms(node: Any, path: YamlPath) -> list[YamlPath]:
         return [found for i, member in enumerate(node) for found in _forms(member, (*path, i))]
     if not isinstance(node, dict):
         return []
-    words = FORMS & {key for key, value in node.items() if isinstance(key, str) and not isinstance(value, dict)}
+    plain = path in OF_NUMBERS  # elsewhere a key with a dict is a plug-in and its settings
+    words = FORMS & {
+        key for key, value in node.items() if isinstance(key, str) and (plain or not isinstance(value, dict))
+    }
     if words and not (path and path[0] == "losses" and len(path) < 3):  # a loss of one's own may be called `edge`
         return [path] if path else []
     return [found for key, child in node.items() if isinstance(key, str | int) for found in _forms(child, (*path, key))]

@@ -86,6 +86,10 @@ def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Par
         ("repetitions: 1", "repetitions: {resolve: 0}\nbaseline: nt_xent", "must be a number of percentage points above 0"),
         ("repetitions: 1", "repetitions: {resolve: 1, max: 2}\nbaseline: nt_xent", "must be a whole number from 4 to 1000"),
         (RATE, "learning_rate: {resolve: 1.0}", "learning_rate: is what repetitions may do. Got it elsewhere."),
+        (RATE, "learning_rate: {edge: {low: 1, high: 9}}", "6:23: learning_rate.edge: must be two numbers, the lowest and"),
+        (RATE, "learning_rate: {best: {a: 1}}", "6:23: learning_rate.best: must be a list of two values or more."),
+        (RATE, "learning_rate: {edge: [1, 9], best: [1, 2]}", "must be the only search here. Got edge and best. Keep"),
+        ("repetitions: 1", "repetitions: {max: 9, resolve: {a: 1}}\nbaseline: nt_xent", "must be a number of percentage"),
         (RATE, "learning_rate: {best: 0.1}", "6:23: learning_rate.best: must be a list of two values or more. Got 0.1."),
         (RATE, "learning_rate: {best: [0.1]}", "learning_rate.best: must be a list of two values or more. Got [0.1]."),
         (RATE, "learning_rate: {best: [0.1, 1], of: 3}", "learning_rate.of: unknown key 'of'"),
@@ -116,6 +120,10 @@ def test_resolve_stands_for_all_repetitions_and_wants_one_config_a_loss(parse: P
     assert {run.repetition for run in asked.runs} == set(range(12))
     with pytest.raises(SuiteError, match="compares one config of each loss with the baseline's. Got 2 of a loss"):
         parse(text.replace("repetitions: 1", RESOLVED).replace(RATE, "learning_rate: [0.1, 1]"))
+    with pytest.raises(
+        SuiteError, match=r"repetitions.resolve: compares losses with the baseline. Got 'nt_xent' alone."
+    ):
+        parse(text.replace("repetitions: 1", RESOLVED).replace("[nt_xent, clop]", "nt_xent"))
     several = text.replace("[nt_xent, clop]", "[nt_xent: {temperature: [0.1, 0.5]}, clop]")
     with pytest.raises(SuiteError, match="needs one baseline. Got 2 losses called 'nt_xent'"):
         parse(several.replace("repetitions: 1", RESOLVED))
