@@ -9,9 +9,9 @@ by how far this one is above them on the plateau: so a level rests on every run 
 
 How far a run is from the bar is its vote: 1 at the best level and above, 0 at the bar, -1 as far below, and -1 for a
 run that collapsed or diverged. Votes are averaged over the repetitions; between rungs that were tried, a repetition's
-votes are interpolated. The stable region is the stretch of rungs with the largest sum of votes, so its ends, the edges,
-part the ladder with the least contradiction, and a rung on the wrong side is outvoted by those beyond it. The edges of
-a full grid are the same with all rungs tried.
+votes are interpolated, and beyond them they stay. The stable region is the stretch of rungs with the largest sum of
+votes, so its ends, the edges, part the ladder with the least contradiction, and a rung on the wrong side is outvoted by
+those beyond it. The edges of a full grid are the same with all rungs tried.
 
     1. the first repetition: a coarse ladder (one rung a decade), or what a neighbouring search has found: its best
        rung, its edges and the rungs beyond them
@@ -221,16 +221,11 @@ def _judge(table: Outcomes, level: float, share: float) -> tuple[dict[int, float
 
 
 def _mean_votes(votes: Sequence[dict[int, float]], rungs: np.ndarray) -> np.ndarray:
-    """(rungs,) votes, interpolated in each repetition, averaged over those that have tried rungs on both
-    sides; 0 where none has.
+    """(rungs,) votes, averaged over the repetitions; between rungs that one has tried they are interpolated, and beyond
+    its last one it votes as there: a repetition that has gone on alone does not decide alone.
     """
-    each = []
-    for own in filter(None, votes):
-        at = sorted(own)
-        limited = np.clip([own[rung] for rung in at], -1, 1)
-        each.append(np.interp(rungs, at, limited, left=np.nan, right=np.nan))
-    known = ~np.isnan(each)
-    return np.asarray(np.where(known, each, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
+    each = [np.interp(rungs, at, np.clip([own[rung] for rung in at], -1, 1)) for own in votes if (at := sorted(own))]
+    return np.asarray(np.mean(each, axis=0))
 
 
 def _largest_sum(votes: np.ndarray) -> tuple[int, int]:

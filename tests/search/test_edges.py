@@ -165,6 +165,19 @@ def test_edges_move_to_where_most_repetitions_have_them() -> None:
     assert any(25 in table for table in tables)
 
 
+def test_a_repetition_that_has_gone_on_alone_does_not_decide_alone() -> None:
+    """The first collapses from rung 30 on; the others are good to the end, which they have not tried when it is found."""
+
+    def asks(gap: range) -> Callable[[int], Outcome]:
+        return lambda rung: Outcome("collapsed") if rung in gap else sound(0.8)
+
+    tables = edges.search([asks(range(30, 41)), asks(range(0)), asks(range(0))], LADDER)
+    found = edges.fit(tables, LADDER)
+    assert (found.region.high, found.regions[0].high) == (40, 29)
+    few = [outcomes("ooooooxxxxxx"), outcomes("oooooo"), outcomes("oooooo")]
+    assert edges.fit(few, Ladder(12, 4)).region.high == 11
+
+
 def test_luck_at_the_best_level_of_one_repetition_is_weighed_against_the_whole_plateau() -> None:
     """A level that rests on rungs 5 to 7 alone would be 0.86, and 0.76 at rung 12 too low."""
 
