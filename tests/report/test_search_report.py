@@ -4,6 +4,7 @@ import math
 import re
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
@@ -74,6 +75,9 @@ def test_edges_are_in_decades_and_paired_by_repetition(tmp_path: Path, suite: Su
     assert (rows["vicreg"].high.n, rows["vicreg"].width.mean) == (0, 0.0)
     assert data.searched is not None
     assert data.searched.finished
+    racing = tuple(run for run in done.runs if run.repetition < 7)
+    before = ReportData.read(tmp_path, replace(done, runs=racing)).searched
+    assert before is not None and not before.finished  # all races are run, and nothing is reported yet
     (table,) = data.searched.tables
     texts = {row[0].text: [entry.text for entry in row] for row in table.rows}
     names = [column.name for column in table.columns]

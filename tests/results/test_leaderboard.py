@@ -303,3 +303,20 @@ def test_a_collapsed_run_counts_with_its_score(tmp_path: Path) -> None:
     row = row_of(board(tmp_path, runs), "nt_xent")
     assert row.repetition_scores.tolist() == pytest.approx([0.6, 0.6, 0.1])  # a diverged run counts as chance
     assert row.scores["linear_top1"].mean == pytest.approx(1.3 / 3)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "leads"),
+    [
+        (["collapsed", "diverged", "failed"], False),
+        (["diverged", "diverged", "diverged"], False),
+        (["collapsed", "diverged", "ok"], True),
+        (["ok", "ok", "ok"], True),
+    ],
+)
+def test_a_row_whose_runs_have_all_broken_down_leads_nothing(statuses: list[str], leads: bool, tmp_path: Path) -> None:
+    for repetition, status in enumerate(statuses):
+        write(tmp_path, run(repetition=repetition), 0.9, status)
+    (board,) = leaderboard.boards(gather(tmp_path, [run(repetition=r) for r in range(3)]), "linear_top1")
+    (row,) = board.rows
+    assert leaderboard.leads(board, row) is leads
