@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cl_semisup.report import wording
 from cl_semisup.report.tables import LOSS, Column, Entry, Table
 from cl_semisup.results.naming import RunNames
-from cl_semisup.results.statistics import MeanCI, mean_ci
-from cl_semisup.search.racing import Config, RaceResult
+from cl_semisup.results.statistics import mean_ci
+from cl_semisup.search.confidence import confidence_sequence
+from cl_semisup.search.racing import Config, RaceResult, level_of
 from cl_semisup.suite.run import Run
 
 
@@ -19,7 +21,10 @@ def race_tables(runs: Sequence[Run], found: Sequence[RaceResult], repetitions: i
         Column("config", numeric=False),
         Column("race", "a sign a repetition: o took part, . did not; x dropped after that", numeric=False),
         Column("validation %", "mean validation score ± half of its 95 % interval, of the repetitions it ran in"),
-        Column("behind the leader", "paired difference in these repetitions, points"),
+        Column(
+            "behind the leader",
+            "paired difference in these repetitions, points, with the interval that decides the race",
+        ),
         Column("outcome", numeric=False),
     )
     tasks: dict[str, list[tuple[Entry, ...]]] = {}
@@ -33,7 +38,7 @@ def race_tables(runs: Sequence[Run], found: Sequence[RaceResult], repetitions: i
                 Entry(names.config(one.run)),
                 Entry(_picture(one, repetitions)),
                 Entry(wording.format_percent(mean_ci(one.scores)), _mean(one)),
-                Entry(*behind(one, leader)),
+                Entry(*behind(one, leader, len(ordered))),
                 Entry(outcome(one, leader, result)),
             )
             tasks.setdefault(names.tasks(one.run)[0], []).append(entries)
@@ -55,11 +60,14 @@ def _picture(config: Config, repetitions: int) -> str:
     return (f"{ran[:-1]}x" if config.dropped else ran).ljust(repetitions, ".")
 
 
-def behind(config: Config, leader: Config) -> tuple[str, float]:
-    """Points behind the leader in the repetitions that both ran in, as text and number."""
+def behind(config: Config, leader: Config, configs: int) -> tuple[str, float]:
+    """Points behind the leader of so many configs, in the repetitions that both ran in, as text and number."""
     if config is leader:
         return wording.DASH, math.nan
-    difference: MeanCI = mean_ci(a - b for a, b in zip(config.scores, leader.scores, strict=False))
+    pairs = zip(config.scores, leader.scores, strict=False)
+    difference = confidence_sequence([a - b for a, b in pairs], level_of(configs))
+    if math.isinf(difference.ci_half_width):  # too few repetitions for any
+        difference = replace(difference, ci_half_width=math.nan)
     return wording.format_points(difference), difference.mean
 
 

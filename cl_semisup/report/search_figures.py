@@ -106,7 +106,7 @@ def race_figure(task: str, found: Sequence[RaceResult], names: RunNames, index: 
         ranked = race.ranked(result)
         for place, one in enumerate(ranked):
             loss, config = names.losses[one.run.id], names.config(one.run)
-            end, behind = x(len(one.scores)), race.behind(one, ranked[0])[0]
+            end, behind = x(len(one.scores)), race.behind(one, ranked[0], len(ranked))[0]
             outcome = race.outcome(one, ranked[0], result)
             inside = [svg.text(LEFT - 10, y + 4, wording.ellipsize(config, MAX_NAME), "end")]
             if place == 0:

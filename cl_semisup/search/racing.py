@@ -48,12 +48,17 @@ class RaceResult:
     open: bool
 
 
+def level_of(configs: int) -> float:
+    """Of the interval of one rival's difference, so that those of all rivals hold together."""
+    return 1 - (1 - CONFIDENCE) / max(configs - 1, 1)
+
+
 def race(scores: Sequence[Callable[[int], float | None]], repetitions: int) -> tuple[list[list[float]], list[int], int]:
     """Scores by config, when each was dropped (0: not), and the repetition that is open (`repetitions`: none).
 
     `scores` gives each config's validation score in a repetition, None while it is not known.
     """
-    level = 1 - (1 - CONFIDENCE) / max(len(scores) - 1, 1)
+    level = level_of(len(scores))
     known: list[list[float]] = [[] for _ in scores]
     dropped = [0] * len(scores)
     for n in range(repetitions):

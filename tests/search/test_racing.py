@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from cl_semisup.report.race import behind
 from cl_semisup.search import racing
 
 
@@ -51,3 +52,12 @@ def test_a_race_waits_for_the_first_repetition_that_is_not_known() -> None:
 def test_without_validation_scores_nobody_is_dropped() -> None:
     _, dropped, at = racing.race([lambda n: 0.5, lambda n: math.nan], 8)
     assert (dropped, at) == ([0, 0], 8)
+
+
+def test_the_interval_beside_a_rival_is_the_one_that_decides() -> None:
+    """Its t-interval, 2.5 ± 1.2 points, would say that the rival is worse; the race's does not, and did not drop it."""
+    leader, rival = (
+        racing.Config(None, scores, 0)  # type: ignore[arg-type]
+        for scores in ((0.9, 0.91, 0.92, 0.9, 0.93, 0.9), (0.88, 0.89, 0.88, 0.88, 0.89, 0.89))
+    )
+    assert behind(rival, leader, 3)[0] == "−2.5 ± 2.8"
