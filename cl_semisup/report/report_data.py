@@ -187,7 +187,8 @@ class ReportData:
         found = dict.fromkeys(board.validation for board in self.boards)
         score, scores, several = self.suite.score, self.run_table.scores, len(found) > 1
         notes = [tuning.tuning_note(scores, score, validation, several) for validation in found]
-        return notes + ([tuning.curse_note(n)] if (n := self.suite.tune_repetitions) else [])
+        chosen = any(not math.isnan(row.winners_curse.mean) for board in self.boards for row in board.rows)
+        return notes + ([tuning.curse_note(n, chosen)] if (n := self.suite.tune_repetitions) else [])
 
     @property
     def _chance(self) -> str:

@@ -33,8 +33,10 @@ def tuning_note(scores: Collection[str], score: str, validation: str, several: b
     return f"{word}Each loss stands in its config with the best mean {name}: {measured}; never on the test images."
 
 
-def curse_note(tune_repetitions: int) -> str:
-    """How to read the winner's curse."""
+def curse_note(tune_repetitions: int, chosen: bool) -> str:
+    """How to read the winner's curse; `chosen`: some config has won."""
+    if not chosen:
+        return f"The first {tune_repetitions} repetitions were to choose the configs and are not reported."
     return (
         f"The first {tune_repetitions} repetitions chose the configs and are not reported; all other columns are of"
         " fresh repetitions. The winner's curse is the mean of the former minus that of the latter, of the same config:"

@@ -192,7 +192,9 @@ def _board(
             scores={name: cell.score_ci(name) for name in scores},
             diagnostics={name: cell.metric_ci(name) for name in diagnostics},
             difference=MeanCI() if base_scores is None or loss == base else paired_difference(own_scores, base_scores),
-            winners_curse=difference(before, own_scores) if tune_repetitions else MeanCI(),
+            winners_curse=difference(before, own_scores)
+            if tune_repetitions and is_validated(cells[loss], name)
+            else MeanCI(),
             verdict=verdict(cell, score, floor) if is_finished else "unfinished",
             status_counts=counts,
             worst_config_score=float(np.min(means)),
@@ -243,7 +245,13 @@ def tune(cells: Sequence[Cell], validation_score: str) -> Cell:
     most = max(len(cell.runs["status"]) for cell in cells)
     cells = [cell for cell in cells if len(cell.runs["status"]) == most]
     validation = [cell.score_ci(validation_score).mean for cell in cells]
-    return cells[0] if np.isnan(validation).all() else cells[int(np.nanargmax(validation))]
+    is_tuned = is_validated(cells, validation_score) and not np.isnan(validation).all()
+    return cells[int(np.nanargmax(validation))] if is_tuned else cells[0]
+
+
+def is_validated(cells: Sequence[Cell], validation_score: str) -> bool:
+    """Whether any run has a validation score of its own: a diverged run's chance chooses nothing by itself."""
+    return any(cell.metric_ci(validation_score).n for cell in cells)
 
 
 def relative_time(cell: Cell, baseline: Sequence[Cell]) -> float:

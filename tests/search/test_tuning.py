@@ -127,6 +127,23 @@ def test_reports_say_how_configs_were_chosen_and_show_the_curse(tmp_path: Path, 
     assert "The first 2 repetitions chose the configs and are not reported" in page
 
 
+def test_where_nothing_could_be_validated_nothing_has_won(tmp_path: Path, parse: Parse, written: str) -> None:
+    """As with one label a class and `validation: labelled`. The chance of a diverged run chooses nothing."""
+
+    def untuned(results: Path, run: Run) -> None:
+        record_maker.write(results, run, score(run), "diverged" if run.learning_rate == 10 else "ok")
+
+    suite = parse(written + "validation: labelled\n")
+    asked = [run for done in rounds(tmp_path, suite, untuned) for run in done]
+    (board,) = leaderboard.boards(gather(tmp_path, asked), "linear_top1", "nt_xent", tune_repetitions=2)
+    assert all(np.isnan(row.winners_curse.mean) for row in board.rows)
+    assert {row.reported_cell.learning_rate for row in board.trained_rows} == {0.1}  # the first of the grid
+    page = markdown.page(ReportData.read(tmp_path, Rounds(tmp_path, suite).snapshot()))
+    assert "each loss stands in the first config of the grid, untuned" in page
+    assert "The first 2 repetitions were to choose the configs and are not reported." in page
+    assert "by so much a table" not in page
+
+
 @pytest.mark.parametrize("validation", ["all", "held\\_out", "labelled"])
 def test_settings_of_validation_that_are_compared_have_tables_of_their_own(
     tmp_path: Path, parse: Parse, text: str, validation: str
