@@ -1,11 +1,10 @@
 """Run -> Record: train and evaluate. Every failure of a run becomes a record here."""
 
 import math
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +30,7 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup, sing
 from cl_semisup.results import protocol, right_images, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
+from cl_semisup.training import copies
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -102,7 +102,7 @@ class Executor:
         their failures would not be their own. A failed training is the failure of all of them.
         """
         trainer, results = self._trainer(group), []
-        with _this_process_alone():
+        with copies.ended():
             for run in group.runs:
                 started = datetime.now(UTC)
                 attempt = _Attempt(run, self.machine)
@@ -131,7 +131,7 @@ class Executor:
         """Train without evaluating, as all processes of a training but the first do; its curves."""
         run, trainer = group.runs[0], self._trainer(group)
         data, visible_labels, *_ = training_data(run, self.data(run), self.device, self.probe_datasets)
-        with _this_process_alone(), kernel_context(self.machine):
+        with copies.ended(), kernel_context(self.machine):
             trainer.train(data, visible_labels)
         return trainer.history
 
@@ -152,17 +152,6 @@ class Executor:
 
     def _trainer(self, group: TrainingGroup) -> Trainer:
         return Trainer(group, self.machine, self.probe_datasets, self.should_stop, self.collective_context)
-
-
-@contextmanager
-def _this_process_alone() -> Iterator[None]:
-    """A copy of this process that is made within, by a plug-in that forks, ends where the context ends."""
-    process = os.getpid()
-    try:
-        yield
-    finally:
-        if os.getpid() != process:
-            os._exit(0)
 
 
 def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:

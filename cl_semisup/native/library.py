@@ -22,6 +22,7 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-
 EXTRA_FLAGS_VARIABLE = "CL_SEMISUP_CFLAGS"  # environment variable: more flags, such as a sanitizer's
 DIGEST_BYTES = hashlib.sha256().digest_size  # after a compiled file's own bytes
 COMPILER_SECONDS = 120  # a compiler that takes longer hangs
+EXTRA_SECONDS = 900  # with more flags: sanitizers make it many times slower, above all on a busy machine
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # of colour, as numbered in views.c
 _in_use = False
 
@@ -136,12 +137,13 @@ def _compiled() -> Path:
     compiler = shutil.which(words[0]) if words else None
     if compiler is None:
         raise MissingError("there is no C compiler (cc, or what CC names). Install gcc or clang.")
-    command = [compiler, *words[1:], *FLAGS, *os.environ.get(EXTRA_FLAGS_VARIABLE, "").split()]
+    extra = os.environ.get(EXTRA_FLAGS_VARIABLE, "").split()
+    command = [compiler, *words[1:], *FLAGS, *extra]
     text = b"".join(source.read_bytes() for source in SOURCES)
     ingredients = repr((command, _run([compiler, *words[1:], "--version"]), _processor(), text))
     path = _folder() / f"kernels-{hashlib.sha256(ingredients.encode()).hexdigest()[:16]}.so"
     if not _is_sound(path):
-        _compile(command, path)
+        _compile(command, path, EXTRA_SECONDS if extra else COMPILER_SECONDS)
     return path
 
 
@@ -158,13 +160,13 @@ def _is_sound(path: Path) -> bool:
     return len(content) > DIGEST_BYTES and content.endswith(hashlib.sha256(content[:-DIGEST_BYTES]).digest())
 
 
-def _compile(command: list[str], path: Path) -> None:
+def _compile(command: list[str], path: Path, seconds: float) -> None:
     """Compile elsewhere, then rename: other processes may do the same at this time, and the machine may stop."""
     try:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             library = Path(folder) / path.name
             sources = [str(source) for source in SOURCES if source.suffix == ".c"]
-            _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"])
+            _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"], seconds)
             try:
                 with files.open_regular(library) as file:
                     content = file.read()
@@ -177,7 +179,7 @@ def _compile(command: list[str], path: Path) -> None:
         ) from error
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], seconds: float = COMPILER_SECONDS) -> str:
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     try:  # a sanitizer or a profiler that is preloaded here would make the compiler many times slower
         done = subprocess.run(
@@ -186,7 +188,7 @@ def _run(command: list[str]) -> str:
             encoding="utf-8",
             errors="replace",
             check=False,
-            timeout=COMPILER_SECONDS,
+            timeout=seconds,
             env=environment,
         )
     except (OSError, subprocess.TimeoutExpired) as error:

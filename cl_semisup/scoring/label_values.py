@@ -10,6 +10,7 @@ from cl_semisup.errors import DataError
 
 Labels = NDArray[np.int64]
 UNLABELLED = -1
+MAX_LABEL = 2**63 - 1  # a larger one would turn into a negative one, which is no label
 
 
 def to_classes(parts: Sequence[tuple[str, Any]]) -> tuple[list[Labels], tuple[str, ...]]:
@@ -54,6 +55,8 @@ def _column(labels: Any, where: str) -> NDArray[Any]:
             raise DataError(f"{where}: must be whole numbers. Got {array[first]!r} in row {first}. Round or name them.")
     elif array.dtype.kind not in "iubU":
         raise DataError(f"{where}: must be integers or text. Got {array.dtype}. Convert them.")
+    if array.dtype.kind == "u" and array.max(initial=0) > MAX_LABEL:
+        raise DataError(f"{where}: must be at most {MAX_LABEL}. Got {array.max()}. Renumber them; -1 means unknown.")
     return array if array.dtype.kind == "U" else array.astype(np.int64)
 
 

@@ -77,6 +77,7 @@ def test_in_double_precision_nothing_goes_through_kernels() -> None:
 
 
 @needs_kernels
+@pytest.mark.timeout(2000)  # with gcc's sanitizers each of the two compilations takes minutes on a busy machine
 def test_wider_vectors_and_narrower_ones_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """16 numbers, as with AVX-512, work on any processor: the compiler splits a vector in two where it must."""
     compiler = os.environ.get("CC", "cc")

@@ -121,6 +121,15 @@ def test_numbers_and_text_do_not_mix() -> None:
         to_classes([("a", np.array([0, 1])), ("b", np.array(["0", "1"]))])
 
 
+@pytest.mark.parametrize("label", [2**63, 2**64 - 1])
+def test_a_label_that_would_turn_negative_is_refused(label: int) -> None:
+    """In int64 it would be negative, which means unknown: such rows would be left out without a word."""
+    with pytest.raises(DataError, match=f"labels: must be at most {2**63 - 1}. Got {label}. Renumber them"):
+        to_classes([("labels", np.array([0, 1, label], np.uint64))])
+    (found,), _ = to_classes([("labels", np.array([0, 1, 2**63 - 1], np.uint64))])
+    assert found.tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
