@@ -1,14 +1,14 @@
 """The contract of data sets: what runs, leaderboards and the check of stale records rely on."""
 
-import builtins
+import hashlib
 import mmap
 import os
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from cl_semisup import owner, plugins
 from cl_semisup.config import grid
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
 
@@ -72,10 +73,10 @@ def documented(subject: Subject) -> None:
 
 @CONTRACT.clause
 def deterministic(subject: Subject) -> None:
-    """Two loads, also in other processes, give the same images and labels; no global random generator is used."""
+    """Two loads give the same images and labels; no global random generator is used."""
     loaded = []
     for seed in (1, 2):
-        with other_randomness(seed), _other_process(seed):
+        with other_randomness(seed):
             loaded.append(subject.load())
     for name in ARRAYS:
         if not np.array_equal(getattr(loaded[0], name), getattr(loaded[1], name)):
@@ -143,25 +144,31 @@ def views(subject: Subject) -> None:
             grid.build("views", name, settings)
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("datasets", subject.name, subject.settings, questions(subject), subject.data_dir)
+
+
+def questions(subject: Subject) -> Questions:
+    """What is loaded."""
+
+    def digest(name: str) -> str:
+        return hashlib.sha256(np.ascontiguousarray(getattr(subject.images, name)).data).hexdigest()
+
+    asked: dict[str, Callable[[], str]] = {name: partial(digest, name) for name in ARRAYS}
+    return asked | {"class_names": lambda: repr(subject.images.class_names)}
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject("datasets", name, settings, Path(data_dir))
+
+
 def check(name: str, settings: Mapping[str, Any], *, data_dir: str, exempt: Mapping[str, str]) -> list[ClauseResult]:
     """Check one data set against every clause."""
     declared = getattr(plugins.load("datasets", name), "exempt", {})
-    return CONTRACT.check(Subject("datasets", name, settings, Path(data_dir)), {**declared, **exempt})
-
-
-@contextmanager
-def _other_process(number: int) -> Iterator[None]:
-    """Within, `os.getpid` and hashes of texts, which Python seeds anew in each process, are those of another one."""
-    pid, own_hash = os.getpid, builtins.hash
-
-    def other_hash(value: Any) -> int:
-        return own_hash(value) ^ (number << 20) if isinstance(value, str | bytes) else own_hash(value)
-
-    os.getpid, builtins.hash = lambda: pid() + number, other_hash
-    try:
-        yield
-    finally:
-        os.getpid, builtins.hash = pid, own_hash
+    return CONTRACT.check(subject(name, settings, data_dir), {**declared, **exempt})
 
 
 def _is_mapped(array: NDArray[Any]) -> bool:

@@ -4,7 +4,7 @@ import copy
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cl_semisup import plugins
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 
 FORMATS = ((1, 8), (3, 12))  # channels and side of the images
 IMAGES, SEED = 4, 5
@@ -181,10 +182,32 @@ def state(subject: Subject) -> None:
         _close(other.eval()(images), trained.eval()(images), "restored from its state_dict it has other features")
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("encoders", subject.name, subject.settings, questions(subject))
+
+
+def questions(subject: Subject) -> Questions:
+    """Features of new networks, of every format."""
+
+    def ask(channels: int, side: int) -> list[float]:
+        with torch.no_grad():
+            features: list[float] = subject.build(channels, side).eval()(_images(channels, side)).flatten().tolist()
+        return features
+
+    return {f"a feature of {c} x {side} x {side} images": partial(ask, c, side) for c, side in FORMATS}
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject("encoders", name, settings)
+
+
 def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one encoder against every clause."""
     declared = getattr(plugins.load("encoders", name), "exempt", {})
-    return CONTRACT.check(Subject("encoders", name, settings), {**declared, **exempt})
+    return CONTRACT.check(subject(name, settings), {**declared, **exempt})
 
 
 def _images(channels: int = 1, side: int = 8, seed: int = 0) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cl_semisup import evaluation, plugins
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.data.images import Images
 from cl_semisup.evaluation import Features, Network, ProbeResult
 
@@ -160,10 +161,31 @@ def without_labels(subject: Subject) -> None:
             raise Broken(f"it gives {name} where no label is visible.")
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("evaluation", subject.name, subject.settings, questions(subject))
+
+
+def questions(subject: Subject) -> Questions:
+    """All that it measures."""
+
+    def ask() -> list[float]:
+        numbers = {**subject.result.scores, **subject.result.diagnostics}
+        return [float(numbers[name]) for name in sorted(numbers)]
+
+    return {"a number": ask}
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject("evaluation", name, settings)
+
+
 def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one probe against every clause."""
     own = getattr(plugins.load("evaluation", name), "exempt", {})
-    return CONTRACT.check(Subject("evaluation", name, settings), {**own, **exempt})
+    return CONTRACT.check(subject(name, settings), {**own, **exempt})
 
 
 def make_features() -> Features:

@@ -6,6 +6,7 @@ projections are made from z1 and z2 row by row, so that every image has its own 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from cl_semisup import losses, plugins
 from cl_semisup.config import grid
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.losses import Asks, Loss, asks
 
 IMAGES, DIM, CLASSES = 12, 16, 4
@@ -253,14 +255,35 @@ def state(subject: Subject) -> None:
     _equal(values[0], values[1], "restored from its state")
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("losses", subject.name, subject.params, questions(subject))
+
+
+def questions(subject: Subject) -> Questions:
+    """Values and gradients of two batches."""
+
+    def ask(seed: int) -> list[float]:
+        value, *gradients = subject.gradient(Batch.draw(seed=seed))
+        return torch.cat([part.flatten() for part in (value, *gradients)]).tolist()
+
+    return {f"the loss or gradient of batch {seed}": partial(ask, seed) for seed in range(2)}
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject(name, dict(settings))
+
+
 def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one loss against every clause."""
-    subject = Subject(name, dict(settings))
+    loss = subject(name, settings)
     try:
-        declared = asks(subject.build()).exempt
+        declared = asks(loss.build()).exempt
     except Exception:  # every clause will say why it cannot be built
         declared = {}
-    return CONTRACT.check(subject, {**declared, **exempt})
+    return CONTRACT.check(loss, {**declared, **exempt})
 
 
 def _degenerate_batches() -> Iterator[tuple[str, Batch]]:

@@ -4,6 +4,7 @@ import copy
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from cl_semisup import plugins
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 
 SHAPES = ((4, 3), (2, 2), (3,), (2,))  # of two weights and two others
 WEIGHTS = 2
@@ -194,7 +196,33 @@ def resuming(subject: Subject) -> None:
         raise Broken("a training that is resumed from its state_dict goes elsewhere.")
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("optimizers", subject.name, subject.settings, questions(subject))
+
+
+def questions(subject: Subject) -> Questions:
+    """Where two trainings end."""
+
+    def ask(steps: range) -> list[float]:
+        training = subject.training()
+        for number in steps:
+            training.step(number)
+        return torch.cat([value.flatten() for value in training.values()]).tolist()
+
+    return {
+        "the end of four steps": partial(ask, range(4)),
+        "the end of other steps": partial(ask, range(10, 12)),
+    }
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject("optimizers", name, settings)
+
+
 def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one optimizer against every clause."""
     declared = getattr(plugins.load("optimizers", name), "exempt", {})
-    return CONTRACT.check(Subject("optimizers", name, settings), {**declared, **exempt})
+    return CONTRACT.check(subject(name, settings), {**declared, **exempt})

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Generator, Tensor
 
 from cl_semisup import plugins
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.data.views import Draw, floats
 
 INPUTS = ("images", "features", "any")
@@ -106,10 +108,35 @@ def batch(subject: Subject) -> None:
             raise Broken("other images in its batch change the view of an image.")
 
 
+@CONTRACT.clause
+def other_process(subject: Subject) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same("views", subject.name, subject.settings, questions(subject))
+
+
+def questions(subject: Subject) -> Questions:
+    """Views of every batch, by two draws."""
+
+    def ask(number: int, seed: int) -> list[float]:
+        view: list[float] = subject.view(*subject.batches()[number], seed).flatten().tolist()
+        return view
+
+    return {
+        f"view {seed} of batch {number}": partial(ask, number, seed)
+        for number in range(len(subject.batches()))
+        for seed in range(2)
+    }
+
+
+def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
+    """The plug-in under test."""
+    return Subject("views", name, settings)
+
+
 def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
     """Check one view against every clause."""
     declared = getattr(plugins.load("views", name), "exempt", {})
-    return CONTRACT.check(Subject("views", name, settings), {**declared, **exempt})
+    return CONTRACT.check(subject(name, settings), {**declared, **exempt})
 
 
 def _batch(kind: str, channels: int, side: int) -> tuple[Tensor, Draw]:

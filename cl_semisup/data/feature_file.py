@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup.data import array_file
+from cl_semisup.data import array_file, label_column
 from cl_semisup.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]
@@ -101,7 +101,7 @@ def as_labels(
         labels: by key, all of one kind: whole numbers (M,) or (M, 1), strings (M,), or one-hot (M, C)
         names: (C,) the classes' names; without them, the strings in their order, or the numbers from 0 on
     """
-    plain = {key: _plain(array, f"{path}: {key}") for key, array in labels.items()}
+    plain = {key: label_column.column(array, f"{path}: {key}") for key, array in labels.items()}
     if len({array.dtype.kind for array in plain.values()}) > 1:
         got = ", ".join(f"{key} {array.dtype}" for key, array in labels.items())
         raise DataError(f"{path}: labels must be of one kind. Got {got}. Convert them.")
@@ -122,31 +122,6 @@ def as_labels(
             raise DataError(f"{path}: {rule}. Got {largest}. Renumber them, or add class_names.")
         named = tuple(str(number) for number in range(largest + 1))
     return plain, named
-
-
-def _plain(array: NDArray[Any], what: str) -> NDArray[Any]:
-    """(M,) int64, or (M,) strings."""
-    rule = "must be whole numbers or strings (M,), or one-hot (M, C)"
-    error = DataError(f"{what}: {rule}. Got {array.dtype} {array.shape}. Convert them.")
-    if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
-    if array.ndim == 2 and array.dtype.kind in "fiub" and 0 not in array.shape:
-        if not (np.isin(array, (0, 1)).all() and (array.sum(axis=1) == 1).all()):
-            raise error
-        return array.argmax(axis=1).astype(np.int64)
-    if array.ndim != 1 or array.dtype.kind not in "fiuUS":
-        raise error
-    if array.dtype.kind == "S":
-        return np.char.decode(array, "utf-8", "replace")
-    if array.dtype.kind == "U":
-        return array
-    if array.dtype.kind == "f" and not bool((np.isfinite(array) & (array == np.round(array))).all()):
-        raise DataError(f"{what}: {rule}. Got a number that is not whole. Convert them.")
-    if len(array) and (float(array.max()) >= 2**62 or float(array.min()) < -1):
-        raise DataError(
-            f"{what}: {rule}, from 0 on, -1 where unknown. Got {array.min()}..{array.max()}. Renumber them."
-        )
-    return array.astype(np.int64)
 
 
 def _names(names: NDArray[Any], path: Path) -> tuple[str, ...]:

@@ -14,10 +14,9 @@ CHUNK = 512  # rows of random features at once: 8 MB
 RANK_TOLERANCE = 1e-13  # squared singular values below this share of the largest are rounding errors
 
 
-def ridge(moments: Moments, strength: float) -> tuple[Tensor, Tensor]:
-    """(C, F) weights and (C,) offsets on raw rows of  (X^T X + s M I)^-1 X^T (Y - mean Y)  on standardised rows X."""
-    weight = moments.class_sums / (moments.variances + strength)
-    return moments.on_raw_rows(weight, moments.frequencies)
+def ridge_weights(moments: Moments, strength: float) -> tuple[Tensor, Tensor]:
+    """(C, R) weights along the directions and (C,) offsets of  (X^T X + s M I)^-1 X^T (Y - mean Y), standardised X."""
+    return moments.class_sums / (moments.variances + strength), moments.frequencies
 
 
 class RandomFeatures:

@@ -134,9 +134,10 @@ def _models(features: StoredFeatures, draw: Draw, seed_name: str) -> _Models:
     test, classes = Rows(features.test), features.classes
     split_seed = seed("validation", seed_name, draw.repetition)
     linear, ridge, diagnostics = _linear_models(rows, labels, classes, split_seed)
+    both = test.scores(*(torch.cat(parts) for parts in zip(linear, ridge, strict=True)))  # (T, 2 C)
     predictions = {
-        "linear_top1": test.scores(*linear).argmax(dim=1),
-        "ridge_top1": test.scores(*ridge).argmax(dim=1),
+        "linear_top1": both[:, :classes].argmax(dim=1),
+        "ridge_top1": both[:, classes:].argmax(dim=1),
         "nearest_mean_top1": neighbours.nearest_mean(test, *neighbours.class_means(rows, labels)),
     }
     return _Models(predictions, diagnostics)
@@ -163,32 +164,33 @@ def _linear_models(
     """Logistic and ridge regression, each with the strength that is best on held-out rows (the strongest of equals)."""
     held = hold_out(labels, SETTINGS["linear"]["validation"], split_seed)
     strength = ridge_strength = DEFAULT_STRENGTH
-    start, evaluations = None, 0
+    starts: list[Solution] = []
+    evaluations = 0
     if held is not None:
         kept, kept_labels = rows.subset(np.flatnonzero(~held)), labels[~held]
-        validation, truth = rows.subset(np.flatnonzero(held)), torch.from_numpy(labels[held])
-        moments = Moments.of(kept, kept_labels, classes)
+        moments, truth = Moments.of(kept, kept_labels, classes), torch.from_numpy(labels[held])
+        problem = SoftmaxProblem(kept, kept_labels, moments)
+        validation = problem.turn(rows.subset(np.flatnonzero(held)))  # (V, R)
 
-        def right(classifier: Classifier) -> int:
-            return int((validation.scores(*classifier).argmax(dim=1) == truth).sum())
+        def right(weight: Tensor, bias: Tensor) -> int:
+            return int((torch.addmm(bias, validation, weight.T).argmax(dim=1) == truth).sum())
 
-        found = [right(least_squares.ridge(moments, candidate)) for candidate in STRENGTHS]
+        found = [right(*_float32(least_squares.ridge_weights(moments, candidate))) for candidate in STRENGTHS]
         ridge_strength = STRENGTHS[found.index(max(found))]
-        problem, solution, best = SoftmaxProblem(kept, kept_labels, moments), None, -1
-        for candidate in STRENGTHS:
-            solution = problem.solve(candidate, solution, SEARCH_TOLERANCE)
-            classifier = _float32(moments.on_raw_rows(*solution))
-            if (score := right(classifier)) > best:
-                best, strength, start = score, candidate, classifier
+        best = -1
+        for candidate, solution in problem.path(STRENGTHS, SEARCH_TOLERANCE):
+            if (score := right(*solution)) > best:
+                best, strength, chosen = score, candidate, solution
             if best == len(truth):  # no weaker penalty can be better
                 break
-        evaluations = problem.steps
+        raw, evaluations = moments.on_raw_rows(*chosen), problem.steps
         del problem  # its turned rows
     moments = Moments.of(rows, labels, classes)
+    if held is not None:
+        starts = [_float32(moments.along_directions(*raw))]
     problem = SoftmaxProblem(rows, labels, moments)
-    first: Solution | None = _float32(moments.along_directions(*start)) if start else None
-    rough = problem.solve(strength, first, ROUGH)
-    solution = problem.solve(strength, rough, SETTINGS["linear"]["tolerance"])  # in the units of the solution
+    rough = problem.solve(strength, starts, ROUGH)
+    solution = problem.solve(strength, [rough], SETTINGS["linear"]["tolerance"])  # in the units of the solution
     diagnostics = {
         "linear_strength": strength,
         "linear_converged": float(problem.converged),
@@ -196,7 +198,7 @@ def _linear_models(
         "ridge_strength": ridge_strength,
     }
     linear = _float32(moments.on_raw_rows(*solution))
-    return linear, least_squares.ridge(moments, ridge_strength), diagnostics
+    return linear, _float32(moments.on_raw_rows(*least_squares.ridge_weights(moments, ridge_strength))), diagnostics
 
 
 def _float32(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

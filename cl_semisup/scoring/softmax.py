@@ -5,7 +5,7 @@ variance can be left out (fewer rows than features), and one factor a direction 
 chunk by chunk in the type that they are stored in, so they are never copied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,36 +36,56 @@ class SoftmaxProblem:
         self.map = (moments.directions * moments.inverse_scale[:, None]).float()  # (F, R)
         self.shift = (moments.mean * moments.inverse_scale @ moments.directions).float()  # (R,)
         small = len(rows) * self.rank <= IN_MEMORY
-        self.turned = self._turn() if small else None  # (M, R)
+        self.turned = self.turn(rows) if small else None  # (M, R)
 
-    def _turn(self) -> Tensor:
-        turned = torch.empty(len(self.rows), self.rank)
-        center, turn = self.moments.mean.float(), self.map
-        for part, chunk in self.rows.chunks():
-            torch.mm(chunk.sub_(center), turn, out=turned[part])
+    def turn(self, rows: Rows) -> Tensor:
+        """(M, R) coordinates of raw rows along the directions."""
+        turned = torch.empty(len(rows), self.rank)
+        center = self.moments.mean.float()
+        for part, chunk in rows.chunks():
+            torch.mm(chunk.sub_(center), self.map, out=turned[part])
         return turned
 
     def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
         """Turned rows, or raw ones of a set that is too large to keep turned."""
         return iter([(slice(0, len(self.rows)), self.turned)]) if self.turned is not None else self.rows.chunks()
 
-    def solve(self, strength: float, start: Solution | None, tolerance: float) -> Solution:
-        """L-BFGS from `start` until a step changes the loss by at most `tolerance` of the loss at the start.
+    def path(self, strengths: Sequence[float], tolerance: float) -> Iterator[tuple[float, Solution]]:
+        """Each penalty, the strongest first, with its solution.
+
+        Each starts from the solution before, or from as far beyond it as that is beyond its own predecessor if the loss
+        is lower there: where all rows are right, weights grow by equal steps as the penalty falls by equal factors.
+        """
+        found: list[Solution] = []
+        for strength in strengths:
+            starts = found[-1:]
+            if len(found) > 1:
+                (weight, bias), (weight_before, bias_before) = found[-1], found[-2]
+                starts.append((2 * weight - weight_before, 2 * bias - bias_before))
+            found = [*found[-1:], self.solve(strength, starts, tolerance)]
+            yield strength, found[-1]
+
+    def solve(self, strength: float, starts: Sequence[Solution], tolerance: float) -> Solution:
+        """L-BFGS from the best of `starts` until a step changes the loss by at most `tolerance` of the loss there.
 
         The unit of a coordinate is the root of its curvature, about  k v + s  along a direction of variance v and  k
-        for an offset, where k is the mean of  p (1 - p)  over rows and classes at the start.
+        for an offset, where k is the mean of  p (1 - p)  over rows and classes at the start. Without one it is 0.
         """
         from scipy.optimize import minimize  # imported here: it takes 0.3 s
 
-        weight, bias = start or (torch.zeros(self.classes, self.rank), torch.zeros(self.classes))
-        evaluated = self._loss(weight, bias, curvature=True)
-        scale = 1 / max(evaluated.loss + self._penalty(weight, strength), TINY)
-        curvature = max(evaluated.curvature, TINY)
+        at_starts = [
+            (evaluated.loss + self._penalty(w, strength), w, b, evaluated)
+            for w, b in starts or [(torch.zeros(self.classes, self.rank), torch.zeros(self.classes))]
+            for evaluated in [self._loss(w, b, curvature=True)]
+        ]
+        loss, weight, bias, at_start = min(at_starts, key=lambda one: one[0])
+        scale, curvature = 1 / max(loss, TINY), max(at_start.curvature, TINY)
+        known = [at_start]  # the first step asks for the start again
         unit = torch.cat([self.moments.variances * curvature + strength, torch.tensor([curvature])]).rsqrt().float()
 
         def loss_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
             w, b = self._split(torch.from_numpy(flat).float(), unit)
-            found = self._loss(w, b)
+            found = known.pop() if known else self._loss(w, b)
             gradient = torch.cat([found.gradient.add_(w, alpha=strength), found.offsets[:, None]], dim=1)
             flat_gradient = gradient.mul_(unit * scale).double().flatten().numpy()
             return (found.loss + self._penalty(w, strength)) * scale, flat_gradient

@@ -120,9 +120,17 @@ def test_labels_of_every_kind(labels: NDArray[Any], names: Any, numbers: list[in
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
-        (np.array([0.5, 1]), None, "train_labels: must be whole numbers or strings (M,), or one-hot (M, C). Got a num"),
-        (np.array([[1, 1], [0, 1]]), None, "or one-hot (M, C). Got int64 (2, 2). Convert them."),
-        (np.array([0, -2]), None, "from 0 on, -1 where unknown. Got -2..0. Renumber them."),
+        (
+            np.array([0.5, 1]),
+            None,
+            "x.npz: train_labels: must be whole numbers. Got np.float64(0.5) in row 0. Round or name them.",
+        ),
+        (
+            np.array([[1, 1], [0, 1]]),
+            None,
+            "train_labels: must have a single 1 in each row where they are (N, C). Got another row, 0.",
+        ),
+        (np.array([0, -2]), None, "must be from 0 to 2^53, -1 where unknown. Got -2..0. Renumber them."),
         (np.array([0, 7]), None, "labels must count classes from 0, fewer than there are rows. Got 7. Renumber them"),
         (np.array(["a", "b"]), ["a", "c"], "class_names: must name every label. Got no 'b'. Add it."),
         (np.array([0, 1]), ["a", "a"], "class_names: must differ. Got 'a' twice. Rename one."),

@@ -96,6 +96,8 @@ def test_labels_may_be_numbers_of_many_kinds(labels: Any) -> None:
 def test_labels_may_be_text_and_unknown() -> None:
     (found,), names = to_classes([("labels", np.array(["cat", "dog", "cat"]))])
     assert found.tolist() == [0, 1, 0] and names == ("cat", "dog")
+    (found,), names = to_classes([("labels", np.array(["cat", "", "dog"]))])
+    assert (found.tolist(), names) == ([0, -1, 1], ("cat", "dog"))
     (train, test), names = to_classes([("a", np.array([-1, 2, 5])), ("b", np.array([5]))])
     assert train.tolist() == [-1, 0, 1] and test.tolist() == [1] and names == ("2", "5")
 
@@ -109,6 +111,7 @@ def test_labels_may_be_text_and_unknown() -> None:
         (np.zeros((2, 2, 2)), r"labels: must be \(N,\), \(N, 1\) or one-hot \(N, C\)"),
         (np.array([1j, 2]), "labels: must be integers or text. Got complex128"),
         (np.array([3, 3]), "labels: must have two classes. Got 1"),
+        (np.array([0, 1, -100]), r"labels: must be from 0 to 2\^53, -1 where unknown. Got -100\.\.1. Renumber them"),
     ],
 )
 def test_other_labels_are_refused(labels: Any, message: str) -> None:

@@ -91,8 +91,8 @@ def test_a_weak_penalty_is_solved_to_the_end(stored: StoredFeatures, strength: f
     rows = Rows(stored.train).subset(known)
     moments = Moments.of(rows, y, 6)
     problem = softmax.SoftmaxProblem(rows, y, moments)
-    rough = problem.solve(strength, None, 1e-3)
-    weight, bias = moments.on_raw_rows(*problem.solve(strength, rough, 1e-7))
+    rough = problem.solve(strength, [], 1e-3)
+    weight, bias = moments.on_raw_rows(*problem.solve(strength, [rough], 1e-7))
     scaler = StandardScaler().fit(x)
     z, scaled = scaler.transform(x), weight.numpy() * scaler.scale_
     model = LogisticRegression(C=1 / (strength * len(y)), tol=1e-10, max_iter=10_000).fit(z, y)
