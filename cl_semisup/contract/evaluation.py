@@ -168,13 +168,20 @@ def other_process(subject: Subject) -> None:
 
 
 def questions(subject: Subject) -> Questions:
-    """All that it measures."""
+    """All that it measures, with the test labels and with other ones."""
 
-    def ask() -> list[float]:
-        numbers = {**subject.result.scores, **subject.result.diagnostics}
-        return [float(numbers[name]) for name in sorted(numbers)]
+    def with_other_labels() -> list[float]:
+        features = make_features()
+        return _in_order(subject.numbers(replace(features, test_labels=features.test_labels.flip(0))))
 
-    return {"a number": ask}
+    return {
+        "a number": lambda: _in_order({**subject.result.scores, **subject.result.diagnostics}),
+        "a number with other labels": with_other_labels,
+    }
+
+
+def _in_order(numbers: Mapping[str, float]) -> list[float]:
+    return [float(numbers[name]) for name in sorted(numbers)]
 
 
 def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:

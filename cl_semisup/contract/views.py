@@ -115,16 +115,17 @@ def other_process(subject: Subject) -> None:
 
 
 def questions(subject: Subject) -> Questions:
-    """Views of every batch, by two draws."""
+    """Views of every batch and of its negative, by other draws."""
 
-    def ask(number: int, seed: int) -> list[float]:
-        view: list[float] = subject.view(*subject.batches()[number], seed).flatten().tolist()
+    def ask(number: int, negative: bool) -> list[float]:
+        images, draw = subject.batches()[number]
+        view: list[float] = subject.view(1 - images if negative else images, draw, int(negative)).flatten().tolist()
         return view
 
     return {
-        f"view {seed} of batch {number}": partial(ask, number, seed)
+        f"the view of {'the negative of ' * negative}batch {number}": partial(ask, number, negative)
         for number in range(len(subject.batches()))
-        for seed in range(2)
+        for negative in (False, True)
     }
 
 

@@ -182,6 +182,7 @@ BROKEN = [
     ("datasets", "np.random.default_rng(0)", "np.random.default_rng(abs(hash('train')))", "other_process", "in another process, asked in another order, train_images is another one"),
     ("datasets", "np.random.default_rng(0)", "np.random.default_rng(__import__('os').getpid())", "other_process", "train_images is another one"),
     ("evaluation", "features.test, means", "features.test * (weight := torch.tensor([list(set('abcdefghijklmnopqrstuvwxyz')).index(c) for c in 'abcdefgh'])), means * weight", "other_process", "a number is another one"),
+    ("evaluation", "        return result", "        KEPT[:] = [max([*KEPT, result.scores['mine_top1']])]\n        result.scores['mine_top1'] = KEPT[0]\n        return result", "other_process *", "a number with other labels is another one"),
     ("datasets", "        draw =", "        np.random.seed(0)\n        draw =", "deterministic", "global generator of numpy"),
     ("datasets", "        return Images", "        KEPT.append(x)\n        x = KEPT[0]\n        return Images", "own_arrays", "the array is shared"),
     ("datasets", "        return Images", "        x = np.memmap(data_dir / 'x', np.uint8, 'w+', shape=x.shape)\n        return Images", "own_arrays", "mapped for writing"),
@@ -251,6 +252,7 @@ BROKEN = [
     ("evaluation", "if bool((labels >= 0).any()):", "if bool((features.train_labels >= 0).any()):", "without_labels", "it gives mine_top1_labelled where no label is visible"),
     ("evaluation", "if bool((labels >= 0).any()):", "if labels.max() >= -5:", "without_labels", "it gives mine_top1_labelled where no label is visible"),
     ("evaluation", "features.test, means", "features.test * (weight := torch.tensor([list(set('abcdefghijklmnopqrstuvwxyz')).index(c) for c in 'abcdefgh'])), means * weight", "other_process", "a number is another one"),
+    ("evaluation", "        return result", "        KEPT[:] = [max([*KEPT, result.scores['mine_top1']])]\n        result.scores['mine_top1'] = KEPT[0]\n        return result", "other_process *", "a number with other labels is another one"),
     # views
     ("views", '    """Some noise."""', "", "documented", "a summary"),
     ("views", 'inputs = "images"', 'inputs = "pictures"', "makes_views", "inputs must be one of images, features, any. Got 'pictures'"),
