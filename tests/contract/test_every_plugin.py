@@ -1,5 +1,6 @@
 """Every plug-in of the package keeps the contract of its kind; losses have a file of their own, with their oracles."""
 
+import importlib
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -115,3 +116,14 @@ def test_global_generators_are_put_back() -> None:
     with pytest.raises(clauses.Broken, match=r"global generator of random, numpy, torch"), clauses.other_randomness(1):
         random.random(), np.random.rand(), torch.rand(1)
     assert before == (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist())  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", ["encoders", "optimizers", "evaluation", "views", "losses"])
+def test_every_plug_in_answers_alike_in_other_processes(kind: str) -> None:
+    module = importlib.import_module(f"cl_semisup.contract.{kind}")
+    names = complete() if kind == "encoders" else plugins.names(kind)
+    for name in names:
+        settings = {"datasets": ["digits"]} if name in ("transfer", "shifted_test") else {}
+        module.other_process(module.subject(name, settings))

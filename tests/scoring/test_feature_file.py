@@ -124,12 +124,14 @@ def test_numbers_and_text_do_not_mix() -> None:
         to_classes([("a", np.array([0, 1])), ("b", np.array(["0", "1"]))])
 
 
-@pytest.mark.parametrize("label", [2**63, 2**64 - 1])
-def test_a_label_that_would_turn_negative_is_refused(label: int) -> None:
+@pytest.mark.parametrize("label", [2**53, 2**63, 2**64 - 1])
+def test_a_label_that_would_turn_negative_or_into_another_is_refused(label: int) -> None:
     """In int64 it would be negative, which means unknown: such rows would be left out without a word."""
-    with pytest.raises(DataError, match=f"labels: must be at most {2**63 - 1}. Got {label}. Renumber them"):
+    with pytest.raises(
+        DataError, match=rf"labels: must be from 0 to 2\^53, -1 where unknown. Got 0..{label}. Renumber"
+    ):
         to_classes([("labels", np.array([0, 1, label], np.uint64))])
-    (found,), _ = to_classes([("labels", np.array([0, 1, 2**63 - 1], np.uint64))])
+    (found,), _ = to_classes([("labels", np.array([0, 1, 2**53 - 1], np.uint64))])
     assert found.tolist() == [0, 1, 2]
 
 
