@@ -50,6 +50,7 @@ SEED = 1
 LIMIT = 600.0  # seconds of these tests
 EQUIVALENT = {  # id of a fault -> why no result, file or message can differ
     "0048f8d306": "one image sets the same lowest rank as an unknown number of them",
+    "0032041893": "whether a step is recorded, which changes its time alone",
     "00c39bfde3": "what the list holds first is never read",
     "0180220933": "one byte more or less in a file that is written to see whether it can be",
     "014503e4bb": "a lower bound of an effective rank, which is at least 1",

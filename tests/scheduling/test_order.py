@@ -111,3 +111,13 @@ def test_a_finished_run_is_kept_though_the_next_cannot_start(
     with pytest.raises(ZeroDivisionError):
         scheduler.run_all(tmp_path, runs, fake_engine)
     assert fake_engine.events == [runs[0], f"wrote {runs[0].id}"]
+
+
+def test_a_loss_that_says_nothing_of_its_views_is_taken_to_have_two(
+    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = parse(text.replace("epochs: 1", "epochs: 3"))
+    run = next(run for run in suite.runs if run.epochs)
+    known = order._images_of(suite)(run)
+    monkeypatch.setattr(training_groups, "requirements", lambda run: None)
+    assert order._images_of(suite)(run) == known == 3 * 2 * 1437

@@ -270,3 +270,11 @@ def test_a_neighbour_whose_edges_lie_elsewhere_does_not_mislead(shift: int) -> N
 
     found = alone(ask, first)
     assert (found.low, found.high) == (15 + shift, 25 + shift)
+
+
+def test_a_rung_that_nobody_has_tried_adds_no_vote() -> None:
+    """The sum of the first stretch is 3, that of the second 2.9, and 3.8 with one more rung."""
+    votes = dict(enumerate([1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 0.9]))
+    region, mean = edges._fit_votes([votes], best=0)
+    assert (region.low, region.high) == (0, 2)
+    assert mean == votes

@@ -75,7 +75,7 @@ def test_a_ladder_hits_powers_of_ten_and_ends_at_or_below_the_highest(parse: Par
         (RATE, "learning_rate: {edge: [1, 9], per_decade: 0}", "6:43: learning_rate.per_decade: must be a whole number from 1"),
         (RATE, "learning_rate: {edge: [1, 9], per_decade: 2.5}", "must be a whole number from 1 to 32 (rungs from one"),
         (RATE, "learning_rate: {edge: [1, 9], share: 0}", "learning_rate.share: must be a number above 0 and at most 1"),
-        (RATE, "learning_rate: {edge: [1, 9], per_dekade: 4}", "unknown key 'per_dekade'. Did you mean 'per_decade'?"),
+        (RATE, "learning_rate: {edge: [1, 9], per_dekade: 4}", "s.yaml:6:31: learning_rate.per_dekade: unknown key 'per_dekade'. Did you mean 'per_decade'?"),
         (RATE, "learning_rate: [0.1, {edge: [1, 9]}]", "6:22: learning_rate[1]: must stand alone: an edge is searched"),
         (RATE, "learning_rate: {edge: [1.0e+12, 1.0e+14]}", "Every rung of the search must be a value that this setting"),
         ("epochs: 1", "epochs: {edge: [1, 100]}", "9:9: epochs: has no edge: only learning_rate, batch_size and the"),
@@ -140,3 +140,10 @@ def test_a_search_survives_its_snapshot(search: searches.Search | None) -> None:
 def test_a_strangers_ladder_is_checked(values: list[float]) -> None:
     with pytest.raises(ValueError, match="its search has no ladder"):
         searches.from_dict({"axis": ["learning_rate"], "values": values, "per_decade": 1, "share": 0.9})
+
+
+def test_a_search_that_tunes_nothing_contradicts_nothing(parse: Parse, text: str) -> None:
+    searched = parse(text.replace(RATE, "learning_rate: {edge: [0.01, 10]}"))
+    assert searches.contradictions(searched.search, searched.runs, "nt_xent") == []
+    (problem,) = searches.contradictions(searched.search, searched.runs, "nt_xent", 1)
+    assert problem.path == ("tune_repetitions",)

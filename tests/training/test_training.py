@@ -203,7 +203,8 @@ def test_the_learning_rate_warms_up_linearly_and_ends_on_a_cosine() -> None:
     assert rates[60] == pytest.approx(0.5)
     assert rates[-1] < 0.01
     assert lr_factor(99, 100, 10, Schedule(decay="constant")) == 1.0
-    assert lr_factor(0, 4, 10, Schedule(warmup_epochs=50)) > 0  # a warm-up longer than the run takes half of it
+    longer = [lr_factor(step, 4, 10, Schedule(warmup_epochs=50, decay="constant")) for step in range(4)]
+    assert longer == pytest.approx([1 / 3, 2 / 3, 1, 1])  # a warm-up longer than the run takes half of it
 
 
 def test_lars_follows_its_equation() -> None:
