@@ -6,6 +6,7 @@ from typing import Any
 
 from cl_semisup import installation
 from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, TIERS, GateCheck
+from cl_semisup.text import visible
 
 PASSED, REGRESSION = 0, 1
 
@@ -54,8 +55,8 @@ class GateResult:
 
     def text(self) -> str:
         """A line for each loss and tier that changed or is inconclusive, and a summary."""
-        lines = [f"Reference: {self.reference}"]
-        lines += [f"Changed since: {change}" for change in self.version_changes]
+        lines = [f"Reference: {visible(self.reference)}"]
+        lines += [f"Changed since: {visible(change)}" for change in self.version_changes]
         for tier in self.tiers:
             counts = [(self.count(tier, status), status) for status in (SAME, CHANGED, INCONCLUSIVE)]
             summary = ", ".join(f"{n} {status}" for n, status in counts if n)

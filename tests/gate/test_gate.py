@@ -538,3 +538,9 @@ def test_the_inputs_of_the_function_tier_are_what_stored_references_were_measure
     np.testing.assert_allclose(inputs["short rows"].z1.numpy(), first / 10_000, rtol=1e-14)
     assert inputs["some labels"].labels is not None and inputs["no labels"].labels is None
     assert inputs["some labels"].labels.tolist() == [0, -1, 2, 3, -1, 1, 2, -1, 0, 1, -1, 3]
+
+
+def test_what_a_strangers_reference_says_of_itself_stays_on_its_line() -> None:
+    told = result.GateResult("s.yaml", (), "made at 1\nPASSED \x1b[32m", ("torch 2\r -> 3",)).text()
+    assert "Reference: made at 1\\nPASSED \\x1b[32m" in told.splitlines()
+    assert "Changed since: torch 2\\r -> 3" in told.splitlines()
