@@ -73,7 +73,9 @@ def _answers(request: str) -> list[dict[str, Any]]:
     """Of each interpreter; they work at the same time."""
     started = [_interpreter(seed) for seed in HASH_SEEDS]
     for process in started:
-        print(request, file=_pipe(process.stdin), flush=True)
+        pipe = _pipe(process.stdin)
+        pipe.write(request + "\n")
+        pipe.flush()
     lines = [_pipe(process.stdout).readline() for process in started]
     return [json.loads(line) if line else {"error": "the process has ended"} for line in lines]
 

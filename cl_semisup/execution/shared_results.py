@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import plugins
+from cl_semisup import native, plugins
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.execution.feature_cache import KeptArrays, content_hash, context_of
 from cl_semisup.execution.machine import Machine
-from cl_semisup.native import library
 from cl_semisup.results import protocol
 from cl_semisup.results.snapshot import code_hash
 from cl_semisup.suite.run import Run
@@ -67,4 +66,4 @@ class SharedResults:
 @cache
 def _code() -> str:
     """Of the whole package and its kernels: what is kept is cheap to make again."""
-    return code_hash() + hashlib.sha256(b"".join(source.read_bytes() for source in library.SOURCES)).hexdigest()[:16]
+    return code_hash() + hashlib.sha256(b"".join(source.read_bytes() for source in native.SOURCES)).hexdigest()[:16]

@@ -10,6 +10,6 @@ Each of these functions uses its kernel only within `used()`, on a machine that 
 kernel can take. Callers do not know which of both ran.
 """
 
-from cl_semisup.native.library import CHANGES, active, missing, used
+from cl_semisup.native.library import CHANGES, SOURCES, active, missing, used
 
-__all__ = ["CHANGES", "active", "missing", "used"]
+__all__ = ["CHANGES", "SOURCES", "active", "missing", "used"]

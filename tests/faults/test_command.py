@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,5 +71,15 @@ def test_ctrl_c_while_modules_are_imported_ends_the_process_without_a_traceback(
     )
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
     words, root = [sys.executable, *door, "list"], Path(__file__).parents[2]
-    done = subprocess.run(words, check=False, cwd=root, env=environment, capture_output=True, text=True, timeout=60)
+    with_signal = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # these tests may run where it is ignored
+    done = subprocess.run(
+        words,
+        check=False,
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=with_signal,
+    )
     assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
