@@ -110,6 +110,12 @@ def test_a_list_in_a_header_is_passed_over_whole(count: int) -> None:
     assert parquet_pages._Compact(content).struct(0) == ({1: None, 2: 7}, len(content))
 
 
+@pytest.mark.parametrize("kind", [1, 2])
+def test_truth_values_in_a_list_take_a_byte_each(kind: int) -> None:
+    content = bytes([0x19, 3 << 4 | kind, 1, 2, 1, 0x15]) + _varint(14) + bytes([0])
+    assert parquet_pages._Compact(content).struct(0) == ({1: None, 2: 7}, len(content))
+
+
 def lie(path: Path) -> int:
     """Make the summary at the end say that nothing is large; the pages stay. Returns the number of lies."""
     content, lies = path.read_bytes(), 0
