@@ -32,7 +32,6 @@ def write_runs(results: Path, suite: SuiteSnapshot, folder: Path) -> tuple[Path,
     found = records.read_all(results, suite.runs)
     rows = all_records.frame_of([record for _, record in sorted(found.items())])
     path = folder / f"{suite.name}.csv"
-    folder.mkdir(parents=True, exist_ok=True)
     records.write_text(path, _csv(rows), folder)
     return path, len(rows)
 

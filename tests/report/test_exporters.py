@@ -18,6 +18,7 @@ import pytest
 from cl_semisup.cli import main
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.report import exporters
+from cl_semisup.report.export import write_runs
 from cl_semisup.report.exporters import live
 from cl_semisup.suite.run import Run
 from tests.helpers.records import curves, run, select, write
@@ -315,3 +316,10 @@ def test_records_are_packed_moved_and_unpacked_by_the_command(
 def test_files_are_moved_only_within_one_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command("export", "made", "--results", tmp_path, "--to", "parquet", tmp_path / "out", "--move") == 2
     assert "--move: goes with --to parquet into the folder of --results. Got --to parquet" in capsys.readouterr().err
+
+
+def test_runs_are_written_into_a_folder_that_is_made(tmp_path: Path, runs: list[Run]) -> None:
+    folder = tmp_path / "new" / "folder"
+    path, rows = write_runs(tmp_path, select(runs), folder)
+    assert path.parent == folder
+    assert len(list(csv.DictReader(path.read_text("utf-8").splitlines()))) == rows == 3
