@@ -244,7 +244,9 @@ def copy_tree(folder: Path) -> Path:
     for name in filter(None, listed.stdout.split("\0")):
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(_common.ROOT / name, tree / name)
-    subprocess.run(["git", "init", "-q"], cwd=tree, check=True)  # some tests ask for a commit
+    commit = ["-c", "user.name=x", "-c", "user.email=x", "commit", "-qm", "The tree"]
+    for words in (["init", "-q"], ["add", "-A"], commit):  # some tests ask for a commit, or for what is tracked
+        subprocess.run(["git", *words], cwd=tree, check=True)
     return tree
 
 
