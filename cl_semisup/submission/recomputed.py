@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import torch
 
 from cl_semisup import plugins
 from cl_semisup.data import labels
+from cl_semisup.measures.geometry import effective_count
 from cl_semisup.results import right_images
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
@@ -134,10 +136,7 @@ def _geometry(record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str
 
 
 def _rank(values: list[float]) -> float:
-    """exp of the entropy of the singular values over their sum, as measures/geometry.py has it."""
-    shares = np.array(values) / max(sum(values), np.finfo(float).tiny)
-    shares = shares[shares > 0]
-    return float(np.exp(-(shares * np.log(shares)).sum()))
+    return float(effective_count(torch.tensor(values, dtype=torch.float64)))
 
 
 def _near(told: Any, expected: float, tolerance: float = ROUNDING) -> bool:
