@@ -227,6 +227,8 @@ def _run_pytest(tree: Path, files: list[str], output: Path) -> None:
     os.setsid()
     for module in [name for name in sys.modules if name.partition(".")[0] == "benchmarks"]:
         del sys.modules[module]
+    # Processes that tests spawn would otherwise import this script, and with it this checkout instead of the tree.
+    vars(sys.modules["__main__"]).pop("__file__", None)
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
