@@ -30,7 +30,6 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup, sing
 from cl_semisup.results import protocol, right_images, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
-from cl_semisup.training import copies
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -102,26 +101,25 @@ class Executor:
         their failures would not be their own. A failed training is the failure of all of them.
         """
         trainer, results = self._trainer(group), []
-        with copies.ended():
-            for run in group.runs:
-                started = datetime.now(UTC)
-                attempt = _Attempt(run, self.machine)
-                try:
-                    with kernel_context(self.machine):
-                        attempt.execute(data or self.data(run), trainer)
-                except Diverged as error:
-                    attempt.set_diverged(error)
-                except BaseException as error:  # a plug-in may call sys.exit, which must not end the worker
-                    if stops_process(error):
-                        raise
-                    attempt.set_failed(error)
-                record = attempt.record(started)
-                if (kept := self._to_keep(attempt)) is not None:
-                    keep.write(self.machine, run, record, trainer.model, kept)
-                results.append((record, attempt.curves))
-                self.device_lost = attempt.status == "failed" and devices.is_lost(self.device)
-                if self.device_lost and not trainer.failed:
-                    break
+        for run in group.runs:
+            started = datetime.now(UTC)
+            attempt = _Attempt(run, self.machine)
+            try:
+                with kernel_context(self.machine):
+                    attempt.execute(data or self.data(run), trainer)
+            except Diverged as error:
+                attempt.set_diverged(error)
+            except BaseException as error:  # a plug-in may call sys.exit, which must not end the worker
+                if stops_process(error):
+                    raise
+                attempt.set_failed(error)
+            record = attempt.record(started)
+            if (kept := self._to_keep(attempt)) is not None:
+                keep.write(self.machine, run, record, trainer.model, kept)
+            results.append((record, attempt.curves))
+            self.device_lost = attempt.status == "failed" and devices.is_lost(self.device)
+            if self.device_lost and not trainer.failed:
+                break
         trainer.release()
         if not self.device_lost:
             torch.cuda.empty_cache()  # does nothing unless this process uses a GPU
@@ -131,7 +129,7 @@ class Executor:
         """Train without evaluating, as all processes of a training but the first do; its curves."""
         run, trainer = group.runs[0], self._trainer(group)
         data, visible_labels, *_ = training_data(run, self.data(run), self.device, self.probe_datasets)
-        with copies.ended(), kernel_context(self.machine):
+        with kernel_context(self.machine):
             trainer.train(data, visible_labels)
         return trainer.history
 

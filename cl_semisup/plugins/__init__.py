@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from cl_semisup.errors import InputError, message, stops_process
 from cl_semisup.errors import unknown as unknown_name
-from cl_semisup.plugins import installed, kinds
+from cl_semisup.plugins import copies, installed, kinds
 from cl_semisup.plugins.canonical import Canonical
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 
@@ -203,6 +203,7 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
 @contextmanager
 def _users_code(path: Path) -> Iterator[None]:
     """Around the import of a user's own file: its errors are told, and what it changes around it is known."""
+    copies.end_where_they_return()
     folder, environment = os.getcwd(), dict(os.environ)
     try:
         yield

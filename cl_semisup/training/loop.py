@@ -1,6 +1,5 @@
 """The training loop of one run."""
 
-import os
 from dataclasses import asdict, dataclass
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.losses import Loss, asks
 from cl_semisup.suite.settings import Schedule
-from cl_semisup.training import copies, ema
+from cl_semisup.training import ema
 from cl_semisup.training.batches import Batches, epoch_order
 from cl_semisup.training.checkpoint import Checkpoint
 from cl_semisup.training.chunks import ChunkedEncoder
@@ -82,11 +81,9 @@ def train(
         run = RecordedSteps(run.step, batches, course, start_step, steps)
 
     model.train()
-    process = os.getpid()
     with run.stream():
         for step in range(start_step, steps):
             outputs = run(step)
-            copies.end_if_copy_of(process)  # made by an optimizer; those of a loss have ended
             step_log[0, step], step_log[1, step] = outputs.loss, outputs.largest
             is_logged = (step + 1) % log_every == 0 or step == steps - 1
             if is_logged and curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):

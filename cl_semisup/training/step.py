@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
-from cl_semisup.training import changing, copies, ema, layer_causal
+from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import Changing
 from cl_semisup.training.chunks import ChunkedEncoder
@@ -72,10 +72,9 @@ class Step:
     def __call__(self, inputs: StepInputs) -> StepOutputs:
         setup, causal = self.setup, self.causal
         watched: contextlib.AbstractContextManager[list[Tensor]] = contextlib.nullcontext([])
-        with copies.ended():  # a loss that forks in every step would double their number in each
-            with causal.watching() if causal else watched as lower:
-                features, projections = self._forward(torch.cat(inputs.views))
-            loss, z1, z2 = self._loss(inputs, features, projections)
+        with causal.watching() if causal else watched as lower:
+            features, projections = self._forward(torch.cat(inputs.views))
+        loss, z1, z2 = self._loss(inputs, features, projections)
         whole = loss
         if causal:
             for output in lower:

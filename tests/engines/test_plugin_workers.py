@@ -188,15 +188,11 @@ class Own(BASE):
     """
 
 
-@pytest.mark.parametrize("kind", OF_EVERY_KIND)
-def test_no_kind_of_plug_in_reaches_the_runs_of_others(
-    kind: str, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, forget_plugins: None
-) -> None:
-    """Its file reaches the worker, which ends after its run; the next run, without it, is as ever."""
+def execute_with(kind: str, call: str, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The record of a run with a user's own plug-in of this kind, and that of the same run without it, by one worker."""
     body, (old, new) = OF_EVERY_KIND[kind]
-    elsewhere = f"if os.getpid() != {os.getpid()}: {POISON}"
     base = "Generated" if kind == "datasets" else "object"
-    (tmp_path / "own.py").write_text((HEAD.replace("BASE", base) + body).replace("CALL", elsewhere))
+    (tmp_path / "own.py").write_text((HEAD.replace("BASE", base) + body).replace("CALL", call))
     assert plugins.add(tmp_path / "own.py") == (kind, "own")
     text = SUITE.replace("[own, nt_xent, dcl]", "[nt_xent]")
     assert old in text
@@ -214,8 +210,32 @@ def test_no_kind_of_plug_in_reaches_the_runs_of_others(
             done |= {training.runs[0].id: record for training, ((record, _),) in engine.results(1)}
     finally:
         engine.cancel()
-    assert scores(done[second.id]) == undisturbed["nt_xent"]
-    assert done[first.id]["versions"]["plugins"][f"{kind}.own"] == plugins.version(kind, "own")
+    return done[first.id], done[second.id]
+
+
+def require_gone(folder: Path) -> None:
+    """Every process that has left a file named after it in the folder has ended, or ends soon."""
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{path.name[3:]}").exists() for path in folder.glob("pid*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", OF_EVERY_KIND)
+def test_no_kind_of_plug_in_reaches_the_runs_of_others(
+    kind: str, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, forget_plugins: None
+) -> None:
+    """Its file reaches the worker, which ends after its run; the next run, without it, is as ever.
+
+    A copy of the worker that it makes ends where its code ends: it writes into the folder before and never after.
+    """
+    here = os.getpid()
+    poison = f"if os.getpid() != {here}: os.fork(); open(f'{tmp_path}/pid{{os.getpid()}}', 'w').close(); {POISON}"
+    own, without = execute_with(kind, poison, tmp_path)
+    assert scores(without) == undisturbed["nt_xent"]
+    assert own["versions"]["plugins"][f"{kind}.own"] == plugins.version(kind, "own")
+    assert 2 <= len(list(tmp_path.glob("pid*"))) < 64  # one a call
+    require_gone(tmp_path)
 
 
 ONCE = "if not os.path.exists('{folder}/forked'):\n    open('{folder}/forked', 'w').close()\n    "
@@ -233,10 +253,7 @@ def test_the_copies_of_a_loss_that_forks_answer_nothing_and_end(
     assert {name: scores(done[name]) for name in OTHERS} == undisturbed
     assert done["own"]["status"] in ("ok", "collapsed"), done["own"]["reason"]
     assert len(list(tmp_path.glob("pid*"))) < 64  # a copy a step; if copies trained on, 2 to the power of the steps
-    deadline = time.monotonic() + 10
-    while any(Path(f"/proc/{path.name[3:]}").exists() for path in tmp_path.glob("pid*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    require_gone(tmp_path)
 
 
 @pytest.mark.parametrize(
