@@ -16,10 +16,12 @@ import re
 import secrets
 import stat
 import time
+import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 _BY_DESCRIPTOR = os.open in os.supports_dir_fd  # not on Windows
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -30,6 +32,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OWN | _NO_LINK
 TICK_NS = 50_000_000  # of file systems' clocks, with room to spare
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+_MAX_SAFETENSORS_HEADER = 100_000_000  # bytes
 _LARGE_EXPONENT, _LONG_NUMBER = re.compile(rb"e\+?\d\d\d"), re.compile(rb"\d{300}")
 
 
@@ -52,6 +55,23 @@ def read(root: Path, path: Path, limit: int) -> bytes:
     if len(content) > limit:  # it grew meanwhile
         raise OSError(errno.EFBIG, f"must be at most {limit} bytes", str(path))
     return content
+
+
+def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
+    """An archive to read from; BadZipFile also where two members have one name: readers differ in which they take."""
+    archive = zipfile.ZipFile(file)
+    names = archive.namelist()
+    if len(names) > len(set(names)):
+        again = next(name for name, count in Counter(names).items() if count > 1)
+        raise zipfile.BadZipFile(f"two members of one name, {again!r:.200}")
+    return archive
+
+
+def check_safetensors(file: BinaryIO) -> None:
+    """ValueError where the header of a safetensors file is no JSON or names a tensor twice: readers take the last."""
+    size = int.from_bytes(file.read(8), "little")
+    if size <= _MAX_SAFETENSORS_HEADER:  # the package refuses others
+        parse_json(file.read(size))
 
 
 def open_own(path: Path) -> BinaryIO:

@@ -103,7 +103,7 @@ class _Npz:
     """An archive as numpy.savez writes it."""
 
     def __init__(self, path: Path, file: BinaryIO):
-        self.path, self.archive = path, zipfile.ZipFile(file)
+        self.path, self.archive = path, files.open_zip(file)
         members = [name for name in self.archive.namelist() if name.endswith(".npy")]
         self.headers = {name.removesuffix(".npy"): self._header(name) for name in members}
 
@@ -141,6 +141,7 @@ class _Safetensors:
 
     def __init__(self, path: Path, file: BinaryIO):
         safetensors = _extra("safetensors", "safetensors", path)
+        files.check_safetensors(file)
         self.path, self.tensors = path, safetensors.safe_open(path, framework="pt")
         self.headers = {}
         for name in list(self.tensors.keys()):
@@ -162,6 +163,7 @@ class _Parquet:
     def __init__(self, path: Path, file: BinaryIO):
         self.path, self.file = path, _extra("pyarrow.parquet", "parquet", path).ParquetFile(file)
         schema, facts = self.file.schema_arrow, self.file.metadata
+        parquet_table.require_names(schema.names, path)
         lists = [field.name for field in schema if _is_list(field.type)]
         self.columns: dict[str, list[str]] = {field.name: [field.name] for field in schema}
         loose = [] if lists else [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]

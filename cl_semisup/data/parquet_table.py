@@ -1,12 +1,13 @@
 """Tables of parquet files, whose headers may lie: a few bytes can stand for any number of rows of any length."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_pages
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, first_ten
 
 MAX_ROWS = 4096  # decoded at once
 BATCHES = 16  # a batch of rows takes at most this share of the limit, even where all texts are the longest one
@@ -19,6 +20,13 @@ class _Part(NamedTuple):
     column: str
     bytes: int
     is_text: bool
+
+
+def require_names(names: Sequence[str], path: Path | str) -> None:
+    """DataError where two columns have one name: which of them is meant?"""
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        rule, remedy = "must hold each column once", "Rename one of them, or leave it out"
+        raise DataError(f"{path}: {rule}. Got {first_ten(twice)} again. {remedy}.")
 
 
 def claimed_bytes(file: Any, path: Path, groups: Sequence[int] | None = None) -> dict[str, int]:
@@ -43,6 +51,7 @@ def read(file: Any, columns: Sequence[str] | None, path: str) -> Any:
     """
     import pyarrow
 
+    require_names(file.schema_arrow.names, path)
     parts = _parts(file, columns, Path(path))
     memory_limit.require(sum(part.bytes for part in parts), path)
     limit = int(memory_limit.SHARE * memory_limit.machine_bytes())

@@ -43,7 +43,7 @@ def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Lay
     with (
         _sources._as_data_error(rule, remedy),
         files.open_regular(path) as file,
-        zipfile.ZipFile(file) as archive,
+        files.open_zip(file) as archive,
     ):
         own_names = [name.removesuffix(".npy") for name in archive.namelist()]
         called = _called(own_names)

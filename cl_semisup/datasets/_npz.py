@@ -1,6 +1,5 @@
 """Named arrays of an `.npz` file, checked by their headers before they are read; pickles are refused."""
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ def read(path: Path, names: Sequence[str], pixels: bool) -> dict[str, NDArray[An
     with (
         _sources._as_data_error(rule, f"{remedy}."),
         files.open_regular(path) as file,
-        zipfile.ZipFile(file) as archive,
+        files.open_zip(file) as archive,
     ):
         there = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [name for name in names if name not in there]

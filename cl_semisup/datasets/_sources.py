@@ -170,7 +170,7 @@ def read_archive(path: Path, pixels: bool = True) -> Images:
     with (
         _as_data_error(rule, remedy),
         files.open_regular(path) as file,
-        zipfile.ZipFile(file) as archive,
+        files.open_zip(file) as archive,
     ):
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [name for name in (*PIXELS, *LABELS) if name not in names]

@@ -180,6 +180,7 @@ class ImageTable(_pixels.PixelSettings):
 def _named_twice(rows: Sequence[_table.Row]) -> list[str]:
     """A note on files that the table names several times."""
     first: dict[str, _table.Row] = {}
+    rows = [row._replace(file=os.path.normpath(row.file)) for row in rows]
     again = [row for row in rows if first.setdefault(row.file, row) is not row]
     if not again:
         return []

@@ -1,6 +1,6 @@
 import io
-import json
 import os
+import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,14 +132,14 @@ class WebDataset(_pixels.PixelSettings):
         try:
             if not self.label.endswith("json"):
                 return content.decode().strip()
-            held = json.loads(content)
+            held = files.parse_json(content)
             if isinstance(held, dict) and self.label_key not in held:
                 raise ValueError(f"the keys {first_ten(list(held))}, and no {self.label_key!r}")
             value = held[self.label_key]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             got = f"{type(error).__name__}: {error}"
             raise DataError(
-                f"{shard}: {member.name}: must hold a label. Got {got}. Set `label` or `label_key`."
+                f"{shard}: {member.name}: must hold a label. Got {got}. Mend it, or set `label` or `label_key`."
             ) from None
         if isinstance(value, bool) or not isinstance(value, int | str):
             rule = f"{self.label_key} must be a number or a name"
@@ -158,7 +158,7 @@ def _by_key(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
     """Key -> ending -> member. A key is the path up to the first dot of its last part."""
     found: dict[str, dict[str, tarfile.TarInfo]] = {}
     for member in _members(shard):
-        folder, _, name = member.name.rpartition("/")
+        folder, _, name = posixpath.normpath(member.name).rpartition("/")
         stem, _, ending = name.partition(".")
         if not stem or not ending:  # hidden files, and files without an ending
             continue

@@ -21,13 +21,13 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "4ccffa61dc": "bb37e8478a",  # arrays: more kinds of damage are refused in words
     "f6eefa4126": "5e52fb8caa",  # birdsnap: more kinds of damage are refused in words
     "798063b812": "c3b341cec4",  # caltech101: more kinds of damage are refused in words
-    "6ff339a41b": "363c6034f5",  # cifar10: more kinds of damage are refused in words
-    "6534c90ed8": "cb63172419",  # cifar100: more kinds of damage are refused in words
-    "b5ba2a58e0": "b56a159730",  # cifar100_coarse: more kinds of damage are refused in words
-    "b1255eea7a": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
+    "aef6cebd3c": "363c6034f5",  # cifar10: more kinds of damage are refused in words
+    "19da3d749b": "cb63172419",  # cifar100: more kinds of damage are refused in words
+    "14baf5841f": "b56a159730",  # cifar100_coarse: more kinds of damage are refused in words
+    "dbaff802ee": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
     "0ad7fec518": "acbcb78a0f",  # dtd: more kinds of damage are refused in words
-    "cb66cc64b5": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
-    "a21a998117": "db5238e7d4",  # features: more kinds of damage are refused in words
+    "37822762b5": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
+    "8018422461": "db5238e7d4",  # features: more kinds of damage are refused in words
     "27ee9a9252": "1bdaa2c6ed",  # fgvc_aircraft: more kinds of damage are refused in words
     "ba5cbacc96": "de958d2e6e",  # flowers102: more kinds of damage are refused in words
     "c97900a712": "f62fddab1d",  # food101: more kinds of damage are refused in words
@@ -35,12 +35,12 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "c4b89e0549": "a51c9d6ddc",  # image_folder: more kinds of damage are refused in words
     "bc38cd72a2": "baaac65b6f",  # image_table: more kinds of damage are refused in words
     "aac439d6a1": "769168cbf0",  # medmnist: more kinds of damage are refused in words
-    "65ef0de4b6": "bb524c4032",  # mnist: more kinds of damage are refused in words
+    "b84d4748bd": "bb524c4032",  # mnist: more kinds of damage are refused in words
     "2384e09883": "de6c6c4d8d",  # oxford_pets: more kinds of damage are refused in words
     "a357be5787": "0af528f74b",  # stanford_cars: more kinds of damage are refused in words
-    "cf499b3b5c": "63322448b0",  # stl10: more kinds of damage are refused in words
+    "7a505f5801": "63322448b0",  # stl10: more kinds of damage are refused in words
     "f1ae3b2b99": "9d4dfb90b8",  # sun397: more kinds of damage are refused in words
-    "44e30108a2": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
+    "e72e58fb98": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
     "b92bd05227": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
     "d2dc6d2d61": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
     "ef03f5e84c": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
@@ -77,4 +77,21 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "bd6f91199b": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
     "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
     "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
+    "89905ea62f": "b8b4494576",  # arrays: more kinds of damage are refused in words
+    "02aed540b3": "55dd41aa47",  # birdsnap: more kinds of damage are refused in words
+    "2e832e1268": "acc1101004",  # caltech101: more kinds of damage are refused in words
+    "4197814e91": "ca6c899e2d",  # dtd: more kinds of damage are refused in words
+    "eb4bd64cfa": "360e1d78ec",  # fgvc_aircraft: more kinds of damage are refused in words
+    "54d9cc8c42": "c5b9816159",  # flowers102: more kinds of damage are refused in words
+    "458985be51": "7353ac79ca",  # food101: more kinds of damage are refused in words
+    "306749d90f": "e42e9678f2",  # huggingface: more kinds of damage are refused in words
+    "5a6108ab53": "4154f9e201",  # image_folder: more kinds of damage are refused in words
+    "464132b767": "630c61369b",  # image_table: more kinds of damage are refused in words
+    "3703d87d7a": "cee5e0afc4",  # medmnist: more kinds of damage are refused in words
+    "e3e040e2a7": "347d21518b",  # oxford_pets: more kinds of damage are refused in words
+    "5874ba6bad": "00287e74bd",  # stanford_cars: more kinds of damage are refused in words
+    "b573ebd803": "edccdb398c",  # sun397: more kinds of damage are refused in words
+    "051609fe1b": "49a127d160",  # tiny_imagenet: more kinds of damage are refused in words
+    "7fc2287553": "b5cfe98fa0",  # voc2007: more kinds of damage are refused in words
+    "2b526a7297": "2d313ed499",  # webdataset: more kinds of damage are refused in words
 }

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -201,6 +201,8 @@ class Pack:
         for name in ("dataset", "loss", "id"):
             if wrong := next((text for text in pack.texts[name] if not _is_word(text, name)), None):
                 raise ValueError(f"the column {name!r} must hold plain words. Got {wrong!r:.60}")
+        if (again := Counter(pack.names())) and max(again.values()) > 1:
+            raise ValueError(f"must hold each record once. Got {max(again, key=again.__getitem__)} again")
         return pack
 
     def row(self, number: int) -> Row:

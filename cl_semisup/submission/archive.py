@@ -104,7 +104,7 @@ def unpack(file: Path, folder: Path) -> Submission:
 
 def _zip_content(file: Path) -> dict[str, bytes]:
     try:
-        with files.open_regular(file, packed.MAX_BYTES) as opened, zipfile.ZipFile(io.BytesIO(opened.read())) as zipped:
+        with files.open_regular(file, packed.MAX_BYTES) as opened, files.open_zip(io.BytesIO(opened.read())) as zipped:
             members = [one for one in zipped.infolist() if not one.is_dir()]
             _check_sizes(file, {one.filename: one.file_size for one in members}, len(members))
             return {one.filename: _member(zipped, one) for one in members}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup import files
-from cl_semisup.errors import InputError
+from cl_semisup.errors import InputError, first_ten
 from cl_semisup.weights import source
 
 MAX_DEPTH = 8  # of dictionaries in one another
@@ -58,6 +58,9 @@ def read(path: Path) -> Stored:
             metadata |= texts
         else:
             found = _pickled(part)
+        if twice := tensors.keys() & found.keys():
+            rule, got = "must hold each tensor in one of its files", f"{first_ten(sorted(twice))} again"
+            raise InputError(f"{part}: {rule}. Got {got}. Fetch the folder again.")
         tensors |= found
     if not tensors:
         raise InputError(f"{path}: must hold weights by their names. Got no tensor. Save a state_dict.")
@@ -82,6 +85,8 @@ def _safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], d
     from safetensors import SafetensorError, safe_open
 
     try:
+        with files.open_regular(path) as header:
+            files.check_safetensors(header)
         with safe_open(path, framework="pt", device="cpu") as file:
             names = list(file.keys()) if tensors else []
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
@@ -115,7 +120,11 @@ def _require_stored(file: Any, path: Path) -> None:
     """Members that are packed could unpack to any size; torch.save never packs them."""
     if zipfile.is_zipfile(file):
         file.seek(0)
-        with zipfile.ZipFile(file) as archive:
+        try:
+            archive = files.open_zip(file)
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{path}: must be as torch.save writes it. Got {error}. Save it again.") from None
+        with archive:
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise InputError(f"{path}: must be as torch.save writes it. Got packed members. Save it again.")
     file.seek(0)
