@@ -217,7 +217,7 @@ def run_tests(tree: Path, files: list[str]) -> tuple[bool, str, float]:
         return False, "", seconds
     told = output.read_text("utf-8", "replace")
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", told, re.MULTILINE)
-    return True, failed[1] if failed else told[-200:], seconds
+    return True, failed[1] if failed else f"the process ended with {os.waitstatus_to_exitcode(status)}", seconds
 
 
 def _run_pytest(tree: Path, files: list[str], output: Path) -> None:
