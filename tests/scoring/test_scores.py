@@ -204,6 +204,19 @@ def test_few_rows_have_the_moments_of_the_long_way(stored: StoredFeatures) -> No
     assert torch.allclose(few[2] @ few[2].T, many[2] @ many[2].T)
 
 
+@pytest.mark.parametrize("width", [2, 9])  # more rows than features, and fewer
+@pytest.mark.parametrize(("distance", "variance"), [(3.0, 1.0), (0.0, 0.0)])
+def test_directions_in_which_rows_do_not_differ_are_left_out_but_one(
+    width: int, distance: float, variance: float
+) -> None:
+    """Two points that differ in one feature have one direction; equal rows have one too, without a variance."""
+    values = np.full((6, width), 1.5)
+    values[::2, 0] += distance
+    moments = Moments.of(Rows(torch.from_numpy(values)), np.arange(6) % 2, 2)
+    assert moments.variances.tolist() == pytest.approx([variance])
+    assert moments.directions.shape == (width, 1)
+
+
 def test_products_by_half_of_the_multiplications_are_those_of_all() -> None:
     rows = torch.randn(30, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     total = torch.zeros(7, 7, dtype=torch.float64)
