@@ -46,11 +46,13 @@ def probed_datasets(run: Run) -> list[Named]:
 
 def optional_datasets(run: Run) -> list[Named]:
     """Those of them that may be missing, because a probe that names them leaves them out."""
-    probes = run.probes.items()
+    probes = {name: settings for name, settings in run.probes.items() if settings.get("datasets")}
     optional = [
-        settings for name, settings in probes if plugins.class_variable("evaluation", name, "datasets_optional", False)
+        settings
+        for name, settings in probes.items()
+        if plugins.class_variable("evaluation", name, "datasets_optional", False)
     ]
-    needed = [dataset for _, settings in probes if settings not in optional for dataset in settings.get("datasets", [])]
+    needed = [dataset for settings in probes.values() if settings not in optional for dataset in settings["datasets"]]
     named = [dataset for settings in optional for dataset in settings["datasets"]]
     return [dataset for dataset in named if dataset not in needed and dataset != run.dataset]
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import roi_align
 
 from cl_semisup.training import exchange
 from cl_semisup.training.changing import Changing
@@ -126,6 +125,8 @@ def _encode(step: StepContext) -> Callable[[Tensor], Tensor]:
 
 def _patches(step: StepContext) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """A function: boxes (N, 4) in shares of the side -> projections (N, D) of patches, and of their regions."""
+    from torchvision.ops import roi_align  # only here: an import takes 2 s and 170 MB of a process
+
     model, inputs, count = step.model, step.inputs[0], len(step.inputs[0])
     maps = _feature_maps(step, inputs)  # (N, F, h, w)
     numbers = torch.arange(count, device=inputs.device, dtype=inputs.dtype)[:, None]
