@@ -164,14 +164,10 @@ def format_cell(value: Any) -> str:
 
 def write(name: str, about: str, rows: Sequence[Mapping[str, Any]], packages: Sequence[str] = ("torch",)) -> str:
     """Writes rows with the same keys, machine, versions and command to results/<name>; returns the Markdown."""
-    made = {
-        "command": command_line(),
-        "machine": machine(),
-        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in packages}},
-        "commit": commit(),
-    }
-    versions = ", ".join(f"{package} {number}" for package, number in made["versions"].items())
-    origin = f"`{made['command']}` on {made['machine']}; {versions}; commit {made['commit']}."
+    versions = {"python": platform.python_version(), **{name: installed_version(name) for name in packages}}
+    made = {"command": command_line(), "machine": machine(), "versions": versions, "commit": commit()}
+    told = ", ".join(f"{package} {number}" for package, number in versions.items())
+    origin = f"`{made['command']}` on {made['machine']}; {told}; commit {made['commit']}."
     figures = table(list(rows[0]), [list(row.values()) for row in rows])
     text = page(name.replace("_", " ").capitalize(), about, origin, figures)
     save(name, text, {**made, "rows": list(rows)})

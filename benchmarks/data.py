@@ -40,7 +40,7 @@ ROUNDS_OF_TORCHVISION = 3
 MOST_READ = 100_000  # images that the comparison reads
 CLASSES, KINDS = 10, 512  # different files; the others are copies
 SMALL_FILES, SMALL_SIDE, SMALL_ROUNDS = 5000, 32, 5
-DATA = {"folder": "images"}
+DATA: dict[str, Any] = {"folder": "images"}
 RUN: dict[str, Any] = {
     "encoder": {"mlp": {"width": 32, "layers": 1}},
     "loss": {"nt_xent": {"temperature": 0.5}},

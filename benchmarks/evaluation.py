@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,11 @@ def knn(rows: int, queries: int, device: str) -> list[Row]:
     workspace = torch.empty(min(1024, queries), rows)
     product, _ = best_of_two(lambda: [torch.mm(q, u.T, out=workspace[: len(q)]) for q in v.split(len(workspace))])
     results = []
-    for metric, distance_of_cosine in (("cosine", lambda d: d), ("euclidean", lambda d: d**2 / 2)):
-        weights = lambda d, of=distance_of_cosine: np.exp((1 - of(d)) / 0.1)  # noqa: E731
+    kernels = {"cosine": lambda d: np.exp((1 - d) / 0.1), "euclidean": lambda d: np.exp((1 - d**2 / 2) / 0.1)}
+    for metric, weights in kernels.items():
         model = KNeighborsClassifier(200, metric=metric, algorithm="brute", weights=weights, n_jobs=-1)
         model.fit(u.numpy(), y.numpy())
-        reference, theirs = best_of_two(lambda model=model: model.predict(v.numpy()))
+        reference, theirs = best_of_two(partial(model.predict, v.numpy()))
         equal = 100 * float((ours.numpy() == theirs).mean())
         result = f"{reference / seconds:.1f} times (at most {reference / product:.1f}), {equal:.2f} % equal"
         what = f"kNN, {queries:,} queries x {rows:,} images, k = 200; scikit-learn's {metric}"
@@ -94,7 +95,7 @@ def linear(rows: int, queries: int, device: str) -> list[Row]:
     kinds = (("converged", 1e-6, "no slower, within 0.1 points"), ("as it stops by default", 1e-4, "none"))
     for name, tolerance, wanted in kinds:
         model = LogisticRegression(C=1 / (STRENGTH * rows), max_iter=10_000, tol=tolerance)
-        reference, fitted = best_of_two(lambda model=model: model.fit(scaled, y.numpy()))
+        reference, fitted = best_of_two(partial(model.fit, scaled, y.numpy()))
         theirs = 100 * fitted.score(scaled_queries, truth.numpy())
         result = f"{reference / seconds:.1f} times; {100 * accuracy:.2f} %, scikit-learn {theirs:.2f} %"
         what = f"linear probe, one fit, {rows:,} x {FEATURES}, {CLASSES} classes; scikit-learn {name}"

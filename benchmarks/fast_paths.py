@@ -51,7 +51,8 @@ def milliseconds_per_step(network: str, setting: str) -> float:
         step.random_images(folder)
         train = step.trainer(network, folder, **SETTINGS[setting])
         train()
-        times, began = [], time.thread_time()
+        times: list[float] = []
+        began = time.thread_time()
         while not times or time.thread_time() - began < SECONDS:
             seconds, steps = _common.timed(train, time.thread_time)
             times.append(1000 * seconds / steps)

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def ours(path: Path, threads: int) -> dict[str, Any]:
     torch.linalg.eigh(torch.randn(50, 50))
     cl.evaluate(torch.randn(200, 8), torch.arange(200) % 2, progress=False)  # imports the rest
     before, began, started = _common.peak_memory(), time.process_time(), time.perf_counter()
-    parts: Counter[str] = Counter()
+    parts: dict[str, float] = defaultdict(float)
     last = began
 
     def step(text: str) -> None:
@@ -216,7 +216,7 @@ def compare(path: Path, budgets: list[dict[str, Any]]) -> tuple[list[list[Any]],
         for budget in budgets:
             one, theirs = scikit_learn(stored, budget)
             seconds = {name: value * budget["draws"] for name, value in one.items()}
-            total.update(seconds)  # type: ignore[arg-type]
+            total.update(seconds)
             points = max(100 * abs(theirs[name] - budget["scores"][name]) for name in theirs)
             cells = [f"{seconds[name]:.1f}" for name in CLASSIFIERS]
             rows.append([budget["label"], budget["draws"], *cells, f"{sum(seconds.values()):.1f}", f"{points:.2f}"])

@@ -200,7 +200,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("variance divided by N", "function")
 def _(stack: ExitStack) -> None:
-    kind = plugins.load("losses", "vicreg")
+    kind: Any = plugins.load("losses", "vicreg")
     right = kind._regularisation
     wrong = lambda self, z: right(self, z * (1 - 1 / len(z)) ** 0.5)  # noqa: E731
     stack.enter_context(patch.object(kind, "_regularisation", wrong))
@@ -208,7 +208,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("label smoothing left on", "function")
 def _(stack: ExitStack) -> None:
-    _of_call = plugins.load("losses", "cross_entropy")
+    _of_call: Any = plugins.load("losses", "cross_entropy")
     right = _of_call.per_image
     wrong = lambda self, *rest: right(replace(self, label_smoothing=0.1), *rest)  # noqa: E731
     stack.enter_context(patch.object(_of_call, "per_image", wrong))
@@ -220,7 +220,7 @@ def _(stack: ExitStack) -> None:
 
     def wrong(true: np.ndarray, run: Any, *rest: Any, **more: Any) -> Any:
         drawn = right(true, run, *rest, **more)
-        return replace(drawn, visible_labels=np.asarray(true)[drawn.kept])
+        return replace(drawn, visible_labels=np.asarray(true)[drawn.indices])
 
     stack.enter_context(patch.object(labels, "of_run", wrong))
 
@@ -299,7 +299,7 @@ def _(stack: ExitStack) -> None:
 
 @fault("projector without batch norm", "trajectory")
 def _(stack: ExitStack) -> None:
-    right = model.build_projector
+    right: Callable[..., Any] = model.build_projector
 
     def wrong(*rest: Any) -> nn.Module:
         return nn.Sequential(*(layer for layer in right(*rest) if not isinstance(layer, nn.BatchNorm1d)))
@@ -309,14 +309,14 @@ def _(stack: ExitStack) -> None:
 
 @fault("momentum of SGD 0.8 instead of 0.9", "trajectory")
 def _(stack: ExitStack) -> None:
-    kind = plugins.load("optimizers", "sgd")
+    kind: Any = plugins.load("optimizers", "sgd")
     right = kind.build
     stack.enter_context(patch.object(kind, "build", lambda self, *rest: right(replace(self, momentum=0.8), *rest)))
 
 
 @fault("kNN temperature 1 instead of 0.1", "trajectory")
 def _(stack: ExitStack) -> None:
-    kind = plugins.load("evaluation", "knn")
+    kind: Any = plugins.load("evaluation", "knn")
     right = kind.measure
     stack.enter_context(patch.object(kind, "measure", lambda self, e: right(replace(self, temperature=1.0), e)))
 
@@ -460,7 +460,8 @@ def outcome_alarms(stored: RunSummaries, current: RunSummaries, gates: int, pair
 
 def _both_looks(stored: RunSummaries, current: RunSummaries) -> list[GateCheck]:
     """The checks of the outcome tier, with recorded summaries instead of runs."""
-    summaries, runs = {}, {}
+    summaries: dict[Any, Any] = {}
+    runs: dict[str, Any] = {}
     for loss, cells in current.items():
         for cell, cell_summaries in cells.items():
             ids = [(loss, cell, repetition) for repetition in range(len(cell_summaries))]

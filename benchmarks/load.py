@@ -99,7 +99,7 @@ def soak(runs: int) -> list[float]:
     """Resident bytes of a worker after every run."""
     parsed = suite.parse(text(100).replace("repetitions: 50", f"repetitions: {runs // 2}") + CHEAP, "load.yaml")
     with get_context("spawn").Pool(1) as pool:
-        return pool.apply(_resident, (parsed.runs[-runs:],))  # type: ignore[no-any-return]
+        return pool.apply(_resident, (parsed.runs[-runs:],))
 
 
 def _resident(runs: tuple[Any, ...]) -> list[float]:

@@ -38,7 +38,7 @@ ABOUT = (
     " a training each (below 0.02 of a uniform cloud's they are one point)."
 )
 SUITE = _common.ROOT / "suites" / "trial" / "collapse.yaml"
-CASES = {  # words of the table -> loss, share of labels
+CASES: dict[str, tuple[dict[str, Any], float]] = {  # words of the table -> loss, share of labels
     "SimCLR": ({"nt_xent": {}}, 0.1),
     "CLOP, weight 1, all labels": ({"clop": {"weight": 1.0}}, 1.0),
     "CLOP, weight 1, 10 % of labels": ({"clop": {"weight": 1.0}}, 0.1),

@@ -154,8 +154,10 @@ def _instead(node: ast.AST) -> Iterator[ast.AST]:
             yield changed
         case ast.Constant(value=bool()):
             yield ast.Constant(not node.value)
-        case ast.Constant(value=int()) | ast.Constant(value=float()):
-            yield ast.Constant(node.value + 1 if isinstance(node.value, int) else (node.value or 0.5) * 2)
+        case ast.Constant(value=int(number)):
+            yield ast.Constant(number + 1)
+        case ast.Constant(value=float(number)):
+            yield ast.Constant((number or 0.5) * 2)
         case ast.UnaryOp(op=ast.Not()):
             yield node.operand
         case ast.Expr(value=ast.Call()) | ast.AugAssign():

@@ -15,6 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _common
+from cl_semisup.suite.run import Named
 
 ABOUT = """From records to every form of the report, in one process, imports included; then the page in a browser.
 Records are made up, 8 losses on a grid of 5 learning rates, with curves as large as real ones."""
@@ -28,7 +29,7 @@ def fill(results: Path, wanted: int) -> int:
     datasets = max(1, round(wanted / (REPETITIONS * len(RATES) * len(BUDGETS) * LOSSES)))
     budgets = BUDGETS if wanted >= 1000 else BUDGETS[:2]
     losses = [f"loss_{i}" for i in range(LOSSES)]
-    named = [{f"set_{i}": {}} for i in range(datasets)]
+    named: list[Named] = [{f"set_{i}": {}} for i in range(datasets)]
     runs = grid(["nt_xent", *losses[1:]], REPETITIONS, learning_rate=RATES, label_fraction=budgets, dataset=named)
     for run in runs:
         score = 0.5 + int(run.id[:2], 16) / 1000

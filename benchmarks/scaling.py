@@ -69,7 +69,7 @@ def loss_alone(name: str, batch: int, dim: int, classes: int) -> tuple[float, fl
         loss(z1, z2, labels).backward()
 
     memory = peak(step, device) / 1e6  # also warms up
-    limits = {"least": 1, "most": MAX_CALLS, "enough": ENOUGH_SECONDS}
+    limits: dict[str, Any] = {"least": 1, "most": MAX_CALLS, "enough": ENOUGH_SECONDS}
     return 1000 * min(_common.repeated(step, **limits, clock=_clock(device), device=device)), memory
 
 

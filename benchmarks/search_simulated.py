@@ -69,7 +69,7 @@ def race_rows() -> Iterator[dict[str, Any]]:
             means = 0.8 - gap * np.arange(CONFIGS)
             shared = random.normal(0, 0.03, REPETITIONS)
             scores = means[:, None] + shared + random.normal(0, 0.01, (CONFIGS, REPETITIONS))
-            _, dropped, _ = racing.race([lambda n, own=own: float(own[n]) for own in scores], REPETITIONS)
+            _, dropped, _ = racing.race([own.__getitem__ for own in scores], REPETITIONS)
             kept.append(dropped[0] == 0)
             used.append(sum(when or REPETITIONS for when in dropped) / scores.size)
         case = f"configs {100 * gap:g} % apart; noise 1 %"

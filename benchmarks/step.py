@@ -65,7 +65,7 @@ def random_images(folder: str) -> None:
 
 
 def trainer(
-    network: str, folder: str, precision: str = "float32", batch_size: int = 64, views: str = "{}", **machine: bool
+    network: str, folder: str, precision: str = "float32", batch_size: int = 64, views: str = "{}", **machine: Any
 ) -> Callable[[], int]:
     """A function that trains the network once on loaded data and returns the number of steps."""
     text = SUITE.format(**NETWORKS[network], precision=precision, batch_size=batch_size, views=views)

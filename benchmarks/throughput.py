@@ -21,8 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -128,7 +129,7 @@ def lightly(job: Job, setting: Setting) -> float:
     shape = (job.images, job.side, job.side) + ((3,) if job.channels == 3 else ())
     pixels = numpy.random.default_rng(0).integers(0, 256, shape, dtype=numpy.uint8)
 
-    class Data(torch.utils.data.Dataset):  # type: ignore[type-arg]
+    class Data(torch.utils.data.Dataset[Any]):
         def __len__(self) -> int:
             return job.images
 
@@ -200,13 +201,15 @@ def best_operation_rate(precision: str) -> float:
 
     torch.set_num_threads(1)
     device, scale = ("cuda", 8) if torch.cuda.is_available() else ("cpu", 1)
-    number = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32, "device": device}
+    number: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32, "device": device}
     picture = torch.randn(32 * scale, 128, 16, 16, **number).to(memory_format=torch.channels_last)
     kernel = torch.randn(128, 128, 3, 3, **number).to(memory_format=torch.channels_last)
-    candidates = [(2 * picture.numel() * 128 * 9, lambda: torch.nn.functional.conv2d(picture, kernel, padding=1))]
+    candidates: list[tuple[int, Callable[[], Any]]] = [
+        (2 * picture.numel() * 128 * 9, lambda: torch.nn.functional.conv2d(picture, kernel, padding=1))
+    ]
     for size in (512 * scale, 1024 * scale):
         matrix = torch.randn(size, size, **number)
-        candidates.append((2 * size**3, lambda matrix=matrix: matrix @ matrix))
+        candidates.append((2 * size**3, partial(torch.matmul, matrix, matrix)))
     best = 0.0
     for operations, compute in candidates:
         best = max(best, operations / min(_common.repeated(compute, least=20, most=20, device=device)))

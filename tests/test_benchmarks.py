@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import _common, collapse_onset, fuzz, mechanism
+from benchmarks import _common, collapse_onset, fuzz, gate_power, mechanism
 from cl_semisup import losses
+from cl_semisup.data import labels
 
 SCRIPTS = sorted(path.stem for path in (_common.ROOT / "benchmarks").glob("*.py") if not path.stem.startswith("_"))
 
@@ -137,3 +138,12 @@ def test_pairs_are_of_one_setting_and_ties_count_half() -> None:
         ("b",): {"collapsed": ending(9.0), "ok": ending()},  # no pair, and never compared with those of a
     }
     assert collapse_onset.smaller(settings, "s", 0) == (2.5 / 4, 4)
+
+
+def test_planted_faults_replace_what_is_there_and_a_leak_shows_every_label() -> None:
+    run = {"dataset": {"digits": {}}, "repetition": 0, "label_fraction": 0.1}
+    true = np.arange(200) % 4
+    for fault in gate_power.FAULTS:
+        with gate_power.planted(fault):
+            shown = labels.of_run(true, run).visible_labels
+        assert ((shown >= 0).all()) == fault.name.startswith("label leak"), fault.name

@@ -59,7 +59,12 @@ class Browser:
 
     def press(self, key: str, text: str = "") -> None:
         """A key of the keyboard, by the name that its event has."""
-        what = {"type": "keyDown", "key": key, "code": key, "text": text or ("\r" if key == "Enter" else "")}
+        what: dict[str, Any] = {
+            "type": "keyDown",
+            "key": key,
+            "code": key,
+            "text": text or ("\r" if key == "Enter" else ""),
+        }
         what |= {"windowsVirtualKeyCode": {"Tab": 9, "Enter": 13}.get(key, 0)}
         self._command("Input.dispatchKeyEvent", what)
         self._command("Input.dispatchKeyEvent", {"type": "keyUp", "key": key, "code": key})
