@@ -126,7 +126,7 @@ def test_a_file_is_parsed_once_however_often_it_is_asked(monkeypatch: pytest.Mon
     calls: list[object] = []
     whole = plugins.kinds.public_dataclasses
     monkeypatch.setattr(plugins.kinds, "public_dataclasses", lambda source: calls.append(source) or whole(source))
-    plugins._public_dataclasses.cache_clear()
+    plugins.kinds.dataclasses_of.cache_clear()
     for name in ("default", "datasets_optional", "inputs"):
         plugins.class_variable("evaluation", "linear", name, None)
     assert len(calls) == 1

@@ -339,13 +339,7 @@ def class_variable(folder: str, name: str, variable: str, default: Any) -> Any:
 def _class(folder: str, name: str) -> ast.ClassDef | None:
     """The syntax tree of the plug-in's class."""
     path, package = paths(folder)[name], installed.found().get((folder, name))
-    for node in _public_dataclasses(path, _text(path)):
+    for node in kinds.dataclasses_of(path, _text(path)):
         if not package or node.name == package.class_name:
             return node
     return None
-
-
-@cache
-def _public_dataclasses(path: Path, text: str) -> list[ast.ClassDef]:
-    """Those of a text, which is parsed once: a suite asks for them in each of its thousands of runs."""
-    return kinds.public_dataclasses(kinds.Source(path, ast.parse(text)))

@@ -7,6 +7,7 @@ and executes it only for the runs that use it. Methods that a class inherits cou
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from cl_semisup.errors import InputError, message
@@ -73,6 +74,12 @@ def public_dataclasses(source: Source) -> list[ast.ClassDef]:
     names = _imported(source)
     classes = [node for node in source.tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
     return [node for node in classes if any(_is_dataclass(d, names) for d in node.decorator_list)]
+
+
+@cache
+def dataclasses_of(path: Path, text: str) -> list[ast.ClassDef]:
+    """Those of a text, which is parsed once: a suite asks for them in each of its thousands of runs."""
+    return public_dataclasses(Source(path, ast.parse(text)))
 
 
 def kind(source: Source, class_name: str | None = None) -> tuple[str, str]:
