@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
@@ -29,7 +29,7 @@ from cl_semisup.contract import Batch
 from cl_semisup.data.images import Images
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker
-from cl_semisup.device import send_all
+from cl_semisup.device import send_all, synchronize
 from cl_semisup.execution.data import to_device
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -39,7 +39,9 @@ from cl_semisup.native import view_kernel
 from cl_semisup.training import graph as recorded
 from cl_semisup.training.checkpoint import Preempted
 from cl_semisup.training.curves import Curves
-from tests.gpu import imitated, trials
+from cl_semisup.training.graph import RecordedSteps
+from cl_semisup.training.step import Steps
+from tests.gpu import trials
 
 IMAGES, DIM, CLASSES = 24, 16, 4
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of value and gradient, relative
@@ -69,6 +71,10 @@ class Found:
     faults: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
 
+    def tell(self) -> None:
+        """Print what is known, as the last line that the drill reads if the stage is stopped here."""
+        print(json.dumps({"rows": self.rows, "faults": self.faults}, default=str), flush=True)
+
 
 @dataclass(frozen=True)
 class Place:
@@ -95,7 +101,12 @@ Stage = Callable[[Place], Found]
 
 @contextmanager
 def there(name: str, tiny: bool, out: Path = Path()) -> Iterator[Place]:
-    with imitated.gpu() if name == "imitated" else nullcontext():
+    imitation = nullcontext()
+    if name == "imitated":
+        from tests.gpu import imitated  # it registers a device with torch, beside which a real GPU does not work
+
+        imitation = imitated.gpu()
+    with imitation:
         yield Place("cuda:0" if name == "imitated" else name, name == "imitated", tiny, out)
 
 
@@ -193,7 +204,7 @@ def kernels(place: Place) -> Found:
         row: Row = {"loss": name}
         for precision in ("float64", "float32"):
             try:
-                with float64() if precision == "float64" else nullcontext():
+                with float64() if precision == "float64" else nullcontext(), _noise_of_the_host():
                     row[precision] = _largest_difference(name, place.device)
             except Exception as error:
                 row[precision] = f"{type(error).__name__}: {str(error)[:200]}"
@@ -201,6 +212,24 @@ def kernels(place: Place) -> Found:
                 found.faults.append(f"{name} in {precision}: {row[precision]}")
         found.rows.append(row)
     return found
+
+
+@contextmanager
+def _noise_of_the_host() -> Iterator[None]:
+    """Random numbers that a loss draws on the device are drawn on the host: generators of two devices differ."""
+    generator, drawing = torch.Generator, {"randn": torch.randn, "rand": torch.rand}
+
+    def on_host(device: object = "cpu") -> torch.Generator:
+        return generator()
+
+    def drawn(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        return lambda *size, device="cpu", **named: draw(*size, **named).to(device)
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(torch, "Generator", on_host))
+        for name, draw in drawing.items():
+            stack.enter_context(mock.patch.object(torch, name, drawn(draw)))
+        yield
 
 
 def _largest_difference(name: str, device: str) -> float:
@@ -286,7 +315,8 @@ def graph(place: Place) -> Found:
             first = max(1.0, *(abs(two) for _, two in pairs[:1]), 0.0)
             if "failed" in (record["status"], eager["status"]) or not row["largest difference"] <= 1e-2 * first:
                 found.faults.append(f"{name}: {record['reason'] or row['largest difference']}")
-            if place.device != "cpu" and (row["graph"] != "yes") != (name in trials.EAGER):
+            is_eager = name in trials.EAGER and name != "label_redraw"  # whose short recordings are allowed above
+            if place.device != "cpu" and (row["graph"] != "yes") != is_eager:
                 found.faults.append(f"{name}: replayed: {row['graph']}")
             found.rows.append(row)
     return found
@@ -462,16 +492,25 @@ def gate(place: Place) -> Found:
 
 # measurements -------------------------------------------------------------------------------------------------------
 
-JOBS = {  # encoder, channels, side, batch, images
-    "convnet 8x8, batch 64": ({"convnet": {}}, 1, 8, 64, 8192),
-    "convnet 32x32, batch 128": ({"convnet": {}}, 3, 32, 128, 8192),
-    "resnet18 32x32, batch 64": ({"resnet18": {}}, 3, 32, 64, 8192),
-    "resnet18 32x32, batch 512": ({"resnet18": {}}, 3, 32, 512, 32768),
+JOBS = {  # encoder, channels, side, batch, images, epochs of a short and a long training
+    "convnet 8x8, batch 64": ({"convnet": {}}, 1, 8, 64, 8192, (2, 20)),
+    "convnet 32x32, batch 128": ({"convnet": {}}, 3, 32, 128, 8192, (2, 20)),
+    "resnet18 32x32, batch 64": ({"resnet18": {}}, 3, 32, 64, 8192, (1, 4)),
+    "resnet18 32x32, batch 512": ({"resnet18": {}}, 3, 32, 512, 32768, (1, 3)),
 }
+SMALL = tuple(name for name in JOBS if "convnet" in name)
+WAYS: dict[str, tuple[Row, tuple[str, ...]]] = {  # settings of the machine, and the jobs
+    "graph": ({}, tuple(JOBS)),
+    "before": ({"graphs": False, "native": False}, SMALL),  # views by torch's operations
+    "eager": ({"graphs": False}, tuple(JOBS)),
+    "plain": ({"plain": True}, tuple(JOBS)[:3]),
+    "compiled": ({"compile": True}, ("resnet18 32x32, batch 64",)),
+}
+PROFILED_STEPS = 20
 
 
 def _job(name: str, place: Place, epochs: int = 1) -> tuple[Any, Images]:
-    encoder, channels, side, batch, count = JOBS[name]
+    encoder, channels, side, batch, count, _ = JOBS[name]
     if place.tiny:
         encoder, side, batch, count = {"convnet": {"width": 4, "blocks": 1}}, 8, 12, 24
     run = trials.run(encoder=encoder, batch_size=batch, epochs=epochs, views={**trials.run().views, **_color()})
@@ -483,31 +522,28 @@ def _color() -> Row:
 
 
 def throughput(place: Place) -> Found:
-    """Images a second of a training with its views: replayed, eager, with the encoder compiled, and plain."""
+    """Images a second of a training with its views, by the difference of a long and a short training."""
     found = Found()
-    for name in JOBS:
-        # `before` is an eager step whose views are made by torch's operations
-        ways = {
-            "graph": {},
-            "eager": {"graphs": False},
-            "before": {"graphs": False, "native": False},
-            "plain": {"plain": True},
-        }
-        if "resnet18" in name and "64" in name:
-            ways["compiled"] = {"compile": True}
-        for label, settings in ways.items():
-            if label in ("eager", "before", "compiled") and not place.is_gpu:
-                continue
-            run, images = _job(name, place, epochs=1 if place.tiny else 2)
-            execute(run, place.device, images, **settings)  # the first one compiles, and loads kernels
-            record, _ = execute(run, place.device, images, **settings)
+    for label, (settings, names) in WAYS.items():
+        for name in names if place.is_gpu or label in ("graph", "plain") else ():
+            began, (short, long) = time.perf_counter(), JOBS[name][-1] if label == "graph" else (1, 3)
+            seconds, record = [], {}
+            for epochs in (1, 2) if place.tiny else (short, long):
+                run, images = _job(name, place, epochs)
+                record, _ = execute(run, place.device, images, **settings)
+                seconds.append(record["cost"].get("train_seconds", float("nan")))
             row: Row = {"job": name, "how": label, "precision": record["resolved"]["precision"]}
             row |= {key: record["resolved"].get(key, "") for key in ("graph", "view_kernel")}
-            row["images_per_s"] = record["cost"].get("images_per_second", float("nan"))
+            more = (1 if place.tiny else long - short) * (len(images.train_images) // run.batch_size)
+            each = (seconds[1] - seconds[0]) / more
+            row |= {"images_per_s": run.batch_size / each, "step_ms": 1e3 * each}
+            row["start_s"] = seconds[1] - each * record["resolved"].get("steps", 0)  # with the recording
             row["peak_gib"] = record["cost"]["peak_memory_bytes"] / 2**30
+            row["wall_s"] = time.perf_counter() - began
             found.rows.append(row)
             if record["status"] == "failed":
                 found.faults.append(f"{name}, {label}: {record['reason'][:300]}")
+            found.tell()
     return found
 
 
@@ -527,61 +563,95 @@ def workers(place: Place) -> Found:
         row = {"workers": " ".join(words) or "default", "runs": len(records)}
         found.rows.append(row | {"runs_per_minute": 60 * len(records) / seconds})
         found.faults += failed[:3]
+        found.tell()
     return found
 
 
 def profile(place: Place) -> Found:
-    """Where a step's time goes: the device's share, and the operations that take most of it."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
-
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if place.is_gpu else [])]
+    """Where the time of a step goes: the device's share of some late steps, and the kernels that take most of it."""
     found = Found()
     for number, name in enumerate(JOBS):
         run, images = _job(name, place)
-        execute(run, place.device, images)
-        began = time.perf_counter()
-        with profiler(activities=activities, acc_events=True) as seen:
-            execute(run, place.device, images)
-        wall = time.perf_counter() - began
+        seen, wall = _profiled(run, images, place)
         events = seen.key_averages()
-        busy = sum(event.self_device_time_total for event in events) / 1e6
-        launches = sum(event.count for event in events if "LaunchKernel" in event.key)
-        longest = max(events, key=attrgetter("self_device_time_total" if place.is_gpu else "self_cpu_time_total"))
-        row: Row = {"job": name, "wall_s": wall, "device_s": busy, "busy": busy / wall, "launches": launches}
-        found.rows.append(row | {"longest": longest.key})
-        order = "self_cuda_time_total" if place.is_gpu else "self_cpu_time_total"
-        found.files[f"profile_{number}.txt"] = f"{name}\n{events.table(sort_by=order, row_limit=15)}\n"
+        on_device = [e for e in events if e.device_type == torch.autograd.DeviceType.CUDA] if place.is_gpu else events
+        time_of = attrgetter("self_device_time_total" if place.is_gpu else "self_cpu_time_total")
+        busy = sum(map(time_of, on_device)) / 1e6
+        longest = sorted(on_device, key=time_of, reverse=True)
+        row: Row = {"job": name, "step_ms": 1e3 * wall / PROFILED_STEPS, "busy": busy / wall}
+        row["kernels"] = sum(event.count for event in on_device) / PROFILED_STEPS
+        row["launches"] = sum(event.count for event in events if "Launch" in event.key) / PROFILED_STEPS
+        found.rows.append(row | {"longest": longest[0].key})
+        lines = [
+            f"{time_of(e) / 1e3 / PROFILED_STEPS:10.4f} ms  {e.count / PROFILED_STEPS:7.1f}  {e.key[:150]}"
+            for e in longest
+        ]
+        found.files[f"profile_{number}.txt"] = "\n".join([f"{name}: time and number in a step", *lines[:40], ""])
+        found.tell()
     return found
 
 
+def _profiled(run: Any, images: Images, place: Place) -> tuple[Any, float]:
+    """The profiler, and the seconds of the last steps but one of a training."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
+
+    steps = run.epochs * (len(images.train_images) // run.batch_size)
+    first = max(0, steps - PROFILED_STEPS - 1)
+    activities = [ProfilerActivity.CUDA if place.is_gpu else ProfilerActivity.CPU]
+    with profiler(activities=activities):  # what loads its library, which must not come into a recording
+        torch.zeros(8, device=place.device).sum().item()
+    seen, clock = profiler(activities=activities, acc_events=True), [0.0, 0.0]
+    kind = RecordedSteps if place.is_gpu else Steps
+    call = kind.__call__
+
+    def now() -> float:
+        synchronize(torch.device(place.device))
+        return time.perf_counter()
+
+    def counted(self: Any, number: int) -> Any:
+        if number == first:
+            now()
+            seen.start()
+            clock[0] = now()
+        outputs = call(self, number)
+        if number == min(first + PROFILED_STEPS, steps) - 1:
+            clock[1] = now()
+            seen.stop()
+        return outputs
+
+    with mock.patch.object(kind, "__call__", counted):
+        execute(run, place.device, images)
+    return seen, clock[1] - clock[0]
+
+
 def lightly(place: Place) -> Found:
-    """The same ResNet-18 by lightly and Lightning in the better of two settings, in turn with ours."""
+    """The same ResNet-18 by lightly and Lightning in the better of two settings, between two measurements of ours."""
     found, jobs = Found(), {"resnet18 32x32, batch 512": "drill512", "resnet18 32x32, batch 64": "drill64"}
     if not place.is_gpu and not place.tiny:
         return Found([{"skipped": "a GPU's jobs are hours on a CPU"}])
     if place.tiny:
         jobs = {"resnet18 32x32, batch 512": "trial"}
+
+    def ours(name: str) -> float:
+        seconds = []
+        for epochs in (1, 2) if place.tiny else JOBS[name][-1]:
+            run, images = _job(name, place, epochs)
+            record, _ = execute(run, place.device, images)
+            seconds.append((record["cost"].get("train_seconds", float("nan")), record["resolved"]["steps"]))
+        (short, few), (long, many) = seconds
+        return float(run.batch_size * (many - few) / (long - short))
+
+    before = {name: ours(name) for name in jobs}
+    precisions = ("32-true",) if place.tiny else ("bf16-mixed", "32-true")
+    settings = [throughput_job.Setting(1, _common.cores(), precision) for precision in precisions]
+    theirs = throughput_job.lightly_speeds([(job, setting) for job in jobs.values() for setting in settings])
     for name, job in jobs.items():
-        run, images = _job(name, place, epochs=2)
-        execute(run, place.device, images)  # the first one loads kernels
-
-        def ours(run: Any = run, images: Images = images) -> float:
-            return float(execute(run, place.device, images)[0]["cost"].get("images_per_second", float("nan")))
-
-        precisions = ("32-true",) if place.tiny else ("bf16-mixed", "32-true")
-        settings = [throughput_job.Setting(1, _common.cores(), precision) for precision in precisions]
-        mine, speeds = [ours()], {setting: [throughput_job.lightly_speed(job, setting)] for setting in settings}
-        best = max(settings, key=lambda setting: speeds[setting][0])
-        mine.append(ours())
-        speeds[best].append(throughput_job.lightly_speed(job, best))
-        row: Row = {
-            "job": name,
-            "images_per_s": max(mine),
-            "lightly_images_per_s": max(speeds[best]),
-            "setting": str(best),
-        }
-        found.rows.append(row | {"ratio": max(mine) / max(speeds[best])})
+        speeds = {setting: theirs[job, setting] for setting in settings}
+        best = max(settings, key=lambda setting: speeds[setting])
+        row: Row = {"job": name, "images_per_s": (before[name] + ours(name)) / 2, "lightly_images_per_s": speeds[best]}
+        found.rows.append(row | {"setting": str(best), "ratio": row["images_per_s"] / speeds[best]})
+        found.tell()
     return found
 
 

@@ -1,14 +1,15 @@
 """The drill for a GPU that is there for a quarter of an hour: proofs first, then measurements.
 
     python benchmarks/gpu.py OUT                                     everything, on the GPU
-    python benchmarks/gpu.py OUT --until 410 --call 1                proofs: the stages up to `profile`
-    python benchmarks/gpu.py OUT --until 290 --call 2                measurements: the others
+    python benchmarks/gpu.py OUT --until 250 --call 1 --together 6   proofs, six at a time
+    python benchmarks/gpu.py OUT --until 450 --call 2                measurements, one after the other
     python benchmarks/gpu.py OUT --device cpu --tiny                 the same stages, to try the script itself
     python benchmarks/gpu.py OUT --device imitated --tiny            on tests/gpu/imitated.py
     python benchmarks/gpu.py OUT --wheels .gpu/wheels                on a machine that lacks packages and downloads
 
 Each stage is a process of its own with a limit, so that a fault in one ends none of the others. OUT/gpu.json and
-OUT/gpu.md have what is known after every stage; a second call adds to them.
+OUT/gpu.md have what is known after every stage; a second call adds to them. Proofs can run side by side, since they
+compare and do not measure.
 """
 
 import json
@@ -16,9 +17,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from argparse import Namespace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +30,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import _common
 
 STAGES = {  # their longest seconds on a GPU's machine; the first one reads torch from a cold disk
-    "machine": 60, "views": 90, "kernels": 60, "waits": 100, "graph": 90, "probes": 60, "training": 60, "resume": 40,
-    "memory": 40, "lost": 60, "gate": 60, "profile": 60, "throughput": 120, "lightly": 120, "workers": 120,
-    "targets": 40, "question": 270,
+    "machine": 60, "views": 120, "kernels": 120, "waits": 120, "graph": 200, "probes": 120, "training": 120,
+    "resume": 60, "memory": 60, "lost": 90, "gate": 150, "profile": 60, "throughput": 120,
+    "lightly": 120, "workers": 120, "targets": 40, "question": 270,
 }  # fmt: skip
-SECOND_CALL = "throughput"  # the first stage of it
+SECOND_CALL = "profile"  # the first stage of it, and the first that measures
 SLOWER = 20  # on other devices, whose stages say whether they work and not how fast; a limit there ends only what hangs
 MARGIN = 5.0  # seconds before the end in which no stage begins
 
@@ -58,24 +61,23 @@ def run_stage(name: str, options: Namespace, limit: float, environment: dict[str
         found = json.loads(text[-1]) if code == 0 else {"rows": [], "faults": [errors.strip()[-2000:]]}
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)  # with the workers that it has started
-        process.communicate()
-        found = {"rows": [], "faults": [f"took longer than {limit:.0f} s"]}
+        known = [line for line in process.communicate()[0].splitlines() if line.startswith('{"rows"')]
+        found = json.loads(known[-1]) if known else {"rows": [], "faults": []}
+        found["faults"].append(f"took longer than {limit:.0f} s")
     except (IndexError, json.JSONDecodeError):
         found = {"rows": [], "faults": ["printed no result"]}
-    return {**found, "seconds": round(time.monotonic() - began, 1)}
+    return {**found, "seconds": round(time.monotonic() - began, 1), "commit": _common.commit()}
 
 
 def inside(name: str, options: Namespace) -> None:
     """A stage, in its process: prints its result as the last line."""
-    from dataclasses import asdict
-
     from benchmarks import _gpu_stages as stages
 
     with stages.there(options.device, options.tiny, options.out) as place:
         found = stages.STAGES[name](place)
     for file, text in found.files.items():
         (options.out / file).write_text(text, "utf-8")
-    print(json.dumps({key: value for key, value in asdict(found).items() if key != "files"}, default=str), flush=True)
+    found.tell()
 
 
 def limit_of(name: str, device: str) -> float:
@@ -102,12 +104,16 @@ def _target(row: dict[str, Any]) -> str:
 
 def page(stages: dict[str, Any], options: Namespace) -> str:
     """The summary, and all stages as tables."""
-    parts = [f"Device `{options.device}`; {_common.machine()}; commit {_common.commit()}."]
+    rows = stages.get("machine", {}).get("rows") or [{"machine": _common.machine(), "torch": "unknown"}]
+    parts = [f"Device `{options.device}`; {rows[0]['machine']}; torch {rows[0]['torch']}."]
     if options.tiny or not options.device.startswith("cuda"):
         parts.append("This tries the stages themselves: its speeds say nothing about a GPU.")
     parts.append("\n".join(f"- {line}" for line in summary(stages)))
-    rows = [[name, f"{s['seconds']:.0f}", len(s["rows"]), len(s["faults"])] for name, s in stages.items()]
-    parts.append(_common.table(["stage", "seconds", "rows", "faults"], rows))
+    lines = [
+        [name, f"{s['seconds']:.0f}", len(s["rows"]), len(s["faults"]), s.get("commit", "")]
+        for name, s in stages.items()
+    ]
+    parts.append(_common.table(["stage", "seconds", "rows", "faults", "commit"], lines))
     for name, stage in stages.items():
         parts.append(f"## {name}")
         parts += [f"- fault: {fault}" for fault in stage["faults"]]
@@ -128,22 +134,34 @@ def main(options: Namespace) -> int:
         inside(options.stages[0], options)
         return 0
     environment = {"PYTHONPATH": unpacked(options.wheels)} if options.wheels else {}
-    file, began = options.out / "gpu.json", time.monotonic()
+    share = {"OMP_NUM_THREADS": str(max(1, _common.cores() // options.together))} if options.together > 1 else {}
+    file, end = options.out / "gpu.json", time.monotonic() + options.until
     stages: dict[str, Any] = json.loads(file.read_text("utf-8"))["stages"] if file.exists() else {}
     names = list(STAGES)
     second = names.index(SECOND_CALL)
-    for name in options.stages or {0: names, 1: names[:second], 2: names[second:]}[options.call]:
-        left = options.until - (time.monotonic() - began)
+    wanted = options.stages or {0: names, 1: names[:second], 2: names[second:]}[options.call]
+    one_writes = threading.Lock()
+
+    def run(name: str) -> None:
+        left = end - time.monotonic()
         if left < MARGIN:
             print(f"{name}: no time is left for it")
-            continue
-        stages[name] = run_stage(name, options, min(left, limit_of(name, options.device)), environment)
-        faults = stages[name]["faults"]
-        print(f"{name}: {stages[name]['seconds']} s, {'; '.join(faults)[:500] or 'no fault'}", flush=True)
-        file.write_text(
-            json.dumps({"device": options.device, "command": _common.command_line(), "stages": stages}, indent=1)
-        )
-        (options.out / "gpu.md").write_text(page(stages, options), "utf-8")
+            return
+        variables = environment | (share if name in names[:second] else {})
+        found = run_stage(name, options, min(left, limit_of(name, options.device)), variables)
+        print(f"{name}: {found['seconds']} s, {'; '.join(found['faults'])[:500] or 'no fault'}", flush=True)
+        with one_writes:
+            stages[name] = found
+            kept = {name: stages[name] for name in names if name in stages}
+            about = {"device": options.device, "command": _common.command_line(), "stages": kept}
+            file.write_text(json.dumps(about, indent=1))
+            (options.out / "gpu.md").write_text(page(kept, options), "utf-8")
+
+    with ThreadPoolExecutor(options.together) as at_a_time:
+        list(at_a_time.map(run, [name for name in wanted if name in names[:second]]))
+    for name in wanted:
+        if name in names[second:]:
+            run(name)
     print("\n".join(["", *summary(stages)]), flush=True)
     return int(any(stage["faults"] for stage in stages.values()))
 
@@ -153,6 +171,7 @@ if __name__ == "__main__":
     parser.add_argument("out", type=Path, help="folder of the results")
     parser.add_argument("stages", nargs="*", choices=[*STAGES, []], help="default: all")
     parser.add_argument("--call", type=int, choices=(0, 1, 2), default=0, help="half of the stages; 0 is all")
+    parser.add_argument("--together", type=int, default=1, metavar="N", help="proofs that run at once")
     parser.add_argument("--device", default="cuda:0", help="cuda:0, cpu, or imitated")
     parser.add_argument("--until", type=float, default=3600.0, metavar="SECONDS", help="longest time of all stages")
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes")

@@ -227,6 +227,13 @@ def lightly_speed(name: str, setting: Setting, processes: int = 1) -> float:
     return sum(float(line) for line in _side_by_side(["--lightly", arguments], processes, setting.threads))
 
 
+def lightly_speeds(wanted: list[tuple[str, Setting]]) -> dict[tuple[str, Setting], float]:
+    """Images/s of lightly in each job and setting, one after the other in one process."""
+    arguments = json.dumps([{"job": name, **asdict(setting)} for name, setting in wanted])
+    (line,) = _side_by_side(["--lightly", arguments], 1, wanted[0][1].threads)
+    return dict(zip(wanted, json.loads(line), strict=True))
+
+
 def _side_by_side(words: list[str], processes: int, threads: int) -> Iterator[str]:
     """The last line of the output of each process."""
     command, environment = [sys.executable, __file__, *words], {**os.environ, "OMP_NUM_THREADS": str(threads)}
@@ -296,7 +303,9 @@ def main() -> None:
         return
     if options.lightly:
         arguments = json.loads(options.lightly)
-        print(lightly(JOBS[arguments.pop("job")], Setting(**arguments)))
+        several = arguments if isinstance(arguments, list) else [arguments]
+        speeds = [lightly(JOBS[one.pop("job")], Setting(**one)) for one in several]
+        print(speeds if isinstance(arguments, list) else speeds[0])
         return
     import torch
 

@@ -136,7 +136,15 @@ def test_both_files_of_the_drill_name_the_same_stages() -> None:
 
 def options(folder: Path, *names: str, until: float = 60.0) -> Namespace:
     return Namespace(
-        out=folder, stages=list(names), device="cpu", until=until, tiny=True, wheels=None, inside=False, call=0
+        out=folder,
+        stages=list(names),
+        device="cpu",
+        until=until,
+        tiny=True,
+        wheels=None,
+        inside=False,
+        call=0,
+        together=1,
     )
 
 
