@@ -65,7 +65,7 @@ def first_difference(one: list[tuple[str, tuple[object, ...]]], two: list[tuple[
             return f"calls {name} in one step and {other} in another"
         if seen != others:
             pair = next(((a, b) for a, b in zip(seen, others, strict=False) if a != b), (len(seen), len(others)))
-            return f"gives {name} {pair[0]!r} in one step and {pair[1]!r} in another"
+            return f"gives {name} {pair[0]} in one step and {pair[1]} in another"
     return "" if len(one) == len(two) else f"calls {len(one)} operations in one step and {len(two)} in another"
 
 
@@ -104,8 +104,10 @@ def _leaves(values: Any) -> Iterator[Any]:
 
 def _seen(leaf: Any) -> object:
     if isinstance(leaf, Tensor):  # a number of the host is an argument of a kernel, whatever it is wrapped in
-        return tuple(leaf.shape), str(leaf.dtype), leaf.item() if _on_host(leaf) and leaf.ndim == 0 else None
-    return leaf if isinstance(leaf, int | float | bool | str | type(None)) else str(leaf)
+        return tuple(leaf.shape), str(leaf.dtype), repr(leaf.item()) if _on_host(leaf) and leaf.ndim == 0 else None
+    if isinstance(leaf, float):
+        return repr(leaf)  # NaN is equal to NaN
+    return leaf if isinstance(leaf, int | bool | str | type(None)) else str(leaf)
 
 
 def _is_mask(index: Any) -> bool:

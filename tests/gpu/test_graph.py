@@ -176,6 +176,13 @@ def test_a_buffer_that_is_bound_anew_is_copied_to_its_place(tmp_path: Path) -> N
     require_a_cpus(run, curves)
 
 
+def test_nan_is_the_same_number_in_every_step(tmp_path: Path) -> None:
+    run = seeded(tmp_path, "extra = u.masked_fill(u.detach().abs() > 9, float('nan')).sum()")
+    told, curves = on_gpu(run)
+    assert told == "yes"
+    require_a_cpus(run, curves)
+
+
 def test_a_condition_on_the_progress_has_the_step_recorded_anew(tmp_path: Path) -> None:
     run = seeded(tmp_path, "extra = (u.sum() if progress < 0.6 else v.square().sum()) * progress")
     run = dataclasses.replace(run, epochs=2 * EPOCHS)
