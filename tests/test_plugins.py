@@ -1,5 +1,6 @@
 """A file is a plug-in."""
 
+import ast
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 
 from cl_semisup import plugins
 from cl_semisup.errors import InputError
+from cl_semisup.plugins.canonical import written
 
 LOSS = '''
 from dataclasses import dataclass
@@ -84,6 +86,35 @@ def test_rewording_keeps_a_version_and_a_changed_default_does_not(
     assert changed != first
     monkeypatch.setattr(plugins, "EQUIVALENT_VERSIONS", {changed: first})
     assert version(LOSS.replace("1.0", "2.0")) == first
+
+
+def test_a_version_does_not_depend_on_the_version_of_python() -> None:
+    """Python 3.12 knows type parameters and puts empty texts into f-strings, Python 3.13 leaves out empty lists."""
+    tree = ast.parse('def f(x: int = None) -> str:\n    return f"{x:>{2}} a" f"{x}" "" + str([None, 1.5])')
+    later = ast.parse(ast.unparse(tree))
+    (function,) = later.body
+    function.type_params = []  # type: ignore[attr-defined]
+    joined = next(node for node in ast.walk(later) if isinstance(node, ast.JoinedStr))
+    joined.values.append(ast.Constant(""))
+    argument = "arg(arg='x', annotation=Name(id='int', ctx=Load()))"
+    width = "JoinedStr(values=[Constant(value='>'), FormattedValue(value=Constant(value=2), conversion=-1)])"
+    texts = (
+        f"FormattedValue(value=Name(id='x', ctx=Load()), conversion=-1, format_spec={width}), Constant(value=' a'), "
+        "FormattedValue(value=Name(id='x', ctx=Load()), conversion=-1)"
+    )
+    called = (
+        "Call(func=Name(id='str', ctx=Load()), args=[List(elts=[Constant(value=None), Constant(value=1.5)], "
+        "ctx=Load())], keywords=[])"
+    )
+    expected = (
+        f"Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[{argument}], kwonlyargs=[], "
+        "kw_defaults=[], defaults=[Constant(value=None)]), "
+        f"body=[Return(value=BinOp(left=JoinedStr(values=[{texts}]), op=Add(), right={called}))], "
+        "decorator_list=[], returns=Name(id='str', ctx=Load()))], type_ignores=[])"
+    )
+    assert written(tree) == written(later) == expected
+    if sys.version_info[:2] == (3, 11):
+        assert ast.dump(tree) == expected
 
 
 @pytest.mark.parametrize("folder", plugins.FOLDERS)

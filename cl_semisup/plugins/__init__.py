@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 from cl_semisup.errors import InputError, message, stops_process
 from cl_semisup.errors import unknown as unknown_name
 from cl_semisup.plugins import copies, installed, kinds
-from cl_semisup.plugins.canonical import Canonical
+from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 
 PACKAGE = Path(__file__).parents[1]
@@ -277,7 +277,7 @@ def _own_code(path: Path, folder: str) -> list[str]:
                 modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
                 private = [str(module).rpartition(".")[2] for module in modules]
                 queue += [PACKAGE / folder / f"{stem}.py" for stem in private if stem.startswith("_")]
-        trees.append(ast.dump(Canonical(tree).visit(tree)))
+        trees.append(written(Canonical(tree).visit(tree)))
     return trees
 
 

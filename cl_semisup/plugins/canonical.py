@@ -51,6 +51,25 @@ class Canonical(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
+def written(node: object) -> str:
+    """A tree as text that is the same under every version of Python, unlike `ast.dump`: that of Python 3.11.
+
+    Later versions leave out empty lists, know type parameters (`class A[T]`), which are written only if there are any,
+    and put empty texts into f-strings.
+    """
+    if isinstance(node, list):
+        return f"[{', '.join(map(written, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    if isinstance(node, ast.JoinedStr):
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
+    fields = [(name, getattr(node, name)) for name in node._fields if hasattr(node, name)]
+    left_out = [name for name, value in fields if value is None and getattr(type(node), name, "required") is None]
+    left_out += [name for name, value in fields if name == "type_params" and not value]
+    told = [f"{name}={written(value)}" for name, value in fields if name not in left_out]
+    return f"{type(node).__name__}({', '.join(told)})"
+
+
 def _without_package(dotted: str) -> str:
     """Of a name of this package what follows its module; other names whole."""
     words = dotted.split(".")
