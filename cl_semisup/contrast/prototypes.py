@@ -4,7 +4,7 @@ Orthonormal rows need C <= D, a simplex needs C <= D + 1; independent random dir
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cl_semisup.contrast.pairs import unit
 from cl_semisup.errors import InputError
@@ -19,7 +19,7 @@ def orthonormal(classes: int, dim: int, generator: torch.Generator, what: str) -
     return _frame(classes, dim, generator)
 
 
-def simplex(classes: int, dim: int, generator: torch.Generator, what: str, instead: str = "") -> Tensor:
+def regular_simplex(classes: int, dim: int, generator: torch.Generator, what: str, instead: str = "") -> Tensor:
     """(C, D) corners of a randomly rotated regular simplex about 0: unit rows with pairwise cosine -1 / (C - 1).
 
     A single class gets a random direction. InputError, which names `what` and the remedy `instead`, if C > D + 1.
@@ -30,11 +30,19 @@ def simplex(classes: int, dim: int, generator: torch.Generator, what: str, inste
         raise InputError(f"{what}: {rule}. Got classes={classes}, dim={dim}. {remedy}.")
     if classes == 1:
         return random_unit(classes, dim, generator)
-    # The centred unit vectors of C dimensions span C - 1 dimensions: use a basis of that span, then map it into D.
-    centred = torch.eye(classes, dtype=torch.float64) - 1 / classes
-    coordinates = torch.linalg.eigh(centred).eigenvectors[:, 1:]  # (C, C-1); eigenvalue 0 comes first
-    corners = coordinates / coordinates.norm(dim=1, keepdim=True)
+    corners = nn.functional.normalize(_basis_of_sum_zero(classes), dim=1)
     return (corners @ _frame(classes - 1, dim, generator).double()).float()
+
+
+def _basis_of_sum_zero(count: int) -> Tensor:
+    """(C, C-1) float64, Helmert's orthonormal basis of the vectors whose sum is 0: (1, ..., 1, -j, 0, ..., 0) scaled.
+
+    Its rows are a regular simplex. Eigenvectors of the centring matrix would span the same, but its eigenvalues are
+    equal, so every LAPACK would choose others, and a seed would mean other corners on each machine.
+    """
+    j = torch.arange(1, count, dtype=torch.float64)
+    basis = torch.ones(count, count - 1, dtype=torch.float64).triu() - torch.diag(j, -1)[:, : count - 1]
+    return basis / (j * (j + 1)).sqrt()
 
 
 def random_unit(classes: int, dim: int, generator: torch.Generator) -> Tensor:

@@ -6,7 +6,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, unit
-from cl_semisup.contrast.prototypes import orthonormal, random_unit, simplex
+from cl_semisup.contrast.prototypes import orthonormal, random_unit, regular_simplex
 from cl_semisup.losses import Loss, Setting
 from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
@@ -55,7 +55,7 @@ class CLOP:
         if self.prototypes == "orthonormal":
             return orthonormal(classes, dim, generator, "clop")
         if self.prototypes == "simplex_etf":
-            return simplex(classes, dim, generator, "clop", instead="prototypes: random_unit")
+            return regular_simplex(classes, dim, generator, "clop", instead="prototypes: random_unit")
         return random_unit(classes, dim, generator)
 
 

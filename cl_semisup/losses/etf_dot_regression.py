@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
-from cl_semisup.contrast.prototypes import simplex
+from cl_semisup.contrast.prototypes import regular_simplex
 from cl_semisup.losses import Asks, Setting
 
 
@@ -26,7 +26,7 @@ class ETFDotRegression:
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("etf_dot_regression")
-        return _ToCorners(simplex(classes, dim, setting.generator(), "etf_dot_regression"))
+        return _ToCorners(regular_simplex(classes, dim, setting.generator(), "etf_dot_regression"))
 
 
 class _ToCorners(nn.Module):

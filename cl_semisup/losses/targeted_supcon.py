@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import both, identities, mean, others, same
-from cl_semisup.contrast.prototypes import simplex
+from cl_semisup.contrast.prototypes import regular_simplex
 from cl_semisup.losses import Asks, Setting, Share
 
 
@@ -55,7 +55,7 @@ class _TargetedSupCon(nn.Module):
         dim, classes = setting.require("targeted_supcon")
         generator = setting.generator()
         self.settings = settings
-        self.register_buffer("targets", simplex(classes, dim, generator, "targeted_supcon"))
+        self.register_buffer("targets", regular_simplex(classes, dim, generator, "targeted_supcon"))
         drawn = torch.randn(classes, dim, generator=generator)
         self.register_buffer("centroids", nn.functional.normalize(drawn, dim=1))
 

@@ -5,7 +5,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
-from cl_semisup.contrast.prototypes import simplex
+from cl_semisup.contrast.prototypes import regular_simplex
 from cl_semisup.losses import Asks, Setting
 
 
@@ -35,7 +35,7 @@ class Unhinged:
 
     def build(self, setting: Setting) -> nn.Module:
         dim, classes = setting.require("unhinged")
-        return _Spherical(simplex(classes, dim, setting.generator(), "unhinged"), self.radius)
+        return _Spherical(regular_simplex(classes, dim, setting.generator(), "unhinged"), self.radius)
 
 
 class _Spherical(nn.Module):

@@ -38,6 +38,16 @@ def test_simplex_prototypes_have_the_cosines_of_a_simplex_of_c_points(classes: i
     torch.testing.assert_close(rows.sum(dim=0), torch.zeros(dim), rtol=0, atol=1e-5)
 
 
+def test_a_seed_means_the_same_simplex_on_every_machine() -> None:
+    """Corners by hand: row i of Helmert's basis at length 1, times the frame. LAPACK's eigenvectors would vary."""
+    classes, dim = 4, 5
+    frame = prototypes.orthonormal(classes - 1, dim, generator(), "test").double()
+    for i, corner in enumerate(prototypes.regular_simplex(classes, dim, generator(), "test").double()):
+        row = [1 / (j * (j + 1)) ** 0.5 if i < j else -((j / (j + 1)) ** 0.5) if i == j else 0.0 for j in (1, 2, 3)]
+        expected = sum(number * frame[k] for k, number in enumerate(row)) / (1 - 1 / classes) ** 0.5
+        torch.testing.assert_close(corner, expected, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize("kind", ["random_unit", "learned", "simplex_etf"])
 def test_every_prototype_has_length_one(kind: str) -> None:
     rows = drawn(kind, 10, 9)
@@ -114,7 +124,7 @@ def test_prototypes_draw_nothing_from_the_global_generator(kind: str) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("kind", [prototypes.orthonormal, prototypes.simplex])
+@pytest.mark.parametrize("kind", [prototypes.orthonormal, prototypes.regular_simplex])
 def test_frames_have_no_preferred_direction(kind: object) -> None:
     """Over 4000 frames every prototype is centred, has covariance I / D, and correlates with no other dimension.
 
