@@ -2,8 +2,10 @@
 
 import sys
 import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from html import escape
-from typing import TextIO
+from typing import Any, TextIO
 
 HIDDEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (bidi, zero width), half a surrogate pair, line separators
 
@@ -40,6 +42,36 @@ def degrade_streams() -> None:
     """What a terminal's or a pipe's encoding lacks is printed as an escape and never fails."""
     for stream in (sys.stdout, sys.stderr):
         _degrade(stream)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Around the code of plug-ins: what it prints is shown as other text of strangers is, and no print of it fails."""
+    degrade_streams()  # a worker has streams of its own
+    with redirect_stdout(_guarded(sys.stdout)), redirect_stderr(_guarded(sys.stderr)):
+        yield
+
+
+class _Guarded:
+    """A stream that shows control characters as escapes. A line that draws itself anew is a line each time."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(visible_lines(text.replace("\r\n", "\n").replace("\r", "\n")))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _guarded(stream: TextIO | None) -> Any:
+    return stream if stream is None or isinstance(stream, _Guarded) else _Guarded(stream)
 
 
 def _degrade(stream: TextIO | None) -> None:

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "files": set(),
     "owner": {"files"},
     "cgroups": set(),
-    "plugins": {"errors", "files"},
+    "plugins": {"errors", "files", "text"},
     "weights": {"cgroups", "errors", "files"},
     "encoders": {"config", "errors", "plugins", "weights"},
     "optimizers": {"config"},

@@ -39,6 +39,22 @@ def test_words_of_every_language_stay() -> None:
         assert text.one_line(f" {words}\n\t{words} ") == f"{words} {words}".strip()
 
 
+def test_lines_that_draw_themselves_anew_are_lines_and_no_print_of_a_plug_in_fails(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with text.guarded(), text.guarded():
+        print("10 %\r20 %\r\n", end="")
+        print("done", flush=True)
+    assert capsys.readouterr().out == "10 %\n20 %\ndone\n"
+    narrow = io.TextIOWrapper(io.BytesIO(), "ascii")
+    monkeypatch.setattr(sys, "stdout", narrow)
+    monkeypatch.setattr(sys, "stderr", None)  # as where there is no terminal on Windows
+    with text.guarded():
+        print("größer")
+    narrow.flush()
+    assert narrow.buffer.getvalue().split() == [b"gr\\xf6\\xdfer"]  # type: ignore[attr-defined]
+
+
 def test_nothing_prints_but_one_function() -> None:
     for path in (ROOT / "cl_semisup").rglob("*.py"):
         if path.name != "text.py":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cl_semisup.cli.exit_codes import OK, SOME_FAILED
 from cl_semisup.errors import InputError
-from cl_semisup.text import show, visible
+from cl_semisup.text import guarded, show, visible
 
 HELP = "check a plug-in of your own against the contract of its kind"
 
@@ -28,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
         raise InputError(f"--settings: must be a mapping of settings. {got}.")
     with plugins.told(*plugin):
         grid.build(*plugin, settings)
-    results = contract.check(*plugin, settings, data_dir=options.data_dir)
+    with guarded():
+        results = contract.check(*plugin, settings, data_dir=options.data_dir)
     show(f"{visible(options.file)}: a {plugins.noun(plugin.folder)}")
     width = max(len(result.clause) for result in results)
     for result in results:

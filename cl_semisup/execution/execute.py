@@ -30,6 +30,7 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup, sing
 from cl_semisup.results import protocol, right_images, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
+from cl_semisup.text import guarded
 from cl_semisup.training.loop import Diverged, History
 
 
@@ -105,7 +106,7 @@ class Executor:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
             try:
-                with kernel_context(self.machine):
+                with kernel_context(self.machine), self._prints_of(group):
                     attempt.execute(data or self.data(run), trainer)
             except Diverged as error:
                 attempt.set_diverged(error)
@@ -129,7 +130,7 @@ class Executor:
         """Train without evaluating, as all processes of a training but the first do; its curves."""
         run, trainer = group.runs[0], self._trainer(group)
         data, visible_labels, *_ = training_data(run, self.data(run), self.device, self.probe_datasets)
-        with kernel_context(self.machine):
+        with kernel_context(self.machine), self._prints_of(group):
             trainer.train(data, visible_labels)
         return trainer.history
 
@@ -142,6 +143,10 @@ class Executor:
             self._data = (key, to_device(images, self.device) if images.fold is None else images)
         data = self._data[1]
         return data if isinstance(data, Data) else to_device(data.of_repetition(run.repetition), self.device)
+
+    def _prints_of(self, group: TrainingGroup) -> AbstractContextManager[None]:
+        """Around code of these runs."""
+        return guarded() if protocol.uses_users_own(group.runs) else nullcontext()
 
     def _to_keep(self, attempt: "_Attempt") -> Data | None:
         """What a network was trained on that is to be kept."""

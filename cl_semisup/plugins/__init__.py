@@ -16,7 +16,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from cl_semisup.errors import unknown as unknown_name
 from cl_semisup.plugins import copies, installed, kinds
 from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
+from cl_semisup.text import guarded
 
 PACKAGE = Path(__file__).parents[1]
 FOLDERS = tuple(kinds.SHAPES)
@@ -206,7 +207,8 @@ def _users_code(path: Path) -> Iterator[None]:
     copies.end_where_they_return()
     folder, environment = os.getcwd(), dict(os.environ)
     try:
-        yield
+        with guarded():
+            yield
     except BaseException as error:
         if type(error) is not KeyboardInterrupt and stops_process(error):
             raise
@@ -222,7 +224,8 @@ def _users_code(path: Path) -> Iterator[None]:
 def told(folder: str, name: str) -> Iterator[None]:
     """Around calls of a plug-in: in a user's own an error of any class becomes an InputError with its place."""
     try:
-        yield
+        with guarded() if is_users_own(folder, name) else nullcontext():
+            yield
     except InputError:
         raise
     except BaseException as error:

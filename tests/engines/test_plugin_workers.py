@@ -256,6 +256,23 @@ def test_the_copies_of_a_loss_that_forks_answer_nothing_and_end(
     require_gone(tmp_path)
 
 
+def test_what_a_plug_in_prints_shows_control_characters_as_escapes(
+    make_runs: MakeRuns, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At import and in its calls; what others print meanwhile does not change."""
+    prints = "import sys\nprint('\\x1b[2J{0}'); sys.stderr.writelines(['\\x9b1m{0}'])"
+    runs = make_runs(prints.format("called"), prints.format("imported"))
+    record, _ = Executor(Machine("cpu", "data"))(runs["own"])
+    assert record["status"] != "failed", record["reason"]
+    out, err = capsys.readouterr()
+    for word in ("imported", "called"):
+        assert f"\\x1b[2J{word}\n" in out
+        assert f"\\x9b1m{word}" in err
+    assert not {"\x1b", "\x9b"} & {*out, *err}
+    print("\x1b")
+    assert capsys.readouterr().out == "\x1b\n"
+
+
 @pytest.mark.parametrize(
     "garbage",
     [
