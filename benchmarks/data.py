@@ -13,6 +13,8 @@ all private writable memory; pages of a mapped file can be taken back at any tim
 before. Another process tries to hold the same pixels in memory under the same limit.
 1.5 GB are too little for this: torch, its threads and a batch of 1,000 images in float32 count too.
 
+`--many-small 60000` measures that alone: small files, decoded in this process and in one process a core, in turn.
+
 A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
 decoded 512 kinds, because a million files take an hour to decode on two cores.
 """
@@ -40,6 +42,7 @@ ROUNDS_OF_TORCHVISION = 3
 MOST_READ = 100_000  # images that the comparison reads
 CLASSES, KINDS = 10, 512  # different files; the others are copies
 SMALL_FILES, SMALL_SIDE, SMALL_ROUNDS = 5000, 32, 5
+MANY_SMALL_ROUNDS = 3
 DATA: dict[str, Any] = {"folder": "images"}
 RUN: dict[str, Any] = {
     "encoder": {"mlp": {"width": 32, "layers": 1}},
@@ -145,6 +148,67 @@ def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
     return {name: (max(clock for clock, _ in found), max(own for _, own in found)) for name, found in rates.items()}
 
 
+def make_small(root: Path, count: int) -> list[Path]:
+    """PNG files of 32 x 32 pixels, a tenth of them for testing."""
+    import numpy as np
+    from PIL import Image
+
+    random, paths = np.random.default_rng(0), list[Path]()
+    for number in range(count):
+        path = root / ("test" if number % 10 == 9 else "train") / str(number // 10 % CLASSES) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        coarse.resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BICUBIC).save(path)
+        paths.append(path)
+    return paths
+
+
+def many_small(folder: Path, most: int) -> None:
+    """Small files decoded in this process and in one process a core, for several numbers of files, in turn."""
+    import numpy as np
+
+    from cl_semisup.datasets import _decoder, _pixels
+
+    sources = [_pixels.of_file(path) for path in make_small(folder / "many", most)]
+    settings = _pixels.PixelSettings(side=SMALL_SIDE)
+    few, many = most + 1, _decoder.MANY_FILES
+
+    def decode(count: int, from_which_on: int) -> float:
+        _decoder.MANY_FILES = from_which_on
+        images = np.empty((count, 3, SMALL_SIDE, SMALL_SIDE), np.uint8)
+        faults: list[Any] = []
+        began = time.perf_counter()
+        with (
+            _decoder.bar("decoding", count) as shown,
+            _decoder.Decoder(settings, False, count, True, shown, faults) as decoder,
+        ):
+            for start in range(0, count, 4096):
+                decoder.fill(images[start : start + 4096], sources[start : min(start + 4096, count)])
+        assert not faults
+        return time.perf_counter() - began
+
+    rows = []
+    for count in (c for c in (2500, 5000, 10_000, 20_000, 30_000, most) if c <= most):
+        times = [(decode(count, few), decode(count, 0)) for _ in range(MANY_SMALL_ROUNDS)]
+        one, several = min(a for a, _ in times), min(b for _, b in times)
+        rows.append(
+            {
+                "small files": f"{count:,}",
+                "one process, images/s": f"{count / one:,.0f}",
+                f"{_common.cores()} processes, images/s": f"{count / several:,.0f}",
+                "as fast": f"{one / several:.2f}",
+                "used": "processes" if count >= many else "one process",
+            }
+        )
+    load = os.getloadavg()[0]
+    about = (
+        f"PNG files of {SMALL_SIDE} x {SMALL_SIDE} pixels, decoded without writing them anywhere; the start of the "
+        f"processes is counted. The best of {MANY_SMALL_ROUNDS} rounds in turn; the load of the machine was {load:.1f} "
+        "at the end. `used` is what a data set of that size does."
+    )
+    _common.write("data_small_files", about, rows, packages=("pillow",))
+
+
 def small_files(folder: Path) -> list[dict[str, str]]:
     """Rows of many small files: decoded and opened by the product, and decoded by a plain loop over PIL, in turn."""
     import numpy as np
@@ -152,13 +216,8 @@ def small_files(folder: Path) -> list[dict[str, str]]:
 
     from cl_semisup import plugins
 
-    random, root, paths = np.random.default_rng(0), folder / "small", list[Path]()
-    for number in range(SMALL_FILES):
-        path = root / ("test" if number % 10 == 9 else "train") / str(number // 10 % CLASSES) / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        coarse = Image.fromarray(random.integers(0, 256, (8, 8, 3), dtype=np.uint8))
-        coarse.resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BICUBIC).save(path)
-        paths.append(path)
+    root = folder / "small"
+    paths = make_small(root, SMALL_FILES)
     data_set: Any = plugins.load("datasets", "image_folder")(folder="small", side=SMALL_SIDE)
 
     def first() -> None:
@@ -301,6 +360,7 @@ def main() -> None:
     arguments.add_argument("--folder", type=Path)
     arguments.add_argument("--fill", action="store_true", help="write the mapped file without decoding every copy")
     arguments.add_argument("--limited", choices=("train", "hold", "touch"), help="do this alone; a process of its own")
+    arguments.add_argument("--many-small", type=int, help="decode so many small files alone")
     options = arguments.parse_args()
     limit = options.limit_mb * 10**6
     if options.limited:
@@ -308,6 +368,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
+        if options.many_small:
+            many_small(folder, options.many_small)
+            return
         make(folder, options.count, options.side)
         if options.fill:
             fill(folder, options.side)

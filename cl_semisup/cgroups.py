@@ -13,7 +13,7 @@ NO_LIMIT_BYTES = 2**60  # version 1 of cgroups writes a number beyond this for n
 
 def usable_cores(root: Path = Path("/")) -> int:
     """The cores that this process may use: its affinity and its container's quota, rounded up. At least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _cgroups(root):
         quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
         quota = quota or _read(folder / "cpu.cfs_quota_us")  # version 1; -1 means none

@@ -43,7 +43,7 @@ class BehindLink(OSError):
         super().__init__(errno.ELOOP, f"must not lie behind a link. Got the link {name!r}", str(path))
 
 
-def open_regular(path: Path, limit: int | None = None) -> BinaryIO:
+def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
     """A regular file of the user's own, opened for reading; links are followed. Pipes and devices are refused."""
     return _checked(os.open(path, _READ), path, limit)
 
@@ -322,7 +322,7 @@ def _open(name: str, folder: int | None, path: Path) -> int:
         raise
 
 
-def _checked(descriptor: int, path: Path, limit: int | None) -> BinaryIO:
+def _checked(descriptor: int, path: Path | str, limit: int | None) -> BinaryIO:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):

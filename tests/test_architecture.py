@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "views": {"data", "errors", "native"},
     "data": {"cgroups", "device", "errors", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
-    "datasets": {"data", "errors", "files", "seeds", "owner"},
+    "datasets": {"cgroups", "data", "errors", "files", "seeds", "owner"},  # images are decoded on the usable cores
     "losses": {"config", "contrast", "device", "errors", "files", "plugins", "seeds"},  # draws are sent to a device
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},

@@ -1,20 +1,18 @@
 """What a data set holds before a pixel is decoded, and how that becomes its images."""
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from cl_semisup.data import memory_limit, splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Images
 from cl_semisup.datasets import _mapped
+from cl_semisup.datasets._decoder import Decoder, bar
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
 
@@ -162,12 +160,9 @@ def _in_memory(
     clip = s.white == "data"
     if clip:
         s = replace(s, white=_mapped.brightest(parts[0], s)[0])  # what is broken is found again
-    Image.init()  # loads PIL's decoders, which several threads must not do at a time
-    decoded = []
-    bar = _mapped.bar(f"decoding {where}", sum(map(len, parts)))
-    with bar, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    decoded, total = [], sum(map(len, parts))
+    with bar(f"decoding {where}", total) as shown, Decoder(s, clip, total, False, shown, faults) as decoder:
         for part in parts:
-            pixels = np.empty((len(part), s.bands, s.side, s.side), np.uint8)
-            _mapped.decode_into(pixels, part, s, clip, pool, bar, faults)
-            decoded.append(pixels)
+            decoded.append(np.empty((len(part), s.bands, s.side, s.side), np.uint8))
+            decoder.fill(decoded[-1], part)
     return decoded

@@ -7,33 +7,30 @@ import io
 import math
 import os
 import re
-import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
-from tqdm import tqdm
 
 from cl_semisup import files, owner
+from cl_semisup.cgroups import usable_cores
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _pixels
+from cl_semisup.datasets._decoder import Decoder, bar
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
 
-CHUNK = 1024  # images decoded before they are written: 12 MB at 64 pixels
-TASK_IMAGES = 16  # that a thread decodes before it asks for more
-SMALL_SECONDS = 0.0004  # an image decoded in less is decoded by one thread; a JPEG file of 110 x 110 pixels takes this
+CHUNK = 4096  # images decoded before they are written: 50 MB at 64 pixels
 CHUNK_BYTES = 64_000_000  # of larger images fewer are decoded before they are written
 MAX_FAULTS = 10  # broken files that are named
-BAR_DELAY_SECONDS = 2.0  # less work shows no bar
 ADDED = ("channels", "fit", "white", "orientation", "frames")  # settings that change pixels, beside the side
 DECODING = 1  # increase it when the same file gives other pixels, so that caches are rebuilt
 
@@ -61,10 +58,17 @@ class Part(NamedTuple):
     def paths(self) -> Iterator[Path]:
         return (self.root / name for name in self.files)
 
+    def sources(self, start: int = 0, stop: int | None = None) -> list[Source]:
+        return [_pixels.of_file(path) for path in self._texts(start, stop)]
+
     def stamp(self) -> str:
         """Hex digits that change with any of the files."""
-        root = f"{self.root}{os.sep}"  # text, because a hundred thousand paths take a second to make
-        return files.stamp(root + name for name in self.files)
+        return files.stamp(self._texts())
+
+    def _texts(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
+        """Paths as text, because a hundred thousand `Path`s take a second to make."""
+        root = f"{self.root}{os.sep}"
+        return (root + name for name in self.files[start:stop])
 
     def rows(self, name: str, chosen: NDArray[np.bool_]) -> "Part":
         """Some of the files, as a part of another name."""
@@ -142,8 +146,9 @@ def _write_cache(target: Path, part: Part, s: PixelSettings, train: Part, faults
                 return True
             try:
                 done = _continue(file, part, s)
-                for chunk in _chunks(part, s, train, faults, done):
-                    file.write(chunk.data)
+                with closing(_chunks(part, s, train, faults, done)) as chunks:
+                    for chunk in chunks:
+                        file.write(chunk.data)
                 file.flush()
                 os.fsync(file.fileno())
                 if faults or part.cache(s, train) != target:  # a file has changed meanwhile
@@ -193,69 +198,30 @@ def _chunk_images(s: PixelSettings) -> int:
 
 def _chunks(
     part: Part, s: PixelSettings, train: Part, faults: list[DataError], done: int = 0
-) -> Iterator[NDArray[np.uint8]]:
-    """(n, channels, side, side) of every chunk of files from number `done` on, decoded in threads.
+) -> Generator[NDArray[np.uint8], None, None]:
+    """(n, channels, side, side) of every chunk of files from number `done` on.
 
     Adds what is broken to `faults`; from then on chunks lack images and are of no use.
     """
-    Image.init()  # loads PIL's decoders, which several threads must not do at a time
     size, total = _chunk_images(s), len(part.files)
     s, clip = _with_white(s, train, faults)
-    shown = bar(f"decoding {part.name} once", total, done)
-    with shown, ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    with (
+        bar(f"decoding {part.name} once", total, done) as shown,
+        Decoder(s, clip, total - done, True, shown, faults) as decoder,
+    ):
         for start in range(done, total, size):
-            sources = [_pixels.of_file(part.root / name) for name in part.files[start : start + size]]
+            sources = part.sources(start, start + size)
             images = np.empty((len(sources), s.bands, s.side, s.side), np.uint8)
-            decode_into(images, sources, s, clip, pool, shown, faults)
+            decoder.fill(images, sources)
             if not faults:
                 yield images
-
-
-def decode_into(
-    images: NDArray[np.uint8],
-    sources: Sequence[Source],
-    s: PixelSettings,
-    clip: bool,
-    pool: ThreadPoolExecutor,
-    shown: "tqdm[Any]",
-    faults: list[DataError],
-) -> None:
-    """Fill (n, channels, side, side) with the sources, several in a task, as one task an image costs a tenth more.
-
-    Of small images one thread decodes all: most of the work then holds Python's lock, and two threads that wait for
-    it take 1.6 times as long as one. Adds what is broken to `faults`; its image is then of no use.
-    """
-
-    def decode(start: int) -> list[DataError]:
-        found = []
-        for number in range(start, min(start + TASK_IMAGES, len(sources))):
-            try:
-                images[number] = _pixels.decode(sources[number], s, clip)
-            except DataError as error:
-                found.append(error)
-        return found
-
-    began, starts = time.perf_counter(), range(0, len(sources), TASK_IMAGES)
-    first = [decode(start) for start in starts[:1]]
-    small = time.perf_counter() - began < TASK_IMAGES * SMALL_SECONDS
-    others = map(decode, starts[1:]) if small else pool.map(decode, starts[1:])
-    for start, found in zip(starts, chain(first, others), strict=True):
-        faults += found
-        shown.update(min(TASK_IMAGES, len(sources) - start))
-
-
-def bar(text: str, total: int, done: int = 0) -> "tqdm[Any]":
-    """Progress of decoding on a terminal, if it takes long."""
-    return tqdm(
-        total=total, initial=done, desc=text, unit=" images", disable=None, delay=BAR_DELAY_SECONDS, leave=False
-    )
 
 
 def _with_white(s: PixelSettings, train: Part, faults: list[DataError]) -> tuple[PixelSettings, bool]:
     """The settings with a number for `white: data`, the brightest training pixel; whether brighter ones are clipped."""
     if s.white != "data":
         return s, False
-    white, found = brightest([_pixels.of_file(path) for path in train.paths()], s)
+    white, found = brightest(train.sources(), s)
     faults += found
     return replace(s, white=white), True
 
@@ -270,7 +236,7 @@ def brightest(sources: Sequence[Source], s: PixelSettings) -> tuple[float, list[
             return error
 
     Image.init()
-    with ThreadPoolExecutor(min(16, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(16, usable_cores())) as pool:
         values = list(pool.map(value, sources))
     faults = [found for found in values if isinstance(found, DataError)]
     return max((found for found in values if not isinstance(found, DataError) and found > 0), default=1.0), faults

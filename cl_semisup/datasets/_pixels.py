@@ -103,7 +103,7 @@ class Source(NamedTuple):
     open: Callable[[], BinaryIO]
 
 
-def of_file(path: Path) -> Source:
+def of_file(path: Path | str) -> Source:
     """A file of its own. Pipes and devices are refused when it is opened."""
     return Source(str(path), partial(files.open_regular, path))
 

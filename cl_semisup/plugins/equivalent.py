@@ -18,32 +18,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
     "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
     "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
-    "4ccffa61dc": "bb37e8478a",  # arrays: more kinds of damage are refused in words
-    "f6eefa4126": "5e52fb8caa",  # birdsnap: more kinds of damage are refused in words
-    "798063b812": "c3b341cec4",  # caltech101: more kinds of damage are refused in words
-    "aef6cebd3c": "363c6034f5",  # cifar10: more kinds of damage are refused in words
-    "19da3d749b": "cb63172419",  # cifar100: more kinds of damage are refused in words
-    "14baf5841f": "b56a159730",  # cifar100_coarse: more kinds of damage are refused in words
-    "dbaff802ee": "0fe6a53078",  # cifar_c: more kinds of damage are refused in words
-    "0ad7fec518": "acbcb78a0f",  # dtd: more kinds of damage are refused in words
-    "37822762b5": "3b4d079163",  # fashion_mnist: more kinds of damage are refused in words
-    "8018422461": "db5238e7d4",  # features: more kinds of damage are refused in words
-    "27ee9a9252": "1bdaa2c6ed",  # fgvc_aircraft: more kinds of damage are refused in words
-    "ba5cbacc96": "de958d2e6e",  # flowers102: more kinds of damage are refused in words
-    "c97900a712": "f62fddab1d",  # food101: more kinds of damage are refused in words
-    "bf98e07f20": "267c2a9a95",  # huggingface: more kinds of damage are refused in words
-    "c4b89e0549": "a51c9d6ddc",  # image_folder: more kinds of damage are refused in words
-    "bc38cd72a2": "baaac65b6f",  # image_table: more kinds of damage are refused in words
-    "aac439d6a1": "769168cbf0",  # medmnist: more kinds of damage are refused in words
-    "b84d4748bd": "bb524c4032",  # mnist: more kinds of damage are refused in words
-    "2384e09883": "de6c6c4d8d",  # oxford_pets: more kinds of damage are refused in words
-    "a357be5787": "0af528f74b",  # stanford_cars: more kinds of damage are refused in words
-    "7a505f5801": "63322448b0",  # stl10: more kinds of damage are refused in words
-    "f1ae3b2b99": "9d4dfb90b8",  # sun397: more kinds of damage are refused in words
-    "e72e58fb98": "66e2f9e5a7",  # svhn: more kinds of damage are refused in words
-    "b92bd05227": "f87dcc80a8",  # tiny_imagenet: more kinds of damage are refused in words
-    "d2dc6d2d61": "a8936a91cb",  # voc2007: more kinds of damage are refused in words
-    "ef03f5e84c": "5d3fe04dd7",  # webdataset: more kinds of damage are refused in words
     "19ef77e59a": "4b6da15664",  # dino, mean_teacher, lejepa, visreg, lars: a step can be a CUDA graph
     "14fd18636b": "b59822e24b",
     "6984621493": "971140ceab",
@@ -57,42 +31,34 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "17d15b9ada": "55a1cb85de",  # finetune: weights of the same rate and decay are one group, equal to the bit
     "c878f5059c": "bb2580c858",  # knn, linear: say which images are right; the same scores
     "2c34f356ea": "a5e66b9c12",
-    "9a2aa730fd": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
-    "3bb1cc9c86": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
-    "5cf92aa2aa": "c3b341cec4",  # caltech101: more layouts are told in words, pixels and labels stay
-    "8390d31eb6": "acbcb78a0f",  # dtd: more layouts are told in words, pixels and labels stay
-    "6a8fabb7ef": "1bdaa2c6ed",  # fgvc_aircraft: more layouts are told in words, pixels and labels stay
-    "789c35284a": "de958d2e6e",  # flowers102: more layouts are told in words, pixels and labels stay
-    "4d239ca1ed": "f62fddab1d",  # food101: more layouts are told in words, pixels and labels stay
-    "1478cc90f0": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
-    "03490905f3": "a51c9d6ddc",  # image_folder: more layouts are told in words, pixels and labels stay
-    "cbf16fb5dd": "baaac65b6f",  # image_table: more layouts are told in words, pixels and labels stay
-    "ba010ad8e6": "769168cbf0",  # medmnist: more layouts are told in words, pixels and labels stay
-    "bd2036ac9f": "de6c6c4d8d",  # oxford_pets: more layouts are told in words, pixels and labels stay
-    "616b309053": "0af528f74b",  # stanford_cars: more layouts are told in words, pixels and labels stay
-    "f4674c7634": "9d4dfb90b8",  # sun397: more layouts are told in words, pixels and labels stay
-    "68c86a7e8b": "f87dcc80a8",  # tiny_imagenet: more layouts are told in words, pixels and labels stay
-    "767db50ea5": "a8936a91cb",  # voc2007: more layouts are told in words, pixels and labels stay
-    "c9328ae08b": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
     "bd6f91199b": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
     "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
     "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
-    "89905ea62f": "b8b4494576",  # arrays: more kinds of damage are refused in words
-    "02aed540b3": "55dd41aa47",  # birdsnap: more kinds of damage are refused in words
-    "2e832e1268": "acc1101004",  # caltech101: more kinds of damage are refused in words
-    "4197814e91": "ca6c899e2d",  # dtd: more kinds of damage are refused in words
-    "eb4bd64cfa": "360e1d78ec",  # fgvc_aircraft: more kinds of damage are refused in words
-    "54d9cc8c42": "c5b9816159",  # flowers102: more kinds of damage are refused in words
-    "458985be51": "7353ac79ca",  # food101: more kinds of damage are refused in words
-    "306749d90f": "e42e9678f2",  # huggingface: more kinds of damage are refused in words
-    "5a6108ab53": "4154f9e201",  # image_folder: more kinds of damage are refused in words
-    "464132b767": "630c61369b",  # image_table: more kinds of damage are refused in words
-    "3703d87d7a": "cee5e0afc4",  # medmnist: more kinds of damage are refused in words
-    "e3e040e2a7": "347d21518b",  # oxford_pets: more kinds of damage are refused in words
-    "5874ba6bad": "00287e74bd",  # stanford_cars: more kinds of damage are refused in words
-    "b573ebd803": "edccdb398c",  # sun397: more kinds of damage are refused in words
-    "051609fe1b": "49a127d160",  # tiny_imagenet: more kinds of damage are refused in words
-    "7fc2287553": "b5cfe98fa0",  # voc2007: more kinds of damage are refused in words
-    "2b526a7297": "2d313ed499",  # webdataset: more kinds of damage are refused in words
     "82da5f543b": "895cc35319",  # clop: `simplex_etf` has the same corners on all machines; other kinds are the same
+    "110b9c0375": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
+    "bb83ac26b6": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
+    "fedd2e8586": "c3b341cec4",  # caltech101: more layouts are told in words, pixels and labels stay
+    "aef6cebd3c": "363c6034f5",  # cifar10: more layouts are told in words, pixels and labels stay
+    "19da3d749b": "cb63172419",  # cifar100: more layouts are told in words, pixels and labels stay
+    "14baf5841f": "b56a159730",  # cifar100_coarse: more layouts are told in words, pixels and labels stay
+    "dbaff802ee": "0fe6a53078",  # cifar_c: more layouts are told in words, pixels and labels stay
+    "2eb789958e": "acbcb78a0f",  # dtd: more layouts are told in words, pixels and labels stay
+    "37822762b5": "3b4d079163",  # fashion_mnist: more layouts are told in words, pixels and labels stay
+    "8018422461": "db5238e7d4",  # features: more layouts are told in words, pixels and labels stay
+    "91884203ae": "1bdaa2c6ed",  # fgvc_aircraft: more layouts are told in words, pixels and labels stay
+    "2821f62c1f": "de958d2e6e",  # flowers102: more layouts are told in words, pixels and labels stay
+    "a4bfb0917f": "f62fddab1d",  # food101: more layouts are told in words, pixels and labels stay
+    "572af1e64b": "267c2a9a95",  # huggingface: more layouts are told in words, pixels and labels stay
+    "bd43780c01": "a51c9d6ddc",  # image_folder: more layouts are told in words, pixels and labels stay
+    "7ae58a1ecc": "baaac65b6f",  # image_table: more layouts are told in words, pixels and labels stay
+    "d28a1e3ae3": "769168cbf0",  # medmnist: more layouts are told in words, pixels and labels stay
+    "b84d4748bd": "bb524c4032",  # mnist: more layouts are told in words, pixels and labels stay
+    "acd1a93635": "de6c6c4d8d",  # oxford_pets: more layouts are told in words, pixels and labels stay
+    "9351a30d8a": "0af528f74b",  # stanford_cars: more layouts are told in words, pixels and labels stay
+    "7a505f5801": "63322448b0",  # stl10: more layouts are told in words, pixels and labels stay
+    "e53cd84d7d": "9d4dfb90b8",  # sun397: more layouts are told in words, pixels and labels stay
+    "e72e58fb98": "66e2f9e5a7",  # svhn: more layouts are told in words, pixels and labels stay
+    "28ed9b2752": "f87dcc80a8",  # tiny_imagenet: more layouts are told in words, pixels and labels stay
+    "4f2a98f779": "a8936a91cb",  # voc2007: more layouts are told in words, pixels and labels stay
+    "bde8f9fd1e": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
 }

@@ -17,7 +17,7 @@ from PIL import Image
 from cl_semisup import plugins
 from cl_semisup.data import description, pixel_facts, splits
 from cl_semisup.data.images import Images
-from cl_semisup.datasets import _mapped, _pixels
+from cl_semisup.datasets import _decoder, _mapped, _pixels
 from cl_semisup.errors import DataError
 from cl_semisup.suite import suite
 
@@ -262,7 +262,7 @@ def test_an_interrupted_decoding_goes_on_where_it_ended(tmp_path: Path, monkeypa
         seen.append(Path(source.name).name)
         return decode(source, *settings)
 
-    monkeypatch.setattr(_mapped, "ThreadPoolExecutor", OneAfterTheOther)
+    monkeypatch.setattr(_decoder, "ThreadPoolExecutor", OneAfterTheOther)
     monkeypatch.setattr(_pixels, "decode", interrupted)
     with pytest.raises(KeyboardInterrupt):
         folder().prepare(tmp_path, False)
@@ -284,10 +284,7 @@ class OneAfterTheOther:
     def __init__(self, threads: int):
         assert threads >= 1
 
-    def __enter__(self) -> "OneAfterTheOther":
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
+    def shutdown(self, cancel_futures: bool) -> None: ...
 
     map = staticmethod(map)
 
@@ -454,7 +451,7 @@ def test_decoding_shows_a_bar_on_a_terminal_and_nothing_elsewhere(
     pty, termios = (
         pytest.importorskip(name, reason="this system has no pseudo-terminals") for name in ("pty", "termios")
     )
-    monkeypatch.setattr(_mapped, "BAR_DELAY_SECONDS", 0.0)
+    monkeypatch.setattr(_decoder, "BAR_DELAY_SECONDS", 0.0)
     tree(tmp_path / "pets", *several("train/cat", 40), "test/cat/0")
     folder().prepare(tmp_path, False)
     assert capfd.readouterr().err == ""
