@@ -11,7 +11,8 @@ class LayerCausalSGD:
 
         dW_l = -lr d/dW_l L( P(h_l) ),   h_l = f_l(stop(h_{l-1})),   P: the projector, which moves by the last layer
 
-    For encoders that are a row of linear layers of one width (`mlp`, `linear`) and losses without a memory.
+    For encoders that are a row of linear layers of one width (`mlp`, `linear`). A loss with a memory remembers the last
+    layer's projections alone.
 
     Source: arXiv 2311.07772, layer-causal gradient descent
     Difference: a reconstruction from the paper's description: there P is a language model's unembedding

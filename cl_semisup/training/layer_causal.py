@@ -3,12 +3,13 @@
     dW_l = -lr d/dW_l L( P(h_l) ),   h_l = f_l(stop(h_{l-1}))
 
 h_l is the output of layer l, and P, the projector, reads every layer as it reads the last one; its own weights move by
-the last layer alone. In ordinary descent the gradient of layer l passes through all layers above it.
+the last layer alone. In ordinary descent the gradient of layer l passes through all layers above it. A loss with a
+memory remembers the last layer's projections alone, and the lower layers read what it held before the step.
 
 Source: arXiv 2311.07772, where P is a language model's unembedding; the equation is reconstructed from its description
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,12 +27,9 @@ def asked_for(optimizer: object) -> bool:
 
 
 class LayerCausal:
-    """Finds the layers of an encoder. InputError if it is no row of layers as wide as its features.
+    """Finds the layers of an encoder. InputError if it is no row of layers as wide as its features."""
 
-    Losses with a memory are refused too: they would see every batch once a layer.
-    """
-
-    def __init__(self, model: Model, loss: object, chunks: int):
+    def __init__(self, model: Model, chunks: int):
         self.model = model
         members = list(model.encoder) if isinstance(model.encoder, nn.Sequential) else []
         starts = [place for place, member in enumerate(members) if isinstance(member, nn.Linear)]
@@ -40,9 +38,6 @@ class LayerCausal:
             rule = "layer_causal needs an encoder that is a row of linear layers of one width"
             got = f"widths {widths}" if starts else type(model.encoder).__name__
             raise InputError(f"optimizer: {rule}. Got {got}. Use mlp or linear, or another optimizer.")
-        if isinstance(loss, nn.Module) and any(True for _ in loss.buffers()):
-            rule = "layer_causal takes losses without a memory"
-            raise InputError(f"optimizer: {rule}. Got {type(loss).__name__}. Use another loss or optimizer.")
         if chunks > 1 or exchange.world_size() > 1:
             raise InputError("optimizer: layer_causal takes whole batches in one process. Got parts. Lower batch_size.")
         self.firsts = [members[place] for place in starts[1:]]  # of every layer but the lowest
@@ -75,3 +70,16 @@ class LayerCausal:
         }
         projections: Tensor = functional_call(projector, fixed, (output,))
         return projections
+
+
+def reading(loss: Any) -> Callable[..., Tensor]:
+    """The loss with the memory that it has now: calls read this memory, and the loss keeps nothing of them."""
+    if not isinstance(loss, nn.Module):
+        return loss
+    before = {name: value.clone() for name, value in loss.named_buffers()}
+
+    def call(*args: Any, **extras: Any) -> Tensor:
+        made: Tensor = functional_call(loss, {name: value.clone() for name, value in before.items()}, args, extras)
+        return made
+
+    return call

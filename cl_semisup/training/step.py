@@ -67,24 +67,27 @@ class Step:
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
         wanted = layer_causal.asked_for(setup.optimizer)
-        self.causal = LayerCausal(setup.model, setup.loss, encode.count) if wanted else None
+        self.causal = LayerCausal(setup.model, encode.count) if wanted else None
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
         setup, causal = self.setup, self.causal
         watched: contextlib.AbstractContextManager[list[Tensor]] = contextlib.nullcontext([])
         with causal.watching() if causal else watched as lower:
             features, projections = self._forward(torch.cat(inputs.views))
-        loss, z1, z2 = self._loss(inputs, features, projections)
+        of_lower = layer_causal.reading(setup.loss) if causal else setup.loss
+        loss, z1, z2 = self._loss(setup.loss, inputs, features, projections)
         whole = loss
         if causal:
             for output in lower:
-                whole = whole + self._loss(inputs, output, causal.read(output))[0]
+                whole = whole + self._loss(of_lower, inputs, output, causal.read(output))[0]
         self._optimize(whole, inputs.learning_rate)
         if self.ema_model is not None:
             ema.update(self.ema_model, setup.model, inputs.decay)
         return StepOutputs(loss.detach(), projections.detach().abs().amax(), z1.detach(), z2.detach())
 
-    def _loss(self, inputs: StepInputs, features: Tensor, projections: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _loss(
+        self, loss: Callable[..., Tensor], inputs: StepInputs, features: Tensor, projections: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of a step, and the projections (N, D) of its first two views."""
         setup, requirements = self.setup, self.asks
         sizes = [len(view) for view in inputs.views]
@@ -99,7 +102,7 @@ class Step:
             self.pixels, self.encode.count, local, self.encode.autocast,
         )  # fmt: skip
         extras = {need: NEEDS[need].value(context) for need in requirements.needs}
-        return setup.loss(z[0], z[1], self.labels[inputs.index], **extras), z[0], z[1]
+        return loss(z[0], z[1], self.labels[inputs.index], **extras), z[0], z[1]
 
     def _forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Features (V N + S, F) and projections (V N + S, D)."""

@@ -1,4 +1,4 @@
-"""Layer-causal descent on two linear layers, by hand, and what it is refused for."""
+"""Layer-causal descent on two linear layers, by hand, with losses that remember, and what it is refused for."""
 
 from typing import Any
 
@@ -24,9 +24,9 @@ class HalfSquare(nn.Module):
         return z1.square().sum(dim=1).mean() / 2 + 0 * z2.sum()
 
 
-def _two_layers() -> tuple[Any, list[Tensor], list[Tensor]]:
+def _two_layers(loss: nn.Module) -> tuple[Any, list[Tensor], list[Tensor]]:
     """One step of two linear layers W2 W1 x and no projector: the setup, the weights before, and inputs of view 1."""
-    setup, seen = make(HalfSquare()), list[Tensor]()
+    setup, seen = make(loss), list[Tensor]()
     first, second = nn.Linear(64, 4, bias=False), nn.Linear(4, 4, bias=False)
     flat = nn.Flatten()
     flat.register_forward_hook(lambda _, __, output: seen.append(output.detach().clone()))
@@ -41,7 +41,7 @@ def _two_layers() -> tuple[Any, list[Tensor], list[Tensor]]:
 
 
 def test_two_linear_layers_move_as_computed_by_hand() -> None:
-    setup, (w1, w2), seen = _two_layers()
+    setup, (w1, w2), seen = _two_layers(HalfSquare())
     train(setup, epochs=1, batch_size=64, base_learning_rate=RATE)
     x = seen[0][:64]
     h = x @ w1.T
@@ -56,7 +56,7 @@ def test_two_linear_layers_move_as_computed_by_hand() -> None:
 
 def test_the_projector_moves_by_the_last_layer_alone_and_evaluation_keeps_its_gradients() -> None:
     setup = make(losses.build("nt_xent"))
-    causal = LayerCausal(setup.model, setup.loss, 1)
+    causal = LayerCausal(setup.model, 1)
     hidden = torch.randn(8, 16, requires_grad=True)
     before = {name: value.clone() for name, value in setup.model.projector.named_buffers()}
     causal.read(hidden).square().sum().backward()
@@ -68,15 +68,42 @@ def test_the_projector_moves_by_the_last_layer_alone_and_evaluation_keeps_its_gr
     assert not any(module._forward_pre_hooks for module in setup.model.encoder.modules())
 
 
-def test_other_encoders_and_losses_with_a_memory_are_refused() -> None:
+class MeanOfBefore(nn.Module):
+    """L = mean_i |z1_i - m|^2 / 2, where m is the mean projection of the step before."""
+
+    asks = Asks()
+    mean: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
+        loss = (z1 - self.mean).square().sum(dim=1).mean() / 2
+        self.mean = z1.detach().mean(dim=0)
+        return loss
+
+
+def test_a_loss_remembers_the_last_layer_alone_and_lower_layers_read_that() -> None:
+    setup, (w1, w2), seen = _two_layers(MeanOfBefore())
+    train(setup, epochs=2, batch_size=64, base_learning_rate=RATE)
+    mean = torch.zeros(4)
+    for x in (each[:64] for each in seen):
+        h, z = x @ w1.T, x @ w1.T @ w2.T
+        w1, w2 = w1 - RATE * (h - mean).T @ x / 64, w2 - RATE * (z - mean).T @ h / 64
+        mean = z.mean(dim=0)
+    torch.testing.assert_close(setup.model.encoder[1].weight.detach(), w1)
+    torch.testing.assert_close(setup.model.encoder[2].weight.detach(), w2)
+    torch.testing.assert_close(setup.loss.mean, mean)  # type: ignore[attr-defined]
+
+
+def test_other_encoders_and_parts_of_batches_are_refused() -> None:
     setup = make(losses.build("nt_xent"))
-    with pytest.raises(InputError, match=r"takes losses without a memory. Got _DSCL."):
-        LayerCausal(setup.model, losses.build("dscl", dim=4, queue=8), 1)
     with pytest.raises(InputError, match=r"whole batches in one process. Got parts."):
-        LayerCausal(setup.model, setup.loss, 2)
+        LayerCausal(setup.model, 2)
     setup.model.feature_dim = 17
     with pytest.raises(InputError, match=r"a row of linear layers of one width. Got widths \[16\]."):
-        LayerCausal(setup.model, setup.loss, 1)
+        LayerCausal(setup.model, 1)
     setup.model.encoder = plugins.load("encoders", "convnet")().build(1, 8)
     with pytest.raises(InputError, match=r"needs an encoder that is a row of linear layers"):
-        LayerCausal(setup.model, setup.loss, 1)
+        LayerCausal(setup.model, 1)
