@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from cl_semisup.citation.sources import Source, last_name
 from cl_semisup.version import __version__
 
-PACKAGE = f"@software{{cl_semisup,\n  title = {{cl\\_semisup}},\n  version = {{{__version__}}}\n}}\n"
+_FIELDS = {"title": r"{cl\_semisup}", "author": r"{the cl\_semisup authors}", "note": f"Version {__version__}"}
+PACKAGE = "@misc{cl_semisup,\n" + ",\n".join(f"  {name} = {{{value}}}" for name, value in _FIELDS.items()) + "\n}\n"
 _PLACE = {"inproceedings": "booktitle", "article": "journal", "techreport": "institution", "book": "publisher"}
 _SMALL = {"a", "an", "the", "on", "in", "of", "do", "is", "with", "from", "what", "why", "to"}
 _SPECIAL = re.compile(r"([&%$#_])")

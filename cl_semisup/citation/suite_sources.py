@@ -1,7 +1,8 @@
 """The sources of everything that a suite uses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from cl_semisup.citation import bibtex
 from cl_semisup.citation.sources import Source, of_plugin
@@ -38,8 +39,18 @@ def of_runs(runs: Iterable[Run]) -> Citations:
     named: set[tuple[str, str]] = set()
     for run in runs:
         named |= protocol.plugin_names(run) | ({("views", BASIC_VIEW)} if BASIC_VIEW in run.view_names else set())
+    return of_plugins(named)
+
+
+def of_plugins(
+    named: Iterable[tuple[str, str]], others: Mapping[str, list[Source]] = MappingProxyType({})
+) -> Citations:
+    """The sources of these plug-ins, (folder, name) each, after those of what is no plug-in, by its word."""
     sources: dict[Source, list[str]] = {}
-    without = []
+    without: list[str] = []
+    for word, found in others.items():
+        for source in found:
+            sources.setdefault(source, []).append(word)
     for folder, name in sorted(named, key=lambda plugin: (ORDER.index(plugin[0]), plugin[1])):
         word = f"{'probes' if folder == 'evaluation' else folder}.{name}"
         found = of_plugin(folder, name)

@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_semisup import plugins
-from cl_semisup.config import old_booleans
+from cl_semisup.config import numbers_meant, old_booleans
 from cl_semisup.config.added_later import AddedLater
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
@@ -155,6 +155,9 @@ def mapping(
         node = {}
     if not isinstance(node, dict):
         rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
+        first = next((key for key in known if key not in defaults(cls)), next(iter(known), ""))
+        if first and not advice and expand(node, known[first], path, unfit := []) and not unfit:
+            advice = f" Write {{{first}: {_short(node)}}}."
         problems.append(Problem(path, rule + advice))
         return []
     for key in node:
@@ -239,8 +242,9 @@ def _leaf(
             return _leaf(int(node), annotation, path, problems, description, none)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
         told = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
-        told += old_booleans.advice(node, *old_booleans.words(annotation, none)) or " Change it."
-        problems.append(Problem(path, told))
+        advice = old_booleans.advice(node, *old_booleans.words(annotation, none))
+        advice = advice or numbers_meant.advice(node, _adapter(annotation)) or " Change it."
+        problems.append(Problem(path, told + advice))
         return []
 
 

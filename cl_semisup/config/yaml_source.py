@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from cl_semisup.config import syntax
 from cl_semisup.errors import SuiteError
 
 MAX_BYTES = 1_000_000
@@ -96,10 +97,7 @@ def parse(text: str, file: str) -> Source:
     except SuiteError:
         raise
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
-        rule = " ".join(str(error.problem or error.context).split())
-        raise SuiteError([f"{file}:{at}: must be valid YAML: {rule}. Mend the syntax there."]) from None
+        raise SuiteError([f"{file}:{syntax.explained(error, text)}"]) from None
     except yaml.YAMLError as error:
         raise SuiteError([f"{file}:1:1: must be valid YAML: {' '.join(str(error).split())}."]) from None
     except Exception as error:  # PyYAML meets text that it was not made for

@@ -20,7 +20,7 @@ def plugin_names(run: Run) -> set[tuple[str, str]]:
     The basic view is left out: VERSION stands for its code, most of which is in `native/`.
     """
     choices = {"datasets": run.dataset, "encoders": run.encoder, "losses": run.loss, "optimizers": run.optimizer or {}}
-    named = {(folder, name) for folder, choice in choices.items() for name in _names(choice)}
+    named = {(folder, name) for folder, choice in choices.items() for name in nested_names(choice)}
     named |= {("evaluation", name) for name in run.probes}
     named |= {("views", name) for name in run.view_names if name != BASIC_VIEW}
     return named | {("datasets", name) for (name,) in probed_datasets(run)}
@@ -143,11 +143,11 @@ def _changed_data(record: dict[str, Any], run: Run, data: DataHashes) -> list[st
     return list(dict.fromkeys(changed))
 
 
-def _names(choice: dict[str, Any]) -> list[str]:
+def nested_names(choice: dict[str, Any]) -> list[str]:
     """The plug-in names in a choice, also the nested ones: {"clop": {"base": {"nt_xent": {}}}} names two."""
     names = [name for name in choice if name != UNTRAINED]
     for params in choice.values():
         for value in params.values() if isinstance(params, dict) else ():
             if isinstance(value, dict) and all(isinstance(inner, dict) for inner in value.values()):
-                names += _names(value)
+                names += nested_names(value)
     return names

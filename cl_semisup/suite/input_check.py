@@ -16,11 +16,16 @@ def build(folder: str, named: Named) -> Any:
     return plugins.load(folder, name)(**settings)
 
 
-def default_views(dataset: Named, data_dir: Path) -> dict[str, Any]:
-    """The views of a data set where the suite names none; they may depend on its files."""
+def default_views(dataset: Named, data_dir: Path, with_data: bool = True) -> dict[str, Any]:
+    """The views of a data set where the suite names none; they may depend on its files, which may be missing."""
     plugin = build("datasets", dataset)
-    views: dict[str, Any] = plugin.default_views(data_dir) if hasattr(plugin, "default_views") else plugin.views
-    return views
+    views: dict[str, Any] = plugin.views
+    try:
+        return plugin.default_views(data_dir) if hasattr(plugin, "default_views") else views
+    except DataError:
+        if with_data:
+            raise
+        return views
 
 
 def is_frozen(encoder: Named) -> bool:

@@ -54,9 +54,9 @@ class Suite:
         return self.search is not None or self.tune_repetitions > 0
 
 
-def read(path: str | Path, data_dir: str | None = None) -> Suite:
+def read(path: str | Path, data_dir: str | None = None, with_data: bool = True) -> Suite:
     """Read and check a suite file. SuiteError lists all its problems."""
-    return parse(read_text(Path(path)), str(path), data_dir)
+    return parse(read_text(Path(path)), str(path), data_dir, with_data)
 
 
 def read_text(path: Path) -> str:
@@ -78,8 +78,11 @@ def read_text(path: Path) -> str:
         raise SuiteError([f"{path}: cannot be read: {error.strerror}."]) from None
 
 
-def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
-    """Check a suite's text; `data_dir` overrides the suite's own."""
+def parse(text: str, file: str, data_dir: str | None = None, with_data: bool = True) -> Suite:
+    """Check a suite's text; `data_dir` overrides the suite's own.
+
+    Without `with_data` its data sets may be missing: what they decide is not checked, and nothing can be trained.
+    """
     source = yaml_source.parse(text, file)
     if source.data is None or source.data == {}:
         raise SuiteError([f"{file}:1:1: must not be empty. Got no keys. `init` writes one to start from."])
@@ -102,7 +105,8 @@ def parse(text: str, file: str, data_dir: str | None = None) -> Suite:
     repetitions = (header.pop("repetitions") or 0) + (header["tune_repetitions"] or 0)
     header["data_dir"] = data_dir or installation.data_dir(file, header["data_dir"] or "")
     data_notes: list[Problem] = []
-    runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, data_notes)
+    check = cell_check.CellCheck(header["data_dir"], repetitions, problems, data_notes) if with_data else None
+    runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, check)
     if not problems:
         _check_names(header, runs, problems)
         published_numbers.check(published, _published_of(runs), problems)
@@ -306,20 +310,20 @@ def _runs(
     repetitions: int,
     data_dir: str,
     problems: list[Problem],
-    notes: list[Problem],
+    check: cell_check.CellCheck | None,
 ) -> list[Run]:
     """All repetitions of every cell, each checked as a whole, after those of the untrained networks."""
-    check = cell_check.CellCheck(data_dir, repetitions, problems, notes)
     cells: list[dict[str, Any]] = []
     for row in grid.combinations(list(columns.values()), (), problems, times=repetitions):
         cell = own_validation.resolved(dict(zip(columns, row, strict=True)), problems)
-        if cell is not None and check.passes(cell):
+        if cell is not None and (check is None or check.passes(cell)):
             values = {key: value.value for key, value in cell.items()}
             values["validation"] = None if values["validation"] == "all" else values["validation"]
             values["scenario"] = scenario.used(values["scenario"]) if values["scenario"] else None
             dataset, loss = values.pop("datasets"), values.pop("losses")
             with plugins.told("datasets", next(iter(dataset))):
-                values["views"] = views.resolve(values["views"], input_check.default_views(dataset, Path(data_dir)))
+                own = input_check.default_views(dataset, Path(data_dir), with_data=check is not None)
+            values["views"] = views.resolve(values["views"], own)
             cells.append({**values, "dataset": dataset, "loss": loss})
     trained = {run.id: run for run in (Run(**cell, repetition=0) for cell in cells)}  # different views may be equal
     trained = {run.id: run for one in trained.values() for run in (one.joint(), one)}

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,13 +99,39 @@ def test_cite_prints_bibtex_and_says_what_is_missing(
     (tmp_path / "a.yaml").write_text(re.sub("(?m)^losses: .*", "losses: [mine, clop, orthogonality]", text))
     assert cli.main(["cite", str(tmp_path / "a.yaml"), "--plugin", str(tmp_path / "mine.py")]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("@software{cl_semisup,")
+    assert out.startswith("@misc{cl_semisup,")
     assert "title = {{A Simple Framework for Contrastive Learning of Visual Representations}}" in out
     assert r"annote = {losses.mine, losses.nt\_xent" in out
     assert "@misc{arxiv2999.12345,\n  title = {{arXiv:2999.12345}}" in out
     assert "arXiv:2999.12345: our table of sources lacks it. Look its title up." in err
     assert "1810.09102: we could not check the title" in err
     assert "Name no source: encoders." in err
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "used_by"),
+    [
+        ("reference/simclr_finetuning", "A Simple Framework for Contrastive Learning", "losses.nt\\_xent"),
+        ("reference/solo_learn_imagenet100", "Large Batch Training", "optimizers.lars"),
+        ("reference/solo_learn_imagenet100_vicreg", "VICReg", "losses.vicreg"),
+        ("collapse", "Preventing Collapse in Contrastive Learning with Orthonormal Prototypes", "descents"),
+        ("collapse", "Bridging Mini-Batch", "losses.dhel, losses.kcl"),
+    ],
+)
+def test_what_is_cited_needs_no_data(
+    name: str, title: str, used_by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    """ImageNet is nowhere, a stranger who reads a table has none of its images, and descents have no data set."""
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["cite", name]) == 0
+    (found,) = [text for text in capsys.readouterr().out.split("\n\n") if title in text]
+    assert f"annote = {{{used_by}" in found
+
+
+def test_a_suite_with_a_fault_is_not_cited(tmp_path: Path, text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.yaml").write_text(text.replace("nt_xent", "nt_xnt", 1))
+    assert cli.main(["cite", str(tmp_path / "a.yaml")]) == 2
+    assert "unknown loss 'nt_xnt'" in capsys.readouterr().err
 
 
 def test_a_suite_that_comes_along_is_cited_by_name(capsys: pytest.CaptureFixture[str]) -> None:

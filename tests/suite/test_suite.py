@@ -1,5 +1,6 @@
 """Everything about a suite is checked before anything runs, and told with its place, rule, value and remedy."""
 
+import fnmatch
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from cl_semisup import plugins
+from cl_semisup.cli import init
 from cl_semisup.config import yaml_source
 from cl_semisup.errors import SuiteError
 from cl_semisup.suite import schema, suite
@@ -348,6 +350,41 @@ def test_a_boolean_of_old_yaml_is_met_with_the_word_that_is_meant(
 ) -> None:
     with pytest.raises(SuiteError, match=f"Got {word!r}.*Write `{meant}`."):
         parse(f"{text}{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [  # what a user of `init` gets wrong, with the place, what stands there and what to do
+        ("label_fraction: 0.05", "label_fraction: 5%", "15:17: * Got '5%'. Write 0.05, without quotes."),
+        ("[0.1, 0.5]", "0,1", "16:16: * Got '0,1'. Write 0.1, without quotes."),
+        ("[0.1, 0.5]", "0.1, 0.5", "16:16: * Got '0.1, 0.5'. Write [0.1, 0.5], without quotes."),
+        ("batch_size: 128", "batch_size: '128'", "17:13: * Got '128'. Write 128, without quotes."),
+        ("batch_size: 128", "batch_size: '12.5'", "17:13: * Got '12.5'. Change it."),
+        ("label_fraction: 0.05", "label_fraction: 500%", "15:17: * Got '500%'. Change it."),
+        ("  - supcon", "  - supcon: 0.1", "9:13: * Got 0.1. Settings: temperature. Write {temperature: 0.1}."),
+        ("  - supcon", "  - supcon: warm", "9:13: * Got 'warm'. Settings: temperature."),
+        (
+            "epochs: 8",
+            "epochs: 8\nlabel_noise: 0.2",
+            "20:14: * Got 0.2. Settings: fraction, kind. Write {fraction: 0.2}.",
+        ),
+        ("digits ", "{image_folder: pets} ", "4:26: * nested. Write {folder: 'pets'}."),
+        ("  - supcon", "   - supcon", "9:4: * Got '- supcon'. Indent the line like those that it belongs to."),
+        ("epochs: 8", "epochs: 8\n\tkeep: all", "20:1: * Got 'keep: all'. Indent with spaces, not with tabs."),
+        ("losses: ", "losses ", "6:1: * Got 'losses *'. Put a colon and a space after the key."),
+        ("[0.3, 1]}", "[0.3, 1]", "12:1: * Close the bracket of line 10, or put a comma between its values."),
+        ("epochs: 8", "epochs: 8\nname: [a", "21:1: * Got the end of the text. Close the bracket of line 20, or *"),
+        ("epochs: 8", "epochs: 8\nname: 'a", "21:1: * Got the end of the text. Close the quote of line 20."),
+        ("5 % of", "5 %: of", "2:19: * Put the text in quotes if the colon belongs to it, or begin a new line."),
+        ("epochs: 8", "epochs: 8\nname: @mine", "20:7: * Got 'name: @mine'. Put the text in quotes."),
+    ],
+)
+def test_a_wrong_edit_of_the_wizard_s_file_is_told_with_what_to_do(
+    parse: Callable[[str], Suite], old: str, new: str, told: str
+) -> None:
+    assert old in init.SUITE
+    (problem,) = problems(parse, init.SUITE.replace(old, new, 1))
+    assert fnmatch.fnmatchcase(problem.replace("[", "<"), f"s.yaml:{told}".replace("[", "<")), problem
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""Texts that mean a number, such as `5%`, `0,1` and `"128"`: what to write where a number is asked for."""
+
+import re
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+_NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+
+
+def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
+    """What to write instead; "" where the text means no number, or none that would do here."""
+    if not isinstance(node, str):
+        return ""
+    text = node.strip()
+    if found := re.fullmatch(rf"({_NUMBER}) ?%", text):
+        meant, words = [float(found[1]) / 100], f"{float(found[1]) / 100:g}"
+    elif re.fullmatch(r"-?\d+,\d+", text):
+        words = text.replace(",", ".")
+        meant = [float(words)]
+    elif re.fullmatch(_NUMBER, text):
+        meant, words = [_number(text)], text
+    elif re.fullmatch(rf"{_NUMBER}(?:[,; ] *{_NUMBER})+", text):
+        parts = re.findall(_NUMBER, text)
+        meant, words = [_number(part) for part in parts], f"[{', '.join(parts)}]"
+    else:
+        return ""
+    return f" Write {words}, without quotes." if all(_fits(number, adapter) for number in meant) else ""
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+
+
+def _fits(number: int | float, adapter: TypeAdapter[Any]) -> bool:
+    try:
+        adapter.validate_python(number)
+    except ValidationError:
+        return False
+    return True
