@@ -156,7 +156,8 @@ def mapping(
     if not isinstance(node, dict):
         rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
         first = next((key for key in known if key not in defaults(cls)), next(iter(known), ""))
-        if first and not advice and expand(node, known[first], path, unfit := []) and not unfit:
+        unfit: list[Problem] = []
+        if first and not advice and expand(node, known[first], path, unfit) and not unfit:
             advice = f" Write {{{first}: {_short(node)}}}."
         problems.append(Problem(path, rule + advice))
         return []
