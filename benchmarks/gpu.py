@@ -22,6 +22,7 @@ import time
 import zipfile
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ STAGES = {  # their longest seconds on a GPU's machine; the first one reads torc
 }  # fmt: skip
 SECOND_CALL = "profile"  # the first stage of it, and the first that measures
 SLOWER = 20  # on other devices, whose stages say whether they work and not how fast; a limit there ends only what hangs
+RUNNING: set[int] = set()  # process groups of stages
 MARGIN = 5.0  # seconds before the end in which no stage begins
 
 
@@ -55,6 +57,7 @@ def run_stage(name: str, options: Namespace, limit: float, environment: dict[str
     began, pipe = time.monotonic(), subprocess.PIPE
     variables = os.environ | environment
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=variables, start_new_session=True)
+    RUNNING.add(process.pid)
     try:
         printed, errors = process.communicate(timeout=limit)
         text, code = printed.strip().splitlines(), process.returncode
@@ -66,7 +69,16 @@ def run_stage(name: str, options: Namespace, limit: float, environment: dict[str
         found["faults"].append(f"took longer than {limit:.0f} s")
     except (IndexError, json.JSONDecodeError):
         found = {"rows": [], "faults": ["printed no result"]}
+    RUNNING.discard(process.pid)
     return {**found, "seconds": round(time.monotonic() - began, 1), "commit": _common.commit()}
+
+
+def stop(number: int, _: Any) -> None:
+    """Ends the stages, and then this process; what was found before is written."""
+    for group in list(RUNNING):
+        with suppress(ProcessLookupError):
+            os.killpg(group, signal.SIGKILL)
+    os._exit(128 + number)
 
 
 def inside(name: str, options: Namespace) -> None:
@@ -177,4 +189,6 @@ if __name__ == "__main__":
     parser.add_argument("--tiny", action="store_true", help="the smallest sizes")
     parser.add_argument("--wheels", type=Path, help="folder with packages that this machine lacks, as *.whl")
     parser.add_argument("--inside", action="store_true", help="run one stage in this process")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
     sys.exit(main(parser.parse_intermixed_args()))
