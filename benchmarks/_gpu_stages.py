@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from unittest import mock
 
 import numpy as np
@@ -217,16 +217,17 @@ def kernels(place: Place) -> Found:
 @contextmanager
 def _noise_of_the_host() -> Iterator[None]:
     """Random numbers that a loss draws on the device are drawn on the host: generators of two devices differ."""
-    generator, drawing = torch.Generator, {"randn": torch.randn, "rand": torch.rand}
+    drawing = {"randn": torch.randn, "rand": torch.rand}
 
-    def on_host(device: object = "cpu") -> torch.Generator:
-        return generator()
+    class OnHost(torch.Generator):
+        def __new__(cls, device: object = "cpu") -> Self:
+            return super().__new__(cls)
 
     def drawn(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return lambda *size, device="cpu", **named: draw(*size, **named).to(device)
 
     with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(torch, "Generator", on_host))
+        stack.enter_context(mock.patch.object(torch, "Generator", OnHost))
         for name, draw in drawing.items():
             stack.enter_context(mock.patch.object(torch, name, drawn(draw)))
         yield

@@ -14,7 +14,7 @@ from benchmarks import gpu as drill
 from tests.gpu import trials
 
 FEW = {
-    "losses": ["moco_v2", "sgeg"],
+    "losses": ["adversarial_distribution", "moco_v2", "sgeg"],
     "evaluation": ["knn", "linear_sgd", "retrieval"],
 }
 
