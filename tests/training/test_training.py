@@ -1,5 +1,6 @@
 """What all losses of a repetition share, and what a training step does."""
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import ema, loop
 from cl_semisup.training.loop import Diverged, History, TrainingSetup
 from cl_semisup.training.model import Model
-from cl_semisup.training.needs import heads
+from cl_semisup.training.needs import NEEDS, heads
 from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
 from tests.helpers import encoders
 from tests.helpers import metrics as oracles
@@ -174,6 +175,72 @@ def test_the_ema_model_is_a_slow_average() -> None:
     torch.testing.assert_close(weights(ema_model), before + 0.1)
     assert ema.decay((0.9, 1.0), 0.0) == pytest.approx(0.9)
     assert ema.decay((0.9, 1.0), 1.0) == pytest.approx(1.0)
+
+
+# loss -> decay of its momentum copy at the first step, and where a cosine would lead it after the last one
+MOMENTA = {
+    "byol": (0.99, 1.0), "dino": (0.99, 1.0), "moco_v2": (0.99, 1.0), "moco_v3": (0.99, 1.0), "tico": (0.99, 1.0),
+    "dscl": (0.99, 1.0), "patch_distillation": (0.99, 1.0), "lorac": (0.99, 0.99), "mean_teacher": (0.99, 0.999),
+    "simmatch": (0.99, 0.999), "sscl_style": (0.99, 0.999),
+}  # fmt: skip
+
+
+def built(name: str) -> Any:
+    """A loss; one whose copy serves a queue alone has a queue."""
+    return losses.build(name, dim=8, classes=CLASSES, images=IMAGES, **({"queue": 16} if name == "dscl" else {}))
+
+
+def test_every_loss_with_a_momentum_copy_has_its_schedule_above() -> None:
+    every = {name: built(name) for name in plugins.names("losses")}
+    copies = {name for name, loss in every.items() if any(NEEDS[need].needs_ema for need in losses.asks(loss).needs)}
+    assert copies == MOMENTA.keys()
+
+
+@pytest.mark.parametrize("name", MOMENTA)
+def test_the_momentum_copy_follows_its_schedule_step_by_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against plain loops over all weights in float64: m_k = last - (last - first) (cos(pi k / K) + 1) / 2."""
+    seen: list[tuple[float, list[list[float]]]] = []
+    made: list[Model] = []
+    make_copy, update = ema.make, ema.update
+
+    def recorded(copy: Model, model: Model, decay: float) -> None:
+        seen.append((decay, [p.flatten().tolist() for p in model.parameters()]))
+        update(copy, model, decay)
+
+    monkeypatch.setattr(ema, "make", lambda model: made.append(make_copy(model)) or made[-1])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(ema, "update", recorded)
+    setup = make(built(name))
+    slow = [p.flatten().tolist() for p in setup.model.parameters()]
+    train(setup)
+    steps, (first, last) = 2 * IMAGES // 16, MOMENTA[name]
+    assert len(seen) == steps
+    for step, (decay, fast) in enumerate(seen):
+        m = last - (last - first) * (math.cos(math.pi * step / steps) + 1) / 2
+        assert decay == pytest.approx(m, abs=1e-15)
+        for own, weights_of in zip(slow, fast, strict=True):
+            for i, weight in enumerate(weights_of):
+                own[i] = m * own[i] + (1 - m) * weight
+    for own, parameter in zip(slow, made[0].parameters(), strict=True):
+        torch.testing.assert_close(parameter.flatten().double(), torch.tensor(own).double(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("decay", ["cosine", "constant"])
+@pytest.mark.parametrize("warmup", [0.0, 1.5])
+def test_the_learning_rate_is_that_of_plain_loops(decay: str, warmup: float) -> None:
+    epochs, each = 6, 4
+    steps = epochs * each
+    expected = []
+    for step in range(steps):
+        cold = int(warmup * each)
+        if step < cold:
+            expected.append((step + 1) / (cold + 1))
+        elif decay == "constant":
+            expected.append(1.0)
+        else:
+            expected.append((1 + math.cos(math.pi * (step - cold) / (steps - cold))) / 2)
+    schedule = Schedule(scaling="none", decay=decay, warmup_epochs=warmup)  # type: ignore[arg-type]
+    found = [lr_factor(step, steps, each, schedule) for step in range(steps)]
+    assert found == pytest.approx(expected, abs=1e-15)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
