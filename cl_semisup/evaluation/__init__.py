@@ -206,6 +206,7 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
     result = ProbeResult()
     for name, settings in sorted(probes.items()):
         probed = plugins.load("evaluation", name)(**settings).measure(features)
+        _require_own_names(name, settings, probed, result)
         result.scores.update(probed.scores)
         result.diagnostics.update(probed.diagnostics)
         result.curves.update(probed.curves)
@@ -214,6 +215,16 @@ def measure(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> Prob
         if features.val is not None:
             result.scores.update(_on_part(name, settings, features, features.val))
     return result
+
+
+def _require_own_names(name: str, settings: Mapping[str, Any], probed: ProbeResult, others: ProbeResult) -> None:
+    """InputError where a probe gives what another one gives, or, being a user's own, scores that it does not name."""
+    for part in ("scores", "diagnostics", "curves", "cost"):
+        if both := getattr(probed, part).keys() & getattr(others, part).keys():
+            raise InputError(f"probes.{name}: {part} need names of their own. Got {min(both)!r} again. Rename it.")
+    if plugins.is_users_own("evaluation", name) and (more := probed.scores.keys() - score_names(name, settings)):
+        rule = "must name every score that it gives in `scores`"
+        raise InputError(f"probes.{name}: {rule}. Got {min(more)!r}, which it does not name. Name it there.")
 
 
 def validate_by_visible_labels(features: Features, probes: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

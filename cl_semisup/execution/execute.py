@@ -27,7 +27,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_data import training_data
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
-from cl_semisup.results import protocol, right_images, verdict
+from cl_semisup.results import protocol, records, right_images, verdict
 from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
 from cl_semisup.text import guarded
@@ -115,6 +115,8 @@ class Executor:
                     raise
                 attempt.set_failed(error)
             record = attempt.record(started)
+            if problem := records.cannot_hold(record):  # of a user's own probe or encoder
+                attempt, record = _failed(run, self.machine, f"its record {problem} Mend the probe that gives it.")
             if (kept := self._to_keep(attempt)) is not None:
                 keep.write(self.machine, run, record, trainer.model, kept)
             results.append((record, attempt.curves))
@@ -159,14 +161,19 @@ class Executor:
 
 def failed_record(run: Run, machine: Machine, reason: str) -> tuple[Record, dict[str, Any]]:
     """The record and the empty curves of a run that could not be executed."""
-    attempt = _Attempt(run, machine)
-    attempt.status, attempt.reason = "failed", reason
-    return attempt.record(datetime.now(UTC)), attempt.curves
+    attempt, record = _failed(run, machine, reason)
+    return record, attempt.curves
 
 
 def failed_results(group: TrainingGroup, machine: Machine, reason: str) -> RunResults:
     """The records of a group that could not be executed."""
     return tuple(failed_record(run, machine, reason) for run in group.runs)
+
+
+def _failed(run: Run, machine: Machine, reason: str) -> tuple["_Attempt", Record]:
+    attempt = _Attempt(run, machine)
+    attempt.status, attempt.reason = "failed", reason
+    return attempt, attempt.record(datetime.now(UTC))
 
 
 class _Attempt:
@@ -220,6 +227,10 @@ class _Attempt:
         features = trainer.features(data, visible_labels)
         self.probe_data_hashes = protocol.probed_hashes(run, partial(_content_hash, trainer.probe_datasets, run))
         result = evaluation.measure(features, run.probes)
+        if taken := self.cost.keys() & result.cost.keys():
+            raise InputError(
+                f"probes: cost needs names of its own. Got {min(taken)!r}, which trainings have. Rename it."
+            )
         if run.validation == "labelled":
             result.scores.update(evaluation.validate_by_visible_labels(features, run.probes))
         self.scores = {name: float(value) for name, value in result.scores.items()}
@@ -329,8 +340,9 @@ def _to_json(value: Any) -> Any:
         return {str(key): _to_json(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_to_json(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if abs(value) <= MAX_VALUE else None
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        number = float(value) if isinstance(value, float) else int(value)
+        return number if abs(number) <= MAX_VALUE else None
+    if value is None or isinstance(value, str | bool):
         return value
     raise TypeError(f"a probe found a {type(value).__name__}, which a record cannot hold")

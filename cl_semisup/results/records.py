@@ -82,8 +82,23 @@ def to_json(value: Any, indent: int | None = 1) -> str:
     return json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
 
 
+def cannot_hold(record: Record) -> str:
+    """Why a record could not be read again if it was written; "" if it can be."""
+    try:
+        content = _encoded(to_json(record))
+        if len(content) > MAX_RECORD_BYTES:
+            return f"must be at most {MAX_RECORD_BYTES} bytes. Got {len(content)}."
+        return _problem(files.parse_json(content), record["id"])
+    except (ValueError, TypeError, RecursionError) as error:
+        return f"must be JSON. Got {error}."
+
+
 def write_text(path: Path, text: str, root: Path | None = None) -> None:
-    write_bytes(path, text.encode("utf-8", "backslashreplace"), root)  # names of files may be no UTF-8
+    write_bytes(path, _encoded(text), root)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")  # names of files may be no UTF-8
 
 
 def write_bytes(path: Path, content: bytes, root: Path | None = None) -> None:
