@@ -122,8 +122,9 @@ class _Npz:
         if dtype.hasobject:
             rule = "must be plain data, not pickled objects, which could run code when read"
             raise DataError(f"{where}: {rule}. Got dtype {dtype}. Save numbers or strings.")
-        if dtype.itemsize == 0 or not all(0 <= size <= MAX_SIZE for size in shape):  # any number takes no byte
-            rule = f"must have bytes in every element, at most {MAX_SIZE} along an axis"
+        whole = all(type(size) is int and 0 <= size <= MAX_SIZE for size in shape)  # numpy's parser passes True
+        if dtype.itemsize == 0 or not whole:  # any number of these takes no byte
+            rule = f"must have bytes in every element, 0 to {MAX_SIZE} along an axis"
             raise DataError(f"{where}: {rule}. Got {dtype} {str(shape)[:80]}. Write it again.")
         size = math.prod(shape) * dtype.itemsize
         if size != (found := member.file_size - start.tell()):  # a damaged header must not allocate memory

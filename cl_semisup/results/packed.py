@@ -296,8 +296,10 @@ def _texts(column: Any) -> list[str]:
         raise ValueError("must have a value in every row. Got an empty one")
     found: list[str] = []
     for chunk in column.chunks:
-        words = chunk.dictionary.to_pylist()
-        found += [words[code] for code in chunk.indices.to_numpy()]
+        words, codes = chunk.dictionary.to_pylist(), chunk.indices.to_numpy()
+        if len(codes) and not 0 <= codes.min() <= codes.max() < len(words):
+            raise ValueError(f"must name texts that are there. Got number {codes.max()} of {len(words)}")
+        found += [words[code] for code in codes]
     return found
 
 

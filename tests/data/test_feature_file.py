@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,14 @@ def test_pickles_are_refused_unread(tmp_path: Path) -> None:
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(1))
     with pytest.raises(InputError, match=r"must end in .npz, .safetensors or .parquet. No other file is read, since"):
         feature_file.read(tmp_path / "x.pkl")
+
+
+@pytest.mark.parametrize("shape", ["(0, True)", "(-1, 4)", "(2.0, 4)", "(2**60, 0)", "('2', 4)"])
+def test_a_shape_is_of_whole_numbers(shape: str, tmp_path: Path) -> None:
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    with zipfile.ZipFile(tmp_path / "h.npz", "w") as archive:
+        archive.writestr("train.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header)
+    assert str(tmp_path / "h.npz") in refusal(tmp_path / "h.npz")
 
 
 def test_what_a_header_claims_is_compared_with_memory_and_file(tmp_path: Path, monkeypatch: Any) -> None:

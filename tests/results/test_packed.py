@@ -226,6 +226,14 @@ def test_what_is_no_pack_is_refused(own: Folder, tmp_path: Path) -> None:
         list(records.read_folder(there))
 
 
+@pytest.mark.parametrize("code", [-1, 2, 10**6])
+def test_a_number_of_a_text_that_is_not_there_is_refused(code: int) -> None:
+    codes = pa.array([0, code], pa.int32())
+    column = pa.chunked_array([pa.DictionaryArray.from_arrays(codes, pa.array(["a", "b"]), safe=False)])
+    with pytest.raises(ValueError, match="must name texts that are there. Got number "):
+        packed._texts(column)
+
+
 def test_a_pack_larger_than_the_memory_is_refused(own: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pack(own, there := tmp_path / "packed")
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 1000)
