@@ -23,19 +23,28 @@ MAY_IMPORT = {
     "seeds": set(),
     "device": {"errors"},  # what GPUs do otherwise, for the rooms that compute on one
     "files": set(),
+    "fetched": set(),
     "owner": {"files"},
     "cgroups": set(),
     "plugins": {"errors", "files", "text"},
-    "weights": {"cgroups", "errors", "files"},
+    "weights": {"cgroups", "errors", "fetched", "files"},
     "encoders": {"config", "errors", "plugins", "weights"},
     "optimizers": {"config"},
     "measures": set(),
     "native": {"encoders", "errors", "files", "owner"},
     "contrast": {"errors", "files", "native"},
     "views": {"data", "errors", "native"},
-    "data": {"cgroups", "device", "errors", "files", "native", "seeds"},
+    "data": {"cgroups", "device", "errors", "fetched", "files", "native", "seeds"},
     "config": {"errors", "files", "plugins"},
-    "datasets": {"cgroups", "data", "errors", "files", "seeds", "owner"},  # images are decoded on the usable cores
+    "datasets": {
+        "cgroups",
+        "data",
+        "errors",
+        "fetched",
+        "files",
+        "seeds",
+        "owner",
+    },  # images are decoded on the usable cores
     "losses": {"config", "contrast", "device", "errors", "files", "plugins", "seeds"},  # draws are sent to a device
     "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
     "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.lib import format as npy
 
-from cl_semisup import files
+from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 2**62  # of an axis
 MAX_HEADER_BYTES = 65_536  # of an array in an `.npz`; numpy writes some hundred
+NO_FEATURES = ("labels", "label", "targets", "target", "y", "split")  # columns of a table, also of floats
 LIST_NAME = "features"  # the column of a parquet table that holds a list of numbers a row
 NUMPY = re.compile("(BF|F|I|U)([0-9]+)")  # safetensors' names of types
 TENSORS = ("bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "BOOL")
@@ -64,6 +65,9 @@ def opened(path: Path) -> Iterator[Container]:
     kind, writer = kinds[ending]
     try:
         with files.open_regular(path) as file:
+            got, remedy = fetched.instead(file)
+            if got:
+                raise DataError(f"{path}: must be a file that can be read. Got {got}. {remedy}.")
             yield kind(path, file)
     except (DataError, InputError, MemoryError):
         raise
@@ -167,7 +171,8 @@ class _Parquet:
         parquet_table.require_names(schema.names, path)
         lists = [field.name for field in schema if _is_list(field.type)]
         self.columns: dict[str, list[str]] = {field.name: [field.name] for field in schema}
-        loose = [] if lists else [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]
+        floats = [field.name for field in schema if str(field.type) in ("halffloat", "float", "double")]
+        loose = [] if lists else [name for name in floats if name not in NO_FEATURES]
         if loose:
             self.columns = {name: [name] for name in self.columns if name not in loose} | {LIST_NAME: loose}
         claimed = parquet_table.claimed_bytes(self.file, path)
@@ -184,7 +189,11 @@ class _Parquet:
         table = parquet_table.read(self.file, members, str(self.path))
         for member in members:
             if table.column(member).null_count:
-                raise DataError(f"{self.path}: {member}: must have a value in every row. Got empty ones. Fill them.")
+                remedy = (
+                    f"Fill them: `table[{member!r}].fillna(-1)`, or fillna('') for names, says that there is no label"
+                )
+                remedy = remedy if member in NO_FEATURES else "Fill them"
+                raise DataError(f"{self.path}: {member}: must have a value in every row. Got empty ones. {remedy}.")
         if len(members) > 1 or name not in table.column_names:
             return np.stack([table.column(member).to_numpy() for member in members], axis=1)
         column = table.column(name).combine_chunks()

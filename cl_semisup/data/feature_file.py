@@ -59,7 +59,7 @@ def _zeros(header: array_file.Header) -> NDArray[Any] | None:
 
 def _divided(arrays: Arrays, path: Path) -> Arrays:
     """Rows of `features`, `labels`, ... as those of `train`, `train_labels`, ..., as `split` says."""
-    split = np.asarray(arrays.pop("split")).astype(str)
+    split = np.char.lower(np.asarray(arrays.pop("split")).astype(str))
     if strange := sorted(set(split.ravel().tolist()) - set(SPLITS)):
         raise DataError(f"{path}: split: must be train or test. Got {strange[0]!r}. Rename it.")
     whole = {name: array for name, array in arrays.items() if name == "class_names"}

@@ -28,14 +28,17 @@ def column(labels: Any, where: str) -> NDArray[Any]:
         whole = np.isfinite(array) & (array == np.floor(array))
         if not whole.all():
             first = int(np.flatnonzero(~whole)[0])
-            raise DataError(f"{where}: must be whole numbers. Got {array[first]!r} in row {first}. Round or name them.")
+            remedy = "Round or name them; `np.nan_to_num(labels, nan=-1)` says that NaN is no label"
+            raise DataError(f"{where}: must be whole numbers. Got {float(array[first])} in row {first}. {remedy}.")
     elif array.dtype.kind not in "iubU":
         raise DataError(f"{where}: must be integers or text. Got {array.dtype}. Convert them.")
     if array.dtype.kind == "U":
         return array
     if len(array) and (float(array.max()) >= LARGEST or float(array.min()) < -1):
-        got = f"{array.min()}..{array.max()}"
-        raise DataError(f"{where}: must be from 0 to 2^53, -1 where unknown. Got {got}. Renumber them.")
+        got, remedy = f"{array.min()}..{array.max()}", "Renumber them: `np.unique(labels, return_inverse=True)[1]`"
+        if array.max() < LARGEST:
+            remedy = "Renumber them; `np.maximum(labels, -1)` takes all negative ones for none"
+        raise DataError(f"{where}: must be from 0 to 2^53, -1 where unknown. Got {got}. {remedy}.")
     return array.astype(np.int64)
 
 
@@ -49,5 +52,6 @@ def _of_one_hot(array: NDArray[Any], where: str) -> NDArray[np.int64]:
     if not good.all():
         first = int(np.flatnonzero(~good)[0])
         rule = "must have a single 1 in each row where they are (N, C)"
-        raise DataError(f"{where}: {rule}. Got another row, {first}. Give one label a row.")
+        remedy = "Give one label a row: `np.where(labels.any(axis=1), labels.argmax(axis=1), -1)`"
+        raise DataError(f"{where}: {rule}. Got another row, {first}. {remedy}.")
     return array.argmax(axis=1).astype(np.int64)

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup import files
 from cl_semisup.data import splits
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import MAX_CHANNELS, Facts, Images, facts_of
@@ -39,12 +38,7 @@ class Choices:
 
 def read(path: Path, choices: Choices, pixels: bool = True) -> tuple[Images, Layout]:
     """The images of an archive. Without `pixels` they are zeros that take no memory, and no split is made of them."""
-    rule, remedy = f"{path}: must be an .npz archive that can be read", "Write it again with numpy.savez."
-    with (
-        _sources._as_data_error(rule, remedy),
-        files.open_regular(path) as file,
-        files.open_zip(file) as archive,
-    ):
+    with _sources.opened_archive(path) as archive:
         own_names = [name.removesuffix(".npy") for name in archive.namelist()]
         called = _called(own_names)
         used = _used(called, own_names, choices, path)

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup import files
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _sources
 from cl_semisup.errors import DataError
@@ -15,12 +14,8 @@ from cl_semisup.errors import DataError
 
 def read(path: Path, names: Sequence[str], pixels: bool) -> dict[str, NDArray[Any]]:
     """The named arrays. Without `pixels`, arrays called `..._images` are zeros that take no memory."""
-    rule, remedy = f"{path}: must be an .npz archive that can be read", "Download it again"
-    with (
-        _sources._as_data_error(rule, f"{remedy}."),
-        files.open_regular(path) as file,
-        files.open_zip(file) as archive,
-    ):
+    remedy = "Download it again"
+    with _sources.opened_archive(path, remedy) as archive:
         there = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [name for name in names if name not in there]
         if missing:

@@ -16,7 +16,7 @@ from annotated_types import Gt, Interval
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cl_semisup import files
+from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _other_formats
 from cl_semisup.errors import DataError, InputError
@@ -147,9 +147,10 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on broken files
         reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(name))
-        with suppress(OSError, ValueError), source.open() as again:
-            reason = reason if again.read(1) else "an empty file"
         remedy = _other_formats.picture_remedy(name)
+        with suppress(OSError, ValueError), source.open() as again:
+            got, otherwise = fetched.instead(again)
+            reason, remedy = (got, otherwise) if got else (reason, remedy)
         raise DataError(f"{name}: must be a whole image file. Got {reason}. {remedy}.") from error
 
 

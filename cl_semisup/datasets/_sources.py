@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cl_semisup import files
+from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError
@@ -153,10 +153,13 @@ def require_regular(paths: Iterable[Path], what: str, limit: int | None = MAX_FI
     """DataError unless these are regular files of at most `limit` bytes: other libraries open anything, and wait."""
     for path in paths:
         try:
-            files.open_regular(path, limit).close()
+            with files.open_regular(path, limit) as file:
+                got, otherwise = fetched.instead(file)
         except OSError as error:
             reason = files.reason(error)
             raise DataError(f"{what}: {path}: cannot be read: {reason}. Unpack its archive again.") from None
+        if got:
+            raise DataError(f"{what}: {path}: must hold data. Got {got}. {otherwise}.")
 
 
 def read_archive(path: Path, pixels: bool = True) -> Images:
@@ -165,13 +168,7 @@ def read_archive(path: Path, pixels: bool = True) -> Images:
     Images: uint8 (M, side, side), (M, side, side, channels) or (M, channels, side, side), 1 or 3 channels; if both
     orders are possible (3x3 pixels), channels come first. Labels: integers (M,) or (M, 1). Classes: names (C,).
     """
-    rule = f"{path}: must be an .npz archive that can be read"
-    remedy = "Write it again with numpy.savez."
-    with (
-        _as_data_error(rule, remedy),
-        files.open_regular(path) as file,
-        files.open_zip(file) as archive,
-    ):
+    with opened_archive(path) as archive:
         names = {name.removesuffix(".npy") for name in archive.namelist()}
         missing = [name for name in (*PIXELS, *LABELS) if name not in names]
         if missing:
@@ -215,6 +212,18 @@ def _as_data_error(rule: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().rstrip(".") or "no reason given"
         raise DataError(f"{rule}. Got {type(error).__name__}: {reason}. {remedy}") from error
+
+
+@contextmanager
+def opened_archive(path: Path, remedy: str = "Write it again with numpy.savez") -> Iterator[zipfile.ZipFile]:
+    """An `.npz`; whatever goes wrong in the block is a DataError with the remedy."""
+    rule = f"{path}: must be an .npz archive that can be read"
+    with _as_data_error(rule, f"{remedy}."), files.open_regular(path) as file:
+        got, otherwise = fetched.instead(file)
+        if got:
+            raise DataError(f"{rule}. Got {got}. {otherwise}.")
+        with files.open_zip(file) as archive:
+            yield archive
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Features that are there already, from a file or from arrays: a training and a test part with class indices."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +18,11 @@ from cl_semisup.seeds import seed
 
 TEST_FRACTION = 0.2
 MAX_NAMED_ROWS = 8
-# role -> the names that it may have in a file, the first of which is ours
-NAMES = {
-    "train": ("train", "train_features", "X_train", "x_train"),
-    "train_labels": ("train_labels", "y_train"),
-    "test": ("test", "test_features", "X_test", "x_test"),
-    "test_labels": ("test_labels", "y_test"),
-    "features": ("features", "embeddings", "embedding", "X", "x"),
-    "labels": ("labels", "label", "targets", "y"),
-    "split": ("split",),
+# words in the names of arrays -> what they say
+PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
+KINDS = {
+    **dict.fromkeys(("features", "feature", "feats", "embeddings", "embedding", "embeds", "x"), "features"),
+    **dict.fromkeys(("labels", "label", "targets", "target", "y"), "labels"),
 }
 CONTENTS = "train, train_labels, test, test_labels, or features and labels"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -74,8 +70,7 @@ class StoredFeatures:
 def read(path: Path, test_fraction: float | None = None) -> StoredFeatures:
     """The features of a file. Without a test part, `test_fraction` of the rows of each class become one (0.2)."""
     with array_file.opened(path) as container:
-        found = {role: _find(role, container.headers, path) for role in NAMES}
-        names = {role: name for role, name in found.items() if name is not None}
+        names = _roles(container.headers, path)
         _check_roles(names, container.headers, path)
         array_file.require_memory(path, [container.headers[name] for name in names.values()])
         arrays = {role: container.read(name) for role, name in names.items()}
@@ -86,7 +81,7 @@ def read(path: Path, test_fraction: float | None = None) -> StoredFeatures:
 def from_arrays(
     name: str, arrays: Mapping[str, Any], places: Mapping[str, str] | None = None, test_fraction: float | None = None
 ) -> StoredFeatures:
-    """Features of arrays or tensors with the names of `NAMES`; `places` says where each is from, for messages."""
+    """Features of arrays or tensors by role, as `_role` gives it; `places` says where each is from, for messages."""
     where = {role: role for role in arrays} | dict(places or {})
     if "features" in arrays:
         x = _matrix(arrays["features"], where["features"])
@@ -116,12 +111,28 @@ def from_arrays(
     return StoredFeatures(name, parts[0], train_labels, parts[1], test_labels, class_names)
 
 
-def _find(role: str, headers: Mapping[str, Any], path: Path) -> str | None:
-    """The name in the file of the array with this role."""
-    found = [name for name in NAMES[role] if name in headers]
-    if len(found) > 1:
-        raise DataError(f"{path}: must hold one of {', '.join(found)}. Got {len(found)}. Leave out the others.")
-    return found[0] if found else None
+def _roles(names: Iterable[str], path: Path) -> dict[str, str]:
+    """Role -> the name in the file of the array that has it."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(_role(name), []).append(name)
+    found.pop("", None)
+    for several in found.values():
+        if len(several) > 1:
+            raise DataError(f"{path}: must hold one of {', '.join(several)}. Got {len(several)}. Leave out the others.")
+    return {role: name for role, (name,) in found.items()}
+
+
+def _role(name: str) -> str:
+    """train, train_labels, test, test_labels, features, labels or split: what a name says, such as X_train; or ""."""
+    words = name.lower().split("_")
+    parts = [PARTS[word] for word in words if word in PARTS]
+    kinds = [KINDS[word] for word in words if word in KINDS]
+    if name == "split" or len(parts) + len(kinds) < len(words) or len(parts) > 1 or len(kinds) > 1:
+        return name if name == "split" else ""
+    if not parts:
+        return kinds[0]
+    return parts[0] if kinds in ([], ["features"]) else f"{parts[0]}_labels"
 
 
 def _check_roles(names: Mapping[str, str], headers: Mapping[str, Any], path: Path) -> None:
@@ -131,7 +142,10 @@ def _check_roles(names: Mapping[str, str], headers: Mapping[str, Any], path: Pat
     missing = [role for role in needed if role not in names]
     if missing:
         there = ", ".join(f"{name} {header.shape}" for name, header in headers.items()) or "no array"
-        raise DataError(f"{path}: must hold {CONTENTS}. Got no {', '.join(missing)}; there are {there}. Add them.")
+        remedy = (
+            "Name them: `np.savez(file, features=x, labels=y)`" if "arr_0" in headers else "Add them, or rename these"
+        )
+        raise DataError(f"{path}: must hold {CONTENTS}. Got no {', '.join(missing)}; there are {there:.500}. {remedy}.")
     extra = set(names) & set(divided if needed is whole else whole)
     if extra:
         got = ", ".join(sorted(names.values()))
@@ -151,7 +165,9 @@ def _matrix(array: Any, where: str) -> Tensor:
     x: Tensor = array.detach().cpu() if isinstance(array, Tensor) else torch.as_tensor(array)
     if x.dtype not in FLOATS or x.ndim != 2 or 0 in x.shape:
         rule = "must be float16 to float64 (N, F), with a row and a feature"
-        raise DataError(f"{where}: {rule}. Got {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}. Convert it.")
+        remedy = "Make a row of each image: `x.reshape(len(x), -1)`, or a mean over its positions"
+        remedy = remedy if x.ndim > 2 and 0 not in x.shape else "Convert it"
+        raise DataError(f"{where}: {rule}. Got {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}. {remedy}.")
     bad = torch.cat([~torch.isfinite(part.float()).all(dim=1) for part in x.split(8192)])
     if bad.any():
         got = f"NaN, infinity or more in {name_rows(bad.nonzero().squeeze(1).numpy())}"
@@ -170,13 +186,14 @@ def _split(split: Any, where: str, labels: Labels, test_fraction: float | None) 
         if test_fraction is not None:
             rule = "divides the rows, so test_fraction must be left out"
             raise InputError(f"{where}: {rule}. Got {test_fraction:g}. Leave it out.")
-        words = np.asarray(split).astype(str)
+        words = np.char.lower(np.asarray(split).astype(str))
         found = set(words.flat)
-        others = sorted(found - {"train", "test"})
-        if words.shape != labels.shape or others or len(found) < 2:
+        others = sorted(found - set(PARTS))
+        if words.shape != labels.shape or others or len({PARTS[word] for word in found}) < 2:
             got = ", ".join(others[:5]) or f"{words.shape}"
-            raise DataError(f"{where}: must be `train` or `test`, and both. Got {got}. Rename them.")
-        return np.asarray(words == "test")
+            remedy = "Rename them" + (': `np.where(split, "test", "train")`' if found == {"false", "true"} else "")
+            raise DataError(f"{where}: must be `train` or `test`, and both. Got {got}. {remedy}.")
+        return np.isin(words, [word for word, part in PARTS.items() if part == "test"])
     fraction = TEST_FRACTION if test_fraction is None else test_fraction
     if not 0 < fraction < 1:
         raise InputError(f"test_fraction: must lie between 0 and 1. Got {fraction:g}.")

@@ -13,13 +13,21 @@ SAMPLE = 2000  # rows of each part that are compared with each other
 NEIGHBOURS = 10
 NEAR_CHANCE = 3.0  # standard errors above chance up to which a purity counts as chance
 CLEAR = 10.0  # standard errors above chance from which a purity counts as high
+FEW_ROWS = 10  # in which features grow from row to row by chance, once in 10! columns
 NORM_RATIO = 100.0  # largest over smallest norm of the middle 98 % of rows
 PART_RATIO = 3.0  # median norm of one part over that of the other
 
 
 def inspect(features: StoredFeatures) -> list[str]:
     """A sentence for each thing that makes the scores doubtful; [] if there is none."""
-    found = [_duplicates(features), _labels(features), _constant(features), *_norms(features), *_classes(features)]
+    found = [
+        _duplicates(features),
+        _labels(features),
+        _constant(features),
+        _counts(features),
+        *_norms(features),
+        *_classes(features),
+    ]
     return [sentence for sentence in found if sentence]
 
 
@@ -60,10 +68,11 @@ def _labels(features: StoredFeatures) -> str:
     if _above(between, NEAR_CHANCE, train, test):
         return ""
     high = [_above(purity, CLEAR, part, part) for purity, part in ((inside_train, train), (inside_test, test))]
-    if not any(high):
-        return ""
     figures = f"neighbours share the label in {_percent(between)} between the parts, in {_percent(inside_train)} within"
     figures += f" the training part, in {_percent(inside_test)} within the test part"
+    if not any(high):
+        rule = "the features know nothing of these labels, or the rows of both parts are in another order"
+        return f"Labels are at chance ({figures}): {rule}."
     if all(high):
         return f"The parts do not fit each other ({figures}): are classes numbered the same way, and from one network?"
     part, labels = ("training", "train") if high[1] else ("test", "test")
@@ -103,6 +112,15 @@ def _constant(features: StoredFeatures) -> str:
     high = torch.stack([part.amax(dim=0) for part in x.split(8192)]).amax(dim=0)
     constant = int((low == high).sum())
     return f"{constant} of {x.shape[1]} columns are constant in the training part." if constant else ""
+
+
+def _counts(features: StoredFeatures) -> str:
+    """Columns that grow from row to row, as an index does that was stored beside the features."""
+    x = features.train[:SAMPLE]
+    columns = (x[1:] > x[:-1]).all(dim=0).nonzero().squeeze(1).tolist() if len(x) > FEW_ROWS else []
+    named = ", ".join(map(str, columns[:5]))
+    what = f"{len(columns)} of {x.shape[1]} columns grow from row to row (column {named})"
+    return f"{what}: is that an index, and no feature?" if columns else ""
 
 
 def _norms(features: StoredFeatures) -> list[str]:

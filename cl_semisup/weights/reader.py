@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import files
+from cl_semisup import fetched, files
 from cl_semisup.errors import InputError, first_ten
 from cl_semisup.weights import source
 
@@ -53,6 +53,10 @@ def read(path: Path) -> Stored:
     tensors: dict[str, Tensor] = {}
     metadata: dict[str, str] = {}
     for part in paths:
+        with files.open_regular(part) as file:
+            got, remedy = fetched.instead(file)
+        if got:
+            raise InputError(f"{part}: must hold weights. Got {got}. {remedy}.")
         if part.suffix.lower() == source.SAFETENSORS:
             found, texts = _safetensors(part)
             metadata |= texts
@@ -125,6 +129,14 @@ def _require_stored(file: Any, path: Path) -> None:
         except zipfile.BadZipFile as error:
             raise InputError(f"{path}: must be as torch.save writes it. Got {error}. Save it again.") from None
         with archive:
+            names = [name.partition("/")[2] for name in archive.namelist()]
+            if "constants.pkl" in names or any(name.startswith("code/") for name in names):
+                save = "torch.save(torch.jit.load('IN').state_dict(), 'OUT')"
+                remedy = f"Where you trust the file, save its weights alone: {save}"
+                raise InputError(f"{path}: must hold weights alone. Got TorchScript, which is code. {remedy}.")
+            if all(name.endswith(".npy") for name in archive.namelist()):
+                save = "torch.save({k: torch.from_numpy(v) for k, v in numpy.load('IN').items()}, 'OUT')"
+                raise InputError(f"{path}: must be as torch.save writes it. Got numpy's arrays. Run: {save}.")
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise InputError(f"{path}: must be as torch.save writes it. Got packed members. Save it again.")
     file.seek(0)

@@ -13,6 +13,12 @@ PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar")  # written by torch.save; of 
 WHOLE = ("model.safetensors", "pytorch_model.bin")
 INDEXES = tuple(f"{name}.index.json" for name in WHOLE)  # of a folder whose tensors are spread over several files
 MAX_INDEX_BYTES = 50_000_000
+# other endings of files -> what makes weights of them
+OTHERS = {
+    ".json": "Name its folder",
+    ".npz": "Run: torch.save({k: torch.from_numpy(v) for k, v in numpy.load('IN').items()}, 'OUT.pt')",
+    ".zip": "Unpack it, and name the file or folder in it",
+} | dict.fromkeys((".h5", ".keras", ".msgpack", ".onnx", ".pb"), "Save the tensors of a PyTorch network instead")
 SHARE = 0.5  # of the memory that a file's tensors may take; the network takes as much again
 
 
@@ -29,8 +35,8 @@ def paths(source: Path) -> list[Path]:
         if not os.path.lexists(path):
             raise InputError(f"{path}: weights must be in a file. Got none there. Nothing is downloaded: put it there.")
         if path.suffix.lower() not in (SAFETENSORS, *PICKLED):
-            known = ", ".join((SAFETENSORS, *PICKLED))
-            raise InputError(f"{path}: weights must be in a file that ends in {known}. Got {path.suffix!r}. Rename it.")
+            known, remedy = ", ".join((SAFETENSORS, *PICKLED)), OTHERS.get(path.suffix.lower(), "Rename it")
+            raise InputError(f"{path}: weights must be in a file that ends in {known}. Got {path.suffix!r}. {remedy}.")
     return found
 
 
@@ -68,7 +74,9 @@ def _in_folder(folder: Path) -> list[Path]:
     index = next((folder / name for name in INDEXES if (folder / name).is_file()), None)
     if index is None:
         names = ", ".join((*WHOLE, *INDEXES))
-        raise InputError(f"{folder}: a folder of weights must hold one of {names}. Got none. Name the file itself.")
+        there = sorted(path for path in folder.iterdir() if path.suffix.lower() in (SAFETENSORS, *PICKLED))
+        remedy = f"Name the file itself, such as {there[0]}" if there else "Name the file itself"
+        raise InputError(f"{folder}: a folder of weights must hold one of {names}. Got none. {remedy}.")
     try:
         shards = set(files.read_json(folder, index, MAX_INDEX_BYTES)["weight_map"].values())
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:

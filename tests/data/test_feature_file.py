@@ -124,14 +124,18 @@ def test_labels_of_every_kind(labels: NDArray[Any], names: Any, numbers: list[in
         (
             np.array([0.5, 1]),
             None,
-            "x.npz: train_labels: must be whole numbers. Got np.float64(0.5) in row 0. Round or name them.",
+            "x.npz: train_labels: must be whole numbers. Got 0.5 in row 0. Round or name them; `np.nan_to_num",
         ),
         (
             np.array([[1, 1], [0, 1]]),
             None,
-            "train_labels: must have a single 1 in each row where they are (N, C). Got another row, 0.",
+            "train_labels: must have a single 1 in each row where they are (N, C). Got another row, 0. Give one label a row: `np.where(",
         ),
-        (np.array([0, -2]), None, "must be from 0 to 2^53, -1 where unknown. Got -2..0. Renumber them."),
+        (
+            np.array([0, -2]),
+            None,
+            "must be from 0 to 2^53, -1 where unknown. Got -2..0. Renumber them; `np.maximum(labels, -1)`",
+        ),
         (np.array([0, 7]), None, "labels must count classes from 0, fewer than there are rows. Got 7. Renumber them"),
         (np.array(["a", "b"]), ["a", "c"], "class_names: must name every label. Got no 'b'. Add it."),
         (np.array([0, 1]), ["a", "a"], "class_names: must differ. Got 'a' twice. Rename one."),
@@ -191,7 +195,9 @@ def test_what_a_header_claims_is_compared_with_memory_and_file(tmp_path: Path, m
     (tmp_path / "h.safetensors").write_bytes(struct.pack("<Q", 2**40))
     assert damaged + "header too large." in refusal(tmp_path / "h.safetensors")
     (tmp_path / "t.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:-30])
-    assert "must be a file that can be read. Got File is not a zip file" in refusal(tmp_path / "t.npz")
+    assert "must be a file that can be read. Got the beginning of a file. Fetch it again." in refusal(
+        tmp_path / "t.npz"
+    )
     (tmp_path / "p.parquet").write_bytes(b"PAR1 no table")
     assert "p.parquet: " in refusal(tmp_path / "p.parquet")
     monkeypatch.setattr(memory_limit, "machine_bytes", lambda: 400)

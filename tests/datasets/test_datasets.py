@@ -802,8 +802,10 @@ def test_a_truncated_image_is_named(folder: Path) -> None:
 def test_a_file_that_is_no_image_is_named(content: bytes, folder: Path) -> None:
     path = folder / "train" / "cat" / "notes.jpg"
     path.write_bytes(content)
-    reason = f"UnidentifiedImageError: cannot identify image file {str(path)!r}" if content else "an empty file"
-    said = f"{path}: must be a whole image file. Got {reason}. Mend or remove it."
+    got = f"UnidentifiedImageError: cannot identify image file {str(path)!r}. Mend or remove it."
+    said = (
+        f"{path}: must be a whole image file. Got {got if content else 'an empty file. Fetch it again, or remove it.'}"
+    )
     assert refusal(pets().load, folder.parent) == said
 
 

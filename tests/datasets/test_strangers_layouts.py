@@ -369,7 +369,7 @@ def test_files_that_are_no_images_say_what_they_are(tmp_path: Path) -> None:
     lines = refusal(plugin("image_folder", folder="d", test_fraction=0.3), tmp_path, "load").splitlines()
     told = {line.partition(":")[0].rpartition("/")[2]: line for line in lines}
     assert told["a.heic"].endswith("Convert it, for instance `magick a.heic a.png`.")
-    assert told["b.png"].endswith("must be a whole image file. Got an empty file. Mend or remove it.")
+    assert told["b.png"].endswith("must be a whole image file. Got an empty file. Fetch it again, or remove it.")
     assert told["c.csv"].endswith("Move such files out, for instance `find . -name '*.csv' -exec mv -t ~ {} +`.")
     assert told["d.tif"].endswith(
         "Set `channels` to the number of its bands, if there are many; else mend or remove it."

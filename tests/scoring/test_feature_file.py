@@ -44,6 +44,46 @@ def test_names_of_other_tools_are_known(tmp_path: Path) -> None:
     found = feature_file.read(npz(tmp_path, X_train=X[:30], y_train=Y[:30], x_test=X[30:], y_test=Y[30:]))
     assert len(found.train) == 30
     assert len(feature_file.read(npz(tmp_path, embeddings=X, targets=Y)).test) == 8
+    names = ("train_x", "train_y", "test_x", "test_y"), ("train_embeddings", "labels_train", "TEST", "test_targets")
+    for four in names:
+        found = feature_file.read(npz(tmp_path, **dict(zip(four, divided().values(), strict=True)), train_paths=Y))
+        np.testing.assert_array_equal(found.test.numpy(), X[30:])
+        np.testing.assert_array_equal(found.train_labels, Y[:30])
+    split = np.where(np.arange(40) < 30, "Training", "Test")
+    found = feature_file.read(npz(tmp_path, feats=X, label=Y, split=split))
+    np.testing.assert_array_equal(found.test.numpy(), X[30:])
+
+
+def test_a_column_of_labels_is_no_feature_though_its_numbers_are_floats(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {f"f{i}": X[:, i] for i in range(6)} | {"label": Y.astype(float)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "f.parquet")
+    found = feature_file.read(tmp_path / "f.parquet")
+    assert found.train.shape[1] == 6 and found.class_names == ("0", "1", "2", "3")
+    columns["label"] = pyarrow.array([None, *Y[1:].astype(float).tolist()])
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "f.parquet")
+    with pytest.raises(DataError, match=r"label: must have a value in every row.*`table\['label'\].fillna\(-1\)`"):
+        feature_file.read(tmp_path / "f.parquet")
+
+
+@pytest.mark.parametrize("ending", ["npz", "safetensors", "parquet"])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "Got an empty file. Fetch it again, or remove it."),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
+            "Got a pointer of Git LFS. Run `git lfs",
+        ),
+        (b"\n<!DOCTYPE html>\n<html>", "Got a web page. Fetch the file itself, not the page that offers it."),
+        (b"PK\3\4" + b"x" * 99, "Got the beginning of a file. Fetch it again."),
+        (b"\x1f\x8b\x08\0", "Got a file packed by gzip. Unpack it with gunzip."),
+    ],
+)
+def test_a_file_that_was_not_fetched_is_told(tmp_path: Path, ending: str, content: bytes, told: str) -> None:
+    (path := tmp_path / f"f.{ending}").write_bytes(content)
+    with pytest.raises(DataError) as error:
+        feature_file.read(path)
+    assert told in str(error.value)
 
 
 def test_safetensors_are_read_also_bfloat16(tmp_path: Path) -> None:
@@ -106,12 +146,18 @@ def test_labels_may_be_text_and_unknown() -> None:
     ("labels", "message"),
     [
         (np.array([0.0, 0.5]), r"labels: must be whole numbers. Got .*0\.5.* in row 1"),
-        (np.array([0.0, np.nan]), "labels: must be whole numbers. Got .*nan.* in row 1"),
+        (
+            np.array([0.0, np.nan]),
+            r"labels: must be whole numbers. Got nan in row 1.*`np.nan_to_num\(labels, nan=-1\)`",
+        ),
         (np.array([[1, 0], [1, 1]]), "labels: must have a single 1 in each row"),
         (np.zeros((2, 2, 2)), r"labels: must be \(N,\), \(N, 1\) or one-hot \(N, C\)"),
         (np.array([1j, 2]), "labels: must be integers or text. Got complex128"),
         (np.array([3, 3]), "labels: must have two classes. Got 1"),
-        (np.array([0, 1, -100]), r"labels: must be from 0 to 2\^53, -1 where unknown. Got -100\.\.1. Renumber them"),
+        (
+            np.array([0, 1, -100]),
+            r"labels: must be from 0 to 2\^53, -1 where unknown. Got -100\.\.1. Renumber them; `np.max",
+        ),
     ],
 )
 def test_other_labels_are_refused(labels: Any, message: str) -> None:
@@ -143,6 +189,12 @@ def test_a_label_that_would_turn_negative_or_into_another_is_refused(label: int)
             r"Got no test; there are train \(30, 6\), train_labels \(30,\), test_labels \(10,\)\. Add",
         ),
         ({"features": X}, "must hold train, train_labels, test, test_labels, or features and labels. Got no labels"),
+        ({"arr_0": X, "arr_1": Y}, r"Name them: `np.savez\(file, features=x, labels=y\)`"),
+        (divided(train=X[:30, :, None, None]), r"Got float32 \(30, 6, 1, 1\). Make a row of each image: `x.reshape"),
+        (
+            {"features": X, "labels": Y, "split": Y > 2},
+            r'Got false, true. Rename them: `np.where\(split, "test", "train"',
+        ),
         ({"other": X}, r"Got no train, train_labels, test, test_labels; there are other \(40, 6\)"),
         (divided(features=X, labels=Y), "not both"),
         (divided(X_train=X), "must hold one of train, X_train. Got 2"),
@@ -195,7 +247,7 @@ def test_no_pickle_is_loaded(tmp_path: Path) -> None:
 def test_damaged_and_missing_files_are_told(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match="must be a file of features. Got no such file"):
         feature_file.read(tmp_path / name)
-    (tmp_path / name).write_bytes(b"PK\x03\x04 nonsense" * 20)
+    (tmp_path / name).write_bytes(b"PK\x05\x06 nonsense" * 20)
     with pytest.raises(DataError, match=f"{name}: must be a file that can be read. Got .* Write it again with"):
         feature_file.read(tmp_path / name)
     (tmp_path / name).unlink()

@@ -41,9 +41,22 @@ def test_classes_that_are_numbered_otherwise_are_told() -> None:
     assert told.startswith("The parts do not fit each other")
 
 
-def test_features_without_information_are_not_called_shuffled() -> None:
-    noise = np.random.default_rng(2).normal(size=(600, 16)).astype(np.float32)
-    assert inspection.inspect(stored(train=noise[:400], test=noise[400:])) == []
+def test_labels_at_chance_in_both_parts_are_told() -> None:
+    """Of features without information and of two shuffled parts the same is seen, and neither is claimed."""
+    random = np.random.default_rng(2)
+    noise = random.normal(size=(600, 16)).astype(np.float32)
+    labels = random.permutation(LABELS[:400]), random.permutation(LABELS[400:])
+    for features in (stored(noise[:400], test=noise[400:]), stored(train_labels=labels[0], test_labels=labels[1])):
+        (told,) = inspection.inspect(features)
+        assert told.startswith("Labels are at chance (neighbours share the label in ")
+        assert told.endswith("know nothing of these labels, or the rows of both parts are in another order.")
+
+
+def test_a_column_that_counts_the_rows_is_told() -> None:
+    x = X.copy()
+    x[:, 9] = np.linspace(-1, 1, 600)
+    told = inspection.inspect(stored(train=x[:400], test=x[400:]))
+    assert told == ["1 of 16 columns grow from row to row (column 9): is that an index, and no feature?"]
 
 
 def test_constant_columns_zeros_and_norms_are_told() -> None:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -193,8 +195,15 @@ def test_only_whole_regular_files_of_a_known_kind_that_fit_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.pt"
-    for name, message in (("none.pt", "Got none there. Nothing is downloaded"), ("x.onnx", "ends in .safetensors")):
-        (tmp_path / "x.onnx").touch()
+    for name, message in (
+        ("none.pt", "Got none there. Nothing is downloaded"),
+        ("x.onnx", "ends in .safetensors.*Save the tensors of a PyTorch network"),
+        ("x.npz", r"ends in .safetensors.*numpy.load\('IN'\)"),
+        ("model.safetensors.index.json", "Got '.json'. Name its folder"),
+        ("x.txt", "Got '.txt'. Rename it"),
+    ):
+        if name != "none.pt":
+            (tmp_path / name).touch()
         with pytest.raises(InputError, match=message):
             reader.read(tmp_path / name)
     os.mkfifo(tmp_path / "pipe.pt")
@@ -212,7 +221,10 @@ def test_only_whole_regular_files_of_a_known_kind_that_fit_are_read(
     with pytest.raises(InputError, match="must be as torch.save writes it. Got packed members"):
         reader.read(tmp_path / "packed.pt")
     (tmp_path / "hub").mkdir()
-    with pytest.raises(InputError, match="a folder of weights must hold one of"):
+    with pytest.raises(InputError, match="a folder of weights must hold one of.*Name the file itself\\."):
+        reader.read(tmp_path / "hub")
+    (tmp_path / "hub" / "open_clip_model.safetensors").touch()
+    with pytest.raises(InputError, match="Name the file itself, such as .*hub/open_clip_model.safetensors"):
         reader.read(tmp_path / "hub")
     (tmp_path / "hub" / source.INDEXES[0]).write_text('{"weight_map": {"a": "../x.pt"}}')
     with pytest.raises(InputError, match="files must lie in its folder"):
@@ -222,6 +234,33 @@ def test_only_whole_regular_files_of_a_known_kind_that_fit_are_read(
         reader.read(tmp_path / "hub")
     monkeypatch.setattr(cgroups, "machine_bytes", lambda: 1000)
     with pytest.raises(InputError, match="must fit in half of this machine's memory, 500 bytes"):
+        reader.read(path)
+
+
+def test_what_was_not_saved_by_torch_is_told(tmp_path: Path) -> None:
+    """None of it is advised to be loaded as code, as a real checkpoint with other objects is."""
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    for name, content, message in (
+        ("x.pth", pointer, "must hold weights. Got a pointer of Git LFS. Run `git lfs pull`"),
+        ("x.safetensors", pointer, "must hold weights. Got a pointer of Git LFS"),
+        ("x.pth", b"<html>Google Drive", "must hold weights. Got a web page"),
+        ("x.pth", b"", "must hold weights. Got an empty file"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=message):
+            reader.read(tmp_path / name)
+    torch.save(state(), path := tmp_path / "x.pth")
+    path.write_bytes(path.read_bytes()[:-50])
+    with pytest.raises(InputError, match="Got the beginning of a file. Fetch it again"):
+        reader.read(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls it deprecated
+        torch.jit.script(nn.Linear(2, 2)).save(path)
+    with pytest.raises(InputError, match="Got TorchScript, which is code.*torch.jit.load"):
+        reader.read(path)
+    with open(path, "wb") as file:
+        np.savez(file, x=np.zeros(2))
+    with pytest.raises(InputError, match="Got numpy's arrays. Run: torch.save"):
         reader.read(path)
 
 
