@@ -41,6 +41,9 @@ def no_part(root: Path, names: str) -> str:
     remedy = "Add it, or mend folder or data_dir."
     if names == "train" and inner:
         remedy = f"Write `folder: {root.name}/{inner[0]}`, which holds one."
+        if len(inner) > 1 and inner == there:  # <class>/train/*
+            move = 'mkdir -p ../sorted/$(basename "$d"); mv "$d" "../sorted/$(basename "$d")/$(dirname "$d")"'
+            remedy = f"If these are the classes, put the parts first: `cd {root.name}; for d in */*/; do {move}; done`."
     elif names == "train" and like:
         like = f"{like}/{like}" if (root / like / like).is_dir() else like
         remedy = f"Rename what is for training, for instance `mv {like} train`, and the test part likewise."

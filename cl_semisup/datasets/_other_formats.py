@@ -46,7 +46,7 @@ _NO_PICTURES = (
     "zip",
     "tar",
 )
-_PICTURES = ("heic", "heif", "avif", "svg", "jp2", "dng", "cr2", "nef", "psd", "tga", "dcm")
+_PICTURES = ("heic", "heif", "avif", "svg", "jp2", "dng", "cr2", "nef", "psd", "tga", "dcm", "ico", "jxl", "exr")
 
 
 def array_remedy(path: Path) -> str:

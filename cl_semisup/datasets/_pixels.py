@@ -138,6 +138,10 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
                 rule = "must hold one image"
                 remedy = "Set `frames: first` to use the first of each file"
                 raise DataError(f"{name}: {rule}. Got {frames} frames or pages. {remedy}, or split it.")
+            if s.white not in (None, 255) and _is_deep_colour(image):
+                rule, got = "white is for grey of 16 bits and for 8 bits", "colours of 16 bits, of which PIL reads 8"
+                remedy = "Leave `white` out, or store 8 bits, for instance `round(255 / white * x)`"
+                raise DataError(f"{name}: {rule}. Got {got}. {remedy}.")
             with _one_large_image if image.width * image.height > LARGE_PIXELS else nullcontext():
                 return use(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -161,6 +165,11 @@ def _image(file: BinaryIO, s: PixelSettings, name: str) -> Any:
 
 def _frames(image: Any) -> int:
     return int(getattr(image, "n_frames", 1)) if image.format in STACKS else 1
+
+
+def _is_deep_colour(image: Any) -> bool:
+    """Has it more than 8 bits of red, green and blue? PIL keeps the upper 8, which are black where white is 4095."""
+    return getattr(image, "mode", "") in ("RGB", "RGBA") and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 class _Bands:

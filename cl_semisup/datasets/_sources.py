@@ -153,13 +153,10 @@ def require_regular(paths: Iterable[Path], what: str, limit: int | None = MAX_FI
     """DataError unless these are regular files of at most `limit` bytes: other libraries open anything, and wait."""
     for path in paths:
         try:
-            with files.open_regular(path, limit) as file:
-                got, otherwise = fetched.instead(file)
+            files.open_regular(path, limit).close()
         except OSError as error:
             reason = files.reason(error)
             raise DataError(f"{what}: {path}: cannot be read: {reason}. Unpack its archive again.") from None
-        if got:
-            raise DataError(f"{what}: {path}: must hold data. Got {got}. {otherwise}.")
 
 
 def read_archive(path: Path, pixels: bool = True) -> Images:

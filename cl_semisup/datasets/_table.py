@@ -41,7 +41,7 @@ def read(path: Path, columns: tuple[str, str, str], split: str = "", what: str =
     """The rows of a table.
 
     Args:
-        path: ends in .csv (`,` or `;`), .tsv, or otherwise has lines `path label`, or `label`, without a heading
+        path: ends in .csv (`,`, `;`, `|` or tabs) or .tsv, else has lines `path label`, or `label`, without a heading
         columns: names of the columns of file, label and split
         split: the part that all rows belong to; "" where the column tells it
         what: name of the setting, for messages
@@ -62,7 +62,7 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
     if content and content[0].lower().startswith("sep="):  # what Excel writes for itself
         content = content[1:]
     heading = content[0] if content else ""
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;", key=heading.count)
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t|", key=heading.count)
     reader = csv.reader(content, delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
@@ -137,7 +137,7 @@ def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row
     rows, broken = [], []
     labels_alone = all(len(line.split()) < 2 and not _folders.is_picture(line.strip()) for line in content)
     cells = re.split(r"[,;\t]", content[0])
-    if labels_alone and len(cells) > 1 and any(map(_folders.is_picture, cells)):
+    if len(cells) > 1 and any(_folders.is_picture(cell.strip()) for cell in cells):
         remedy = f"Give it a heading and another ending: `sed '1i file,label' {path.name} > {path.stem}.csv`"
         raise DataError(f"{what}: {path}: every line must be `path label`. Got {content[0]!r:.80}. {remedy}.")
     for number, line in enumerate(content, start=1):
@@ -164,7 +164,10 @@ def lines(path: Path, what: str) -> list[str]:
         with files.open_regular(path, MAX_BYTES) as file:
             held = file.read(MAX_BYTES)
             encoding = "utf-16" if held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-            return held.decode(encoding).replace("\r\n", "\n").split("\n")
+            text = held.decode(encoding).replace("\r\n", "\n")
+            return (text if "\n" in text else text.replace("\r", "\n")).split(
+                "\n"
+            )  # as old programs for Macs end lines
     except OSError as error:
         raise DataError(f"{what}: {path}: must be a text that can be read. Got {files.reason(error)}.") from None
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
-from cl_semisup import files
+from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
@@ -73,21 +73,27 @@ class HuggingFace(_pixels.PixelSettings):
             raise DataError(f"huggingface: folder: must be in {data_dir}. Got no folder {root}. Put it there.")
         where = f"huggingface: {self.folder}"
         held = _held(root)
-        _sources.require_regular((path for path in held if path.suffix != ".json"), where, None)
+        tables = [path for path in held if path.suffix != ".json"]
+        _sources.require_regular(tables, where, None)
+        for path in tables:
+            with files.open_regular(path) as file:
+                got, remedy = fetched.instead(file)
+            if got:
+                raise DataError(f"{where}: {path}: must hold data. Got {got}. {remedy}.")
         _sources.require_regular((path for path in held if path.suffix == ".json"), where, MAX_JSON_BYTES)
         with _sources._as_data_error(f"{where}: must be a data set that can be read", "Save it again."):
-            tables = _saved(root) or _parquet(root, [self.image_column, self.label_column])
+            splits = _saved(root) or _parquet(root, [self.image_column, self.label_column])
         splitting = "test_fraction" if self.test_fraction else "folds" if self.folds else ""
         if self.test_fraction and self.folds:
             raise DataError(f"{where}: test_fraction and folds exclude each other. Got both. Keep one.")
-        there = {_table.SPLITS[name]: table for name, table in tables.items() if name in _table.SPLITS}
+        there = {_table.SPLITS[name]: table for name, table in splits.items() if name in _table.SPLITS}
         if "train" not in there or not (splitting or len(there) > 1):
-            rule, got = "must hold a split train, and one of test or validation", first_ten(sorted(tables))
+            rule, got = "must hold a split train, and one of test or validation", first_ten(sorted(splits))
             remedy = "Split it, or set `test_fraction: 0.2`"
             raise DataError(f"{where}: {rule}. Got {got}. {remedy}.")
         sizes = {part: table.table.num_rows for part, table in there.items()}
         used, told = used_parts(sizes, self.val, where, splitting)
-        told = replace(told, unused=(*told.unused, *(name for name in tables if name not in _table.SPLITS)))
+        told = replace(told, unused=(*told.unused, *(name for name in splits if name not in _table.SPLITS)))
         parts = {part: self._columns([there[name] for name in names], where) for part, names in used.items()}
         count = len(parts["test"][0])
         rest = np.concatenate([parts[part][1] for part in ("test", "val") if parts[part][0]] or [parts["train"][1][:0]])

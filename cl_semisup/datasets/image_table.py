@@ -19,12 +19,12 @@ from cl_semisup.errors import DataError, first_ten
 class ImageTable(_pixels.PixelSettings):
     """Your own images in one folder, and a table that names each file and its label.
 
-    `csv` is a CSV (`,` or `;`) or TSV with a heading, or a text of lines `path label` without one, or of labels alone,
-    a line for each file of the folder in the order of their names. Files are named relative to `folder`. Whether an
-    image is for training or for testing is told by the split column, or by two tables. A training image without a label
-    (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are ordered as numbers, others as text.
-    Columns that are not named are not used. Images called val are for testing if none is called test. Decoded pixels
-    are kept in `folder` as those of `image_folder` are.
+    `csv` is a CSV (`,`, `;`, `|` or tabs) or TSV with a heading, or a text of lines `path label` without one, or of
+    labels alone, a line for each file of the folder in the order of their names. Files are named relative to `folder`.
+    Whether an image is for training or for testing is told by the split column, or by two tables. A training image
+    without a label (an empty cell, or -1 among numbers) is unlabelled. Labels that are numbers are ordered as numbers,
+    others as text. Columns that are not named are not used. Images called val are for testing if none is called test.
+    Decoded pixels are kept in `folder` as those of `image_folder` are.
 
     Source: None
 
@@ -206,6 +206,8 @@ def _remedy(names: Sequence[str], rows: Sequence[_table.Row], there: Mapping[Pat
             "These are lines `number path`, as CUB has them: `paste -d' ' <(cut -d' ' -f2 images.txt) "
             "<(cut -d' ' -f2 image_class_labels.txt) > labels.txt` makes lines `path label`."
         )
+    if (folder.parent / first).exists():
+        return f"They begin with the folder's own name: `sed -i 's#{folder.name}[/\\\\]##'` cuts it off."
     leaf = first.rpartition("/")[2]
     endings = sorted({name.removeprefix(leaf) for name in held if name.startswith(f"{leaf}.")})
     if endings:

@@ -115,6 +115,8 @@ class WebDataset(_pixels.PixelSettings):
                     got = first_ten(sorted(members))
                     others = [ending for ending in sorted(members) if not _folders.is_picture(ending)]
                     remedy = f"Set `label: {others[0]}`" if others else "Set `label`"
+                    if "/" in key and not others:
+                        remedy = "Class folders are for `image_folder`: `tar xf` unpacks them"
                     faults.append(f"{shard}: {key}: must have a member .{self.label}. Got {got}. {remedy}.")
                     continue
                 images.append(Source(f"{shard}: {image.name}", partial(_opened, shard, image, MAX_IMAGE_BYTES)))
@@ -192,6 +194,8 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
                 if member.offset_data + member.size > size:
                     raise ValueError(f"{member.name} ends after the file")
                 yield member
+        if size % tarfile.BLOCKSIZE:  # tarfile takes half of a header for the end
+            raise ValueError("a file that ends within a member")
 
 
 def _opened(shard: Path, member: tarfile.TarInfo, limit: int) -> BinaryIO:

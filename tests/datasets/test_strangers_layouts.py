@@ -5,6 +5,7 @@ mends it.
 """
 
 import io
+import subprocess
 import tarfile
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -648,3 +649,66 @@ def test_sizes_and_layouts_are_told_without_decoding(
     monkeypatch.setattr(_pixels, "decode", refuse)
     monkeypatch.setattr(Image, "open", refuse)
     assert data.facts(tmp_path).classes == len(data.layout(tmp_path).classes) == 2 and data.data_files(tmp_path)
+
+
+@pytest.mark.parametrize(("delimiter", "end"), [("|", "\n"), ("\t", "\n"), (",", "\r"), (";", "\r\n")])
+def test_tables_of_other_programs_are_read(tmp_path: Path, delimiter: str, end: str) -> None:
+    paths = pictures(tmp_path / "pics", "a b", "c", "é")
+    rows = [
+        ["file", "label", "split"],
+        ["a b.png", "cat", "train"],
+        ["c.png", "dog", "train"],
+        ["é.png", "cat", "test"],
+    ]
+    (tmp_path / "t.csv").write_bytes(end.join(delimiter.join(row) for row in rows).encode())
+    expect(plugin("image_table", csv="t.csv", folder="pics"), tmp_path, paths[:2], [0, 1], paths[2:])
+
+
+@pytest.mark.parametrize("slash", ["/", "\\"])
+def test_paths_that_begin_with_the_folders_own_name_are_told(tmp_path: Path, slash: str) -> None:
+    pictures(tmp_path / "pics", "a", "b")
+    (tmp_path / "t.csv").write_text(f"file,label,split\npics{slash}a.png,x,train\npics{slash}b.png,x,test\n")
+    said = refusal(plugin("image_table", csv="t.csv", folder="pics"), tmp_path)
+    assert "They begin with the folder's own name: `sed -i 's#pics[/\\\\]##'` cuts it off." in said
+
+
+def test_lines_with_commas_and_spaces_in_names_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "pics", "a b")
+    (tmp_path / "t.txt").write_text("a b.png,cat\n")
+    said = refusal(plugin("image_table", csv="t.txt", folder="pics", test_fraction=0.5), tmp_path)
+    assert "Got 'a b.png,cat'. Give it a heading and another ending: `sed '1i file,label' t.txt > t.csv`." in said
+
+
+def test_classes_that_hold_the_parts_are_told(tmp_path: Path) -> None:
+    pictures(tmp_path / "pets", *(f"{name}/{part}/0" for name in ("cat", "dog") for part in ("train", "test")))
+    said = refusal(plugin("image_folder", folder="pets"), tmp_path)
+    line = said.partition("put the parts first: `")[2].partition("`.")[0]
+    subprocess.run(line, shell=True, check=True, cwd=tmp_path)
+    paths = [tmp_path / "sorted" / part / name / "0.png" for part in ("train", "test") for name in ("cat", "dog")]
+    expect(plugin("image_folder", folder="sorted"), tmp_path, paths[:2], [0, 1], paths[2:])
+
+
+def test_a_white_for_colours_of_16_bits_is_refused(tmp_path: Path) -> None:
+    """PIL keeps their upper 8 bits, so 4095 would be 15 of 4095, which is black."""
+    tifffile = pytest.importorskip("tifffile", reason="pip install 'cl-semisup[tiff]'")
+    for part in ("train", "test"):
+        (folder := tmp_path / "scans" / part / "a").mkdir(parents=True)
+        tifffile.imwrite(folder / "0.tif", np.full((9, 9, 3), 30_000, np.uint16), photometric="rgb")
+    images = plugin("image_folder", folder="scans").load(tmp_path)
+    assert set(np.unique(images.train_images)) <= {116, 117}
+    said = refusal(plugin("image_folder", folder="scans", white=4095), tmp_path, "load")
+    assert "white is for grey of 16 bits and for 8 bits. Got colours of 16 bits, of which PIL reads 8. Leave" in said
+
+
+def test_a_shard_that_is_cut_off_is_refused_and_class_folders_in_one_are_told(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "s.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in ("cat/0.png", "dog/0.png"):
+            (path,) = pictures(tmp_path, name)
+            archive.add(path, name)
+    shards = plugin("webdataset", train="s.tar", test_fraction=0.5)
+    assert "Class folders are for `image_folder`: `tar xf` unpacks them." in refusal(shards, tmp_path)
+    whole = (tmp_path / "s.tar").read_bytes()
+    (tmp_path / "s.tar").write_bytes(
+        whole[: whole.index(b"dog/0.png") // 512 * 512 + 100]
+    )  # tarfile takes this for the end
+    assert "Got ValueError: a file that ends within a member." in refusal(shards, tmp_path)
