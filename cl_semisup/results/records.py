@@ -305,7 +305,13 @@ def _problem_inside(record: Record) -> str:
         return "needs the settings of its protocol."
     if not isinstance(settings.get("probed_data", {}), dict):
         return "needs hashes by their data sets as the probed data of its protocol."
-    classes = record["resolved"].get("classes", 2)
+    resolved = record["resolved"]
+    for name in ("effective_learning_rate", "steps"):  # columns of tables
+        if not (type(value := resolved.get(name, 0)) in (int, float) and abs(value) <= MAX_VALUE):
+            return f"needs a number as resolved.{name}. Got {value!r:.40}."
+    if not isinstance(resolved.get("last_good", {}), dict):
+        return "needs measures by their names as resolved.last_good."
+    classes = resolved.get("classes", 2)
     return "" if type(classes) is int and 0 < classes < 2**31 else f"needs a number of classes. Got {classes!r:.40}."
 
 

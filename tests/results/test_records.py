@@ -127,6 +127,28 @@ def test_a_damaged_record_says_what_is_wrong_and_what_to_do(tmp_path: Path, cont
     assert "Delete it; the run is then done again." in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("steps", "many", "needs a number as resolved.steps. Got 'many'."),
+        ("steps", None, "needs a number as resolved.steps. Got None."),
+        ("effective_learning_rate", [[1]], "needs a number as resolved.effective_learning_rate. Got [[1]]."),
+        ("effective_learning_rate", 1e101, "needs a number as resolved.effective_learning_rate. Got 1e+101."),
+        ("last_good", [1], "needs measures by their names as resolved.last_good."),
+        ("classes", True, "needs a number of classes. Got True."),
+    ],
+)
+def test_what_was_resolved_has_the_types_that_tables_compute_with(
+    tmp_path: Path, run: Run, name: str, value: object, rule: str
+) -> None:
+    record = record_of(run)
+    record["resolved"] |= {name: value}
+    assert records.cannot_hold(record) == rule
+    with pytest.raises(ResultsError) as caught:
+        records.read(records.write(tmp_path, run, record, {}))
+    assert rule in str(caught.value)
+
+
 def test_a_record_in_another_runs_place_is_refused(tmp_path: Path, run: Run) -> None:
     path = tmp_path / "abc.json"
     path.write_text(json.dumps(record_of(run)))
