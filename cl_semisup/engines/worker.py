@@ -65,7 +65,8 @@ class LocalWorker(WorkerHandle):
                 raise
             raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error
         expected = self.training.id if self.training else READY
-        if not isinstance(answer, Answer) or (answer.process, answer.training) != (self.process.pid, expected):
+        asked = (self.process.pid, expected, tuple if self.training else type(None))
+        if not isinstance(answer, Answer) or (answer.process, answer.training, type(answer.results)) != asked:
             raise WorkerLost("an answer that nobody has asked for")
         return answer
 

@@ -343,12 +343,13 @@ def test_an_answer_to_another_training_or_of_another_process_is_none(make_runs: 
     from cl_semisup.engines.worker import LocalWorker, WorkerLost
 
     runs = make_runs()
-    for process, training in ((None, "another"), (1, runs["dcl"].id)):
+    asked = runs["dcl"].id
+    for process, training, results in ((None, "another", ()), (1, asked, ()), (None, asked, None), (None, asked, "x")):
         worker = LocalWorker(Machine("cpu", "data"), ())
         assert worker.receive() is not None
         worker.training = training_groups.single_run(runs["dcl"])
         ours, theirs = worker.pipe, os.pipe()
-        content = pickle.dumps(worker_main.Answer(process or worker.process.pid or 0, training, ()))
+        content = pickle.dumps(worker_main.Answer(process or worker.process.pid or 0, training, results))
         os.write(theirs[1], worker._token + len(content).to_bytes(8) + content)
         os.dup2(theirs[0], ours.fileno())
         with pytest.raises(WorkerLost, match="an answer that nobody has asked for"):
