@@ -2,7 +2,7 @@
 
 cl.evaluate("features.npz")                       scores of stored features, with intervals
 cl.evaluate(features, labels, test_fraction=0.2)  the same of arrays or tensors
-cl.evaluate_encoder({"vit": {"depth": 2}}, "digits")
+cl.evaluate_encoder({"vit": {"layers": 2}}, "digits")
 cl.run("suite.yaml")                              run a suite, or a mapping with its keys; its leaderboard
 cl.leaderboard("suite.yaml")                      the leaderboard again, from the records alone
 cl.results("results")                             every record of a folder, a row each
@@ -97,7 +97,7 @@ def evaluate_encoder(
     """Score an encoder as it is: its features of a data set, computed once, as `evaluate` scores stored ones.
 
     Args:
-        encoder, dataset: plug-ins as a suite names them, `"digits"` or `{"vit": {"depth": 2}}`
+        encoder, dataset: plug-ins as a suite names them, `"digits"` or `{"vit": {"layers": 2}}`
         data_dir: folder of data sets; default `data`
         device: of the encoder: auto, cpu, cuda or mps
         budgets, repetitions, results, progress: as for `evaluate`

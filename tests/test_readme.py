@@ -1,5 +1,6 @@
 """What the README and the pages beside it say can be done is done here."""
 
+import inspect
 import os
 import re
 import shlex
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import engines
-from cl_semisup import cli, plugins
-from cl_semisup.cli import init
+from cl_semisup import api, cli, plugins
+from cl_semisup.cli import evaluate, init
+from cl_semisup.config import grid, yaml_source
 from cl_semisup.suite import suite
 from tools import picture, reference
 
@@ -56,9 +58,26 @@ def test_every_command_exists_with_its_options(page: str) -> None:
             assert f"\n{words[1]}:" in makefile, line
         elif words[:1] == ["cl-semisup"] or words[:2] == ["python", "benchmark.py"]:
             arguments = words[1:] if words[0] == "cl-semisup" else words[2:]
-            cli.build_parser().parse_args(arguments if arguments[0] in cli.COMMANDS else ["run", *arguments])
+            parsed = cli.build_parser().parse_args(arguments if arguments[0] in cli.COMMANDS else ["run", *arguments])
+            if encoder := getattr(parsed, "encoder", None):
+                _check_encoder(encoder)
         elif words and words[0] not in ("pip", "docker", "pytest", "eval"):
             pytest.fail(f"unknown command: {line}")
+
+
+def _check_encoder(text: str) -> None:
+    """The encoder exists and has these settings; its file of weights need not be there."""
+    ((name, settings),) = yaml_source.parse(text, "--encoder").data.items()
+    grid.build("encoders", name, settings)
+
+
+def test_encoders_of_pages_helps_and_docstrings_have_the_settings_that_are_named() -> None:
+    texts = [inspect.getsource(evaluate.add_arguments), inspect.getsource(api)]
+    texts += [path.read_text("utf-8") for path in DOCS]
+    named = [found for text in texts for found in re.findall(r"\{\"?vit\"?: \{.*?\}\}", text)]
+    assert len(named) >= 5
+    for text in named:
+        _check_encoder(text)
 
 
 def test_the_example_suite_is_valid() -> None:

@@ -18,7 +18,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add = command.add_argument
     text = ".npz, .safetensors or .parquet, or a kept network (docs/evaluate.md)"
     add("files", nargs="*", type=Path, metavar="FILE", help=text)
-    text = "an encoder instead of files, `{vit: {depth: 2}}`"
+    text = "an encoder instead of files, `{vit: {layers: 2}}`"
     add("--encoder", metavar="NAME", help=text)
     add("--dataset", metavar="NAME", help="its data set, or whose label draws files use")
     text = "1%%, 0.01 or 5/class; default: 1, 5, 10 a class, 1, 10, 100 %%"

@@ -108,8 +108,9 @@ def parse(text: str, file: str, data_dir: str | None = None, with_data: bool = T
     check = cell_check.CellCheck(header["data_dir"], repetitions, problems, data_notes) if with_data else None
     runs = [] if problems else _runs(columns, repetitions, header["data_dir"], problems, check)
     if not problems:
-        _check_names(header, runs, problems)
-        published_numbers.check(published, _published_of(runs), problems)
+        cells = [run for run in runs if run.repetition == 0]  # the others have the same names
+        _check_names(header, cells, problems)
+        published_numbers.check(published, _published_of(cells), problems)
         problems += searches.contradictions(search, runs, header["baseline"], header["tune_repetitions"])
     if problems:
         raise SuiteError(_lines(source, searches.settle(problems, of_search, search, places)))
