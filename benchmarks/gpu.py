@@ -1,7 +1,7 @@
 """The drill for a GPU that is there for a quarter of an hour: proofs first, then measurements.
 
     python benchmarks/gpu.py OUT                                     everything, on the GPU
-    python benchmarks/gpu.py OUT --until 250 --call 1 --together 6   proofs, six at a time
+    python benchmarks/gpu.py OUT --until 150 --call 1 --together 6   proofs, six at a time
     python benchmarks/gpu.py OUT --until 450 --call 2                measurements, one after the other
     python benchmarks/gpu.py OUT --device cpu --tiny                 the same stages, to try the script itself
     python benchmarks/gpu.py OUT --device imitated --tiny            on tests/gpu/imitated.py
