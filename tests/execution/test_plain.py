@@ -144,7 +144,7 @@ def three_steps(name: str, plain: bool) -> tuple[list[Any], int]:
     for _ in range(3):
         for p in (p for group in optimizer.param_groups for p in group["params"]):
             p.grad = torch.sin(p.detach())
-        with torch.profiler.profile() as profile:
+        with torch.profiler.profile(acc_events=True) as profile:
             optimizer.step()
         calls += sum("_foreach" in event.key or "_fused" in event.key for event in profile.key_averages())
     return [p.detach() for p in weights], calls

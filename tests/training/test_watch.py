@@ -32,5 +32,5 @@ def test_a_step_that_can_be_recorded_is_noted_with_its_numbers_and_sizes() -> No
         found = (x * 3.0)[rows]
     assert torch.equal(found, torch.full((2, 2), 3.0))
     (multiplied, (size, number)), (indexed, _) = watch.calls
-    assert (multiplied, size, number) == ("aten.mul.Tensor", ((3, 2), "torch.float32", None), 3.0)
+    assert (multiplied, size, number) == ("aten.mul.Tensor", ((3, 2), "torch.float32", None), "3.0")
     assert indexed == "aten.index.Tensor"
