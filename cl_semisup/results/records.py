@@ -182,6 +182,7 @@ def _results_of(path: Path) -> Path:
 
 def read_each(results: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, Record | None]]:
     """Every run with its record, or None where it has none; each folder of records is listed once."""
+    refuse_links(results, *FOLDERS)
     packed, listed = pack_index.rows(results), dict[Path, set[str]]()
     for run in runs:
         path = path_of(results, run)
@@ -222,6 +223,7 @@ def all_paths(results: Path) -> Iterator[Path]:
 
 def own_paths(results: Path) -> Iterator[Path]:
     """The paths of the records that have files of their own, sorted."""
+    refuse_links(results, *FOLDERS)
     paths = sorted((results / "records").glob("*/*/*.json"))
     return (path for path in paths if not path.name.endswith(".curves.json") and not path.name.startswith("."))
 
@@ -235,10 +237,16 @@ def check_writable(results: Path) -> None:
             file.flush()
     except OSError as error:
         raise ResultsError(_explain(results, error)) from error
-    for pattern in ("*", "records/*", "records/*/*"):  # folders of records, checkpoints, claims and suites
-        for path in results.glob(pattern):
-            if path.is_symlink():
-                raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
+    refuse_links(results, "*", *FOLDERS)  # those of checkpoints, claims and suites too
+
+
+FOLDERS = ("records", "records/*", "records/*/*")
+
+
+def refuse_links(results: Path, *patterns: str) -> None:
+    """ResultsError where a folder of the results is a link: it would lead out of them, so nothing in it is read."""
+    for path in (path for pattern in patterns for path in results.glob(pattern) if path.is_symlink()):
+        raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
 MAX_MEASURES = 2000  # of a record, each a column of tables; it has about 50

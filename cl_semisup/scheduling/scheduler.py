@@ -60,8 +60,9 @@ class RunCounts:
 def missing(results: Path, runs: Iterable[Run], redo: str = "none", data_dir: str = "") -> list[Run]:
     """Runs without a record, and those whose record is to be redone: none, failed, stale or all.
 
-    Records of other data than `data_dir` holds now are stale.
+    Records of other data than `data_dir` holds now are stale. ResultsError where a folder of records is a link.
     """
+    records.refuse_links(results, *records.FOLDERS)
     data = DataHashes(data_dir)
     return [run for run in runs if _is_missing(records.path_of(results, run), redo, data)]
 

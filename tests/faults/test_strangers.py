@@ -182,6 +182,17 @@ def test_a_folder_that_is_a_link_is_told_and_nothing_behind_it_changes(
     assert {file: file.read_bytes() for file in behind.iterdir()} == before
 
 
+@pytest.mark.parametrize("command", ["report", "check"])
+@pytest.mark.parametrize("link", ["records", "records/digits", "records/digits/nt_xent"])
+def test_nothing_is_read_behind_a_folder_that_is_a_link(
+    results: Path, tmp_path: Path, link: str, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (results / link).rename(tmp_path / "behind")
+    (results / link).symlink_to(tmp_path / "behind", target_is_directory=True)
+    assert cli.main([command, str(tmp_path / "s.yaml"), "--results", str(results)]) == cli.NO_RESULTS
+    assert f"{results / link}: must not be a link. Got one to " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("link", ["s", "s/report.html"])
 def test_a_report_never_lands_behind_a_link(results: Path, tmp_path: Path, link: str) -> None:
     if link == "s":
