@@ -39,7 +39,6 @@ from cl_semisup.native import view_kernel
 from cl_semisup.training import graph as recorded
 from cl_semisup.training.checkpoint import Preempted
 from cl_semisup.training.curves import Curves
-from cl_semisup.training.graph import RecordedSteps
 from cl_semisup.training.step import Steps
 from tests.gpu import trials
 
@@ -527,18 +526,12 @@ def throughput(place: Place) -> Found:
     found = Found()
     for label, (settings, names) in WAYS.items():
         for name in names if place.is_gpu or label in ("graph", "plain") else ():
-            began, (short, long) = time.perf_counter(), JOBS[name][-1] if label == "graph" else (1, 3)
-            seconds, record = [], {}
-            for epochs in (1, 2) if place.tiny else (short, long):
-                run, images = _job(name, place, epochs)
-                record, _ = execute(run, place.device, images, **settings)
-                seconds.append(record["cost"].get("train_seconds", float("nan")))
+            began = time.perf_counter()
+            each, start, record = _step_seconds(name, place, JOBS[name][-1] if label == "graph" else (1, 3), **settings)
             row: Row = {"job": name, "how": label, "precision": record["resolved"]["precision"]}
             row |= {key: record["resolved"].get(key, "") for key in ("graph", "view_kernel")}
-            more = (1 if place.tiny else long - short) * (len(images.train_images) // run.batch_size)
-            each = (seconds[1] - seconds[0]) / more
-            row |= {"images_per_s": run.batch_size / each, "step_ms": 1e3 * each}
-            row["start_s"] = seconds[1] - each * record["resolved"].get("steps", 0)  # with the recording
+            row |= {"images_per_s": record["run"]["batch_size"] / each, "step_ms": 1e3 * each}
+            row["start_s"] = start  # with the recording
             row["peak_gib"] = record["cost"]["peak_memory_bytes"] / 2**30
             row["wall_s"] = time.perf_counter() - began
             found.rows.append(row)
@@ -546,6 +539,19 @@ def throughput(place: Place) -> Found:
                 found.faults.append(f"{name}, {label}: {record['reason'][:300]}")
             found.tell()
     return found
+
+
+def _step_seconds(name: str, place: Place, epochs: tuple[int, int], **settings: Any) -> tuple[float, float, Row]:
+    """Seconds of a step, by the difference of a long and a short training; those of all else; the long one's record."""
+    known = []
+    for count in (1, 2) if place.tiny else epochs:
+        run, images = _job(name, place, count)
+        record, _ = execute(run, place.device, images, **settings)
+        steps = count * (len(images.train_images) // run.batch_size)
+        known.append((record["cost"].get("train_seconds", float("nan")), steps))
+    (short, few), (long, many) = known
+    each = (long - short) / (many - few)
+    return each, long - each * many, record
 
 
 def workers(place: Place) -> Found:
@@ -603,7 +609,7 @@ def _profiled(run: Any, images: Images, place: Place) -> tuple[Any, float]:
     with profiler(activities=activities):  # what loads its library, which must not come into a recording
         torch.zeros(8, device=place.device).sum().item()
     seen, clock = profiler(activities=activities, acc_events=True), [0.0, 0.0]
-    kind = RecordedSteps if place.is_gpu else Steps
+    kind = recorded.RecordedSteps if place.is_gpu else Steps
     call = kind.__call__
 
     def now() -> float:
@@ -635,13 +641,8 @@ def lightly(place: Place) -> Found:
         jobs = {"resnet18 32x32, batch 512": "trial"}
 
     def ours(name: str) -> float:
-        seconds = []
-        for epochs in (1, 2) if place.tiny else JOBS[name][-1]:
-            run, images = _job(name, place, epochs)
-            record, _ = execute(run, place.device, images)
-            seconds.append((record["cost"].get("train_seconds", float("nan")), record["resolved"]["steps"]))
-        (short, few), (long, many) = seconds
-        return float(run.batch_size * (many - few) / (long - short))
+        each, _, record = _step_seconds(name, place, JOBS[name][-1])
+        return float(record["run"]["batch_size"] / each)
 
     before = {name: ours(name) for name in jobs}
     precisions = ("32-true",) if place.tiny else ("bf16-mixed", "32-true")
