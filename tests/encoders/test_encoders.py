@@ -62,3 +62,37 @@ def test_a_resnet_with_group_norm_has_no_batch_norm() -> None:
     norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm | torch.nn.BatchNorm2d)]
     assert len(norms) == 20
     assert all(isinstance(layer, torch.nn.GroupNorm) and layer.num_groups == 32 for layer in norms)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group", "none"])
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_a_cifar_resnet_is_the_network_of_its_paper(norm: str, blocks: int) -> None:
+    """Written out: relu(x + F(x)), half the side and twice the channels at the start of stages two and three."""
+    torch.manual_seed(0)
+    network = plugins.load("encoders", "cifar_resnet")(blocks=blocks, width=12, norm=norm).build(1, 8).double().train()
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    weights = iter(network.parameters())
+
+    def convolved(x: Tensor, stride: int, padding: int = 1) -> Tensor:
+        kernel, first = next(weights), next(weights)
+        if norm == "none":
+            return F.conv2d(x, kernel, first, stride, padding)
+        x = F.conv2d(x, kernel, None, stride, padding)
+        if norm == "batch":
+            return F.batch_norm(x, None, None, first, next(weights), training=True)
+        return F.group_norm(x, {12: 4, 24: 8, 48: 8}[x.shape[1]], first, next(weights))
+
+    images = torch.randn(5, 1, 8, 8, dtype=torch.float64)
+    x, convolutions = F.relu(convolved(images, 1)), 1
+    for stage in range(3):
+        for block in range(blocks):
+            stride = 2 if stage and not block else 1
+            branch = convolved(F.relu(convolved(x, stride)), 1)
+            x = F.relu(branch + (convolved(x, stride, padding=0) if stride == 2 else x))
+            convolutions += 2
+        assert x.shape[1:] == (12 * 2**stage, 8 // 2**stage, 8 // 2**stage)
+    assert convolutions == 6 * blocks + 1  # and the classifier, which is not part of the encoder
+    assert next(weights, None) is None
+    assert network.dim == 48
+    assert torch.allclose(network(images), x.mean((2, 3)), atol=1e-12)
