@@ -57,6 +57,7 @@ MAY_IMPORT = {
         "evaluation",
         "installation",
         "losses",
+        "optimizers",  # whether one fits the encoder
         "plugins",
         "weights",
     },
@@ -67,7 +68,20 @@ MAY_IMPORT = {
     "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
     "progress_bar": set(),
     "version": set(),
-    "training": {"data", "device", "errors", "files", "losses", "measures", "native", "seeds", "suite", "text"},
+    "training": {
+        "data",
+        "device",
+        "encoders",  # which layers an encoder is made of
+        "errors",
+        "files",
+        "losses",
+        "measures",
+        "native",
+        "optimizers",  # what an optimizer asks of a step
+        "seeds",
+        "suite",
+        "text",
+    },
 }
 JOINING = {
     "__main__",

@@ -4,4 +4,24 @@
 
 `weights` are the parameters that weight decay applies to; `others` (biases, normalisation, a loss's own) have none. The
 trainer sets `lr` of every group before every step, so the learning rate is no setting.
+
+One whose layers move by gradients that see only the layers below sets `optimizer.layer_causal = True`; its encoders are
+rows of linear layers.
 """
+
+from typing import Protocol
+
+import torch
+
+
+class Optimizer(Protocol):
+    def build(self, weights: list[torch.nn.Parameter], others: list[torch.nn.Parameter]) -> torch.optim.Optimizer: ...
+
+
+def is_layer_causal(optimizer: torch.optim.Optimizer) -> bool:
+    return bool(getattr(optimizer, "layer_causal", False))
+
+
+def trial(plugin: Optimizer) -> torch.optim.Optimizer:
+    """Built for one parameter; raises what the plug-in raises."""
+    return plugin.build([torch.nn.Parameter(torch.zeros(1))], [])

@@ -229,7 +229,7 @@ class CellCheck:
                 self.notes.append(note)
 
     def _inputs(self, cell: dict[str, GridValue], facts: Facts) -> bool:
-        key = repr([cell[name].value for name in ("datasets", "encoder", "projector", "probes")])
+        key = repr([cell[name].value for name in ("datasets", "encoder", "projector", "optimizer", "probes")])
         if key not in self.inputs:
             broken = input_check.broken_rules(cell, facts, Path(self.data_dir))
             self.inputs[key] = not broken

@@ -6,7 +6,7 @@ from typing import Any
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, message, stops_process
+from cl_semisup.errors import DataError, InputError, message, stops_process
 from cl_semisup.suite.run import Named
 
 
@@ -44,7 +44,25 @@ def broken_rules(cell: dict[str, GridValue], facts: Facts, data_dir: Path) -> li
     if facts.inputs != "images" and (reason := _why_unfit(encoder.value, facts)):
         rule = f"must take rows of {facts.channels} features"
         broken.append((encoder, f"{rule}. Got {name!r}: {reason}. Use linear, mlp or identity."))
+    if problem := _layers_problem(cell["optimizer"].value, encoder.value, facts):
+        broken.append((cell["optimizer"], problem))
     return broken
+
+
+def _layers_problem(optimizer: Named, encoder: Named, facts: Facts) -> str:
+    """Why an optimizer whose steps see the layers of the encoder cannot train this one, or ""."""
+    from cl_semisup import encoders, optimizers
+
+    try:
+        if optimizers.is_layer_causal(optimizers.trial(build("optimizers", optimizer))):
+            encoders.linear_layers(encoders.without_numbers(build("encoders", encoder), facts.channels, facts.side))
+    except InputError as error:
+        return str(error)
+    except BaseException as error:  # a user's own plug-in may raise anything
+        if stops_process(error):
+            raise
+        return f"must be buildable. Got {type(error).__name__}: {message(error)}. Mend the optimizer or the encoder."
+    return ""
 
 
 def _probes(probes: GridValue, facts: Facts, data_dir: Path) -> list[tuple[GridValue, str]]:

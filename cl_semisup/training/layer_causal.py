@@ -16,14 +16,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from cl_semisup.encoders import linear_layers
 from cl_semisup.errors import InputError
 from cl_semisup.training import exchange
 from cl_semisup.training.model import Model
-
-
-def asked_for(optimizer: object) -> bool:
-    """Whether an optimizer wants such gradients."""
-    return bool(getattr(optimizer, "layer_causal", False))
 
 
 class LayerCausal:
@@ -31,13 +27,8 @@ class LayerCausal:
 
     def __init__(self, model: Model, chunks: int):
         self.model = model
-        members = list(model.encoder) if isinstance(model.encoder, nn.Sequential) else []
-        starts = [place for place, member in enumerate(members) if isinstance(member, nn.Linear)]
-        widths = [members[place].out_features for place in starts]
-        if not starts or set(widths) != {model.feature_dim}:
-            rule = "layer_causal needs an encoder that is a row of linear layers of one width"
-            got = f"widths {widths}" if starts else type(model.encoder).__name__
-            raise InputError(f"optimizer: {rule}. Got {got}. Use mlp or linear, or another optimizer.")
+        starts = linear_layers(model.encoder)
+        members = list(model.encoder.children())
         if chunks > 1 or exchange.world_size() > 1:
             raise InputError("optimizer: layer_causal takes whole batches in one process. Got parts. Lower batch_size.")
         self.firsts = [members[place] for place in starts[1:]]  # of every layer but the lowest

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cl_semisup.errors import InputError
 from cl_semisup.losses import asks
+from cl_semisup.optimizers import is_layer_causal
 from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import Changing
@@ -66,8 +67,7 @@ class Step:
         self.labels = labels if self.asks.labels else torch.full_like(labels, -1)
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
-        wanted = layer_causal.asked_for(setup.optimizer)
-        self.causal = LayerCausal(setup.model, encode.count) if wanted else None
+        self.causal = LayerCausal(setup.model, encode.count) if is_layer_causal(setup.optimizer) else None
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
         setup, causal = self.setup, self.causal

@@ -105,3 +105,27 @@ def test_keep_changes_no_id_and_needs_its_package(parse: Parse, text: str, monke
     monkeypatch.setattr(suite, "missing_safetensors", lambda: "needs the package safetensors. Got none.")
     assert problem(parse, text + "keep: encoder\n") == "s.yaml:10:7: keep: needs the package safetensors. Got none."
     parse(text)
+
+
+def test_an_optimizer_whose_steps_see_layers_takes_a_row_of_linear_layers_alone(
+    weights: Path, parse: Parse, text: str
+) -> None:
+    causal = text + "optimizer: [sgd, {layer_causal: {momentum: 0.5}}]\n"
+    assert parse(causal)
+    assert parse(causal.replace(MLP, f"encoder: {{checkpoint: {{file: w.pt, {ARCH}}}}}"))
+    assert parse(causal.replace(MLP, "encoder: [linear, {mlp: {width: 8, layers: 3}}]"))
+    rule = "layer-causal steps need an encoder that is a row of linear layers of one width. Got "
+    line = problem(parse, causal.replace(MLP, "encoder: [mlp, convnet]"))
+    assert line.startswith("s.yaml:10:18: optimizer[1]: " + rule + "no such row (Sequential).")
+    line = problem(parse, causal.replace(MLP, "encoder: {vit: {layers: 1}}"))
+    assert rule + "no such row (VisionTransformer). Use mlp or linear, or another optimizer." in line
+
+
+def test_an_optimizer_that_raises_anything_is_a_problem_of_the_suite(
+    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Any, weights: list[Any], others: list[Any]) -> None:
+        raise ZeroDivisionError("no")
+
+    monkeypatch.setattr(plugins.load("optimizers", "sgd"), "build", fail)
+    assert "must be buildable. Got ZeroDivisionError: no. Mend the optimizer or the encoder." in problem(parse, text)

@@ -101,9 +101,11 @@ def test_other_encoders_and_parts_of_batches_are_refused() -> None:
     setup = make(losses.build("nt_xent"))
     with pytest.raises(InputError, match=r"whole batches in one process. Got parts."):
         LayerCausal(setup.model, 2)
-    setup.model.feature_dim = 17
+    setup.model.encoder.dim = 17  # type: ignore[assignment]
     with pytest.raises(InputError, match=r"a row of linear layers of one width. Got widths \[16\]."):
         LayerCausal(setup.model, 1)
     setup.model.encoder = plugins.load("encoders", "convnet")().build(1, 8)
-    with pytest.raises(InputError, match=r"needs an encoder that is a row of linear layers"):
+    with pytest.raises(
+        InputError, match=r"need an encoder that is a row of linear layers of one width. Got no such row \(Sequential"
+    ):
         LayerCausal(setup.model, 1)
