@@ -24,12 +24,19 @@ def usable_cores(root: Path = Path("/")) -> int:
 
 
 def memory_limit(root: Path = Path("/")) -> float:
-    """Bytes that this process's container may use; infinity without a limit."""
+    """Bytes that this process's container may use; infinity without a limit.
+
+    Beyond `memory.high` processes are slowed down until they stand still. Version 1's soft limit and version 2's
+    `memory.low` limit nobody: they say what is left to a group when others need memory.
+    """
     limits = [math.inf]
     for folder in _cgroups(root):
-        for file in ("memory.max", "memory.limit_in_bytes"):  # versions 2 and 1; "max" means none
-            if (text := _read(folder / file)).isdecimal() and int(text) < NO_LIMIT_BYTES:
-                limits.append(int(text))
+        texts = [_read(folder / file) for file in ("memory.max", "memory.high", "memory.limit_in_bytes")]
+        for line in _read(folder / "memory.stat").splitlines():  # of version 1: also what is outside of the container
+            if line.startswith("hierarchical_memory_limit "):
+                texts.append(line.rpartition(" ")[2])
+        numbers = (int(text) for text in texts if text.isdecimal())  # "max" means none
+        limits += (number for number in numbers if number < NO_LIMIT_BYTES)
     return min(limits)
 
 
@@ -63,7 +70,10 @@ def _cgroups(root: Path) -> Iterator[Path]:
     for line in _read(root / "proc/self/cgroup").splitlines() or ["0::/"]:
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
-        bases = [mount / name for name in controllers.split(",")] if controllers else [mount, mount / "unified"]
+        names = (
+            (controllers, *controllers.split(",")) if controllers else ("", "unified")
+        )  # "cpu,cpuacct" is one folder
+        bases = [mount / name for name in names]
         inner = [part for part in group.split("/") if part not in ("", "..")]
         yield from (base.joinpath(*inner[:depth]) for base in bases for depth in range(len(inner) + 1))
 

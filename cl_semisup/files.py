@@ -60,11 +60,14 @@ def read(root: Path, path: Path, limit: int) -> bytes:
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """An archive to read from; BadZipFile also where two members have one name: readers differ in which they take."""
     archive = zipfile.ZipFile(file)
-    names = archive.namelist()
-    if len(names) > len(set(names)):
-        again = next(name for name, count in Counter(names).items() if count > 1)
+    if (again := twice(archive.namelist())) is not None:
         raise zipfile.BadZipFile(f"two members of one name, {again!r:.200}")
     return archive
+
+
+def twice(names: Iterable[str]) -> str | None:
+    """The first name that is there more than once, found in one pass: a stranger's file may have a million."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def check_safetensors(file: BinaryIO) -> None:
@@ -291,8 +294,7 @@ def _finite(word: str) -> float:
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r:.40} is there twice")
+        raise ValueError(f"the key {twice(name for name, _ in pairs)!r:.40} is there twice")
     return members
 
 

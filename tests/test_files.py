@@ -128,6 +128,12 @@ def test_one_of_several_callers_creates_a_file(root: Path) -> None:
     assert files.entries(root, root / "nowhere") == []
 
 
+def test_a_key_that_stands_twice_among_many_is_found_in_one_pass() -> None:
+    keys = "".join(f'"{number}":0,' for number in range(100_000))  # a search for each would take minutes
+    with pytest.raises(ValueError, match="the key '99999' is there twice"):
+        files.parse_json(f'{{{keys}"99999":1}}'.encode())
+
+
 def test_no_descriptor_is_left_open(root: Path) -> None:
     files.write(root, root / "records" / "a.json", b"1")
     before = len(os.listdir("/proc/self/fd"))

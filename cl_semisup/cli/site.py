@@ -31,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
     if not found:
         folders = ", ".join(map(str, options.results))
         raise InputError(f"{folders}: must be folders in which suites have run. Got none. Run a suite first.")
-    names = [suite.name for _, suite in found]
-    if twice := next((name for name in names if names.count(name) > 1), ""):
+    if twice := files.twice(suite.name for _, suite in found):
         raise InputError(f"site: each suite must be in one folder. Got {twice!r} in two. Leave one out.")
     written = site.make(found, options.to)
     show(f"{len(found)} suite(s), {len(written)} files: {visible(written[0])}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup import files
 from cl_semisup.data import array_file, label_column
 from cl_semisup.errors import DataError
 
@@ -130,7 +131,6 @@ def _names(names: NDArray[Any], path: Path) -> tuple[str, ...]:
         raise DataError(f"{path}: class_names: must be 1 to {MAX_CLASSES} names (C,). Got {got}. Save strings.")
     words = np.char.decode(names, "utf-8", "replace") if names.dtype.kind == "S" else names
     named = tuple(map(str, words.tolist()))
-    if len(set(named)) < len(named):
-        twice = next(name for name in named if named.count(name) > 1)
+    if (twice := files.twice(named)) is not None:
         raise DataError(f"{path}: class_names: must differ. Got {twice!r} twice. Rename one.")
     return named

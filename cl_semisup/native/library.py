@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, c_float, c_int, c_size_t, c_void_p
 from functools import cache
 from pathlib import Path
+from typing import IO
 
 from cl_semisup import files, owner
 
@@ -22,6 +24,9 @@ FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-
 EXTRA_FLAGS_VARIABLE = "CL_SEMISUP_CFLAGS"  # environment variable: more flags, such as a sanitizer's
 DIGEST_BYTES = hashlib.sha256().digest_size  # after a compiled file's own bytes
 COMPILER_SECONDS = 120  # a compiler that takes longer hangs
+MAX_BYTES = 100_000_000  # of a compiled file; it has some 100,000, with a sanitizer ten times as many
+READ_BYTES, KEPT_BYTES, MAX_LINE = 2**16, 10_000, 500  # of what a compiler writes
+STREAM_SECONDS = 5  # after the compiler's end
 EXTRA_SECONDS = 900  # with more flags: sanitizers make it many times slower, above all on a busy machine
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # of colour, as numbered in views.c
 _in_use = False
@@ -152,7 +157,7 @@ def _is_sound(path: Path) -> bool:
     try:
         if path.is_symlink():
             return False
-        with files.open_regular(path) as file:
+        with files.open_regular(path, MAX_BYTES) as file:
             _check_owner(path, os.fstat(file.fileno()))
             content = file.read()
     except OSError:
@@ -168,10 +173,10 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
             sources = [str(source) for source in SOURCES if source.suffix == ".c"]
             _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"], seconds)
             try:
-                with files.open_regular(library) as file:
+                with files.open_regular(library, MAX_BYTES) as file:
                     content = file.read()
             except OSError:
-                raise MissingError("the C compiler has made no file. Set CC to another.") from None
+                raise MissingError("the C compiler has made no file of a sane size. Set CC to another.") from None
             files.write(path.parent, path, content, hashlib.sha256(content).digest())
     except OSError as error:
         raise MissingError(
@@ -180,23 +185,44 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
 
 
 def _run(command: list[str], seconds: float = COMPILER_SECONDS) -> str:
+    """The end of what a command writes, which may be more than the memory."""
     environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+    pipe = subprocess.PIPE
     try:  # a sanitizer or a profiler that is preloaded here would make the compiler many times slower
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-            timeout=seconds,
-            env=environment,
-        )
+        process = subprocess.Popen(command, 0, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ends = [_End(process.stdout), _End(process.stderr)]
+        try:
+            code = process.wait(seconds)
+        finally:
+            process.kill()
+            process.wait()
     except (OSError, subprocess.TimeoutExpired) as error:
         raise MissingError(f"the C compiler cannot be used: {error}. Set CC to another.") from error
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise MissingError(f"the C compiler ended with {done.returncode}: {last}. Set CC to another.")
-    return done.stdout
+    output, errors = (end.text() for end in ends)
+    if code:
+        last = (errors.strip().splitlines() or ["no message"])[-1][:MAX_LINE]
+        raise MissingError(f"the C compiler ended with {code}: {last}. Set CC to another.")
+    return output
+
+
+class _End(threading.Thread):
+    """Reads a stream to its end and keeps the last bytes. What a killed compiler has started may hold it open."""
+
+    def __init__(self, stream: IO[bytes]):
+        super().__init__(daemon=True)
+        self._stream, self._kept = stream, b""
+        self.start()
+
+    def run(self) -> None:
+        with self._stream:
+            while piece := self._stream.read(READ_BYTES):
+                self._kept = (self._kept + piece)[-KEPT_BYTES:]
+
+    def text(self) -> str:
+        self.join(STREAM_SECONDS)
+        return self._kept.decode("utf-8", "replace")
 
 
 def _folder() -> Path:

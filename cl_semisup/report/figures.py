@@ -14,9 +14,11 @@ from cl_semisup.results import records
 from cl_semisup.results.leaderboard import UNFINISHED_STATUSES, Board, Row
 from cl_semisup.suite.run import UNTRAINED
 from cl_semisup.text import html as escape
+from cl_semisup.text import show, visible
 
 PALETTE = 8  # colours of losses; further losses have the same colours with another dash and shape
 MAX_VALUE = 1e300  # of numbers that are drawn
+MAX_POINTS = 20_000  # of a curve or an embedding plot; our own have a few hundred, in many rounds some thousands
 Curves = Mapping[str, Sequence[dict[str, Any]]]  # loss -> the curves of each repetition
 MAX_BROKEN_CURVES = 3  # a loss: runs that collapsed or diverged
 CLASS_COLOURS = 10  # in an embedding plot
@@ -231,7 +233,7 @@ def read_curves(board: Board, results: Path) -> Curves:
     for row in board.rows:
         runs = zip(row.reported_cell.runs["status"], row.reported_cell.runs["path"], strict=True)
         paths = [results / path for status, path in runs if status not in UNFINISHED_STATUSES]
-        curves[row.loss] = [_checked(records.read_curves(path)) for path in paths]
+        curves[row.loss] = [_read(path) for path in paths]
     return curves
 
 
@@ -248,7 +250,7 @@ def read_broken_curves(board: Board, results: Path) -> tuple[Curves, list[str]]:
             if status in ("collapsed", "diverged")
         ][:MAX_BROKEN_CURVES]
         if broken:
-            curves[row.loss] = [_checked(records.read_curves(path)) for path, _ in broken]
+            curves[row.loss] = [_read(path) for path, _ in broken]
             names += dict.fromkeys(name for _, name in broken)
     return curves, names
 
@@ -256,6 +258,19 @@ def read_broken_curves(board: Board, results: Path) -> tuple[Curves, list[str]]:
 def _first_stored(curves: Sequence[dict[str, Any]], key: str) -> Any:
     """A value of the first repetition that has one, or None."""
     return next((one[key] for one in curves if one.get(key)), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The curves beside a record, as far as they can be drawn; a line tells that some are too long."""
+    curves = records.read_curves(path)
+    parts = [curves.get(name) for name in ("history", "singular_values", "picture", "projection_picture")]
+    parts += [part.get("prototypes") for part in parts if isinstance(part, dict)]
+    lists = [values for part in parts for values in (part.values() if isinstance(part, dict) else [part])]
+    longest = max((len(values) for values in lists if isinstance(values, list)), default=0)
+    if longest > MAX_POINTS:
+        rule = f"curves of more than {MAX_POINTS} points are not drawn. Got {longest}."
+        show(f"{visible(records.curves_path(path))}: {rule}", error=True)
+    return _checked(curves)
 
 
 def _checked(curves: Mapping[str, Any]) -> dict[str, Any]:
@@ -281,8 +296,8 @@ def _points(picture: Any) -> dict[str, list[Any]]:
 
 
 def _are_numbers(values: Any, allow_none: bool = False) -> bool:
-    """Is it a list of finite numbers? None stands for a value that was not finite."""
-    if not isinstance(values, list):
+    """Is it a list of finite numbers, no longer than is drawn? None stands for a value that was not finite."""
+    if not isinstance(values, list) or len(values) > MAX_POINTS:
         return False
     types = set(map(type, values))  # faster than a Python loop: a report has millions of numbers
     if allow_none and type(None) in types:
@@ -308,9 +323,10 @@ def _scatter(picture: Mapping[str, Any], title: str) -> str:
 
     labels = picture["label"]
     parts = [f'<rect class="box" x="0.5" y="0.5" width="{side - 1:g}" height="{side - 1:g}"/>']
-    for label in sorted(set(labels)):
-        points = [at(a, b) for a, b, k in zip(picture["x"], picture["y"], labels, strict=True) if k == label]
-        parts.append(svg.dots(points, f"c{label % CLASS_COLOURS}"))
+    points: dict[int, list[svg.Point]] = {label: [] for label in sorted(set(labels))}
+    for a, b, label in zip(picture["x"], picture["y"], labels, strict=True):
+        points[label].append(at(a, b))
+    parts += [svg.dots(those, f"c{label % CLASS_COLOURS}") for label, those in points.items()]
     for a, b, k in zip(prototypes["x"], prototypes["y"], prototypes["label"], strict=True):
         colour, title_of_ring = (f"c{k % CLASS_COLOURS}", f"prototype of class {k}") if k >= 0 else ("", "prototype")
         parts.append(svg.ring(*at(a, b), colour, title_of_ring))

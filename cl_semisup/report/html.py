@@ -173,8 +173,8 @@ def _runs(data: ReportData) -> Table:
 
 def _first_rows(runs: Table) -> set[int]:
     """Rows that a link to a run leads to: an untrained run is on several boards."""
-    ids = [row[-1].text for row in runs.rows]
-    return {ids.index(one) for one in set(ids)}
+    rows = {row[-1].text: number for number, row in reversed([*enumerate(runs.rows)])}
+    return set(rows.values())
 
 
 def _link(results: Path, path: str) -> str:

@@ -291,7 +291,7 @@ def measures_problem(record: Record) -> str:
     if len(names) > MAX_MEASURES:
         return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
     if len(set(names)) < len(names) or not COLUMNS.isdisjoint(names):
-        name = next(name for name in names if name in COLUMNS or names.count(name) > 1)
+        name = next((name for name in names if name in COLUMNS), files.twice(names))
         return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."
     for name, value in record["scores"].items():
         if not (type(value) in (int, float) and -ROUNDING <= value <= 1 + ROUNDING):

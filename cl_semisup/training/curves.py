@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile, zip_longest
+from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -53,6 +54,13 @@ class Curves:
         if is_hopeless or not is_sound or len(self._points) * self._points[-1].u.nbytes > KEPT_BYTES:
             self.complete()
         return is_hopeless
+
+    def give_up(self, step: int, error: Exception) -> NoReturn:
+        """Raises Diverged: at this step there is no loss, or an earlier one was not finite."""
+        self.complete()
+        if step > self._next_step():
+            self._mean_loss(step - 1)
+        raise Diverged(step, "the loss", f": {error}") from error
 
     def _known(self) -> History:
         """Curves of loss and feature_std up to the point before this one."""

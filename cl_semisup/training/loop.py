@@ -18,7 +18,7 @@ from cl_semisup.training.needs import NEEDS
 from cl_semisup.training.parallel import prepare_model
 from cl_semisup.training.schedule import lr_factor
 from cl_semisup.training.setup import Diverged, History, TrainingSetup
-from cl_semisup.training.step import Course, Step, Steps
+from cl_semisup.training.step import Course, GaveUp, Step, Steps
 
 __all__ = ["Diverged", "History", "Outcome", "TrainingSetup", "epoch_order", "split_parameters", "train"]
 
@@ -83,7 +83,10 @@ def train(
     model.train()
     with run.stream():
         for step in range(start_step, steps):
-            outputs = run(step)
+            try:
+                outputs = run(step)
+            except GaveUp as error:
+                curves.give_up(step, error)
             step_log[0, step], step_log[1, step] = outputs.loss, outputs.largest
             is_logged = (step + 1) % log_every == 0 or step == steps - 1
             if is_logged and curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):

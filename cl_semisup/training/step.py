@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cl_semisup.errors import InputError
+from cl_semisup.device import is_out_of_memory
+from cl_semisup.errors import InputError, message
 from cl_semisup.losses import asks
 from cl_semisup.optimizers import is_layer_causal
 from cl_semisup.training import changing, ema, layer_causal
@@ -46,6 +47,10 @@ class StepOutputs:
 
     def tensors(self) -> list[Tensor]:
         return [self.loss, self.largest, self.z1, self.z2]
+
+
+class GaveUp(ArithmeticError):
+    """A loss has raised an error over numbers that no loss can be computed from; the message names its error."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,24 @@ class Step:
         self, loss: Callable[..., Tensor], inputs: StepInputs, features: Tensor, projections: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of a step, and the projections (N, D) of its first two views."""
+        try:
+            return self._computed(loss, inputs, features, projections)
+        except Exception as error:  # factorisations and assignments refuse what is not finite
+            if is_out_of_memory(error) or self._is_sound(features, projections):
+                raise
+            raise GaveUp(f"it raised {type(error).__name__}: {message(error)}") from error
+
+    def _is_sound(self, features: Tensor, projections: Tensor) -> bool:
+        """Whether losses can be computed: sums of fourth powers, as of products of similarities, are finite."""
+        setup = self.setup
+        state = [*setup.model.state_dict().values()]
+        state += setup.loss.state_dict().values() if isinstance(setup.loss, nn.Module) else []
+        numbers = (x.detach().float() for x in (features, projections, *state))
+        return all(bool(x.square().square().sum().isfinite()) for x in numbers)
+
+    def _computed(
+        self, loss: Callable[..., Tensor], inputs: StepInputs, features: Tensor, projections: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         setup, requirements = self.setup, self.asks
         sizes = [len(view) for view in inputs.views]
         h, z = features.float().split(sizes), projections.float().split(sizes)

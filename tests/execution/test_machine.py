@@ -18,9 +18,9 @@ def system(root: Path, group: str, **files: str) -> Path:
     (root / "proc" / "self").mkdir(parents=True)
     (root / "proc" / "self" / "cgroup").write_text(group)
     for name, text in files.items():
-        path = root / "sys/fs/cgroup" / name.replace("__", "/").replace("_max", ".max").replace("_cfs", ".cfs")
+        path = root / "sys/fs/cgroup" / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_name(path.name.replace("memory_limit", "memory.limit")).write_text(text)
+        path.with_name(path.name.replace("_", ".", 1)).write_text(text)
     return root
 
 
@@ -46,6 +46,11 @@ def test_without_containers_every_core_gets_a_worker(tmp_path: Path) -> None:
         ("0::/../a\n", {"a__cpu_max": "300000 100000"}, 3),
         ("1:name=systemd:/\n0::/a\n", {"unified__a__cpu_max": "400000 100000"}, 4),
         ("4:cpu,cpuacct:/docker/x\n", {"cpu__cpu_cfs_quota_us": "250000", "cpu__cpu_cfs_period_us": "100000"}, 3),
+        (
+            "4:cpu,cpuacct:/\n",
+            {"cpu,cpuacct__cpu_cfs_quota_us": "90000", "cpu,cpuacct__cpu_cfs_period_us": "100000"},
+            1,
+        ),
         ("4:cpu:/x\n", {"cpu__x__cpu_cfs_quota_us": "100000", "cpu__x__cpu_cfs_period_us": "100000"}, 1),
         ("4:cpu:/\n", {"cpu__cpu_cfs_quota_us": "-1", "cpu__cpu_cfs_period_us": "100000"}, 64),
         ("nonsense", {"cpu_max": "200000 0"}, 64),
@@ -71,6 +76,11 @@ def test_a_quota_of_a_container_limits_workers_and_threads(
         ("3:memory:/docker/x\n", {"memory__memory_limit_in_bytes": f"{GIB}"}, GIB),
         ("3:memory:/\n", {"memory__memory_limit_in_bytes": "9223372036854771712"}, float("inf")),
         ("0::/\n", {"memory_max": "max"}, float("inf")),
+        ("0::/\n", {"memory_max": f"{4 * GIB}", "memory_high": f"{3 * GIB}\n"}, 3 * GIB),
+        ("0::/a\n", {"a__memory_max": f"{GIB}", "memory_high": f"{3 * GIB}", "a__memory_high": "max"}, GIB),
+        ("0::/\n", {"memory_low": f"{GIB}", "memory_soft_limit": f"{GIB}"}, float("inf")),
+        ("9:memory:/x\n", {"memory__memory_stat": f"rss 1\nhierarchical_memory_limit {2 * GIB}\n"}, 2 * GIB),
+        ("9:memory:/x\n", {"memory__memory_stat": "hierarchical_memory_limit 9223372036854771712"}, float("inf")),
     ],
 )
 def test_every_worker_has_room_in_the_memory_of_a_container(

@@ -21,12 +21,15 @@ class Faulty:
 
     Args:
         fault: what happens: the process is killed, asked to stop, or hangs; its parent is asked to stop; the loss or
-            its gradient is not finite; memory runs out; the loss raises SystemExit; nothing
+            its gradient is not finite; the same and then an error over what is not finite; an error; memory runs out;
+            the loss raises SystemExit; nothing
         at: calls before the fault
         times: how often in all, over all processes that share the folder named by FAULTS
     """
 
-    fault: Literal["kill", "leave", "hang", "sigterm", "nan", "nan_gradient", "memory", "exit", "none"] = "none"
+    fault: Literal[
+        "kill", "leave", "hang", "sigterm", "nan", "nan_gradient", "strict", "error", "memory", "exit", "none"
+    ] = "none"
     at: Annotated[int, Ge(0)] = 0
     times: Annotated[int, Ge(0)] = 1
 
@@ -49,6 +52,11 @@ class Faulty:
                 return loss * float("nan")
             case "nan_gradient":
                 return loss + (z1.sum() * 0).sqrt()  # 0, with an infinite gradient
+            case "strict":
+                torch.linalg.cholesky(u1.T @ u1 + torch.eye(u1.shape[1]))
+                return loss + (z1.sum() * 0).sqrt()
+            case "error":
+                torch.linalg.cholesky(-torch.eye(3))
             case "memory":
                 raise torch.OutOfMemoryError("tried to allocate 3 TiB")
             case "exit":

@@ -1,5 +1,6 @@
 """Values that are not finite, memory that runs out, losses that raise SystemExit: each becomes a record."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.suite.run import Run
+from cl_semisup.suite.suite import Suite
 
 MakeRun = Callable[..., Run]
 
@@ -18,6 +20,7 @@ MakeRun = Callable[..., Run]
         ("nan", 20, "the loss is not finite at step 20, though the projections are"),
         ("nan_gradient", 20, "the loss is not finite at step 21, and neither are the projections"),
         ("nan_gradient", 21, "the gradient of encoder.1.weight and "),
+        ("strict", 20, "the loss is not finite at step 21: it raised _LinAlgError: linalg.cholesky: "),
     ],
 )
 def test_a_diverged_run_names_the_step_the_place_and_the_last_good_values(
@@ -31,6 +34,23 @@ def test_a_diverged_run_names_the_step_the_place_and_the_last_good_values(
     assert last == {name: values[-1] for name, values in curves["history"].items()}
     assert step - 2 <= last["step"] <= step  # within one logging interval
     assert record["scores"] == {}
+
+
+@pytest.mark.parametrize("loss", ["lorac", "orthogonality", "targeted_supcon"])
+def test_a_loss_that_refuses_numbers_beyond_all_bounds_has_diverged(
+    parse: Callable[[str], Suite], text: str, loss: str
+) -> None:
+    hot = text.replace("learning_rate: 0.1", "learning_rate: 1e8").replace("nt_xent, clop", loss)
+    hot = hot.replace("label_fraction: 0.1", "label_fraction: 0.5")
+    record, _ = Executor(Machine("cpu", "data"))(parse(hot + "score: knn_top1\nprobes: {linear: false}\n").runs[-1])
+    assert record["status"] == "diverged"
+    assert re.match(r"the loss is not finite at step \d: it raised (_LinAlg|Value)Error: ", record["reason"])
+
+
+def test_a_loss_that_cannot_be_computed_from_sound_numbers_has_failed(faulty_run: MakeRun) -> None:
+    record, _ = Executor(Machine("cpu", "data"))(faulty_run("error", at=5))
+    assert record["status"] == "failed"
+    assert record["reason"].startswith("_LinAlgError: linalg.cholesky: ")
 
 
 def test_memory_that_runs_out_is_a_failure_with_its_peak(faulty_run: MakeRun) -> None:

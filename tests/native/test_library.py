@@ -139,15 +139,38 @@ def compiler(tmp_path: Path, body: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("body", "text"),
     [
-        ("exit 0", "the C compiler has made no file. Set CC to another."),
-        ('while [ "$1" != -o ]; do shift; done; mkdir "$2"', "the C compiler has made no file. Set CC to another."),
-        ('while [ "$1" != -o ]; do shift; done; mkfifo "$2"', "the C compiler has made no file. Set CC to another."),
+        ("exit 0", "the C compiler has made no file of a sane size. Set CC to another."),
+        (
+            'while [ "$1" != -o ]; do shift; done; mkdir "$2"',
+            "the C compiler has made no file of a sane size. Set CC to another.",
+        ),
+        (
+            'while [ "$1" != -o ]; do shift; done; mkfifo "$2"',
+            "the C compiler has made no file of a sane size. Set CC to another.",
+        ),
+        (
+            'while [ "$1" != -o ]; do shift; done; truncate -s 1T "$2"',
+            "the C compiler has made no file of a sane size. Set CC to another.",
+        ),
         ('while [ "$1" != -o ]; do shift; done; echo x > "$2"', "Set CC to another compiler."),
         ("printf 'kaputt \\374\\n' >&2; exit 1", "the C compiler ended with 1: kaputt \ufffd. Set CC to another."),
     ],
 )
 def test_a_compiler_that_makes_no_library_is_told_and_what_to_do(tmp_path: Path, body: str, text: str) -> None:
     assert report(**compiler(tmp_path, body)).endswith(text)
+
+
+def test_of_what_a_compiler_writes_only_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(library, "STREAM_SECONDS", 0.2)
+    many = "head -c 3000000 /dev/zero | tr '\\0' x"
+    output = library._run(["sh", "-c", f"{many}; {many} >&2; echo end"])
+    assert output.endswith("xend\n")
+    assert len(output) == library.KEPT_BYTES
+    with pytest.raises(library.MissingError, match=rf"ended with 3: x{{{library.MAX_LINE}}}\. Set CC"):
+        library._run(["sh", "-c", f"{many} >&2; exit 3"])
+    assert library._run(["sh", "-c", "sleep 3 & echo 1"]) == "1\n"  # what it leaves behind is not waited for
+    with pytest.raises(library.MissingError, match="timed out after 0.1 seconds. Set CC"):
+        library._run(["sh", "-c", "sleep 3"], 0.1)
 
 
 def test_a_folder_whose_files_must_not_be_executed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -721,6 +721,21 @@ def test_prototypes_are_ringed_among_the_projections(tmp_path: Path) -> None:
     assert ends == [109.2, 192.0, 100.0]  # the farthest is at the edge, with equal scales
 
 
+def test_curves_with_more_points_than_are_drawn_are_told_and_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = grid(["nt_xent", "vicreg"], 1)
+    many = list(range(20_001))  # each of its own class: a path each
+    plot = {"x": many, "y": many, "label": many}
+    long = {"history": {"step": many, "loss": many}, "singular_values": many, "picture": plot}
+    written = [write(tmp_path, one, 0.5, curves=curves(30, 30) | long) for one in runs]
+    found = report.make(tmp_path, select(runs))
+    page = next(path for path in found.files if path.suffix == ".html").read_text("utf-8")
+    assert len(page) < 200_000
+    told = f"{written[0].with_suffix('.curves.json')}: curves of more than 20000 points are not drawn. Got 20001."
+    assert capsys.readouterr().err.splitlines().count(told) == 1
+
+
 def test_curves_of_runs_that_diverged_are_shown_though_another_config_was_chosen(tmp_path: Path) -> None:
     runs = grid(["nt_xent", "vicreg"], 2, learning_rate=[0.1, 1.0, 10.0])
     for one in runs:
