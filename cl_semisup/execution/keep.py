@@ -9,7 +9,6 @@ from torch import nn
 from cl_semisup import files, plugins
 from cl_semisup.execution.data import Data
 from cl_semisup.execution.machine import Machine
-from cl_semisup.report.wording import format_number
 from cl_semisup.results.naming import budget
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
@@ -110,4 +109,4 @@ def card(description: Description, run: Run, record: Record, question: str, what
 
 
 def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(format_number(value, ".4f") for value in values)
+    return ", ".join(f"{value:z.4f}" for value in values)

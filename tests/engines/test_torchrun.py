@@ -85,7 +85,7 @@ def test_two_processes_write_the_records_of_one_and_report_a_failure_of_either(t
     plugin = tmp_path / "faulty.py"
     plugin.write_text(FAULTY)
     results = tmp_path / "results"
-    process = launch(write_suite(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
+    process = launch(write_suite(tmp_path, "nt_xent, faulty"), results, "--plugin", str(plugin))
     output = process.communicate(timeout=240)[0]
     assert process.returncode != 0, output  # a run has failed
     by_loss = every_record(results)
@@ -93,7 +93,7 @@ def test_two_processes_write_the_records_of_one_and_report_a_failure_of_either(t
     assert by_loss["faulty"]["reason"] == "process 1 of 2: ValueError: a fault of one process"
     if "nt_xent" not in by_loss:  # the other process did not come back from the exchange that it was in
         assert "Start the same command again to go on." in output
-        again = launch(write_suite(tmp_path, "faulty, nt_xent"), results, "--plugin", str(plugin))
+        again = launch(write_suite(tmp_path, "nt_xent, faulty"), results, "--plugin", str(plugin))
         assert again.communicate(timeout=240)[0]
         by_loss = every_record(results)
     there = by_loss["nt_xent"]
@@ -109,7 +109,7 @@ def test_two_processes_write_the_records_of_one_and_report_a_failure_of_either(t
 
 
 def test_a_stopped_training_saves_its_state_on_all_processes_and_goes_on_from_it(tmp_path: Path) -> None:
-    suite_file, results = write_suite(tmp_path, "nt_xent", epochs=60), tmp_path / "results"
+    suite_file, results = write_suite(tmp_path, "nt_xent", epochs=30), tmp_path / "results"
     process = launch(suite_file, results, "--checkpoint-seconds", "0.2")
     end = time.monotonic() + 120
     while saved_step(results) <= LOGGED and process.poll() is None and time.monotonic() < end:

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import faults
 
-PLAN = faults.Plan((6, 1, 1, 1, 1), repetitions=2, spread=1.0)
+PLAN = faults.Plan((6, 1, 1, 1, 1), repetitions=8, spread=0.5)
 
 
 @pytest.mark.timeout(900)
