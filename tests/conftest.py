@@ -21,6 +21,8 @@ for _kernels in _home.glob("kernels-*.so"):
     shutil.copy(_kernels, Path(_cache.name, "cl_semisup"))
 os.environ["XDG_CACHE_HOME"] = _cache.name
 
+os.fsync = lambda fd: None  # no test cuts the power, and waiting for the disk took a third of the time of some
+
 SUITE = """\
 question: Is it checked?
 datasets: digits
