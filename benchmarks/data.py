@@ -180,7 +180,7 @@ def many_small(folder: Path, most: int) -> None:
         began = time.perf_counter()
         with (
             _decoder.bar("decoding", count) as shown,
-            _decoder.Decoder(settings, False, count, True, shown, faults) as decoder,
+            _decoder.Decoder(settings, False, count, shown, faults) as decoder,
         ):
             for start in range(0, count, 4096):
                 decoder.fill(images[start : start + 4096], sources[start : min(start + 4096, count)])

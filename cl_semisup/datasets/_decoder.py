@@ -36,16 +36,13 @@ class Decoder:
     Args:
         s, clip: see `_pixels.decode`
         total: images that are still to be decoded
-        files: are they files of their own?
         shown: the bar
         faults: what is broken is added to it; its image is then of no use
     """
 
-    def __init__(
-        self, s: PixelSettings, clip: bool, total: int, files: bool, shown: "tqdm[Any]", faults: list[DataError]
-    ):
+    def __init__(self, s: PixelSettings, clip: bool, total: int, shown: "tqdm[Any]", faults: list[DataError]):
         Image.init()  # loads PIL's decoders, which several threads must not do at a time
-        self._s, self._clip, self._files, self._shown, self._faults = s, clip, files, shown, faults
+        self._s, self._clip, self._shown, self._faults = s, clip, shown, faults
         self._left = total
         self._cores = min(MAX_CORES, usable_cores())
         self._threads = ThreadPoolExecutor(self._cores)
@@ -67,14 +64,16 @@ class Decoder:
             rows = range(start, min(start + TASK_IMAGES, len(sources)))
             return [fault for row in rows if (fault := self._decode(images, sources, row))]
 
-        began, starts = time.perf_counter(), range(0, len(sources), TASK_IMAGES)
+        starts = range(0, len(sources), TASK_IMAGES)
         in_turn: Callable[..., Iterator[list[DataError]]] = self._threads.map
         if not self._processes:
+            began, began_work, small = time.perf_counter(), time.thread_time(), TASK_IMAGES * SMALL_SECONDS
             self._collect(starts[:1], map(decode, starts[:1]), len(sources))
             starts = starts[1:]
-            if time.perf_counter() - began < TASK_IMAGES * SMALL_SECONDS:
-                in_turn = map
+            if time.thread_time() - began_work < small:
                 self._start_processes()
+            if time.perf_counter() - began < small:  # threads would wait for a slow disk side by side
+                in_turn = map
         if self._processes:
             starts = range(starts.start, len(sources), PROCESS_IMAGES)
             ends = (min(start + PROCESS_IMAGES, len(sources)) for start in starts)
@@ -95,14 +94,14 @@ class Decoder:
         rows: Iterable[int] = range(len(sources))
         try:
             process = self._idle.get_nowait()
-            rows = process.fill(images, [source.name for source in sources], self._s, self._clip)
+            rows = process.fill(images, sources, self._s, self._clip)
             self._idle.put(process)
         except (Empty, Ended):
             pass  # not put back; the images are decoded all the same
         return [fault for row in rows if (fault := self._decode(images, sources, row))]
 
     def _start_processes(self) -> None:
-        if not self._files or self._left < MANY_FILES or self._cores == 1:
+        if self._left < MANY_FILES or self._cores == 1:
             return
         try:
             for _ in range(self._cores):

@@ -161,7 +161,7 @@ def _in_memory(
     if clip:
         s = replace(s, white=_mapped.brightest(parts[0], s)[0])  # what is broken is found again
     decoded, total = [], sum(map(len, parts))
-    with bar(f"decoding {where}", total) as shown, Decoder(s, clip, total, False, shown, faults) as decoder:
+    with bar(f"decoding {where}", total) as shown, Decoder(s, clip, total, shown, faults) as decoder:
         for part in parts:
             decoded.append(np.empty((len(part), s.bands, s.side, s.side), np.uint8))
             decoder.fill(decoded[-1], part)

@@ -207,7 +207,7 @@ def _chunks(
     s, clip = _with_white(s, train, faults)
     with (
         bar(f"decoding {part.name} once", total, done) as shown,
-        Decoder(s, clip, total - done, True, shown, faults) as decoder,
+        Decoder(s, clip, total - done, shown, faults) as decoder,
     ):
         for start in range(done, total, size):
             sources = part.sources(start, start + size)

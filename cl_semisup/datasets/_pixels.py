@@ -97,15 +97,19 @@ class PixelSettings:
 
 
 class Source(NamedTuple):
-    """An image file, wherever it lies: its name for messages, and what opens it (OSError if that fails)."""
+    """An image file, wherever it lies: its name for messages, and what opens it (OSError if that fails).
+
+    Another process can open it too if it is a file of its own, which lies at `path`.
+    """
 
     name: str
     open: Callable[[], BinaryIO]
+    path: str | None = None
 
 
 def of_file(path: Path | str) -> Source:
     """A file of its own. Pipes and devices are refused when it is opened."""
-    return Source(str(path), partial(files.open_regular, path))
+    return Source(str(path), partial(files.open_regular, path), str(path))
 
 
 def decode(source: Source, s: PixelSettings, clip: bool = False) -> NDArray[np.uint8]:

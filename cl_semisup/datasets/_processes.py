@@ -1,10 +1,12 @@
 """Processes that decode small image files: threads that do so mostly wait for Python's lock.
 
-Each is a new interpreter that runs this module; nothing is forked. A request is a line of JSON, paths and settings. The
-answer is a line of JSON, the numbers of the files that are left to the one who asks because they are large or broken,
-and then the pixels. A process ends when its input does, so that it never outlives the one who asks.
+Each is a new interpreter that runs this module; nothing is forked. A request is a line of JSON, paths and settings, and
+then the images that have no path because they lie in an archive. The answer is a line of JSON, the numbers of the
+images that are left to the one who asks because they are large or broken, and then the pixels. A process ends when its
+input does, so that it never outlives the one who asks.
 """
 
+import io
 import json
 import os
 import signal
@@ -20,10 +22,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cl_semisup.datasets import _pixels
-from cl_semisup.datasets._pixels import PixelSettings
+from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
 
 HOME = Path(__file__).parents[2]
+MAX_SENT_BYTES = 1_000_000  # of an image in an archive; larger ones are left
 
 
 class Ended(Exception):
@@ -44,14 +47,16 @@ class Process:
         except OSError as error:
             raise Ended from error
 
-    def fill(self, images: NDArray[np.uint8], paths: Sequence[str], s: PixelSettings, clip: bool) -> list[int]:
-        """Fill (n, channels, side, side) with the files, and say which of them are left."""
+    def fill(self, images: NDArray[np.uint8], sources: Sequence[Source], s: PixelSettings, clip: bool) -> list[int]:
+        """Fill (n, channels, side, side) with the images, and say which of them are left."""
         settings = {field.name: getattr(s, field.name) for field in fields(PixelSettings)}
-        request = {"paths": paths, "clip": clip, "settings": settings}
+        contents = [_content(source) for source in sources]
+        from_where = [source.path or len(content) for source, content in zip(sources, contents, strict=True)]
+        request = {"from": from_where, "clip": clip, "settings": settings}
         pixels = images.data.cast("B")
         try:
             pipe = _pipe(self._process.stdin)
-            pipe.write(json.dumps(request).encode() + b"\n")
+            pipe.write(b"".join([json.dumps(request).encode(), b"\n", *contents]))
             pipe.flush()
             answers, done = _pipe(self._process.stdout), 0
             left = json.loads(answers.readline())
@@ -66,6 +71,18 @@ class Process:
     def end(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+def _content(source: Source) -> bytes:
+    """What is sent of an image: nothing of a file, nor of one that is large or cannot be read, which is left."""
+    if source.path is not None:
+        return b""
+    try:
+        with source.open() as file:
+            content = file.read(MAX_SENT_BYTES + 1)
+    except (OSError, DataError):
+        return b""
+    return content if len(content) <= MAX_SENT_BYTES else b""
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -85,17 +102,25 @@ def serve() -> None:
     Image.MAX_IMAGE_PIXELS = _pixels.LARGE_PIXELS  # the one who asks decodes larger ones, one at a time
     for line in sys.stdin.buffer:
         asked = json.loads(line)
-        s = PixelSettings(**asked["settings"])
-        pixels = np.zeros((len(asked["paths"]), s.bands, s.side, s.side), np.uint8)
+        s, sources = PixelSettings(**asked["settings"]), [_source(told) for told in asked["from"]]
+        pixels = np.zeros((len(sources), s.bands, s.side, s.side), np.uint8)
         left = []
-        for number, path in enumerate(asked["paths"]):
+        for number, source in enumerate(sources):
             try:
-                pixels[number] = _pixels.decode(_pixels.of_file(path), s, asked["clip"])
+                pixels[number] = _pixels.decode(source, s, asked["clip"])
             except (DataError, MemoryError):
                 left.append(number)
         answers.write(json.dumps(left).encode() + b"\n")
         answers.write(pixels.data)
         answers.flush()
+
+
+def _source(told: str | int) -> Source:
+    """A file, or the next so many bytes of the input."""
+    if isinstance(told, str):
+        return _pixels.of_file(told)
+    content = sys.stdin.buffer.read(told)
+    return Source("", lambda: io.BytesIO(content))
 
 
 if __name__ == "__main__":

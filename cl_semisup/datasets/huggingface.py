@@ -2,6 +2,7 @@ import errno
 import io
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,10 @@ from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
 
 MAX_JSON_BYTES = 50_000_000  # of a description of the data set
+END_OF_STREAM = (
+    b"\xff\xff\xff\xff\0\0\0\0"  # of Arrow; without it a file cut off between two batches is read as if whole
+)
+SHARD = re.compile(r"(.*)[-_.](\d+)-of-(\d+)\.parquet")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,8 @@ class HuggingFace(_pixels.PixelSettings):
             raise DataError(f"{where}: {rule}. Got {got}. {remedy}.")
         sizes = {part: table.table.num_rows for part, table in there.items()}
         used, told = used_parts(sizes, self.val, where, splitting)
-        told = replace(told, unused=(*told.unused, *(name for name in splits if name not in _table.SPLITS)))
+        unused = (*told.unused, *(name for name in splits if name not in _table.SPLITS))
+        told = replace(told, unused=unused, notes=(*told.notes, *_missing_shards(held)))
         parts = {part: self._columns([there[name] for name in names], where) for part, names in used.items()}
         count = len(parts["test"][0])
         rest = np.concatenate([parts[part][1] for part in ("test", "val") if parts[part][0]] or [parts["train"][1][:0]])
@@ -130,6 +136,17 @@ def _held(root: Path) -> tuple[Path, ...]:
     """
     found = (path for path in root.rglob("*") if path.suffix in (".parquet", ".arrow", ".json") and not path.is_dir())
     return tuple(sorted(p for p in found if not any(map(_folders.passed_over, p.relative_to(root).parts))))
+
+
+def _missing_shards(paths: Sequence[Path]) -> list[str]:
+    """A note on each row of parquet files that is not whole: their names say how many there are."""
+    there: dict[tuple[Path, str, int], int] = {}
+    for path in paths:
+        if found := SHARD.fullmatch(path.name):
+            key = (path.parent, found[1], int(found[3]))
+            there[key] = there.get(key, 0) + 1
+    few = ((parent / name, have, wanted) for (parent, name, wanted), have in there.items() if have < wanted)
+    return [f"{have:,} of the {wanted:,} files of {name} are there." for name, have, wanted in few]
 
 
 class _Split(NamedTuple):
@@ -175,6 +192,13 @@ def _require_own_files(folder: Path) -> None:
         names = [part["filename"] for part in files.parse_json(file.read())["_data_files"]]
     if strange := [name for name in names if not isinstance(name, str) or name != Path(name).name]:
         raise DataError(f"{state}: must name files of its own folder. Got {first_ten(strange)}. Do not use it.")
+    for name in names:
+        with files.open_regular(folder / name) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(max(0, size - len(END_OF_STREAM)))
+            if file.read() != END_OF_STREAM:
+                got = f"{size:,} bytes without the mark that ends it"
+                raise DataError(f"{folder / name}: must be a whole table of Arrow. Got {got}. Copy it again.")
 
 
 def _split_of(path: Path, root: Path) -> str:

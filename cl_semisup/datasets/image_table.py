@@ -92,7 +92,8 @@ class ImageTable(_pixels.PixelSettings):
             )
         where = f"image_table: {self.csv}"
         rows = self._with_files(data_dir, rows, where)
-        told = _named_twice(rows)
+        folder = _sources.inside(data_dir, self.folder, "image_table: folder")
+        told = _named_twice(rows) + _not_named(folder, [row.file + self.suffix for row in rows])
         names: tuple[str, ...] | None = None
         if self.classes:
             path = _sources.inside(data_dir, self.classes, "image_table: classes")
@@ -134,8 +135,8 @@ class ImageTable(_pixels.PixelSettings):
     def _with_files(self, data_dir: Path, rows: list[_table.Row], where: str) -> list[_table.Row]:
         """The rows; those of labels alone get the files of the folder in the order of their names."""
         alone = [row for row in rows if not row.file]
-        if not alone or any(row.file for row in rows):
-            return rows
+        if not alone or any(row.file for row in rows):  # paths may be those of Windows
+            return [row if "/" in row.file else row._replace(file=row.file.replace("\\", "/")) for row in rows]
         folder = _sources.inside(data_dir, self.folder, "image_table: folder")
         files = _folders.names(folder, "image_table")
         if len(files) != len(rows):
@@ -150,9 +151,6 @@ class ImageTable(_pixels.PixelSettings):
             raise DataError(
                 f"image_table: folder: must be in data_dir. Got no folder {folder}. Mend folder or data_dir."
             )
-        rows = [
-            row if "/" in row.file else row._replace(file=row.file.replace("\\", "/")) for row in rows
-        ]  # of Windows
         names = [row.file + self.suffix for row in rows]
         paths, outside = list[Path](), list[_table.Row]()
         for row, name in zip(rows, names, strict=True):
@@ -188,6 +186,22 @@ def _named_twice(rows: Sequence[_table.Row]) -> list[str]:
     row, with_other = (other or again)[0], f", {len(other):,} of them with another label" if other else ""
     lines = f"{row.file!r} in lines {first[row.file].line} and {row.line}"
     return [f"{len(again):,} rows name a file again{with_other}, such as {lines}. Remove them, unless it is meant."]
+
+
+def _not_named(folder: Path, names: Sequence[str]) -> list[str]:
+    """A note on images that lie beside those that the table names."""
+    named: dict[str, set[str]] = {}
+    for name in names:
+        parent, _, leaf = os.path.normpath(name).rpartition("/")
+        named.setdefault(parent, set()).add(leaf)
+    inside = [parent for parent in sorted(named) if not parent.startswith(("..", "/")) and (folder / parent).is_dir()]
+    found = ((parent, name) for parent in inside for name in _folders.names(folder / parent, "image_table"))
+    rest = [os.path.join(parent, name) for parent, name in found if _not_in(name, named[parent])]
+    return [f"{len(rest):,} images of {folder} are not in the table: {first_ten(rest)}."] if rest else []
+
+
+def _not_in(name: str, named: set[str]) -> bool:
+    return name not in named and _folders.is_picture(name)
 
 
 def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:

@@ -3,7 +3,7 @@ import os
 import posixpath
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
@@ -20,6 +20,7 @@ from cl_semisup.errors import DataError, first_ten
 
 MAX_IMAGE_BYTES = 500_000_000
 MAX_LABEL_BYTES = 1_000_000  # of a label, and of what headers hold of a name
+MAX_PADDING_BYTES = 1_000_000  # behind the end of a shard that are looked at; tar pads to 10,240
 LONG_NAMES = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
@@ -34,7 +35,7 @@ class WebDataset(_pixels.PixelSettings):
     """Your own images in WebDataset's shards: tar files in which `<key>.jpg` stands beside `<key>.cls`.
 
     Shards are read in the order of their names, and images in the order in which they stand there. Members that are
-    neither an image nor its label are not used. Shards must not be compressed: `gunzip` them.
+    neither an image nor its label are not used, which is told. Shards must not be compressed: `gunzip` them.
 
     Source: the format of github.com/webdataset/webdataset
 
@@ -43,6 +44,7 @@ class WebDataset(_pixels.PixelSettings):
         test: the shards for testing; none with `test_fraction` or `folds`
         label: ending of the member that holds the label, a number or a name; or `json`, for its value `label_key`
         label_key: key of the label in a JSON member
+        image: ending of the member that holds the image; needed where a key has several images
         test_fraction: share of each class that is the test part, drawn once and the same for all runs
         folds: the images are tested in so many folds, repetition r testing fold r mod folds
     """
@@ -51,6 +53,7 @@ class WebDataset(_pixels.PixelSettings):
     test: str = ""
     label: Annotated[str, MinLen(1)] = "cls"
     label_key: str = "label"
+    image: Annotated[str, MinLen(1)] | None = None
     test_fraction: Annotated[float, Interval(ge=0.01, le=0.9)] | None = None
     folds: Annotated[int, Interval(ge=2, le=1000)] | None = None
 
@@ -88,45 +91,61 @@ class WebDataset(_pixels.PixelSettings):
         return sorted(path for path in data_dir.glob(pattern) if not _folders.passed_over(path.name))
 
     def _listing(self, data_dir: Path) -> Listing:
-        parts: list[tuple[list[Source], list[str]]] = []
+        parts: list[_Samples] = []
         for part in self._parts():
             shards = self._shards(data_dir, part)
             if not shards:
                 got = f"no file {data_dir / getattr(self, part)}"
                 raise DataError(f"webdataset: {part}: must name shards in {data_dir}. Got {got}. Mend it.")
             parts.append(self._samples(shards))
-        (train, train_labels), (test, test_labels) = parts[0], parts[1] if self.test else ([], [])
-        labels = _labels.of_text(train_labels, test_labels, None, f"webdataset: {self.train}")
-        listing = Listing(train, labels[0], test, *labels[1:])
+        train, test = parts[0], parts[1] if self.test else _Samples()
+        labels = _labels.of_text(train.labels, test.labels, None, f"webdataset: {self.train}")
+        notes = tuple(f"keys without an image: {len(p.bare):,}, such as {p.bare[0]}." for p in parts if p.bare)
+        told = Layout(unused=tuple(sorted(train.unused | test.unused)), notes=notes)
+        listing = Listing(train.images, labels[0], test.images, *labels[1:], told=told)
         return listing.tested(self.test_fraction, self.folds, "webdataset", self.train)
 
-    def _samples(self, shards: Sequence[Path]) -> tuple[list[Source], list[str]]:
+    def _samples(self, shards: Sequence[Path]) -> "_Samples":
         """The images and labels of some shards."""
-        images: list[Source] = []
-        labels: list[str] = []
-        faults: list[str] = []
+        found, faults, several = _Samples(), list[str](), list[str]()
         for shard in shards:
             for key, members in _by_key(shard).items():
-                image = _image(members)
-                if image is None:
-                    continue
-                label = members.get(self.label)
-                if label is None:
-                    got = first_ten(sorted(members))
-                    others = [ending for ending in sorted(members) if not _folders.is_picture(ending)]
-                    remedy = f"Set `label: {others[0]}`" if others else "Set `label`"
-                    if "/" in key and not others:
-                        remedy = "Class folders are for `image_folder`: `tar xf` unpacks them"
-                    faults.append(f"{shard}: {key}: must have a member .{self.label}. Got {got}. {remedy}.")
-                    continue
-                images.append(Source(f"{shard}: {image.name}", partial(_opened, shard, image, MAX_IMAGE_BYTES)))
-                labels.append(self._text(shard, label))
-        raise_faults(faults, f"webdataset: {{}} images of {first_ten([str(shard) for shard in shards])} have no label")
-        if not images:
-            rule = f"must hold images, <key>.jpg or another of {', '.join(_folders.PICTURES)}"
-            got = f"none in {first_ten([str(shard) for shard in shards])}"
-            raise DataError(f"webdataset: {rule}. Got {got}. Add some.")
-        return images, labels
+                pictures, label = self._pictures(members), members.get(self.label)
+                if len(pictures) > 1:
+                    rule = f"needs `image`, as a key holds several images. Got {first_ten(pictures)}"
+                    several.append(f"{shard}: {key}: {rule}. Set `image: {pictures[0]}`.")
+                elif not pictures:
+                    found.bare.append(f"{shard}: {key}")
+                elif label is None:
+                    faults.append(f"{shard}: {key}: {self._no_label(key, members)}")
+                else:
+                    image = members[pictures[0]]
+                    opened = partial(_opened, shard, image, MAX_IMAGE_BYTES)
+                    found.images.append(Source(f"{shard}: {image.name}", opened))
+                    found.labels.append(self._text(shard, label))
+                    found.unused.update(f".{ending}" for ending in members if ending not in (pictures[0], self.label))
+        names = first_ten([str(shard) for shard in shards])
+        raise_faults(several, f"webdataset: {{}} keys of {names} hold several images")
+        raise_faults(faults, f"webdataset: {{}} images of {names} have no label")
+        if not found.images:
+            wanted = f".{self.image}" if self.image else f".jpg or another of {', '.join(_folders.PICTURES)}"
+            raise DataError(f"webdataset: must hold images, <key>{wanted}. Got none in {names}. Add some.")
+        return found
+
+    def _pictures(self, members: Mapping[str, tarfile.TarInfo]) -> list[str]:
+        """The endings that may be the image's: that of the setting, or `jpg` and its like, or `<word>.jpg`."""
+        if self.image:
+            return [self.image] if self.image in members else []
+        exact = [ending for ending in members if ending in _folders.PICTURES]
+        return exact or [ending for ending in members if _folders.is_picture(ending)]
+
+    def _no_label(self, key: str, members: Mapping[str, tarfile.TarInfo]) -> str:
+        """What is told of a key that has an image and no label."""
+        others = [ending for ending in sorted(members) if not _folders.is_picture(ending)]
+        remedy = f"Set `label: {others[0]}`" if others else "Set `label`"
+        if "/" in key and not others:
+            remedy = "Class folders are for `image_folder`: `tar xf` unpacks them"
+        return f"must have a member .{self.label}. Got {first_ten(sorted(members))}. {remedy}."
 
     def _text(self, shard: Path, member: tarfile.TarInfo) -> str:
         """The label in a member."""
@@ -149,11 +168,14 @@ class WebDataset(_pixels.PixelSettings):
         return str(value).strip()
 
 
-def _image(members: Mapping[str, tarfile.TarInfo]) -> tarfile.TarInfo | None:
-    """The image of a sample: `key.jpg`, or `key.image.jpg` if no other member is an image."""
-    exact = (members[ending] for ending in _folders.PICTURES if ending in members)
-    pictures = [member for ending, member in members.items() if _folders.is_picture(ending)]
-    return next(exact, pictures[0] if len(pictures) == 1 else None)
+@dataclass(frozen=True)
+class _Samples:
+    """The images and labels of one part, endings of members that are not used, and keys that hold no image."""
+
+    images: list[Source] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    unused: set[str] = field(default_factory=set)
+    bare: list[str] = field(default_factory=list)
 
 
 def _by_key(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
@@ -194,8 +216,26 @@ def _members(shard: Path) -> Iterator[tarfile.TarInfo]:
                 if member.offset_data + member.size > size:
                     raise ValueError(f"{member.name} ends after the file")
                 yield member
-        if size % tarfile.BLOCKSIZE:  # tarfile takes half of a header for the end
-            raise ValueError("a file that ends within a member")
+        file.seek(archive.offset)
+        _require_end(file, archive.offset, shard)
+
+
+def _require_end(file: BinaryIO, place: int, shard: Path) -> None:
+    """DataError unless a block of zeros is where tarfile has stopped, and nothing follows it but zeros.
+
+    It stops without a word at the end of a file that is cut off, and at a header that is damaged.
+    """
+    rule = f"{shard}: must be a whole tar file"
+    block, rest = file.read(tarfile.BLOCKSIZE), file.read(MAX_PADDING_BYTES)
+    if len(block) < tarfile.BLOCKSIZE:
+        got = f"the end of the file at byte {place + len(block):,} without the block of zeros that ends a tar file"
+        remedy = f"It is cut off: copy it again. If its writer was not closed: head -c 1024 /dev/zero >> {shard.name}"
+        raise DataError(f"{rule}. Got {got}. {remedy}")
+    if any(block):
+        raise DataError(f"{rule}. Got a header at byte {place:,} that is damaged. Copy it again.")
+    if any(rest):
+        got = f"more behind its end at byte {place:,}, which no program reads, as of `cat` of two shards"
+        raise DataError(f"{rule}. Got {got}. Give each shard a file of its own.")
 
 
 def _opened(shard: Path, member: tarfile.TarInfo, limit: int) -> BinaryIO:

@@ -186,7 +186,8 @@ class CellCheck:
                     self.notes.append(Problem(dataset.path, _untested_note(facts)))
             except InputError as error:
                 self.facts[key] = None
-                self._add(dataset, str(error))
+                for line in error.args:  # one for each offender
+                    self._add(dataset, str(line))
         return self.facts[key]
 
     def _views(self, chosen: GridValue, dataset: GridValue, facts: Facts) -> int | None:

@@ -141,7 +141,8 @@ def shards(root: Path) -> None:
     for part in ("train", "test"):
         with tarfile.open(root / f"{part}-0.tar", "w") as archive:
             for n in range(COUNT):
-                members = {"png": (root / "one.png").read_bytes(), "cls": b"%d" % (n % 2), "txt": b"c%d" % (n % 2)}
+                members = {"cls": b"%d" % (n % 2), "txt": b"c%d" % (n % 2)}
+                members |= dict.fromkeys(("png", "left.png", "right.png"), (root / "one.png").read_bytes())
                 for ending, content in (members | {"json": b'{"class": %d}' % (n % 2)}).items():
                     member = tarfile.TarInfo(f"{n}.{ending}")
                     member.size = len(content)

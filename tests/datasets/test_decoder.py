@@ -1,6 +1,7 @@
 """Many small files are decoded in processes, to the same pixels and the same messages as in this thread."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -39,14 +40,20 @@ def processes_for_few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_decoder, "usable_cores", lambda: 2)
 
 
-def decoded(paths: list[str]) -> tuple[NDArray[np.uint8], list[str], list[int]]:
+def in_an_archive(path: str) -> _pixels.Source:
+    """The same image as one that lies in another file."""
+    return _pixels.of_file(path)._replace(path=None)
+
+
+def decoded(
+    paths: list[str], source: Callable[[str], _pixels.Source] = _pixels.of_file
+) -> tuple[NDArray[np.uint8], list[str], list[int]]:
     """Pixels, messages, and the exit codes of the processes."""
     faults: list[DataError] = []
     images = np.zeros((len(paths), 3, SIDE, SIDE), np.uint8)
-    with bar("x", len(paths)) as shown, Decoder(SETTINGS, False, len(paths), True, shown, faults) as decoder:
+    with bar("x", len(paths)) as shown, Decoder(SETTINGS, False, len(paths), shown, faults) as decoder:
         for start in (0, 90):
-            part = [_pixels.of_file(path) for path in paths[start : start + 90]]
-            decoder.fill(images[start : start + 90], part)
+            decoder.fill(images[start : start + 90], [source(path) for path in paths[start : start + 90]])
         assert decoder._left == 0
     return images, [str(fault) for fault in faults], [process._process.wait() for process in decoder._processes]
 
@@ -61,8 +68,13 @@ def expected(paths: list[str]) -> tuple[NDArray[np.uint8], list[str]]:
     return images, faults
 
 
-def test_processes_give_the_same_pixels_and_messages(paths: list[str], processes_for_few: None) -> None:
-    images, faults, exits = decoded(paths)
+@pytest.mark.parametrize("source", [_pixels.of_file, in_an_archive])
+def test_processes_give_the_same_pixels_and_messages(
+    source: Callable[[str], _pixels.Source], paths: list[str], processes_for_few: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of images in archives, which are sent unless they are large."""
+    monkeypatch.setattr(_processes, "MAX_SENT_BYTES", os.path.getsize(paths[0]))  # the last ones are larger
+    images, faults, exits = decoded(paths, source)
     wanted, messages = expected(paths)
     assert len(exits) == 2
     np.testing.assert_array_equal(images, wanted)
@@ -96,7 +108,7 @@ def test_an_interruption_ends_the_processes(paths: list[str], processes_for_few:
     held: list[Decoder] = []
 
     def interrupted() -> None:
-        with bar("x", 180) as shown, Decoder(SETTINGS, False, 180, True, shown, []) as decoder:
+        with bar("x", 180) as shown, Decoder(SETTINGS, False, 180, shown, []) as decoder:
             held.append(decoder)
             decoder.fill(np.zeros((90, 3, SIDE, SIDE), np.uint8), [_pixels.of_file(path) for path in paths[:90]])
             assert [process._process.poll() for process in decoder._processes] == [None, None]
@@ -107,15 +119,16 @@ def test_an_interruption_ends_the_processes(paths: list[str], processes_for_few:
     assert all(process._process.poll() is not None for process in held[0]._processes)
 
 
-def test_few_files_images_in_archives_and_one_core_need_no_process(
+def test_few_files_large_ones_and_one_core_need_no_process(
     paths: list[str], processes_for_few: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_decoder, "Process", lambda: pytest.fail("a process was started"))
     sources = [_pixels.of_file(path) for path in paths[:90]]
     images = np.zeros((90, 3, SIDE, SIDE), np.uint8)
-    for total, files, cores in ((99, True, 2), (100, False, 2), (100, True, 1)):
+    for total, cores, seconds in ((99, 2, 1e9), (100, 1, 1e9), (100, 2, 0.0)):
         monkeypatch.setattr(_decoder, "usable_cores", lambda cores=cores: cores)
-        with bar("x", total) as shown, Decoder(SETTINGS, False, total, files, shown, []) as decoder:
+        monkeypatch.setattr(_decoder, "SMALL_SECONDS", seconds)
+        with bar("x", total) as shown, Decoder(SETTINGS, False, total, shown, []) as decoder:
             decoder.fill(images, sources)
 
 
