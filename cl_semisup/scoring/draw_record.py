@@ -8,7 +8,7 @@ from cl_semisup.results.records import Record
 from cl_semisup.scoring.scores import SETTINGS, DrawScores, Scores
 from cl_semisup.suite.run import digest
 
-PROTOCOL_VERSION = 3  # raised whenever a change moves a score
+PROTOCOL_VERSION = 4  # raised whenever a change moves a score
 
 
 def draw_record(scores: Scores, found: DrawScores, seed_name: str, versions: dict[str, Any]) -> Record:

@@ -10,7 +10,7 @@ from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.products import add_square, square
 from cl_semisup.scoring.rows import Rows
 
-CHUNK = 512  # rows of random features at once: 8 MB
+CHUNK = 256  # rows of random features at once: 4 MB
 RANK_TOLERANCE = 1e-13  # squared singular values below this share of the largest are rounding errors
 
 

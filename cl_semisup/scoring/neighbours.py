@@ -95,7 +95,6 @@ def class_means(rows: Rows, labels: np.ndarray) -> tuple[Tensor, Tensor]:
     return present, sums / torch.bincount(members)[:, None]
 
 
-def nearest_mean(test: Rows, present: Tensor, means: Tensor) -> Tensor:
-    """(T,) the class of the nearest mean of unit rows; a class without rows is never predicted."""
-    distances = [means.square().sum(dim=1) - 2 * unit @ means.T for _, unit in test.unit_chunks()]
-    return present[torch.cat(distances).argmin(dim=1)]
+def nearest_mean(unit: Tensor, present: Tensor, means: Tensor) -> Tensor:
+    """(n,) the class of the nearest mean of unit rows (n, F); a class without rows is never predicted."""
+    return present[(means.square().sum(dim=1) - 2 * unit @ means.T).argmin(dim=1)]

@@ -18,7 +18,7 @@ from cl_semisup.scoring.draws import Draw
 from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
-from cl_semisup.scoring.side_by_side import side_by_side
+from cl_semisup.scoring.side_by_side import side_by_side, threads_each
 from cl_semisup.scoring.softmax import SoftmaxProblem, Solution
 from cl_semisup.seeds import seed
 
@@ -32,6 +32,7 @@ SETTINGS = {
     "ridge": {"validation": 0.2},
     "loranpac": {"width": 2000, "truncation": 0.25, "images": 10_000},
 }
+FITTED = ("linear_top1", "ridge_top1", "nearest_mean_top1")  # to each draw alone
 GEOMETRY_ROWS = 10_000  # test rows that geometry is measured on, evenly spaced
 SIDE_BY_SIDE = 8_000_000  # numbers of a label set up to which one core is enough
 ROUGH = 1e-3  # tolerance of a fit that another one follows
@@ -79,9 +80,11 @@ def measure(
         for found in neighbours.knn(train, features.train_labels, test, sets, features.classes, *options)
     ]
     progress("kNN")
-    models = _each(lambda draw: _models(features, draw, seed_name), flat, features.train.shape[1], progress)
-    for found, model in zip(predictions, models, strict=True):
-        found.update(model.predictions)
+    models = _each(lambda draw, cores: _models(features, draw, seed_name, cores), flat, train.width, progress)
+    for found, more in zip(predictions, _predictions(test, models), strict=True):
+        found.update(more)
+    diagnostics = [model.diagnostics for model in models]
+    del models  # their weights
     for repetition in range(max(map(len, draws))):
         members = [i for i, draw in enumerate(flat) if draw.repetition == repetition]
         found_by_draw = _loranpac(features, [flat[i] for i in members], seed("loranpac", seed_name, repetition))
@@ -91,9 +94,9 @@ def measure(
     shape = _geometry(features)
     progress("geometry")
     truth, by_draw = torch.from_numpy(features.test_labels), {}
-    for draw, found, model in zip(flat, predictions, models, strict=True):
+    for draw, found, facts in zip(flat, predictions, diagnostics, strict=True):
         right = {name: (found[name] == truth).numpy() for name in SCORES}
-        by_draw[id(draw)] = DrawScores(draw, right, model.diagnostics)
+        by_draw[id(draw)] = DrawScores(draw, right, facts)
     budgets = tuple(tuple(by_draw[id(draw)] for draw in drawn) for drawn in draws)
     reason = _collapse(features, budgets, shape)
     seconds = time.perf_counter() - began
@@ -105,42 +108,57 @@ def steps(draws: Sequence[Sequence[Draw]]) -> int:
     return 2 + sum(map(len, draws)) + max(map(len, draws))
 
 
-def _each(fit: Callable[[Draw], "_Models"], draws: Sequence[Draw], width: int, progress: Progress) -> "list[_Models]":
-    """The models of every draw, in order: small label sets side by side on one core each, then the large ones."""
-    small = [i for i, draw in enumerate(draws) if len(draw.rows) * width <= SIDE_BY_SIDE]
+def _each(fit: "Fit", draws: Sequence[Draw], width: int, progress: Progress) -> "list[_Models]":
+    """The models of every draw, in order: small label sets side by side on one core each, then each large one on all.
+
+    Threads divide the rows of a large set, and no operation has threads of its own: they would mostly wait.
+    """
+    large = [len(draw.rows) * width > SIDE_BY_SIDE for draw in draws]
+    cores = torch.get_num_threads()
     models: dict[int, _Models] = {}
 
     def one(i: int) -> None:
-        models[i] = fit(draws[i])
+        models[i] = fit(draws[i], cores if large[i] else 1)
         progress(f"labels {draws[i].label}")
 
-    side_by_side(one, reversed(small))  # the longest first
-    for i in sorted(set(range(len(draws))) - set(small)):
-        one(i)
+    side_by_side(one, reversed([i for i in range(len(draws)) if not large[i]]))  # the longest first
+    with threads_each(1):
+        for i in range(len(draws)):
+            if large[i]:
+                one(i)
     return [models[i] for i in range(len(draws))]
 
 
 @dataclass(frozen=True, eq=False)
 class _Models:
-    """(T,) predictions of a draw by score, and its diagnostics."""
+    """Of a draw: linear classifiers (C, F) and (C,) on raw rows, classes with their means of unit rows, diagnostics."""
 
-    predictions: dict[str, Tensor]
+    linear: tuple[Tensor, Tensor]
+    ridge: tuple[Tensor, Tensor]
+    means: tuple[Tensor, Tensor]
     diagnostics: dict[str, float]
 
 
-def _models(features: StoredFeatures, draw: Draw, seed_name: str) -> _Models:
+Fit = Callable[[Draw, int], _Models]  # a draw, and on how many cores
+
+
+def _models(features: StoredFeatures, draw: Draw, seed_name: str, cores: int) -> _Models:
     """The classifiers of a draw that are fitted to it alone."""
     rows, labels = Rows(features.train).subset(draw.rows), features.train_labels[draw.rows]
-    test, classes = Rows(features.test), features.classes
     split_seed = seed("validation", seed_name, draw.repetition)
-    linear, ridge, diagnostics = _linear_models(rows, labels, classes, split_seed)
-    both = test.scores(*(torch.cat(parts) for parts in zip(linear, ridge, strict=True)))  # (T, 2 C)
-    predictions = {
-        "linear_top1": both[:, :classes].argmax(dim=1),
-        "ridge_top1": both[:, classes:].argmax(dim=1),
-        "nearest_mean_top1": neighbours.nearest_mean(test, *neighbours.class_means(rows, labels)),
-    }
-    return _Models(predictions, diagnostics)
+    linear, ridge, diagnostics = _linear_models(rows, labels, features.classes, split_seed, cores)
+    return _Models(linear, ridge, neighbours.class_means(rows, labels), diagnostics)
+
+
+def _predictions(test: Rows, models: Sequence[_Models]) -> list[dict[str, Tensor]]:
+    """(T,) predictions by score of every draw; each test row is read once for all of them."""
+    found: list[dict[str, list[Tensor]]] = [{name: [] for name in FITTED} for _ in models]
+    for (_, chunk), (_, unit) in zip(test.chunks(), test.unit_chunks(), strict=True):
+        for model, predicted in zip(models, found, strict=True):
+            for name, (weight, bias) in (("linear_top1", model.linear), ("ridge_top1", model.ridge)):
+                predicted[name].append(torch.addmm(bias, chunk, weight.T).argmax(dim=1))
+            predicted["nearest_mean_top1"].append(neighbours.nearest_mean(unit, *model.means))
+    return [{name: torch.cat(parts) for name, parts in predicted.items()} for predicted in found]
 
 
 def _loranpac(features: StoredFeatures, draws: Sequence[Draw], projection_seed: int) -> list[Tensor]:
@@ -159,7 +177,7 @@ Classifier = tuple[Tensor, Tensor]  # (C, F) weights and (C,) offsets on raw row
 
 
 def _linear_models(
-    rows: Rows, labels: np.ndarray, classes: int, split_seed: int
+    rows: Rows, labels: np.ndarray, classes: int, split_seed: int, cores: int
 ) -> tuple[Classifier, Classifier, dict[str, float]]:
     """Logistic and ridge regression, each with the strength that is best on held-out rows (the strongest of equals)."""
     held = hold_out(labels, SETTINGS["linear"]["validation"], split_seed)
@@ -169,7 +187,7 @@ def _linear_models(
     if held is not None:
         kept, kept_labels = rows.subset(np.flatnonzero(~held)), labels[~held]
         moments, truth = Moments.of(kept, kept_labels, classes), torch.from_numpy(labels[held])
-        problem = SoftmaxProblem(kept, kept_labels, moments)
+        problem = SoftmaxProblem(kept, kept_labels, moments, cores)
         validation = problem.turn(rows.subset(np.flatnonzero(held)))  # (V, R)
 
         def right(weight: Tensor, bias: Tensor) -> int:
@@ -188,7 +206,7 @@ def _linear_models(
     moments = Moments.of(rows, labels, classes)
     if held is not None:
         starts = [_float32(moments.along_directions(*raw))]
-    problem = SoftmaxProblem(rows, labels, moments)
+    problem = SoftmaxProblem(rows, labels, moments, cores)
     rough = problem.solve(strength, starts, ROUGH)
     solution = problem.solve(strength, [rough], SETTINGS["linear"]["tolerance"])  # in the units of the solution
     diagnostics = {

@@ -19,12 +19,14 @@ def side_by_side(work: Callable[[Piece], Result], pieces: Iterable[Piece], worke
     """
     threads = torch.get_num_threads()
     workers = min(workers or threads, threads)
-    with _threads_each(threads // workers), ThreadPoolExecutor(workers) as pool:
+    if threads == 1:
+        return [work(piece) for piece in pieces]
+    with threads_each(threads // workers), ThreadPoolExecutor(workers) as pool:
         return list(pool.map(work, pieces))
 
 
 @contextmanager
-def _threads_each(count: int) -> Iterator[None]:
+def threads_each(count: int) -> Iterator[None]:
     """Libraries for linear algebra take so many threads; those of torch count for threads that are started now."""
     from threadpoolctl import threadpool_limits
 

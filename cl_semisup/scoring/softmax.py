@@ -6,6 +6,7 @@ chunk by chunk in the type that they are stored in, so they are never copied.
 """
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,8 @@ from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
 
 IN_MEMORY = 12_000_000  # numbers of turned rows that are kept (48 MB); larger sets are read anew in each step
+CHUNK = 512  # rows at once: the chunk, its logits and their errors stay in the cache of a core
+HISTORY = 5  # steps that L-BFGS remembers: as many evaluations as with 10, and half of their overhead
 MAX_ITERATIONS = 1000
 TINY = 1e-12  # keeps units finite where every row is certain
 Solution = tuple[Tensor, Tensor]  # W (C, R) and b (C,)
@@ -26,13 +29,13 @@ class SoftmaxProblem:
 
         min over W, b of  mean_i -log softmax(W z_i + b)_{y_i} + s/2 |W|^2,   z_i = V^T (x_i - mean) / scale
 
-    `steps` counts evaluations of the loss; `converged` is of the last fit.
+    `steps` counts evaluations of the loss; `converged` is of the last fit. `workers` threads divide the rows.
     """
 
-    def __init__(self, rows: Rows, labels: np.ndarray, moments: Moments):
+    def __init__(self, rows: Rows, labels: np.ndarray, moments: Moments, workers: int = 1):
         self.rows, self.labels, self.moments = rows, torch.from_numpy(labels), moments
         self.classes, self.rank = moments.class_sums.shape
-        self.steps, self.converged = 0, True
+        self.steps, self.converged, self.workers = 0, True, workers
         self.map = (moments.directions * moments.inverse_scale[:, None]).float()  # (F, R)
         self.shift = (moments.mean * moments.inverse_scale @ moments.directions).float()  # (R,)
         small = len(rows) * self.rank <= IN_MEMORY
@@ -46,9 +49,13 @@ class SoftmaxProblem:
             torch.mm(chunk.sub_(center), self.map, out=turned[part])
         return turned
 
-    def _chunks(self) -> Iterator[tuple[slice, Tensor]]:
-        """Turned rows, or raw ones of a set that is too large to keep turned."""
-        return iter([(slice(0, len(self.rows)), self.turned)]) if self.turned is not None else self.rows.chunks()
+    def _chunks(self, piece: slice) -> Iterator[tuple[Tensor, Tensor]]:
+        """Turned rows of a piece of the set, or raw ones of a set that is too large to keep turned; their labels."""
+        labels = self.labels[piece].split(CHUNK)
+        if self.turned is not None:
+            return zip(self.turned[piece].split(CHUNK), labels, strict=True)
+        chunks = self.rows.part(piece.start, piece.stop - piece.start).chunks(CHUNK)
+        return ((chunk, own) for (_, chunk), own in zip(chunks, labels, strict=True))
 
     def path(self, strengths: Sequence[float], tolerance: float) -> Iterator[tuple[float, Solution]]:
         """Each penalty, the strongest first, with its solution.
@@ -92,6 +99,7 @@ class SoftmaxProblem:
 
         first = torch.cat([weight, bias[:, None]], dim=1).div(unit).double().flatten().numpy()
         limits = {"maxiter": MAX_ITERATIONS, "maxfun": 2 * MAX_ITERATIONS, "gtol": 0.0, "ftol": tolerance}
+        limits |= {"maxcor": HISTORY}
         result = minimize(loss_and_gradient, first, jac=True, method="L-BFGS-B", options=limits)
         self.converged = bool(result.success)
         return self._split(torch.from_numpy(result.x).float(), unit)
@@ -111,22 +119,30 @@ class SoftmaxProblem:
         if raw:
             b = b - w @ shift
             w = w @ self.map.T  # (C, F), acting on raw rows
-        loss = curved = 0.0
-        gradient, offsets = torch.zeros_like(w), torch.zeros_like(b)
-        for part, x in self._chunks():
-            # classes are the first axis: softmax over a short last axis would take most of the time
-            value, error = _cross_entropy(torch.addmm(b[:, None], w, x.T), self.labels[part][None])
-            loss += value
-            gradient.addmm_(error, x)
-            offsets += error.sum(dim=1)
-            if curvature:
-                curved += float(error.abs().sum()) - float(error.square().sum())
-        count = len(self.rows)
+        count, share = len(self.rows), -(-len(self.rows) // self.workers)
+        pieces = [slice(first, min(first + share, count)) for first in range(0, count, share)]
+        with ThreadPoolExecutor(self.workers) as pool:
+            parts = list(pool.map(lambda piece: self._sums(w, b, piece, curvature), pieces))
+        loss, gradient, offsets, curved = (sum(values[1:], values[0]) for values in zip(*parts, strict=True))
         gradient /= count
         offsets /= count
         if raw:
             gradient = gradient @ self.map - offsets[:, None] * shift
         return _Evaluation(loss / count, gradient, offsets, curved / (count * self.classes))
+
+    def _sums(self, w: Tensor, b: Tensor, piece: slice, curvature: bool) -> "_Evaluation":
+        """As `_loss`, summed over a piece of the rows, and the gradient for rows as they are read."""
+        loss = curved = 0.0
+        gradient, offsets = torch.zeros_like(w), torch.zeros_like(b)
+        for x, labels in self._chunks(piece):
+            # classes are the first axis: softmax over a short last axis would take most of the time
+            value, error = _cross_entropy(torch.addmm(b[:, None], w, x.T), labels[None])
+            loss += value
+            gradient.addmm_(error, x)
+            offsets += error.sum(dim=1)
+            if curvature:
+                curved += float(error.abs().sum()) - float(error.square().sum())
+        return _Evaluation(loss, gradient, offsets, curved)
 
 
 class _Evaluation(NamedTuple):

@@ -83,6 +83,22 @@ def test_the_linear_score_is_scikit_learns_with_the_same_penalty(
         assert draw.diagnostics["linear_converged"] == 1
 
 
+@pytest.mark.parametrize("in_memory", [0, 10**6])
+def test_threads_that_divide_the_rows_find_the_same_loss(
+    stored: StoredFeatures, in_memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(softmax, "IN_MEMORY", in_memory)
+    monkeypatch.setattr(softmax, "CHUNK", 17)
+    known = np.flatnonzero(stored.train_labels >= 0)[:100]
+    rows, y = Rows(stored.train).subset(known), stored.train_labels[known]
+    moments = Moments.of(rows, y, 6)
+    weight = torch.randn(6, len(moments.variances), generator=torch.Generator().manual_seed(0))
+    problems = [softmax.SoftmaxProblem(rows, y, moments, workers) for workers in (1, 3)]
+    one, three = (problem._loss(weight, torch.ones(6), curvature=True) for problem in problems)
+    for a, b in zip(one, three, strict=True):
+        torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b))
+
+
 @pytest.mark.parametrize("strength", [1e-6, 1e-3, 1.0])
 def test_a_weak_penalty_is_solved_to_the_end(stored: StoredFeatures, strength: float) -> None:
     """The loss is that of scikit-learn's solution to four digits, where almost all rows are certain too."""
