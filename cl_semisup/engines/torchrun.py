@@ -305,7 +305,7 @@ def _executor(machine: Machine, stop_requested: Callable[[], bool]) -> Any:
 
 
 def _to_json(machine: Machine, training: TrainingGroup) -> str:
-    runs = [run.as_dict() for run in training.runs]
+    runs = [run.settings() for run in training.runs]
     return json.dumps({"machine": asdict(machine), "id": training.id, "runs": runs})
 
 

@@ -18,7 +18,8 @@ from cl_semisup.report.search_figures import search_figures
 from cl_semisup.report.stability import budget_slopes
 from cl_semisup.report.tables import Column, Entry, Table
 from cl_semisup.results import records
-from cl_semisup.results.leaderboard import Board, validation_score
+from cl_semisup.results.leaderboard import Board
+from cl_semisup.results.validation import validation_score
 from cl_semisup.suite.run import UNTRAINED
 from cl_semisup.text import visible_lines
 

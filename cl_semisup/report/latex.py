@@ -3,6 +3,8 @@ r"""The leaderboard as LaTeX tables (booktabs), to \input into a paper; the best
 Bold would claim an order that the intervals may not support; significant differences are in the column `rank`.
 """
 
+import unicodedata
+
 from cl_semisup.report import tables
 from cl_semisup.report.report_data import ReportData
 from cl_semisup.report.tables import Table
@@ -12,6 +14,12 @@ SPECIAL = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
     "}": r"\}",
+    "[": "{[}",  # at the beginning of a row it would be an argument of the line break before it, as would `*`
+    "*": "{*}",
+    "-": "-{}",  # two would become a dash
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    '"': r"{\ttfamily\char34}",  # straight, which no other font of pdflatex's first encoding has
     "$": r"\$",
     "&": r"\&",
     "#": r"\#",
@@ -26,10 +34,13 @@ SPECIAL = {
     "\N{MINUS SIGN}": r"$-$",
     "\N{MULTIPLICATION SIGN}": r"$\times$",
     "÷": r"$\div$",
+    "≤": r"$\leq$",
     "≥": r"$\geq$",
     "—": "---",
     "…": r"\ldots{}",
 }
+KNOWN = frozenset("£§©®¡¿ßæÆœŒøØåÅłŁıŠš")  # beside ASCII and accents, to pdflatex without further packages
+ACCENTS = frozenset("\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u030a\u030b\u030c\u0327")
 
 
 def document(data: ReportData) -> str:
@@ -61,8 +72,16 @@ def environment(table: Table) -> list[str]:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX prints as it is, on one line."""
-    return "".join(SPECIAL.get(letter, letter) for letter in one_line(text))
+    """Text that LaTeX prints as it is, on one line; a letter that pdflatex does not have is told by its number."""
+    return "".join(map(_letter, one_line(text)))
+
+
+def _letter(letter: str) -> str:
+    if letter in SPECIAL:
+        return SPECIAL[letter]
+    base, *marks = unicodedata.normalize("NFD", letter)
+    has_accent = base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in ACCENTS and letter < "\u0180"
+    return letter if letter.isascii() or letter in KNOWN or has_accent else f"{{[}}U+{ord(letter):04X}]"
 
 
 def _row(cells: list[str]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board, Cell
 from cl_semisup.results.statistics import MeanCI
+from cl_semisup.results.validation import validation_score
 from cl_semisup.suite.published import Published, name_and_settings
 
 
@@ -49,7 +50,7 @@ def _on_board(board: Board, number: Published, score: str) -> Comparison | None:
     cells = [cell for row in rows for cell in row.cells if _fits(cell, number)]
     if not cells:
         return None
-    tuned = leaderboard.tune(cells, leaderboard.validation_score(board.score, board.validation))
+    tuned = leaderboard.tune(cells, validation_score(board.score, board.validation))
     reported = next((row.reported_cell for row in rows if row.tuned_cell is tuned), tuned)
     return Comparison(number, board.task, tuned.config, reported.score_ci(score))
 

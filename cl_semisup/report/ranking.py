@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special  # `scipy.stats` takes a second to import: only where it is needed
 
 from cl_semisup.results.leaderboard import Board, Row
 from cl_semisup.results.statistics import CONFIDENCE, Interval, MeanCI, jackknife_ci, mean_ci, wilson_interval
@@ -29,7 +29,7 @@ def p_value(differences: np.ndarray) -> float:
     std = x.std(ddof=1)
     if std <= 1e-12 * max(1.0, abs(x.mean())):
         return 1.0 if abs(x.mean()) <= 1e-12 else 0.0
-    return float(2 * stats.t.sf(abs(x.mean()) / (std / math.sqrt(len(x))), len(x) - 1))
+    return float(2 * special.stdtr(len(x) - 1, -abs(x.mean()) / (std / math.sqrt(len(x)))))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -164,6 +164,8 @@ def _blocks(boards: Sequence[Board], losses: Sequence[str]) -> list[np.ndarray]:
 
 def _unit_ranks(blocks: Sequence[np.ndarray]) -> np.ndarray:
     """(units, losses) mean over the tasks of a unit of the average-tie rank among losses, 1 for the best."""
+    from scipy import stats
+
     return np.concatenate([stats.rankdata(-block, axis=1).mean(axis=0).T for block in blocks])
 
 
@@ -206,6 +208,8 @@ def friedman(ranks: np.ndarray, losses: Sequence[str]) -> Friedman | None:
     n, k = ranks.shape
     if n < MIN_DATASETS or k < 3:
         return None
+    from scipy import stats
+
     again = stats.rankdata(ranks, axis=1)  # mean ranks over a data set's tasks need not be whole
     chi = 12 * n / (k * (k + 1)) * float(((again.mean(axis=0) - (k + 1) / 2) ** 2).sum())
     ties = sum(float((c**3 - c).sum()) for c in (np.unique(row, return_counts=True)[1] for row in again))

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from cl_semisup.results.leaderboard import validation_score
+from cl_semisup.results.validation import validation_score
 
 CHOSEN_BY = {  # the suite's `validation` -> what the column `tuned` holds
     "all": "config chosen on the validation part",

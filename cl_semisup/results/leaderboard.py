@@ -22,12 +22,10 @@ import pandas as pd
 from cl_semisup.results import records
 from cl_semisup.results.run_table import RunTable
 from cl_semisup.results.statistics import MeanCI, difference, mean_ci, mean_ci_if_complete, paired_difference
+from cl_semisup.results.validation import VALIDATION_SCORES, validation_score
 from cl_semisup.results.verdict import gain_verdict
 from cl_semisup.suite.run import UNTRAINED
 
-VALIDATION_SCORES = tuple(
-    f"{prefix}linear_top1{suffix}_validation" for suffix in ("", "_labelled") for prefix in ("", "projection_")
-)
 UNFINISHED_STATUSES = ("missing", "stale", "other protocol")  # of runs that are still to do
 STATUSES = (*records.STATUSES, *UNFINISHED_STATUSES)  # best first
 
@@ -225,16 +223,6 @@ def _cells(group: pd.DataFrame) -> dict[str, tuple[Cell, ...]]:
         cell = Cell(loss, config, float(runs["learning_rate"][0]), float(runs["batch_size"][0]), runs)
         cells[loss] = (*cells.get(loss, ()), cell)
     return cells
-
-
-def validation_score(score: str, validation: str = "all") -> str:
-    """The score that tunes a board that is ordered by `score`, by the suite's `validation`.
-
-    It is of projections if that score is, else of features. `labelled` lets visible labels alone choose; so does
-    `held_out` for a score that learns from them (its images are new to the network, so their labels may test it).
-    """
-    by_labelled = validation == "labelled" or (validation == "held_out" and score.endswith("_labelled"))
-    return VALIDATION_SCORES[2 * by_labelled + score.startswith("projection_")]
 
 
 def tune(cells: Sequence[Cell], validation_score: str) -> Cell:

@@ -180,28 +180,38 @@ def _results_of(path: Path) -> Path:
     return path.parents[min(3, len(path.parents) - 1)]
 
 
-def read_each(results: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, Record | None]]:
-    """Every run with its record, or None where it has none; each folder of records is listed once."""
+def look_up(results: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, Path | Packed | None]]:
+    """Every run with what holds its record, or None where it has none; each folder of records is listed once."""
     refuse_links(results, *FOLDERS)
-    packed, listed = pack_index.rows(results), dict[Path, set[str]]()
+    packed, listed = pack_index.rows(results), dict[tuple[str, str], set[str]]()
     for run in runs:
-        path = path_of(results, run)
-        folder = path.parent
-        if folder not in listed:
-            listed[folder] = {found.name for found in files.entries(results, folder)}
-        if path.name in listed[folder]:
-            yield run, read(path)
-        elif one := packed.get(f"records/{folder.parent.name}/{folder.name}/{path.name}"):
-            yield run, _read_packed(one)
-        else:
-            yield run, None
+        place = run.dataset_name, run.loss_name
+        if place not in listed:
+            listed[place] = {path.name for path in files.entries(results, path_of(results, run).parent)}
+        name = f"{run.id}.json"
+        yield run, path_of(results, run) if name in listed[place] else packed.get("/".join(("records", *place, name)))
+
+
+def read_each(results: Path, runs: Iterable[Run]) -> Iterator[tuple[Run, Record | None]]:
+    """Every run with its record, or None where it has none."""
+    return ((run, read_found(found) if found else None) for run, found in look_up(results, runs))
+
+
+def read_found(found: Path | Packed) -> Record:
+    """Read what `look_up` has found; ResultsError says what is wrong with it."""
+    return read(found) if isinstance(found, Path) else _read_packed(found)
 
 
 def read_folder(results: Path) -> Iterator[Record]:
     """All records of a results folder, sorted by data set, loss and id."""
+    return map(read_found, all_found(results))
+
+
+def all_found(results: Path, dataset: str = "") -> Iterator[Path | Packed]:
+    """What holds each record of a results folder, or of one data set in it, in that order."""
     packed, own = pack_index.rows(results), {path.relative_to(results).as_posix(): path for path in own_paths(results)}
-    for name in sorted(packed.keys() | own.keys()):
-        yield read(own[name]) if name in own else _read_packed(packed[name])
+    both = packed | own
+    return (both[name] for name in sorted(both) if not dataset or name.split("/")[1] == dataset)
 
 
 def read_all(results: Path, runs: Iterable[Run]) -> dict[str, Record]:

@@ -71,7 +71,10 @@ class SuiteSnapshot:
 
     def save(self, results: Path) -> None:
         """Write `<results>/<name>/suite.json`, atomically."""
-        content = asdict(self) | {"runs": [run.as_dict() for run in self.runs], "place": _place(self.file, results)}
+        content = asdict(replace(self, runs=())) | {
+            "runs": [run.settings() for run in self.runs],
+            "place": _place(self.file, results),
+        }
         text = records.to_json(content, indent=None)[1:]
         records.write_text(_path(results, self.name), SIGNATURE % owner.sign(text.encode()) + text, results)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy import stats
+from scipy import special  # `scipy.stats` takes a second to import, and these are its quantiles
 
 CONFIDENCE = 0.95
 
@@ -64,7 +64,7 @@ def difference(values: np.ndarray, others: np.ndarray) -> MeanCI:
     if not errors.any():
         return MeanCI(mean, 0.0, n)
     freedom = errors.sum() ** 2 / (errors**2 / (np.array([len(values), len(others)]) - 1)).sum()
-    return MeanCI(mean, float(stats.t.ppf(0.5 + CONFIDENCE / 2, freedom) * math.sqrt(errors.sum())), n)
+    return MeanCI(mean, float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2) * math.sqrt(errors.sum())), n)
 
 
 def crossed_ci(values: np.ndarray) -> MeanCI:
@@ -91,7 +91,7 @@ def crossed_ci(values: np.ndarray) -> MeanCI:
     if total == 0:
         return MeanCI(mean, 0.0, r)
     freedom = total**2 / (squares**2 / np.array([r - 1, t - 1, (r - 1) * (t - 1)])).sum()
-    half_width = stats.t.ppf(0.5 + CONFIDENCE / 2, max(freedom, 1)) * math.sqrt(total / (r * t))
+    half_width = special.stdtrit(max(freedom, 1), 0.5 + CONFIDENCE / 2) * math.sqrt(total / (r * t))
     return MeanCI(mean, float(half_width), r)
 
 
@@ -113,7 +113,7 @@ def jackknife_ci(statistic: Callable[[np.ndarray], float | np.ndarray], units: n
 
 def wilson_interval(hits: float, n: int) -> Interval:
     """A share with Wilson's score interval, which is not empty for no hit or only hits. A tie may be half a hit."""
-    z = float(stats.norm.ppf(0.5 + CONFIDENCE / 2))
+    z = float(special.ndtri(0.5 + CONFIDENCE / 2))
     p = hits / n
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half_width = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
@@ -123,4 +123,4 @@ def wilson_interval(hits: float, n: int) -> Interval:
 
 @cache
 def _t_quantile(n: int) -> float:
-    return float(stats.t.ppf(0.5 + CONFIDENCE / 2, n - 1))
+    return float(special.stdtrit(n - 1, 0.5 + CONFIDENCE / 2))

@@ -2,6 +2,8 @@
 
 import math
 from contextlib import suppress
+from functools import cache
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -31,9 +33,10 @@ def describe(results: Path, suite: Suite) -> list[str]:
     for run in trained:
         tasks.setdefault((run.dataset_name, budget(run)), []).append(run)
     lines = []
+    read = cache(_records)  # a data set may have several budgets
     for (dataset, labels), runs in list(tasks.items())[:MAX_TASKS]:
         for folder in (results, PUBLISHED):
-            found = _records(folder, dataset, labels, suite.score)
+            found = [one for one in read(folder, dataset, suite.score) if budget(one[0]) == labels]
             spread = power.spread([(run, score) for run, score, _ in found], suite.baseline)
             if spread and spread.deviation > 0:
                 seconds = _seconds([record for _, _, record in found], runs)
@@ -42,17 +45,16 @@ def describe(results: Path, suite: Suite) -> list[str]:
     return lines
 
 
-def _records(folder: Path, dataset: str, labels: str, score: str) -> list[tuple[Run, float, records.Record]]:
-    """The trained runs of a data set and budget that ended ok, with their scores."""
+def _records(folder: Path, dataset: str, score: str) -> list[tuple[Run, float, records.Record]]:
+    """The trained runs of a data set that ended ok, with their scores."""
     found = []
     if not dataset.isidentifier() or dataset not in plugins.paths("datasets"):
         return []
-    paths = [path for path in records.all_paths(folder) if path.parent.parent.name == dataset]
-    for path in paths[:MAX_RECORDS]:
+    for where in islice(records.all_found(folder, dataset), MAX_RECORDS):
         with suppress(ResultsError):  # the report says what is wrong with such a record
-            record = records.read(path)
+            record = records.read_found(where)
             run = Run.from_dict(record["run"])
-            if run.epochs and budget(run) == labels and record["status"] == "ok" and score in record["scores"]:
+            if run.epochs and record["status"] == "ok" and score in record["scores"]:
                 found.append((run, float(record["scores"][score]), record))
     return found
 

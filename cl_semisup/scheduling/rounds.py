@@ -6,7 +6,6 @@ from pathlib import Path
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import budget
 from cl_semisup.scheduling.scheduler import missing
-from cl_semisup.search import tuning
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.search.plan import plan
 from cl_semisup.suite.run import Run
@@ -36,6 +35,8 @@ class Rounds:
             baseline = self.suite.baseline
             asked = plan(self.suite.runs, self.suite.search, self._outcomes, baseline, tune_repetitions).runs
         else:
+            from cl_semisup.search import tuning  # imported here: it needs pandas, which takes half a second
+
             asked = tuning.asked(self.suite.runs, tune_repetitions, self._outcomes)
         return SuiteSnapshot.of(self.suite, self.data_dir, asked)
 

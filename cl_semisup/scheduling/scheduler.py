@@ -62,25 +62,23 @@ def missing(results: Path, runs: Iterable[Run], redo: str = "none", data_dir: st
 
     Records of other data than `data_dir` holds now are stale. ResultsError where a folder of records is a link.
     """
-    records.refuse_links(results, *records.FOLDERS)
     data = DataHashes(data_dir)
-    return [run for run in runs if _is_missing(records.path_of(results, run), redo, data)]
 
+    def redone(record: records.Record) -> bool:
+        return record["status"] == "failed" if redo == "failed" else bool(protocol.stale_parts(record, data))
 
-def _is_missing(path: Path, redo: str, data: DataHashes) -> bool:
-    if redo == "all" or not records.exists(path):
-        return True
-    if redo == "failed":
-        return bool(records.read(path)["status"] == "failed")
-    return redo == "stale" and bool(protocol.stale_parts(records.read(path), data))
+    found = records.look_up(results, runs)
+    if redo in ("none", "all"):
+        return [run for run, where in found if redo == "all" or not where]
+    return [run for run, where in found if not where or redone(records.read_found(where))]
 
 
 def describe_stale(results: Path, suite: SuiteSnapshot) -> str:
     """A line on the records that are stale, with the command that makes them again; "" if none is."""
     data, parts, count = DataHashes(suite.data_folder), Counter[str](), 0
-    for path in (records.path_of(results, run) for run in suite.runs):
+    for _, where in records.look_up(results, suite.runs):
         with suppress(ResultsError):  # the report will say what is wrong with such a record
-            changed = protocol.stale_parts(records.read(path), data) if records.exists(path) else []
+            changed = protocol.stale_parts(records.read_found(where), data) if where else []
             count += bool(changed)
             parts.update(changed)
     if not count:

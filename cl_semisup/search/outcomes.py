@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cl_semisup.results import protocol, records
 from cl_semisup.results.data_hashes import DataHashes
-from cl_semisup.results.leaderboard import validation_score
+from cl_semisup.results.validation import validation_score
 from cl_semisup.search.edges import Outcome
 from cl_semisup.suite.run import Run
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy import stats
+from scipy import special  # `scipy.stats` takes a second to import
 
 from cl_semisup.results.statistics import CONFIDENCE
 from cl_semisup.search.confidence import half_width
@@ -72,12 +72,12 @@ def power(difference: float, deviation: float, pairs: int) -> float:
         return 0.0
     if deviation == 0:
         return 1.0 if difference else 0.0
-    limit = stats.t.ppf(0.5 + CONFIDENCE / 2, pairs - 1)
+    limit = float(special.stdtrit(pairs - 1, 0.5 + CONFIDENCE / 2))
     shift = difference * math.sqrt(pairs) / deviation
-    found = float(stats.nct.sf(limit, pairs - 1, shift))
+    found = 1.0 - float(special.nctdtr(pairs - 1, shift, limit))
     if math.isnan(found):  # so far from 0 that SciPy gives up
         return 1.0
-    wrong_way = float(stats.nct.cdf(-limit, pairs - 1, shift))
+    wrong_way = float(special.nctdtr(pairs - 1, shift, -limit))
     return found + (0.0 if math.isnan(wrong_way) else wrong_way)
 
 

@@ -33,7 +33,7 @@ def draw(verified: Verified, count: int, seed: int) -> list[list[Run]]:
     cells: dict[str, list[Run]] = defaultdict(list)
     for run in verified.runs:
         if run.epochs and run.id in verified.found:
-            cells[repr({k: v for k, v in run.as_dict().items() if k != "repetition"})].append(run)
+            cells[repr({k: v for k, v in run.settings().items() if k != "repetition"})].append(run)
 
     def seconds(runs: Iterable[Run]) -> float:
         return sum(float(verified.found[run.id]["cost"].get("train_seconds") or 0) for run in runs)

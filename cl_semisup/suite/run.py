@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -134,7 +135,12 @@ class Run:
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data for a record, without fields that are None."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return deepcopy(self.settings())
+
+    def settings(self) -> dict[str, Any]:
+        """The same without copies, which are slow: what lies inside must stay as it is."""
+        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return {key: value for key, value in fields.items() if value is not None}
 
     @classmethod
     def from_dict(cls, plain: dict[str, Any]) -> "Run":
@@ -145,8 +151,7 @@ class Run:
     @cached_property
     def id(self) -> str:
         """Equal settings have the same id on any machine and in every version."""
-        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}  # as_dict copies, which is slow
-        return digest(renamed.first_words({key: value for key, value in fields.items() if value is not None}))
+        return digest(renamed.first_words(self.settings()))
 
     @property
     def dataset_name(self) -> str:

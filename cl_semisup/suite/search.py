@@ -185,7 +185,7 @@ def _race_contradictions(search: Race, tune_repetitions: int) -> list[Problem]:
 def task(run: Run) -> str:
     """A run's settings without loss, config and repetition: losses may have learning rates of their own."""
     config = ("loss", "repetition", "learning_rate", "batch_size", "optimizer", "schedule")
-    return repr({key: value for key, value in run.as_dict().items() if key not in config})
+    return repr({key: value for key, value in run.settings().items() if key not in config})
 
 
 def settle(

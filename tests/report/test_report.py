@@ -573,6 +573,22 @@ def test_latex_special_characters_are_escaped(nasty: tuple[Path, dict[str, str]]
     assert latex.escape("50% of a_b & {c} \\ $x$ ± 1") == (r"50\% of a\_b \& \{c\} \textbackslash{} \$x\$ $\pm$ 1")
 
 
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        ("[1, 2]", "{[}1, 2]"),  # after the `\\\\` of the row before, it would be the argument of a line break
+        ("*x", "{*}x"),
+        ("a--b", "a-{}-{}b"),
+        ("\"x'`", r"{\ttfamily\char34}x\textquotesingle{}\textasciigrave{}"),
+        ("≤ 1 ≥", r"$\leq$ 1 $\geq$"),
+        ("Müller, Łódź", "Müller, Łódź"),
+        ("ąα中", "{[}U+0105]{[}U+03B1]{[}U+4E2D]"),  # unknown to pdflatex without further packages
+    ],
+)
+def test_latex_prints_what_the_table_says_and_compiles(text: str, escaped: str) -> None:
+    assert latex.escape(text) == escaped
+
+
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\t=x", "\n=1+1", " \r\n @x", "\u2028+1"])
 def test_a_spreadsheet_runs_no_formula_of_ours(text: str) -> None:
     cell = export.plain_cell(text)

@@ -15,6 +15,7 @@ from cl_semisup.results import leaderboard
 from cl_semisup.results.leaderboard import Board, Row
 from cl_semisup.results.run_table import gather
 from cl_semisup.results.statistics import mean_ci
+from cl_semisup.results.validation import validation_score
 from tests.helpers.records import run, select, write
 
 
@@ -60,8 +61,8 @@ def test_a_loss_is_tuned_on_validation_and_not_on_test(tmp_path: Path) -> None:
 
 
 def test_a_board_of_projections_is_tuned_on_their_own_validation_score() -> None:
-    assert leaderboard.validation_score("linear_top1_labelled") == "linear_top1_validation"
-    assert leaderboard.validation_score("projection_knn_top1") == "projection_linear_top1_validation"
+    assert validation_score("linear_top1_labelled") == "linear_top1_validation"
+    assert validation_score("projection_knn_top1") == "projection_linear_top1_validation"
     config = dict(loss="nt_xent", learning_rate=1.0, batch_size=64.0)
     cells = [
         leaderboard.Cell(
@@ -80,8 +81,8 @@ def test_a_board_of_projections_is_tuned_on_their_own_validation_score() -> None
             ]
         )
     ]
-    assert leaderboard.tune(cells, leaderboard.validation_score("projection_linear_top1")).config == "1"
-    assert leaderboard.tune(cells, leaderboard.validation_score("linear_top1")).config == "0"
+    assert leaderboard.tune(cells, validation_score("projection_linear_top1")).config == "1"
+    assert leaderboard.tune(cells, validation_score("linear_top1")).config == "0"
 
 
 def test_a_diverged_run_counts_as_chance(tmp_path: Path) -> None:

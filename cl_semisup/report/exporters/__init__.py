@@ -114,7 +114,7 @@ def _exported(run: Run, record: records.Record, curves: dict[str, Any]) -> Expor
     }
     settings = {
         key: value if isinstance(value, str | int | float) else json.dumps(value)
-        for key, value in flatten(run.as_dict()).items()
+        for key, value in flatten(run.settings()).items()
     }
     return ExportedRun(
         id=run.id,
