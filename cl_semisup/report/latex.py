@@ -79,8 +79,8 @@ def escape(text: str) -> str:
 def _letter(letter: str) -> str:
     if letter in SPECIAL:
         return SPECIAL[letter]
-    base, *marks = unicodedata.normalize("NFD", letter)
-    has_accent = base.isascii() and base.isalpha() and len(marks) == 1 and marks[0] in ACCENTS and letter < "\u0180"
+    parts = unicodedata.normalize("NFD", letter)
+    has_accent = letter < "\u0180" and len(parts) == 2 and parts[0].isascii() and parts[1] in ACCENTS
     return letter if letter.isascii() or letter in KNOWN or has_accent else f"{{[}}U+{ord(letter):04X}]"
 
 

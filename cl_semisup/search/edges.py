@@ -65,12 +65,12 @@ class Ladder:
     """Rungs 0 to count - 1.
 
     Args:
-        coarse: rungs between two of the first ones that a search tries
+        per_decade: rungs in a factor of ten
         share: of the best gain that a good rung keeps
     """
 
     count: int
-    coarse: int
+    per_decade: int
     share: float = 0.9
 
     @classmethod
@@ -80,7 +80,12 @@ class Ladder:
     @property
     def reach(self) -> int:
         """Rungs to each side of the best one that belong to the best level: three quarters of a decade in all."""
-        return 3 * self.coarse // 8
+        return 3 * self.per_decade // 8
+
+    @property
+    def coarse(self) -> int:
+        """Rungs between two of the first ones that a search tries: a decade, less where the ladder is short."""
+        return min(self.per_decade, max((self.count - 1) // 3, 1))
 
     def every(self, step: int) -> set[int]:
         """Every so many rungs, and both ends."""

@@ -8,7 +8,7 @@ import pytest
 from cl_semisup.search import edges
 from cl_semisup.search.edges import Ladder, Outcome, Region
 
-LADDER = Ladder(count=41, coarse=8, share=0.9)  # 0.001 to 100 at 8 rungs a decade
+LADDER = Ladder(count=41, per_decade=8, share=0.9)  # 0.001 to 100 at 8 rungs a decade
 Gain = Callable[[float], float | None]  # of a rung; None where the loss breaks
 Table = Callable[[np.ndarray], dict[int, Outcome]]  # outcomes of all rungs for given noise
 Maker = Callable[[np.random.Generator], tuple[Table, int, int]]
