@@ -76,10 +76,10 @@ def evaluate(
     if (test_features is None) != (test_labels is None):
         raise InputError("evaluate: test_features and test_labels: must come together. Got one. Add the other.")
     if test_features is None:
-        given = {"features": features, "labels": labels}
+        stored_arrays = {"features": features, "labels": labels}
     else:
-        given = {"train": features, "train_labels": labels, "test": test_features, "test_labels": test_labels}
-    stored = feature_file.from_arrays(name, given, None, test_fraction)
+        stored_arrays = {"train": features, "train_labels": labels, "test": test_features, "test_labels": test_labels}
+    stored = feature_file.from_arrays(name, stored_arrays, None, test_fraction)
     return _evaluate([stored], budgets, repetitions, dataset or "features", results, progress)
 
 
@@ -165,10 +165,10 @@ def run(
     snapshot = rounds.snapshot()
     suite_run.prepare_folder(folder, snapshot)
     if todo := rounds.todo(snapshot):
-        asked = list(found.runs) if found.in_rounds else todo
-        prepare.datasets(found, asked)
+        requested = list(found.runs) if found.in_rounds else todo
+        prepare.datasets(found, requested)
         chosen = choose_device(device)
-        processes = local_workers.of(chosen, len(asked), workers)
+        processes = local_workers.of(chosen, len(requested), workers)
         machine = Machine(
             device=chosen,
             data_dir=found.data_dir,
@@ -241,10 +241,10 @@ def _evaluate(
         records.check_writable(Path(folder))
     if repetitions < 1:
         raise InputError(f"repetitions: must be at least 1. Got {repetitions}.")
-    asked = None if budgets is None else [draws.parse(text) for text in budgets]
+    requested = None if budgets is None else [draws.parse(text) for text in budgets]
     found = []
     for features in sets:
-        drawn = draws.draw_all(features.train_labels, asked, repetitions, dataset)
+        drawn = draws.draw_all(features.train_labels, requested, repetitions, dataset)
         warnings = inspection.inspect(features)
         with progress_bar(scores.steps(drawn), progress, desc=features.name, leave=False) as bar:
 

@@ -102,5 +102,5 @@ def _cut(text: str, length: int) -> str:
 def first_ten(names: Iterable[object]) -> str:
     """`'a', 'b'`, or the first ten and how many there are."""
     listed = list(names)
-    shown = ", ".join(map(repr, listed[:10]))
-    return shown if len(listed) <= 10 else f"{shown}, ... ({len(listed)} in all)"
+    quoted = ", ".join(map(repr, listed[:10]))
+    return quoted if len(listed) <= 10 else f"{quoted}, ... ({len(listed)} in all)"

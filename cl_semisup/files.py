@@ -250,7 +250,7 @@ def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int 
     if create:
         root.mkdir(parents=True, exist_ok=True)
     if not _BY_DESCRIPTOR:
-        _look_at_folders(root, folders, path, create)
+        _check_folders(root, folders, path, create)
         yield None, str(path)
         return
     descriptor = os.open(root, _FOLDER)
@@ -271,7 +271,7 @@ def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int 
         os.close(descriptor)
 
 
-def _look_at_folders(root: Path, folders: list[str], path: Path, create: bool) -> None:
+def _check_folders(root: Path, folders: list[str], path: Path, create: bool) -> None:
     """Raise an OSError unless `root` and the folders inside it are there, or could be made, and none is a link."""
     inner = root
     for part in ("", *folders):

@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     if not isinstance(settings, dict):
         got = f"Got {options.settings!r}. Write '{{name: value}}'"
         raise InputError(f"--settings: must be a mapping of settings. {got}.")
-    with plugins.told(*plugin):
+    with plugins.plugin_errors(*plugin):
         grid.build(*plugin, settings)
     with guarded():
         results = contract.check(*plugin, settings, data_dir=options.data_dir)

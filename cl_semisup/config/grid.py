@@ -242,10 +242,10 @@ def _leaf(
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
             return _leaf(int(node), annotation, path, problems, description, none)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        told = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
+        message = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
         advice = old_booleans.advice(node, *old_booleans.words(annotation, none))
         advice = advice or numbers_meant.advice(node, _adapter(annotation)) or " Change it."
-        problems.append(Problem(path, told + advice))
+        problems.append(Problem(path, message + advice))
         return []
 
 

@@ -24,9 +24,9 @@ def explained(error: yaml.MarkedYAMLError, text: str) -> str:
         mark = error.context_mark or mark
     line, column = (mark.line, mark.column) if mark else (0, 0)
     opened = error.context_mark.line + 1 if error.context_mark else line + 1
-    advice = next((told for form, told in _ADVICE if re.search(form, problem)), "Mend the syntax there")
+    advice = next((remedy for form, remedy in _ADVICE if re.search(form, problem)), "Mend the syntax there")
     lines = re.split("\r\n|[\n\r\x85\u2028\u2029]", text)  # what YAML 1.1 counts
     got = lines[line].strip() if line < len(lines) else ""
-    shown = repr(got if len(got) <= 60 else got[:57] + "...") if got else "the end of the text"
-    rule = f"must be valid YAML: {problem}. Got {shown}. {advice.format(opened=opened)}."
+    quoted = repr(got if len(got) <= 60 else got[:57] + "...") if got else "the end of the text"
+    rule = f"must be valid YAML: {problem}. Got {quoted}. {advice.format(opened=opened)}."
     return f"{line + 1}:{column + 1}: {rule}"

@@ -105,13 +105,13 @@ def own_arrays(subject: Subject) -> None:
 @CONTRACT.clause
 def facts(subject: Subject) -> None:
     """`facts` are those of what is loaded."""
-    told, true = subject.make().facts(subject.data_dir), subject.images.facts()
-    if not isinstance(told, Facts):
-        raise Broken(f"facts gives {type(told).__name__}, not Facts.")
+    declared, loaded = subject.make().facts(subject.data_dir), subject.images.facts()
+    if not isinstance(declared, Facts):
+        raise Broken(f"facts gives {type(declared).__name__}, not Facts.")
     for field in fields(Facts):
-        said, is_so = getattr(told, field.name), getattr(true, field.name)
-        if field.compare and said != is_so:
-            raise Broken(f"facts says {field.name} {said}, but {is_so} is loaded.")
+        declared_value, loaded_value = getattr(declared, field.name), getattr(loaded, field.name)
+        if field.compare and declared_value != loaded_value:
+            raise Broken(f"facts says {field.name} {declared_value}, but {loaded_value} is loaded.")
 
 
 @CONTRACT.clause
@@ -156,8 +156,8 @@ def questions(subject: Subject) -> Questions:
     def digest(name: str) -> str:
         return hashlib.sha256(np.ascontiguousarray(getattr(subject.images, name)).data).hexdigest()
 
-    asked: dict[str, Callable[[], str]] = {name: partial(digest, name) for name in ARRAYS}
-    return asked | {"class_names": lambda: repr(subject.images.class_names)}
+    questions: dict[str, Callable[[], str]] = {name: partial(digest, name) for name in ARRAYS}
+    return questions | {"class_names": lambda: repr(subject.images.class_names)}
 
 
 def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:

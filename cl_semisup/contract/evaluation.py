@@ -143,8 +143,8 @@ def hidden_labels(subject: Subject) -> None:
     features = make_features()
     others = replace(features, train_labels=(features.train_labels + 1) % CLASSES)
     one, other = (
-        {name: value for name, value in subject.numbers(given).items() if LABELLED in name}
-        for given in (features, others)
+        {name: value for name, value in subject.numbers(part).items() if LABELLED in name}
+        for part in (features, others)
     )
     _require_equal(one, other, "with other labels where the run sees none")
 
@@ -256,7 +256,7 @@ def _network(images: Tensor, train_images: Tensor) -> Network:
         copy=lambda: copy.deepcopy(encoder),
         initial=lambda: copy.deepcopy(first),
         fast_encoder=lambda encoder: encoder,
-        shared=lambda _what, _given, compute: compute(),
+        shared=lambda _what, _inputs, compute: compute(),
     )
 
 

@@ -64,9 +64,9 @@ class Subject:
             loss.to(batch.z1.dtype)
         index = torch.arange(len(batch.z1)) if index is None else index
         extras = extra_inputs(asks(loss), batch, index, self.classes, teacher_batch)
-        given = None if batch.labels is None else batch.labels.clone()
+        labels_before = None if batch.labels is None else batch.labels.clone()
         value = loss(batch.z1, batch.z2, batch.labels, **extras)
-        if given is not None and not torch.equal(given, batch.labels):  # type: ignore[arg-type]
+        if labels_before is not None and not torch.equal(labels_before, batch.labels):  # type: ignore[arg-type]
             raise Broken("the labels are changed in place: other losses and later steps see them. Change a copy.")
         return value
 

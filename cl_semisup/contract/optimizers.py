@@ -37,7 +37,7 @@ class Training:
             random = torch.Generator().manual_seed(100 * number + position)
             gradient = torch.randn(parameter.shape, generator=random)
             parameter.grad = None if position in skip else gradient * (position not in zero)
-        self.given = [torch.empty(0) if p.grad is None else p.grad.clone() for p in self.parameters]
+        self.gradients = [torch.empty(0) if p.grad is None else p.grad.clone() for p in self.parameters]
         self.optimizer.step()
 
     def values(self) -> list[Tensor]:
@@ -148,7 +148,9 @@ def gradients(subject: Subject) -> None:
     training = subject.training()
     training.step(0)
     after = [parameter.grad for parameter in training.parameters]
-    if any(grad is None or not torch.equal(grad, given) for grad, given in zip(after, training.given, strict=True)):
+    if any(
+        grad is None or not torch.equal(grad, before) for grad, before in zip(after, training.gradients, strict=True)
+    ):
         raise Broken("a step changes the gradients.")
 
 

@@ -115,7 +115,7 @@ def _end() -> None:
 # in the other process ------------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
+def answer_questions() -> None:
     """A line of JSON for each line of JSON, until there are no more. What a plug-in prints is thrown away."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -151,4 +151,4 @@ def _answer(line: str) -> str:
 
 
 if __name__ == "__main__":
-    serve()
+    answer_questions()

@@ -91,9 +91,9 @@ def pure(subject: Subject) -> None:
 def changes_nothing(subject: Subject) -> None:
     """Neither the images nor the data set are changed in place."""
     for images, draw in subject.batches():
-        given, data, index = images.clone(), draw.data.clone(), draw.index.clone()
-        subject.view(given, draw)
-        if not torch.equal(given, images):
+        view_input, data, index = images.clone(), draw.data.clone(), draw.index.clone()
+        subject.view(view_input, draw)
+        if not torch.equal(view_input, images):
             raise Broken("the images are changed in place.")
         if not torch.equal(data, draw.data) or not torch.equal(index, draw.index):
             raise Broken("the data set, or the index, is changed in place.")

@@ -85,7 +85,7 @@ def _bytes(pages: BinaryIO, chunk: Any, value_bytes: int, path: Path) -> int:
     if min(chunk.num_values, chunk.total_uncompressed_size) < 0:
         raise DataError(f"{path}: its headers must hold no negative size. Got one. Write the file again.")
     try:
-        told = parquet_pages.claimed_bytes(pages, chunk, value_bytes)
+        claimed = parquet_pages.claimed_bytes(pages, chunk, value_bytes)
     except ValueError as error:
         raise DataError(f"{path}: must be a whole parquet file. Got {error}. Write it again.") from None
-    return max(told, int(chunk.num_values) * value_bytes, int(chunk.total_uncompressed_size))
+    return max(claimed, int(chunk.num_values) * value_bytes, int(chunk.total_uncompressed_size))

@@ -43,11 +43,11 @@ def used(scenario: Mapping[str, Any]) -> dict[str, Any]:
 
 def problem(scenario: Mapping[str, Any], epochs: int) -> str:
     """The first rule that a scenario breaks by itself; "" if there is none."""
-    given = [kind for kind in ("increments", "clients") if scenario[kind] is not None]
-    if len(given) != 1:
-        return f"needs increments or clients. Got {'both' if given else 'neither'}. Give one."
+    kinds = [kind for kind in ("increments", "clients") if scenario[kind] is not None]
+    if len(kinds) != 1:
+        return f"needs increments or clients. Got {'both' if kinds else 'neither'}. Give one."
     rounds = scenario["rounds"]
-    if rounds is not None and given == ["increments"]:
+    if rounds is not None and kinds == ["increments"]:
         return f"rounds: belongs to clients. Got {rounds} beside increments. Leave it out."
     if rounds is not None and epochs % rounds:
         return f"rounds: must divide the {epochs} epochs. Got {rounds}. Change one of them."

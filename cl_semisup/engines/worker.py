@@ -65,8 +65,8 @@ class LocalWorker(WorkerHandle):
                 raise
             raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error
         expected = self.training.id if self.training else READY
-        asked = (self.process.pid, expected, tuple if self.training else type(None))
-        if not isinstance(answer, Answer) or (answer.process, answer.training, type(answer.results)) != asked:
+        wanted = (self.process.pid, expected, tuple if self.training else type(None))
+        if not isinstance(answer, Answer) or (answer.process, answer.training, type(answer.results)) != wanted:
             raise WorkerLost("an answer that nobody has asked for")
         return answer
 

@@ -306,7 +306,7 @@ def _folds_of_visible_labels(visible: NDArray[np.int64], seed_key: tuple[object,
 def score_names(name: str, settings: Mapping[str, Any]) -> set[str]:
     """The scores that a probe gives with these settings."""
     probe: Any = plugins.load("evaluation", name)
-    with plugins.told("evaluation", name):
+    with plugins.plugin_errors("evaluation", name):
         switches = getattr(probe, "score_settings", {}).items()
         off = {score for score, key in switches if not settings.get(key, getattr(probe, key))}
         scores = set(probe.scores) - off

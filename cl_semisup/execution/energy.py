@@ -40,10 +40,10 @@ def grams_per_kwh() -> float:
 
 def costs(parts: Iterable[Joules], grams: float) -> dict[str, float]:
     """A record's costs from the joules of a run's parts; {} unless every part tells the same counters."""
-    told = list(parts)
-    if not told or not told[0] or any(part.keys() != told[0].keys() for part in told):
+    readings = list(parts)
+    if not readings or not readings[0] or any(part.keys() != readings[0].keys() for part in readings):
         return {}
-    found = {f"{name}_joules": sum(part[name] for part in told) for name in told[0]}
+    found = {f"{name}_joules": sum(part[name] for part in readings) for name in readings[0]}
     joules = sum(found.values())
     co2 = {"co2_kg": joules / JOULES_PER_KWH * grams / 1000, "grams_co2_per_kwh": grams}
     return found | {"energy_joules": joules} | co2

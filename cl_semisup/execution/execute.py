@@ -200,11 +200,11 @@ class _Attempt:
     def execute(self, data: Data, trainer: Trainer) -> None:
         """Train, unless the trainer has already done so, and evaluate."""
         run = self.run
-        data, visible_labels, told = training_data(run, data, self.device, trainer.probe_datasets)
+        data, visible_labels, facts = training_data(run, data, self.device, trainer.probe_datasets)
         self.trained_on = data
         self.data_hash = data.content_hash
         self.resolved |= {"classes": data.classes, "train_images": len(data.train_images)}
-        self.resolved |= {**told, "labelled_images": int((visible_labels >= 0).sum())}
+        self.resolved |= {**facts, "labelled_images": int((visible_labels >= 0).sum())}
         self.resolved |= data_facts(data)
         if run.epochs and (run.batch_size or 0) > len(visible_labels):
             rule = f"must not exceed the images that imbalance and unlabelled_ratio keep, {len(visible_labels)}"

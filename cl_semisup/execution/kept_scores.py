@@ -60,8 +60,8 @@ def score_again(path: Path, data_dir: str, device: str) -> tuple[ScoredAgain, St
         scores = {name: value for name, value in scores.items() if not name.startswith("projection_")}
     name = f"{run.loss_name} on {run.dataset_name} {run.id}"
     warnings = []
-    if data.content_hash != (told := record["versions"].get("data")):
-        warnings.append(f"the data have changed: their hash is {data.content_hash}, and {told} in the record.")
+    if data.content_hash != (recorded := record["versions"].get("data")):
+        warnings.append(f"the data have changed: their hash is {data.content_hash}, and {recorded} in the record.")
     again = ScoredAgain(name, dict(record["scores"]), {k: float(v) for k, v in scores.items()}, tuple(warnings))
     arrays = {"train": features.train, "train_labels": features.train_labels.cpu().numpy()}
     arrays |= {"test": features.test, "test_labels": features.test_labels.cpu().numpy()}

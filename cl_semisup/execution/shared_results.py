@@ -44,11 +44,11 @@ class SharedResults:
         self.reads = not machine.plain and "encoders" not in own
         self.writes = self.reads and not own
 
-    def __call__(self, what: str, given: Mapping[str, Tensor], compute: Callable[[], Results]) -> Results:
-        """The results of `compute`, which may use `what`, `given`, the initial encoder and geometric views, no more."""
+    def __call__(self, what: str, inputs: Mapping[str, Tensor], compute: Callable[[], Results]) -> Results:
+        """The results of `compute`, which may use `what`, `inputs`, the initial encoder, geometric views, no more."""
         if not self.reads:
             return compute()
-        kept, name = KeptArrays(self._context()), what + content_hash(dict(given))
+        kept, name = KeptArrays(self._context()), what + content_hash(dict(inputs))
         stored = kept.read(name)
         if stored and all(value.dtype == np.float64 and value.shape == () for value in stored.values()):
             return {key: float(value) for key, value in stored.items()}

@@ -62,7 +62,7 @@ class Stages:
         ]
         sizes = list(map(len, drawn))
         steps = sum(size // run.batch_size for size, trained in zip(sizes, self.trained, strict=True) if trained)
-        self.told: dict[str, Any] = {"part_images": sizes, "steps": run.epochs * steps}
+        self.facts: dict[str, Any] = {"part_images": sizes, "steps": run.epochs * steps}
         if not any(self.trained):
             rule = f"must leave a part with a batch of images that the loss trains on; parts have {sizes}"
             raise InputError(f"scenario: {rule}. Got batch_size {run.batch_size}. Lower it.")

@@ -240,7 +240,7 @@ class Trainer:
         makers = (run_views.full(self.run, data), run_views.of_test(self.run, data))
         outputs = tuple(Outputs(setup.model, views, self.device) for views in makers)
         self._stages = Stages(self.run, data, setup, lambda: self._optimizer(setup.model, setup.loss), outputs)
-        self.resolved |= self._stages.told
+        self.resolved |= self._stages.facts
         return self._stages
 
     def _optimizer(self, model: Model, loss: losses.Loss) -> torch.optim.Optimizer:

@@ -24,16 +24,16 @@ def training_data(
         data = replace(data, val_images=None, val_labels=None)
     drawn = labels.of_run(data.train_labels.cpu().numpy(), settings)
     data = normalised_for(run.encoder, _without_held_out(data, drawn))
-    told: dict[str, Any] = {"label_set": drawn.fingerprint}
+    facts: dict[str, Any] = {"label_set": drawn.fingerprint}
     if (setting := run.unlabelled_from) is None:
-        return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), told
+        return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), facts
     seed_key, images = (run.dataset_name, run.repetition), read_images(setting["dataset"])
     wanted = foreign.count(setting, int((drawn.visible_labels < 0).sum()))
     chosen = foreign.rows(len(images.train_images), wanted, next(iter(setting["dataset"])), seed_key)
     own = foreign.replaced(drawn, setting, seed_key)
     visible = np.concatenate([own.visible_labels, np.full(len(chosen), -1)])
     data = foreign.appended(subset(data, own.indices), images, chosen)
-    return data, torch.from_numpy(visible).to(device), told | {"foreign_images": len(chosen)}
+    return data, torch.from_numpy(visible).to(device), facts | {"foreign_images": len(chosen)}
 
 
 def _without_held_out(data: Data, drawn: labels.Subset) -> Data:

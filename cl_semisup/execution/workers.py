@@ -26,11 +26,11 @@ class Workers:
     fill: bool = False
 
 
-def of(device: str, runs: int, asked: int | None = None, fill: bool = False) -> Workers:
-    """The workers for so many runs; `asked` is what the user wants."""
+def of(device: str, runs: int, requested: int | None = None, fill: bool = False) -> Workers:
+    """The workers for so many runs; `requested` is what the user wants."""
     devices, cores = all_of(device), default_workers("cpu")
     if not device.startswith("cuda"):
-        return Workers(devices, min(runs, asked or default_workers(device)))
+        return Workers(devices, min(runs, requested or default_workers(device)))
     default = cores * len(devices) if fill else max(len(devices), min(cores, MOST_ON_A_GPU * len(devices)))
-    most = min(runs, asked or default)
-    return Workers(devices, most, fill or (not asked and most > len(devices)), fill)
+    most = min(runs, requested or default)
+    return Workers(devices, most, fill or (not requested and most > len(devices)), fill)

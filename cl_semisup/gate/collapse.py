@@ -191,8 +191,8 @@ def _conditions(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
     def ranks(dynamics: str, temperature: float, low: float, high: float) -> list[float]:
         def selected(d: Descent) -> bool:
             is_low = temperature == LOW_TEMPERATURE
-            is_asked = d.temperature <= LOW_TEMPERATURE if is_low else d.temperature >= temperature
-            return d.dynamics == dynamics and d.weight == 0 and is_asked and low <= d.rate <= high
+            in_regime = d.temperature <= LOW_TEMPERATURE if is_low else d.temperature >= temperature
+            return d.dynamics == dynamics and d.weight == 0 and in_regime and low <= d.rate <= high
 
         return [t.final_rank for d, all_t in trajectories.items() if selected(d) for t in all_t]
 

@@ -66,17 +66,17 @@ def run_checks(all_cells: Cells, reference: RunSummaries, execute: Execute) -> t
     repetitions = max((len(runs) for cells in all_cells.values() for runs in cells.values()), default=0)
     half = max(min(3, repetitions), math.ceil(repetitions / 2))
     current = measure(all_cells, execute, 0, half)
-    first_look = compare(reference, current)
-    open_losses = {check.loss for check in first_look if check.status == INCONCLUSIVE}
+    first_checks = compare(reference, current)
+    open_losses = {check.loss for check in first_checks if check.status == INCONCLUSIVE}
     if not open_losses or half == repetitions:
-        return first_look, current
+        return first_checks, current
     open_cells = {loss: cells for loss, cells in all_cells.items() if loss in open_losses}
     for loss, cells in measure(open_cells, execute, half, repetitions).items():
         current[loss] = {cell: current[loss][cell] + summaries for cell, summaries in cells.items()}
-    second_look = compare(reference, {loss: current[loss] for loss in open_losses}, tests=len(first_look))
-    final = [check for check in first_look if check.loss not in open_losses or check.status == CHANGED]
+    second_checks = compare(reference, {loss: current[loss] for loss in open_losses}, tests=len(first_checks))
+    final = [check for check in first_checks if check.loss not in open_losses or check.status == CHANGED]
     decided = {(check.loss, check.quantity) for check in final}
-    return final + [check for check in second_look if (check.loss, check.quantity) not in decided], current
+    return final + [check for check in second_checks if (check.loss, check.quantity) not in decided], current
 
 
 def compare(reference: RunSummaries, current: RunSummaries, tests: int | None = None) -> list[GateCheck]:

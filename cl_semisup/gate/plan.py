@@ -81,10 +81,10 @@ def make_plan(suite: Suite, text: str) -> Plan:
     if duplicates:
         rule = "a gate tells cells apart by data set, encoder, optimizer, learning rate, batch size and labels only"
         raise InputError(f"{suite.file}: {rule}. Got several for {duplicates[0]}. Vary nothing else.")
-    said = renamed.first_words(yaml_source.parse(text, suite.file).data)
-    if said.get("validation") == "all":  # what suites had before there was a choice
-        del said["validation"]
-    data = json.dumps(said, sort_keys=True)
+    settings = renamed.first_words(yaml_source.parse(text, suite.file).data)
+    if settings.get("validation") == "all":  # what suites had before there was a choice
+        del settings["validation"]
+    data = json.dumps(settings, sort_keys=True)
     return Plan(suite, hashlib.sha256(data.encode()).hexdigest()[:16], cells)
 
 

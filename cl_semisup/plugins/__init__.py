@@ -221,7 +221,7 @@ def _users_code(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def told(folder: str, name: str) -> Iterator[None]:
+def plugin_errors(folder: str, name: str) -> Iterator[None]:
     """Around calls of a plug-in: in a user's own an error of any class becomes an InputError with its place."""
     try:
         with guarded() if is_users_own(folder, name) else nullcontext():

@@ -66,8 +66,8 @@ def written(node: object) -> str:
     fields = [(name, getattr(node, name)) for name in node._fields if hasattr(node, name)]
     left_out = [name for name, value in fields if value is None and getattr(type(node), name, "required") is None]
     left_out += [name for name, value in fields if name == "type_params" and not value]
-    told = [f"{name}={written(value)}" for name, value in fields if name not in left_out]
-    return f"{type(node).__name__}({', '.join(told)})"
+    texts = [f"{name}={written(value)}" for name, value in fields if name not in left_out]
+    return f"{type(node).__name__}({', '.join(texts)})"
 
 
 def _without_package(dotted: str) -> str:

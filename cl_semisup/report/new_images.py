@@ -58,8 +58,8 @@ def _right(cell: Cell, score: str, results: Path) -> np.ndarray | None:
     Nor are folds known here: their repetitions are tested on different images.
     """
     rows: list[np.ndarray | float] = []
-    told = cell.repetition_scores(score)
-    for path, status, value in zip(cell.runs["path"], cell.runs["status"], told, strict=True):
+    scores = cell.repetition_scores(score)
+    for path, status, value in zip(cell.runs["path"], cell.runs["status"], scores, strict=True):
         if status == "diverged":
             rows.append(float(value))
             continue

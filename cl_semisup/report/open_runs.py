@@ -44,15 +44,15 @@ def open_table(suite: SuiteSnapshot, left: AbstractSet[str], budget: str) -> Tab
     rows = []
     for (task, loss), runs in sorted(groups.items()):
         open_ = [run for run in runs if run.id in left]
-        asked = {run.repetition for run in runs}
-        complete = asked - {run.repetition for run in open_}
+        repetitions = {run.repetition for run in runs}
+        complete = repetitions - {run.repetition for run in open_}
         if open_:
             rows.append(
                 (
                     Entry(loss, loss),
                     Entry(task),
                     Entry(f"{len(runs) - len(open_)} of {len(runs)}", len(runs) - len(open_)),
-                    Entry(f"{len(complete)} of {len(asked)}", len(complete)),
+                    Entry(f"{len(complete)} of {len(repetitions)}", len(complete)),
                     Entry(str(len(open_)), len(open_)),
                 )
             )

@@ -38,9 +38,11 @@ def _ordered(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return found[[*first, *(name for name in found if name not in first)]]
 
 
-def _row(kind: str, record: Record, asked: dict[str, Any]) -> dict[str, Any]:
-    names = {key: next(iter(asked[key])) for key in ("dataset", "loss", "encoder") if isinstance(asked.get(key), dict)}
-    settings = {key: value for key, value in asked.items() if key not in ("views", "probes", "settings")}
+def _row(kind: str, record: Record, question: dict[str, Any]) -> dict[str, Any]:
+    names = {
+        key: next(iter(question[key])) for key in ("dataset", "loss", "encoder") if isinstance(question.get(key), dict)
+    }
+    settings = {key: value for key, value in question.items() if key not in ("views", "probes", "settings")}
     flat = {key: value for key, value in flatten(settings).items() if not isinstance(value, dict | list)}
     row: dict[str, Any] = {"kind": kind, "id": record["id"], "status": record["status"], "reason": record["reason"]}
     row |= flat | names

@@ -75,7 +75,7 @@ def current_weights(file: str) -> str:
 
 def current(named: Named, data_dir: str) -> str | None:
     """The content hash of a data set now; None if it is generated or not there. DataError if it cannot be read."""
-    with plugins.told("datasets", next(iter(named))):
+    with plugins.plugin_errors("datasets", next(iter(named))):
         paths = _plugin(named).data_files(Path(data_dir))
     if not paths:
         return None
@@ -90,7 +90,7 @@ def load(named: Named, data_dir: str) -> Any:
 
     Of large data, which may be mapped, what is kept is taken and not computed again: every worker loads them.
     """
-    with plugins.told("datasets", next(iter(named))):
+    with plugins.plugin_errors("datasets", next(iter(named))):
         data_set = _plugin(named)
         before = files.stamp(data_set.data_files(Path(data_dir)))
         images = data_set.load(Path(data_dir))

@@ -79,9 +79,9 @@ def to_bytes(rows: Iterable[Row]) -> bytes:
     """The file of these rows."""
     pa, pq = _pyarrow()
     ordered = sorted(rows, key=lambda one: (one["dataset"], one["loss"], one["id"]))
-    told = {"format": FORMAT, "content": content_hash(ordered)}
+    metadata = {"format": FORMAT, "content": content_hash(ordered)}
     columns = [pa.array([one[name] for one in ordered], _type(name)) for name in COLUMNS]
-    schema = pa.schema([pa.field(name, _type(name), nullable=False) for name in COLUMNS], metadata=told)
+    schema = pa.schema([pa.field(name, _type(name), nullable=False) for name in COLUMNS], metadata=metadata)
     content = io.BytesIO()
     pq.write_table(
         pa.Table.from_arrays(columns, schema=schema),
@@ -171,7 +171,7 @@ class Pack:
 
     results: Path
     path: Path
-    told: dict[str, str]
+    metadata: dict[str, str]
     schemas: list[int]
     texts: dict[str, list[str]]
     parsed: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -195,9 +195,9 @@ class Pack:
             _require_memory(opened, path)
             names = [name for name in TEXTS if name != "curves"]
             table = opened.read(columns=["schema", *names])
-            told = {key.decode(): value.decode() for key, value in (opened.metadata.metadata or {}).items()}
+            metadata = {key.decode(): value.decode() for key, value in (opened.metadata.metadata or {}).items()}
         schemas = table.column("schema").to_pylist()
-        pack = cls(results, path, told, schemas, {name: _texts(table.column(name)) for name in names})
+        pack = cls(results, path, metadata, schemas, {name: _texts(table.column(name)) for name in names})
         for name in ("dataset", "loss", "id"):
             if wrong := next((text for text in pack.texts[name] if not _is_word(text, name)), None):
                 raise ValueError(f"the column {name!r} must hold plain words. Got {wrong!r:.60}")
@@ -278,9 +278,9 @@ def _opened(file: Any, path: Path) -> Any:
         kind = kind.value_type if pa.types.is_dictionary(kind) else kind
         if kind != _type(name):
             raise ValueError(f"the column {name!r} must be {_type(name)}. Got {kind}")
-    told = opened.metadata
-    if told.num_rows > MAX_ROWS:
-        raise ValueError(f"must have at most {MAX_ROWS} rows. Got {told.num_rows}")
+    metadata = opened.metadata
+    if metadata.num_rows > MAX_ROWS:
+        raise ValueError(f"must have at most {MAX_ROWS} rows. Got {metadata.num_rows}")
     return opened
 
 

@@ -89,8 +89,8 @@ def _pretrained_on(run: Run, weights: bool) -> str:
     `weights` tells whether a record says that they are from a file.
     """
     (settings,) = run.encoder.values()
-    told = settings.get("pretrained_on", "")
-    return told if isinstance(told, str) and told else NOT_SAID if weights else ""
+    text = settings.get("pretrained_on", "")
+    return text if isinstance(text, str) and text else NOT_SAID if weights else ""
 
 
 def _columns(

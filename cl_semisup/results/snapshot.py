@@ -54,14 +54,16 @@ class SuiteSnapshot:
     )  # hash of the path from the results folder to the suite file; "" before it is saved
 
     @classmethod
-    def of(cls, suite: "Suite", data_dir: str | None = None, asked: tuple[Run, ...] | None = None) -> "SuiteSnapshot":
+    def of(
+        cls, suite: "Suite", data_dir: str | None = None, requested: tuple[Run, ...] | None = None
+    ) -> "SuiteSnapshot":
         """Of a suite as this package reads it; `data_dir` overrode the suite's own.
 
-        Of a suite whose runs are decided in rounds, `asked` are those that it asks for now.
+        Of a suite whose runs are decided in rounds, `requested` are those that it asks for now.
         """
         own = ("code", "data_dir", "data_folder", "place", "runs", "grid_runs")
         shared = {name: getattr(suite, name) for name in cls.__dataclass_fields__ if name not in own}
-        shared |= {"runs": suite.runs if asked is None else asked, "grid_runs": len(suite.runs)}
+        shared |= {"runs": suite.runs if requested is None else requested, "grid_runs": len(suite.runs)}
         return cls(**shared, code=code_hash(), data_dir=data_dir, data_folder=suite.data_dir)
 
     @property

@@ -30,8 +30,8 @@ def describe(named: Named, data_dir: str, read_pixels: bool) -> Description:
     if pixels is None and read_pixels and size <= MAX_BYTES:
         images = data_hashes.load(named, data_dir)
         pixels, layout = images.pixel_facts, layout if layout.classes else Layout(classes=images.class_names)
-    told = "".join(f" {key}={value}" for key, value in settings.items())
-    return Description(name + told, facts, layout, pixels)
+    settings_text = "".join(f" {key}={value}" for key, value in settings.items())
+    return Description(name + settings_text, facts, layout, pixels)
 
 
 def in_full(suite: Suite) -> list[str]:

@@ -137,7 +137,7 @@ class _Trial:
         self.machine = Machine(device, suite.data_dir)
         trainer = Trainer(training_groups.single_run(run), self.machine, ProbeDatasets(images_of))
         self.device, self.precision = trainer.device, trainer.precision
-        with plugins.told("encoders", next(iter(run.encoder))):
+        with plugins.plugin_errors("encoders", next(iter(run.encoder))):
             self.model, self.views = trainer.build(data)[1], run_views.full(run, data)
         with kernel_context(self.machine):
             self.encode = trainer.fast_encoder(self.model.encoder)

@@ -37,7 +37,7 @@ def missing(suite: Suite) -> dict[str, str]:
     reasons = {}
     for key, choice in optional.items():
         (name, settings) = next(iter(choice.items()))
-        with plugins.told("datasets", name):
+        with plugins.plugin_errors("datasets", name):
             is_there = plugins.load("datasets", name)(**settings).data_files(Path(suite.data_dir))
         try:
             if not is_there:  # what is there and damaged is not missing
@@ -54,5 +54,5 @@ def choices(runs: Iterable[Run]) -> Iterable[Named]:
 
 def _prepare(choice: Named, suite: Suite, download: bool) -> None:
     (name, settings) = next(iter(choice.items()))
-    with plugins.told("datasets", name):
+    with plugins.plugin_errors("datasets", name):
         plugins.load("datasets", name)(**settings).prepare(Path(suite.data_dir), download)

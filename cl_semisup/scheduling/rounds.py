@@ -23,7 +23,7 @@ class Rounds:
     def __init__(self, results: Path, suite: Suite, data_dir: str | None = None, redo: str = "none"):
         self.results, self.suite, self.data_dir, self.redo = results, suite, data_dir, redo
         self.at_once = 0
-        self._given: set[str] = set()  # runs of earlier rounds: none is given twice
+        self._scheduled: set[str] = set()  # runs of earlier rounds: none is given twice
         self._outcomes = Outcomes(results, suite.score, suite.data_dir, self._is_known)
 
     def snapshot(self) -> SuiteSnapshot:
@@ -33,17 +33,17 @@ class Rounds:
         tune_repetitions = self.suite.tune_repetitions
         if self.suite.search:
             baseline = self.suite.baseline
-            asked = plan(self.suite.runs, self.suite.search, self._outcomes, baseline, tune_repetitions).runs
+            requested = plan(self.suite.runs, self.suite.search, self._outcomes, baseline, tune_repetitions).runs
         else:
             from cl_semisup.search import tuning  # imported here: it needs pandas, which takes half a second
 
-            asked = tuning.asked(self.suite.runs, tune_repetitions, self._outcomes)
-        return SuiteSnapshot.of(self.suite, self.data_dir, asked)
+            requested = tuning.requested(self.suite.runs, tune_repetitions, self._outcomes)
+        return SuiteSnapshot.of(self.suite, self.data_dir, requested)
 
     def todo(self, snapshot: SuiteSnapshot) -> list[Run]:
         """The runs of this round."""
-        asked = [run for run in snapshot.runs if run.id not in self._given]
-        return missing(self.results, asked, self.redo, snapshot.data_folder)
+        requested = [run for run in snapshot.runs if run.id not in self._scheduled]
+        return missing(self.results, requested, self.redo, snapshot.data_folder)
 
     def __iter__(self) -> Iterator[list[Run]]:
         """The rounds that are left; each is asked for when the one before is done."""
@@ -57,7 +57,7 @@ class Rounds:
                 tuned = f"the choice of configs in {self.suite.tune_repetitions} repetitions"
                 who = "the search" if self.suite.search else tuned
                 show(f"Round {number}: {len(todo)} runs to do. So far {who} asks for {share:.0f} % of its grid.")
-            self._given |= {run.id for run in todo}
+            self._scheduled |= {run.id for run in todo}
             yield todo
             number += 1
             if not self.suite.in_rounds and not self.at_once:
@@ -65,4 +65,4 @@ class Rounds:
         snapshot.save(self.results)
 
     def _is_known(self, run: Run) -> bool:
-        return self.redo != "all" or run.id in self._given
+        return self.redo != "all" or run.id in self._scheduled

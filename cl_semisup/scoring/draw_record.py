@@ -22,8 +22,8 @@ def draw_record(scores: Scores, found: DrawScores, seed_name: str, versions: dic
         "test_labels_hash": features.test_labels_hash,
         "probes": SETTINGS,
     }
-    asked: dict[str, Any] = {"features": features.name, "data_hash": features.content_hash, "labels": draw.label}
-    asked |= {"repetition": draw.repetition, "settings": settings}
+    question: dict[str, Any] = {"features": features.name, "data_hash": features.content_hash, "labels": draw.label}
+    question |= {"repetition": draw.repetition, "settings": settings}
     sizes: dict[str, Any] = {
         "classes": features.classes,
         "train_rows": len(features.train),
@@ -33,10 +33,10 @@ def draw_record(scores: Scores, found: DrawScores, seed_name: str, versions: dic
     return {
         "schema": evaluation_records.SCHEMA,
         "kind": evaluation_records.KIND,
-        "id": digest(asked),
+        "id": digest(question),
         "status": "collapsed" if scores.reason else "ok",
         "reason": scores.reason,
-        "asked": asked,
+        "asked": question,
         "resolved": sizes | {"dtype": str(features.train.dtype).removeprefix("torch.")},
         "scores": {name: found.score(name) for name in found.right},
         "diagnostics": found.diagnostics | scores.geometry,

@@ -53,8 +53,8 @@ class Rows:
         """The same, each row divided by its norm; rows of zeros stay zeros."""
         for part, chunk in self.chunks(size, dtype):
             norm = chunk.norm(dim=1, keepdim=True)
-            if (odd := ~((norm >= SMALL) & norm.isfinite()).squeeze(1)).any():  # its square is beyond the dtype
-                largest = chunk[odd].abs().amax(dim=1, keepdim=True)
-                chunk[odd] /= torch.where(largest > 0, largest, 1.0)
+            if (extreme := ~((norm >= SMALL) & norm.isfinite()).squeeze(1)).any():  # its square is beyond the dtype
+                largest = chunk[extreme].abs().amax(dim=1, keepdim=True)
+                chunk[extreme] /= torch.where(largest > 0, largest, 1.0)
                 norm = chunk.norm(dim=1, keepdim=True)
             yield part, chunk.div_(norm.clamp_(min=SMALL))

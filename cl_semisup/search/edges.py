@@ -215,10 +215,10 @@ def _judge(table: Outcomes, level: float, share: float) -> tuple[dict[int, float
     floor = next((one.gain - one.lift for one in table.values() if one.status == "ok"), 0.0)
     weak = floor + MIN_LIFT * (level - floor)
     bar = max(share * level, weak)
-    room = max(level - bar, 1e-9)
+    margin = max(level - bar, 1e-9)
     votes, words = {}, {}
     for rung, one in table.items():
-        vote = -1.0 if one.status != "ok" or level <= floor else (one.gain - bar) / room
+        vote = -1.0 if one.status != "ok" or level <= floor else (one.gain - bar) / margin
         short = "weak" if one.gain < weak or level <= floor else "low"
         votes[rung] = vote
         words[rung] = one.status if one.status != "ok" else "good" if vote >= 0 else short

@@ -31,16 +31,16 @@ def plan(runs: Sequence[Run], search: Search, outcomes: Outcomes, baseline: str,
     if isinstance(search, Edge):
         return plan_edges(runs, search, outcomes.outcome)
     if isinstance(search, Race):
-        asked, finished = plan_race(runs, search, outcomes.validation_of, tune_repetitions)
+        requested, finished = plan_race(runs, search, outcomes.validation_of, tune_repetitions)
     else:
-        asked, finished = plan_repetitions(runs, search, outcomes.score_of, baseline)
-    return Plan(tuple(asked), finished)
+        requested, finished = plan_repetitions(runs, search, outcomes.score_of, baseline)
+    return Plan(tuple(requested), finished)
 
 
 def plan_edges(runs: Sequence[Run], search: Edge, outcome_of: OutcomeOf) -> Plan:
     """All runs off the ladder, and the rungs of every line that its search asks for."""
     found, others = lines(runs, search)
-    asked = {run.id: run for run in others}
+    requested = {run.id: run for run in others}
     finished = True
     ladder, neighbours = Ladder.of(search), dict[str, Region | None]()
     for (chain, _), group in groupby(found, key=lambda line: (line.chain, line.neighbour)):
@@ -49,13 +49,13 @@ def plan_edges(runs: Sequence[Run], search: Edge, outcome_of: OutcomeOf) -> Plan
             finished = False
             continue
         members = list(group)
-        neighbours[chain], complete = _follow(members, ladder, neighbour, outcome_of, asked)
+        neighbours[chain], complete = _follow(members, ladder, neighbour, outcome_of, requested)
         finished &= complete
-    return Plan(tuple(run for run in runs if run.id in asked), finished)
+    return Plan(tuple(run for run in runs if run.id in requested), finished)
 
 
 def _follow(
-    members: Sequence[Line], ladder: Ladder, neighbour: Region, outcome_of: OutcomeOf, asked: dict[str, Run]
+    members: Sequence[Line], ladder: Ladder, neighbour: Region, outcome_of: OutcomeOf, requested: dict[str, Run]
 ) -> tuple[Region | None, bool]:
     """Ask for the runs of a loss in all repetitions, as far as outcomes decide it.
 
@@ -72,7 +72,7 @@ def _follow(
         for line, table, rungs in zip(members, tables, wanted, strict=True):
             for rung in sorted(rungs):
                 run = line.runs[rung]
-                asked[run.id] = run
+                requested[run.id] = run
                 if (outcome := outcome_of(run)) is None:
                     missing = True
                 else:

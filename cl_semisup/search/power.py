@@ -77,8 +77,8 @@ def power(difference: float, deviation: float, pairs: int) -> float:
     found = 1.0 - float(special.nctdtr(pairs - 1, shift, limit))
     if math.isnan(found):  # so far from 0 that SciPy gives up
         return 1.0
-    wrong_way = float(special.nctdtr(pairs - 1, shift, -limit))
-    return found + (0.0 if math.isnan(wrong_way) else wrong_way)
+    wrong_sign = float(special.nctdtr(pairs - 1, shift, -limit))
+    return found + (0.0 if math.isnan(wrong_sign) else wrong_sign)
 
 
 def resolvable(deviation: float, pairs: int) -> float:

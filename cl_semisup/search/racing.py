@@ -44,7 +44,7 @@ class RaceResult:
     """The race of one loss on one task: its configs, the repetitions asked for of each, and whether it is over."""
 
     configs: tuple[Config, ...]
-    asked: tuple[int, ...]
+    requested: tuple[int, ...]
     open: bool
 
 
@@ -117,15 +117,15 @@ def plan_race(runs: Sequence[Run], search: Race, score_of: ScoreOf, repetitions:
     The untrained network runs in all repetitions.
     """
     found = races((run for run in runs if run.repetition < repetitions), search, score_of, repetitions)
-    wanted = {_key(one.run): n for result in found for one, n in zip(result.configs, result.asked, strict=True)}
+    wanted = {_key(one.run): n for result in found for one, n in zip(result.configs, result.requested, strict=True)}
     won = {_key(winner(result).run) for result in found if not result.open}
 
-    def is_asked(run: Run) -> bool:
+    def is_requested(run: Run) -> bool:
         if run.repetition >= repetitions:
             return not run.epochs or _key(run) in won
         return not run.epochs or run.repetition < wanted[_key(run)]
 
-    return list(filter(is_asked, runs)), not any(result.open for result in found)
+    return list(filter(is_requested, runs)), not any(result.open for result in found)
 
 
 def losing_settings(runs: Iterable[Run], search: Race, found: Iterable[RaceResult]) -> frozenset[str]:

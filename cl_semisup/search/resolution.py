@@ -55,8 +55,8 @@ def _compare(members: dict[int, Run], base: dict[int, Run], search: Resolve, sco
         both = n in members and n in base  # a report knows the runs that were asked, and not the whole grid
         own, other = (score_of(members[n]), score_of(base[n])) if both else (None, None)
         if own is None or other is None:
-            asked = max(n + 1, FIRST_REPETITIONS)
-            return Comparison(members[0], confidence_sequence(differences), False, asked, open=True)
+            requested = max(n + 1, FIRST_REPETITIONS)
+            return Comparison(members[0], confidence_sequence(differences), False, requested, open=True)
         differences.append(own - other)
         interval = confidence_sequence(differences)
         if n + 1 >= FIRST_REPETITIONS and interval.ci_half_width <= search.points / 100:
@@ -75,10 +75,10 @@ def plan_repetitions(runs: Sequence[Run], search: Resolve, score_of: ScoreOf, ba
         wanted[name, repr(one.run.loss)] = one.repetitions
         of_task[name] = max(of_task.get(name, 0), one.repetitions)
     most = max(of_task.values(), default=search.repetitions)
-    asked = []
+    requested = []
     for run in runs:
         name = task(run)
         number = wanted.get((name, repr(run.loss)), of_task.get(name, FIRST_REPETITIONS)) if run.epochs else most
         if run.repetition < number:
-            asked.append(run)
-    return asked, not any(one.open for one in compared)
+            requested.append(run)
+    return requested, not any(one.open for one in compared)

@@ -9,7 +9,7 @@ from cl_semisup.suite.run import Run
 from cl_semisup.suite.search import task
 
 
-def asked(runs: Sequence[Run], tune_repetitions: int, outcomes: Outcomes) -> tuple[Run, ...]:
+def requested(runs: Sequence[Run], tune_repetitions: int, outcomes: Outcomes) -> tuple[Run, ...]:
     """The runs that are needed as far as finished ones decide it: all that tune, and of the others the chosen configs.
 
     Leaderboards choose in the same way from the same records. A loss has no further runs before all its configs are

@@ -55,8 +55,8 @@ def pack(results: Path, suite: SuiteSnapshot, text: str, plugins: Sequence[Path]
         content = {SUITE: text.encode(), f"records/{done.path.name}": done.path.read_bytes()}
     content |= {f"plugins/{path.name}": _read(path) for path in plugins}
     hashes = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(content.items())}
-    told = {"format": FORMAT, "suite": suite.name, "package": __version__, "files": hashes}
-    content[MANIFEST] = (json.dumps(told, indent=1) + "\n").encode()
+    manifest = {"format": FORMAT, "suite": suite.name, "package": __version__, "files": hashes}
+    content[MANIFEST] = (json.dumps(manifest, indent=1) + "\n").encode()
     if to.suffix != ".zip":
         for member, data in content.items():
             records.write_bytes(to / member, data, to)
@@ -80,9 +80,9 @@ def unpack(file: Path, folder: Path) -> Submission:
         rule = f"must hold {MANIFEST}, {SUITE} and records"
         raise InputError(f"{file}: {rule}. Got {', '.join(sorted(content)) or 'nothing'}. Make it with `submit`.")
     try:
-        told: Any = files.parse_json(content[MANIFEST])
-        suite, hashes = told["suite"], told["files"]
-        if told["format"] != FORMAT or not isinstance(hashes, dict) or not re.fullmatch(SUITE_NAME, suite):
+        manifest: Any = files.parse_json(content[MANIFEST])
+        suite, hashes = manifest["suite"], manifest["files"]
+        if manifest["format"] != FORMAT or not isinstance(hashes, dict) or not re.fullmatch(SUITE_NAME, suite):
             raise ValueError(f"must have the format {FORMAT}, a suite and files")
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: {MANIFEST}: cannot be read: {error}. Make it with `submit`.") from None

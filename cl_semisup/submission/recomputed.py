@@ -57,8 +57,8 @@ def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> It
     if run.unlabelled_from is None:
         expected["train_images"] = len(drawn.indices)
     for name, value in expected.items():
-        if (told := record["resolved"].get(name)) != value:
-            yield "facts", f"{name} is {told!r}, and {value} in the data"
+        if (recorded := record["resolved"].get(name)) != value:
+            yield "facts", f"{name} is {recorded!r}, and {value} in the data"
     plot = curves.get("picture")
     shown = plot.get("label") if isinstance(plot, dict) else None
     if isinstance(shown, list) and shown != images.test_labels[: len(shown)].tolist():
@@ -91,21 +91,22 @@ def _schedule(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tupl
     if at != logged[: len(at)] or (record["status"] == "ok" and len(at) < len(logged)):
         yield "curves", f"a training of {steps} steps has its points at other steps"
     elif not isinstance(rates, list) or not all(
-        _near(told, rate * lr_factor(step, steps, each, schedule)) for step, told in zip(at, rates, strict=False)
+        _near(recorded, rate * lr_factor(step, steps, each, schedule))
+        for step, recorded in zip(at, rates, strict=False)
     ):
         yield "curves", "the learning rates are not those of the schedule"
 
 
 def _scores(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Each probe's scores, no others, and as many test images right as each score says."""
-    told, own = record["scores"], [name for name in run.probes if plugins.is_users_own("evaluation", name)]
+    recorded, own = record["scores"], [name for name in run.probes if plugins.is_users_own("evaluation", name)]
     loaded: list[Any] = [plugins.load("evaluation", name) for name in run.probes.keys() - own]
     declared = {score for probe in loaded for score in probe.scores}
     if not own:  # these say their scores only when they are run
-        unknown = [name for name in sorted(told) if not {name, name.removesuffix("_validation")} & declared]
+        unknown = [name for name in sorted(recorded) if not {name, name.removesuffix("_validation")} & declared]
         yield from (("scores", f"{name}: no probe of the run gives it") for name in unknown)
-    yield from (("scores", f"{name}: is missing") for name in sorted(declared & TOP1 - told.keys()))
-    for name, value in told.items():
+    yield from (("scores", f"{name}: is missing") for name in sorted(declared & TOP1 - recorded.keys()))
+    for name, value in recorded.items():
         right = right_images.unpack(curves.get("right"), name)
         if right is not None and not _near(value, float(right.mean())):
             yield "scores", f"{name} is {value!r}, and {float(right.mean()):.6g} by the test images that are right"
@@ -115,14 +116,14 @@ def _geometry(record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str
     """Ranges of diagnostics and curves, and the rank that the singular values give."""
     diagnostics, history, values = record["diagnostics"], curves.get("history"), curves.get("singular_values")
     for name, (least, most) in RANGES.items():
-        told = diagnostics.get(name)
-        if told is not None and not least - ROUNDING <= told <= most + ROUNDING:
-            yield "diagnostics", f"{name} is {told!r}, outside of [{least:g}, {most:g}]"
+        recorded = diagnostics.get(name)
+        if recorded is not None and not least - ROUNDING <= recorded <= most + ROUNDING:
+            yield "diagnostics", f"{name} is {recorded!r}, outside of [{least:g}, {most:g}]"
     for name, (least, most) in HISTORY_RANGES.items():
         points = history.get(name) if isinstance(history, dict) else None
-        for told in points if isinstance(points, list) else []:
-            if type(told) is float and not least - ROUNDING <= told <= most + ROUNDING:
-                yield "curves", f"{name} reaches {told!r}, outside of [{least:g}, {most:g}]"
+        for recorded in points if isinstance(points, list) else []:
+            if type(recorded) is float and not least - ROUNDING <= recorded <= most + ROUNDING:
+                yield "curves", f"{name} reaches {recorded!r}, outside of [{least:g}, {most:g}]"
                 break
     if values is None:
         return
@@ -139,5 +140,5 @@ def _rank(values: list[float]) -> float:
     return float(effective_count(torch.tensor(values, dtype=torch.float64)))
 
 
-def _near(told: Any, expected: float, tolerance: float = ROUNDING) -> bool:
-    return type(told) in (int, float) and math.isclose(told, expected, rel_tol=tolerance, abs_tol=1e-9)
+def _near(recorded: Any, expected: float, tolerance: float = ROUNDING) -> bool:
+    return type(recorded) in (int, float) and math.isclose(recorded, expected, rel_tol=tolerance, abs_tol=1e-9)

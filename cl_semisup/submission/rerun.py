@@ -59,7 +59,7 @@ def compare(
     """Runs that came out otherwise, or not at all. `test_images`: run id -> their number."""
     problems: list[Problem] = []
     images: dict[str, int] = {}
-    told: outcome.RunSummaries = {}
+    submitted: outcome.RunSummaries = {}
     done: outcome.RunSummaries = {}
     for cell in cells:
         name = f"{cell[0].loss_name}, lr {cell[0].learning_rate:g}, batch {cell[0].batch_size} ({cell[0].id})"
@@ -71,11 +71,11 @@ def compare(
             problems.append(Problem("rerun", f"{name}: ended otherwise when it was run again"))
         images[name] = test_images.get(cell[0].id, 0)
         key = f"lr {cell[0].learning_rate:g}, {cell[0].id}"
-        told[name] = {key: [one for one in before if one]}
+        submitted[name] = {key: [one for one in before if one]}
         done[name] = {key: [one for one in after if one]}
-    checks = outcome.compare(told, done)
+    checks = outcome.compare(submitted, done)
     for check in checks:
-        count = len(next(iter(told[check.loss].values())))
+        count = len(next(iter(submitted[check.loss].values())))
         old, new, far = check.reference, check.current, False
         if count < FEW and check.quantity not in (FINAL_LOSS, STABLE_RATES) and old is not None and new is not None:
             far = abs(old - new) > margin(new, images[check.loss], count, len(checks))

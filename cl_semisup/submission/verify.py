@@ -60,8 +60,8 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
     except (InputError, ResultsError) as error:
         rule = "records" if isinstance(error, ResultsError) else "suite"
         texts = error.problems if isinstance(error, SuiteError) else [str(error)]
-        told = [Problem(rule, text.removeprefix(f"{submission.folder}/")) for text in texts]
-        return Verified((), {}, (*problems, *told), ())
+        recorded = [Problem(rule, text.removeprefix(f"{submission.folder}/")) for text in texts]
+        return Verified((), {}, (*problems, *recorded), ())
     notes: list[str] = []
     data = _Data(suite.data_dir, notes)
     for run in suite.runs:
@@ -94,7 +94,7 @@ def _suite(submission: Submission, data_dir: str | None, problems: list[Problem]
 
 
 def _records(submission: Submission, runs: Iterable[Run], problems: list[Problem]) -> dict[str, Record]:
-    asked, found = {run.id: run for run in runs}, dict[str, Record]()
+    expected_runs, found = {run.id: run for run in runs}, dict[str, Record]()
     pack = Pack.read(submission.folder, packed.path_of(submission.folder, submission.suite))
     if len(set(pack.texts["id"])) < len(pack.texts["id"]):
         problems.append(Problem("records", "a run has two records"))
@@ -104,18 +104,18 @@ def _records(submission: Submission, runs: Iterable[Run], problems: list[Problem
             record = records.read(submission.folder / name)
         except ResultsError as error:
             problems.append(Problem("records", str(error).removeprefix(f"{submission.folder}/")))
-            asked.pop(rows[name].id, None)
+            expected_runs.pop(rows[name].id, None)
             continue
-        if record["id"] in asked:
+        if record["id"] in expected_runs:
             found[record["id"]] = record
         else:
             problems.append(
                 Problem("extra", f"{describe(Run.from_dict(record['run']))}: the suite does not ask for it")
             )
-    missing = [run for run_id, run in asked.items() if run_id not in found]
+    missing = [run for run_id, run in expected_runs.items() if run_id not in found]
     problems += [Problem("missing", f"{describe(run)}: has no record") for run in missing]
     problems += [
-        Problem("missing", f"{describe(asked[run_id])}: has failed: {record['reason'][:200]}")
+        Problem("missing", f"{describe(expected_runs[run_id])}: has failed: {record['reason'][:200]}")
         for run_id, record in found.items()
         if record["status"] == "failed"
     ]
@@ -130,19 +130,19 @@ def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data"
         return
     if stale := protocol.stale_parts(record):
         yield problem("stale", f"{', '.join(stale)}: made by other code than today's")
-    told = record["protocol"]
-    if protocol.fingerprint(told["settings"]) != told.get("fingerprint"):
+    recorded = record["protocol"]
+    if protocol.fingerprint(recorded["settings"]) != recorded.get("fingerprint"):
         yield problem("fingerprint", "the fingerprint is not that of the protocol's settings")
     expected = protocol.settings(
         run,
         str(record["versions"].get("data")),
         str(record["resolved"].get("precision")),
-        told["settings"].get("probed_data", {}),
-        bool(told["settings"].get("plain")),
-        told["settings"].get("weights", ""),
+        recorded["settings"].get("probed_data", {}),
+        bool(recorded["settings"].get("plain")),
+        recorded["settings"].get("weights", ""),
     )
-    if not stale and protocol.fingerprint(expected) != told.get("fingerprint"):
-        differs = [key for key in expected if expected[key] != told["settings"].get(key)]
+    if not stale and protocol.fingerprint(expected) != recorded.get("fingerprint"):
+        differs = [key for key in expected if expected[key] != recorded["settings"].get(key)]
         yield problem("fingerprint", f"the protocol is not that of the run: {', '.join(differs)}")
     facts = data.of(run.dataset)
     if facts is not None:

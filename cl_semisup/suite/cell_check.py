@@ -175,7 +175,7 @@ class CellCheck:
         key = repr(dataset.value)
         if key not in self.facts:
             try:
-                with plugins.told("datasets", next(iter(dataset.value))):
+                with plugins.plugin_errors("datasets", next(iter(dataset.value))):
                     data_set = build("datasets", dataset.value)
                     for kind, reason in FOR_PROBES.items():
                         if getattr(data_set, kind, False):

@@ -21,8 +21,8 @@ def resolved(cell: Mapping[str, GridValue], problems: list[Problem]) -> dict[str
 
     None, and a problem, if its data cannot have such a part.
     """
-    asked, data = cell["validation"], cell["datasets"]
-    if asked.value != "own":
+    validation, data = cell["validation"], cell["datasets"]
+    if validation.value != "own":
         return dict(cell)
     (name, settings) = next(iter(data.value.items()))
     got = ""
@@ -31,9 +31,9 @@ def resolved(cell: Mapping[str, GridValue], problems: list[Problem]) -> dict[str
     elif settings.get("val") not in (None, VALIDATES):
         got = f"{name} with `val: {settings['val']}`"
     if got:
-        problem = Problem(asked.path, f"own needs a data set with a validation part. Got {got}. Write `held_out`.")
+        problem = Problem(validation.path, f"own needs a data set with a validation part. Got {got}. Write `held_out`.")
         if problem not in problems:
             problems.append(problem)
         return None
     own = replace(data, value={name: {**settings, "val": VALIDATES}})
-    return {**cell, "datasets": own, "validation": replace(asked, value="held_out")}
+    return {**cell, "datasets": own, "validation": replace(validation, value="held_out")}

@@ -195,12 +195,12 @@ def settle(
 
     Where a search is wrong (`of_search`), nothing else is said of its place; of wrong rungs, only the first is told.
     """
-    told = set(of_search)  # sets: a suite may have tens of thousands of problems
+    known = set(of_search)  # sets: a suite may have tens of thousands of problems
     others = [one for one in problems if not any(one.path[: len(place)] == place for place in places)]
     elsewhere = set(others)
-    there = [one for one in problems if one not in elsewhere and one not in told]
+    there = [one for one in problems if one not in elsewhere and one not in known]
     if search is None:
-        return of_search + [one for one in others if one not in told]
+        return of_search + [one for one in others if one not in known]
     if not isinstance(search, Edge):
         return problems
     of_rungs = [one for one in there if len(one.path) > len(places[0]) and type(one.path[len(places[0])]) is int]

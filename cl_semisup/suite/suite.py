@@ -322,7 +322,7 @@ def _runs(
             values["validation"] = None if values["validation"] == "all" else values["validation"]
             values["scenario"] = scenario.used(values["scenario"]) if values["scenario"] else None
             dataset, loss = values.pop("datasets"), values.pop("losses")
-            with plugins.told("datasets", next(iter(dataset))):
+            with plugins.plugin_errors("datasets", next(iter(dataset))):
                 own = input_check.default_views(dataset, Path(data_dir), with_data=check is not None)
             values["views"] = views.resolve(values["views"], own)
             cells.append({**values, "dataset": dataset, "loss": loss})

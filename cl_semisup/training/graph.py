@@ -4,7 +4,7 @@ A replay repeats kernels, addresses and numbers. So all that differs between ste
 is a `Changing` number, and a buffer that a loss binds anew is copied to where it was. A step that would be repeated
 wrongly must not train: before it is replayed, three steps are watched for numbers that differ and for what cannot be
 recorded (`watch`), and are done eagerly and again by replay from the same state; all that they change must be equal to
-the bit. Else steps stay eager, and `told` says why. A condition on a changing number (`epoch < 2`) that comes out
+the bit. Else steps stay eager, and `outcome` says why. A condition on a changing number (`epoch < 2`) that comes out
 otherwise later has the step recorded anew.
 """
 
@@ -49,7 +49,7 @@ class RecordedSteps(Steps):
         self._python: list[tuple[nn.Module, dict[str, Any]]] = []
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         if not self.refused:
             return "yes" if self.replayed else "no, because the training ended before"
         return f"{f'for {self.replayed} steps' if self.replayed else 'no'}, because {self.refused}"

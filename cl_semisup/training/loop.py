@@ -90,12 +90,12 @@ def train(
             step_log[0, step], step_log[1, step] = outputs.loss, outputs.largest
             is_logged = (step + 1) % log_every == 0 or step == steps - 1
             if is_logged and curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):
-                return Outcome(run.told, step)
+                return Outcome(run.outcome, step)
             if checkpoint and checkpoint.due(last=step == steps - 1):
                 curves.complete()
                 checkpoint.save(_state(step + 1, setup, ema_model, step_log))  # raises Preempted if asked to stop
         curves.complete()
-    return Outcome(run.told)
+    return Outcome(run.outcome)
 
 
 def split_parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -177,6 +177,6 @@ class Steps:
         return contextlib.nullcontext()
 
     @property
-    def told(self) -> str:
+    def outcome(self) -> str:
         """For the record: whether steps were replayed, and why not."""
         return ""

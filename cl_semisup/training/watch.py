@@ -52,8 +52,8 @@ class Watch(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags:
             raise CannotRecordError(f"draws random numbers in the step ({func})")
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        asked = [leaf.type for leaf in leaves if isinstance(leaf, torch.device)]
-        places = {x.device.type for x in tensors} | set(asked if func is aten._to_copy.default else ())
+        target_devices = [leaf.type for leaf in leaves if isinstance(leaf, torch.device)]
+        places = {x.device.type for x in tensors} | set(target_devices if func is aten._to_copy.default else ())
         if len(places) > 1 and (func in COPIES or any(_on_host(x) and x.ndim for x in tensors)):
             raise CannotRecordError("copies between the host and the device")
 

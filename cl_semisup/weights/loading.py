@@ -63,18 +63,18 @@ def load(net: nn.Module, file: str) -> Loaded:
     if len(tensors) < len(stored.tensors):  # names with and without a wrapper
         tensors = stored.tensors
     prefix, others = find_prefix(tensors, wanted)
-    given = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    if any(name not in given for name in wanted if COUNTER not in name):
+    by_name = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    if any(name not in by_name for name in wanted if COUNTER not in name):
         by_position = positions(net, wanted)
         place, same = find_prefix(tensors, by_position)
         found = {name.removeprefix(place): tensor for name, tensor in tensors.items() if name.startswith(place)}
-        if len(found.keys() & by_position.keys()) > len(given.keys() & wanted.keys()):
-            prefix, others, given = place, same, {by_position.get(name, name): found[name] for name in found}
-    _require_all(file, prefix, wanted, given)
-    taken = {name: given[name] for name in wanted if name in given}
+        if len(found.keys() & by_position.keys()) > len(by_name.keys() & wanted.keys()):
+            prefix, others, by_name = place, same, {by_position.get(name, name): found[name] for name in found}
+    _require_all(file, prefix, wanted, by_name)
+    taken = {name: by_name[name] for name in wanted if name in by_name}
     _require_fit(file, wanted, taken)
     net.load_state_dict(taken, strict=False)
-    ignored, elsewhere = tuple(sorted(given.keys() - wanted.keys())), len(stored.tensors) - len(given)
+    ignored, elsewhere = tuple(sorted(by_name.keys() - wanted.keys())), len(stored.tensors) - len(by_name)
     converted = {_dtype(tensor) for name, tensor in taken.items() if tensor.dtype != wanted[name].dtype}
     return Loaded(file, stored.hash, prefix, others, ignored, elsewhere, tuple(sorted(converted)))
 
@@ -107,12 +107,12 @@ def find_prefix(names: Iterable[str], wanted: Iterable[str]) -> tuple[str, tuple
     return (best[0], tuple(best[1:])) if best else ("", ())
 
 
-def _require_all(file: str, prefix: str, wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    missing = [name for name in wanted if name not in given and COUNTER not in name]
+def _require_all(file: str, prefix: str, wanted: Mapping[str, Tensor], by_name: Mapping[str, Tensor]) -> None:
+    missing = [name for name in wanted if name not in by_name and COUNTER not in name]
     if not missing:
         return
     under = f" under the prefix {prefix!r}" if prefix else ""
-    got = f"Got {len(wanted) - len(missing)} of {len(wanted)}{under}; the file begins with {_some(sorted(given), 3)}"
+    got = f"Got {len(wanted) - len(missing)} of {len(wanted)}{under}; the file begins with {_some(sorted(by_name), 3)}"
     rule = f"must hold every weight of the network; {len(missing)} lack: {_some(missing)}"
     raise InputError(f"{file}: weights: {rule}. {got}. Name the architecture that the file is of.")
 
