@@ -12,14 +12,14 @@ MAX_SHOWN_PROBLEMS = 50
 MAX_PROBLEM_LENGTH = 2000  # characters of one that are shown
 
 
-class _Told(Exception):
+class _UserError(Exception):
     """Its message may repeat text of strangers: control characters are shown as escapes; each argument is a line."""
 
     def __str__(self) -> str:
         return "\n".join(map(visible, self.args))
 
 
-class InputError(_Told, ValueError):
+class InputError(_UserError, ValueError):
     """The user's input breaks a rule: the message says where, which rule, what was got and what to do. Exit code 2."""
 
 
@@ -47,11 +47,11 @@ class DataError(InputError):
         super().__init__(*lines)  # so that other processes get all of them
 
 
-class ResultsError(_Told):
+class ResultsError(_UserError):
     """The results folder cannot be used: read-only, full, or not a folder. Finished records are untouched."""
 
 
-class EngineError(_Told):
+class EngineError(_UserError):
     """No run can be executed: every worker ends before it gets a run. Finished records are untouched."""
 
 

@@ -96,6 +96,7 @@ class RecordedSteps(Steps):
             self.refused = "the loss uses a number that changes in almost every step"
             return
         state, saved = State(), list[Tensor]()
+        self.step.is_recorded = True
         try:
             self._prepare(number)
             now = self._state()
@@ -106,6 +107,7 @@ class RecordedSteps(Steps):
         except Exception as error:  # what is wrong without a recording too, the eager step tells
             self._refuse(error)
         finally:
+            self.step.is_recorded = False
             self._restore(state, saved)
         self._recorded_at = self.replayed
 

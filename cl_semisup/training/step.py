@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_semisup.device import is_out_of_memory
+from cl_semisup.device import is_lost, is_out_of_memory
 from cl_semisup.errors import InputError, message
 from cl_semisup.losses import asks
 from cl_semisup.optimizers import is_layer_causal
@@ -73,6 +73,7 @@ class Step:
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
         self.causal = LayerCausal(setup.model, encode.count) if is_layer_causal(setup.optimizer) else None
+        self.is_recorded = False  # then no number of the device can be read, and an error is left as it is
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:
         setup, causal = self.setup, self.causal
@@ -97,7 +98,9 @@ class Step:
         try:
             return self._computed(loss, inputs, features, projections)
         except Exception as error:  # factorisations and assignments refuse what is not finite
-            if is_out_of_memory(error) or self._is_sound(features, projections):
+            if self.is_recorded or is_out_of_memory(error) or is_lost(features.device):
+                raise
+            if self._is_sound(features, projections):
                 raise
             raise GaveUp(f"it raised {type(error).__name__}: {message(error)}") from error
 
