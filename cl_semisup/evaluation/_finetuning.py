@@ -30,6 +30,7 @@ class Start:
     def __init__(self, name: str, make: Callable[[], nn.Module]):
         self.name, self.make = name, make
         self._encoder: nn.Module | None = None
+        self._fast: Callable[[Tensor], Tensor] | None = None
         self._first: list[Tensor] = []
 
     @torch.no_grad()
@@ -42,6 +43,12 @@ class Start:
             for tensor, first in zip(_state(self._encoder), self._first, strict=True):
                 tensor.copy_(first)
         return self._encoder
+
+    def fast_encoder(self, network: Network) -> Callable[[Tensor], Tensor]:
+        """What encodes a batch when all weights of `encoder` are trained; made once, as the encoder is."""
+        if self._fast is None:
+            self._fast = network.fast_encoder(self.encoder())
+        return self._fast
 
 
 def _state(module: nn.Module) -> list[Tensor]:
@@ -142,14 +149,14 @@ def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Reci
         name: the seed of batches, views and low-rank updates; nothing else is random
     """
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed formats the call stack for each kind of GPU, on a CPU too: a tenth of the time on few images
+        # torch.manual_seed formats the call stack for each kind of GPU, also on a CPU: a tenth of the time on few images
         (torch.manual_seed if data.images.is_cuda else torch.default_generator.manual_seed)(name)
         # low-rank updates change the modules, so they get an encoder of their own
         encoder = (start.make() if recipe.trains == "lora" else start.encoder()).eval()
         model = Classifier(encoder, _head(encoder, start, data, network, recipe.fitted_head))
         optimizer, scales = _optimizer(model, recipe)
     whole = recipe.trains == "all"
-    encode = network.fast_encoder(encoder) if whole else encoder
+    encode = start.fast_encoder(network) if whole else encoder
     encoder.train(whole)  # where only a part is trained, batch norm keeps its statistics
     batches = _batches(len(data.labels), recipe, name)
     for step, rows in enumerate(batches):

@@ -34,7 +34,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "bd6f91199b": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
     "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
     "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
-    "c9b68dcc3d": "55a1cb85de",  # finetune: seeds the generator of the CPU alone where it trains there; the same numbers
+    "0a7e9f28d4": "55a1cb85de",  # finetune: one fast encoder for all trainings, seeds the generator that it uses alone
     "82da5f543b": "895cc35319",  # clop: `simplex_etf` has the same corners on all machines; other kinds are the same
     "b9ebcda469": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
     "78935337f5": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
