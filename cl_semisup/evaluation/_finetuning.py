@@ -149,7 +149,7 @@ def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Reci
         name: the seed of batches, views and low-rank updates; nothing else is random
     """
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed formats the call stack for each kind of GPU, also on a CPU: a tenth of the time on few images
+        # torch.manual_seed formats the call stack for each kind of GPU, on a CPU too: a tenth of the time
         (torch.manual_seed if data.images.is_cuda else torch.default_generator.manual_seed)(name)
         # low-rank updates change the modules, so they get an encoder of their own
         encoder = (start.make() if recipe.trains == "lora" else start.encoder()).eval()
