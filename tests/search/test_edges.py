@@ -145,6 +145,16 @@ def test_what_is_asked_next(signs: str, asked: set[int]) -> None:
     assert edges.next_rungs([outcomes(signs)], Ladder(len(signs), 4)) == [asked]
 
 
+@pytest.mark.parametrize(
+    ("count", "per_decade", "step"), [(41, 8, 8), (25, 8, 8), (17, 8, 5), (13, 4, 4), (9, 4, 2), (3, 8, 1), (2, 8, 1)]
+)
+def test_a_search_begins_with_a_rung_a_decade_and_on_a_short_ladder_with_more(
+    count: int, per_decade: int, step: int
+) -> None:
+    ladder = Ladder(count, per_decade)
+    assert edges.next_rungs([{}], ladder) == [ladder.every(step)]
+
+
 def test_other_repetitions_begin_around_what_the_first_has_found() -> None:
     first = outcomes("x...xooooox..x")
     around = {5, 6, 7} | {4, 5, 9, 10}  # the best level, and both sides of both edges
