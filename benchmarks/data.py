@@ -13,7 +13,8 @@ all private writable memory; pages of a mapped file can be taken back at any tim
 before. Another process tries to hold the same pixels in memory under the same limit.
 1.5 GB are too little for this: torch, its threads and a batch of 1,000 images in float32 count too.
 
-`--many-small 60000` measures that alone: small files, decoded in this process and in one process a core, in turn.
+`--many-small 30000` measures small images alone: 5,000 files as above, and then up to so many, decoded in this process
+and in one process a core, as files and as images in an archive, which are sent to the processes, in turn.
 
 A million images of 64 x 64: `--count 1000000 --limit-mb 4000 --fill`. With `--fill` the mapped file is written from the
 decoded 512 kinds, because a million files take an hour to decode on two cores.
@@ -164,16 +165,18 @@ def make_small(root: Path, count: int) -> list[Path]:
 
 
 def many_small(folder: Path, most: int) -> None:
-    """Small files decoded in this process and in one process a core, for several numbers of files, in turn."""
+    """Small images decoded in this process and in one process a core, for several numbers of them, in turn."""
     import numpy as np
 
     from cl_semisup.datasets import _decoder, _pixels
 
+    known = "; ".join(row["what"].partition(": ")[2] for row in small_files(folder))
     sources = [_pixels.of_file(path) for path in make_small(folder / "many", most)]
+    archived = [source._replace(path=None) for source in sources]
     settings = _pixels.PixelSettings(side=SMALL_SIDE)
     few, many = most + 1, _decoder.MANY_FILES
 
-    def decode(count: int, from_which_on: int) -> float:
+    def decode(sources: list[_pixels.Source], count: int, from_which_on: int) -> float:
         _decoder.MANY_FILES = from_which_on
         images = np.empty((count, 3, SMALL_SIDE, SMALL_SIDE), np.uint8)
         faults: list[Any] = []
@@ -188,15 +191,19 @@ def many_small(folder: Path, most: int) -> None:
         return time.perf_counter() - began
 
     rows = []
-    for count in (c for c in (2500, 5000, 10_000, 20_000, 30_000, most) if c <= most):
-        times = [(decode(count, few), decode(count, 0)) for _ in range(MANY_SMALL_ROUNDS)]
-        one, several = min(a for a, _ in times), min(b for _, b in times)
+    for count in sorted({c for c in (2500, 5000, 10_000, 20_000, 30_000, most) if c <= most}):
+        ways = ((sources, few), (sources, 0), (archived, few), (archived, 0))
+        times = [[decode(found, count, least) for found, least in ways] for _ in range(MANY_SMALL_ROUNDS)]
+        one, several, one_archived, several_archived = map(min, zip(*times, strict=True))
         rows.append(
             {
-                "small files": f"{count:,}",
-                "one process, images/s": f"{count / one:,.0f}",
+                "small images": f"{count:,}",
+                "files, one process, images/s": f"{count / one:,.0f}",
                 f"{_common.cores()} processes, images/s": f"{count / several:,.0f}",
                 "as fast": f"{one / several:.2f}",
+                "in an archive, one process, images/s": f"{count / one_archived:,.0f}",
+                f"in an archive, {_common.cores()} processes, images/s": f"{count / several_archived:,.0f}",
+                "as fast in an archive": f"{one_archived / several_archived:.2f}",
                 "used": "processes" if count >= many else "one process",
             }
         )
@@ -204,7 +211,8 @@ def many_small(folder: Path, most: int) -> None:
     about = (
         f"PNG files of {SMALL_SIDE} x {SMALL_SIDE} pixels, decoded without writing them anywhere; the start of the "
         f"processes is counted. The best of {MANY_SMALL_ROUNDS} rounds in turn; the load of the machine was {load:.1f} "
-        "at the end. `used` is what a data set of that size does."
+        f"at the end. `used` is what a data set of that size does. A data set of {SMALL_FILES:,} files, the best of "
+        f"{SMALL_ROUNDS} rounds in turn: {known}."
     )
     _common.write("data_small_files", about, rows, packages=("pillow",))
 
