@@ -136,7 +136,7 @@ def build(
 ) -> Loss:
     """The loss of that name as a callable `loss(z1, z2, labels=None)`; a bad parameter raises InputError.
 
-    So does a call with views of different shapes, or with labels of another length.
+    So does a call with views of different shapes or of no floats, or with labels of another length or kind.
     """
     plugin = grid.build("losses", name, params)
     loss = plugin.build(Setting(dim, classes, seed, images)) if hasattr(plugin, "build") else plugin
@@ -177,3 +177,9 @@ def _check_arguments(name: str, z1: Any, z2: Any, labels: Any) -> None:
     if labels is not None and (not isinstance(labels, Tensor) or tuple(labels.shape) != shapes[0][:1]):
         shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
         raise InputError(f"{name}: labels must be one an image, {shapes[0][:1]}. Got {shape}. Give (N,) or None.")
+    for view in (z1, z2):
+        if not view.is_floating_point():
+            raise InputError(f"{name}: z1 and z2 must be of real floats. Got {view.dtype}. Convert them.")
+    if labels is not None and (labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex()):
+        rule = "labels must be whole numbers, -1 where there is none"
+        raise InputError(f"{name}: {rule}. Got {labels.dtype}. Convert them with .long().")

@@ -46,6 +46,18 @@ def test_labels_of_another_length_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_another_kind_are_refused(name: str) -> None:
+    loss, (z1, z2), labels = built(name), views((N, D), (N, D)), torch.arange(N) % CLASSES
+    for kind in (torch.int64, torch.bool, torch.complex64):
+        for pair in ((z1.to(kind), z2), (z1, z2.to(kind))):
+            with pytest.raises(InputError, match=f"^{name}: z1 and z2 must be of real floats. Got {kind}. "):
+                loss(*pair, labels)
+    for kind in (torch.float32, torch.bool, torch.complex64):
+        with pytest.raises(InputError, match=f"^{name}: labels must be whole numbers, .* Got {kind}. Convert"):
+            loss(z1, z2, labels.to(kind))
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_checked_loss_is_still_itself(name: str) -> None:
     loss = built(name)
     z1, z2 = views((N, D), (N, D))
