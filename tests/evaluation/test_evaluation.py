@@ -606,6 +606,8 @@ def test_random_features_solve_what_no_linear_probe_can() -> None:
         classes=2,
     )
     assert measure("linear", features).scores["linear_top1"] < 0.7
+    one, all_but_one = (measure("loranpac", features, width=200, truncation=t).scores for t in (0.995, 0.005))
+    assert one["loranpac_top1"] < 0.8 < all_but_one["loranpac_top1"]  # the share that is left out, of 200 directions
     result = measure("loranpac", features, width=200).scores
     assert result["loranpac_top1"] > 0.95
     assert result["ranpac_top1"] > 0.95
@@ -682,6 +684,8 @@ def test_calibration_error_in_closed_form() -> None:
     assert calibration_error(sure, torch.ones(10, dtype=torch.long), 15) == 1
     half = torch.tensor([[0.5, 0.5]]).repeat(10, 1)
     assert calibration_error(half, torch.arange(10) % 2, 15) == pytest.approx(0)
+    edge = torch.tensor([[0.5, 0.5], [0.75, 0.25]])  # 0.5 is the end of the first of two bins: (0, 0.5], (0.5, 1]
+    assert calibration_error(edge, torch.tensor([0, 1]), 2) == pytest.approx((0.5 + 0.75) / 2)
 
 
 def test_calibration_is_that_of_the_tuned_linear_probe_on_the_test_images() -> None:
@@ -802,6 +806,20 @@ def test_lidar_says_when_it_has_too_few_views() -> None:
     assert measure("lidar", make_features(), views=8).diagnostics["lidar_samples"] > 30
     with pytest.raises(InputError, match="lidar: needs the network"):
         measure("lidar", make_features(network=None))
+
+
+def test_lidar_takes_random_views_alone() -> None:
+    """View 0 is the one that the other probes of views share; `views` more of them are its own."""
+    features, numbers = make_features(), list[int]()
+    assert features.network is not None
+    view = features.network.view
+
+    def counted(number: int) -> Tensor:
+        numbers.append(number)
+        return view(number)
+
+    measure("lidar", replace(features, network=replace(features.network, view=counted)), views=3, images=10)
+    assert numbers == [1, 2, 3]
 
 
 def test_dimensional_and_neural_collapse_are_told_apart() -> None:

@@ -85,6 +85,12 @@ def test_without_a_label_there_is_no_step_and_a_network_that_has_not_moved_has_n
     assert update_cosine(found.curves, found.curves) == 0
 
 
+def test_a_class_without_visible_labels_is_not_in_the_gradient_step() -> None:
+    features = _features(_stepped(0.01))
+    more = measure("update_similarity", replace(features, classes=features.classes + 20)).diagnostics
+    assert more == pytest.approx(measure("update_similarity", features).diagnostics, abs=1e-6)
+
+
 @pytest.mark.parametrize("rows", [None, [], [[]], [[1], [1, 2]], [[1.5]], [["a"]], [[10**7]], {"a": 1}, [[True]]])
 def test_what_a_stranger_wrote_as_updates_is_no_number(rows: object) -> None:
     assert math.isnan(update_cosine({"updates": rows}, {"updates": [[1, 2]]}))

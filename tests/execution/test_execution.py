@@ -15,7 +15,7 @@ from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, TrainingGroup, single_run
-from cl_semisup.results import records
+from cl_semisup.results import records, verdict
 from cl_semisup.scheduling import scheduler
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite.run import Run
@@ -155,6 +155,19 @@ def test_a_command_without_patience_leaves_to_others_what_they_work_on(tmp_path:
     outcome = scheduler.run_all(tmp_path, runs, InProcess(), wait_timeout=0.2)
     assert outcome.done == len(runs) - 1
     assert scheduler.missing(tmp_path, runs) == runs[:1]
+
+
+def test_chance_is_the_share_of_the_largest_class_of_the_test_images(
+    parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network that tells the same class for every image has this accuracy, and not one of C classes."""
+    judged: list[float] = []
+    monkeypatch.setattr(verdict, "collapse", lambda *_, chance, **__: judged.append(chance) or "")
+    executor, run = Executor(MACHINE), parse(text).runs[-1]
+    executor(run)
+    truth = executor.data(run).test_labels
+    assert judged == [float(torch.bincount(truth).max()) / len(truth)]
+    assert judged[0] > 0.1  # of ten classes
 
 
 def test_an_unwritable_results_folder_is_reported_before_anything_runs(tmp_path: Path) -> None:

@@ -245,6 +245,8 @@ def test_times_of_different_machines_are_not_compared(tmp_path: Path) -> None:
     write(tmp_path, ours, cost={"images_per_second": 1000.0})
     write(tmp_path, theirs, cost={"images_per_second": 500.0}, made={"machine": "another"})
     assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
+    write(tmp_path, theirs, cost={"images_per_second": 500.0}, device="cuda:0")  # of the same machine
+    assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
     write(tmp_path, theirs)  # not timed
     assert math.isnan(row_of(board(tmp_path, [ours, theirs], "nt_xent"), "supcon").relative_time)
 

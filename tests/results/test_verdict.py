@@ -161,6 +161,16 @@ def test_a_loss_that_a_point_minimises_has_no_chance_value() -> None:
     assert collapsed_loss_value(align, SHOWN, 64, 128, CLASSES) is None
 
 
+@pytest.mark.parametrize(("gain", "has_value"), [(0.01, False), (0.04, True)])
+def test_distinct_images_must_have_a_clearly_lower_loss_than_a_point(gain: float, has_value: bool) -> None:
+    """Else a training that has learnt would end within the tolerance of the point's value, and count as stuck."""
+
+    def barely(z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return 1 - gain * (z1 - z1.mean(dim=0)).square().sum(dim=1).mean().clamp(max=1)
+
+    assert (collapsed_loss_value(barely, SHOWN, 64, 128, CLASSES) is not None) == has_value
+
+
 def test_a_loss_that_cannot_take_a_point_has_no_chance_value() -> None:
     def whitening(z1: torch.Tensor, z2: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return torch.linalg.cholesky(z1.T @ z1).sum()

@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.preprocessing import StandardScaler, normalize
 
-from cl_semisup import plugins
+from cl_semisup import plugins, seeds
 from cl_semisup.evaluation import Features
-from cl_semisup.scoring import draws, feature_file, neighbours, products, scores, softmax
+from cl_semisup.scoring import draws, feature_file, least_squares, neighbours, products, scores, softmax
 from cl_semisup.scoring import moments as moments_module
 from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
@@ -148,6 +148,33 @@ def test_with_all_labels_the_scores_are_those_of_the_probes(
     assert draw.score(f"{probe}_top1") == pytest.approx(result.scores[f"{probe}_top1"], abs=1e-5)
     if probe in ("linear", "ridge"):
         assert draw.diagnostics[f"{probe}_strength"] == result.diagnostics[f"{probe}_strength"]
+
+
+def test_every_repetition_has_random_features_of_its_own(
+    stored: StoredFeatures, measured: scores.Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that LoRanPAC's interval over repetitions holds what its random features add."""
+    made: list[int] = []
+
+    class Counted(least_squares.RandomFeatures):
+        def __init__(self, width: int, count: int, seed: int):
+            made.append(seed)
+            super().__init__(width, count, seed)
+
+    monkeypatch.setattr(least_squares, "RandomFeatures", Counted)
+    scores.measure(stored, [[one.draw for one in measured.budgets[0]]], "digits")
+    assert made == [seeds.seed("loranpac", "digits", r) for r in range(len(measured.budgets[0]))]
+    assert len(set(made)) == len(made) > 1
+
+
+def test_collapse_is_judged_with_the_scores_of_the_most_labels(
+    stored: StoredFeatures, measured: scores.Scores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[dict[str, float]] = []
+    monkeypatch.setattr(scores.verdict, "collapse", lambda _, found, **__: judged.append(found) or "")
+    scores.measure(stored, [[one.draw for one in measured.budgets[n][:1]] for n in (0, -1)], "digits")
+    (draw,) = measured.budgets[-1]
+    assert judged == [{name: pytest.approx(draw.score(name), abs=1e-3) for name in scores.verdict.PROBES}]
 
 
 def test_geometry_is_the_probes(stored: StoredFeatures, measured: scores.Scores) -> None:
