@@ -52,7 +52,11 @@ def write(results: Path, run: Run, score: float = 0.5, status: str = "ok", **cha
         "status": status,
         "reason": changes.get("reason", ""),
         "run": run.as_dict(),
-        "resolved": {"classes": CLASSES, "device": changes.get("device", "cpu"), "precision": changes.get("precision", "float32")},
+        "resolved": {
+            "classes": CLASSES,
+            "device": changes.get("device", "cpu"),
+            "precision": changes.get("precision", "float32"),
+        },
         "scores": scores if status in ("ok", "collapsed") else {},
         "diagnostics": changes.get("diagnostics", {"effective_rank": 5.0}),
         "cost": {"train_seconds": changes.get("seconds", 2.0), **changes.get("cost", {})} if run.epochs else {},
