@@ -167,7 +167,7 @@ def main() -> None:
     if options.ours:
         sys.stdout.write(json.dumps(ours(options.ours, options.threads)) + "\n")
         return
-    os.environ["OMP_NUM_THREADS"] = "1"  # else the idle threads of scikit-learn's libraries, which wait in a loop, count
+    os.environ["OMP_NUM_THREADS"] = "1"  # idle threads wait in a loop, whose time would count as theirs
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "features.npz")
         make(path, ROWS // 10 if options.quick else ROWS)
