@@ -121,8 +121,11 @@ class SoftmaxProblem:
             w = w @ self.map.T  # (C, F), acting on raw rows
         count, share = len(self.rows), -(-len(self.rows) // self.workers)
         pieces = [slice(first, min(first + share, count)) for first in range(0, count, share)]
-        with ThreadPoolExecutor(self.workers) as pool:
-            parts = list(pool.map(lambda piece: self._sums(w, b, piece, curvature), pieces))
+        if len(pieces) == 1:  # a thread for each evaluation would take time of small sets
+            parts = [self._sums(w, b, pieces[0], curvature)]
+        else:
+            with ThreadPoolExecutor(self.workers) as pool:
+                parts = list(pool.map(lambda piece: self._sums(w, b, piece, curvature), pieces))
         loss, gradient, offsets, curved = (sum(values[1:], values[0]) for values in zip(*parts, strict=True))
         gradient /= count
         offsets /= count
