@@ -34,7 +34,7 @@ from cl_semisup.execution.data import to_device
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.gate.float64 import float64
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.native import view_kernel
 from cl_semisup.training import graph as recorded
 from cl_semisup.training.checkpoint import Preempted
@@ -241,7 +241,7 @@ def _largest_difference(name: str, device: str) -> float:
     other = other.to(device) if isinstance(other, nn.Module) else other
     generator = torch.Generator().manual_seed(0)
     labels, worst = torch.arange(IMAGES) % CLASSES, 0.0
-    if asks(here).trains_on == "all":
+    if requirements_of(here).trains_on == "all":
         labels[::3] = -1
     for _ in range(3):
         z1 = torch.randn(IMAGES, DIM, generator=generator, dtype=torch.float64).to(torch.get_default_dtype())
@@ -258,7 +258,7 @@ def _largest_difference(name: str, device: str) -> float:
 def _value_and_gradients(loss: Any, z1: Tensor, z2: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
     z1, z2 = z1.detach().requires_grad_(), z2.detach().requires_grad_()
     index = torch.arange(len(z1), device=z1.device)
-    extras = contract.extra_inputs(asks(loss), Batch(z1, z2, labels), index, CLASSES)
+    extras = contract.extra_inputs(requirements_of(loss), Batch(z1, z2, labels), index, CLASSES)
     if "support" in extras:
         extras["support"] = tuple(part.to(z1.device) for part in extras["support"])
     value = loss(z1, z2, labels, **extras)

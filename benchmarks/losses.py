@@ -70,15 +70,15 @@ def measure(name: str, batch: int, device: str) -> dict[str, Any]:
     from cl_semisup.contract import Batch, extra_inputs
 
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES)
-    asks = losses.asks(loss)
-    if "encode" in asks.needs:
+    requirements = losses.requirements_of(loss)
+    if "encode" in requirements.needs:
         return {"skipped": "it embeds images of its own making: its cost is the network's"}
     if isinstance(loss, torch.nn.Module):
         loss.to(device)
     drawn = Batch.draw(images=batch, dim=DIM, classes=CLASSES)
     z1, z2 = (z.float().to(device).requires_grad_() for z in (drawn.z1, drawn.z2))
     labels = drawn.labels.to(device) if drawn.labels is not None else None
-    inputs = extra_inputs(asks, Batch(z1.cpu(), z2.cpu(), None), torch.arange(batch), CLASSES)
+    inputs = extra_inputs(requirements, Batch(z1.cpu(), z2.cpu(), None), torch.arange(batch), CLASSES)
     extras = {name: as_leaves(value, device) for name, value in inputs.items()}
     if "projections" in extras:
         extras["projections"] = (z1, z2, *extras["projections"][2:])

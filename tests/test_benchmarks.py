@@ -122,7 +122,7 @@ def test_a_watched_loss_has_the_value_gradient_and_needs_of_the_loss() -> None:
     plain = losses.build("clop", dim=8, classes=2, seed=0)
     shares: list[float] = []
     seen = mechanism.watched(losses.build("clop", dim=8, classes=2, seed=0), shares)
-    assert losses.asks(seen) == losses.asks(plain)
+    assert losses.requirements_of(seen) == losses.requirements_of(plain)
     (wanted,) = torch.autograd.grad(plain(z[0], z[1], labels), z)
     (found,) = torch.autograd.grad(seen(z[0], z[1], labels), z)
     assert torch.equal(found, wanted)

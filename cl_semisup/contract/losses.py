@@ -16,7 +16,7 @@ from cl_semisup import losses, plugins
 from cl_semisup.config import grid
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, require_documentation
 from cl_semisup.contract.other_process import Questions, require_same
-from cl_semisup.losses import Asks, Loss, asks
+from cl_semisup.losses import Loss, Requirements, requirements_of
 
 IMAGES, DIM, CLASSES = 12, 16, 4
 
@@ -63,7 +63,7 @@ class Subject:
         if isinstance(loss, torch.nn.Module):
             loss.to(batch.z1.dtype)
         index = torch.arange(len(batch.z1)) if index is None else index
-        extras = extra_inputs(asks(loss), batch, index, self.classes, teacher_batch)
+        extras = extra_inputs(requirements_of(loss), batch, index, self.classes, teacher_batch)
         labels_before = None if batch.labels is None else batch.labels.clone()
         value = loss(batch.z1, batch.z2, batch.labels, **extras)
         if labels_before is not None and not torch.equal(labels_before, batch.labels):  # type: ignore[arg-type]
@@ -82,7 +82,7 @@ class Subject:
 
 
 def extra_inputs(
-    asks: Asks, batch: Batch, index: Tensor, classes: int, teacher_batch: Batch | None = None
+    requirements: Requirements, batch: Batch, index: Tensor, classes: int, teacher_batch: Batch | None = None
 ) -> dict[str, Any]:
     """The keyword arguments that a loss asks for, made from z1 and z2 by fixed linear maps of each row."""
     dim = batch.z1.shape[1]
@@ -92,13 +92,13 @@ def extra_inputs(
         return torch.randn(rows, columns, generator=generator, dtype=torch.float64).to(batch.z1)
 
     def all_views(source: Batch) -> tuple[Tensor, ...]:
-        matrices = (fixed_matrix(100 + v, dim, dim) for v in range(len(asks.views) - 2))
+        matrices = (fixed_matrix(100 + v, dim, dim) for v in range(len(requirements.views) - 2))
         return (source.z1, source.z2, *(source.z1 @ matrix / dim**0.5 + source.z2 for matrix in matrices))
 
     views, teacher_views = all_views(batch), tuple(view.detach() for view in all_views(teacher_batch or batch))
     head = fixed_matrix(1, dim, classes)
     to_pixels = fixed_matrix(2, dim, 64)
-    support_labels = torch.arange(classes).repeat_interleave(max(asks.support, 1))
+    support_labels = torch.arange(classes).repeat_interleave(max(requirements.support, 1))
     values: dict[str, Callable[[], Any]] = {
         "features": lambda: views,
         "projections": lambda: views,
@@ -122,7 +122,7 @@ def extra_inputs(
         "momentum_projections": lambda: teacher_views,
         "momentum_logits": lambda: tuple(view @ head for view in teacher_views),
     }
-    return {need: values[need]() for need in asks.needs}
+    return {need: values[need]() for need in requirements.needs}
 
 
 CONTRACT = Contract[Subject](basic=False)
@@ -199,7 +199,7 @@ def labels(subject: Subject) -> None:
     assert batch.labels is not None
     other = batch.labels.roll(1)
     changed = not torch.equal(subject.value(batch), subject.value(replace(batch, labels=other)))
-    declared = asks(subject.build()).labels
+    declared = requirements_of(subject.build()).labels
     if changed != declared:
         raise Broken(f"other labels {'change' if changed else 'do not change'} the value, but it declares {declared}.")
 
@@ -211,7 +211,7 @@ def unlabelled(subject: Subject) -> None:
     none, minus = (subject.value(replace(batch, labels=y)) for y in (None, torch.full((IMAGES,), -1)))
     _equal(none, minus, "labels of -1 instead of None")
     one = subject.value(replace(batch, labels=torch.zeros(IMAGES, dtype=torch.long)))
-    if asks(subject.build()).labels and torch.equal(minus, one):
+    if requirements_of(subject.build()).labels and torch.equal(minus, one):
         raise Broken("all unlabelled gives the same value as all in one class.")
 
 
@@ -245,7 +245,7 @@ def state(subject: Subject) -> None:
     if not isinstance(first, torch.nn.Module) or not isinstance(second, torch.nn.Module):
         return
     first, second = first.double(), second.double()
-    extras = lambda batch: extra_inputs(asks(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
+    extras = lambda batch: extra_inputs(requirements_of(first), batch, torch.arange(IMAGES), CLASSES)  # noqa: E731
     for seed in range(3):
         batch = Batch.draw(seed=seed)
         first(batch.z1, batch.z2, batch.labels, **extras(batch))
@@ -280,7 +280,7 @@ def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], 
     """Check one loss against every clause."""
     loss = subject(name, settings)
     try:
-        declared = asks(loss.build()).exempt
+        declared = requirements_of(loss.build()).exempt
     except Exception:  # every clause will say why it cannot be built
         declared = {}
     return CONTRACT.check(loss, {**declared, **exempt})

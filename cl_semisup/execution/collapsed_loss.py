@@ -26,7 +26,7 @@ def collapsed_loss_value(loss: Loss, visible_labels: Tensor, batch: int, dim: in
         visible_labels: (M,) labels that the run may see
         batch, dim, classes: N, D and C
     """
-    requirements = losses.asks(loss)
+    requirements = losses.requirements_of(loss)
     needs = requirements.needs
     if not set(needs) <= {"logits"} or requirements.bound or requirements.support:
         return None

@@ -32,7 +32,7 @@ def plot_data(features: Features, loss: Any) -> dict[str, Any]:
         projections = normalize(features.test_projections, dim=1)
         mean, directions = _principal_directions(projections)
         rows = normalize(prototypes.detach()[:MAX_POINTS].to(projections), dim=1)
-        one_per_class = losses.asks(loss).labels and len(prototypes) == features.classes
+        one_per_class = losses.requirements_of(loss).labels and len(prototypes) == features.classes
         plots["projection_picture"] = {
             **_coordinates(projections[:MAX_POINTS], mean, directions),
             "label": point_labels,

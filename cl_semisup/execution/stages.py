@@ -18,7 +18,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Increment
 from cl_semisup.execution.data import Data
 from cl_semisup.execution.outputs import Outputs
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.run import Run
 from cl_semisup.training.checkpoint import Checkpoint, Preempted
 from cl_semisup.training.loop import History, Outcome, TrainingSetup
@@ -56,7 +56,7 @@ class Stages:
         self.rounds = 0 if "increments" in run.scenario else run.scenario.get("rounds", run.epochs)
         self.groups = [] if self.rounds else scenario.groups(data.classes, len(drawn), *key)
         self.history, self.increments, self.steps = setup.history, list[Increment](), 0
-        labelled, visible = asks(setup.loss).trains_on == "labelled", setup.visible_labels.cpu()
+        labelled, visible = requirements_of(setup.loss).trains_on == "labelled", setup.visible_labels.cpu()
         self.trained = [
             len(rows) >= run.batch_size and (not labelled or bool((visible[rows] >= 0).any())) for rows in self.rows
         ]

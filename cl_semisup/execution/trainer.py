@@ -161,7 +161,7 @@ class Trainer:
             loss = losses.build(loss_name, seed=loss_seed, **sizes, **loss_settings)
             if isinstance(loss, torch.nn.Module):
                 loss.to(self.device)
-        model = self._initial_model(data, losses.asks(loss).needs)
+        model = self._initial_model(data, losses.requirements_of(loss).needs)
         self.resolved |= network_facts(model.encoder)
         return loss, model
 

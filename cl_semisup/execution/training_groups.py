@@ -10,7 +10,7 @@ from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 
 if TYPE_CHECKING:
-    from cl_semisup.losses import Asks
+    from cl_semisup.losses import Requirements
 
 PROBE_KEYS = ("probes",)  # settings that are read after training
 LABEL_KEYS = ("label_fraction", "labels_per_class", "unlabelled_classes", "label_noise")  # which labels a run may see
@@ -57,13 +57,13 @@ def _id(run: Run, label_free: bool) -> str:
     return digest({"training": settings})
 
 
-def requirements(run: Run) -> "Asks | None":
+def requirements(run: Run) -> "Requirements | None":
     """What the run's loss asks for; None if it cannot be built. Executing the run then reports the error."""
     from cl_semisup import losses
 
     (name, settings) = next(iter(run.loss.items()))
     try:  # the answer depends on the settings of a loss and not on these sizes
-        return losses.asks(losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings))
+        return losses.requirements_of(losses.build(name, dim=run.projector["dim"], classes=2, images=2, **settings))
     except BaseException as error:  # a user's own plug-in may raise anything
         if stops_process(error):
             raise
@@ -72,5 +72,5 @@ def requirements(run: Run) -> "Asks | None":
 
 def _is_label_free(run: Run) -> bool:
     """Whether the loss declares that training does not depend on labels. The loop then hides labels from it."""
-    asks = requirements(run)
-    return asks is not None and asks.free_of_labels
+    needed = requirements(run)
+    return needed is not None and needed.free_of_labels

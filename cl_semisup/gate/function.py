@@ -15,7 +15,7 @@ from cl_semisup import contract
 from cl_semisup.contract import Batch
 from cl_semisup.gate.float64 import float64
 from cl_semisup.gate.gate_check import CHANGED, GateCheck, exact_check, round_for_storage
-from cl_semisup.losses import Loss, asks
+from cl_semisup.losses import Loss, requirements_of
 
 IMAGES, DIM, CLASSES = 12, 16, 4
 QUANTITIES = ("value", "gradient to z1, norm", "gradient to z1", "gradient to z2, norm", "gradient to z2")
@@ -64,7 +64,7 @@ def _measure_batch(build: BuildLoss, batch: Batch, classes: int) -> list[float |
     if isinstance(loss, nn.Module):
         loss.double()
     z1, z2 = batch.z1.clone().requires_grad_(), batch.z2.clone().requires_grad_()
-    extras = contract.extra_inputs(asks(loss), Batch(z1, z2, batch.labels), torch.arange(len(z1)), classes)
+    extras = contract.extra_inputs(requirements_of(loss), Batch(z1, z2, batch.labels), torch.arange(len(z1)), classes)
     value = loss(z1, z2, batch.labels, **extras)
     gradients = torch.autograd.grad(value, (z1, z2), allow_unused=True) if value.requires_grad else (None, None)
     row = [float(value.detach())]

@@ -28,7 +28,7 @@ from cl_semisup.gate import function
 from cl_semisup.gate.float64 import float64
 from cl_semisup.gate.function import BuildLoss, projection
 from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck, exact_check, relative_deviation, round_for_storage
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.measures.geometry import effective_rank
 from cl_semisup.suite.run import Run
 
@@ -65,7 +65,7 @@ def embedding_descent(build: BuildLoss, classes: int = function.CLASSES, rate: f
             loss.double()
         for _ in range(STEPS):
             batch = Batch(z[0], z[1], labels)
-            extras = contract.extra_inputs(asks(loss), batch, torch.arange(DESCENT_IMAGES), classes)
+            extras = contract.extra_inputs(requirements_of(loss), batch, torch.arange(DESCENT_IMAGES), classes)
             value = loss(z[0], z[1], labels, **extras)
             (gradient,) = torch.autograd.grad(value, z)
             rank = effective_rank(nn.functional.normalize(z[0].detach(), dim=1))

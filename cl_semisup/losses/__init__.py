@@ -8,10 +8,10 @@ To add one, write a frozen dataclass whose fields are its hyperparameters. A los
 
 Other members are optional:
 
-    asks        an `Asks`: whether it uses labels, and what it needs from the trainer beside projections
-    per_image   (z1, z2, labels, ...) -> (N,), for a loss that is a mean over images; losses that weigh images use it
-    counts      (z1, labels) -> (N,) bool, the images that have such a value; all if left out
-    prototypes  (K, D) directions among the projections, row c for class c, which reports draw
+    requirements  a `Requirements`: whether it uses labels, and what it needs from the trainer beside projections
+    per_image     (z1, z2, labels, ...) -> (N,), for a loss that is a mean over images; losses that weigh images use it
+    counts        (z1, labels) -> (N,) bool, the images that have such a value; all if left out
+    prototypes    (K, D) directions among the projections, row c for class c, which reports draw
 """
 
 from collections.abc import Callable, Mapping
@@ -34,8 +34,11 @@ Share = Annotated[float, Interval(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
-class Asks:
-    """What a loss asks of the trainer: `asks: ClassVar[Asks] = Asks(needs=("logits",))`, or set on a module.
+class Requirements:
+    """What a loss needs from the trainer.
+
+    A dataclass declares it as `requirements: ClassVar[Requirements] = Requirements(needs=("logits",))`, a module sets
+    `self.requirements`.
 
     Args:
         labels: whether the labels change the loss; if False, all labels that it gets are -1
@@ -69,9 +72,12 @@ class Asks:
         return bool(self.bound or self.support or self.trains_on == "labelled")
 
 
-def asks(loss: Any) -> Asks:
-    """What a built loss asks for; the defaults of `Asks` if it has no `asks`."""
-    return getattr(loss, "asks", Asks())
+def requirements_of(loss: Any) -> Requirements:
+    """Those of a built loss; the defaults if it declares none. `asks` is an older name of the attribute."""
+    return getattr(loss, "requirements", getattr(loss, "asks", Requirements()))
+
+
+Asks = Requirements  # its older name, in losses that people have written
 
 
 @dataclass(frozen=True)

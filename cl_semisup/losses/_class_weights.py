@@ -5,15 +5,17 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import both, unit
 from cl_semisup.contrast.prototypes import random_unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Requirements, Setting
 
-ASKS = Asks(labels=True, trains_on="labelled", exempt={"rotation": "the classes' weights are directions of their own"})
+ASKS = Requirements(
+    labels=True, trains_on="labelled", exempt={"rotation": "the classes' weights are directions of their own"}
+)
 
 
 class ClassWeights(nn.Module):
     """`prototypes` (C, D) are trained with the network, start as random directions, and are used at length 1."""
 
-    asks = ASKS
+    requirements = ASKS
 
     def __init__(self, setting: Setting, what: str):
         super().__init__()

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cl_semisup.losses import Loss, asks
+from cl_semisup.losses import Loss, requirements_of
 
 
 class Wrapper(nn.Module):
@@ -13,8 +13,8 @@ class Wrapper(nn.Module):
 
     def __init__(self, base: Loss, *needs: str):
         super().__init__()
-        self.base, self.base_needs = base, asks(base).needs
-        self.asks = replace(asks(base), needs=tuple(dict.fromkeys((*self.base_needs, *needs))))
+        self.base, self.base_needs = base, requirements_of(base).needs
+        self.requirements = replace(requirements_of(base), needs=tuple(dict.fromkeys((*self.base_needs, *needs))))
 
     def base_loss(self, z1: Tensor, z2: Tensor, labels: Tensor | None, needed: dict[str, Any]) -> Tensor:
         """The base loss with those of the needs that it asks for."""

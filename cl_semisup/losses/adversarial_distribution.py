@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Asks, Loss, Setting, Share, Views, asks
+from cl_semisup.losses import Loss, Requirements, Setting, Share, Views, requirements_of
 from cl_semisup.losses._numbers import wide
 from cl_semisup.plugins import PluginField
 
@@ -55,7 +55,7 @@ class AdversarialDistribution:
 
     def build(self, setting: Setting) -> nn.Module:
         base = setting.loss(self.base)
-        if isinstance(base, nn.Module) or asks(base).needs:
+        if isinstance(base, nn.Module) or requirements_of(base).needs:
             rule = "the base must have no state and need projections only, since the attack evaluates it many times"
             raise InputError(f"adversarial_distribution: {rule}. Got {self.base!r}. Use another, such as nt_xent.")
         return _AdversarialDistribution(self, base, setting.seed)
@@ -65,10 +65,10 @@ class _AdversarialDistribution(nn.Module):
     def __init__(self, settings: AdversarialDistribution, base: Loss, seed: int):
         super().__init__()
         self.settings, self.base, self.seed = settings, base, seed
-        self.asks = Asks(
-            labels=asks(base).labels,
+        self.requirements = Requirements(
+            labels=requirements_of(base).labels,
             needs=("inputs", "encode", "pixels", "progress"),
-            trains_on=asks(base).trains_on,
+            trains_on=requirements_of(base).trains_on,
             exempt={
                 "gradient": "the perturbation takes no gradient to the views",
                 "batch_order": "the noise is drawn row by row",

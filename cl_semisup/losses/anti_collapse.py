@@ -88,8 +88,8 @@ class _SpreadProxies(_Spread):
 
     def __init__(self, settings: AntiCollapse, base: Loss, proxies: Tensor):
         super().__init__(settings, base)
-        exempt = {**self.asks.exempt, "rotation": "the proxies are directions of their own"}
-        self.asks = replace(self.asks, labels=True, exempt=exempt)
+        exempt = {**self.requirements.exempt, "rotation": "the proxies are directions of their own"}
+        self.requirements = replace(self.requirements, labels=True, exempt=exempt)
         self.proxies = nn.Parameter(proxies)
 
     def term(self, z1: Tensor, z2: Tensor, labels: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cl_semisup import seeds
 from cl_semisup.contrast import logsumexp, others, unit
-from cl_semisup.losses import Asks, Loss, Setting, Share, Views
+from cl_semisup.losses import Loss, Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 
 GROUPS = 3  # view 1, view 2, adversarial view
@@ -67,7 +67,7 @@ class _AsymmetricAdversarial(nn.Module):
     def __init__(self, settings: AsymmetricAdversarial, attacked: Loss, seed: int):
         super().__init__()
         self.settings, self.attacked, self.seed = settings, attacked, seed
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("inputs", "encode", "pixels", "progress"),
             exempt={
                 "gradient": "each similarity has a gradient to one side only",

@@ -5,7 +5,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor
 
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 from cl_semisup.losses._numbers import wide
 
 EPS = 1e-5  # added to the variance, as batch norm does
@@ -31,7 +31,7 @@ class BarlowTwins:
 
     redundancy: Annotated[float, Ge(0)] = 0.0051
 
-    asks: ClassVar[Asks] = Asks(exempt={"rotation": "correlations are of single dimensions"})
+    requirements: ClassVar[Requirements] = Requirements(exempt={"rotation": "correlations are of single dimensions"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         correlation = (_standard(z1).T @ _standard(z2)).to(torch.promote_types(z1.dtype, torch.float32)) / len(z1)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from cl_semisup.contrast import both, logsumexp, mean, nothing, unit
-from cl_semisup.losses import Asks, Setting, Views
+from cl_semisup.losses import Requirements, Setting, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import CLASSIFIER
 
@@ -48,7 +48,7 @@ class BLCL:
 class _Balanced(nn.Module):
     """The loss with its state: `prototypes` (C, D), which classes were `seen` (C,), and `uncertainties` x (2,)."""
 
-    asks = Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
+    requirements = Requirements(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
     prototypes: Tensor
     seen: Tensor
 

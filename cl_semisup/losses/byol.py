@@ -5,7 +5,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._predictor import Predictor
 
 
@@ -39,7 +39,7 @@ class _BYOL(nn.Module):
     def __init__(self, predictor: nn.Module, momentum: float):
         super().__init__()
         self.predictor = predictor
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("momentum_projections",),
             momentum=(momentum, 1.0),
             exempt={"rotation": "the predictor's weights are directions of their own"},

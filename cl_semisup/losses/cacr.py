@@ -7,7 +7,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from cl_semisup.contrast import others, unit
-from cl_semisup.losses import Asks, Views
+from cl_semisup.losses import Requirements, Views
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class CACR:
     detach_weights: bool = False
 
     @property
-    def asks(self) -> Asks:
+    def requirements(self) -> Requirements:
         exempt = {"view_swap": "a view repels the later ones only"}
         if self.views > 2:
             exempt["rotation"] = "the check turns two views of three"
         if self.detach_weights:
             exempt["gradient"] = "the weights carry no gradient"
-        return Asks(needs=("projections",), views=("full",) * self.views, exempt=exempt)
+        return Requirements(needs=("projections",), views=("full",) * self.views, exempt=exempt)
 
     def __call__(
         self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, projections: Views | None = None

@@ -68,7 +68,9 @@ class _WithPrototypes(Wrapper):
         super().__init__(base)
         self.weight, self.distance = settings.weight, settings.distance
         self.learned = settings.prototypes == "learned"
-        self.asks = replace(self.asks, labels=True, exempt={**self.asks.exempt, "rotation": DIRECTIONS})
+        self.requirements = replace(
+            self.requirements, labels=True, exempt={**self.requirements.exempt, "rotation": DIRECTIONS}
+        )
         if self.learned:
             self.prototypes = nn.Parameter(prototypes)
         else:

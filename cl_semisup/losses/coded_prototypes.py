@@ -80,8 +80,8 @@ class _Coded(Wrapper):
     def __init__(self, settings: CodedPrototypes, base: Loss, prototypes: Tensor):
         super().__init__(base)
         self.settings = settings
-        exempt = {**self.asks.exempt, "rotation": "the prototypes are directions of their own"}
-        self.asks = replace(self.asks, labels=True, exempt=exempt)
+        exempt = {**self.requirements.exempt, "rotation": "the prototypes are directions of their own"}
+        self.requirements = replace(self.requirements, labels=True, exempt=exempt)
         self.register_buffer("prototypes", prototypes)
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:

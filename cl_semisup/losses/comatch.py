@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import (
     WEAK_TO_STRONG,
@@ -73,7 +73,7 @@ class _CoMatch(nn.Module):
         self.settings, self.classes = settings, classes
         self.alignment = Alignment(settings.alignment, classes)
         self.memory = Ring(settings.memory, rows=torch.zeros(dim), guesses=torch.zeros(classes))
-        self.asks = Asks(
+        self.requirements = Requirements(
             labels=True,
             needs=("logits", "projections"),
             views=("weak", "full", "full"),

@@ -7,7 +7,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from cl_semisup.contrast import mean
-from cl_semisup.losses import Asks, Views
+from cl_semisup.losses import Requirements, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import CLASSIFIER
 
@@ -32,7 +32,9 @@ class CrossEntropy:
 
     label_smoothing: Annotated[float, Interval(ge=0, lt=1)] = 0.0
 
-    asks: ClassVar[Asks] = Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
+    requirements: ClassVar[Requirements] = Requirements(
+        labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER
+    )
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: Views | None = None) -> Tensor:
         """`logits`: two (N, C) outputs of the classifier, one a view; without them z1 and z2 are the logits."""

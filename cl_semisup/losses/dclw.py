@@ -6,7 +6,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import both, logsumexp, nothing, partners, same
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class DCLW:
     temperature: Annotated[float, Gt(0)] = 0.1
     sigma: Annotated[float, Gt(0)] = 0.5
 
-    asks: ClassVar[Asks] = Asks(exempt={"gradient": "the weights carry no gradient"})
+    requirements: ClassVar[Requirements] = Requirements(exempt={"gradient": "the weights carry no gradient"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         if len(z1) < 2:

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge
 from torch import Tensor
 
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 EPS = 1e-5  # added to the variance, so that a constant dimension becomes 0
 
@@ -30,7 +30,7 @@ class Decorr:
 
     weight: Annotated[float, Ge(0)] = 0.1
 
-    asks: ClassVar[Asks] = Asks(exempt={"rotation": "correlation is of single dimensions"})
+    requirements: ClassVar[Requirements] = Requirements(exempt={"rotation": "correlation is of single dimensions"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         x1, x2 = _standardised(z1), _standardised(z2)  # (N, D)

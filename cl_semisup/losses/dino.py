@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._schedule import of
 
 
@@ -58,7 +58,7 @@ class _DINO(nn.Module):
     def __init__(self, dim: int, settings: DINO, generator: torch.Generator):
         super().__init__()
         self.settings = settings
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("momentum_projections", "local_projections", "epoch", "progress"),
             momentum=(settings.momentum, 1.0),
             exempt={"rotation": "the prototypes are directions of their own"},

@@ -7,7 +7,7 @@ from annotated_types import Gt, Interval
 from torch import Tensor
 
 from cl_semisup.contrast import nothing, unit
-from cl_semisup.losses import Asks, Views
+from cl_semisup.losses import Requirements, Views
 from cl_semisup.losses._numbers import wide
 
 
@@ -33,7 +33,9 @@ class DirectCLR:
     temperature: Annotated[float, Gt(0)] = 0.1
     share: Annotated[float, Interval(gt=0, le=1)] = 0.18
 
-    asks: ClassVar[Asks] = Asks(needs=("features",), exempt={"rotation": "the first dimensions are chosen"})
+    requirements: ClassVar[Requirements] = Requirements(
+        needs=("features",), exempt={"rotation": "the first dimensions are chosen"}
+    )
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, features: Views | None = None) -> Tensor:
         h1, h2 = features or (z1, z2)

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import both, identities, logsumexp, others, partners, same, unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class _DSCL(nn.Module):
         super().__init__()
         self.temperature, self.share = settings.temperature, 1 / (1 + settings.beta)
         needs = ("momentum_projections",) if settings.queue else ()
-        self.asks = Asks(labels=True, needs=needs, momentum=(settings.momentum, 1.0))
+        self.requirements = Requirements(labels=True, needs=needs, momentum=(settings.momentum, 1.0))
         self.register_buffer("keys", torch.zeros(settings.queue, dim))
         self.register_buffer("key_labels", torch.full((settings.queue,), -1))
         self.register_buffer("count", torch.zeros((), dtype=torch.long))

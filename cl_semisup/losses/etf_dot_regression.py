@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
 from cl_semisup.contrast.prototypes import regular_simplex
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Requirements, Setting
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class ETFDotRegression:
 class _ToCorners(nn.Module):
     """The loss with its fixed corners: `prototypes` (C, D)."""
 
-    asks = Asks(labels=True, trains_on="labelled", exempt={"rotation": "the corners are fixed directions"})
+    requirements = Requirements(
+        labels=True, trains_on="labelled", exempt={"rotation": "the corners are fixed directions"}
+    )
     prototypes: Tensor
 
     def __init__(self, prototypes: Tensor):

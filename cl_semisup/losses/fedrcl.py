@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from cl_semisup.contrast import both, identities, logsumexp, mean, nothing, others, same
-from cl_semisup.losses import Asks, Views
+from cl_semisup.losses import Requirements, Views
 from cl_semisup.losses._numbers import log_one_plus_exp, wide
 from cl_semisup.losses._pseudo_labels import CLASSIFIER
 
@@ -45,10 +45,10 @@ class FedRCL:
     classifier: Annotated[float, Ge(0)] = 1.0
 
     @property
-    def asks(self) -> Asks:
+    def requirements(self) -> Requirements:
         if not self.classifier:
-            return Asks(labels=True, trains_on="labelled")
-        return Asks(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
+            return Requirements(labels=True, trains_on="labelled")
+        return Requirements(labels=True, needs=("logits",), trains_on="labelled", exempt=CLASSIFIER)
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, logits: Views | None = None) -> Tensor:
         if labels is None:

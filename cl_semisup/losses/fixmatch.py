@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor
 
-from cl_semisup.losses import Asks, Share
+from cl_semisup.losses import Requirements, Share
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import WEAK_TO_STRONG, supervised
 
@@ -35,7 +35,9 @@ class FixMatch:
     threshold: Share = 0.95
     weight: Annotated[float, Ge(0)] = 1.0
 
-    asks: ClassVar[Asks] = Asks(labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG)
+    requirements: ClassVar[Requirements] = Requirements(
+        labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG
+    )
 
     def __call__(
         self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, *, logits: tuple[Tensor, Tensor]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import WEAK_TO_STRONG, supervised
 
@@ -42,7 +42,7 @@ class FlexMatch:
 class _FlexMatch(nn.Module):
     """`selected` (M,) is the class of each training image's last confident prediction, -1 without one."""
 
-    asks = Asks(labels=True, needs=("logits", "index"), views=("weak", "full"), exempt=WEAK_TO_STRONG)
+    requirements = Requirements(labels=True, needs=("logits", "index"), views=("weak", "full"), exempt=WEAK_TO_STRONG)
     selected: Tensor
 
     def __init__(self, settings: FlexMatch, setting: Setting):

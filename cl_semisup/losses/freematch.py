@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import TINY, WEAK_TO_STRONG, supervised
 
@@ -47,7 +47,7 @@ class FreeMatch:
 class _FreeMatch(nn.Module):
     """`confidence` () is g, `predicted` (C,) is P~, `histogram` (C,) is h~."""
 
-    asks = Asks(labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG)
+    requirements = Requirements(labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG)
     confidence: Tensor
     predicted: Tensor
     histogram: Tensor

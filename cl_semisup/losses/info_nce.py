@@ -6,7 +6,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import chunked, unit
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class InfoNCE:
 
     temperature: Annotated[float, Gt(0)] = 0.2
 
-    asks: ClassVar[Asks] = Asks(exempt={"view_swap": "view-1 anchors meet view-2 keys only"})
+    requirements: ClassVar[Requirements] = Requirements(exempt={"view_swap": "view-1 anchors meet view-2 keys only"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         u1, u2 = unit(z1), unit(z2)

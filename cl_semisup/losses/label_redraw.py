@@ -6,7 +6,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Loss, Setting, asks
+from cl_semisup.losses import Loss, Setting, requirements_of
 from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
 from cl_semisup.seeds import seed
@@ -39,7 +39,7 @@ class LabelRedraw:
 
     def build(self, setting: Setting) -> nn.Module:
         base = setting.loss(self.base)
-        if not asks(base).labels or asks(base).trains_on == "labelled":
+        if not requirements_of(base).labels or requirements_of(base).trains_on == "labelled":
             rule = "the base must use labels, and train on unlabelled images too"
             name = next(iter(self.base))
             raise InputError(f"label_redraw: {rule}. Got {name}. Use one such as clop or supcon.")

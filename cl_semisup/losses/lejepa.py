@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup import seeds
-from cl_semisup.losses import Asks, Setting, Share
+from cl_semisup.losses import Requirements, Setting, Share
 from cl_semisup.losses._schedule import drawn
 
 
@@ -49,7 +49,9 @@ class _LeJEPA(nn.Module):
     def __init__(self, settings: LeJEPA, seed: int):
         super().__init__()
         self.settings, self.seed = settings, seed
-        self.asks = Asks(needs=("progress",), exempt={"rotation": "a finite number of directions is drawn"})
+        self.requirements = Requirements(
+            needs=("progress",), exempt={"rotation": "a finite number of directions is drawn"}
+        )
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, progress: float = 0.0) -> Tensor:
         wide = torch.promote_types(z1.dtype, torch.float32)

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 
 EPS = 1e-8  # added to squared singular values: the gradient of a root is infinite at 0
 
@@ -57,7 +57,7 @@ class _WithMemory(nn.Module):
     def __init__(self, settings: LORAC, dim: int, generator: torch.Generator):
         super().__init__()
         self.settings = settings
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("projections", "momentum_projections", "progress"),
             views=("full",) * settings.views,
             momentum=(settings.momentum, settings.momentum),

@@ -5,7 +5,7 @@ from typing import Annotated
 from annotated_types import Ge
 from torch import Tensor
 
-from cl_semisup.losses import Asks, Share, Views
+from cl_semisup.losses import Requirements, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import CLASSIFIER, supervised
 from cl_semisup.losses._schedule import of
@@ -41,8 +41,8 @@ class MeanTeacher:
     last_momentum: Share = 0.999
 
     @property
-    def asks(self) -> Asks:
-        return Asks(
+    def requirements(self) -> Requirements:
+        return Requirements(
             labels=True,
             needs=("logits", "momentum_logits", "progress"),
             momentum=(self.momentum, self.last_momentum),

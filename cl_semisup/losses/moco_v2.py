@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,9 @@ class _MoCoV2(nn.Module):
         exempt = {"rotation": "the queue holds directions of its own"}
         if not settings.symmetric:
             exempt["view_swap"] = "queries are of the first view, keys of the second"
-        self.asks = Asks(needs=("momentum_projections",), momentum=(settings.momentum, 1.0), exempt=exempt)
+        self.requirements = Requirements(
+            needs=("momentum_projections",), momentum=(settings.momentum, 1.0), exempt=exempt
+        )
         self.register_buffer("queue", unit(torch.randn(settings.queue, dim, generator=generator)))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.long))
 

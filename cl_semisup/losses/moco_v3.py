@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._predictor import Predictor
 
 
@@ -44,7 +44,7 @@ class _MoCoV3(nn.Module):
     def __init__(self, predictor: nn.Module, temperature: float, momentum: float):
         super().__init__()
         self.predictor, self.temperature = predictor, temperature
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("momentum_projections",),
             momentum=(momentum, 1.0),
             exempt={"rotation": "the predictor's weights are directions of their own"},

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Requirements, Setting
 from cl_semisup.losses._predictor import Predictor
 from cl_semisup.losses._pseudo_labels import Ring
 
@@ -41,7 +41,7 @@ class NNCLR:
 
 
 class _NNCLR(nn.Module):
-    asks = Asks(exempt={"rotation": "queue and predictor hold directions of their own"})
+    requirements = Requirements(exempt={"rotation": "queue and predictor hold directions of their own"})
 
     def __init__(self, settings: NNCLR, setting: Setting):
         super().__init__()

@@ -40,7 +40,9 @@ class NONL:
 
 
 class _NONL(ClassWeights):
-    asks = replace(ASKS, exempt={**ASKS.exempt, "unlabelled": "a single class leaves no negative, as no label does"})
+    requirements = replace(
+        ASKS, exempt={**ASKS.exempt, "unlabelled": "a single class leaves no negative, as no label does"}
+    )
 
     def __init__(self, setting: Setting, settings: NONL):
         super().__init__(setting, "nonl")

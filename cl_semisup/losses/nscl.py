@@ -6,7 +6,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import both, identities, logsumexp, mean, partners, same
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class NSCL:
     temperature: Annotated[float, Gt(0)] = 0.5
     positive_in_denominator: bool = False
 
-    asks: ClassVar[Asks] = Asks(labels=True)
+    requirements: ClassVar[Requirements] = Requirements(labels=True)
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         z = both(z1, z2)  # (2N, D)

@@ -69,7 +69,7 @@ class _PatchDistillation(Wrapper):
 
     def __init__(self, base: Loss, settings: PatchDistillation, setting: Setting):
         super().__init__(base, "patches", "momentum_projections", "progress")
-        self.asks = replace(self.asks, momentum=(settings.momentum, 1.0))
+        self.requirements = replace(self.requirements, momentum=(settings.momentum, 1.0))
         self.settings, self.seed = settings, setting.seed
         self.memory = Ring(settings.queue, rows=torch.zeros(setting.width("patch_distillation")))
 

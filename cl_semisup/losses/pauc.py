@@ -84,11 +84,11 @@ class _Prototypical(Wrapper):
         super().__init__(base, "epoch", "index", "progress")
         self.settings, self.seed = settings, seed
         exempt = {
-            **self.asks.exempt,
+            **self.requirements.exempt,
             "rotation": "correlation is of single dimensions",
             "gradient": "the prototypes of the memory follow the embeddings, but are constants of the gradient",
         }
-        self.asks = replace(self.asks, exempt=exempt)
+        self.requirements = replace(self.requirements, exempt=exempt)
         self.clustered = -1  # the epoch of the clusterings
         self.register_buffer("memory", memory)
         self.register_buffer("remembered", torch.zeros(len(memory), dtype=torch.bool))

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import nothing, unit
-from cl_semisup.losses import Asks, Setting, Views
+from cl_semisup.losses import Requirements, Setting, Views
 from cl_semisup.losses._pseudo_labels import TINY, one_hot
 
 SMALLEST_TARGET = 1e-4  # smaller targets become 0
@@ -54,7 +54,7 @@ class _Paws(nn.Module):
         super().__init__()
         self.settings, self.classes = settings, classes
         batch_labels = "labels act through the support, not through the batch"
-        self.asks = Asks(
+        self.requirements = Requirements(
             labels=True,
             needs=("local_projections", "support"),
             support=settings.support_per_class,

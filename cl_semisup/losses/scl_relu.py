@@ -5,7 +5,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import both, identities, logsumexp, others, same
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class SCLReLU:
     batch_binding: bool = True
 
     @property
-    def asks(self) -> Asks:
+    def requirements(self) -> Requirements:
         bound = 1 if self.batch_binding else 0
-        return Asks(labels=True, bound=bound, exempt={"rotation": "ReLU is of single dimensions"})
+        return Requirements(labels=True, bound=bound, exempt={"rotation": "ReLU is of single dimensions"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         h = both(z1.relu(), z2.relu())  # (2N, D)

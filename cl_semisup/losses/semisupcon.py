@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import logsumexp, others, same, unit
 from cl_semisup.contrast.prototypes import random_unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._pseudo_labels import WEAK_TO_STRONG, known
 
 
@@ -55,7 +55,9 @@ class SemiSupCon:
 class _SemiSupCon(nn.Module):
     """`prototypes` (C, D) are trained with the network, and used at length 1."""
 
-    asks = Asks(labels=True, needs=("projections",), views=("weak", "full", "full"), exempt=WEAK_TO_STRONG)
+    requirements = Requirements(
+        labels=True, needs=("projections",), views=("weak", "full", "full"), exempt=WEAK_TO_STRONG
+    )
 
     def __init__(self, settings: SemiSupCon, prototypes: Tensor):
         super().__init__()

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor
 
 from cl_semisup.contrast import nothing
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 MIN_VARIANCE = 1e-8  # added to the variance, so that a constant dimension becomes 0
 
@@ -34,7 +34,7 @@ class SGEG:
     weight: Annotated[float, Ge(0)] = 1.0
     eps: Annotated[float, Gt(0)] = 1e-4
 
-    asks: ClassVar[Asks] = Asks(exempt={"rotation": "single dimensions are standardised"})
+    requirements: ClassVar[Requirements] = Requirements(exempt={"rotation": "single dimensions are standardised"})
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         if len(z1) < 2:

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import (
     TINY,
@@ -78,7 +78,7 @@ class _SimMatch(nn.Module):
         self.alignment = Alignment(settings.alignment, classes)
         self.register_buffer("bank", torch.zeros(images, dim))
         self.register_buffer("bank_labels", torch.full((images,), -1))
-        self.asks = Asks(
+        self.requirements = Requirements(
             labels=True,
             needs=("logits", "index", "momentum_logits", "momentum_projections"),
             views=("weak", "full"),

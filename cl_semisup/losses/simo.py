@@ -6,7 +6,7 @@ import torch
 from annotated_types import Gt
 from torch import Tensor
 
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 from cl_semisup.losses._class_pairs import class_pairs
 
 
@@ -37,8 +37,8 @@ class SimO:
     unlabelled: Literal["out", "own"] = "out"
 
     @property
-    def asks(self) -> Asks:
-        return Asks(labels=True, trains_on="labelled" if self.unlabelled == "out" else "all")
+    def requirements(self) -> Requirements:
+        return Requirements(labels=True, trains_on="labelled" if self.unlabelled == "out" else "all")
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         cosine, apart, same, pairs, rows = class_pairs(z1, z2, labels, self.unlabelled)

@@ -5,7 +5,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Requirements, Setting
 from cl_semisup.losses._predictor import Predictor
 
 
@@ -34,7 +34,7 @@ class SimSiam:
 
 
 class _SimSiam(nn.Module):
-    asks: ClassVar[Asks] = Asks(
+    requirements: ClassVar[Requirements] = Requirements(
         exempt={
             "gradient": "the target is held fixed",
             "rotation": "the predictor's weights are directions of their own",

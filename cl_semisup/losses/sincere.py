@@ -6,7 +6,7 @@ from annotated_types import Gt
 from torch import Tensor
 
 from cl_semisup.contrast import both, identities, logsumexp, others, same
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class SINCERE:
 
     temperature: Annotated[float, Gt(0)] = 0.1
 
-    asks: ClassVar[Asks] = Asks(labels=True)
+    requirements: ClassVar[Requirements] = Requirements(labels=True)
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         return self.per_image(z1, z2, labels).mean()

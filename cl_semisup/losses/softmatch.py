@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import TINY, WEAK_TO_STRONG, supervised
 
@@ -47,7 +47,7 @@ class SoftMatch:
 class _SoftMatch(nn.Module):
     """`mean` () is m, `variance` () is v, `predicted` (C,) is P~."""
 
-    asks = Asks(labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG)
+    requirements = Requirements(labels=True, needs=("logits",), views=("weak", "full"), exempt=WEAK_TO_STRONG)
     mean: Tensor
     variance: Tensor
     predicted: Tensor

@@ -7,7 +7,7 @@ from annotated_types import Ge, Gt, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
 from cl_semisup.losses._pseudo_labels import WEAK_TO_STRONG, Ring, known, one_hot, supervised
 
@@ -68,7 +68,7 @@ class _SsCLStyle(nn.Module):
         self.settings, self.classes = settings, classes
         no, empty = torch.tensor(False), torch.tensor(EMPTY)
         self.memory = Ring(settings.memory, keys=torch.zeros(dim), classes=empty, labelled=no)
-        self.asks = Asks(
+        self.requirements = Requirements(
             labels=True,
             needs=("logits", "momentum_projections"),
             views=("weak", "full"),

@@ -6,7 +6,7 @@ from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Views
+from cl_semisup.losses import Requirements, Setting, Views
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class _SwAV(nn.Module):
         super().__init__()
         self.settings = settings
         exempt = {"gradient": "the codes are held fixed", "rotation": "the prototypes are directions of their own"}
-        self.asks = Asks(needs=("local_projections", "epoch"), exempt=exempt)
+        self.requirements = Requirements(needs=("local_projections", "epoch"), exempt=exempt)
         self.prototypes = nn.Parameter(unit(torch.randn(settings.prototypes, dim, generator=generator)))
         self.register_buffer("queue", torch.zeros(2, settings.queue, dim))
 

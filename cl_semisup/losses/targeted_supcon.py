@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import both, identities, mean, others, same
 from cl_semisup.contrast.prototypes import regular_simplex
-from cl_semisup.losses import Asks, Setting, Share
+from cl_semisup.losses import Requirements, Setting, Share
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class TargetedSupCon:
 class _TargetedSupCon(nn.Module):
     """`targets` (C, D) are fixed, `centroids` (C, D) the classes' mean directions."""
 
-    asks = Asks(labels=True, exempt={"rotation": "the targets are fixed directions"})
+    requirements = Requirements(labels=True, exempt={"rotation": "the targets are fixed directions"})
     targets: Tensor
     centroids: Tensor
 

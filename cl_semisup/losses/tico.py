@@ -6,7 +6,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor, nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks, Setting, Share, Views
+from cl_semisup.losses import Requirements, Setting, Share, Views
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _TiCo(nn.Module):
     def __init__(self, dim: int, settings: TiCo):
         super().__init__()
         self.rho, self.beta = settings.rho, settings.beta
-        self.asks = Asks(
+        self.requirements = Requirements(
             needs=("momentum_projections",) if settings.momentum_encoder else (),
             momentum=(settings.momentum, 1.0),
             exempt={"view_swap": "the covariance is of the first view", "gradient": "the covariance is held fixed"},

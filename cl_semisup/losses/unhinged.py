@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cl_semisup.contrast import mean, nothing, unit
 from cl_semisup.contrast.prototypes import regular_simplex
-from cl_semisup.losses import Asks, Setting
+from cl_semisup.losses import Requirements, Setting
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,9 @@ class Unhinged:
 class _Spherical(nn.Module):
     """The loss with its fixed corners: `prototypes` (C, D)."""
 
-    asks = Asks(labels=True, trains_on="labelled", exempt={"rotation": "the corners are fixed directions"})
+    requirements = Requirements(
+        labels=True, trains_on="labelled", exempt={"rotation": "the corners are fixed directions"}
+    )
     prototypes: Tensor
 
     def __init__(self, prototypes: Tensor, radius: float):

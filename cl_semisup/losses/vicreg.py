@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar
 from annotated_types import Ge, Gt
 from torch import Tensor
 
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class VICReg:
     covariance: Annotated[float, Ge(0)] = 1.0
     eps: Annotated[float, Gt(0)] = 1e-4
 
-    asks: ClassVar[Asks] = Asks(exempt={"rotation": "variance and covariance are of single dimensions"})
+    requirements: ClassVar[Requirements] = Requirements(
+        exempt={"rotation": "variance and covariance are of single dimensions"}
+    )
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         if z1.dtype.itemsize < 4:

@@ -6,7 +6,7 @@ from annotated_types import Ge
 from torch import Tensor, nn
 
 from cl_semisup import seeds
-from cl_semisup.losses import Asks, Setting, Share
+from cl_semisup.losses import Requirements, Setting, Share
 from cl_semisup.losses._schedule import drawn
 
 EPS = 1e-4  # added to a standard deviation before it divides
@@ -58,7 +58,7 @@ class _VISReg(nn.Module):
             "rotation": "a finite number of directions is drawn, and standard deviations are of dimensions",
             "gradient": "the deviation that divides takes no gradient",
         }
-        self.asks = Asks(needs=("progress",), exempt=exempt)
+        self.requirements = Requirements(needs=("progress",), exempt=exempt)
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, progress: float = 0.0) -> Tensor:
         dtype = torch.promote_types(z1.dtype, torch.float32)

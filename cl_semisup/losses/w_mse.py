@@ -6,7 +6,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from cl_semisup.contrast import nothing, unit
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,9 @@ class WMSE:
     group: Annotated[int, Ge(0)] = 128
     eps: Annotated[float, Interval(gt=0, le=1)] = 1e-3
 
-    asks: ClassVar[Asks] = Asks(exempt={"rotation": "the Cholesky factor depends on the order of the axes"})
+    requirements: ClassVar[Requirements] = Requirements(
+        exempt={"rotation": "the Cholesky factor depends on the order of the axes"}
+    )
 
     def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         if len(z1) < 2:

@@ -4,10 +4,12 @@ import ast
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]  # the folder of the package
+# Names of this package that plug-ins use -> their first names, of which versions are made: records stay current.
+FIRST_NAMES = {"Requirements": "Asks", "requirements": "asks", "requirements_of": "asks"}
 
 
 class Canonical(ast.NodeTransformer):
-    """A tree without docstrings and imports; each imported name is written in full.
+    """A tree without docstrings and imports; each imported name is written in full, renamed ones as they were.
 
     `F.normalize` and `functional.normalize` become `torch.nn.functional.normalize`. Names of this package lose their
     module (`contrast.unit` becomes `unit`), so that a helper can move to another module.
@@ -16,6 +18,9 @@ class Canonical(ast.NodeTransformer):
     def __init__(self, tree: ast.Module):
         self.imported: dict[str, str] = {}  # local name -> dotted name
         for node in ast.walk(tree):
+            for field in ("id", "attr", "arg", "name", "asname"):
+                if first := FIRST_NAMES.get(getattr(node, field, None) or ""):
+                    setattr(node, field, first)
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     dotted = alias.name if alias.asname else alias.name.partition(".")[0]

@@ -315,11 +315,11 @@ def _check(found: Fit, shared: Iterable[int], ladder: Ladder) -> set[int]:
 
 
 def search(
-    asks: Sequence[Callable[[int], Outcome]], ladder: Ladder, neighbour: Region = NOTHING
+    requirements: Sequence[Callable[[int], Outcome]], ladder: Ladder, neighbour: Region = NOTHING
 ) -> list[dict[int, Outcome]]:
     """The whole search, with oracles that answer at once, one a repetition; what they answered."""
-    tables: list[dict[int, Outcome]] = [{} for _ in asks]
+    tables: list[dict[int, Outcome]] = [{} for _ in requirements]
     while any(wanted := next_rungs(tables, ladder, neighbour)):
-        for table, rungs, ask in zip(tables, wanted, asks, strict=True):
+        for table, rungs, ask in zip(tables, wanted, requirements, strict=True):
             table |= {rung: ask(rung) for rung in sorted(rungs)}
     return tables

@@ -226,7 +226,7 @@ class CellCheck:
         note = Problem(loss.path, f"{name} takes no local views; it trains on the global crops alone.")
         if note not in self.notes:
             built = losses.build(name, dim=2, classes=2, images=2, **settings)  # its needs do not depend on sizes
-            if "local_projections" not in losses.asks(built).needs:
+            if "local_projections" not in losses.requirements_of(built).needs:
                 self.notes.append(note)
 
     def _inputs(self, cell: dict[str, GridValue], facts: Facts) -> bool:
@@ -246,12 +246,12 @@ class CellCheck:
             (name, settings) = next(iter(loss.value.items()))
             try:
                 built = losses.build(name, dim=dim, classes=facts.classes, images=facts.train, **settings)
-                self.losses[key] = bool(facts.labelled) or not losses.asks(built).needs_labelled_images
+                self.losses[key] = bool(facts.labelled) or not losses.requirements_of(built).needs_labelled_images
                 if not self.losses[key]:
                     rule = "needs training images with labels: the data have none"
                     self._add(loss, f"{rule}. Got {name!r}. Label some, or leave the loss out.")
                 for need, what in OF_IMAGES.items():
-                    if facts.inputs != "images" and need in losses.asks(built).needs:
+                    if facts.inputs != "images" and need in losses.requirements_of(built).needs:
                         self.losses[key] = False
                         self._add(loss, f"{what}: the data have features. Got {name!r}. Leave the loss out.")
             except InputError as error:

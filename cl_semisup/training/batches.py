@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.device import send
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.seeds import seed
 from cl_semisup.training.setup import TrainingSetup
 
@@ -54,12 +54,12 @@ class Batches:
     def __post_init__(self) -> None:
         self.steps_per_epoch = len(self.setup.pool) // self.batch_size
         self.host_labels = self.setup.visible_labels.cpu()  # so that no step waits for the device
-        bound = asks(self.setup.loss).bound
+        bound = requirements_of(self.setup.loss).bound
         bound_seed = seed("bound", *self.setup.seed_key)
         self._bound = draw_per_class(self.host_labels, bound, bound_seed) if bound else None
 
     def plan(self, step: int) -> Plan:
-        setup, requirements, seed_key = self.setup, asks(self.setup.loss), self.setup.seed_key
+        setup, requirements, seed_key = self.setup, requirements_of(self.setup.loss), self.setup.seed_key
         epoch, batch = divmod(step, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = epoch, epoch_order(setup, epoch, self.steps_per_epoch * self.batch_size)
@@ -106,7 +106,7 @@ class Batches:
 def epoch_order(setup: TrainingSetup, epoch: int, length: int) -> Tensor:
     """(length,) image indices of an epoch: random passes over all images that the loss trains on, cut to `length`."""
     pool = setup.pool
-    if asks(setup.loss).trains_on == "labelled":
+    if requirements_of(setup.loss).trains_on == "labelled":
         pool = pool[setup.visible_labels.cpu()[pool] >= 0]
     generator = torch.Generator().manual_seed(seed("order", *setup.seed_key, epoch))
     passes = -(-length // len(pool))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from cl_semisup.losses import Loss, asks
+from cl_semisup.losses import Loss, requirements_of
 from cl_semisup.suite.settings import Schedule
 from cl_semisup.training import ema
 from cl_semisup.training.batches import Batches, epoch_order
@@ -58,7 +58,7 @@ def train(
         window: the first of these steps, and the number of all, in a training that is done in parts
         record_steps: replay a CUDA graph of the step, on CUDA and with one chunk; see `graph`
     """
-    model, device, requirements = setup.model, setup.visible_labels.device, asks(setup.loss)
+    model, device, requirements = setup.model, setup.visible_labels.device, requirements_of(setup.loss)
     prepare_model(model, setup.loss)
     encode = ChunkedEncoder(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
     batches = Batches(setup, batch_size)

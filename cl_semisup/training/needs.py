@@ -1,7 +1,7 @@
-"""What a loss may need beyond two projections: `Asks(needs=...)` names entries of NEEDS, the loop computes them.
+"""What a loss needs beside two projections: `Requirements(needs=...)` names entries of NEEDS, which the loop computes.
 
 A need is a value computed in every step and, if it has weights, a head of the model. A new need is a new entry here.
-Tuples hold one tensor per view, in the order of `Asks.views`.
+Tuples hold one tensor per view, in the order of `Requirements.views`.
 """
 
 from collections.abc import Callable, Iterable, Iterator

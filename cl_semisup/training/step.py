@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cl_semisup.device import is_lost, is_out_of_memory
 from cl_semisup.errors import InputError, message
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.optimizers import is_layer_causal
 from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
@@ -68,8 +68,8 @@ class Step:
 
     def __init__(self, setup: TrainingSetup, encode: ChunkedEncoder, ema_model: Model | None):
         self.setup, self.encode, self.ema_model = setup, encode, ema_model
-        self.asks, labels = asks(setup.loss), setup.visible_labels
-        self.labels = labels if self.asks.labels else torch.full_like(labels, -1)
+        self.requirements, labels = requirements_of(setup.loss), setup.visible_labels
+        self.labels = labels if self.requirements.labels else torch.full_like(labels, -1)
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
         self.causal = LayerCausal(setup.model, encode.count) if is_layer_causal(setup.optimizer) else None
@@ -115,7 +115,7 @@ class Step:
     def _computed(
         self, loss: Callable[..., Tensor], inputs: StepInputs, features: Tensor, projections: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        setup, requirements = self.setup, self.asks
+        setup, requirements = self.setup, self.requirements
         sizes = [len(view) for view in inputs.views]
         h, z = features.float().split(sizes), projections.float().split(sizes)
         support = None

@@ -36,7 +36,7 @@ GOOD = {
     """
 
     temperature: float = 0.5
-    asks = Asks(labels=True)
+    requirements = Requirements(labels=True)
 
     def build(self, setting):
         return Loss(self.temperature)
@@ -99,7 +99,7 @@ GOOD = {
 FOOT = {
     "losses": """
 class Loss(nn.Module):
-    asks = Asks(labels=True)
+    requirements = Requirements(labels=True)
 
     def __init__(self, temperature):
         super().__init__()
@@ -145,7 +145,7 @@ class Step(torch.optim.Optimizer):
     "views": "",
 }
 IMPORTS = {
-    "losses": "from cl_semisup.losses import Asks\n",
+    "losses": "from cl_semisup.losses import Requirements\n",
     "datasets": "from cl_semisup.data.images import Facts, Images\n",
     "evaluation": "from cl_semisup.evaluation import ProbeResult\n",
 }
@@ -160,7 +160,7 @@ BROKEN = [
     ("losses", "/ self.temperature", "/ self.temperature + (u[0] * u[1]).sum()", "batch_order *", "images in another order"),
     ("losses", "/ self.temperature", "/ self.temperature + z1.square().mean()", "view_swap", "views exchanged"),
     ("losses", "/ self.temperature", "/ self.temperature + u[:, 0].mean()", "rotation", "turned"),
-    ("losses", "    asks = Asks(labels=True)\n\n    def __init__", "    asks = Asks()\n\n    def __init__", "labels", "but it declares False"),
+    ("losses", "    requirements = Requirements(labels=True)\n\n    def __init__", "    requirements = Requirements()\n\n    def __init__", "labels", "but it declares False"),
     ("losses", "torch.where(labels < 0, 1000 + torch.arange(len(z1)), labels)", "labels", "unlabelled", "labels of -1 instead of None"),
     ("losses", "torch.where(labels < 0, 1000 + torch.arange(len(z1)), labels)", "labels.copy_(torch.where(labels < 0, 1000 + torch.arange(len(z1)), labels))", "labels *", "labels are changed in place"),
     ("losses", ".mean() / self.temperature", ".div(self.temperature).sub(100).exp().mean() + (100 / self.temperature * same).exp().mean().log()", "small_temperature *", "temperature 0.005 is not finite"),

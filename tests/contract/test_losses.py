@@ -11,7 +11,7 @@ import torch
 
 from cl_semisup import contract, losses, plugins
 from cl_semisup.contract import Batch, Subject, extra_inputs
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 
 LOSSES = plugins.names("losses")
 ORACLES = Path(__file__).parents[1] / "oracles"
@@ -50,7 +50,7 @@ def test_value_and_gradient_equal_python_loops(name: str, params: dict[str, Any]
         loss = subject.build()
         if isinstance(loss, torch.nn.Module):
             loss.double()
-        extras = extra_inputs(asks(loss), Batch(z1, z2, labels), torch.arange(7), 3)
+        extras = extra_inputs(requirements_of(loss), Batch(z1, z2, labels), torch.arange(7), 3)
         if use_oracle:
             if "loss" in inspect.signature(oracle).parameters:
                 extras["loss"] = loss  # for its prototypes or weights, which are drawn when it is built

@@ -21,14 +21,14 @@ from cl_semisup.training.checkpoint import Preempted
 COLLAPSING = '''
 from dataclasses import dataclass
 import torch
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
 class Collapsing:
     """Pulls all embeddings to one point, from where nothing leads back. Source: None. Difference: None"""
 
-    asks = Asks(labels=False)
+    requirements = Requirements(labels=False)
 
     def __call__(self, z1, z2, labels=None):
         return (torch.cat([z1, z2]) - 100).square().sum(1).mean()

@@ -14,7 +14,7 @@ from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup, group
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 from cl_semisup.results import records
 from cl_semisup.scheduling import cleanup, scheduler
 from cl_semisup.suite.run import Run
@@ -143,7 +143,7 @@ def test_a_training_that_fails_gives_every_run_the_record_of_a_single_run(
 
 def test_labels_reach_only_losses_that_declare_them() -> None:
     for declared, expected in ((True, 0), (False, -1)):
-        recording_loss = train(make(RecordingLoss(Asks(labels=declared))), epochs=1).loss
+        recording_loss = train(make(RecordingLoss(Requirements(labels=declared))), epochs=1).loss
         seen: list[Tensor] = [step["labels"] for step in recording_loss.calls]  # type: ignore[attr-defined]
         assert min(int(labels.min()) for labels in seen) == expected
         assert declared or all(bool((labels == -1).all()) for labels in seen)
@@ -155,7 +155,7 @@ def test_every_loss_declares_whether_it_depends_on_labels(parse: Parse, text: st
     run = parse(text.replace("[nt_xent, clop]", name)).runs[-1]
     (_, settings) = next(iter(run.loss.items()))
     built = losses.build(name, dim=128, classes=10, images=1000, **settings)
-    assert training_groups._is_label_free(run) == losses.asks(built).free_of_labels
+    assert training_groups._is_label_free(run) == losses.requirements_of(built).free_of_labels
 
 
 def test_a_suite_trains_once_and_writes_every_record(

@@ -140,7 +140,7 @@ FAULTS = {  # line of a loss -> what the record says of it
 
 def seeded(folder: Path, line: str) -> Any:
     text = LOSS.replace("FAULT", line).replace(
-        "asks = Asks(labels=True)", 'asks = Asks(labels=True, needs=("progress",))'
+        "requirements = Requirements(labels=True)", 'requirements = Requirements(labels=True, needs=("progress",))'
     )
     text = text.replace("labels=None):", "labels=None, progress=0.0):").replace("+ 0 * extra", "+ 1e-3 * extra")
     (folder / "seeded.py").write_text(text)

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from cl_semisup.contrast import unit
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Seeded:
 
 
 class _Seeded(nn.Module):
-    asks = Asks(labels=True)
+    requirements = Requirements(labels=True)
 
     def __init__(self, setting):
         super().__init__()

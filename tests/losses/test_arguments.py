@@ -62,14 +62,21 @@ def test_a_checked_loss_is_still_itself(name: str) -> None:
     loss = built(name)
     z1, z2 = views((N, D), (N, D))
     extras = contract.extra_inputs(
-        losses.asks(loss), Batch(z1, z2, torch.arange(N) % CLASSES), torch.arange(N), CLASSES
+        losses.requirements_of(loss), Batch(z1, z2, torch.arange(N) % CLASSES), torch.arange(N), CLASSES
     )
     for copied in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss))):
         assert type(copied) is type(loss)
-        assert losses.asks(copied) == losses.asks(loss)
+        assert losses.requirements_of(copied) == losses.requirements_of(loss)
         if isinstance(loss, nn.Module):
             assert copied.state_dict().keys() == loss.state_dict().keys()
         torch.manual_seed(0)
         assert copied(z1, z2, torch.arange(N) % CLASSES, **extras).isfinite()
         with pytest.raises(InputError):
             copied(z1, z2[1:])
+
+
+def test_a_loss_may_declare_its_requirements_under_the_older_name() -> None:
+    class Written:
+        asks = losses.Asks(labels=True, needs=("logits",))
+
+    assert losses.requirements_of(Written()) == losses.Requirements(labels=True, needs=("logits",))

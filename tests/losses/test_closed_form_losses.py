@@ -8,7 +8,7 @@ from torch import Tensor
 
 from cl_semisup import losses
 from cl_semisup.errors import InputError
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.losses.lorac import nuclear_norm
 from tests.helpers.embeddings import golden_views
 
@@ -88,7 +88,7 @@ def test_attraction_weighs_the_farther_of_two_positives_more() -> None:
 
 def test_number_of_views_is_what_the_trainer_is_asked_for() -> None:
     for name in ("cacr", "lorac"):
-        assert asks(losses.build(name, dim=4, classes=3, views=5)).views == ("full",) * 5
+        assert requirements_of(losses.build(name, dim=4, classes=3, views=5)).views == ("full",) * 5
 
 
 def test_lorac_remembers_the_newest_keys_in_training_only() -> None:

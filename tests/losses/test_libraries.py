@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 
 pytestmark = pytest.mark.oracle
 
@@ -37,7 +37,7 @@ def agree_with(loss: Any, other: Other, labels: Tensor | None = None, rtol: floa
         if theirs:
             value = other(z1, z2)
         else:
-            extras = extra_inputs(asks(loss), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
+            extras = extra_inputs(requirements_of(loss), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
             value = loss(z1, z2, labels, **extras)
         gradients = torch.autograd.grad(value, (z1, z2), allow_unused=True)
         found.append((value.detach(), *(torch.zeros_like(z1) if g is None else g for g in gradients)))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.contrast import unit
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from tests.oracles import dino, paws, swav
 
 ORACLES: dict[str, Any] = {"dino": dino, "swav": swav, "paws": paws}
@@ -33,7 +33,7 @@ def test_each_local_view_has_the_targets_of_both_global_ones(name: str, params: 
     batch = Batch.draw(images=IMAGES, dim=D)
     assert batch.labels is not None
     loss = build(name, **params)
-    extras = extra_inputs(asks(loss), batch, torch.arange(IMAGES), CLASSES)
+    extras = extra_inputs(requirements_of(loss), batch, torch.arange(IMAGES), CLASSES)
     rows = [row.requires_grad_() for row in (batch.z1.clone(), batch.z2.clone(), *local_views(count))]
     z1, z2, *local = rows
     oracle = ORACLES[name].oracle

@@ -10,7 +10,7 @@ from torch import Tensor
 from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from tests.oracles import flexmatch, freematch, patch_distillation, semisupcon, softmatch
 
 N, CLASSES, IMAGES = 6, 3, 12
@@ -216,7 +216,7 @@ def test_patches_are_boxes_in_the_view_of_the_area_that_was_asked_for() -> None:
 def test_patch_distillation_remembers_keys_of_second_views() -> None:
     batch = Batch.draw(images=N, dim=5)
     loss = _build("patch_distillation", base="nt_xent", queue=8, boxes=1).train()
-    extras = extra_inputs(asks(loss), batch, torch.arange(N), CLASSES)
+    extras = extra_inputs(requirements_of(loss), batch, torch.arange(N), CLASSES)
     loss(batch.z1.clone().requires_grad_(), batch.z2, None, **extras)
     value = loss(batch.z1, batch.z2, None, **extras)
     expected = patch_distillation.oracle(

@@ -10,7 +10,7 @@ from torch import nn
 from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from tests.helpers.embeddings import golden_views
 
 B, D = 6, 4
@@ -126,10 +126,10 @@ def test_koleo_without_weight_is_its_base() -> None:
 
 
 def test_koleo_asks_for_what_its_base_asks() -> None:
-    with_byol = asks(_build("koleo", base="byol"))
+    with_byol = requirements_of(_build("koleo", base="byol"))
     assert with_byol.needs == ("momentum_projections", "features")
-    assert asks(_build("koleo", base="supcon")).labels
-    assert asks(_build("koleo", base="none", of="projections")).needs == ()
+    assert requirements_of(_build("koleo", base="supcon")).labels
+    assert requirements_of(_build("koleo", base="none", of="projections")).needs == ()
 
 
 def test_moco_replaces_the_oldest_keys() -> None:
@@ -191,7 +191,7 @@ def test_dino_follows_its_prototypes_and_its_centre() -> None:
 @pytest.mark.parametrize("name", ["tico", "moco_v2", "swav", "dino"])
 def test_memory_stays_as_it_is_outside_of_training(name: str) -> None:
     batch = Batch.draw(dim=D)
-    extras = lambda loss: extra_inputs(asks(loss), batch, torch.arange(len(batch.z1)), 3)  # noqa: E731
+    extras = lambda loss: extra_inputs(requirements_of(loss), batch, torch.arange(len(batch.z1)), 3)  # noqa: E731
     loss = _build(name, **({"queue": 8} if name in ("swav", "moco_v2") else {}))
     before = {key: value.clone() for key, value in loss.state_dict().items()}
     with torch.no_grad():
@@ -210,7 +210,7 @@ def test_no_loss_touches_the_global_generator(name: str) -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()
     loss = _build(name)
-    loss(batch.z1, batch.z2, batch.labels, **extra_inputs(asks(loss), batch, torch.arange(len(batch.z1)), 3))
+    loss(batch.z1, batch.z2, batch.labels, **extra_inputs(requirements_of(loss), batch, torch.arange(len(batch.z1)), 3))
     assert torch.equal(before, torch.get_rng_state())
 
 
@@ -249,5 +249,5 @@ def test_a_network_that_is_not_finite_shows_in_the_loss(name: str) -> None:
     batch = Batch.draw(dim=D)
     batch.z1[3, 1] = torch.nan
     loss = _build(name)
-    value = loss(batch.z1, batch.z2, None, **extra_inputs(asks(loss), batch, torch.arange(len(batch.z1)), 3))
+    value = loss(batch.z1, batch.z2, None, **extra_inputs(requirements_of(loss), batch, torch.arange(len(batch.z1)), 3))
     assert not bool(torch.isfinite(value))

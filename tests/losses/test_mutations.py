@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 
 IMAGES, DIM, CLASSES = 7, 5, 3
 KNOWN = ("some", "all", "none")
@@ -371,7 +371,7 @@ def differs(of: str, function: Function, known: str, **params: Any) -> bool:
     found = []
     for by_loops in (True, False):
         z1, z2 = drawn.z1.clone().requires_grad_(), drawn.z2.clone().requires_grad_()
-        extras = extra_inputs(asks(built), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
+        extras = extra_inputs(requirements_of(built), Batch(z1, z2, labels), torch.arange(IMAGES), CLASSES)
         if by_loops:
             extras |= {"loss": built} if of == "clop" else {}
             value = oracle(list(z1), list(z2), None if labels is None else labels.tolist(), **extras)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cl_semisup import losses, plugins
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.settings import Projector
 from cl_semisup.training.model import Model
 from cl_semisup.training.needs import NEEDS, StepContext
@@ -77,7 +77,7 @@ def _steps(loss: nn.Module, count: int) -> list[tuple[Batch, Tensor, dict[str, A
     for seed in range(count):
         batch = Batch.draw(images=7, dim=5, classes=3, seed=seed)
         index = (torch.arange(7) + 3 * seed) % 12
-        found.append((batch, index, extra_inputs(asks(loss), batch, index, 3)))
+        found.append((batch, index, extra_inputs(requirements_of(loss), batch, index, 3)))
     return found
 
 
@@ -167,7 +167,7 @@ def _step(images: int = 6) -> StepContext:
 def test_an_attack_leaves_no_gradient_and_no_statistics_behind(name: str) -> None:
     step, loss = _step(), losses.build(name, dim=5, classes=3)
     before = {key: value.clone() for key, value in step.model.state_dict().items()}
-    extras = {need: NEEDS[need].value(step) for need in asks(loss).needs}
+    extras = {need: NEEDS[need].value(step) for need in requirements_of(loss).needs}
     value = loss(step.projections[0], step.projections[1], None, **extras)
     assert all(parameter.grad is None for parameter in step.model.parameters())
     assert all(torch.equal(now, before[key]) for key, now in step.model.state_dict().items())
@@ -187,7 +187,7 @@ def test_an_attack_stays_near_and_within_the_pixels_and_raises_the_loss(name: st
     values = []
     for steps in (0, 7):
         loss = losses.build(name, dim=5, classes=3, steps=steps, epsilon=0.1, **_large(name))
-        extras = {need: NEEDS[need].value(step) for need in asks(loss).needs} | {"encode": watched}
+        extras = {need: NEEDS[need].value(step) for need in requirements_of(loss).needs} | {"encode": watched}
         loss(step.projections[0], step.projections[1], None, **extras)
         change = (seen[-1] - step.inputs[0]) * 0.5  # in units of a pixel in [0, 1]
         assert change.abs().max() <= 0.1 + 1e-6
@@ -214,7 +214,9 @@ def test_an_attack_differs_from_step_to_step_and_not_from_run_to_run() -> None:
 def test_without_weight_the_adversarial_distribution_is_its_base() -> None:
     step = _step()
     loss = losses.build("adversarial_distribution", weight=0.0)
-    extras = {need: NEEDS[need].value(step) for need in asks(loss).needs} | {"encode": lambda x: x.flatten(1)[:, :4]}
+    extras = {need: NEEDS[need].value(step) for need in requirements_of(loss).needs} | {
+        "encode": lambda x: x.flatten(1)[:, :4]
+    }
     assert float(loss(Z1, Z2, None, **extras)) == pytest.approx(0.94720011, abs=1e-6)
 
 

@@ -51,7 +51,7 @@ def gradient(name: str, settings: dict[str, Any], distance: float, dtype: torch.
     loss = loss.to(dtype) if isinstance(loss, nn.Module) else loss
     a, b = z1.to(dtype).requires_grad_(), z2.to(dtype).requires_grad_()
     with float64() if dtype is torch.float64 else nullcontext():
-        extras = contract.extra_inputs(losses.asks(loss), Batch(a, b, labels), torch.arange(COUNT), CLASSES)
+        extras = contract.extra_inputs(losses.requirements_of(loss), Batch(a, b, labels), torch.arange(COUNT), CLASSES)
         value = loss(a, b, labels, **extras)
     if not value.requires_grad:
         return torch.zeros(2, dtype=torch.float64)

@@ -30,7 +30,7 @@ def oracle(
     """`loss` is the built loss: the oracle reads its memory."""
     assert len(projections) == views
     assert loss.memory.shape[1] == memory
-    assert loss.asks.momentum == (momentum, momentum)
+    assert loss.requirements.momentum == (momentum, momentum)
     queries = [[_unit(row) for row in view] for view in projections]
     keys = [[_unit(row) for row in view.detach()] for view in momentum_projections[:2]]
     terms = []

@@ -14,7 +14,7 @@ from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.suite.suite import Suite
 from cl_semisup.training import loop
@@ -81,7 +81,7 @@ def test_adding_up_the_gradients_of_small_batches_is_another_loss() -> None:
 
 def train(name: str, params: dict[str, Any], chunks: int, autocast: torch.dtype | None = None) -> TrainingSetup:
     loss = losses.build(name, dim=DIM, classes=CLASSES, images=IMAGES, **params)
-    model = Model(encoder, Projector(dim=DIM), CLASSES, heads(asks(loss).needs), SEED_KEY)
+    model = Model(encoder, Projector(dim=DIM), CLASSES, heads(requirements_of(loss).needs), SEED_KEY)
     settings, mean, std = Views(shift=0.1), torch.tensor([0.3]), torch.tensor([0.35])
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=torch.Generator().manual_seed(0))
     setup = TrainingSetup(

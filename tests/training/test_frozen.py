@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cl_semisup import losses, plugins
 from cl_semisup.encoders._freeze import freeze
 from cl_semisup.errors import InputError
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.settings import Projector
 from cl_semisup.training import ema, loop
 from cl_semisup.training.loop import History
@@ -28,7 +28,7 @@ def frozen_setup(
         freeze(net, what)
         return net
 
-    model = Model(build, projector, CLASSES, heads(asks(loss).needs), SEED_KEY)
+    model = Model(build, projector, CLASSES, heads(requirements_of(loss).needs), SEED_KEY)
     settings = {} if optimizer != "adamw" else {"weight_decay": 0.5}
     built = plugins.load("optimizers", optimizer)(**settings).build(*loop.split_parameters(model, loss))
     return TrainingSetup(model, loss, setup.views, built, setup.images, setup.visible_labels, SEED_KEY, History())

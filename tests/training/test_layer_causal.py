@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cl_semisup import losses, plugins
 from cl_semisup.errors import InputError
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 from cl_semisup.training.layer_causal import LayerCausal
 from tests.training.test_training import make, train
 
@@ -18,7 +18,7 @@ RATE = 0.01
 class HalfSquare(nn.Module):
     """L = mean_i |z1_i|^2 / 2; it remembers its rows."""
 
-    asks = Asks()
+    requirements = Requirements()
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None) -> Tensor:
         return z1.square().sum(dim=1).mean() / 2 + 0 * z2.sum()
@@ -71,7 +71,7 @@ def test_the_projector_moves_by_the_last_layer_alone_and_evaluation_keeps_its_gr
 class MeanOfBefore(nn.Module):
     """L = mean_i |z1_i - m|^2 / 2, where m is the mean projection of the step before."""
 
-    asks = Asks()
+    requirements = Requirements()
     mean: Tensor
 
     def __init__(self) -> None:

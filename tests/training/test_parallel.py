@@ -18,7 +18,7 @@ from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.errors import InputError
 from cl_semisup.gate.float64 import float64
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import batch_norm, exchange, loop, parallel
 from cl_semisup.training.loop import History, TrainingSetup
@@ -64,7 +64,7 @@ def _setup(name: str, encoder_name: str) -> TrainingSetup:
         lambda: encoder.build(1, SIDE),
         Projector(dim=DIM, layers=PROJECTOR_LAYERS[encoder_name]),
         CLASSES,
-        heads(asks(loss).needs),
+        heads(requirements_of(loss).needs),
         SEED_KEY,
     )
     recipe = Views(rotation=10.0, shift=0.1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cl_semisup import losses, plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
-from cl_semisup.losses import asks
+from cl_semisup.losses import requirements_of
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import loop
 from cl_semisup.training.checkpoint import Checkpoint
@@ -82,7 +82,7 @@ def _setup(name: str, params: dict[str, Any], optimizer: str = "sgd") -> Trainin
     data = plugins.load("datasets", "digits")().load(Path())
     loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
-    model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(asks(loss).needs), SEED_KEY)
+    model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(requirements_of(loss).needs), SEED_KEY)
     visible_labels = torch.as_tensor(data.train_labels[:IMAGES]).clone()
     visible_labels[::2] = -1
     mean, std = torch.tensor([0.3]), torch.tensor([0.35])

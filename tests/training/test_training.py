@@ -16,7 +16,7 @@ from cl_semisup.config.grid import Problem
 from cl_semisup.data import labels
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
-from cl_semisup.losses import Asks
+from cl_semisup.losses import Requirements
 from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training import ema, loop
 from cl_semisup.training.loop import Diverged, History, TrainingSetup
@@ -36,7 +36,7 @@ def make(loss: Any, seed_key: tuple[object, ...] = SEED_KEY, visible_labels: Ten
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (IMAGES, 1, SIDE, SIDE), generator=generator, dtype=torch.uint8)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
-    needs = losses.asks(loss).needs
+    needs = losses.requirements_of(loss).needs
     model = Model(lambda: encoder.build(1, SIDE), Projector(dim=8), CLASSES, heads(needs), seed_key)
     settings = Views(rotation=10.0, shift=0.1)
     recipes = {"full": settings, "weak": weak(settings)}
@@ -59,9 +59,9 @@ def weights(model: nn.Module) -> Tensor:
 class RecordingLoss(nn.Module):
     """A loss that records its arguments."""
 
-    def __init__(self, asks: Asks = Asks()):
+    def __init__(self, requirements: Requirements = Requirements()):
         super().__init__()
-        self.asks, self.calls = asks, list[dict[str, Any]]()
+        self.requirements, self.calls = requirements, list[dict[str, Any]]()
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor, **needs: Any) -> Tensor:
         self.calls.append({"z1": z1.detach(), "z2": z2.detach(), "labels": labels, **needs})
@@ -90,7 +90,9 @@ def test_losses_of_a_repetition_share_initial_weights_views_and_batches() -> Non
     assert torch.equal(weights(one.model.encoder), weights(other.model.encoder))
     assert torch.equal(weights(one.model.projector), weights(other.model.projector))
     assert torch.equal(loop.epoch_order(one, 3, 64), loop.epoch_order(make(losses.build("dhel")), 3, 64))
-    recorded = [train(make(RecordingLoss(Asks(needs=("index", "inputs")))), epochs=1).loss.calls[0] for _ in range(2)]  # type: ignore[attr-defined]
+    recorded = [
+        train(make(RecordingLoss(Requirements(needs=("index", "inputs")))), epochs=1).loss.calls[0] for _ in range(2)
+    ]  # type: ignore[attr-defined]
     assert torch.equal(recorded[0]["index"], recorded[1]["index"])
     assert torch.equal(recorded[0]["inputs"][0], recorded[1]["inputs"][0])
 
@@ -102,7 +104,7 @@ def test_repetitions_differ_in_weights_batches_and_label_sets() -> None:
 
 
 def test_every_image_is_seen_once_an_epoch() -> None:
-    setup = train(make(RecordingLoss(Asks(needs=("index", "epoch")))), epochs=3)
+    setup = train(make(RecordingLoss(Requirements(needs=("index", "epoch")))), epochs=3)
     for epoch in range(3):
         seen = torch.cat([s["index"] for s in setup.loss.calls if s["epoch"] == epoch])  # type: ignore[attr-defined]
         assert sorted(seen.tolist()) == list(range(IMAGES))
@@ -115,14 +117,16 @@ def test_the_order_of_images_is_another_one_in_every_epoch() -> None:
 
 
 def test_the_two_views_of_a_step_are_drawn_apart() -> None:
-    (first, *_) = train(make(RecordingLoss(Asks(needs=("inputs",)))), epochs=1).loss.calls  # type: ignore[attr-defined]
+    (first, *_) = train(make(RecordingLoss(Requirements(needs=("inputs",)))), epochs=1).loss.calls  # type: ignore[attr-defined]
     assert not torch.equal(*first["inputs"])
 
 
 def test_a_loss_that_trains_on_labelled_images_sees_no_other() -> None:
     visible_labels = torch.full((IMAGES,), -1)
     visible_labels[:6] = torch.arange(6) % CLASSES
-    setup = train(make(RecordingLoss(Asks(trains_on="labelled", needs=("index",))), visible_labels=visible_labels))
+    setup = train(
+        make(RecordingLoss(Requirements(trains_on="labelled", needs=("index",))), visible_labels=visible_labels)
+    )
     seen = torch.cat([s["index"] for s in setup.loss.calls])  # type: ignore[attr-defined]
     assert set(seen.tolist()) == set(range(6))
     assert len(seen) == 2 * IMAGES  # as many steps as any other loss
@@ -143,7 +147,7 @@ def test_a_hidden_label_changes_nothing() -> None:
 
 
 def test_needs_are_handed_over_one_a_view() -> None:
-    requirements = Asks(
+    requirements = Requirements(
         needs=("features", "projections", "logits", "momentum_projections", "momentum_logits", "support", "progress"),
         views=("weak", "full", "full"),
         support=2,
@@ -192,7 +196,11 @@ def built(name: str) -> Any:
 
 def test_every_loss_with_a_momentum_copy_has_its_schedule_above() -> None:
     every = {name: built(name) for name in plugins.names("losses")}
-    copies = {name for name, loss in every.items() if any(NEEDS[need].needs_ema for need in losses.asks(loss).needs)}
+    copies = {
+        name
+        for name, loss in every.items()
+        if any(NEEDS[need].needs_ema for need in losses.requirements_of(loss).needs)
+    }
     assert copies == MOMENTA.keys()
 
 
@@ -245,7 +253,7 @@ def test_the_learning_rate_is_that_of_plain_loops(decay: str, warmup: float) -> 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_its_step() -> None:
     class NotFinite:
-        asks: ClassVar[Asks] = Asks(needs=("index",))
+        requirements: ClassVar[Requirements] = Requirements(needs=("index",))
         calls = 0
 
         def __call__(self, z1: Tensor, z2: Tensor, labels: Tensor, index: Tensor) -> Tensor:
