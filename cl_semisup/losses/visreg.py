@@ -86,8 +86,9 @@ class _VISReg(nn.Module):
         varied = variance > 0  # the root of 0 has no gradient; a constant dimension has deviation 0
         deviation = torch.where(varied, torch.where(varied, variance, torch.ones_like(variance)).sqrt(), 0.0)
         sorted_rows = (((z - mean) / (deviation.detach() + EPS)) @ directions).to(z.dtype).sort(dim=0).values  # (N, S)
-        positions = torch.arange(1, len(z) + 1, device=z.device, dtype=torch.float32) / (len(z) + 1)
-        quantiles = torch.special.ndtri(positions.double() if z.device.type == "cpu" else positions).to(z.dtype)
+        precise = torch.float32 if z.device.type == "mps" else torch.float64  # mps has no float64
+        positions = torch.arange(1, len(z) + 1, device=z.device, dtype=precise) / (len(z) + 1)
+        quantiles = torch.special.ndtri(positions).to(z.dtype)
         settings = self.settings
         return (
             settings.scale * (1 - deviation).square().mean()

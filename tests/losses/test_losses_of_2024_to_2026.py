@@ -11,7 +11,7 @@ from cl_semisup import losses
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
 from cl_semisup.losses import requirements_of
-from tests.oracles import flexmatch, freematch, patch_distillation, semisupcon, softmatch
+from tests.oracles import flexmatch, freematch, nnclr, patch_distillation, semisupcon, softmatch, visreg
 
 N, CLASSES, IMAGES = 6, 3, 12
 
@@ -97,16 +97,21 @@ def test_moving_averages_follow_the_steps(name: str, module: Any) -> None:
     assert all(torch.equal(before[key], buffer) for key, buffer in loss.state_dict().items())
 
 
-def test_nnclr_finds_the_nearest_earlier_row() -> None:
-    loss = _build("nnclr", queue=4, hidden=6).train()
-    batch = Batch.draw(images=4, dim=5, seed=1)
-    loss(batch.z1, batch.z2)
-    rows = torch.nn.functional.normalize(batch.z1, dim=1)
-    assert torch.allclose(loss.queue.rows, rows)  # the queue holds exactly this batch now
-    with torch.no_grad():
-        predictions = torch.nn.functional.normalize(loss.predictor(batch.z2), dim=1)
-    expected = torch.nn.functional.cross_entropy(rows @ predictions.T / 0.1, torch.arange(4))
-    assert float(loss._contrast(rows, predictions)) == pytest.approx(float(expected))
+@pytest.mark.parametrize("queue", [6, 3])
+def test_nnclr_finds_its_positives_among_rows_of_earlier_batches(queue: int) -> None:
+    loss = _build("nnclr", queue=queue, hidden=6).train()
+    bank, oldest = [row.clone() for row in loss.queue.rows], 0
+    for step in range(4):
+        batch = Batch.draw(images=4, dim=5, seed=step)
+        views = (batch.z1.requires_grad_(), batch.z2.requires_grad_())
+        value = loss(*views)
+        expected = nnclr.oracle(*map(list, views), None, loss=loss, bank=bank, queue=queue, hidden=6)
+        torch.testing.assert_close(value, expected, rtol=1e-10, atol=1e-10)
+        for mine, theirs in zip(torch.autograd.grad(value, views), torch.autograd.grad(expected, views), strict=True):
+            torch.testing.assert_close(mine, theirs, rtol=1e-10, atol=1e-10)
+        for row in batch.z1.detach():
+            bank[oldest] = row / row.square().sum().sqrt()
+            oldest = (oldest + 1) % queue
 
 
 def test_targets_go_to_the_classes_whose_directions_are_nearest() -> None:
@@ -129,6 +134,14 @@ def test_visreg_is_small_for_gaussian_rows_and_repels_collapsed_ones() -> None:
         loss(small, small).backward()
         assert small.grad is not None
         assert float(small.grad.norm()) > 0.05  # it does not fade with the spread
+
+
+@pytest.mark.parametrize("images", [2, 6, 10])
+def test_visreg_equals_plain_loops_where_quantiles_are_no_binary_fractions(images: int) -> None:
+    batch, loss = Batch.draw(images=images, dim=5), losses.build("visreg", directions=3)
+    expected = visreg.oracle(list(batch.z1), list(batch.z2), None, loss=loss, progress=0.5, directions=3)
+    value = loss(batch.z1, batch.z2, progress=0.5)
+    torch.testing.assert_close(value, expected, rtol=1e-14, atol=1e-14)
 
 
 @pytest.mark.parametrize("params", semisupcon.CASES)

@@ -15,9 +15,10 @@ def oracle(
     queue: int,
     hidden: int,
     temperature: float = 0.1,
+    bank: Rows | None = None,
 ) -> Number:
-    """`loss` is the built loss, not yet used: the oracle takes its predictor and the rows that its queue starts with."""
-    bank = list(loss.queue.rows)
+    """`loss` is the built loss: the oracle takes its predictor, and without a `bank` the rows that its queue starts with."""
+    bank = list(loss.queue.rows) if bank is None else bank
     terms = []
     for rows, other in ((z1, z2), (z2, z1)):
         predictions = predict(other, loss.predictor)

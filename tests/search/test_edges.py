@@ -288,3 +288,29 @@ def test_a_rung_that_nobody_has_tried_adds_no_vote() -> None:
     region, mean = edges._fit_votes([votes], best=0)
     assert (region.low, region.high) == (0, 2)
     assert mean == votes
+
+
+def levels_of(*gains: list[float]) -> tuple[int, list[float]]:
+    """The best rung and levels of repetitions with these gains, on a ladder whose best level is a single rung."""
+    return edges._best_levels([dict(enumerate(map(sound, own))) for own in gains], Ladder(len(gains[0]), 2))
+
+
+def test_the_best_rung_is_shared_and_a_repetitions_level_is_where_the_others_are_best() -> None:
+    best, levels = levels_of([0.88, 0.8], [0.7, 0.8], [0.7, 0.8])
+    assert (best, levels) == (1, [0.8, 0.8, 0.8])  # the first alone would take rung 0
+    best, levels = levels_of([1.2, 0.8], [0.7, 0.8], [0.7, 0.8])
+    assert (best, levels) == (0, [0.8, 0.7, 0.7])  # its luck moves the shared rung and the others', never its own bar
+
+
+def test_on_a_plateau_too_a_repetitions_level_is_where_the_others_are_best() -> None:
+    best, levels = levels_of([0.9, 0.8, 0.8], [0.78, 0.8, 0.79], [0.78, 0.8, 0.79])
+    assert best == 0
+    lead = np.mean([0.9 - 2.46 / 3, 0.0, 0.8 - 2.38 / 3])  # of the first over the mean of all, on the plateau
+    assert levels[0] == pytest.approx(0.8 + lead)  # of rung 1
+    assert levels[1] == pytest.approx(2.46 / 3 - lead / 2)  # of rung 0
+
+
+def test_regions_of_single_repetitions_name_the_shared_best_rung() -> None:
+    tables = [dict(enumerate(map(sound, own))) for own in ([0.9, 0.8], [0.7, 0.8], [0.7, 0.8])]
+    found = edges.fit(tables, Ladder(2, 2))
+    assert [found.region.best, *(one.best for one in found.regions)] == [1, 1, 1, 1]
