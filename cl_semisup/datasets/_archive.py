@@ -147,20 +147,24 @@ def _images(
     arrays = arrays | _arrays_pixels.as_bytes(images, choices.white, str(path))
     where = [f"{path}: {part}_labels" for part in names]
     columns = [_labels.column(arrays[f"{part}_labels"], what) for part, what in zip(names, where, strict=True)]
-    told = arrays.get("classes")
-    numbers, by_name = _labels.all_numbers(columns, None if told is None else list(map(str, told.tolist())), where)
+    names_in_file = arrays.get("classes")
+    numbers, by_name = _labels.all_numbers(
+        columns, None if names_in_file is None else list(map(str, names_in_file.tolist())), where
+    )
     labels = dict(zip(names, numbers, strict=True))
     _require_known(labels, path)
-    shown = {part: _channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in names}
+    images_by_part = {part: _channels_first(arrays[f"{part}_images"], f"{path}: {part}_images") for part in names}
     both = (labels["train"], np.concatenate([labels[part] for part in names[1:] or ["train"]]))
-    classes = by_name if by_name is not None else _class_names(told, *both, path)
+    classes = by_name if by_name is not None else _class_names(names_in_file, *both, path)
     if UNLABELLED in arrays:
         unlabelled = _channels_first(arrays[UNLABELLED], f"{path}: {UNLABELLED}")
-        labels["train"] = _appended(shown, "train", labels["train"], unlabelled, None, path)
+        labels["train"] = _appended(images_by_part, "train", labels["train"], unlabelled, None, path)
     layout = Layout(classes, unused=layout.unused, notes=layout.notes)
     if choices.val == "merge":
         count = len(labels["val"])
-        labels["train"] = _appended(shown, "train", labels["train"], shown.pop("val"), labels.pop("val"), path)
+        labels["train"] = _appended(
+            images_by_part, "train", labels["train"], images_by_part.pop("val"), labels.pop("val"), path
+        )
         layout = _changed(layout, notes=(*layout.notes, f"val is merged: {count:,} of its images train."))
     elif choices.val:
         layout = _changed(layout, validation=f"its own val, {len(labels['val']):,} images")
@@ -174,17 +178,22 @@ def _images(
         split = splits.fingerprint(tested)
         layout = _changed(layout, test=f"{choices.test_fraction:g} of each class, split {split}")
         if pixels:
-            shown["train"], shown["test"] = shown["train"][~tested], shown["train"][tested]
+            images_by_part["train"], images_by_part["test"] = (
+                images_by_part["train"][~tested],
+                images_by_part["train"][tested],
+            )
             labels["train"], labels["test"] = labels["train"][~tested], labels["train"][tested]
         else:  # the zeros would take memory
-            shown["test"], labels["test"] = shown["train"], np.maximum(labels["train"], 0)
-    shown.setdefault("test", shown["train"][:0])
+            images_by_part["test"], labels["test"] = images_by_part["train"], np.maximum(labels["train"], 0)
+    images_by_part.setdefault("test", images_by_part["train"][:0])
     labels.setdefault("test", labels["train"][:0])
     if pixels:  # a copy of the zeros would take the memory of the images
-        shown = {part: np.ascontiguousarray(images) for part, images in shown.items()}
-    own = (shown["train"], labels["train"], shown["test"], labels["test"], classes)
+        images_by_part = {part: np.ascontiguousarray(images) for part, images in images_by_part.items()}
+    own = (images_by_part["train"], labels["train"], images_by_part["test"], labels["test"], classes)
     try:
-        return Images(*own, val_images=shown.get("val"), val_labels=labels.get("val"), fold=fold, split=split), layout
+        return Images(
+            *own, val_images=images_by_part.get("val"), val_labels=labels.get("val"), fold=fold, split=split
+        ), layout
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -206,7 +215,7 @@ def _changed(layout: Layout, **changes: Any) -> Layout:
 
 
 def _appended(
-    shown: dict[str, NDArray[np.uint8]],
+    images_by_part: dict[str, NDArray[np.uint8]],
     part: str,
     labels: NDArray[np.int64],
     more: NDArray[np.uint8],
@@ -214,14 +223,14 @@ def _appended(
     path: Path,
 ) -> NDArray[np.int64]:
     """Put more images behind those of a part, and return its labels; -1 for images that bring none."""
-    if shown[part].shape[1:] != more.shape[1:]:
+    if images_by_part[part].shape[1:] != more.shape[1:]:
         what = f"{UNLABELLED if more_labels is None else 'val_images'} must be as large as {part}_images"
-        raise DataError(f"{path}: {what}, {shown[part].shape[1:]}. Got {more.shape[1:]}. Resize them.")
-    if any(shown[part].strides):
-        shown[part] = np.concatenate([shown[part], more])
+        raise DataError(f"{path}: {what}, {images_by_part[part].shape[1:]}. Got {more.shape[1:]}. Resize them.")
+    if any(images_by_part[part].strides):
+        images_by_part[part] = np.concatenate([images_by_part[part], more])
     else:  # zeros that take no memory
-        count = len(shown[part]) + len(more)
-        shown[part] = np.broadcast_to(np.zeros((), np.uint8), (count, *more.shape[1:]))
+        count = len(images_by_part[part]) + len(more)
+        images_by_part[part] = np.broadcast_to(np.zeros((), np.uint8), (count, *more.shape[1:]))
     added = np.full(len(more), -1, np.int64) if more_labels is None else more_labels
     return np.concatenate([labels, added])
 

@@ -73,7 +73,7 @@ def require_folders(folder: Path, names: list[os.DirEntry[str]]) -> None:
     files = [entry.name for entry in names if not is_folder(entry)]
     if not files:
         return
-    pictures = [name for name in files if _folders.is_picture(name)]
+    pictures = [name for name in files if _folders.is_image_file(name)]
     if pictures and len(files) == len(names):
         got = f"{len(files):,} files and no folder, such as {pictures[0]!r}"
         remedy = f"Make a folder of each class, for instance {_sorting(folder)}, or {TABLE}"

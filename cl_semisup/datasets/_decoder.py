@@ -40,9 +40,9 @@ class Decoder:
         faults: what is broken is added to it; its image is then of no use
     """
 
-    def __init__(self, s: PixelSettings, clip: bool, total: int, shown: "tqdm[Any]", faults: list[DataError]):
+    def __init__(self, s: PixelSettings, clip: bool, total: int, progress: "tqdm[Any]", faults: list[DataError]):
         Image.init()  # loads PIL's decoders, which several threads must not do at a time
-        self._s, self._clip, self._shown, self._faults = s, clip, shown, faults
+        self._s, self._clip, self._progress, self._faults = s, clip, progress, faults
         self._left = total
         self._cores = min(MAX_CORES, usable_cores())
         self._threads = ThreadPoolExecutor(self._cores)
@@ -116,7 +116,7 @@ class Decoder:
             self._faults += faults
             done = min(starts.step, total - start)
             self._left -= done
-            self._shown.update(done)
+            self._progress.update(done)
 
 
 def bar(text: str, total: int, done: int = 0) -> "tqdm[Any]":

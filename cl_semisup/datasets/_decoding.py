@@ -29,7 +29,7 @@ class Listing:
         name: tells the mapped files of data sets in one folder apart: letters, or letters and digits
         split: hash of the split that made the test part
         fold: (M,) for data without a test part, the fold in which each training image is tested, or -1
-        told: what `check` tells of it
+        raw_layout: what `check` says about it, without the classes
     """
 
     train: Sequence[Source]
@@ -43,26 +43,26 @@ class Listing:
     val_labels: NDArray[np.int64] = field(default_factory=lambda: NO_LABELS)
     split: str = ""
     fold: NDArray[np.int64] | None = None
-    told: Layout = field(default_factory=Layout)
+    raw_layout: Layout = field(default_factory=Layout)
 
     @property
     def layout(self) -> Layout:
-        return replace(self.told, classes=self.classes)
+        return replace(self.raw_layout, classes=self.classes)
 
     def tested(self, fraction: float | None, folds: int | None, *names: object) -> "Listing":
         """A share of each class of train becomes the test part, or the folds do, or neither; `names` are the seed."""
         labels = self.train_labels
         if folds:
             fold = splits.folds(labels, folds, *names)
-            told = replace(self.told, test=f"{folds} folds, repetition r tests fold r mod {folds}")
-            return replace(self, fold=fold, split=splits.fingerprint(fold), told=told)
+            layout = replace(self.raw_layout, test=f"{folds} folds, repetition r tests fold r mod {folds}")
+            return replace(self, fold=fold, split=splits.fingerprint(fold), raw_layout=layout)
         if not fraction:
             return self
         tested = splits.test_rows(labels, fraction, *names)
         parts = [[s for s, chosen in zip(self.train, rows, strict=True) if chosen] for rows in (~tested, tested)]
         split = splits.fingerprint(tested)
-        told = replace(self.told, test=f"{fraction:g} of each class, split {split}")
-        own = replace(self, train=parts[0], train_labels=labels[~tested], split=split, told=told)
+        layout = replace(self.raw_layout, test=f"{fraction:g} of each class, split {split}")
+        own = replace(self, train=parts[0], train_labels=labels[~tested], split=split, raw_layout=layout)
         return replace(own, test=parts[1], test_labels=labels[tested])
 
     def images(self, settings: PixelSettings, where: str) -> Images:
@@ -132,8 +132,8 @@ def used_parts(
         "val": ["val"] if val == "validate" else [],
     }
     if val is None:
-        told = "val is not used. Set `validation: own` to tune on it, or `val: merge` to train on it."
-        return used, Layout(unused=("val",), notes=(told,)) if "val" in sizes else Layout()
+        note = "val is not used. Set `validation: own` to tune on it, or `val: merge` to train on it."
+        return used, Layout(unused=("val",), notes=(note,)) if "val" in sizes else Layout()
     if "val" not in sizes:
         got, remedy = f"Got {val!r} and no such part", "Leave out `val` and `validation: own`"
         raise DataError(f"{where}: val: needs a validation part beside train and test. {got}. {remedy}.")
@@ -161,7 +161,7 @@ def _in_memory(
     if clip:
         s = replace(s, white=_mapped.brightest(parts[0], s)[0])  # what is broken is found again
     decoded, total = [], sum(map(len, parts))
-    with bar(f"decoding {where}", total) as shown, Decoder(s, clip, total, shown, faults) as decoder:
+    with bar(f"decoding {where}", total) as progress, Decoder(s, clip, total, progress, faults) as decoder:
         for part in parts:
             decoded.append(np.empty((len(part), s.bands, s.side, s.side), np.uint8))
             decoder.fill(decoded[-1], part)

@@ -9,7 +9,7 @@ PASSED_OVER = ("thumbs.db", "ehthumbs.db", "desktop.ini", "__macosx", "@eadir", 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff")
 
 
-def is_picture(name: str) -> bool:
+def is_image_file(name: str) -> bool:
     """Does the name end as those of images do?"""
     return name.lower().rpartition(".")[2] in PICTURES
 

@@ -81,13 +81,13 @@ class Part(NamedTuple):
 
         `train` is the part that tells the white of the data, if that is asked for.
         """
-        told = f"{DECODING} {self.stamp()}"
+        content = f"{DECODING} {self.stamp()}"
         added = "".join(f" {key}={value}" for key, value in vars(s).items() if key in ADDED and value is not None)
-        told += added
+        content += added
         name = self.name + (f".{zlib.crc32(added.encode())}" if added else "")  # kept beside that of other settings
-        told += f" {train.stamp()}" if s.white == "data" else ""
+        content += f" {train.stamp()}" if s.white == "data" else ""
         try:
-            signature = owner.signature(told)
+            signature = owner.signature(content)
         except owner.Unusable:
             return None
         return self.root / f".cl_semisup-{s.side}-{name}-{signature}.npy"
@@ -206,8 +206,8 @@ def _chunks(
     size, total = _chunk_images(s), len(part.files)
     s, clip = _with_white(s, train, faults)
     with (
-        bar(f"decoding {part.name} once", total, done) as shown,
-        Decoder(s, clip, total - done, shown, faults) as decoder,
+        bar(f"decoding {part.name} once", total, done) as progress,
+        Decoder(s, clip, total - done, progress, faults) as decoder,
     ):
         for start in range(done, total, size):
             sources = part.sources(start, start + size)

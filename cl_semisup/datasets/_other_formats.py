@@ -61,7 +61,7 @@ def table_remedy(path: Path) -> str:
     return _TABLES.get(path.suffix[1:].lower(), "").format(path.name, path.stem)
 
 
-def picture_remedy(name: str) -> str:
+def image_remedy(name: str) -> str:
     """What to do about a file that is no image which can be read."""
     stem, _, ending = name.rpartition("/")[2].rpartition(".")
     if ending.lower() in ("tif", "tiff"):

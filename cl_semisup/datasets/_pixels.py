@@ -155,7 +155,7 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on broken files
         reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(name))
-        remedy = _other_formats.picture_remedy(name)
+        remedy = _other_formats.image_remedy(name)
         with suppress(OSError, ValueError), source.open() as again:
             got, otherwise = fetched.instead(again)
             reason, remedy = (got, otherwise) if got else (reason, remedy)
@@ -237,12 +237,12 @@ def _square(image: Any, s: PixelSettings, name: str, clip: bool) -> NDArray[np.u
     if s.orientation:
         image = ImageOps.exif_transpose(image)
     deep = image.mode == "F" or image.mode.startswith("I")
-    picture = image if deep else _eight_bits(image, s.bands)
+    pil_image = image if deep else _eight_bits(image, s.bands)
     if deep or s.white is not None:
-        picture = Image.fromarray(to_bytes(np.asarray(picture), s.white, name, clip))
+        pil_image = Image.fromarray(to_bytes(np.asarray(pil_image), s.white, name, clip))
     if deep:
-        picture = picture.convert("RGB" if s.bands == 3 else "L")
-    pixels = np.asarray(_fitted(picture, s))
+        pil_image = pil_image.convert("RGB" if s.bands == 3 else "L")
+    pixels = np.asarray(_fitted(pil_image, s))
     return pixels[None] if s.bands == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 

@@ -93,7 +93,7 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 # in the other process ------------------------------------------------------------------------------------------------
 
 
-def serve() -> None:
+def decode_requests() -> None:
     """An answer for each line of JSON, until there are no more. What a decoder prints is thrown away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the one who asks, who ends this process
     answers = os.fdopen(os.dup(1), "wb")
@@ -101,13 +101,13 @@ def serve() -> None:
     Image.init()
     Image.MAX_IMAGE_PIXELS = _pixels.LARGE_PIXELS  # the one who asks decodes larger ones, one at a time
     for line in sys.stdin.buffer:
-        asked = json.loads(line)
-        s, sources = PixelSettings(**asked["settings"]), [_source(told) for told in asked["from"]]
+        job = json.loads(line)
+        s, sources = PixelSettings(**job["settings"]), [_source(path_or_size) for path_or_size in job["from"]]
         pixels = np.zeros((len(sources), s.bands, s.side, s.side), np.uint8)
         left = []
         for number, source in enumerate(sources):
             try:
-                pixels[number] = _pixels.decode(source, s, asked["clip"])
+                pixels[number] = _pixels.decode(source, s, job["clip"])
             except (DataError, MemoryError):
                 left.append(number)
         answers.write(json.dumps(left).encode() + b"\n")
@@ -115,13 +115,13 @@ def serve() -> None:
         answers.flush()
 
 
-def _source(told: str | int) -> Source:
+def _source(path_or_size: str | int) -> Source:
     """A file, or the next so many bytes of the input."""
-    if isinstance(told, str):
-        return _pixels.of_file(told)
-    content = sys.stdin.buffer.read(told)
+    if isinstance(path_or_size, str):
+        return _pixels.of_file(path_or_size)
+    content = sys.stdin.buffer.read(path_or_size)
     return Source("", lambda: io.BytesIO(content))
 
 
 if __name__ == "__main__":
-    serve()
+    decode_requests()

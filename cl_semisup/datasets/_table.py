@@ -93,7 +93,7 @@ def _of_columns(path: Path, content: list[str], columns: tuple[str, str, str], s
 
 def _remedy(path: Path, names: Sequence[str], setting: str, delimiter: str, rows: Sequence[Sequence[str]]) -> str:
     """What mends a table that lacks a column."""
-    if any(map(_folders.is_picture, names)):
+    if any(map(_folders.is_image_file, names)):
         heading = delimiter.replace("\t", "\\t").join(("file", "label", "split")[: len(names)])
         return f"Give it a heading: `sed -i '1i {heading}'`"
     cells = [{row[n] for row in rows if n < len(row)} for n in range(len(names))]
@@ -115,7 +115,7 @@ def likely(setting: str, names: Sequence[str]) -> str:
 
 
 def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) -> list[Row]:
-    if part := _told_by_name(column, {row.split.lower() for row in rows}):
+    if part := _named_by_value(column, {row.split.lower() for row in rows}):
         other = "test" if part == "train" else "train"
         return [row._replace(split=part if row.split.lower() in YES else other) for row in rows]
     unknown = sorted({row.split for row in rows if row.split.lower() not in SPLITS})
@@ -126,7 +126,7 @@ def _with_known_splits(rows: Sequence[Row], path: Path, column: str, what: str) 
     return [row._replace(split=SPLITS[row.split.lower()]) for row in rows]
 
 
-def _told_by_name(column: str, values: Collection[str]) -> str:
+def _named_by_value(column: str, values: Collection[str]) -> str:
     """The part that a column of yes and no means by its name, such as `is_train` or `test`; "" for other columns."""
     words = [word for word in re.split(r"[\W_]+", column.lower()) if word in SPLITS]
     return SPLITS[words[0]] if len(words) == 1 and set(values) <= {*YES, *NO} else ""
@@ -135,16 +135,16 @@ def _told_by_name(column: str, values: Collection[str]) -> str:
 def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row]:
     """Lines `path label`; the path may hold spaces, the label none. Or lines `label`."""
     rows, broken = [], []
-    labels_alone = all(len(line.split()) < 2 and not _folders.is_picture(line.strip()) for line in content)
+    labels_only = all(len(line.split()) < 2 and not _folders.is_image_file(line.strip()) for line in content)
     cells = re.split(r"[,;\t]", content[0])
-    if len(cells) > 1 and any(_folders.is_picture(cell.strip()) for cell in cells):
+    if len(cells) > 1 and any(_folders.is_image_file(cell.strip()) for cell in cells):
         remedy = f"Give it a heading and another ending: `sed '1i file,label' {path.name} > {path.stem}.csv`"
         raise DataError(f"{what}: {path}: every line must be `path label`. Got {content[0]!r:.80}. {remedy}.")
     for number, line in enumerate(content, start=1):
         if not line.strip():
             continue
         words = line.rsplit(maxsplit=1)
-        if labels_alone:
+        if labels_only:
             rows.append(Row(number, "", words[0], split))
         elif len(words) == 2:
             rows.append(Row(number, words[0].strip(), words[1], split))
@@ -152,7 +152,7 @@ def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row
             broken.append(number)
     if broken:
         got, remedy = f"{len(broken)} that are not, lines {first_ten(broken)}", "Mend them"
-        if all("/" in content[number - 1] and _folders.is_picture(content[number - 1]) for number in broken):
+        if all("/" in content[number - 1] and _folders.is_image_file(content[number - 1]) for number in broken):
             remedy = f"If their folders are the classes: `awk -F/ '{{print $0, $(NF-1)}}' {path.name} > labels.txt`"
         raise DataError(f"{what}: {path}: every line must be `path label`. Got {got}. {remedy}.")
     return rows

@@ -70,11 +70,11 @@ class CifarC:
         if not root.is_dir():
             remedy = "Unpack its archive there"
             raise DataError(f"cifar_c: folder: must be in {data_dir}. Got no folder {root}. {remedy}.")
-        told = _array(_sources.inside(root, self.labels, "cifar_c: labels"), True)
-        labels = _labels.column(told, str(root / self.labels)).astype(np.int64)
+        label_array = _array(_sources.inside(root, self.labels, "cifar_c: labels"), True)
+        labels = _labels.column(label_array, str(root / self.labels)).astype(np.int64)
         paths = self._paths(root)
         memory_limit.require(sum(path.stat().st_size for path in paths if path.is_file()), str(root))
-        shown, truth, parts, wrong = [], [], [], []
+        images_by_part, truth, parts, wrong = [], [], [], []
         for path in paths:
             images = _array(path, pixels)
             if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] != 3:
@@ -87,12 +87,12 @@ class CifarC:
                 wrong.append(f"{path.name} ({len(images)})")
             severities = SEVERITIES if times == SEVERITIES or _repeats(labels) else 1
             parts.append((path.stem, severities, len(images) // severities))
-            shown.append(images.transpose(0, 3, 1, 2))
+            images_by_part.append(images.transpose(0, 3, 1, 2))
             truth.append(np.tile(labels, max(1, times)))
         if wrong:
             rule = f"must hold as many images as {self.labels} holds labels ({len(labels)}), or five times as many"
             raise DataError(f"cifar_c: {root}: every file {rule}. Got {first_ten(wrong)}. Name one in `images`.")
-        test = _joined(shown, pixels)
+        test = _joined(images_by_part, pixels)
         names = tuple(map(str, range(self.classes)))
         try:  # one image stands for the training part, which there is none of
             return ImagesInParts(test[:1], np.full(1, -1), test, np.concatenate(truth), names, parts=tuple(parts))
@@ -100,11 +100,11 @@ class CifarC:
             raise DataError(f"cifar_c: {root}: {error}") from None
 
 
-def _joined(shown: list[NDArray[np.uint8]], pixels: bool) -> NDArray[np.uint8]:
+def _joined(images_by_part: list[NDArray[np.uint8]], pixels: bool) -> NDArray[np.uint8]:
     """All images; without `pixels`, zeros that take no memory."""
     if pixels:
-        return np.concatenate(shown)
-    return np.broadcast_to(np.uint8(0), (sum(map(len, shown)), *shown[0].shape[1:]))
+        return np.concatenate(images_by_part)
+    return np.broadcast_to(np.uint8(0), (sum(map(len, images_by_part)), *images_by_part[0].shape[1:]))
 
 
 def _repeats(labels: NDArray[np.int64]) -> bool:

@@ -97,9 +97,9 @@ class HuggingFace(_pixels.PixelSettings):
             remedy = "Split it, or set `test_fraction: 0.2`"
             raise DataError(f"{where}: {rule}. Got {got}. {remedy}.")
         sizes = {part: table.table.num_rows for part, table in there.items()}
-        used, told = used_parts(sizes, self.val, where, splitting)
-        unused = (*told.unused, *(name for name in splits if name not in _table.SPLITS))
-        told = replace(told, unused=unused, notes=(*told.notes, *_missing_shards(held)))
+        used, layout = used_parts(sizes, self.val, where, splitting)
+        unused = (*layout.unused, *(name for name in splits if name not in _table.SPLITS))
+        layout = replace(layout, unused=unused, notes=(*layout.notes, *_missing_shards(held)))
         parts = {part: self._columns([there[name] for name in names], where) for part, names in used.items()}
         count = len(parts["test"][0])
         rest = np.concatenate([parts[part][1] for part in ("test", "val") if parts[part][0]] or [parts["train"][1][:0]])
@@ -109,7 +109,7 @@ class HuggingFace(_pixels.PixelSettings):
         names = getattr(there["train"].features[self.label_column], "names", None)
         train, labels, classes = _labels.numbers(parts["train"][1], rest, names, (f"{where}: train", f"{where}: test"))
         own = (parts["train"][0], train, parts["test"][0], labels[:count], classes)
-        listing = Listing(*own, val=parts["val"][0], val_labels=labels[count:], told=told)
+        listing = Listing(*own, val=parts["val"][0], val_labels=labels[count:], raw_layout=layout)
         return listing.tested(self.test_fraction, self.folds, "huggingface", self.folder)
 
     def _columns(self, tables: list["_Split"], where: str) -> tuple[list[Source], NDArray[Any]]:
@@ -203,9 +203,9 @@ def _require_own_files(folder: Path) -> None:
 
 def _split_of(path: Path, root: Path) -> str:
     """The split that the name of a file begins or ends with, or that of one of its folders."""
-    words = [path.stem, *reversed(path.relative_to(root).parent.parts)]
-    told = (word for text in words for word in (re.split(r"[-_.]", text)[0], re.split(r"[-_.]", text)[-1]))
-    return next((word for word in told if word in _table.SPLITS), path.stem.partition("-")[0])
+    names = [path.stem, *reversed(path.relative_to(root).parent.parts)]
+    words = (word for text in names for word in (re.split(r"[-_.]", text)[0], re.split(r"[-_.]", text)[-1]))
+    return next((word for word in words if word in _table.SPLITS), path.stem.partition("-")[0])
 
 
 def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:

@@ -239,8 +239,8 @@ class _Notes:
 
     def ignore_val(self, folder: Path) -> None:
         self.unused.append(folder.name)
-        told = "Set `validation: own` to tune on it, or `val: merge` to train on it"
-        self.notes.append(f"{folder.name} is not used. {told}.")
+        remedy = "Set `validation: own` to tune on it, or `val: merge` to train on it"
+        self.notes.append(f"{folder.name} is not used. {remedy}.")
 
     def layout(self, classes: tuple[str, ...]) -> Layout:
         return Layout(classes, self.test, self.validation, tuple(self.unused), tuple(self.notes))

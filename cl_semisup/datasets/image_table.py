@@ -93,7 +93,7 @@ class ImageTable(_pixels.PixelSettings):
         where = f"image_table: {self.csv}"
         rows = self._with_files(data_dir, rows, where)
         folder = _sources.inside(data_dir, self.folder, "image_table: folder")
-        told = _named_twice(rows) + _not_named(folder, [row.file + self.suffix for row in rows])
+        notes = _named_twice(rows) + _not_named(folder, [row.file + self.suffix for row in rows])
         names: tuple[str, ...] | None = None
         if self.classes:
             path = _sources.inside(data_dir, self.classes, "image_table: classes")
@@ -102,12 +102,12 @@ class ImageTable(_pixels.PixelSettings):
             kept = {*names, ""}
             rows = [row for row in rows if row.label in kept]
         listing = self._of_rows(data_dir, rows, names, where)
-        return replace(listing, told=replace(listing.told, notes=(*listing.told.notes, *told)))
+        return replace(listing, raw_layout=replace(listing.raw_layout, notes=(*listing.raw_layout.notes, *notes)))
 
     def _of_rows(self, data_dir: Path, rows: list[_table.Row], names: tuple[str, ...] | None, where: str) -> Listing:
         of = {name: [row for row in rows if row.split == name] for name in ("train", "test", "val")}
         sizes = {name: len(part) for name, part in of.items() if part}
-        used, told = used_parts(sizes, self.val, where)
+        used, layout = used_parts(sizes, self.val, where)
         parts = {part: [row for name in names for row in of[name]] for part, names in used.items()}
         for part in ("train",) if self.test_fraction or self.folds else ("train", "test"):
             if not parts[part]:
@@ -125,7 +125,7 @@ class ImageTable(_pixels.PixelSettings):
         train_labels, labels, classes = _labels.of_text(texts[0], texts[1], names, where)
         count = len(parts["test"])
         own = (sources["train"], train_labels, sources["test"], labels[:count], classes, folder, self._name())
-        listing = Listing(*own, sources["val"], labels[count:], told=told)
+        listing = Listing(*own, sources["val"], labels[count:], raw_layout=layout)
         return listing.tested(self.test_fraction, self.folds, "image_table", self.csv)
 
     def _name(self) -> str:
@@ -134,8 +134,8 @@ class ImageTable(_pixels.PixelSettings):
 
     def _with_files(self, data_dir: Path, rows: list[_table.Row], where: str) -> list[_table.Row]:
         """The rows; those of labels alone get the files of the folder in the order of their names."""
-        alone = [row for row in rows if not row.file]
-        if not alone or any(row.file for row in rows):  # paths may be those of Windows
+        without_file = [row for row in rows if not row.file]
+        if not without_file or any(row.file for row in rows):  # paths may be those of Windows
             return [row if "/" in row.file else row._replace(file=row.file.replace("\\", "/")) for row in rows]
         folder = _sources.inside(data_dir, self.folder, "image_table: folder")
         files = _folders.names(folder, "image_table")
@@ -201,7 +201,7 @@ def _not_named(folder: Path, names: Sequence[str]) -> list[str]:
 
 
 def _not_in(name: str, named: set[str]) -> bool:
-    return name not in named and _folders.is_picture(name)
+    return name not in named and _folders.is_image_file(name)
 
 
 def _names_in(folder: Path, parents: set[Path]) -> dict[Path, set[str]]:
@@ -213,7 +213,7 @@ def _remedy(names: Sequence[str], rows: Sequence[_table.Row], there: Mapping[Pat
     """What mends a table whose files are not there."""
     held = {name for found in there.values() for name in found}
     first = next(name for name in names if not (folder / name).exists())
-    if all(_folders.is_picture(row.label) and not _folders.is_picture(row.file) for row in rows):
+    if all(_folders.is_image_file(row.label) and not _folders.is_image_file(row.file) for row in rows):
         if [row.file for row in rows] != [str(number) for number in range(1, len(rows) + 1)]:
             return "The label stands first: `awk '{print $2, $1}'` makes lines `path label`."
         return (

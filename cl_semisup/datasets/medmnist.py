@@ -99,14 +99,14 @@ class MedMnist:
         labels = {part: arrays[f"{part}_labels"] for part in PARTS}
         used = [["train", "val"] if self.val == "merge" else ["train"], ["test"]]
         used += [["val"]] if self.val == "validate" else []
-        shown = [_npz.joined([images[part] for part in parts], pixels) for parts in used]
-        told = [_npz.joined([labels[part] for part in parts], True) for parts in used]
+        images_by_part = [_npz.joined([images[part] for part in parts], pixels) for parts in used]
+        labels_by_part = [_npz.joined([labels[part] for part in parts], True) for parts in used]
         names = tuple(map(str, range(CLASSES[self.name.lower()])))
         where = (f"{path}: train_labels", f"{path}: test_labels")
-        train, rest, _ = _labels.numbers(told[0], np.concatenate(told[1:]), names, where)
-        test, val = rest[: len(shown[1])], rest[len(shown[1]) :]
-        held: dict[str, Any] = {"val_images": shown[2], "val_labels": val} if len(shown) == 3 else {}
+        train, rest, _ = _labels.numbers(labels_by_part[0], np.concatenate(labels_by_part[1:]), names, where)
+        test, val = rest[: len(images_by_part[1])], rest[len(images_by_part[1]) :]
+        held: dict[str, Any] = {"val_images": images_by_part[2], "val_labels": val} if len(images_by_part) == 3 else {}
         try:
-            return Images(shown[0], train, shown[1], test, names, **held)
+            return Images(images_by_part[0], train, images_by_part[1], test, names, **held)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None

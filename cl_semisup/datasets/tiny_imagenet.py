@@ -47,8 +47,8 @@ class TinyImagenet(_pixels.PixelSettings):
             return ()
         images = self._listing(data_dir).files()
         lists = [_sources.inside(data_dir, self.classes, "tiny_imagenet: classes")] if self.classes else []
-        told = root / "val" / "val_annotations.txt"
-        return (*([told] if _as_unpacked(root) else []), *lists, *images)
+        annotations = root / "val" / "val_annotations.txt"
+        return (*([annotations] if _as_unpacked(root) else []), *lists, *images)
 
     def load(self, data_dir: Path) -> Images:
         return self._listing(data_dir).images(self, f"tiny_imagenet: {self.folder}")
@@ -72,7 +72,7 @@ class TinyImagenet(_pixels.PixelSettings):
             raise DataError(f"tiny_imagenet: {root / 'train'}: {rule}. Got none for {first_ten(empty)}. Unpack again.")
         number = {name: n for n, name in enumerate(chosen)}
         test, labels = _annotated(annotations, number, set(found)) if _as_unpacked(root) else _moved(root, number)
-        told = Layout(test="val, as test has no labels", unused=("test",) if os.path.lexists(root / "test") else ())
+        layout = Layout(test="val, as test has no labels", unused=("test",) if os.path.lexists(root / "test") else ())
         return Listing(
             [_pixels.of_file(path) for files in train for path in files],
             np.repeat(np.arange(len(chosen), dtype=np.int64), [len(files) for files in train]),
@@ -80,7 +80,7 @@ class TinyImagenet(_pixels.PixelSettings):
             np.array(labels, np.int64),
             tuple(chosen),
             root,
-            told=told,
+            raw_layout=layout,
         )
 
     def _chosen(self, data_dir: Path, found: Sequence[str]) -> Sequence[str]:

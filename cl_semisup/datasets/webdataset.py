@@ -101,8 +101,8 @@ class WebDataset(_pixels.PixelSettings):
         train, test = parts[0], parts[1] if self.test else _Samples()
         labels = _labels.of_text(train.labels, test.labels, None, f"webdataset: {self.train}")
         notes = tuple(f"keys without an image: {len(p.bare):,}, such as {p.bare[0]}." for p in parts if p.bare)
-        told = Layout(unused=tuple(sorted(train.unused | test.unused)), notes=notes)
-        listing = Listing(train.images, labels[0], test.images, *labels[1:], told=told)
+        layout = Layout(unused=tuple(sorted(train.unused | test.unused)), notes=notes)
+        listing = Listing(train.images, labels[0], test.images, *labels[1:], raw_layout=layout)
         return listing.tested(self.test_fraction, self.folds, "webdataset", self.train)
 
     def _samples(self, shards: Sequence[Path]) -> "_Samples":
@@ -137,11 +137,11 @@ class WebDataset(_pixels.PixelSettings):
         if self.image:
             return [self.image] if self.image in members else []
         exact = [ending for ending in members if ending in _folders.PICTURES]
-        return exact or [ending for ending in members if _folders.is_picture(ending)]
+        return exact or [ending for ending in members if _folders.is_image_file(ending)]
 
     def _no_label(self, key: str, members: Mapping[str, tarfile.TarInfo]) -> str:
         """What is told of a key that has an image and no label."""
-        others = [ending for ending in sorted(members) if not _folders.is_picture(ending)]
+        others = [ending for ending in sorted(members) if not _folders.is_image_file(ending)]
         remedy = f"Set `label: {others[0]}`" if others else "Set `label`"
         if "/" in key and not others:
             remedy = "Class folders are for `image_folder`: `tar xf` unpacks them"

@@ -9,10 +9,10 @@ RECALLS = 11  # at 0, 0.1 .. 1, as in the VOC challenge of 2007
 SEARCH_TOLERANCE = 1e-5
 
 
-def average_precision(scores: Tensor, shown: Tensor) -> float:
+def average_precision(scores: Tensor, true: Tensor) -> float:
     """Of a ranking by (N,) scores with (N,) bool: the mean over eleven recalls of the best precision at that recall."""
     order = scores.argsort(descending=True, stable=True)
-    hits = shown[order].double().cumsum(dim=0)
+    hits = true[order].double().cumsum(dim=0)
     recall, precision = hits / hits[-1], hits / torch.arange(1, len(hits) + 1, device=hits.device)
     best = []
     for step in range(RECALLS):
@@ -45,13 +45,13 @@ def mean_average_precision(
 def _over_classes(x: Tensor, targets: Tensor, test: Tensor, truth: Tensor, strength: float, tolerance: float) -> float:
     """0 if no class can be measured."""
     precisions = []
-    for fitted, shown in zip(targets.T, truth.T, strict=True):
-        rows, tested = fitted >= 0, shown >= 0
+    for fitted, true in zip(targets.T, truth.T, strict=True):
+        rows, tested = fitted >= 0, true >= 0
         y = fitted[rows].long()
-        if len(y.unique()) < 2 or not bool((shown == 1).any()):
+        if len(y.unique()) < 2 or not bool((true == 1).any()):
             continue
         features = StandardisedFeatures.of(x[rows])
         probe = SoftmaxRegression.fit(features, y, 2, strength, tolerance=tolerance)
         logits = probe.logits(test[tested])
-        precisions.append(average_precision(logits[:, 1] - logits[:, 0], shown[tested] == 1))
+        precisions.append(average_precision(logits[:, 1] - logits[:, 0], true[tested] == 1))
     return sum(precisions) / len(precisions) if precisions else 0.0
