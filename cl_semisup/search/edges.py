@@ -18,8 +18,9 @@ those beyond it. The edges of a full grid are the same with all rungs tried.
     2. while the outermost rung tried is in the region: further out, in steps that double, to the end of the ladder
     3. both ends of the region are bisected until the two rungs are next to each other, and so is every other change
        from a clear yes to a clear no: verdicts are not monotone there, which is told
-    4. all repetitions: both edges, the rungs beyond, and those of the best level. The region is fitted anew to all of
-       them, and its edges are followed, until nothing of this is missing; one repetition has tried the rung below, too
+    4. all repetitions: both edges, the rungs beyond, those of the best level, and those on the wrong side of an edge.
+       The region is fitted anew to all of them, and its edges are followed, until nothing of this is missing; one
+       repetition has tried the rung below, too
 
 What is asked next is a function of the outcomes so far. So an interrupted search goes on, and a second process asks the
 same.
@@ -302,11 +303,11 @@ def _towards(region: Region, tried: Sequence[int], ladder: Ladder) -> set[int]:
 
 
 def _check(found: Fit, shared: Iterable[int], ladder: Ladder) -> set[int]:
-    """The best level, and in all repetitions both edges and the rungs beyond, two where the first is not sure.
-
-    The rung below an edge is tried once.
+    """The best level, and in all repetitions both edges, the rungs beyond, two where the first is not sure, and the
+    exceptions. The rung below an edge is tried once.
     """
-    region, wanted = found.region, _at_level(found.region.best, shared, ladder)
+    region = found.region
+    wanted = _at_level(region.best, shared, ladder) | set(region.exceptions)
     for edge, step in ((region.low, -1), (region.high, 1)):
         wanted |= {edge, edge + step} | ({edge - step} - set(region.tried))
         if found.mean.get(edge + step, -1.0) > -SURE:

@@ -296,6 +296,5 @@ def _copied(attributes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:
-    """To the bit; NaN is NaN."""
-    equal = a == b
-    return bool((equal | (a.isnan() & b.isnan()) if a.is_floating_point() else equal).all())
+    """To the bit; NaN is NaN, and 0 is -0."""
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())

@@ -32,30 +32,42 @@ COPIES = {aten.copy_.default, aten._to_copy.default}
 
 
 class Watch(TorchDispatchMode):
-    """`calls` has every operation with its numbers and sizes. CannotRecordError at one that cannot be recorded."""
+    """`calls` has every operation with its numbers and sizes. CannotRecordError at the end if one cannot be recorded.
+
+    Not at once: errors within a backward pass go through torch's engine, which may be another thread.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.calls: list[tuple[str, tuple[object, ...]]] = []
+        self._reason = ""
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        super().__exit__(kind, error, traceback)
+        if self._reason and error is None:
+            raise CannotRecordError(self._reason)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         leaves = list(_leaves((args, kwargs)))
-        self._refuse(func, args, kwargs, leaves)
+        self._reason = self._reason or _obstacle(func, args, leaves)
         self.calls.append((str(func), tuple(_seen(leaf) for leaf in leaves)))
         return func(*args, **kwargs)
 
-    def _refuse(self, func: Any, args: Any, kwargs: Any, leaves: list[Any]) -> None:
-        masks = func in INDEXING and any(_is_mask(index) for index in args[1])
-        if func in WAITS or masks:
-            raise CannotRecordError(WAITS.get(func, "takes rows by a mask, whose number the host must know"))
-        if torch.Tag.nondeterministic_seeded in func.tags:
-            raise CannotRecordError(f"draws random numbers in the step ({func})")
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        target_devices = [leaf.type for leaf in leaves if isinstance(leaf, torch.device)]
-        places = {x.device.type for x in tensors} | set(target_devices if func is aten._to_copy.default else ())
-        if len(places) > 1 and (func in COPIES or any(_on_host(x) and x.ndim for x in tensors)):
-            raise CannotRecordError("copies between the host and the device")
+
+def _obstacle(func: Any, args: Any, leaves: list[Any]) -> str:
+    """Why an operation cannot be recorded; "" if it can."""
+    masks = func in INDEXING and any(_is_mask(index) for index in args[1])
+    if func in WAITS or masks:
+        return WAITS.get(func, "takes rows by a mask, whose number the host must know")
+    if torch.Tag.nondeterministic_seeded in func.tags:
+        return f"draws random numbers in the step ({func})"
+    tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+    targets = [leaf for leaf in leaves if isinstance(leaf, torch.device)] if func is aten._to_copy.default else []
+    on_host = {device.type == "cpu" for device in (*(x.device for x in tensors), *targets)}
+    if len(on_host) > 1 and (func in COPIES or any(_on_host(x) and x.ndim for x in tensors)):
+        return "copies between the host and the device"
+    return ""
 
 
 def first_difference(one: list[tuple[str, tuple[object, ...]]], two: list[tuple[str, tuple[object, ...]]]) -> str:

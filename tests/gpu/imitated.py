@@ -130,6 +130,8 @@ class Gpu(TorchDispatchMode):
         self.waits: list[Wait] = []
         self.unpinned: Counter[str] = Counter()  # place -> copies from the host's pageable memory that do not wait
         self.calls: Counter[str] = Counter()
+        self.backward_passes = 0  # in progress
+        self.error: Exception | None = None  # of an operation in them
 
     def waits_in_steps(self, last: int) -> list[Wait]:
         """Those between the first optimizer step of a training of `last` steps and its last one."""
@@ -206,6 +208,32 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     return _returned(func, args, kwargs, out, to_gpu and func not in SYNCHRONOUS)
 
 
+def fail(error: Exception) -> None:
+    """Raise it; within a backward pass at its end, since torch aborts when an error passes through a device of Python."""
+    gpu = _active[-1] if _active else None
+    if gpu is None or not gpu.backward_passes:
+        raise error
+    gpu.error = gpu.error or error
+
+
+def _failing_at_its_end(real: Any) -> Any:
+    """torch's backward pass, which raises the first error of its operations when it is done."""
+
+    def backward(*args: Any, **named: Any) -> Any:
+        gpu = current()
+        gpu.backward_passes += 1
+        try:
+            done = real(*args, **named)
+        finally:
+            gpu.backward_passes -= 1
+        if gpu.error and not gpu.backward_passes:
+            error, gpu.error = gpu.error, None
+            raise error
+        return done
+
+    return backward
+
+
 def _laid_out_as(weight: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     """The gradient in the weight's memory layout, which autograd sees to, but not for subclasses of Tensor."""
     same = gradient.stride() == weight.stride()
@@ -230,7 +258,7 @@ def _returned(func: Any, args: Any, kwargs: dict[str, Any], out: Any, wrap: bool
         if not isinstance(x, torch.Tensor) or not wrap:
             return x
         if no_float64 and x.dtype == torch.float64:
-            raise TypeError(f"Cannot convert a MPS Tensor to float64, at {place()}")
+            fail(TypeError(f"Cannot convert a MPS Tensor to float64, at {place()}"))
         if id(x) in known:
             return known[id(x)]
         return x if isinstance(x, OnGpu) else OnGpu(x)
@@ -249,7 +277,7 @@ def _check_places(func: Any, args: Any, flat: list[Any]) -> None:
         return
     if all(x.ndim == 0 for x in strangers) and not str(func).startswith(NO_SCALARS):
         return
-    raise RuntimeError(f"{func}: Expected all tensors to be on the same device: cuda:0 and cpu, at {place()}")
+    fail(RuntimeError(f"{func}: Expected all tensors to be on the same device: cuda:0 and cpu, at {place()}"))
 
 
 def _note_waits(func: Any, args: Any, kwargs: Any, here: bool, asked: Any) -> None:
@@ -376,6 +404,8 @@ def gpu(
         stack.enter_context(mock.patch.object(view_kernel, "_use", view_kernel._Use()))
         stack.enter_context(mock.patch.object(torch, "Generator", Generator))
         stack.enter_context(mock.patch.object(torch, "load", _loaded(torch.load)))
+        run_backward = _failing_at_its_end(torch.autograd._engine_run_backward)  # type: ignore[attr-defined]
+        stack.enter_context(mock.patch.object(torch.autograd, "_engine_run_backward", run_backward))
         for module in list(sys.modules.values()):
             if getattr(module, "__name__", "").startswith("cl_semisup") and hasattr(module, "Generator"):
                 stack.enter_context(mock.patch.object(module, "Generator", Generator))

@@ -63,7 +63,7 @@ class _Recording(TorchDispatchMode):
         tensors = [x for x in imitated.leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         given = [x.held for x in tensors if isinstance(x, imitated.OnGpu)]
         if given and any(not isinstance(x, imitated.OnGpu) and x.ndim for x in tensors):
-            raise RuntimeError(FORBIDDEN)
+            imitated.fail(RuntimeError(FORBIDDEN))
         for held in given:
             if _address(held) not in self._made:
                 self._before.setdefault(_address(held), (held, _memory(held).clone()))
@@ -71,7 +71,7 @@ class _Recording(TorchDispatchMode):
         results = list(imitated.leaves(done))
         drawn = torch.Tag.nondeterministic_seeded in func.tags
         if len(imitated.current().waits) > waits or (drawn and any(isinstance(x, imitated.OnGpu) for x in results)):
-            raise RuntimeError(FORBIDDEN)
+            imitated.fail(RuntimeError(FORBIDDEN))
         if given or any(isinstance(x, imitated.OnGpu) for x in results):
             addresses = {_address(held) for held in given}
             kept = [x if isinstance(x, imitated.OnGpu) and _address(x.held) not in addresses else None for x in results]

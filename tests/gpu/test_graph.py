@@ -27,6 +27,7 @@ ALL_KINDS = {  # loss -> what is in the way of a recording that does not know it
     "dino": "a decay of its own, and local views",
     "normface": "unlabelled images, which have no place in its sums",
     "vrn": "pairs of images",
+    "w_mse": "float64, to which its backward pass converts, and NaN as a number",
 }
 pytestmark = pytest.mark.usefixtures("forget_plugins", "short_trainings")
 
@@ -131,6 +132,7 @@ FAULTS = {  # line of a loss -> what the record says of it
     "extra = u.sum().item()": "reads a number of the device",
     "extra = u[labels >= 0].sum()": "takes rows by a mask",
     "extra = u.sum() * len(torch.nonzero(labels >= 0))": "looks for entries",
+    "u.register_hook(lambda gradient: gradient * gradient.sum().item()); extra = u.sum()": "reads a number of the device",
     "extra = (u @ torch.ones(u.shape[1]).to(where)).sum()": "copies between the host and the device",
     "extra = u.sum() * torch.linalg.svdvals(u.detach())[0]": "computes singular values",
     "self.targets = torch.cat([self.targets, self.targets])": "changes the size of the buffer 'targets'",
@@ -174,6 +176,34 @@ def test_a_buffer_that_is_bound_anew_is_copied_to_its_place(tmp_path: Path) -> N
     told, curves = on_gpu(run)
     assert told == "yes"
     require_a_cpus(run, curves)
+
+
+def test_an_error_in_a_backward_pass_is_raised_at_its_end() -> None:
+    with imitated.gpu():
+        weights = torch.ones(3).to("cuda:0").requires_grad_()
+        chosen = weights[weights.detach() > 0].sum()
+        recording = torch.cuda.CUDAGraph()
+        recording.capture_begin()
+        with pytest.raises(RuntimeError, match="not permitted when stream is capturing"):
+            chosen.backward()
+        recording.capture_end()
+        weights.grad = None
+        weights.sum().backward()
+        assert weights.grad.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ([1.0, float("nan")], [1.0, float("nan")], True),
+        ([complex(0, float("nan"))], [complex(0, float("nan"))], True),
+        ([float("inf"), 1.0], [-float("inf"), 1.0], False),
+        ([1, 2], [1, 3], False),
+        ([float("nan")], [0.0], False),
+    ],
+)
+def test_results_of_a_replay_are_equal_if_nan_stands_where_nan_stood(one: Any, other: Any, equal: bool) -> None:
+    assert graph._equal(torch.tensor(one), torch.tensor(other)) is equal
 
 
 def test_nan_is_the_same_number_in_every_step(tmp_path: Path) -> None:

@@ -210,6 +210,21 @@ def test_verdicts_that_are_not_monotone_are_told_and_filled_in() -> None:
     assert {19, 20, 29, 30, 34, 35} <= set(found.tried)  # every change is narrowed to neighbours
 
 
+def test_every_repetition_tries_the_rungs_that_are_not_monotone() -> None:
+    """Good again at rungs 30 to 34, in all repetitions and in the first alone."""
+    for islands in ((30, 30, 30), (30, 41, 41)):
+
+        def asks(island: int) -> Callable[[int], Outcome]:
+            good = {*range(20), *range(island, 35)}
+            return lambda rung: sound(0.8) if rung in good else Outcome("collapsed")
+
+        tables = edges.search([asks(island) for island in islands], LADDER)
+        found = edges.fit(tables, LADDER).region
+        assert (found.low, found.high) == (0, 19)
+        assert bool(found.exceptions) == (islands[1] == 30)
+        assert set(found.exceptions) <= set.intersection(*(set(table) for table in tables))
+
+
 def test_every_edge_is_checked_one_rung_beyond_and_one_below() -> None:
     random = np.random.default_rng(2)
     for _ in range(200):
