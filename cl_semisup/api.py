@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cl_semisup.errors import InputError
-from cl_semisup.progress_bar import progress_bar
+from cl_semisup.system import owner
+from cl_semisup.system.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,8 +146,8 @@ def run(
         SuiteError: every problem of the suite; nothing has run then
         ResultsError: the folder cannot be used
     """
-    from cl_semisup import owner, report
     from cl_semisup import plugins as registry
+    from cl_semisup import report
     from cl_semisup.engines.local import local_engine
     from cl_semisup.execution import workers as local_workers
     from cl_semisup.execution.execute import choose_device

@@ -93,8 +93,8 @@ class Gate:
 
     def _read(self) -> dict[str, Any]:
         """The references of all tests by name."""
-        from cl_semisup import files
         from cl_semisup.gate import stored
+        from cl_semisup.system import files
 
         try:
             content = stored.read(self.path)

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 import cl_semisup as cl
 from cl_semisup import cli
 from cl_semisup.errors import InputError, ResultsError, SuiteError
-from cl_semisup.progress_bar import in_notebook, progress_bar
+from cl_semisup.system.progress_bar import in_notebook, progress_bar
 
 X, Y = (array[:500] for array in load_digits(return_X_y=True))
 SMALL = {"budgets": ["2/class", "100%"], "repetitions": 2}

@@ -18,68 +18,54 @@ OPEN = set(plugins.FOLDERS)
 # room (a folder, or a module at the top) -> the rooms that it may import. Top to bottom is the direction of the data.
 MAY_IMPORT = {
     "text": set(),
-    "installation": set(),  # where the package and the suites that come along lie
+    "system": set(),  # files, the cache folder, the limits of a container, where the package lies
     "errors": {"text"},
     "seeds": set(),
     "device": {"errors"},  # what GPUs do otherwise, for the rooms that compute on one
-    "files": set(),
-    "fetched": set(),
-    "owner": {"files"},
-    "cgroups": set(),
-    "plugins": {"errors", "files", "text"},
-    "weights": {"cgroups", "errors", "fetched", "files"},
+    "plugins": {"errors", "system", "text"},
+    "weights": {"errors", "system"},
     "encoders": {"config", "errors", "plugins", "weights"},
     "optimizers": {"config"},
     "measures": set(),
-    "native": {"encoders", "errors", "files", "owner"},
-    "contrast": {"errors", "files", "native"},
+    "native": {"encoders", "errors", "system"},
+    "contrast": {"errors", "native", "system"},
     "views": {"data", "errors", "native"},
-    "data": {"cgroups", "device", "errors", "fetched", "files", "native", "seeds"},
-    "config": {"errors", "files", "plugins"},
-    "datasets": {
-        "cgroups",
-        "data",
-        "errors",
-        "fetched",
-        "files",
-        "seeds",
-        "owner",
-    },  # images are decoded on the usable cores
-    "losses": {"config", "contrast", "device", "errors", "files", "plugins", "seeds"},  # draws are sent to a device
-    "evaluation": {"contrast", "data", "errors", "files", "measures", "plugins", "seeds"},
-    "contract": {"config", "data", "errors", "evaluation", "files", "losses", "owner", "plugins"},
+    "data": {"device", "errors", "native", "seeds", "system"},
+    "config": {"errors", "plugins", "system"},
+    "datasets": {"data", "errors", "seeds", "system"},  # images are decoded on the usable cores
+    "losses": {"config", "contrast", "device", "errors", "plugins", "seeds", "system"},  # draws are sent to a device
+    "evaluation": {"contrast", "data", "errors", "measures", "plugins", "seeds", "system"},
+    "contract": {"config", "data", "errors", "evaluation", "losses", "plugins", "system"},
     "suite": {
         "config",
         "data",
         "encoders",
         "errors",
-        "files",
         "evaluation",
-        "installation",
         "losses",
         "optimizers",  # whether one fits the encoder
         "plugins",
+        "system",
         "weights",
     },
-    "results": {"data", "errors", "files", "installation", "owner", "plugins", "seeds", "suite", "text", "weights"},
+    "results": {"data", "errors", "plugins", "seeds", "suite", "system", "text", "weights"},
     "search": {"results", "suite"},
     "citation": {"plugins", "results", "suite", "version"},  # what a suite's plug-ins come from, as BibTeX
-    "report": {"errors", "files", "results", "search", "seeds", "suite", "text"},
-    "scoring": {"data", "errors", "evaluation", "files", "measures", "report", "results", "seeds", "suite", "text"},
-    "progress_bar": set(),
+    "report": {"errors", "results", "search", "seeds", "suite", "system", "text"},
+    "scoring": {"data", "errors", "evaluation", "measures", "report", "results", "seeds", "suite", "system", "text"},
     "version": set(),
     "training": {
         "data",
         "device",
         "encoders",  # which layers an encoder is made of
         "errors",
-        "files",
         "losses",
         "measures",
         "native",
         "optimizers",  # what an optimizer asks of a step
         "seeds",
         "suite",
+        "system",
         "text",
     },
 }
@@ -96,10 +82,8 @@ JOINING = {
 }  # they may import any of these
 TORCH_FREE_ROOMS = {
     "text",
-    "installation",
     "errors",
-    "files",
-    "owner",
+    "system",
     "seeds",
     "plugins",
     "config",

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import installation, plugins
+from cl_semisup import plugins
+from cl_semisup.system import installation
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("cl_semisup", "suites", "pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "benchmark.py")

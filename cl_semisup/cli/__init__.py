@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from cl_semisup import installation
-from cl_semisup.cgroups import machine_bytes
 from cl_semisup.cli import (
     check,
     check_plugin,
@@ -29,6 +27,8 @@ from cl_semisup.cli.exit_codes import BAD_INPUT, NO_RESULTS, OK, SOME_FAILED
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import EngineError, InputError, ResultsError
 from cl_semisup.execution import stop
+from cl_semisup.system import installation
+from cl_semisup.system.cgroups import machine_bytes
 from cl_semisup.text import degrade_streams, show, visible
 from cl_semisup.version import __version__
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_semisup import installation
+from cl_semisup.system import installation
 
 if TYPE_CHECKING:
     from cl_semisup.results.snapshot import SuiteSnapshot

@@ -121,8 +121,8 @@ def print_sbatch(options: argparse.Namespace, suite: "Suite", todo: list["Run"])
 
 
 def _machine(options: argparse.Namespace, suite: "Suite", device: str, threads: int) -> "Machine":
-    from cl_semisup import owner
     from cl_semisup.execution.machine import Machine
+    from cl_semisup.system import owner
 
     return Machine(
         device=device,

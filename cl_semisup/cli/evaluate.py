@@ -4,10 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import installation
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
+from cl_semisup.system import installation
 from cl_semisup.text import show, visible
 
 HELP = "score stored features or an encoder, with intervals"

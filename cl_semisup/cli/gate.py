@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from cl_semisup import installation
 from cl_semisup.cli import arguments
+from cl_semisup.system import installation
 
 HELP = "find changes since a stored reference (docs/gate.md)"
 

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from cl_semisup import installation
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
+from cl_semisup.system import installation
 from cl_semisup.text import show, visible
 
 HELP = "write a suite with comments, to start from"

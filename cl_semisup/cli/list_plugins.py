@@ -7,11 +7,12 @@ Losses are listed in groups, the core first (see `plugins.groups`), with their p
 import argparse
 from collections.abc import Iterable
 
-from cl_semisup import installation, plugins
+from cl_semisup import plugins
 from cl_semisup.citation.sources import of_plugin
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.plugins import groups
+from cl_semisup.system import installation
 from cl_semisup.text import show, visible
 
 HELP = "losses, data sets, encoders ... and suites that can be named"

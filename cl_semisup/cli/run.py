@@ -11,10 +11,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup import installation
 from cl_semisup.cli import arguments, engine, export, report, time_budget
 from cl_semisup.cli.exit_codes import SOME_FAILED
 from cl_semisup.engines import torchrun
+from cl_semisup.system import installation
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from cl_semisup import installation
 from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
+from cl_semisup.system import installation
 from cl_semisup.text import show, visible
 
 HELP = "pack a suite's results for others to check"

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup import owner, plugins
+from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
 from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
+from cl_semisup.system import owner
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 CODE = (".py", ".pyc", ".so")

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.lib import format as npy
 
-from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
+from cl_semisup.system import fetched, files
 
 if TYPE_CHECKING:
     from torch import Tensor  # data sets are read where torch is not loaded

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup import files
 from cl_semisup.data import array_file, label_column
 from cl_semisup.errors import DataError
+from cl_semisup.system import files
 
 Arrays = dict[str, NDArray[Any]]
 MAX_CLASSES = 1_000_000

@@ -1,7 +1,7 @@
 """Data that claim a size are compared with this machine's memory before any of them is read."""
 
-from cl_semisup.cgroups import machine_bytes
 from cl_semisup.errors import DataError
+from cl_semisup.system.cgroups import machine_bytes
 
 __all__ = ["SHARE", "machine_bytes", "require"]
 

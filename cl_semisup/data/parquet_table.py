@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_pages
 from cl_semisup.errors import DataError, first_ten
+from cl_semisup.system import files
 
 MAX_ROWS = 4096  # decoded at once
 BATCHES = 16  # a batch of rows takes at most this share of the limit, even where all texts are the longest one

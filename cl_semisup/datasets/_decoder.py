@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from cl_semisup.cgroups import usable_cores
 from cl_semisup.datasets import _pixels
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.datasets._processes import Ended, Process
 from cl_semisup.errors import DataError
+from cl_semisup.system.cgroups import usable_cores
 
 MAX_CORES = 16
 TASK_IMAGES = 16  # that a thread decodes before it asks for more

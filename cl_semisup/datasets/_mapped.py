@@ -20,13 +20,13 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from cl_semisup import files, owner
-from cl_semisup.cgroups import usable_cores
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _pixels
 from cl_semisup.datasets._decoder import Decoder, bar
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
+from cl_semisup.system import files, owner
+from cl_semisup.system.cgroups import usable_cores
 
 CHUNK = 4096  # images decoded before they are written: 50 MB at 64 pixels
 CHUNK_BYTES = 64_000_000  # of larger images fewer are decoded before they are written

@@ -16,10 +16,10 @@ from annotated_types import Gt, Interval
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _other_formats
 from cl_semisup.errors import DataError, InputError
+from cl_semisup.system import fetched, files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
 STACKS = ("GIF", "TIFF", "WEBP", "PNG")  # that may hold several frames; a telephone's JPEG may hold a small copy

@@ -14,10 +14,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError
+from cl_semisup.system import fetched, files
 
 PIXELS = ("train_images", "test_images")
 LABELS = ("train_labels", "test_labels")

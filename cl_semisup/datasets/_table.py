@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cl_semisup import files
 from cl_semisup.datasets import _folders, _other_formats
 from cl_semisup.errors import DataError, first_ten
+from cl_semisup.system import files
 
 MANY_COLUMNS = 64  # more are pixels
 YES, NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")

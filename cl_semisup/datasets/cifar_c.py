@@ -9,12 +9,12 @@ from annotated_types import Interval, MinLen
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cl_semisup import files
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.parts import ImagesInParts
 from cl_semisup.datasets import _folders, _labels, _sources
 from cl_semisup.errors import DataError, first_ten
+from cl_semisup.system import files
 
 SEVERITIES = 5  # of a file of 50,000 images: 10,000 in each, in the order of severity
 

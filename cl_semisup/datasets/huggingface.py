@@ -12,7 +12,6 @@ import numpy as np
 from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
-from cl_semisup import fetched, files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
@@ -20,6 +19,7 @@ from cl_semisup.datasets import _folders, _labels, _pixels, _sources, _table
 from cl_semisup.datasets._decoding import Listing, used_parts
 from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
+from cl_semisup.system import fetched, files
 
 MAX_JSON_BYTES = 50_000_000  # of a description of the data set
 END_OF_STREAM = (

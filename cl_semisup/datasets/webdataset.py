@@ -10,13 +10,13 @@ from typing import Annotated, BinaryIO
 
 from annotated_types import Interval, MinLen
 
-from cl_semisup import files
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _labels, _pixels, _sources
 from cl_semisup.datasets._decoding import Listing, raise_faults
 from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, first_ten
+from cl_semisup.system import files
 
 MAX_IMAGE_BYTES = 500_000_000
 MAX_LABEL_BYTES = 1_000_000  # of a label, and of what headers hold of a name

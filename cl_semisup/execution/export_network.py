@@ -11,12 +11,13 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import files, plugins
+from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.results.records import write_bytes
 from cl_semisup.suite.run import Named
+from cl_semisup.system import files
 from cl_semisup.text import one_line, visible_lines
 from cl_semisup.weights.kept import Description, read_kept
 from cl_semisup.weights.reader import Stored

@@ -22,10 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cl_semisup import files, native, owner
+from cl_semisup import native
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import protocol
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files, owner
 
 FOLDER = "features"
 MAX_BYTES = 4 * 2**30

@@ -6,12 +6,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from cl_semisup import files, plugins
+from cl_semisup import plugins
 from cl_semisup.execution.data import Data
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results.naming import budget
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files
 from cl_semisup.text import one_line, show, visible
 from cl_semisup.training.model import Model
 from cl_semisup.weights.kept import ENCODER, Description

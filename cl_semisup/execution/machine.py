@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cl_semisup.cgroups import memory_limit, usable_cores
 from cl_semisup.execution import energy
 from cl_semisup.execution.training_groups import TrainingGroup
+from cl_semisup.system.cgroups import memory_limit, usable_cores
 
 CUDA_CONTEXT_BYTES = 600 * 2**20  # GPU memory that CUDA and its libraries take in every process
 ALLOCATOR_OVERHEAD = 1.25  # memory that torch reserves / memory of tensors

@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_semisup import files, installation
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.environment import environment
 from cl_semisup.gate import outcome, stored
@@ -30,6 +29,7 @@ from cl_semisup.gate.outcome import RunSummaries, RunSummary
 from cl_semisup.gate.plan import Plan
 from cl_semisup.gate.trajectory import Trajectory
 from cl_semisup.results import protocol, records
+from cl_semisup.system import files, installation
 
 SCHEMA = 1
 KEYS = ("suite", "asked", "made", "plugins", "history")  # of the first fields of a Reference, in their order

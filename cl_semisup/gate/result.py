@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cl_semisup import installation
 from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, TIERS, GateCheck
+from cl_semisup.system import installation
 from cl_semisup.text import visible
 
 PASSED, REGRESSION = 0, 1

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from cl_semisup import files
 from cl_semisup.gate import function, trajectory
 from cl_semisup.results.records import STATUSES
+from cl_semisup.system import files
 
 MAX_BYTES = 5_000_000  # the shipped reference has 155,000
 MAX_VALUE = 1e300  # a diverging float64 training gets far

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from cl_semisup import files, owner
+from cl_semisup.system import files, owner
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 # The compiler may fuse products and sums and compare several numbers at once; it must not assume finite numbers.

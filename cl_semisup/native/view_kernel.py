@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import files, owner
 from cl_semisup.errors import message, stops_process
 from cl_semisup.native.library import CHANGES, DIGEST_BYTES, Draws
+from cl_semisup.system import files, owner
 
 NAME = "make_views"
 HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("views.h", "views.cu"))

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files, owner, plugins
+from cl_semisup import plugins
 from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import InputError
 from cl_semisup.suite.run import Named
+from cl_semisup.system import files, owner
 from cl_semisup.weights import source
 
 UNREADABLE = "unreadable"  # stands for the hash of data that are there and cannot be read

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from cl_semisup import files
 from cl_semisup.errors import ResultsError
 from cl_semisup.results import records
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import digest
+from cl_semisup.system import files
 
 SCHEMA = 1
 KIND = "evaluation"

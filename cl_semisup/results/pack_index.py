@@ -10,8 +10,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup import files
 from cl_semisup.results.packed import SUFFIX, Pack, Packed
+from cl_semisup.system import files
 
 KEPT_FOLDERS = 4  # results folders whose packs stay in memory
 LOOK_SECONDS = 1.0  # after which the files are looked at again, if their folder seems unchanged

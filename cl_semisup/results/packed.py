@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import canonical, digest_of_text
 from cl_semisup.suite.run import problem as run_problem
+from cl_semisup.system import files
 
 FORMAT = "1"
 SUFFIX = ".parquet"

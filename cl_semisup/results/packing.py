@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import packed, records
 from cl_semisup.results.packed import Pack, Row
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import pack_index
 from cl_semisup.results.packed import Packed
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
 from cl_semisup.suite.run import problem as run_problem
+from cl_semisup.system import files
 from cl_semisup.text import show, visible
 
 SCHEMA = 2  # 1 had the old words of suite/renamed.py

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cl_semisup import files, installation, owner
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import data_hashes, records
 from cl_semisup.suite import search as searches
@@ -21,6 +20,7 @@ from cl_semisup.suite.published import problem as published_problem
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.suite.search import Search
+from cl_semisup.system import files, installation, owner
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:

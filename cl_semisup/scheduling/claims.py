@@ -15,8 +15,8 @@ import time
 from functools import cache
 from pathlib import Path
 
-from cl_semisup import files
 from cl_semisup.errors import ResultsError
+from cl_semisup.system import files
 
 HEARTBEAT_SECONDS = 10.0
 MAX_MISSED_HEARTBEATS = 6  # after these a holder counts as gone

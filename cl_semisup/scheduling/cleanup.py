@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cl_semisup import files
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.results import records
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files
 
 STALE_SECONDS = 3600.0  # age of a half-written file that certainly nobody is still writing
 

@@ -9,9 +9,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from statistics import fmean
 
-from cl_semisup.progress_bar import progress_bar
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
+from cl_semisup.system.progress_bar import progress_bar
 from cl_semisup.text import show, visible
 
 BAR = "{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} runs{postfix}"  # a bar is cut at the terminal's width

@@ -4,10 +4,10 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cl_semisup import installation
 from cl_semisup.results import records, snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
+from cl_semisup.system import installation
 from cl_semisup.text import show
 
 if TYPE_CHECKING:

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.data import memory_limit
 from cl_semisup.errors import InputError
 from cl_semisup.results import packed, packing, records
 from cl_semisup.results.snapshot import SuiteSnapshot
+from cl_semisup.system import files
 from cl_semisup.version import __version__
 
 FORMAT = 1

@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import installation
 from cl_semisup.data import labels
 from cl_semisup.errors import DataError, InputError, ResultsError, SuiteError
 from cl_semisup.results import data_hashes, pack_index, packed, protocol, records
@@ -30,6 +29,7 @@ from cl_semisup.submission import plausibility, recomputed
 from cl_semisup.submission.archive import SUITE, Submission
 from cl_semisup.suite import suite as suites
 from cl_semisup.suite.run import Named, Run
+from cl_semisup.system import installation
 
 MAX_NAMED = 20  # problems of one rule that are written out
 

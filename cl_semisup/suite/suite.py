@@ -10,7 +10,7 @@ from operator import getitem
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files, installation, plugins
+from cl_semisup import plugins
 from cl_semisup.config import grid, old_booleans, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
@@ -23,6 +23,7 @@ from cl_semisup.suite.axes import Axes, SuiteHeader
 from cl_semisup.suite.published import Published
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.search import Search
+from cl_semisup.system import files, installation
 from cl_semisup.weights.source import missing_safetensors
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")  # of a folder of results: no path, no hidden file

@@ -7,7 +7,7 @@ read, so a results folder from elsewhere cannot bring states that seem to be res
 import hmac
 from pathlib import Path
 
-from cl_semisup import files
+from cl_semisup.system import files
 from cl_semisup.text import show, visible
 
 DIGEST_BYTES = 32

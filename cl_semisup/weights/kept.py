@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.errors import InputError
+from cl_semisup.system import files
 from cl_semisup.weights.reader import Stored, read
 
 ID = re.compile(r"[0-9a-f]{12}")  # of a run

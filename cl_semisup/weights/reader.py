@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import fetched, files
 from cl_semisup.errors import InputError, first_ten
+from cl_semisup.system import fetched, files
 from cl_semisup.weights import source
 
 MAX_DEPTH = 8  # of dictionaries in one another

@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cl_semisup import cgroups, files
 from cl_semisup.errors import InputError
+from cl_semisup.system import cgroups, files
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pt", ".pth", ".ckpt", ".bin", ".tar")  # written by torch.save; of these only tensors are read

@@ -16,12 +16,13 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from cl_semisup import cli, files, plugins, report
+from cl_semisup import cli, plugins, report
 from cl_semisup.datasets.arrays import Arrays
 from cl_semisup.datasets.image_folder import ImageFolder
 from cl_semisup.errors import DataError
 from cl_semisup.results import records, snapshot
 from cl_semisup.scheduling import progress
+from cl_semisup.system import files
 from cl_semisup.text import show, visible
 from tests.helpers.fuzzing import MARKS, fuzz, hidden
 from tests.helpers.records import curves, run, select, write

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cl_semisup import cli, installation
+from cl_semisup import cli
 from cl_semisup.cli import arguments, init
 from cl_semisup.plugins import groups
 from cl_semisup.results import snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import suite_run
 from cl_semisup.suite import suite
+from cl_semisup.system import installation
 
 ROOT = Path(__file__).parents[2]
 

@@ -20,7 +20,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cl_semisup import files, plugins
+from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
@@ -28,6 +28,7 @@ from cl_semisup.data.settings import Views
 from cl_semisup.datasets import _mapped, _pixels, _sources
 from cl_semisup.errors import DataError
 from cl_semisup.suite import views as suite_views
+from cl_semisup.system import files
 
 KNOWN = {
     "cifar10": Facts(50_000, 10_000, 10, 3, 32, 5_000),

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from cl_semisup import owner
 from cl_semisup.engines import torchrun
 from cl_semisup.errors import InputError
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.results import records
 from cl_semisup.suite import suite
+from cl_semisup.system import owner
 from cl_semisup.training import state_file
 from cl_semisup.training.state_file import DIGEST_BYTES
 

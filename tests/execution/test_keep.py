@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import cl_semisup as cl
-from cl_semisup import cli, files, plugins
+from cl_semisup import cli, plugins
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.errors import InputError
@@ -27,6 +27,7 @@ from cl_semisup.execution.training_groups import single_run
 from cl_semisup.results import records
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
+from cl_semisup.system import files
 from cl_semisup.weights.kept import read_kept
 
 safetensors = pytest.importorskip("safetensors.torch", reason="pip install 'cl-semisup[safetensors]'")

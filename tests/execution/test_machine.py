@@ -5,10 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from cl_semisup import cgroups
-from cl_semisup.cgroups import memory_limit, usable_cores
 from cl_semisup.execution import machine
 from cl_semisup.execution.machine import default_threads, default_workers
+from cl_semisup.system import cgroups
+from cl_semisup.system.cgroups import memory_limit, usable_cores
 
 GIB = 2**30
 

@@ -17,7 +17,7 @@ import torch
 from hypothesis import strategies as st
 from PIL import Image
 
-from cl_semisup import cli, files, owner, plugins
+from cl_semisup import cli, plugins
 from cl_semisup.datasets.arrays import Arrays
 from cl_semisup.datasets.image_folder import ImageFolder
 from cl_semisup.errors import InputError, ResultsError
@@ -29,6 +29,7 @@ from cl_semisup.scheduling import cleanup
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
+from cl_semisup.system import files, owner
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.helpers.fuzzing import fuzz, hidden
 from tests.helpers.records import curves, write

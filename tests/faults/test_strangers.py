@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from cl_semisup import cli, owner
+from cl_semisup import cli
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.machine import Machine
@@ -22,6 +22,7 @@ from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite import renamed, suite
 from cl_semisup.suite.run import digest
 from cl_semisup.suite.suite import Suite
+from cl_semisup.system import owner
 from cl_semisup.training import state_file
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.helpers.records import write

@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import cgroups
 from cl_semisup.errors import InputError
+from cl_semisup.system import cgroups
 from cl_semisup.weights import loading, reader, source
 from cl_semisup.weights.loading import find_prefix
 

@@ -15,12 +15,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import records
 from cl_semisup.results.naming import budget, flatten
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files
 
 MAX_CAUSE = 300  # characters of a program's error
 

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.report import exporters
 from cl_semisup.results import records, snapshot
+from cl_semisup.system import files
 from cl_semisup.text import degrade_streams, show, visible
 
 SECONDS = 2.0  # between two looks at the records

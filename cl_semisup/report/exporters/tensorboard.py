@@ -12,8 +12,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from cl_semisup import files
 from cl_semisup.report.exporters import ExportedRun
+from cl_semisup.system import files
 
 OPENS: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from cl_semisup import files
+from cl_semisup.system import files
 
 DIGEST_BYTES = 32
 KEY_BYTES = 32

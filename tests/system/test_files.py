@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import files
+from cl_semisup.system import files
 
 
 @pytest.fixture(params=["descriptors", "paths"])

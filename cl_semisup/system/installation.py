@@ -7,7 +7,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 IN_CHECKOUT = not (PACKAGE / "suites").is_dir()
 HOME = PACKAGE.parent if IN_CHECKOUT else PACKAGE  # the folder that holds `suites/`
 COMMAND = ("python", "benchmark.py") if IN_CHECKOUT else ("cl-semisup",)
