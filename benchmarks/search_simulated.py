@@ -20,9 +20,12 @@ from benchmarks import _common
 from cl_semisup.results.statistics import mean_ci
 from cl_semisup.search import racing
 from cl_semisup.search.confidence import half_width
-from tests.search.test_edges import cliff, searches, slow_loss
+from cl_semisup.search.edges import Ladder
+from tests.search.test_edges import LADDER, cliff, searches, slow_loss
 
 SEARCHES, RACES, SEQUENCES = 10_000, 2_000, 4_000
+KINDS = {"cliffs": cliff, "scores that fall slowly": slow_loss}
+LADDERS = (9, 13, 20, 25, 33, 57)  # rungs of others, each searched a tenth as often
 CONFIGS, REPETITIONS, LOOKS = 9, 12, 30
 DRAWS: dict[str, Callable[[np.random.Generator, tuple[int, int]], np.ndarray]] = {
     "normal": lambda random, shape: random.normal(0, 1, shape),
@@ -38,7 +41,8 @@ def main() -> None:
         "`right` is the share in which the truth is met: an edge within one rung; the truly best config is never"
         " dropped; the true mean lies inside the interval at every look. `of the grid` says the same of what it is"
         " compared with: edges of the full grid, or t-intervals at every look. `runs` are those needed, of all of the"
-        f" full grid's. {SEARCHES:,} searches each, in threes: the repetitions that an edge is fitted to;"
+        f" full grid's. {SEARCHES:,} searches each, in threes: the repetitions that an edge is fitted to, on 41 rungs, 8 a decade, where nothing else"
+        " is said, and a tenth as many on other ladders;"
         f" {RACES:,} races of {CONFIGS} configs over {REPETITIONS} repetitions, which share noise of 3 points;"
         f" {SEQUENCES:,} sequences of {LOOKS} paired differences, looked at from the fourth on."
     )
@@ -54,10 +58,16 @@ def row(part: str, case: str, right: float, grid: float | None, runs: float | No
 
 
 def edge_rows() -> Iterator[dict[str, Any]]:
-    for kind, made in (("cliffs", cliff), ("scores that fall slowly", slow_loss)):
+    """On the ladder of 41 rungs, and on shorter and longer ones."""
+    for kind, made in KINDS.items():
         for deviation in (0.0, 0.005, 0.01):
             found = searches(made, SEARCHES // 3, deviation)
             case = f"{kind}; noise {100 * deviation:g} %"
+            yield row("edges", case, found["search"], found["grid"], found["runs"])
+    for count in LADDERS:
+        for kind, made in KINDS.items():
+            found = searches(made, SEARCHES // 30, 0.005, Ladder(count, LADDER.per_decade, LADDER.share))
+            case = f"{kind}; noise 0.5 %; {count} rungs"
             yield row("edges", case, found["search"], found["grid"], found["runs"])
 
 

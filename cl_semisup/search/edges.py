@@ -18,9 +18,9 @@ those beyond it. The edges of a full grid are the same with all rungs tried.
     2. while the outermost rung tried is in the region: further out, in steps that double, to the end of the ladder
     3. both ends of the region are bisected until the two rungs are next to each other, and so is every other change
        from a clear yes to a clear no: verdicts are not monotone there, which is told
-    4. all repetitions: both edges, the rungs beyond, those of the best level, and those on the wrong side of an edge.
-       The region is fitted anew to all of them, and its edges are followed, until nothing of this is missing; one
-       repetition has tried the rung below, too
+    4. all repetitions: both edges, the rungs beyond, those of the best level, those clearly on the wrong side, and
+       clear changes as in 3. The region is fitted anew to all of them, and its edges are followed, until nothing of
+       this is missing; one repetition has tried the rung below, too
 
 What is asked next is a function of the outcomes so far. So an interrupted search goes on, and a second process asks the
 same.
@@ -40,7 +40,9 @@ MIN_LIFT = 0.5  # of the best level's gain over the untrained network; halfway i
 LEVEL_RUNGS = 3  # that a best level is measured on
 PLATEAU = 0.95  # of the best level: rungs on which repetitions are compared with each other
 CLEAR = 1.5  # difference of two votes that contradict each other beyond noise
-SURE = 0.25  # of a vote beyond an edge: nearer to the bar, the next rung is tried too
+SURE = (
+    0.25  # of a vote: nearer to the bar, a rung beyond an edge has the next one tried too, and one elsewhere is noise
+)
 
 
 @dataclass(frozen=True)
@@ -278,10 +280,8 @@ def first_rungs(first: Outcomes, ladder: Ladder, neighbour: Region = NOTHING) ->
         return next(filter(None, (rungs - first.keys() for rungs in coarse)), set())
     if wanted := _at_level(alone.region.best, first, ladder):
         return wanted
-    mean, tried = alone.mean, alone.region.tried
-    doubtful = ((a, b) for a, b in pairwise(tried) if mean[a] * mean[b] < 0 and abs(mean[a] - mean[b]) > CLEAR)
-    wanted = _towards(alone.region, tried, ladder) | {(a + b) // 2 for a, b in doubtful}
-    return wanted - first.keys()
+    tried = alone.region.tried
+    return (_towards(alone.region, tried, ladder) | _changes(alone.mean, tried)) - first.keys()
 
 
 def _at_level(best: int, tried: Iterable[int], ladder: Ladder) -> set[int]:
@@ -302,12 +302,19 @@ def _towards(region: Region, tried: Sequence[int], ladder: Ladder) -> set[int]:
     return wanted - set(tried)
 
 
-def _check(found: Fit, shared: Iterable[int], ladder: Ladder) -> set[int]:
-    """The best level, and in all repetitions both edges, the rungs beyond, two where the first is not sure, and the
-    exceptions. The rung below an edge is tried once.
+def _changes(votes: Mapping[int, float], tried: Sequence[int]) -> set[int]:
+    """Half way between neighbours of which one is clearly good and the other is not."""
+    clear = ((a, b) for a, b in pairwise(tried) if votes[a] * votes[b] < 0 and abs(votes[a] - votes[b]) > CLEAR)
+    return {(a + b) // 2 for a, b in clear}
+
+
+def _check(found: Fit, shared: Sequence[int], ladder: Ladder) -> set[int]:
+    """The best level; in all repetitions both edges and the rungs beyond, two where the first is not sure; and where
+    verdicts are clearly not monotone, these rungs and the changes. The rung below an edge is tried once.
     """
     region = found.region
-    wanted = _at_level(region.best, shared, ladder) | set(region.exceptions)
+    exceptions = {rung for rung in region.exceptions if abs(found.mean[rung]) > SURE}
+    wanted = _at_level(region.best, shared, ladder) | exceptions | _changes(found.mean, shared)
     for edge, step in ((region.low, -1), (region.high, 1)):
         wanted |= {edge, edge + step} | ({edge - step} - set(region.tried))
         if found.mean.get(edge + step, -1.0) > -SURE:

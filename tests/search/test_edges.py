@@ -11,7 +11,7 @@ from cl_semisup.search.edges import Ladder, Outcome, Region
 LADDER = Ladder(count=41, per_decade=8, share=0.9)  # 0.001 to 100 at 8 rungs a decade
 Gain = Callable[[float], float | None]  # of a rung; None where the loss breaks
 Table = Callable[[np.ndarray], dict[int, Outcome]]  # outcomes of all rungs for given noise
-Maker = Callable[[np.random.Generator], tuple[Table, int, int]]
+Maker = Callable[[np.random.Generator, Ladder], tuple[Table, int, int]]
 
 
 def alone(ask: Callable[[int], Outcome], neighbour: Region = edges.NOTHING) -> Region:
@@ -19,11 +19,12 @@ def alone(ask: Callable[[int], Outcome], neighbour: Region = edges.NOTHING) -> R
     return edges.region(edges.search([ask], LADDER, neighbour)[0], LADDER)
 
 
-def made_loss(random: np.random.Generator) -> tuple[Gain, int, int]:
+def made_loss(random: np.random.Generator, ladder: Ladder = LADDER) -> tuple[Gain, int, int]:
     """A loss that learns between two cliffs, best somewhere between them, and its true edges."""
+    scale = ladder.count / LADDER.count
     while True:
-        low = random.uniform(-6, 34)
-        high = low + random.uniform(4, 36)
+        low = random.uniform(-6, 34) * scale
+        high = low + random.uniform(4, 36) * scale
         peak, drop = random.uniform(low, high), random.choice([0.0, 0.05, 0.08])
 
         def gain(
@@ -32,7 +33,7 @@ def made_loss(random: np.random.Generator) -> tuple[Gain, int, int]:
             side = high - peak if rung > peak else peak - low
             return 0.8 * (1 - drop * abs(rung - peak) / side) if low <= rung <= high else None
 
-        if inside := [rung for rung in range(LADDER.count) if gain(rung) is not None]:
+        if inside := [rung for rung in range(ladder.count) if gain(rung) is not None]:
             return gain, inside[0], inside[-1]
 
 
@@ -49,42 +50,43 @@ def oracle(gain: Gain, noise: np.ndarray) -> Callable[[int], Outcome]:
     return ask
 
 
-def cliff(random: np.random.Generator) -> tuple[Table, int, int]:
+def cliff(random: np.random.Generator, ladder: Ladder) -> tuple[Table, int, int]:
     """A loss that learns between two cliffs: its outcomes for given noise, and its true edges."""
-    gain, low, high = made_loss(random)
-    return lambda noise: {rung: oracle(gain, noise)(rung) for rung in range(LADDER.count)}, low, high
+    gain, low, high = made_loss(random, ladder)
+    return lambda noise: {rung: oracle(gain, noise)(rung) for rung in range(ladder.count)}, low, high
 
 
-def slow_loss(random: np.random.Generator) -> tuple[Table, int, int]:
+def slow_loss(random: np.random.Generator, ladder: Ladder) -> tuple[Table, int, int]:
     """A loss whose scores rise and fall over a decade and more: its outcomes for given noise, and its true edges."""
-    rise, fall, slope = random.uniform(2, 18), random.uniform(22, 44), random.uniform(1, 3)
+    scale = ladder.count / LADDER.count
+    rise, fall, slope = random.uniform(2, 18) * scale, random.uniform(22, 44) * scale, random.uniform(1, 3)
     floor, best = random.uniform(0.6, 0.75), random.uniform(0.78, 0.9)
-    rungs = np.arange(LADDER.count)
+    rungs = np.arange(ladder.count)
     clean = floor + (best - floor) / (1 + np.exp((rise - rungs) / slope)) / (1 + np.exp((rungs - fall) / slope))
 
     def table(noise: np.ndarray) -> dict[int, Outcome]:
         return {rung: Outcome("ok", score, score - floor) for rung, score in enumerate(clean + noise)}
 
     top = clean.max()
-    good = np.nonzero(clean >= max(LADDER.share * top, floor + edges.MIN_LIFT * (top - floor)))[0]
+    good = np.nonzero(clean >= max(ladder.share * top, floor + edges.MIN_LIFT * (top - floor)))[0]
     return table, int(good[0]), int(good[-1])
 
 
-def searches(made: Maker, number: int, deviation: float) -> dict[str, float]:
+def searches(made: Maker, number: int, deviation: float, ladder: Ladder = LADDER) -> dict[str, float]:
     """Of so many losses in three repetitions each: the share of edges within one rung of the truth, by search and by
     the full grid, and the runs of the search as a share of the grid's."""
     random = np.random.default_rng(0)
     right: dict[str, list[bool]] = {"search": [], "grid": []}
     runs = 0
     for _ in range(number):
-        table, low, high = made(random)
-        whole = [table(random.normal(0, deviation, LADDER.count)) for _ in range(3)]
-        found = edges.search([one.__getitem__ for one in whole], LADDER)
+        table, low, high = made(random, ladder)
+        whole = [table(random.normal(0, deviation, ladder.count)) for _ in range(3)]
+        found = edges.search([one.__getitem__ for one in whole], ladder)
         for name, tables in (("search", found), ("grid", whole)):
-            region = edges.fit(tables, LADDER).region
+            region = edges.fit(tables, ladder).region
             right[name] += [abs(region.low - low) <= 1, abs(region.high - high) <= 1]
         runs += sum(map(len, found))
-    return {name: float(np.mean(hits)) for name, hits in right.items()} | {"runs": runs / number / 3 / LADDER.count}
+    return {name: float(np.mean(hits)) for name, hits in right.items()} | {"runs": runs / number / 3 / ladder.count}
 
 
 @pytest.mark.parametrize(("made", "deviation"), [("cliff", 0.0), ("cliff", 0.01), ("slow", 0.005), ("slow", 0.01)])
