@@ -41,8 +41,8 @@ def main() -> None:
         "`right` is the share in which the truth is met: an edge within one rung; the truly best config is never"
         " dropped; the true mean lies inside the interval at every look. `of the grid` says the same of what it is"
         " compared with: edges of the full grid, or t-intervals at every look. `runs` are those needed, of all of the"
-        f" full grid's. {SEARCHES:,} searches each, in threes: the repetitions that an edge is fitted to, on 41 rungs, 8 a decade, where nothing else"
-        " is said, and a tenth as many on other ladders;"
+        f" full grid's. {SEARCHES:,} searches each, in threes: the repetitions that an edge is fitted to, on"
+        " 41 rungs, 8 a decade, where nothing else is said, and a tenth as many on other ladders;"
         f" {RACES:,} races of {CONFIGS} configs over {REPETITIONS} repetitions, which share noise of 3 points;"
         f" {SEQUENCES:,} sequences of {LOOKS} paired differences, looked at from the fourth on."
     )
