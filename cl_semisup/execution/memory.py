@@ -12,7 +12,7 @@ import torch
 
 PROCESS = Path("/proc/self")
 TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4  # parameters of mallopt(3)
-LARGE = 256 * 2**10  # bytes of a block that goes back to the system as soon as it is freed
+LARGE = 2**20  # bytes of a block that goes back to the system as soon as it is freed
 HEAP_GROWTH = 64 * 2**20  # bytes of address space; a page takes memory only when it is written to
 
 

@@ -1,13 +1,14 @@
 """Least squares to one-hot labels on many label sets, in float64: ridge, and LoRanPAC on random features."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from cl_semisup.scoring.moments import Moments
-from cl_semisup.scoring.products import add_square, square
+from cl_semisup.scoring.products import add_square
 from cl_semisup.scoring.rows import Rows
 
 CHUNK = 256  # rows of random features at once: 4 MB
@@ -19,16 +20,23 @@ def ridge_weights(moments: Moments, strength: float) -> tuple[Tensor, Tensor]:
     return moments.class_sums / (moments.variances + strength), moments.frequencies
 
 
+@dataclass(frozen=True)
 class RandomFeatures:
-    """relu(u R) of unit rows u, R (F, E) standard normal from `seed`."""
+    """relu(u R) of unit rows u, R (F, E) standard normal from `seed`; R is large, and made anew where it is needed."""
 
-    def __init__(self, width: int, count: int, seed: int):
-        generator = torch.Generator().manual_seed(seed)
-        self.projection = torch.randn(width, count, generator=generator, dtype=torch.float64)
+    width: int
+    count: int
+    seed: int
 
-    def of(self, unit_rows: Tensor) -> Tensor:
-        """(n, E) float64 of float32 rows (n, F)."""
-        return (unit_rows.double() @ self.projection).relu_()
+    def projection(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(self.width, self.count, generator=generator, dtype=torch.float64)
+
+    def of(self, rows: Rows) -> Iterator[tuple[slice, Tensor]]:
+        """(positions, (n, E) float64) of rows with F features, chunk by chunk."""
+        projection = self.projection()
+        for part, unit in rows.unit_chunks(CHUNK):
+            yield part, (unit.double() @ projection).relu_()
 
 
 def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes: int, truncation: float) -> Tensor:
@@ -36,44 +44,52 @@ def truncated(features: RandomFeatures, rows: Rows, labels: np.ndarray, classes:
 
         H = U S V^T;  W = V_k S_k^-2 V_k^T H^T Y,   k = (1 - truncation) min(M, E)
 
-    From the eigenvectors of the smaller of H^T H and H H^T, so memory is that of a chunk and of this matrix.
+    From the eigenvectors of the smaller of H^T H and H H^T, so memory is that of a chunk and of two such matrices.
     """
-    count, width = len(rows), features.projection.shape[1]
-    y = torch.nn.functional.one_hot(torch.from_numpy(labels), classes).double()  # (M, C)
-    keep = max(1, round((1 - truncation) * min(count, width)))
-    if count <= width:
-        h = torch.cat([features.of(chunk) for _, chunk in rows.unit_chunks(CHUNK)])
-        values, vectors = _strongest(square(h), keep)
-        return h.T @ (vectors @ ((vectors.T @ y) / values[:, None]))
-    gram = torch.zeros(width, width, dtype=torch.float64)
-    moment = torch.zeros(width, classes, dtype=torch.float64)
-    for part, chunk in rows.unit_chunks(CHUNK):
-        h = features.of(chunk)
-        add_square(gram, h)
-        moment.addmm_(h.T, y[part])
-    values, vectors = _strongest(gram, keep)
-    return vectors @ ((vectors.T @ moment) / values[:, None])
+    count, size = len(rows), min(len(rows), features.count)
+    y, keep = torch.from_numpy(labels), max(1, round((1 - truncation) * size))
+    space = torch.zeros(size + 1, size, dtype=torch.float64)
+    if size == count:
+        h = torch.cat([chunk for _, chunk in features.of(rows)])
+        add_square(space[1:], h.T)
+        return h.T @ _solve_strongest(space, torch.nn.functional.one_hot(y, classes).double(), keep)
+    moment = torch.zeros(classes, size, dtype=torch.float64)
+    for part, h in features.of(rows):
+        add_square(space[1:], h)
+        moment.index_add_(0, y[part], h)
+    del h  # before more memory is needed
+    return _solve_strongest(space, moment.T, keep)
 
 
-def _strongest(gram: Tensor, keep: int) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalues (k,) and their vectors (n, k), at most `keep`, without rounding errors.
+def _solve_strongest(space: Tensor, right: Tensor, keep: int) -> Tensor:
+    """V_k L_k^-1 V_k^T B (n, C) of the largest eigenvalues of G, at most `keep`, without rounding errors.
 
-    Of a symmetric matrix, from its lower triangle; it is overwritten.
+    By  G = Q T Q^T  with a tridiagonal T, whose eigenvectors suffice: those of G would cost as much as all the rest.
+
+    Args:
+        space: (n + 1, n), a row of zeros, then G, symmetric, of which the upper triangle is read; it is overwritten
+        right: B (n, C)
     """
-    from scipy.linalg import eigh  # the method `evr` needs half the memory of torch's
+    from scipy.linalg import eigh_tridiagonal, lapack
 
-    # the transpose of a symmetric matrix lies in memory as LAPACK wants it, so that no copy is made
-    found = eigh(gram.numpy().T, lower=False, driver="evr", overwrite_a=True, check_finite=False)
-    values, vectors = torch.from_numpy(found[0]), torch.from_numpy(found[1])
-    keep = min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum())))
-    return values[-keep:].clamp_(min=1e-300), vectors[:, -keep:]
+    # the transpose of G lies in memory as LAPACK wants it, so that no copy is made
+    length = int(lapack.dsytrd_lwork(len(right), lower=1)[0])
+    _, *tridiagonal, factors, _ = lapack.dsytrd(space[1:].numpy().T, lower=1, lwork=length, overwrite_a=1)
+    # Q is a product of reflections, as in a QR decomposition if there is one more before them, which does nothing
+    reflections = space[:-1].T, torch.from_numpy(np.append(0.0, factors))
+    turned = torch.ormqr(*reflections, right, transpose=True)
+    values, vectors = map(torch.from_numpy, eigh_tridiagonal(*tridiagonal, check_finite=False, lapack_driver="stemr"))
+    strongest = vectors[:, -min(keep, max(1, int((values > RANK_TOLERANCE * values[-1]).sum()))) :]
+    turned = strongest @ ((strongest.T @ turned) / values[-strongest.shape[1] :, None].clamp(min=1e-300))
+    del vectors, strongest
+    return torch.ormqr(*reflections, turned)
 
 
-def predict(features: RandomFeatures, test: Rows, weights: Sequence[Tensor]) -> list[Tensor]:
-    """(T,) classes by each of several (E, C) weights, in float32; the random features of a row are made once."""
-    projection, stacked = features.projection.float(), torch.stack(list(weights), dim=1).float()  # (E, W, C)
+def predict(features: RandomFeatures, test: Rows, weights: Sequence[Tensor]) -> Tensor:
+    """(W, T) classes by each of W (E, C) weights in float32; the random features of a row are made once."""
+    projection, stacked = features.projection().float(), torch.stack(list(weights), dim=1)  # (E, W, C)
     found = []
     for _, unit in test.unit_chunks(CHUNK):
         h = (unit @ projection).relu_()
         found.append((h @ stacked.flatten(1)).view(len(h), *stacked.shape[1:]).argmax(dim=2))
-    return list(torch.cat(found).unbind(dim=1))
+    return torch.cat(found).T

@@ -11,6 +11,7 @@ from cl_semisup.scoring.rows import Rows
 
 RANK_TOLERANCE = 1e-10  # directions with a smaller share of the largest variance are rounding errors
 TINY = 1e-300
+CHUNK = 256  # rows in float64 at once: 1.6 MB at 768 features
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +41,7 @@ class Moments:
         """Of rows with classes (M,). With fewer rows than features from X X^T, else from X^T X."""
         count, y = len(rows), torch.from_numpy(labels)
         sums = torch.zeros(classes, rows.width, dtype=torch.float64)
-        for part, chunk in rows.chunks(dtype=torch.float64):
+        for part, chunk in rows.chunks(CHUNK, torch.float64):
             sums.index_add_(0, y[part], chunk)
         mean = sums.sum(dim=0) / count
         inverse, variances, directions = (_of_few if count < rows.width else _of_many)(rows, mean)
@@ -64,18 +65,17 @@ Spread = tuple[Tensor, Tensor, Tensor]  # inverse_scale, variances, directions
 
 def _of_many(rows: Rows, mean: Tensor) -> Spread:
     product = torch.zeros(rows.width, rows.width, dtype=torch.float64)
-    for _, chunk in rows.chunks(dtype=torch.float64):
-        centred = chunk.sub_(mean)  # before the product: else a large mean would take the digits
-        add_square(product, centred)
+    for _, chunk in rows.chunks(CHUNK, torch.float64):
+        add_square(product, chunk.sub_(mean))  # before the product: else a large mean would take the digits
     product /= len(rows)
     inverse = _inverse_scale(product.diagonal(), mean)
-    variances, directions = _strong(product * inverse * inverse[:, None])
+    variances, directions = _strong(product.mul_(inverse).mul_(inverse[:, None]))
     return inverse, variances, directions
 
 
 def _of_few(rows: Rows, mean: Tensor) -> Spread:
     """The vectors (M, R) of  X X^T / M  give the directions  X^T U / (M v)^(1/2)."""
-    x = torch.cat([chunk - mean for _, chunk in rows.chunks(dtype=torch.float64)])
+    x = torch.cat([chunk - mean for _, chunk in rows.chunks(CHUNK, torch.float64)])
     inverse = _inverse_scale(x.square().mean(dim=0), mean)
     x *= inverse
     variances, vectors = _strong(square(x) / len(x))
@@ -90,9 +90,9 @@ def _inverse_scale(variance: Tensor, mean: Tensor) -> Tensor:
 def _strong(product: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues and vectors without rounding errors; where all rows are equal, one in which they do not differ.
 
-    Of a symmetric matrix, from its lower triangle.
+    Of a symmetric matrix, from its upper triangle.
     """
-    values, vectors = torch.linalg.eigh(product)
+    values, vectors = torch.linalg.eigh(product, UPLO="U")
     keep = values > RANK_TOLERANCE * values[-1]
     keep[-1] = True
     return values[keep].clamp_(min=0), vectors[:, keep]

@@ -21,8 +21,8 @@ MIN_MEMBERS = 3  # of a block of columns, from which blocks save time
 
 def knn(
     train: Rows, labels: np.ndarray, test: Rows, sets: Sequence[np.ndarray], classes: int, k: int, temperature: float
-) -> list[Tensor]:
-    """(T,) predictions of every label set by  argmax_c  sum over its k most similar rows of class c of exp(s / t).
+) -> Tensor:
+    """(S, T) predictions of S label sets by  argmax_c  sum over its k most similar rows of class c of exp(s / t).
 
     Args:
         train, labels: all training rows, and (M,) classes
@@ -40,22 +40,22 @@ def knn(
     workers = max(1, min(torch.get_num_threads(), at_once // MIN_QUERIES))
     at_once = max(1, at_once // workers)
 
-    def predict(first: int) -> list[Tensor]:
+    predictions = torch.empty(len(sets), len(test), dtype=torch.int64)  # many small ones would scatter free memory
+
+    def predict(first: int) -> None:
         """Of the test rows from `first` on, as many as are compared at once, for every label set."""
         ((_, unit),) = test.part(first, at_once).unit_chunks(at_once)
         cosines = torch.empty(len(unit), len(bank))
         for part, rows in bank.chunks(BANK_CHUNK):  # read anew for each part of the queries: a copy would take twice
             torch.mm(unit, rows.T, out=cosines[:, part])  # the memory of float16
         cosines *= inverse_lengths
-        found = []
-        for column in columns:
+        for column, found in zip(columns, predictions[:, first : first + at_once], strict=True):
             whole = len(column) == len(bank)
             own, own_labels = (cosines, y) if whole else (cosines.index_select(1, column), y[column])
-            found.append(_vote(own, own_labels, classes, k, temperature))
-        return found
+            found.copy_(_vote(own, own_labels, classes, k, temperature))
 
-    parts = side_by_side(predict, range(0, len(test), at_once), workers)
-    return [torch.cat(found) for found in zip(*parts, strict=True)]
+    side_by_side(predict, range(0, len(test), at_once), workers)
+    return predictions
 
 
 def _vote(cosines: Tensor, labels: Tensor, classes: int, k: int, temperature: float) -> Tensor:

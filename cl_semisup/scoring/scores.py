@@ -1,8 +1,9 @@
 """Scores of stored features on every draw of every label budget, by the definitions of the probes."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,7 +33,6 @@ SETTINGS = {
     "ridge": {"validation": 0.2},
     "loranpac": {"width": 2000, "truncation": 0.25, "images": 10_000},
 }
-FITTED = ("linear_top1", "ridge_top1", "nearest_mean_top1")  # to each draw alone
 GEOMETRY_ROWS = 10_000  # test rows that geometry is measured on, evenly spaced
 SIDE_BY_SIDE = 8_000_000  # numbers of a label set up to which one core is enough
 ROUGH = 1e-3  # tolerance of a fit that another one follows
@@ -75,28 +75,19 @@ def measure(
     began, flat = time.perf_counter(), [draw for drawn in draws for draw in drawn]
     train, test, knn = Rows(features.train), Rows(features.test), SETTINGS["knn"]
     sets, options = [draw.rows for draw in flat], (int(knn["k"]), knn["temperature"])
-    predictions = [
-        {"knn_top1": found}
-        for found in neighbours.knn(train, features.train_labels, test, sets, features.classes, *options)
-    ]
+    truth = torch.from_numpy(features.test_labels)
+    # one block for all draws: many small ones that stay would scatter the free memory
+    right = {name: torch.empty(len(flat), len(truth), dtype=torch.bool) for name in SCORES}
+    nearest = neighbours.knn(train, features.train_labels, test, sets, features.classes, *options)
+    torch.eq(nearest, truth, out=right["knn_top1"])
     progress("kNN")
-    models = _each(lambda draw, cores: _models(features, draw, seed_name, cores), flat, train.width, progress)
-    for found, more in zip(predictions, _predictions(test, models), strict=True):
-        found.update(more)
-    diagnostics = [model.diagnostics for model in models]
-    del models  # their weights
-    for repetition in range(max(map(len, draws))):
-        members = [i for i, draw in enumerate(flat) if draw.repetition == repetition]
-        found_by_draw = _loranpac(features, [flat[i] for i in members], seed("loranpac", seed_name, repetition))
-        for i, predicted in zip(members, found_by_draw, strict=True):
-            predictions[i]["loranpac_top1"] = predicted
-        progress("LoRanPAC")
+    diagnostics = _fit_all(features, flat, right, seed_name, progress)
     shape = _geometry(features)
     progress("geometry")
-    truth, by_draw = torch.from_numpy(features.test_labels), {}
-    for draw, found, facts in zip(flat, predictions, diagnostics, strict=True):
-        right = {name: (found[name] == truth).numpy() for name in SCORES}
-        by_draw[id(draw)] = DrawScores(draw, right, facts)
+    by_draw = {
+        id(draw): DrawScores(draw, {name: right[name][i].numpy() for name in SCORES}, diagnostics[i])
+        for i, draw in enumerate(flat)
+    }
     budgets = tuple(tuple(by_draw[id(draw)] for draw in drawn) for drawn in draws)
     reason = _collapse(features, budgets, shape)
     seconds = time.perf_counter() - began
@@ -108,69 +99,68 @@ def steps(draws: Sequence[Sequence[Draw]]) -> int:
     return 2 + sum(map(len, draws)) + max(map(len, draws))
 
 
-def _each(fit: "Fit", draws: Sequence[Draw], width: int, progress: Progress) -> "list[_Models]":
-    """The models of every draw, in order: small label sets side by side on one core each, then each large one on all.
+Right = Mapping[str, Tensor]  # which test rows are predicted right, by score: (D, T) bool of D draws, or (T,)
 
-    Threads divide the rows of a large set, and no operation has threads of its own: they would mostly wait.
+
+def _fit_all(
+    features: StoredFeatures, draws: Sequence[Draw], right: Right, seed_name: str, progress: Progress
+) -> list[dict[str, float]]:
+    """Fit all classifiers but kNN to each draw, and enter what they get right; the diagnostics of the draws.
+
+    Small label sets have one core each, side by side, and one core of two makes LoRanPAC beside them, the
+    largest sets first, while the smallest are fitted: so those that need most memory do not meet. Then each large set
+    has all cores: threads divide its rows, and no operation has threads of its own, since they would mostly wait.
     """
-    large = [len(draw.rows) * width > SIDE_BY_SIDE for draw in draws]
-    cores = torch.get_num_threads()
-    models: dict[int, _Models] = {}
+    cores, width = torch.get_num_threads(), features.train.shape[1]
+    large = [i for i, draw in enumerate(draws) if len(draw.rows) * width > SIDE_BY_SIDE]
+    diagnostics: dict[int, dict[str, float]] = {}
 
-    def one(i: int) -> None:
-        models[i] = fit(draws[i], cores if large[i] else 1)
+    def fit(i: int) -> None:
+        own = {name: right[name][i] for name in SCORES}
+        diagnostics[i] = _fit(features, draws[i], own, seed_name, cores if i in large else 1)
         progress(f"labels {draws[i].label}")
 
-    side_by_side(one, reversed([i for i in range(len(draws)) if not large[i]]))  # the longest first
+    def loranpac(repetitions: Sequence[int]) -> None:
+        members = [i for i in reversed(by_size) if draws[i].repetition in repetitions]
+        weights = {i: _loranpac(features, draws[i], random[draws[i].repetition]) for i in members}
+        for repetition in repetitions:
+            own = [i for i in members if draws[i].repetition == repetition]
+            found = least_squares.predict(random[repetition], Rows(features.test), [weights[i] for i in own])
+            right["loranpac_top1"][own] = found == torch.from_numpy(features.test_labels)
+            progress("LoRanPAC")
+
+    repetitions, chains = sorted({draw.repetition for draw in draws}), max(1, cores // 2)
+    count, by_size = int(SETTINGS["loranpac"]["width"]), sorted(range(len(draws)), key=lambda i: len(draws[i].rows))
+    random = {r: least_squares.RandomFeatures(width, count, seed("loranpac", seed_name, r)) for r in repetitions}
+    small = [i for i in by_size if i not in large]
+    works = [partial(loranpac, repetitions[i::chains]) for i in range(chains)] + [partial(fit, i) for i in small]
+    side_by_side(lambda work: work(), works)
     with threads_each(1):
-        for i in range(len(draws)):
-            if large[i]:
-                one(i)
-    return [models[i] for i in range(len(draws))]
+        for i in large:
+            fit(i)
+    return [diagnostics[i] for i in range(len(draws))]
 
 
-@dataclass(frozen=True, eq=False)
-class _Models:
-    """Of a draw: linear classifiers (C, F) and (C,) on raw rows, classes with their means of unit rows, diagnostics."""
-
-    linear: tuple[Tensor, Tensor]
-    ridge: tuple[Tensor, Tensor]
-    means: tuple[Tensor, Tensor]
-    diagnostics: dict[str, float]
-
-
-Fit = Callable[[Draw, int], _Models]  # a draw, and on how many cores
-
-
-def _models(features: StoredFeatures, draw: Draw, seed_name: str, cores: int) -> _Models:
-    """The classifiers of a draw that are fitted to it alone."""
+def _fit(features: StoredFeatures, draw: Draw, right: Right, seed_name: str, cores: int) -> dict[str, float]:
+    """Linear, ridge and nearest mean, which are fitted to a draw alone."""
     rows, labels = Rows(features.train).subset(draw.rows), features.train_labels[draw.rows]
     split_seed = seed("validation", seed_name, draw.repetition)
     linear, ridge, diagnostics = _linear_models(rows, labels, features.classes, split_seed, cores)
-    return _Models(linear, ridge, neighbours.class_means(rows, labels), diagnostics)
+    means, truth = neighbours.class_means(rows, labels), torch.from_numpy(features.test_labels)
+    test = Rows(features.test)
+    for (part, chunk), (_, unit) in zip(test.chunks(), test.unit_chunks(), strict=True):
+        for name, (weight, bias) in (("linear_top1", linear), ("ridge_top1", ridge)):
+            right[name][part] = torch.addmm(bias, chunk, weight.T).argmax(dim=1) == truth[part]
+        right["nearest_mean_top1"][part] = neighbours.nearest_mean(unit, *means) == truth[part]
+    return diagnostics
 
 
-def _predictions(test: Rows, models: Sequence[_Models]) -> list[dict[str, Tensor]]:
-    """(T,) predictions by score of every draw; each test row is read once for all of them."""
-    found: list[dict[str, list[Tensor]]] = [{name: [] for name in FITTED} for _ in models]
-    for (_, chunk), (_, unit) in zip(test.chunks(), test.unit_chunks(), strict=True):
-        for model, predicted in zip(models, found, strict=True):
-            for name, (weight, bias) in (("linear_top1", model.linear), ("ridge_top1", model.ridge)):
-                predicted[name].append(torch.addmm(bias, chunk, weight.T).argmax(dim=1))
-            predicted["nearest_mean_top1"].append(neighbours.nearest_mean(unit, *model.means))
-    return [{name: torch.cat(parts) for name, parts in predicted.items()} for predicted in found]
-
-
-def _loranpac(features: StoredFeatures, draws: Sequence[Draw], projection_seed: int) -> list[Tensor]:
-    """(T,) predictions of the draws of one repetition, which share their random features."""
-    options, width = SETTINGS["loranpac"], features.train.shape[1]
-    random = least_squares.RandomFeatures(width, int(options["width"]), projection_seed)
-    weights = []
-    for draw in draws:
-        chosen = draw.rows[evenly(len(draw.rows), int(options["images"])).numpy()]
-        kept = Rows(features.train).subset(chosen), features.train_labels[chosen], features.classes
-        weights.append(least_squares.truncated(random, *kept, options["truncation"]))
-    return least_squares.predict(random, Rows(features.test), weights)
+def _loranpac(features: StoredFeatures, draw: Draw, random: least_squares.RandomFeatures) -> Tensor:
+    """(E, C) weights in float32, on random features that the draws of a repetition share."""
+    options = SETTINGS["loranpac"]
+    chosen = draw.rows[evenly(len(draw.rows), int(options["images"])).numpy()]
+    rows, labels = Rows(features.train).subset(chosen), features.train_labels[chosen]
+    return least_squares.truncated(random, rows, labels, features.classes, options["truncation"]).float()
 
 
 Classifier = tuple[Tensor, Tensor]  # (C, F) weights and (C,) offsets on raw rows
@@ -202,7 +192,7 @@ def _linear_models(
             if best == len(truth):  # no weaker penalty can be better
                 break
         raw, evaluations = moments.on_raw_rows(*chosen), problem.steps
-        del problem  # its turned rows
+        del problem, validation, moments  # large
     moments = Moments.of(rows, labels, classes)
     if held is not None:
         starts = [_float32(moments.along_directions(*raw))]

@@ -260,13 +260,27 @@ def test_directions_in_which_rows_do_not_differ_are_left_out_but_one(
     assert moments.directions.shape == (width, 1)
 
 
-def test_products_by_half_of_the_multiplications_are_those_of_all() -> None:
+def test_products_by_half_of_the_multiplications_are_those_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "BLOCK", 3)
     rows = torch.randn(30, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     total = torch.zeros(7, 7, dtype=torch.float64)
     products.add_square(total, rows[:12])
     products.add_square(total, rows[12:])
-    torch.testing.assert_close(total, (rows.T @ rows).tril())
-    torch.testing.assert_close(products.square(rows).tril(), (rows @ rows.T).tril())
+    torch.testing.assert_close(total.triu(), (rows.T @ rows).triu())
+    torch.testing.assert_close(products.square(rows).triu(), (rows @ rows.T).triu())
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8, 11])  # of 8 rows or columns, of which at most 6 directions are kept
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_the_strongest_directions_are_those_of_an_eigendecomposition(size: int, rank: int) -> None:
+    generator = torch.Generator().manual_seed(rank)
+    h = torch.randn(size, rank, dtype=torch.float64, generator=generator)
+    right, keep = torch.randn(size, 2, dtype=torch.float64, generator=generator), max(1, round(0.75 * size))
+    space = torch.cat([torch.zeros(1, size, dtype=torch.float64), (h @ h.T).triu()])
+    left, values, _ = torch.linalg.svd(h, full_matrices=False)
+    strongest, squares = left[:, : min(keep, rank)], values[: min(keep, rank), None].square()
+    expected = strongest @ (strongest.T @ right / squares)
+    torch.testing.assert_close(least_squares._solve_strongest(space, right, keep), expected)
 
 
 def test_pieces_keep_their_order_and_the_number_of_threads_comes_back() -> None:
