@@ -52,7 +52,10 @@ def neighbour_axis(search: Edge) -> str:
 
 
 def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
-    """The lines of a search by chain, neighbour and repetition, and the runs that are on none: they are all needed."""
+    """The lines of a search by chain, neighbour and repetition, and the runs that are on none: they are all needed.
+
+    A loss that has a rung's value of its own, and no other, is on none.
+    """
     rungs = {value: rung for rung, value in enumerate(search.values)}
     grouped: dict[tuple[str, float, int], dict[int, Run]] = {}
     others = []
@@ -64,7 +67,9 @@ def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
         neighbour = getattr(run, neighbour_axis(search))
         key = (chain(run, search), float(neighbour), run.repetition)
         grouped.setdefault(key, {})[rungs[value]] = run
-    return [Line(*key, members) for key, members in sorted(grouped.items(), key=lambda item: item[0])], others
+    found = [Line(*key, members) for key, members in sorted(grouped.items(), key=lambda item: item[0])]
+    others += [run for line in found if len(line.runs) < len(rungs) for run in line.runs.values()]
+    return [line for line in found if len(line.runs) == len(rungs)], others
 
 
 def chain(run: Run, search: Edge) -> str:
