@@ -11,12 +11,13 @@ from torch.nn.utils import parametrize
 
 from cl_semisup.errors import InputError
 from cl_semisup.evaluation import Network
-from cl_semisup.evaluation._stages import blocks
+from cl_semisup.evaluation._stages import Block, blocks
 from cl_semisup.measures.logistic import DEFAULT_STRENGTH, SoftmaxRegression
 from cl_semisup.seeds import seed
 
 BATCH = 500  # images at once where nothing is trained
 KEPT_BYTES = 64_000_000  # of views that are kept for the next training on the same images
+Part = tuple[list[nn.Parameter], float]  # weights, and the factor of their learning rate
 
 
 class Start:
@@ -32,13 +33,14 @@ class Start:
         self._encoder: nn.Module | None = None
         self._fast: Callable[[Tensor], Tensor] | None = None
         self._first: list[Tensor] = []
+        self.blocks: list[Block] = []  # of `encoder`
 
     @torch.no_grad()
     def encoder(self) -> nn.Module:
         """The encoder as it was made. The training before this one must be done with it."""
         if self._encoder is None:
             self._encoder = self.make()
-            self._first = [tensor.clone() for tensor in _state(self._encoder)]
+            self._first, self.blocks = [tensor.clone() for tensor in _state(self._encoder)], blocks(self._encoder)
         else:
             for tensor, first in zip(_state(self._encoder), self._first, strict=True):
                 tensor.copy_(first)
@@ -140,6 +142,44 @@ class LowRank(nn.Module):
         return weight + (self.b @ self.a).view_as(weight)
 
 
+class AdamW:
+    """torch.optim.AdamW(fused=True), equal to the bit, without what a step of that class does beside its arithmetic.
+
+    That costs more than the arithmetic where networks are small. Weights of one rate and decay take one call.
+
+    Args:
+        parts: weights, each list with a factor of its learning rate
+        weight_decay: of matrices and kernels, decoupled
+    """
+
+    def __init__(self, parts: list[Part], weight_decay: float):
+        # by rate and decay: weights, running means of their gradients and of the squares of these, numbers of steps
+        self.groups: dict[tuple[float, float], list[tuple[nn.Parameter, Tensor, Tensor, Tensor]]] = {}
+        for weights, scale in parts:
+            for weight in weights:
+                weight.grad = None
+                group = self.groups.setdefault((scale, weight_decay if weight.ndim > 1 else 0.0), [])
+                count = torch.zeros((), dtype=torch.float32, device=weight.device)
+                group.append((weight, torch.zeros_like(weight), torch.zeros_like(weight), count))
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Move all weights that have a gradient, and take the gradients away."""
+        for (scale, decay), group in self.groups.items():
+            moved = [(weight, weight.grad, *state) for weight, *state in group if weight.grad is not None]
+            if not moved:
+                continue
+            weights, gradients, means, squares, counts = map(list, zip(*moved, strict=True))
+            torch._foreach_add_(counts, 1)
+            torch._fused_adamw_(
+                weights, gradients, means, squares, [], counts,
+                lr=learning_rate * scale, weight_decay=decay,
+                beta1=0.9, beta2=0.999, eps=1e-8, amsgrad=False, maximize=False,
+            )  # fmt: skip
+            for weight in weights:
+                weight.grad = None
+
+
 def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Recipe, name: int) -> Classifier:
     """The classifier after training on `data`, in evaluation mode. The next training from `start` changes it.
 
@@ -154,19 +194,15 @@ def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Reci
         # low-rank updates change the modules, so they get an encoder of their own
         encoder = (start.make() if recipe.trains == "lora" else start.encoder()).eval()
         model = Classifier(encoder, _head(encoder, start, data, network, recipe.fitted_head))
-        optimizer, scales = _optimizer(model, recipe)
+        optimizer = AdamW(_parts(model, start.blocks, recipe), recipe.weight_decay)
     whole = recipe.trains == "all"
     encode = start.fast_encoder(network) if whole else encoder
     encoder.train(whole)  # where only a part is trained, batch norm keeps its statistics
     batches = _batches(len(data.labels), recipe, name)
     for step, rows in enumerate(batches):
         logits = model.head(encode(data.view(rows, network, name, step)).float())
-        factor = (1 + math.cos(math.pi * step / len(batches))) / 2
-        for group, scale in zip(optimizer.param_groups, scales, strict=True):
-            group["lr"] = recipe.learning_rate * factor * scale
-        optimizer.zero_grad()
         F.cross_entropy(logits, data.labels[rows.to(data.labels.device)]).backward()
-        optimizer.step()
+        optimizer.step(recipe.learning_rate * (1 + math.cos(math.pi * step / len(batches))) / 2)
     return model.eval()
 
 
@@ -179,22 +215,25 @@ def predict(model: Classifier, images: Tensor, network: Network) -> Tensor:
 def _head(encoder: nn.Module, start: Start, data: LabelledImages, network: Network, fitted: bool) -> nn.Linear:
     """A head of zeros, or the linear probe of the features with its standardisation multiplied in."""
     with torch.no_grad():
-        if start.name not in data.heads:
+        if fitted and start.name not in data.heads:
             features = torch.cat([encoder(network.inputs(part)).float() for part in data.images.split(BATCH)])
             probe = SoftmaxRegression.fit(features, data.labels, data.classes, DEFAULT_STRENGTH)
             weight = probe.weight / probe.scale  # 0 for a constant feature, whose scale is infinite
             data.heads[start.name] = weight, probe.bias - weight @ probe.mean
-        weight, bias = data.heads[start.name]
+        if fitted:
+            weight, bias = data.heads[start.name]
+        else:
+            one = encoder(network.inputs(data.images[:1])).float()
+            weight, bias = one.new_zeros(data.classes, one.shape[1]), one.new_zeros(data.classes)
         head = nn.Linear(weight.shape[1], len(weight)).to(weight)
-        head.weight.copy_(weight if fitted else torch.zeros_like(weight))
-        head.bias.copy_(bias if fitted else torch.zeros_like(bias))
+        head.weight.copy_(weight)
+        head.bias.copy_(bias)
     return head
 
 
-def _optimizer(model: Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[float]]:
-    """AdamW over the weights that are trained, and the factor of the learning rate of each of its groups."""
+def _parts(model: Classifier, found: list[Block], recipe: Recipe) -> list[Part]:
+    """The parts that are trained, each with the factor of its learning rate; no other weight needs a gradient."""
     parts = [(list(model.head.parameters()), 1.0)]
-    found = blocks(model.encoder)
     if recipe.trains == "all":
         depths = range(len(found) - 1, -1, -1)
         parts += [(b.parameters, recipe.layer_decay**depth) for b, depth in zip(found, depths, strict=True)]
@@ -207,17 +246,7 @@ def _optimizer(model: Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer
     chosen = {id(p) for weights, _ in parts for p in weights}
     for weight in model.parameters():
         weight.requires_grad_(id(weight) in chosen)
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}  # by rate and decay: a step costs by the group
-    for weights, scale in parts:
-        for decay, selected in (
-            (recipe.weight_decay, [p for p in weights if p.ndim > 1]),
-            (0.0, [p for p in weights if p.ndim <= 1]),
-        ):
-            if selected:
-                groups.setdefault((scale, decay), []).extend(selected)
-    scales = [scale for scale, _ in groups]
-    listed = [{"params": selected, "weight_decay": decay} for (_, decay), selected in groups.items()]
-    return torch.optim.AdamW(listed, lr=recipe.learning_rate, fused=True), scales
+    return parts
 
 
 def _add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:

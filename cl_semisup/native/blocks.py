@@ -191,13 +191,13 @@ class _Blocks(torch.autograd.Function):
         result = images.new_empty((n, channels) if layout.mean else layout.last)
         saved, scratch = _allocate(images, layout.saved_size), _allocate(images, layout.scratch_size)
         base, x = saved.data_ptr(), images.data_ptr()
+        norms = [block.norm_as_struct(base + at) for block, at in zip(blocks, layout.statistics, strict=True)]
         for number, (block, shape) in enumerate(zip(blocks, layout.shapes, strict=True)):
             is_result = number == len(blocks) - 1 and not layout.mean
             out = result.data_ptr() if is_result else base + layout.out[number]
             kernels.block_forward(
                 shape, x, block.weight.data_ptr(), _strides(block.weight.stride()),
-                block.norm_as_struct(base + layout.statistics[number]), base + layout.conv[number], out,
-                scratch.data_ptr(),
+                norms[number], base + layout.conv[number], out, scratch.data_ptr(),
             )  # fmt: skip
             x = out
         if layout.mean:
@@ -206,7 +206,7 @@ class _Blocks(torch.autograd.Function):
             if norm.num_batches_tracked is not None:
                 norm.num_batches_tracked.add_(1)
         ctx.save_for_backward(images, saved, *weights)
-        ctx.blocks, ctx.layout, ctx.kernels = blocks, layout, kernels
+        ctx.blocks, ctx.norms, ctx.layout, ctx.kernels = blocks, norms, layout, kernels
         return result if layout.mean else result.permute(0, 3, 1, 2)
 
     @staticmethod
@@ -226,8 +226,7 @@ class _Blocks(torch.autograd.Function):
             kernels.block_backward(
                 shape, out_grad, base + layout.out[number - 1] if number else images.data_ptr(),
                 base + layout.conv[number], block.weight.data_ptr(), _strides(block.weight.stride()),
-                block.norm_as_struct(base + layout.statistics[number]),
-                *(tensor.data_ptr() for tensor in grads[3 * number : 3 * number + 3]), x_grad,
+                ctx.norms[number], *(tensor.data_ptr() for tensor in grads[3 * number : 3 * number + 3]), x_grad,
                 work_base + layout.grads_size,
             )  # fmt: skip
             out_grad = x_grad or 0

@@ -35,6 +35,7 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
     "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
     "0a7e9f28d4": "55a1cb85de",  # finetune: one fast encoder for all trainings, seeds the generator that it uses alone
+    "22efed283b": "55a1cb85de",  # finetune: steps of AdamW call its arithmetic at once, equal to the bit
     "82da5f543b": "895cc35319",  # clop: `simplex_etf` has the same corners on all machines; other kinds are the same
     "95590da1f1": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
     "6e20bbe70a": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay

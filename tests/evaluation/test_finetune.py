@@ -85,21 +85,26 @@ def test_fine_tuning_is_adamw_with_a_cosine_and_a_rate_for_each_block() -> None:
         assert torch.allclose(one, other, atol=1e-5), (one - other).abs().max()
 
 
-def test_groups_of_the_same_rate_and_decay_are_one_and_that_moves_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, data = _network(_convnet().eval())
-    recipe = replace(RECIPE, trains="all", layer_decay=1.0)
-    merged = finetuning.fine_tune(Start("x", network.copy), data, network, recipe, 5)
-    make = finetuning._optimizer
-
-    def split(model: finetuning.Classifier, recipe: Recipe) -> tuple[torch.optim.Optimizer, list[float]]:
-        optimizer, scales = make(model, recipe)
-        assert len(scales) == 2
-        groups = [{**group, "params": [one]} for group in optimizer.param_groups for one in group["params"]]
-        return torch.optim.AdamW(groups, fused=True), [1.0] * len(groups)
-
-    monkeypatch.setattr(finetuning, "_optimizer", split)
-    apart = finetuning.fine_tune(Start("x", network.copy), data, network, recipe, 5).state_dict()
-    assert all(torch.equal(value, apart[name]) for name, value in merged.state_dict().items())
+def test_a_step_is_one_of_torchs_fused_adamw_to_the_bit() -> None:
+    """With a group for each weight, changing rates, and a weight that gets its first gradient late."""
+    random = torch.Generator().manual_seed(0)
+    ours = [nn.Parameter(torch.randn(*shape, generator=random)) for shape in ((9, 5), (7,), (4, 3, 3, 3), (6, 2))]
+    theirs = [nn.Parameter(weight.detach().clone()) for weight in ours]
+    scales = [1.0, 1.0, 0.65, 0.65]
+    optimizer = finetuning.AdamW([(ours[:2], 1.0), (ours[2:], 0.65)], 0.1)
+    assert [len(group) for group in optimizer.groups.values()] == [1, 1, 2]
+    expected = torch.optim.AdamW([{"params": [w], "weight_decay": 0.1 * (w.ndim > 1)} for w in theirs], fused=True)
+    for step in range(8):
+        rate = 0.01 / (step + 1)
+        for group, scale in zip(expected.param_groups, scales, strict=True):
+            group["lr"] = rate * scale
+        for weight, other in list(zip(ours, theirs, strict=True))[: 3 if step < 2 else 4]:
+            weight.grad = torch.randn(weight.shape, generator=random)
+            other.grad = weight.grad.clone()
+        optimizer.step(rate)
+        expected.step()
+        assert all(weight.grad is None for weight in ours)
+        assert all(torch.equal(weight, other) for weight, other in zip(ours, theirs, strict=True))
 
 
 def test_only_the_named_part_is_trained_and_the_given_encoder_is_not_changed() -> None:
