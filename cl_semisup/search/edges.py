@@ -90,6 +90,11 @@ class Ladder:
         """Rungs between two of the first ones that a search tries: a decade, less where the ladder is short."""
         return min(self.per_decade, max((self.count - 1) // 3, 1))
 
+    @property
+    def first(self) -> set[int]:
+        """What a search begins with."""
+        return self.every(self.coarse)
+
     def every(self, step: int) -> set[int]:
         """Every so many rungs, and both ends."""
         return {*range(0, self.count, step), self.count - 1}
@@ -260,7 +265,7 @@ def next_rungs(tables: Sequence[Outcomes], ladder: Ladder, neighbour: Region = N
         return [wanted, *(set() for _ in others)]
     together = fit(tables, ladder)
     if not together.region.found:
-        everywhere = ladder.every(ladder.coarse)
+        everywhere = ladder.first
     else:
         shared = sorted(set.intersection(*(set(table) for table in tables)))
         everywhere = _towards(together.region, shared, ladder) or _check(together, shared, ladder)
@@ -271,7 +276,7 @@ def first_rungs(first: Outcomes, ladder: Ladder, neighbour: Region = NOTHING) ->
     """What the first repetition tries before all others; nothing when both its edges are between neighbours."""
     if not first:
         if not neighbour.found:
-            return ladder.every(ladder.coarse)
+            return ladder.first
         low, high = neighbour.low, neighbour.high
         return ladder.within((low - 1, low, high, high + 1)) | _at_level(neighbour.best, (), ladder)
     alone = fit([first], ladder)

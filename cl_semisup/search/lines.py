@@ -11,6 +11,7 @@ from functools import reduce
 from operator import getitem
 from typing import Any
 
+from cl_semisup.search.edges import Ladder
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.search import Edge
 
@@ -54,7 +55,7 @@ def neighbour_axis(search: Edge) -> str:
 def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
     """The lines of a search by chain, neighbour and repetition, and the runs that are on none: they are all needed.
 
-    A loss that has a rung's value of its own, and no other, is on none.
+    A chain has all rungs that a search begins with; a loss with a value of its own that is a rung's too is on none.
     """
     rungs = {value: rung for rung, value in enumerate(search.values)}
     grouped: dict[tuple[str, float, int], dict[int, Run]] = {}
@@ -68,8 +69,12 @@ def lines(runs: Iterable[Run], search: Edge) -> tuple[list[Line], list[Run]]:
         key = (chain(run, search), float(neighbour), run.repetition)
         grouped.setdefault(key, {})[rungs[value]] = run
     found = [Line(*key, members) for key, members in sorted(grouped.items(), key=lambda item: item[0])]
-    others += [run for line in found if len(line.runs) < len(rungs) for run in line.runs.values()]
-    return [line for line in found if len(line.runs) == len(rungs)], others
+    tried: dict[str, set[int]] = {}
+    for line in found:
+        tried.setdefault(line.chain, set()).update(line.runs)
+    searched = {chain for chain, known in tried.items() if known >= Ladder.of(search).first}
+    others += [run for line in found if line.chain not in searched for run in line.runs.values()]
+    return [line for line in found if line.chain in searched], others
 
 
 def chain(run: Run, search: Edge) -> str:

@@ -40,6 +40,9 @@ def plan(runs: Sequence[Run], search: Search, outcomes: Outcomes, baseline: str,
 def plan_edges(runs: Sequence[Run], search: Edge, outcome_of: OutcomeOf) -> Plan:
     """All runs off the ladder, and the rungs of every line that its search asks for."""
     found, others = lines(runs, search)
+    incomplete = [line for line in found if len(line.runs) < len(search.values)]  # of a loss with a list of its own
+    others += [run for line in incomplete for run in line.runs.values()]
+    found = [line for line in found if line not in incomplete]
     requested = {run.id: run for run in others}
     finished = True
     ladder, neighbours = Ladder.of(search), dict[str, Region | None]()
