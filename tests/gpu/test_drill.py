@@ -130,6 +130,21 @@ def test_a_slow_processor_has_longer_than_a_gpu() -> None:
         assert drill.limit_of(name, "cpu") == drill.limit_of(name, "imitated") == drill.SLOWER * seconds
 
 
+def test_the_calls_for_what_is_left_give_each_stage_its_limit_in_seven_and_five_minutes() -> None:
+    page = (Path(drill.__file__).parents[1] / "docs" / "gpu.md").read_text("utf-8").splitlines()
+    calls = [line.split() for line in page if line.startswith("python benchmarks/gpu.py OUT ") and "--call" not in line]
+    names = list(drill.STAGES)
+    assert len(calls) == 2
+    for words, minutes in zip(calls, (7, 5), strict=True):
+        until = float(words[words.index("--until") + 1])
+        stages_of = [word for word in words if word in names and word != "question"]  # which takes what is left
+        proofs = [drill.STAGES[name] for name in stages_of if names.index(name) < names.index(drill.SECOND_CALL)]
+        measured = [drill.STAGES[name] for name in stages_of if names.index(name) >= names.index(drill.SECOND_CALL)]
+        assert not proofs or len(proofs) <= int(words[words.index("--together") + 1])
+        assert max(proofs, default=0) + sum(measured) <= until - drill.MARGIN
+        assert until <= 60 * minutes
+
+
 def test_both_files_of_the_drill_name_the_same_stages() -> None:
     assert list(drill.STAGES) == list(stages.STAGES)
 
