@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
             plugins.register(path)  # reads its kind; runs nothing
         verified = verify.verify(submission, options.data_dir)
         problems = list(verified.problems)
-        if not problems and options.rerun:
+        if not problems:
             problems += _run_again(options, submission, verified, Path(name) / "again")
         for note in verified.notes:
             show(f"note: {visible(note)}")
@@ -48,16 +48,23 @@ def run(options: argparse.Namespace) -> int:
 def _run_again(
     options: argparse.Namespace, submission: "Submission", verified: "Verified", again: Path
 ) -> list["Problem"]:
-    from cl_semisup.submission import rerun
+    from cl_semisup.submission import first_points, rerun
 
     seed = secrets.randbits(32) if options.seed is None else options.seed
     if submission.plugins and not options.run_code:
         show("note: nothing is run again, as the suite may use the sender's plug-ins. Add --run-code to run them.")
+        show("note: curves are checked by their form alone, and scores by the curves and the data.")
         return []
     cells = rerun.draw(verified, options.rerun, seed)
-    show(f"{len(cells)} cells, {sum(map(len, cells))} runs, are run again (--seed {seed}).")
-    rerun.run_again(submission, cells, again, options.data_dir, options.run_code)
-    return rerun.compare(submission, cells, again, verified.test_images)
+    done = {run.id for cell in cells for run in cell}
+    firsts = first_points.trainings((run for run in verified.runs if run.id not in done), verified.found, seed)
+    if cells:
+        show(f"{len(cells)} cells, {len(done)} runs, are run again (--seed {seed}).")
+    rerun.run_again(submission, cells, firsts, again, options.data_dir, options.run_code)
+    checked, problems = first_points.compare(submission.folder, firsts, first_points.read(again))
+    show(f"note: {checked} of {len(firsts)} other curves have their first point computed again. What follows it,")
+    show("      and the scores, is checked for what it must agree with; only cells that are run again prove it.")
+    return rerun.compare(submission, cells, again, verified.test_images) + problems
 
 
 def _tell(options: argparse.Namespace, verified: "Verified", problems: list["Problem"]) -> int:

@@ -16,15 +16,22 @@ class EarlyStop:
 
     Args:
         active: False lets every training go on
+        points: of the curves, after which a training ends in any case; 0 for all
         model, loss, visible_labels, batch, classes: of the training, as for `collapsed_loss_value`
     """
 
-    def __init__(self, active: bool, model: Model, loss: Loss, visible_labels: Tensor, batch: int, classes: int):
-        self.active, self.model, self.loss, self.visible_labels = active, model, loss, visible_labels
+    def __init__(
+        self, active: bool, points: int, model: Model, loss: Loss, visible_labels: Tensor, batch: int, classes: int
+    ):
+        self.active, self.points, self.model = active, points, model
+        self.loss, self.visible_labels = loss, visible_labels
         self.batch, self.classes = batch, classes
         self.reason = ""
 
-    def is_hopeless(self, history: History) -> bool:
+    def ends(self, history: History) -> bool:
+        """Whether the training goes no further than these curves."""
+        if self.points and len(history.loss) >= self.points:
+            return True
         if not self.active:
             return False
         self.reason = verdict.hopeless(

@@ -63,6 +63,7 @@ class Machine:
             optimizers without fused steps, whole similarity matrices, workers that are not forked, freed memory
             returned at once
         early_stop: trainings that have collapsed or diverged beyond return end there and are evaluated
+        points: of a training's curves, after which it ends; 0 for all
         checkpoints: folder for the states of unfinished runs; "" means none
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
@@ -82,6 +83,7 @@ class Machine:
     graphs: bool = True
     plain: bool = False
     early_stop: bool = False
+    points: int = 0
     checkpoints: str = ""
     checkpoint_seconds: float = 60.0
     threads: int = 1

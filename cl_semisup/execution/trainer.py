@@ -192,7 +192,9 @@ class Trainer:
         }
         self.resolved |= {"native": True} if native.active() else {}
         self.resolved |= {"processes": _checked_processes(run.batch_size)} if exchange.world_size() > 1 else {}
-        early_stop = EarlyStop(self.machine.early_stop, model, loss, visible_labels, run.batch_size, data.classes)
+        early_stop = EarlyStop(
+            self.machine.early_stop, self.machine.points, model, loss, visible_labels, run.batch_size, data.classes
+        )
         setup = TrainingSetup(
             model=model,
             loss=loss,
@@ -205,7 +207,7 @@ class Trainer:
             seed_key=self.seed_key,
             history=self.history,
             encode=training_features.encoder(self.fast_encoder(model.encoder), model, run, self.machine, data),
-            hopeless=early_stop.is_hopeless,
+            hopeless=early_stop.ends,
         )
         checkpoint = self._checkpoint(data.content_hash)
         refused, launches = fast_paths.not_recorded(self.machine, chunks), view_kernel.launches()

@@ -12,6 +12,7 @@ import numpy as np
 
 from cl_semisup.results import verdict
 from cl_semisup.results.records import MAX_VALUE, Record
+from cl_semisup.submission import curve_form
 from cl_semisup.suite.run import Run
 
 TOP1 = ("knn_top1", "linear_top1")  # shares of test images that are right, so multiples of 1 / images
@@ -31,8 +32,7 @@ def problems(
     yield from _scores(record, None if test_labels is None else len(test_labels))
     yield from _cost(run, record)
     if run.epochs:
-        yield from _curves(run, record, curves)
-    if run.epochs:
+        yield from curve_form.problems(run, record, curves)
         yield from _status(record, curves, test_labels)
 
 
@@ -92,25 +92,6 @@ def _energy(cost: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "cost", f"energy_joules is {joules:.4g}, and its parts are {sum(parts):.4g} together"
     elif not math.isclose(co2, joules * grams / 3.6e9, rel_tol=ROUNDING):
         yield "cost", f"co2_kg is {co2:.4g}, which {joules:.4g} joules at {grams:.4g} g a kWh are not"
-
-
-def _curves(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    history, steps = curves.get("history"), record["resolved"].get("steps")
-    if not isinstance(history, dict) or not isinstance(history.get("step"), list) or not history["step"]:
-        if record["status"] == "ok":
-            yield "curves", "a training has no curves"
-        return
-    at, losses = history["step"], history.get("loss", [])
-    if any(not isinstance(values, list) or len(values) != len(at) for values in history.values()):
-        yield "curves", "the curves have different lengths"
-        return
-    if not all(type(step) is int for step in at) or at != sorted(set(at)) or (_number(steps) and at[-1] > steps):
-        yield "curves", f"the curves' steps do not rise from 0 to {steps}"
-    finite = [_number(loss) for loss in losses]
-    if record["status"] == "ok" and not all(finite):
-        yield "curves", "the loss is not finite, and the run is told to be ok"
-    elif record["status"] == "ok" and (why := verdict.divergence(losses)):
-        yield "curves", f"{why}, and the run is told to be ok"
 
 
 def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | None) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from cl_semisup import plugins
+from cl_semisup import losses, plugins
 from cl_semisup.data import labels
+from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.measures.geometry import effective_count
-from cl_semisup.results import right_images
+from cl_semisup.results import protocol, right_images, verdict
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
-from cl_semisup.suite.settings import Schedule
+from cl_semisup.suite.settings import Projector, Schedule
 from cl_semisup.training.curves import LOGGED_POINTS
 from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
 
@@ -59,10 +60,33 @@ def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> It
     for name, value in expected.items():
         if (recorded := record["resolved"].get(name)) != value:
             yield "facts", f"{name} is {recorded!r}, and {value} in the data"
+    if run.epochs and run.scenario is None and run.unlabelled_from is None:
+        yield from _one_point(run, record, curves, torch.from_numpy(drawn.visible_labels), images.classes)
     plot = curves.get("picture")
     shown = plot.get("label") if isinstance(plot, dict) else None
     if isinstance(shown, list) and shown != images.test_labels[: len(shown)].tolist():
         yield "curves", "the labels of the embedding plot are not those of the test images"
+
+
+def _one_point(
+    run: Run, record: Record, curves: dict[str, Any], visible_labels: torch.Tensor, classes: int
+) -> Iterator[tuple[str, str]]:
+    """Does the curve of losses end at the loss's value for a single point, and does the record say so?"""
+    ((name, settings),) = run.loss.items()
+    projector, spectrum = Projector(**run.projector), curves.get("singular_values")
+    dim = projector.dim if projector.layers else len(spectrum) if isinstance(spectrum, list) else 0
+    history = curves.get("history")
+    values = history.get("loss") if isinstance(history, dict) else None
+    if not dim or protocol.uses_users_own([run]) or not isinstance(values, list) or not values:
+        return
+    loss = losses.build(name, dim=dim, classes=classes, images=len(visible_labels), **settings)
+    if isinstance(loss, torch.nn.Module) or type(values[-1]) is not float:  # it learns, so its value has moved
+        return
+    why = verdict.stuck(values[-1:], collapsed_loss_value(loss, visible_labels, run.batch_size or 0, dim, classes))
+    if record["status"] == "ok" and why:
+        yield "status", f"{why}, and the run is told to be ok"
+    elif record["status"] == "collapsed" and record["reason"].startswith("the loss ends at") and not why:
+        yield "status", "the run is told to have collapsed, and neither its embeddings nor its loss say so"
 
 
 def _schedule(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,16 +4,19 @@ The gate's test decides (gate/outcome.py): the repetitions of a cell are paired 
 differs by rounding alone; a difference beyond the gate's margin at 1 % over all drawn cells is refused.
 """
 
+import json
 import math
 import random
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from scipy import stats
 
+from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.gate import outcome
 from cl_semisup.gate.gate_check import CHANGED
 from cl_semisup.gate.outcome import FALSE_ALARM_RATE, FINAL_LOSS, SCORE_MARGIN, STABLE_RATES
@@ -44,13 +47,23 @@ def draw(verified: Verified, count: int, seed: int) -> list[list[Run]]:
 
 
 def run_again(
-    submission: Submission, cells: list[list[Run]], again: Path, data_dir: str | None, run_code: bool
+    submission: Submission,
+    cells: list[list[Run]],
+    firsts: list[TrainingGroup],
+    again: Path,
+    data_dir: str | None,
+    run_code: bool,
 ) -> None:
-    """Run these cells in a process of its own, with limits on memory and time, into the results folder `again`."""
+    """Run these cells, and the first steps of these trainings, into the results folder `again`.
+
+    This is done in a process of its own, with limits on memory and time.
+    """
     words = [sys.executable, "-m", "cl_semisup.submission.rerun_process", str(submission.folder), str(again)]
-    words += [str(SECONDS), str(MEMORY_BYTES), data_dir or "", ",".join(run.id for cell in cells for run in cell)]
+    words += [str(SECONDS), str(MEMORY_BYTES), data_dir or ""]
     words += [str(path) for path in submission.plugins] if run_code else []
-    subprocess.run(words, check=False, timeout=SECONDS + 60)
+    asked = [[run.id for cell in cells for run in cell], [training.runs[0].id for training in firsts]]
+    with suppress(subprocess.TimeoutExpired):  # what is not ready then is missing
+        subprocess.run(words, check=False, timeout=SECONDS + 60, input=json.dumps(asked), text=True)
 
 
 def compare(

@@ -5,6 +5,9 @@ are no jail: code that wants to do harm can, so `--run-code` belongs on a machin
 docs/submissions.md
 """
 
+import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,8 +15,9 @@ from cl_semisup import plugins
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import group
+from cl_semisup.execution.training_groups import group, single_run
 from cl_semisup.results import records
+from cl_semisup.submission import first_points
 from cl_semisup.submission.archive import SUITE
 from cl_semisup.suite import suite as suites
 from cl_semisup.text import degrade_streams, show, visible
@@ -34,18 +38,29 @@ def limit(seconds: int, memory: int) -> None:
         resource.setrlimit(name, (most, most))
 
 
-def main(folder: str, again: str, seconds: str, memory: str, data_dir: str, ids: str, *own: str) -> None:
+def limit_first_points() -> None:
+    """The process ends when first points have taken their processor time; those that are ready are on disk."""
+    if hasattr(signal, "setitimer"):  # Windows has none
+        signal.signal(signal.SIGPROF, lambda *_: os._exit(0))
+        signal.setitimer(signal.ITIMER_PROF, first_points.SECONDS)
+
+
+def main(folder: str, again: str, seconds: str, memory: str, data_dir: str, *own: str) -> None:
+    """On its input are the ids of the runs to do again, and of those whose first steps are done."""
     degrade_streams()
     limit(int(seconds), int(memory))
+    whole, first = json.load(sys.stdin)
     try:
         for path in own:
             plugins.add(Path(path))
         suite = suites.read(Path(folder) / SUITE, data_dir or None)
-        chosen = [run for run in suite.runs if run.id in ids.split(",")]
+        runs = {run.id: run for run in suite.runs}
         executor = Executor(Machine("cpu", suite.data_dir))
-        for training in group(chosen):
+        for training in group(runs[run_id] for run_id in whole):
             for run, (record, curves) in zip(training.runs, executor.run_group(training), strict=True):
                 records.write(Path(again), run, record, curves)
+        limit_first_points()
+        first_points.compute(map(single_run, [runs[run_id] for run_id in first]), suite.data_dir, Path(again))
     except (InputError, ResultsError) as error:
         show(visible(error), error=True)
 

@@ -64,10 +64,14 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
         return Verified((), {}, (*problems, *recorded), ())
     notes: list[str] = []
     data = _Data(suite.data_dir, notes)
+    digits: dict[tuple[str, int], list[Run]] = defaultdict(list)
     for run in suite.runs:
         if run.id in found:
-            problems += _problems_of(submission, run, found[run.id], data)
-    problems += _copied(suite.runs, found)
+            curves = records.read_curves(records.path_of(submission.folder, run))
+            problems += _problems_of(run, found[run.id], curves, data)
+            for key in _digits(run, found[run.id], curves):
+                digits[key].append(run)
+    problems += _copied(digits)
     images = {run.id: len(facts.test_labels) for run in suite.runs if (facts := data.of(run.dataset)) is not None}
     return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)), images)
 
@@ -122,7 +126,7 @@ def _records(submission: Submission, runs: Iterable[Run], problems: list[Problem
     return found
 
 
-def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data") -> Iterator[Problem]:
+def _problems_of(run: Run, record: Record, curves: dict[str, Any], data: "_Data") -> Iterator[Problem]:
     def problem(rule: str, text: str) -> Problem:
         return Problem(rule, f"{describe(run)}: {text}")
 
@@ -150,7 +154,6 @@ def _problems_of(submission: Submission, run: Run, record: Record, data: "_Data"
             yield problem("data", "the images are not those of this data set here")
         elif record["resolved"].get("label_set") != labels.of_run(facts.train_labels, record["run"]).fingerprint:
             yield problem("labels", "the visible labels are not those of its repetition")
-    curves = records.read_curves(records.path_of(submission.folder, run))
     for rule, text in plausibility.problems(run, record, curves, None if facts is None else facts.test_labels):
         yield problem(rule, text)
     same_data = facts is not None and record["versions"].get("data") == facts.content_hash
@@ -178,14 +181,18 @@ class _Data:
         return self._loaded[key]
 
 
-def _copied(runs: Iterable[Run], found: dict[str, Record]) -> Iterator[Problem]:
-    """Two trainings from different seeds do not end with the same digits everywhere."""
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        record = found.get(run.id)
-        if record and run.epochs and record["status"] == "ok" and record["diagnostics"]:
-            groups[repr((sorted(record["scores"].items()), sorted(record["diagnostics"].items())))].append(run)
-    for same in groups.values():
-        if len({run.repetition for run in same}) > 1:
-            first, *others = same
-            yield Problem("copied", f"{describe(others[0])}: has every digit of {describe(first)}")
+def _digits(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, int]]:
+    """What two trainings from different seeds do not have in common: all results, and the curve of losses."""
+    history = curves.get("history")
+    losses = history.get("loss") if isinstance(history, dict) else None
+    if run.epochs and record["status"] == "ok" and record["diagnostics"]:
+        yield "digit", hash(repr((sorted(record["scores"].items()), sorted(record["diagnostics"].items()))))
+    if run.epochs and isinstance(losses, list) and len(set(map(repr, losses))) > 2:
+        yield "loss", hash(repr(losses))
+
+
+def _copied(digits: dict[tuple[str, int], list[Run]]) -> Iterator[Problem]:
+    for (kind, _), same in digits.items():
+        first, *others = same
+        if other := next((run for run in others if run.repetition != first.repetition), None):
+            yield Problem("copied", f"{describe(other)}: has every {kind} of {describe(first)}")

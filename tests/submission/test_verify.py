@@ -2,12 +2,14 @@
 
 import copy
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cl_semisup import plugins
@@ -15,10 +17,10 @@ from cl_semisup.cli import main
 from cl_semisup.data import memory_limit
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import group
+from cl_semisup.execution.training_groups import TrainingGroup, group
 from cl_semisup.results import packed, protocol, records
 from cl_semisup.results.snapshot import SuiteSnapshot
-from cl_semisup.submission import archive, rerun, verify
+from cl_semisup.submission import archive, curve_form, first_points, rerun, verify
 from cl_semisup.suite import suite as suites
 from cl_semisup.suite.run import Run
 
@@ -234,8 +236,107 @@ def test_a_seed_that_is_copied_from_another_is_refused(sent: Sent, tmp_path: Pat
     for part in ("scores", "diagnostics"):
         found[second.id][0][part] = copy.deepcopy(found[first.id][0][part])
     found[second.id][1].update(copy.deepcopy(found[first.id][1]))
+    problem, of_curves = check(pack(sent, found, tmp_path), tmp_path).problems
+    assert problem.rule == of_curves.rule == "copied" and "has every digit of supcon on digits" in problem.text
+
+
+def _loss_curve(change: Callable[[list[float]], Any]) -> Callable[[dict[str, Any], dict[str, Any]], None]:
+    def forge(record: dict[str, Any], curves: dict[str, Any]) -> None:
+        curves["history"]["loss"] = [float(np.float32(loss)) for loss in change(curves["history"]["loss"])]
+
+    return forge
+
+
+def _in_double(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["history"]["loss"] = [1.01 * loss for loss in curves["history"]["loss"]]
+
+
+def _at_one_point(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["history"]["loss"][-1] = float(np.float32(math.log(2 * 256 - 1)))
+
+
+def _stopped(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["status"], record["reason"] = "collapsed", "all projections are nearly one point"
+    record["resolved"]["stopped_at_step"] = 2
+
+
+def _diverged(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["status"], record["reason"] = "diverged", "the loss is not finite at step 5"
+    record["resolved"] |= {"diverged_at_step": 5, "last_good": {"loss": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("change", "rule", "words"),
+    [
+        (_loss_curve(lambda losses: [0.0] * len(losses)), "curves", "loss is 0.0 at all 5 points"),
+        (_loss_curve(lambda losses: [losses[0]] * len(losses)), "curves", "at all 5 points, and batches differ"),
+        (_loss_curve(lambda losses: np.linspace(losses[0], losses[-1], len(losses))), "curves", "loss is smooth"),
+        (_in_double, "curves", "which single precision cannot hold"),
+        (_at_one_point, "status", "its value when all projections are one point (6.236), and the run is told to be ok"),
+        (_stopped, "curves", "the run stopped at step 2, and its curves end at 4"),
+        (_diverged, "curves", "last_good is not the last point of the curves"),
+    ],
+)
+def test_an_invented_curve_is_refused_without_a_training(
+    sent: Sent, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], rule: str, words: str
+) -> None:
+    found = copy.deepcopy(sent.found)
+    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
+    change(*found[run.id])
+    problems = check(pack(sent, found, tmp_path), tmp_path).problems
+    text = f"{verify.describe(run)}: "
+    assert any(one.rule == rule and words in one.text and one.text.startswith(text) for one in problems), problems
+
+
+@pytest.fixture(scope="module")
+def first(sent: Sent, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[TrainingGroup], first_points.Points]:
+    folder = tmp_path_factory.mktemp("first")
+    groups = first_points.trainings(sent.runs, {run_id: record for run_id, (record, _) in sent.found.items()}, 0)
+    first_points.compute(groups, "data", folder)
+    with (folder / first_points.FILE).open("a") as file:
+        file.write('{"cut off')
+    return groups, first_points.read(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda losses: losses[::-1],
+        lambda losses: [*losses[1:], losses[0]],
+        lambda losses: [1.2 * loss for loss in losses],
+        lambda losses: [loss - 1 for loss in losses],
+    ],
+)
+def test_a_curve_that_begins_otherwise_is_refused_by_its_first_steps(
+    sent: Sent,
+    first: tuple[list[TrainingGroup], first_points.Points],
+    tmp_path: Path,
+    change: Callable[[list[float]], list[float]],
+) -> None:
+    found, (groups, points) = copy.deepcopy(sent.found), first
+    run = next(run for run in sent.trained if run.loss_name == "supcon")
+    _loss_curve(change)(*found[run.id])
+    submission = archive.unpack(pack(sent, found, tmp_path), tmp_path / "unpacked")
+    checked, problems = first_points.compare(submission.folder, groups, points)
+    assert checked == len(sent.trained) == 4
+    (problem,) = problems
+    assert problem.rule == "curves" and f"{verify.describe(run)}: loss begins with" in problem.text
+
+
+def test_first_points_are_those_of_the_whole_training(
+    sent: Sent, first: tuple[list[TrainingGroup], first_points.Points]
+) -> None:
+    for run in sent.trained:
+        history = sent.found[run.id][1]["history"]
+        assert first[1][run.id] == {name: history[name][0] for name in curve_form.OF_BATCHES}
+
+
+def test_a_curve_that_is_copied_from_another_seed_is_refused(sent: Sent, tmp_path: Path) -> None:
+    one, other = (run for run in sent.trained if run.loss_name == "supcon")
+    found = copy.deepcopy(sent.found)
+    found[other.id][1]["history"] = copy.deepcopy(found[one.id][1]["history"])
     (problem,) = check(pack(sent, found, tmp_path), tmp_path).problems
-    assert problem.rule == "copied" and "has every digit of supcon on digits" in problem.text
+    assert problem.rule == "copied" and "has every loss of supcon on digits" in problem.text
 
 
 def test_a_run_that_nobody_asked_for_is_refused(sent: Sent, tmp_path: Path) -> None:
@@ -315,7 +416,13 @@ def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sen
     assert "could not be run again within the limits" in missing.text
 
 
-def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_pack_and_verify(
+    sent: Sent, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_this_process(submission: Any, cells: Any, firsts: Any, again: Path, data_dir: Any, run_code: bool) -> None:
+        first_points.compute(firsts, "data", again)
+
+    monkeypatch.setattr(rerun, "run_again", in_this_process)
     suite = tmp_path / "sent.yaml"
     suite.write_text(TEXT)
     for run in sent.runs:
@@ -326,7 +433,9 @@ def test_the_commands_pack_and_verify(sent: Sent, tmp_path: Path, capsys: pytest
     assert main(["submit", str(tmp_path / "results"), "--suite", str(suite), str(file)]) == 0
     assert f"{len(sent.runs)} of {len(sent.runs)} runs packed into {file}." in capsys.readouterr().out
     assert main(["verify", str(file), "--rerun", "0"]) == 0
-    assert f"{len(sent.runs)} of {len(sent.runs)} runs, no fault found." in capsys.readouterr().out
+    assert "note: 4 of 4 other curves have their first point computed again." in (out := capsys.readouterr().out)
+    assert "only cells that are run again prove it" in out
+    assert f"{len(sent.runs)} of {len(sent.runs)} runs, no fault found." in out
     rewrite(file, lambda content: content.update({"suite.yaml": content["suite.yaml"] + b"\n"}))
     assert main(["verify", str(file), "--rerun", "0"]) == 1
     assert "refused: files 1." in capsys.readouterr().out
@@ -381,12 +490,16 @@ def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scor
     capsys.readouterr()
     file = str(tmp_path / "sent.zip")
     assert main(["verify", file]) == 0
-    assert "nothing is run again, as the suite may use the sender's plug-ins. Add --run-code" in capsys.readouterr().out
+    assert "nothing is run again, as the suite may use the sender's plug-ins. Add --run-code" in (
+        out := capsys.readouterr().out
+    )
+    assert "curves are checked by their form alone" in out
     assert not trace.exists()
     plugins._user_files.clear()
     assert main(["verify", file, "--run-code", "--rerun", "1", "--seed", "3"]) == (1 if forged else 0)
     out = capsys.readouterr().out
     assert "1 cells, 2 runs, are run again (--seed 3)." in out
+    assert "note: 0 of 0 other curves" in out
     assert trace.read_text() == "loaded"
     assert ("rerun: theirs" in out and "linear_top1 was told as 1" in out) if forged else "no fault found" in out
 
