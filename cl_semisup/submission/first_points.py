@@ -13,7 +13,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import files
 from cl_semisup.errors import InputError
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -23,6 +22,7 @@ from cl_semisup.results.records import Record
 from cl_semisup.submission.curve_form import OF_BATCHES
 from cl_semisup.submission.verify import Problem, describe
 from cl_semisup.suite.run import Run
+from cl_semisup.system import files
 from cl_semisup.training.loop import Diverged
 
 SECONDS = 60  # of all first points together; those that are not ready then are not checked, and a note says so
