@@ -1,10 +1,20 @@
+import gzip
+from base64 import b64decode
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from cl_semisup.data.images import Facts, Images
+
+# A bit an image: train_test_split(range(1797), test_size=360, stratify=labels, random_state=0) of scikit-learn.
+TEST_IMAGES = (
+    "AAAEiDUkEEAABkEAk0IFABoACAEAJAAoBiwSABAAlAoAkBkSBCD4oAKBEKAACAqIIEQVJElCQKAKAAAAQATYAACBgCAASAXEABBA"
+    "CKAQAAVASAAwEAACDsQJAAIkhACDqAE8IKaYCgAAAAsIQAgEoBhIAgJAQcEAgARARoQ3aoECFgBEgABAQqCkGApQAIQLhWHGCBCA"
+    "CABMgMAgBAaOAAEIggCBADgIA8AIGQAAEA4BAIQQoCEAMygpBMBEwIBoDgECgwCCAIgipkAsJAQhCKhggJCBoAwCggJCEgE4pBUA"
+)
 
 
 @dataclass(frozen=True)
@@ -29,13 +39,12 @@ class Digits:
         return ()  # it comes with scikit-learn
 
     def load(self, data_dir: Path) -> Images:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-
-        data = load_digits()
-        images = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]  # (1797, 1, 8, 8)
-        labels = data.target.astype(np.int64)
-        train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=labels, random_state=0)
-        train, test = np.sort(train), np.sort(test)
-        names = tuple(str(name) for name in data.target_names)
-        return Images(images[train], labels[train], images[test], labels[test], names)
+        # To import scikit-learn takes more than a second and much memory, and all that is needed is a table.
+        table_file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+        with gzip.open(str(table_file), "rt") as file:
+            table = np.loadtxt(file, delimiter=",")  # (1797, 65): pixels and the digit
+        images = np.rint(table[:, :-1] * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+        labels = table[:, -1].astype(np.int64)
+        is_test = np.unpackbits(np.frombuffer(b64decode(TEST_IMAGES), np.uint8))[: len(labels)].astype(bool)
+        names = tuple(str(name) for name in range(10))
+        return Images(images[~is_test], labels[~is_test], images[is_test], labels[is_test], names)

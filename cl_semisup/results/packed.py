@@ -153,9 +153,9 @@ class Packed:
             raise ValueError("the column 'other' must be a mapping of other members")
         return found | other if other else found
 
-    def run_problem(self) -> str:
-        """The first broken rule of the run's settings, or ""."""
-        return self.pack.run(self.pack.texts["run"][self.number])[1]
+    def run(self) -> tuple[Row, str]:
+        """The run's settings and the first rule that they break, or ""; ValueError if they are no JSON."""
+        return self.pack.run(self.pack.texts["run"][self.number])
 
     def curves(self, limit: int) -> Any:
         """Its curves of at most `limit` bytes; {} if none were kept. OSError or ValueError if they cannot be read."""

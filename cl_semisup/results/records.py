@@ -131,7 +131,7 @@ def _read_packed(packed: Packed) -> Record:
         if (length := packed.record_length) > MAX_RECORD_BYTES:
             raise ValueError(f"must be at most {MAX_RECORD_BYTES} bytes. Got {length}")
         record = packed.record()
-        problem = _problem(record, packed.id, packed.run_problem())
+        problem = _problem(record, packed.id, packed.run()[1])
         if not problem and not packed.is_in_place(record["run"]):
             problem = "stands under another data set or loss than it says."
     except ValueError as error:

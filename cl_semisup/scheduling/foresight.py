@@ -1,8 +1,9 @@
 """What a suite's repetitions will be able to tell apart, said before they run: from the spread of finished runs."""
 
 import math
+from collections.abc import Collection
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,7 @@ from cl_semisup import plugins
 from cl_semisup.errors import ResultsError
 from cl_semisup.results import records
 from cl_semisup.results.naming import budget
+from cl_semisup.results.packed import Packed
 from cl_semisup.scheduling.progress import format_duration
 from cl_semisup.search import power
 from cl_semisup.suite.run import Run
@@ -33,10 +35,11 @@ def describe(results: Path, suite: Suite) -> list[str]:
     for run in trained:
         tasks.setdefault((run.dataset_name, budget(run)), []).append(run)
     lines = []
-    read = cache(_records)  # a data set may have several budgets
-    for (dataset, labels), runs in list(tasks.items())[:MAX_TASKS]:
+    tasks = dict(list(tasks.items())[:MAX_TASKS])
+    read = cache(partial(_records, budgets=frozenset(labels for _, labels in tasks), score=suite.score))
+    for (dataset, labels), runs in tasks.items():
         for folder in (results, PUBLISHED):
-            found = [one for one in read(folder, dataset, suite.score) if budget(one[0]) == labels]
+            found = [one for one in read(folder, dataset) if budget(one[0]) == labels]
             spread = power.spread([(run, score) for run, score, _ in found], suite.baseline)
             if spread and spread.deviation > 0:
                 seconds = _seconds([record for _, _, record in found], runs)
@@ -45,18 +48,30 @@ def describe(results: Path, suite: Suite) -> list[str]:
     return lines
 
 
-def _records(folder: Path, dataset: str, score: str) -> list[tuple[Run, float, records.Record]]:
-    """The trained runs of a data set that ended ok, with their scores."""
+def _records(
+    folder: Path, dataset: str, budgets: Collection[str], score: str
+) -> list[tuple[Run, float, records.Record]]:
+    """The trained runs of a data set with these label budgets that ended ok, with their scores."""
     found = []
     if not dataset.isidentifier() or dataset not in plugins.paths("datasets"):
         return []
     for where in islice(records.all_found(folder, dataset), MAX_RECORDS):
         with suppress(ResultsError):  # the report says what is wrong with such a record
+            if isinstance(where, Packed) and _is_other(where, budgets):
+                continue
             record = records.read_found(where)
             run = Run.from_dict(record["run"])
-            if run.epochs and record["status"] == "ok" and score in record["scores"]:
+            if run.epochs and record["status"] == "ok" and score in record["scores"] and budget(run) in budgets:
                 found.append((run, float(record["scores"][score]), record))
     return found
+
+
+def _is_other(packed: Packed, budgets: Collection[str]) -> bool:
+    """Is a packed record certainly of another label budget? Its settings are read faster than the whole."""
+    with suppress(ValueError):  # reading it says what is wrong
+        run, problem = packed.run()
+        return not problem and budget(Run.from_dict(run)) not in budgets
+    return False
 
 
 def _seconds(found: list[records.Record], runs: list[Run]) -> float:

@@ -114,6 +114,23 @@ def test_digits_are_not_mirrored_and_grey_images_have_no_colour_to_change() -> N
 # published data sets --------------------------------------------------------------------------------------------------
 
 
+def test_digits_and_their_split_are_those_of_scikit_learn() -> None:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    theirs, ours = load_digits(), plugins.load("datasets", "digits")().load(Path())
+    parts = train_test_split(np.arange(1797), test_size=360, stratify=theirs.target, random_state=0)
+    for rows, images, labels in zip(
+        map(np.sort, parts),
+        (ours.train_images, ours.test_images),
+        (ours.train_labels, ours.test_labels),
+        strict=True,
+    ):
+        assert np.array_equal(images[:, 0], np.rint(theirs.images[rows] * (255 / 16)))
+        assert np.array_equal(labels, theirs.target[rows])
+    assert ours.class_names == tuple(map(str, theirs.target_names))
+
+
 @pytest.mark.parametrize("name", ["digits", "glyphs", "subspaces"])
 def test_sizes_of_a_set_that_is_always_there_are_those_of_its_images(name: str, tmp_path: Path) -> None:
     assert plugin(name).facts(tmp_path) == plugin(name).load(tmp_path).facts()
