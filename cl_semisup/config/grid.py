@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, TypeVar, Union, get_args, get_origi
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from cl_semisup import plugins
-from cl_semisup.config import numbers_meant, old_booleans
+from cl_semisup.config import booleans_meant, numbers_meant
 from cl_semisup.config.added_later import AddedLater
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
@@ -141,7 +141,7 @@ def _single(node: Any, annotation: Any, path: YamlPath, problems: list[Problem],
     if field is not None:
         return _plugin(node, field, path, problems)
     if is_dataclass(annotation) and isinstance(annotation, type):
-        rows = mapping(node, annotation, path, problems, defaults(annotation), old_booleans.advice(node, no=none))
+        rows = mapping(node, annotation, path, problems, defaults(annotation), booleans_meant.advice(node, no=none))
         return [GridValue(row, path) for row in rows]
     return _leaf(node, annotation, path, problems, description, none)
 
@@ -182,18 +182,17 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
     noun = plugins.noun(field.folder)
     if field.optional and node in ("none", None):
         return [GridValue("none", path)]
-    name, settings, at = node, None, path
+    name, settings, at, advice = node, None, path, booleans_meant.advice(node, no="none" if field.optional else "")
     if isinstance(node, dict) and len(node) == 1:
         (name, settings), at = next(iter(node.items())), (*path, next(iter(node)))
     if not isinstance(name, str):
-        rule = f"must be a {noun}'s name, or one name with its settings. Got {_short(node)}."
+        rule = f"must be the name of one {noun}, alone or with its settings. Got {_short(node)}."
         if isinstance(node, dict):
-            rule += f" Write '- {next(iter(node), 'name')}: {{setting: value}}', one {noun} an entry."
-        problems.append(Problem(path, rule))
+            advice = f" Write '- {next(iter(node), 'name')}: {{setting: value}}', one {noun} an entry."
+        problems.append(Problem(path, rule + advice))
         return []
     if name not in plugins.paths(field.folder):
-        rule = plugins.unknown(field.folder, name, ["none"] if field.optional else [])
-        rule += old_booleans.advice(name, no="none" if field.optional else "")
+        rule = plugins.unknown(field.folder, name, ["none"] if field.optional else []) + advice
         problems.append(Problem(at, rule, of_key=at != path, name=format_path(path)))
         return []
     plugin = plugins.load(field.folder, name)
@@ -236,16 +235,17 @@ def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
 def _leaf(
     node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str, none: str = ""
 ) -> list[GridValue]:
+    adapter = _adapter(annotation)
     try:
-        return [GridValue(_adapter(annotation).validate_python(node), path)]
+        return [GridValue(adapter.validate_python(node), path)]
     except ValidationError as error:
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
             return _leaf(int(node), annotation, path, problems, description, none)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
         message = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
-        advice = old_booleans.advice(node, *old_booleans.words(annotation, none))
-        advice = advice or numbers_meant.advice(node, _adapter(annotation)) or " Change it."
-        problems.append(Problem(path, message + advice))
+        words = booleans_meant.words(annotation, none or ("0" if numbers_meant.fits(0, adapter) else ""))
+        advice = numbers_meant.advice(node, adapter) or booleans_meant.advice(node, *words)
+        problems.append(Problem(path, message + (advice or " Change it.")))
         return []
 
 

@@ -25,14 +25,15 @@ def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
         meant, words = [_number(part) for part in parts], f"[{', '.join(parts)}]"
     else:
         return ""
-    return f" Write {words}, without quotes." if all(_fits(number, adapter) for number in meant) else ""
+    return f" Write {words}, without quotes." if all(fits(number, adapter) for number in meant) else ""
 
 
 def _number(text: str) -> int | float:
     return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
-def _fits(number: int | float, adapter: TypeAdapter[Any]) -> bool:
+def fits(number: int | float, adapter: TypeAdapter[Any]) -> bool:
+    """Would the number do here?"""
     try:
         adapter.validate_python(number)
     except ValidationError:

@@ -16,17 +16,16 @@ Other members are optional:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
-from types import FunctionType
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Interval
-from torch import Tensor, nn
+from torch import Tensor
 
 from cl_semisup.config import grid
 from cl_semisup.contrast import nothing
 from cl_semisup.errors import InputError
+from cl_semisup.losses import _arguments
 
 Loss = Callable[..., Tensor]
 Views = tuple[Tensor, ...]  # one tensor a view
@@ -142,50 +141,9 @@ def build(
 ) -> Loss:
     """The loss of that name as a callable `loss(z1, z2, labels=None)`; a bad parameter raises InputError.
 
-    So does a call with views of different shapes or of no floats, or with labels of another length or kind.
+    So does a call whose views or labels do not fit (`_arguments`).
     """
+    _arguments.check_sizes(name, seed, dim=dim, classes=classes, images=images)
     plugin = grid.build("losses", name, params)
     loss = plugin.build(Setting(dim, classes, seed, images)) if hasattr(plugin, "build") else plugin
-    if isinstance(loss, FunctionType):
-        return _checked(loss, name, 0)
-    _check_calls(type(loss), name)
-    return loss
-
-
-def _check_calls(kind: type, name: str) -> None:
-    """Let a loss's class check its arguments; instances stay what they are, so they pickle and copy as before."""
-    for method in ("__call__", "forward", "per_image") if issubclass(kind, nn.Module) else ("__call__", "per_image"):
-        owner = next((cls for cls in kind.__mro__ if method in vars(cls)), object)
-        function = vars(owner).get(method)
-        ours = isinstance(function, FunctionType) and not owner.__module__.startswith("torch.")
-        if ours and not hasattr(function, "checks_arguments"):
-            setattr(owner, method, _checked(function, name, 1))
-
-
-def _checked(function: Any, name: str, first: int) -> Any:
-    """The function with a check of z1, z2 and labels, its arguments from the `first` on."""
-
-    @wraps(function)
-    def checked(*arguments: Any, **named: Any) -> Any:
-        given = dict(zip(("z1", "z2", "labels"), arguments[first:], strict=False)) | named
-        _check_arguments(name, given.get("z1"), given.get("z2"), given.get("labels"))
-        return function(*arguments, **named)
-
-    checked.checks_arguments = True  # type: ignore[attr-defined]
-    return checked
-
-
-def _check_arguments(name: str, z1: Any, z2: Any, labels: Any) -> None:
-    shapes = [tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__ for z in (z1, z2)]
-    if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not isinstance(z1, Tensor):
-        got = f"Got {shapes[0]} and {shapes[1]}. Give one row an image to both"
-        raise InputError(f"{name}: z1 and z2 must be two views (N, D) of the same images. {got}.")
-    if labels is not None and (not isinstance(labels, Tensor) or tuple(labels.shape) != shapes[0][:1]):
-        shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
-        raise InputError(f"{name}: labels must be one an image, {shapes[0][:1]}. Got {shape}. Give (N,) or None.")
-    for view in (z1, z2):
-        if not view.is_floating_point():
-            raise InputError(f"{name}: z1 and z2 must be of real floats. Got {view.dtype}. Convert them.")
-    if labels is not None and (labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex()):
-        rule = "labels must be whole numbers, -1 where there is none"
-        raise InputError(f"{name}: {rule}. Got {labels.dtype}. Convert them with .long().")
+    return _arguments.checked(loss, name, dim, classes)

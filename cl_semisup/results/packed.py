@@ -161,7 +161,7 @@ class Packed:
         """Its curves of at most `limit` bytes; {} if none were kept. OSError or ValueError if they cannot be read."""
         text = self.pack.curves_dumps(self.number)
         if len(text) > limit:
-            raise ValueError(f"must be at most {limit} bytes. Got {len(text)}")
+            raise ValueError(f"{len(text)} bytes, more than the {limit} that are read")
         return files.parse_json(text.encode()) if text else {}
 
 

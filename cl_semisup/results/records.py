@@ -129,7 +129,7 @@ def _read_packed(packed: Packed) -> Record:
     """A record that is packed obeys the rules of one in a file of its own."""
     try:
         if (length := packed.record_length) > MAX_RECORD_BYTES:
-            raise ValueError(f"must be at most {MAX_RECORD_BYTES} bytes. Got {length}")
+            raise ValueError(f"{length} bytes, more than the {MAX_RECORD_BYTES} that are read")
         record = packed.record()
         problem = _problem(record, packed.id, packed.run()[1])
         if not problem and not packed.is_in_place(record["run"]):

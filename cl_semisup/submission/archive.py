@@ -113,7 +113,7 @@ def _zip_content(file: Path) -> dict[str, bytes]:
     except InputError:
         raise
     except (*_DAMAGED, OSError, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
-        raise InputError(f"{file}: must be a ZIP archive. Got {error}. Make it with `submit`.") from None
+        raise InputError(f"{file}: must be a ZIP archive. Got {files.reason(error)}. Make it with `submit`.") from None
 
 
 def _member(zipped: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup import plugins
-from cl_semisup.config import grid, old_booleans, yaml_source
+from cl_semisup.config import booleans_meant, grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.data import scenario
@@ -268,6 +268,8 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
     named = {} if node is None else node
     if not isinstance(named, dict):
         rule = f"must be a mapping of probes. Got {node!r}. Probes: {', '.join(plugins.names('evaluation'))}."
+        meant = [name for name in (node if isinstance(node, list) else [node]) if name in plugins.names("evaluation")]
+        rule += f" Write {{{', '.join(f'{name}: true' for name in meant)}}}." if meant else ""
         problems.append(Problem(("probes",), rule))
         return []
     for name in named:
@@ -281,7 +283,7 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
         if settings is not False:
             plugin = plugins.load("evaluation", name)  # only probes that run: importing all of them takes a second
             settings = {} if settings is True else settings
-            advice = old_booleans.advice(settings, "true", "false")
+            advice = booleans_meant.advice(settings, "true", "false")
             rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin), advice)
             axes.append([(name, row) for row in rows])
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]

@@ -3,7 +3,7 @@
 Functions that take a `root` never follow a link below it. A results folder may come from elsewhere, and a link in it
 must neither be read through nor lead a write or a removal to another place. `root` itself is named by the user and may
 be a link. Windows opens no folders: there each part of a path is looked at before it is used, and whoever can write to
-the folder could change it in between. Errors are OSErrors whose `strerror` says what is wrong with the file.
+the folder could change it in between. Errors are OSErrors.
 """
 
 import contextlib
@@ -36,11 +36,18 @@ _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes
 _LARGE_EXPONENT, _LONG_NUMBER = re.compile(rb"e\+?\d\d\d"), re.compile(rb"\d{300}")
 
 
-class BehindLink(OSError):
+class Refused(OSError):
+    """A file that is not read: its message says what is there instead, so it can follow the word `Got`."""
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+class BehindLink(Refused):
     """A file or folder below the root is a link, or lies behind one."""
 
     def __init__(self, path: Path, name: str):
-        super().__init__(errno.ELOOP, f"must not lie behind a link. Got the link {name!r}", str(path))
+        super().__init__(errno.ELOOP, f"the link {name!r} in its path", str(path))
 
 
 def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
@@ -53,7 +60,7 @@ def read(root: Path, path: Path, limit: int) -> bytes:
     with open_below(root, path, limit) as file:
         content = file.read(limit + 1)
     if len(content) > limit:  # it grew meanwhile
-        raise OSError(errno.EFBIG, f"must be at most {limit} bytes", str(path))
+        raise Refused(errno.EFBIG, f"more than the {limit} bytes that are read", str(path))
     return content
 
 
@@ -329,9 +336,10 @@ def _checked(descriptor: int, path: Path | str, limit: int | None) -> BinaryIO:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             kind = _KINDS.get(stat.S_IFMT(found.st_mode), "something else")
-            raise OSError(errno.EINVAL, f"must be a regular file. Got {kind}", str(path))
+            raise Refused(errno.EINVAL, f"{kind}, not a regular file", str(path))
         if limit is not None and found.st_size > limit:
-            raise OSError(errno.EFBIG, f"must be at most {limit} bytes. Got {found.st_size}", str(path))
+            got = f"{found.st_size} bytes, more than the {limit} that are read"
+            raise Refused(errno.EFBIG, got, str(path))
         return open(descriptor, "rb")
     except BaseException:
         os.close(descriptor)

@@ -95,7 +95,9 @@ def _safetensors(path: Path, tensors: bool = True) -> tuple[dict[str, Tensor], d
             names = list(file.keys()) if tensors else []
             return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f"{path}: must be a whole safetensors file. Got {error}. Fetch it again.") from None
+        raise InputError(
+            f"{path}: must be a whole safetensors file. Got {files.reason(error)}. Fetch it again."
+        ) from None
 
 
 def _pickled(path: Path) -> dict[str, Tensor]:

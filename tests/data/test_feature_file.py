@@ -210,7 +210,7 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     import os
 
     os.mkfifo(tmp_path / "x.npz")
-    assert "must be a regular file. Got a named pipe" in refusal(tmp_path / "x.npz")
+    assert "must be a file that can be read. Got a named pipe, not a regular file. Write" in refusal(tmp_path / "x.npz")
     assert "must be a file of features. Got no such file." in refusal(tmp_path / "none.npz")
 
 

@@ -678,7 +678,7 @@ def test_compressions_that_numpy_does_not_write_are_refused(method: int, tmp_pat
 def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "cifar10.npz")
     for action in (plugin("cifar10").facts, plugin("cifar10").load):
-        assert "must be a regular file. Got a named pipe" in refusal(action, tmp_path)
+        assert "Got Refused: a named pipe, not a regular file. " in refusal(action, tmp_path)
 
 
 def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path) -> None:
@@ -850,7 +850,7 @@ def test_a_decompression_bomb_is_named(limit: int, folder: Path, monkeypatch: py
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_not_waited_for(folder: Path) -> None:
     os.mkfifo(folder / "test" / "dog" / "pipe.png")
-    assert ": must be a file that can be read. Got a named pipe. Mend or remove it." in refusal(
+    assert ": must be a file that can be read. Got a named pipe, not a regular file. Mend or remove it." in refusal(
         pets().load, folder.parent
     )
 

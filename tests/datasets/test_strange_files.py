@@ -19,9 +19,9 @@ from tests.datasets.test_transfer_sets import MAKE
 
 pytestmark = pytest.mark.timeout(60)
 ENDLESS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "pipe": (os.mkfifo, "must be a regular file. Got a named pipe"),
-    "device": (lambda path: path.symlink_to("/dev/zero"), "must be a regular file. Got a device"),
-    "terabytes": (lambda path: (path.touch(), os.truncate(path, 2**42)), "must be at most"),
+    "pipe": (os.mkfifo, "a named pipe, not a regular file"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "a device, not a regular file"),
+    "terabytes": (lambda path: (path.touch(), os.truncate(path, 2**42)), f"{2**42} bytes, more than the "),
 }
 PLACES = [
     ("food101", "food-101/meta/test.json"),
@@ -103,7 +103,7 @@ def test_a_pipe_called_parquet_is_told(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     os.mkfifo(tmp_path / "d" / "train-0.parquet")
     shown = refusal(lambda: plugins.load("datasets", "huggingface")(folder="d", side=8).facts(tmp_path))
-    assert "train-0.parquet: cannot be read: must be a regular file. Got a named pipe." in shown
+    assert "train-0.parquet: cannot be read: a named pipe, not a regular file." in shown
 
 
 # headers that lie -----------------------------------------------------------------------------------------------------

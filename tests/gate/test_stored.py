@@ -68,7 +68,7 @@ NUMBER = re.compile(r"\[(?=-?\d)")
 TEXTS: dict[str, tuple[Callable[[str], str], str]] = {
     "truncated": (lambda text: text[:5000], "must be a reference in JSON: "),
     "empty": (lambda text: "", "must be a reference in JSON: "),
-    "huge": (lambda text: text + " " * stored.MAX_BYTES, f"must be at most {stored.MAX_BYTES} bytes"),
+    "huge": (lambda text: text + " " * stored.MAX_BYTES, f"more than the {stored.MAX_BYTES} that are read"),
     "nested": (lambda text: "[" * 100_000, "is nested too deeply"),
     "duplicate key": (lambda text: text.replace('"schema"', '"recipe": 1,\n "schema"', 1), "'recipe' is there twice"),
     "NaN": (lambda text: NUMBER.sub("[NaN, ", text, 1), "NaN is no number"),

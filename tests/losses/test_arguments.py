@@ -53,8 +53,49 @@ def test_numbers_of_another_kind_are_refused(name: str) -> None:
             with pytest.raises(InputError, match=f"^{name}: z1 and z2 must be of real floats. Got {kind}. "):
                 loss(*pair, labels)
     for kind in (torch.float32, torch.bool, torch.complex64):
-        with pytest.raises(InputError, match=f"^{name}: labels must be whole numbers, .* Got {kind}. Convert"):
+        with pytest.raises(InputError, match=f"^{name}: labels must be whole numbers .* Got {kind}. Convert"):
             loss(z1, z2, labels.to(kind))
+
+
+def misfits() -> dict[str, tuple[Tensor, Tensor, Tensor | None, str]]:
+    """What every loss is called with in the tests below, and what it answers."""
+    (z1, z2), labels = views((N, D), (N, D)), torch.arange(N) % CLASSES
+    one = "z1 and z2 must be of one"
+    return {
+        "below -1": (z1, z2, labels - 2, "labels must be classes from 0 on, -1 where there is none. Got -2. "),
+        "ignored as in torch": (z1, z2, labels.where(labels > 0, -100), "labels must be classes .* Got -100. "),
+        "above the classes": (z1, z2, labels + 1, f"labels must be below classes, the {CLASSES} .* Got {CLASSES}. "),
+        "bytes": (z1, z2, labels.to(torch.uint8), r"labels must be .*\(int64\), .* Got torch.uint8. Convert "),
+        "NaN": (z1, z2, labels * torch.nan, r"labels must be .*\(int64\), .* Got torch.float32. Convert "),
+        "labels elsewhere": (z1, z2, labels.to("meta"), "labels must be on the device .*, cpu. Got meta. Move "),
+        "two kinds of floats": (z1, z2.double(), None, f"{one} dtype. Got torch.float32 and torch.float64. Convert "),
+        "two devices": (z1, z2.to("meta"), None, f"{one} device. Got cpu and meta. Convert "),
+        "two layouts": (z1, z2.to_sparse(), None, f"{one} layout. Got torch.strided and torch.sparse_coo. "),
+        "no numbers": (z1.to("meta"), z2.to("meta"), None, "z1 and z2 must hold every number. Got meta tensors. "),
+        "sparse": (z1.to_sparse(), z2.to_sparse(), None, "z1 and z2 must hold .* Got torch.sparse_coo. Give dense"),
+        "no rows": (z1[:0], z2[:0], labels[:0], rf"z1 and z2 must have rows and columns. Got \(0, {D}\). Leave out "),
+        "no columns": (z1[:, :0], z2[:, :0], labels, rf"z1 and z2 must have rows .* Got \({N}, 0\). "),
+        "one column": (z1[:, :1], z2[:, :1], labels, f"z1 and z2 must have dim = {D} columns. Got 1. Build "),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_would_be_paired_or_broadcast_wrongly_is_refused(name: str) -> None:
+    loss = built(name)
+    for z1, z2, labels, message in misfits().values():
+        with pytest.raises(InputError, match=f"^{name}: {message}"):
+            loss(z1, z2, labels)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "6", True, float("nan")], ids=str)
+def test_sizes_of_a_loss_are_whole_numbers(size: Any) -> None:
+    for what in ("dim", "classes", "images"):
+        sizes = {"dim": D, "classes": CLASSES, "images": N} | {what: size}
+        with pytest.raises(InputError, match=f"^clop: {what} must be a whole number, at least 1. Got {size!r}. Change"):
+            losses.build("clop", **sizes)
+    if size not in (0, -1, True):
+        with pytest.raises(InputError, match=f"^clop: seed must be a whole number .* Got {size!r}. Change"):
+            losses.build("clop", dim=D, classes=CLASSES, seed=size)
 
 
 @pytest.mark.parametrize("name", NAMES)

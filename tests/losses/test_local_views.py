@@ -30,7 +30,7 @@ CASES = [(name, params, count) for name in ORACLES for params in ORACLES[name].C
 
 @pytest.mark.parametrize(("name", "params", "count"), CASES)
 def test_each_local_view_has_the_targets_of_both_global_ones(name: str, params: dict[str, Any], count: int) -> None:
-    batch = Batch.draw(images=IMAGES, dim=D)
+    batch = Batch.draw(images=IMAGES, dim=D, classes=CLASSES)
     assert batch.labels is not None
     loss = build(name, **params)
     extras = extra_inputs(requirements_of(loss), batch, torch.arange(IMAGES), CLASSES)

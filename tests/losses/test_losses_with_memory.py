@@ -97,14 +97,14 @@ def test_mmcr_of_one_view_pair_is_the_sum_of_singular_values() -> None:
 
 def test_sigreg_is_small_for_a_gaussian_and_known_for_a_point() -> None:
     draws = torch.randn(20, 200, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    loss = _build("lejepa", weight=1.0, directions=32, points=33, reach=8.0)
+    loss = _build("lejepa", dim=16, weight=1.0, directions=32, points=33, reach=8.0)
     # The variance of a mean times N: the integral of (1 - exp(-k^2)) exp(-k^2/2)
     expected = math.sqrt(2 * math.pi) * (1 - 1 / math.sqrt(3))
     assert float(torch.stack([loss(z, z) for z in draws]).mean()) == pytest.approx(expected, rel=0.1)
     assert float(loss(3 * draws[0], 3 * draws[0])) > 20 * expected
     # All at 0: N times the integral of (1 - exp(-k^2/2))^2 exp(-k^2/2), by Gaussian integrals
     point = math.sqrt(2 * math.pi) * (1 - 2 / math.sqrt(2) + 1 / math.sqrt(3))
-    zeros = torch.zeros(B, D, dtype=torch.float64)
+    zeros = torch.zeros(B, 16, dtype=torch.float64)
     assert float(loss(zeros, zeros)) == pytest.approx(B * point, rel=1e-6)
 
 
@@ -206,7 +206,7 @@ def test_memory_stays_as_it_is_outside_of_training(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_loss_touches_the_global_generator(name: str) -> None:
-    batch = Batch.draw(dim=D)
+    batch = Batch.draw(dim=D, classes=3)
     torch.manual_seed(0)
     before = torch.get_rng_state()
     loss = _build(name)

@@ -214,9 +214,8 @@ def test_an_attack_differs_from_step_to_step_and_not_from_run_to_run() -> None:
 def test_without_weight_the_adversarial_distribution_is_its_base() -> None:
     step = _step()
     loss = losses.build("adversarial_distribution", weight=0.0)
-    extras = {need: NEEDS[need].value(step) for need in requirements_of(loss).needs} | {
-        "encode": lambda x: x.flatten(1)[:, :4]
-    }
+    encode = lambda x: x.flatten(1)[:, :4].to(Z2)  # noqa: E731
+    extras = {need: NEEDS[need].value(step) for need in requirements_of(loss).needs} | {"encode": encode}
     assert float(loss(Z1, Z2, None, **extras)) == pytest.approx(0.94720011, abs=1e-6)
 
 

@@ -189,7 +189,7 @@ def test_a_suite_whose_snapshot_is_a_dead_link_is_told_and_not_left_out(
     (tmp_path / "results" / "other").mkdir()
     (tmp_path / "results" / "other" / "suite.json").symlink_to("nowhere")
     assert main(["site", str(tmp_path / "results"), "--to", str(tmp_path / "board")]) == 2
-    assert "other/suite.json: cannot be read: must not lie behind a link" in capsys.readouterr().err
+    assert "other/suite.json: cannot be read: the link " in capsys.readouterr().err
     (tmp_path / "results" / "other" / "suite.json").unlink()
     (tmp_path / "board" / "index.html").mkdir(parents=True)
     assert main(["site", str(tmp_path / "results"), "--to", str(tmp_path / "board")]) == 3

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -509,14 +510,17 @@ def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scor
     [
         (b"no archive", "must be a ZIP archive"),
         (None, "no such file. Name an archive or a folder that `submit` has written"),
+        ("a pipe", "must be a ZIP archive. Got a named pipe, not a regular file. Make it with `submit`.\n"),
     ],
 )
 def test_what_is_no_submission_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | str | None, message: str
 ) -> None:
     file = tmp_path / "x.zip"
-    if content is not None:
+    if isinstance(content, bytes):
         file.write_bytes(content)
+    elif content:
+        os.mkfifo(file)
     assert main(["verify", str(file)]) == 2
     assert message in capsys.readouterr().err
 

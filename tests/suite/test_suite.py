@@ -167,7 +167,7 @@ MESSAGES = [
         "losses: [{nt_xent: {temprature: 1}}]",
         "s.yaml:4:21: losses[0].nt_xent.temprature: unknown key",
     ),
-    ("losses: [nt_xent, clop]", "losses: {nt_xent: {}, clop: {}}", "s.yaml:4:9: losses: must be a loss's name"),
+    ("losses: [nt_xent, clop]", "losses: {nt_xent: {}, clop: {}}", "s.yaml:4:9: losses: must be the name of one loss"),
     ("losses: [nt_xent, clop]", "losses: []", "s.yaml:4:9: losses: must not be an empty list"),
     ("epochs: 1", "label: 3\nepochs: 1", "s.yaml:9:1: label: unknown key 'label'."),
     ("question: Is it checked?\n", "", "s.yaml:1:1: suite: needs 'question'"),
@@ -333,9 +333,20 @@ def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str,
 
 
 @pytest.mark.parametrize(
-    ("line", "word", "meant"),
+    ("line", "got", "meant"),
     [
         ("probes: {knn: no}", "no", "false"),
+        ("probes: {linear: 0}", 0, "false"),
+        ("probes: {knn: 'false'}", "false", "false"),
+        ("probes: {geometry: None}", "None", "false"),
+        ("probes: {kmeans: 1}", 1, "true"),
+        ("projector: {last_norm: 0.0}", 0, "false"),
+        ("projector: {last_norm: null}", None, "false"),
+        ("projector: {last_norm: '1'}", "1", "true"),
+        ("projector: {norm: false}", False, "none"),
+        ("keep: 'FALSE'", "FALSE", "none"),
+        ("unlabelled_from: 0", 0, "none"),
+        ("schedule: {warmup_epochs: off}", "off", "0"),
         ("download: On", "On", "true"),
         ("download: n", "n", "false"),
         ("probes: {knn: YES}", "YES", "true"),
@@ -345,11 +356,18 @@ def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str,
         ("scenario: off", "off", "none"),
     ],
 )
-def test_a_boolean_of_old_yaml_is_met_with_the_word_that_is_meant(
-    parse: Callable[[str], Suite], text: str, line: str, word: str, meant: str
+def test_what_means_yes_or_no_is_met_with_the_word_to_write(
+    parse: Callable[[str], Suite], text: str, line: str, got: object, meant: str
 ) -> None:
-    with pytest.raises(SuiteError, match=f"Got {word!r}.*Write `{meant}`."):
+    with pytest.raises(SuiteError, match=f"Got {got!r}.*Write `{meant}`."):
         parse(f"{text}{line}\n")
+
+
+def test_a_list_of_probes_is_met_with_the_mapping_that_is_meant(parse: Callable[[str], Suite], text: str) -> None:
+    with pytest.raises(
+        SuiteError, match=r"probes: must be a mapping of probes. Got .*Write {knn: true, linear: true}."
+    ):
+        parse(f"{text}probes: [knn, linear]\n")
 
 
 @pytest.mark.parametrize(

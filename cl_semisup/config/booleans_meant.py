@@ -1,15 +1,17 @@
-"""Truth values of YAML 1.1, such as `yes` and `off`, are texts in YAML 1.2: what to write where one stands."""
+"""Values that mean yes or no, such as `off`, `'false'` and 0: what to write where one stands that is not taken."""
 
 from typing import Any, get_args
 
-_MEANT = {"yes": True, "y": True, "on": True, "no": False, "n": False, "off": False}
-_WORDS = {case(word): meant for word, meant in _MEANT.items() for case in (str, str.title, str.upper)}
+_YES, _NO = ("yes", "y", "on", "true", "t", "1"), ("no", "n", "off", "false", "f", "0", "none", "null", "")
 
 
 def advice(node: Any, yes: str = "", no: str = "") -> str:
     """What to write instead, given the words for yes and for no at this place; "" where there is none, or no need."""
-    word = {True: yes, False: no}[_WORDS[node]] if isinstance(node, str) and node in _WORDS else ""
-    return f" Write `{word}`." if word else ""
+    if isinstance(node, float) and node in (0, 1):
+        node = int(node)
+    word = str(node).strip().lower() if node is None or isinstance(node, str | int) else "?"
+    meant = yes if word in _YES else no if word in _NO else ""
+    return f" Write `{meant}`." if meant else ""
 
 
 def words(annotation: Any, none: str) -> tuple[str, str]:

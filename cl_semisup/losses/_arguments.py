@@ -1,0 +1,101 @@
+"""What every loss is called with must fit: otherwise rows would be paired wrongly, or broadcast, without a word."""
+
+from functools import wraps
+from numbers import Integral
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cl_semisup.errors import InputError
+
+_SIZES = "_checked_sizes"  # attribute of a loss: (dim, classes) that it was built for
+
+
+def check_sizes(name: str, seed: Any, **sizes: Any) -> None:
+    """Raise InputError unless every size is a whole number from 1 on, or None, and the seed a whole number."""
+    for what, size in sizes.items():
+        if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
+            raise InputError(f"{name}: {what} must be a whole number, at least 1. Got {size!r}. Change it.")
+    if not isinstance(seed, Integral) or not -(2**63) <= int(seed) < 2**63:
+        raise InputError(f"{name}: seed must be a whole number of at most 64 bits. Got {seed!r}. Change it.")
+
+
+def checked(loss: Any, name: str, dim: int | None, classes: int | None) -> Any:
+    """The loss, which from now on raises InputError for views or labels that do not fit.
+
+    Its class does the check, so an instance stays what it is: it pickles and copies as before.
+    """
+    if isinstance(loss, FunctionType):
+        return _checked(loss, name, (dim, classes))
+    kind = type(loss)
+    for method in ("__call__", "forward", "per_image") if issubclass(kind, nn.Module) else ("__call__", "per_image"):
+        owner = next((cls for cls in kind.__mro__ if method in vars(cls)), object)
+        function = vars(owner).get(method)
+        ours = isinstance(function, FunctionType) and not owner.__module__.startswith("torch.")
+        if ours and not hasattr(function, "checks_arguments"):
+            setattr(owner, method, _checked(function, name))
+    if hasattr(loss, "__dict__"):
+        vars(loss)[_SIZES] = (dim, classes)
+    return loss
+
+
+def _checked(function: Any, name: str, sizes: tuple[int | None, int | None] | None = None) -> Any:
+    """The function, or without sizes the method, with a check of z1, z2 and labels."""
+
+    @wraps(function)
+    def called(*arguments: Any, **named: Any) -> Any:
+        own = arguments[1:] if sizes is None else arguments
+        given = dict(zip(("z1", "z2", "labels"), own, strict=False)) | named
+        dim, classes = getattr(arguments[0], _SIZES, (None, None)) if sizes is None else sizes
+        _check_views(name, given.get("z1"), given.get("z2"), dim)
+        if given.get("labels") is not None:
+            _check_labels(name, given["labels"], given["z1"], classes)
+        return function(*arguments, **named)
+
+    called.checks_arguments = True  # type: ignore[attr-defined]
+    return called
+
+
+def _check_views(name: str, z1: Any, z2: Any, dim: int | None) -> None:
+    shapes = [tuple(z.shape) if isinstance(z, Tensor) else type(z).__name__ for z in (z1, z2)]
+    if shapes[0] != shapes[1] or len(shapes[0]) != 2 or not isinstance(z1, Tensor):
+        got = f"Got {shapes[0]} and {shapes[1]}. Give one row an image to both"
+        raise InputError(f"{name}: z1 and z2 must be two views (N, D) of the same images. {got}.")
+    if 0 in shapes[0]:
+        raise InputError(f"{name}: z1 and z2 must have rows and columns. Got {shapes[0]}. Leave out empty batches.")
+    if dim not in (None, shapes[0][1]):
+        got = f"Got {shapes[0][1]}. Build the loss for the width that the views have"
+        raise InputError(f"{name}: z1 and z2 must have dim = {dim} columns. {got}.")
+    for view in (z1, z2):
+        if not view.is_floating_point():
+            raise InputError(f"{name}: z1 and z2 must be of real floats. Got {view.dtype}. Convert them.")
+    for what in ("dtype", "layout", "device"):
+        first, second = getattr(z1, what), getattr(z2, what)
+        halves = what == "dtype" and torch.float64 not in (first, second)  # every loss widens these to float32
+        if first != second and not halves:
+            raise InputError(f"{name}: z1 and z2 must be of one {what}. Got {first} and {second}. Convert one.")
+    if z1.layout != torch.strided or z1.is_meta:
+        got = "meta tensors" if z1.is_meta else str(z1.layout)
+        raise InputError(f"{name}: z1 and z2 must hold every number. Got {got}. Give dense tensors.")
+
+
+def _check_labels(name: str, labels: Any, z1: Tensor, classes: int | None) -> None:
+    """The values are looked at on a CPU alone: to see them elsewhere, every step would wait for the device."""
+    shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
+    if shape != z1.shape[:1]:
+        raise InputError(f"{name}: labels must be one an image, ({len(z1)},). Got {shape}. Give (N,) or None.")
+    if labels.dtype != torch.int64:
+        rule = "labels must be whole numbers (int64), -1 where there is none"
+        raise InputError(f"{name}: {rule}. Got {labels.dtype}. Convert them with .long().")
+    if labels.device != z1.device:
+        rule = f"labels must be on the device of the views, {z1.device}"
+        raise InputError(f"{name}: {rule}. Got {labels.device}. Move them with .to(z1.device).")
+    if labels.device.type == "cpu":
+        least, largest = map(int, labels.aminmax())
+        if least < -1:
+            raise InputError(f"{name}: labels must be classes from 0 on, -1 where there is none. Got {least}. Mend it.")
+        if classes is not None and largest >= classes:
+            rule = f"labels must be below classes, the {classes} that the loss was built for"
+            raise InputError(f"{name}: {rule}. Got {largest}. Build it for more classes.")
