@@ -1,8 +1,12 @@
 """Make docs/findings/comparisons.md, all comparisons under one correction: `python tools/comparisons.py`."""
 
+import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
+from scipy import special
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -25,9 +29,20 @@ table corrects its own p-values; who reads all tables reads many more. Here are 
 pairs or more of all {suites} suites, corrected together by Holm's method: {raw} have a raw p below .05, {kept} stay
 below it after the correction. The findings say *clearly* only of these. Made by `python tools/comparisons.py`.
 
+{clear}
+
+## Equal within {margin} points
+
+A difference that is not told apart from 0 need not be small. Of the same comparisons these {equal} lie within {margin} points either
+way, by two one-sided paired t-tests, corrected together by Holm's method. The findings say *equal* only of these.
+
+{same}
+"""
+HEAD = """\
 | suite | task | loss | over | difference, points | raw p | corrected p |
 | :--- | :--- | :--- | :--- | ---: | ---: | ---: |
 """
+MARGIN = 0.02  # what the noise of 360 test images comes to
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,8 @@ class Comparison:
     loss: str
     baseline: str
     difference: MeanCI
-    p: float
+    p: float  # that there is no difference
+    p_apart: float  # that it is MARGIN or more
 
 
 def comparisons() -> list[Comparison]:
@@ -51,26 +67,38 @@ def comparisons() -> list[Comparison]:
             base = board.row_of(board.baseline)
             for row in board.trained_rows:
                 if base and row is not base and row.complete and row.difference.n >= MIN_PAIRS:
-                    p = p_value(row.repetition_scores - base.repetition_scores)
-                    found.append(Comparison(data.suite.name, board.task, row.loss, base.loss, row.difference, p))
+                    differences = row.repetition_scores - base.repetition_scores
+                    ps = p_value(differences), p_apart(differences)
+                    found.append(Comparison(data.suite.name, board.task, row.loss, base.loss, row.difference, *ps))
     return found
 
 
+def p_apart(differences: np.ndarray) -> float:
+    """p of the larger of two one-sided paired t-tests, that the mean is at most -MARGIN and at least MARGIN."""
+    n, room = len(differences), MARGIN - abs(differences.mean())
+    error = float(differences.std(ddof=1)) / math.sqrt(n)
+    return float(special.stdtr(n - 1, -room / error)) if error else float(room <= 0)
+
+
 def page(found: list[Comparison]) -> str:
-    """Those of all comparisons that stay significant, the smallest p first."""
-    corrected = holm([one.p for one in found])
-    by_p = sorted(zip(corrected, found, strict=True), key=lambda pair: pair[1].p)
-    kept = [(c, one) for c, one in by_p if c < 1 - CONFIDENCE]
-    rows = [
-        f"| {escape(one.suite)} | {escape(one.task)} | {escape(one.loss)} | {escape(one.baseline)} |"
-        f" {format_points(one.difference)} | {format_p(one.p)} | {format_p(c)} |"
-        for c, one in kept
-    ]
-    head = TEXT.format(
-        count=len(found), pairs=MIN_PAIRS, suites=len({one.suite for one in found}),
-        raw=sum(one.p < 1 - CONFIDENCE for one in found), kept=len(kept),
+    """Those of all comparisons that stay significant, and those that are equal, the smallest p first."""
+    clear, equal = _kept(found, [one.p for one in found]), _kept(found, [one.p_apart for one in found])
+    return TEXT.format(
+        count=len(found), pairs=MIN_PAIRS, suites=len({one.suite for one in found}), kept=len(clear),
+        raw=sum(one.p < 1 - CONFIDENCE for one in found), clear=HEAD + "\n".join(clear),
+        margin=f"{100 * MARGIN:g}", equal=len(equal), same=HEAD + "\n".join(equal),
     )  # fmt: skip
-    return head + "\n".join(rows) + "\n"
+
+
+def _kept(found: list[Comparison], ps: list[float]) -> list[str]:
+    """The rows of a table: comparisons whose p is still small after the correction of all."""
+    rows = sorted(zip(ps, holm(ps), found, strict=True), key=lambda row: row[0])
+    return [
+        f"| {escape(one.suite)} | {escape(one.task)} | {escape(one.loss)} | {escape(one.baseline)} |"
+        f" {format_points(one.difference)} | {format_p(p)} | {format_p(corrected)} |"
+        for p, corrected, one in rows
+        if corrected < 1 - CONFIDENCE
+    ]
 
 
 if __name__ == "__main__":

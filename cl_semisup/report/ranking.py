@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from scipy import special  # `scipy.stats` takes a second to import: only where it is needed
 
-from cl_semisup.results.leaderboard import Board, Row
+from cl_semisup.results.leaderboard import Board, Row, leads
 from cl_semisup.results.statistics import CONFIDENCE, Interval, MeanCI, jackknife_ci, mean_ci, wilson_interval
 from cl_semisup.results.verdict import MIN_PAIRS
 
@@ -96,13 +96,14 @@ class Standing:
 
     `mean_rank` is the mean over tasks and repetitions of its rank among the losses there (1 is best, ties share the
     average), which orders losses as Borda's count does. `ranks` is the interval of its place in that order, None with
-    too few units. `iqm` is the mean of the middle half of its scores over tasks and repetitions. `win_rate` is the
+    too few units. `weak` if it is above the untrained network on no task: tables then show no rank. `iqm` is the mean of the middle half of its scores over tasks and repetitions. `win_rate` is the
     share of (task, repetition) in which it beats the baseline; ties count half.
     """
 
     loss: str
     mean_rank: MeanCI
     ranks: tuple[int, int] | None
+    weak: bool
     mean: float
     iqm: MeanCI
     win_rate: Interval | None
@@ -141,6 +142,7 @@ def rank_overall(boards: Sequence[Board]) -> OverallRanking | None:
             loss=loss,
             mean_rank=mean_ci(ranks[:, i]),
             ranks=intervals.get(loss),
+            weak=not any((row := board.row_of(loss)) and leads(board, row) for board in boards),
             mean=float(means[i]),
             iqm=_iqm([unit[:, i] for unit in units]),
             win_rate=_win_rate(blocks, i, base, len(units)) if base is not None and i != base else None,

@@ -130,7 +130,7 @@ class ReportData:
     @cached_property
     def answer(self) -> list[str]:
         """The question answered in sentences: over all tasks, then by task (or leaders counted), then broken runs."""
-        sentences = [_over_all(self.overall_ranking, self.main_boards)] if self.overall_ranking else []
+        sentences = [_over_all(self.overall_ranking)] if self.overall_ranking else []
         if len(self.boards) <= MAX_TASKS_ONE_BY_ONE:
             sentences += [_leading(board) for board in self.boards]
         else:
@@ -273,11 +273,11 @@ def _standing_note(overall: OverallRanking) -> str:
     return text
 
 
-def _over_all(overall: OverallRanking, boards: list[Board]) -> str:
+def _over_all(overall: OverallRanking) -> str:
     """`Over all 6 tasks: clop has the best mean rank, 1.2 [1.0, 1.8]; not told apart from supcon.`"""
     first = overall.standings[0]
     mean_rank = wording.format_mean_ci(first.mean_rank)
-    if not any((row := board.row_of(first.loss)) and leads(board, row) for board in boards):
+    if first.weak:
         return (
             f"Over all {overall.tasks} tasks: no loss leads. {first.loss} has the best mean rank, but is {NOT_ABOVE}."
         )

@@ -215,7 +215,7 @@ def overall_table(overall: OverallRanking, score: str, baseline: str) -> Table:
         columns.append(Column(f"wins over {baseline} %", meaning))
     rows = []
     for s in overall.standings:
-        row = [_text(s.loss), _rank(s.ranks), _mean_ci(s.mean_rank)]
+        row = [_text(s.loss), _rank(None if s.weak else s.ranks), _mean_ci(s.mean_rank)]
         row += [Entry(f"{100 * s.mean:.1f}", s.mean), _mean_ci(s.iqm, format_percent)]
         if baseline:
             wins = s.win_rate.value if s.win_rate else 0.5

@@ -215,6 +215,13 @@ def test_a_loss_that_always_wins_is_first_over_all_tasks(tmp_path: Path) -> None
     assert found.units == 6
 
 
+def test_a_loss_that_learnt_nothing_on_any_task_has_no_rank_over_them(tmp_path: Path) -> None:
+    found = ranking.rank_overall(many_tasks(tmp_path, 2, 3, {"supcon": 0.3, "nt_xent": -0.3}))
+    assert found is not None
+    table = tables.overall_table(found, "linear_top1", "")
+    assert [(row[0].text, row[1].text) for row in table.rows] == [("supcon", "1"), ("nt_xent", wording.DASH)]
+
+
 def test_below_six_units_no_rank_is_given_over_tasks(tmp_path: Path) -> None:
     found = ranking.rank_overall(many_tasks(tmp_path, 1, 5, {"supcon": 0.3, "nt_xent": 0.0}))
     assert found is not None
