@@ -33,8 +33,9 @@ below it after the correction. The findings say *clearly* only of these. Made by
 
 ## Equal within {margin} points
 
-A difference that is not told apart from 0 need not be small. Of the same comparisons these {equal} lie within {margin} points either
-way, by two one-sided paired t-tests, corrected together by Holm's method. The findings say *equal* only of these.
+A difference that is not told apart from 0 need not be small. Of the same comparisons these {equal} lie within {margin}
+points either way, by two one-sided paired t-tests, corrected together by Holm's method. The findings say *equal* only
+of these.
 
 {same}
 """

@@ -96,8 +96,9 @@ class Standing:
 
     `mean_rank` is the mean over tasks and repetitions of its rank among the losses there (1 is best, ties share the
     average), which orders losses as Borda's count does. `ranks` is the interval of its place in that order, None with
-    too few units. `weak` if it is above the untrained network on no task: tables then show no rank. `iqm` is the mean of the middle half of its scores over tasks and repetitions. `win_rate` is the
-    share of (task, repetition) in which it beats the baseline; ties count half.
+    too few units. `weak` if it is above the untrained network on no task: tables then show no rank. `iqm` is the mean
+    of the middle half of its scores over tasks and repetitions. `win_rate` is the share of (task, repetition) in which
+    it beats the baseline; ties count half.
     """
 
     loss: str
