@@ -79,13 +79,20 @@ def environment() -> Any:
         undefined=jinja2.StrictUndefined,
         finalize=_visible,
     )
-    found.filters["visible"] = _visible
+    found.filters |= {"visible": _visible, "breakable": _breakable}
     return found
 
 
 def _visible(value: Any) -> Any:
     """Text before it is escaped; what is HTML already stays."""
     return visible_lines(value) if type(value) is str else value
+
+
+def _breakable(name: str) -> Any:
+    """Escaped, with the places where a line may end: a phone breaks a loss's name there and not inside a word."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"[_(,=]", r"\g<0><wbr>", str(escape(_visible(name)))))
 
 
 def anchors(names: Iterable[str], prefix: str = "") -> dict[str, str]:

@@ -36,6 +36,25 @@ class Browser:
         made = self._post("/session", {"capabilities": {"alwaysMatch": wanted}})
         self.session = f"/session/{made['sessionId']}"
 
+    def line_ends(self, selector: str) -> str:
+        """The characters at which the lines of these elements end, but for each element's last line."""
+        script = """
+            const ends = [];
+            for (const part of document.querySelectorAll(SELECTOR)) {
+                const texts = document.createTreeWalker(part, NodeFilter.SHOW_TEXT), one = document.createRange();
+                for (let node, top, last; node = texts.nextNode();)
+                    for (let i = 0; i < node.data.length; i++) {
+                        one.setStart(node, i); one.setEnd(node, i + 1);
+                        const box = one.getBoundingClientRect();
+                        if (!box.height) continue;
+                        if (box.top > top + 5) ends.push(last);
+                        top = box.top; last = node.data[i];
+                    }
+            }
+            return ends.join('');
+        """
+        return str(self.run(script.replace("SELECTOR", json.dumps(selector))))
+
     def open(self, path: Path) -> None:
         self._post(f"{self.session}/url", {"url": path.resolve().as_uri()})
 

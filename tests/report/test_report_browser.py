@@ -246,6 +246,7 @@ def test_every_loss_has_its_whole_name_in_tables(browser: Browser, width: int) -
     found = browser.run(script)
     assert LONG in [name for name, _ in found]
     assert all(whole for _, whole in found)
+    assert set(browser.line_ends(".sheet tbody th")) <= set("_(,= -")  # and not inside a word
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -67,6 +67,8 @@ def test_names_are_whole_and_the_page_is_no_wider_than_the_window(browser: Brows
     found = browser.run(script)
     assert [name for name, _ in found].count(LONG) == 2
     assert all(whole for _, whole in found)
+    ends = browser.line_ends(".matrix tbody th, section.loss h3")
+    assert set(ends) <= set("_(,= -") and ("_" in ends or width > 390)
 
 
 def test_a_name_stays_when_the_matrix_is_moved_sideways(browser: Browser) -> None:
