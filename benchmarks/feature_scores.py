@@ -1,6 +1,6 @@
 """`evaluate` on stored features compared with scikit-learn doing the same draws in turn.
 
-    python benchmarks/feature_scores.py [--quick]
+    python benchmarks/feature_scores.py [--quick | --keep-scikit-learn]
 
 50,000 x 768 float16 features of 100 classes in one `.npz`, a fifth of them the test part, with the default budgets and
 five draws each. scikit-learn does the first draw of each budget and is charged as often as there are draws. It follows
@@ -8,7 +8,8 @@ the same protocol: all eight penalties on the same held-out rows, then a fit wit
 logistic regressions starts from the solution with the penalty before, in float64 and with the tolerance that its scores
 need to equal the solution's to 0.1 points; in float32, or with 1e-6, they are up to 9 points away. The two are compared
 in processor time on one thread each, which other programs on the machine hardly change; how long a user waits is
-measured with a thread a core. `--quick` takes a tenth of the rows and writes nothing.
+measured with a thread a core. `--quick` takes a tenth of the rows and writes nothing. `--keep-scikit-learn` measures
+ours again and keeps the rows of the result file that scikit-learn took ten minutes for.
 """
 
 import json
@@ -163,6 +164,7 @@ def scikit_learn(stored: Any, budget: dict[str, Any]) -> tuple[dict[str, float],
 def main() -> None:
     parser = _common.parser(__doc__)
     parser.add_argument("--quick", action="store_true", help="a tenth of the rows; nothing is written")
+    parser.add_argument("--keep-scikit-learn", action="store_true", help="its rows are those of the result file")
     parser.add_argument("--ours", type=Path, help="measure ours on this file and print it as JSON")
     parser.add_argument("--threads", type=int, default=1, help="for --ours")
     options = parser.parse_args()
@@ -175,7 +177,7 @@ def main() -> None:
         make(path, ROWS // 10 if options.quick else ROWS)
         single = measured(path, 1)
         whole = measured(path, _common.cores())
-        rows, theirs = compare(path, single["budgets"])
+        rows, theirs = from_results() if options.keep_scikit_learn else compare(path, single["budgets"])
         size = path.stat().st_size
     own, names = single["parts"], ("labels", "draws", *CLASSIFIERS, "all", "difference, points")
     rows.append(
@@ -204,6 +206,12 @@ def measured(path: Path, threads: int) -> Any:
     facts = {name: value for name, value in result.items() if name != "budgets"}
     sys.stderr.write(f"ours, {threads} threads: {facts}\n")
     return result
+
+
+def from_results() -> tuple[list[list[Any]], Counter[str]]:
+    """As `compare`, from the result file."""
+    *rows, theirs, _ = _common.load("feature_scores")["rows"]
+    return [list(row.values()) for row in rows], Counter({name: float(theirs[name]) for name in CLASSIFIERS})
 
 
 def compare(path: Path, budgets: list[dict[str, Any]]) -> tuple[list[list[Any]], Counter[str]]:
