@@ -33,7 +33,7 @@ from cl_semisup.system import files, owner
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.helpers.fuzzing import fuzz, hidden
 from tests.helpers.records import curves, write
-from tests.test_files import SPECIAL
+from tests.system.test_files import SPECIAL
 
 OTHERS = "of somebody else"
 

@@ -26,7 +26,7 @@ from cl_semisup.system import owner
 from cl_semisup.training import state_file
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.helpers.records import write
-from tests.test_files import SPECIAL
+from tests.system.test_files import SPECIAL
 
 pytestmark = pytest.mark.timeout(60)
 CURVES = {"history": {"step": [0], "loss": [1.0]}}

@@ -17,7 +17,7 @@ from cl_semisup.gate import check, gate_check, plan, reference, stored, trajecto
 from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME
 from cl_semisup.gate.reference import Measurements
 from cl_semisup.gate.trajectory import Trajectory
-from tests.test_files import SPECIAL
+from tests.system.test_files import SPECIAL
 
 pytestmark = pytest.mark.timeout(60)
 SHIPPED = Path(__file__).parents[2] / "suites" / "gate.reference.json"

@@ -22,7 +22,7 @@ from cl_semisup.report.export import write_runs
 from cl_semisup.report.exporters import live
 from cl_semisup.suite.run import Run
 from tests.helpers.records import curves, run, select, write
-from tests.test_files import SPECIAL
+from tests.system.test_files import SPECIAL
 
 ROOT = Path(__file__).parents[2]
 
