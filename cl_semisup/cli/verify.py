@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as name:
         submission = archive.unpack(options.file, Path(name) / "submission")
         for path in submission.plugins:
-            plugins.register(path)  # reads its kind; runs nothing
+            plugins.register(path, run=False)
         verified = verify.verify(submission, options.data_dir)
         problems = list(verified.problems)
         if not problems:

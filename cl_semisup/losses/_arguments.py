@@ -1,5 +1,7 @@
 """What every loss is called with must fit: otherwise rows would be paired wrongly, or broadcast, without a word."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from numbers import Integral
 from types import FunctionType
@@ -11,6 +13,17 @@ from torch import Tensor, nn
 from cl_semisup.errors import InputError
 
 _SIZES = "_checked_sizes"  # attribute of a loss: (dim, classes) that it was built for
+_known: list[None] = []  # as long as it holds something, the values of labels need no check
+
+
+@contextmanager
+def known_labels() -> Iterator[None]:
+    """Within, the values of labels are not looked at: the caller has checked them, and on a GPU each look is a wait."""
+    _known.append(None)
+    try:
+        yield
+    finally:
+        _known.pop()
 
 
 def check_sizes(name: str, seed: Any, **sizes: Any) -> None:
@@ -82,7 +95,6 @@ def _check_views(name: str, z1: Any, z2: Any, dim: int | None) -> None:
 
 
 def _check_labels(name: str, labels: Any, z1: Tensor, classes: int | None) -> None:
-    """The values are looked at on a CPU alone: to see them elsewhere, every step would wait for the device."""
     shape = tuple(labels.shape) if isinstance(labels, Tensor) else type(labels).__name__
     if shape != z1.shape[:1]:
         raise InputError(f"{name}: labels must be one an image, ({len(z1)},). Got {shape}. Give (N,) or None.")
@@ -92,7 +104,7 @@ def _check_labels(name: str, labels: Any, z1: Tensor, classes: int | None) -> No
     if labels.device != z1.device:
         rule = f"labels must be on the device of the views, {z1.device}"
         raise InputError(f"{name}: {rule}. Got {labels.device}. Move them with .to(z1.device).")
-    if labels.device.type == "cpu":
+    if not _known:
         least, largest = map(int, labels.aminmax())
         if least < -1:
             raise InputError(f"{name}: labels must be classes from 0 on, -1 where there is none. Got {least}. Mend it.")

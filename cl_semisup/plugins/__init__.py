@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from cl_semisup.errors import InputError, message, stops_process
 from cl_semisup.errors import unknown as unknown_name
-from cl_semisup.plugins import copies, installed, kinds
+from cl_semisup.plugins import copies, declared, docstrings, installed, kinds
 from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 from cl_semisup.text import guarded
@@ -35,6 +35,7 @@ FOLDERS = tuple(kinds.SHAPES)
 HOW_TO_ADD = "One of your own is named on the command line: --plugin FILE."
 MISSING = "missing"  # the version of a plug-in that has no file
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
+_not_run: set[tuple[str, str]] = set()  # those of them of which only what their text declares is known
 _environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
 _installed_files: dict[str, Path] = {}  # module of a plug-in of another package -> its file
@@ -102,8 +103,11 @@ def add(path: Path) -> Plugin:
     return plugin
 
 
-def register(path: Path) -> Plugin:
-    """As `add`, but the file's code is run only when the plug-in is loaded. Its kind is read from its text."""
+def register(path: Path, run: bool = True) -> Plugin:
+    """As `add`, but the file's code is run only when the plug-in is loaded. Its kind is read from its text.
+
+    Without `run` it never is: the class that `load` gives has the fields of the plug-in and no methods (`declared`).
+    """
     path = Path(path)
     if not path.is_file() or path.suffix != ".py":
         raise InputError(
@@ -118,6 +122,9 @@ def register(path: Path) -> Plugin:
         raise InputError(f"{path}: the {noun(folder)} {name!r} exists already{where}. Rename the file.")
     plugin = Plugin(folder, name)
     _user_files[plugin] = path.resolve()
+    if run == (plugin in _not_run):
+        _not_run.symmetric_difference_update({plugin})
+        load.cache_clear()
     return plugin
 
 
@@ -139,6 +146,8 @@ def load(folder: str, name: str) -> type:
     path, package = paths(folder).get(name), installed.found().get((folder, name))
     if path is None:
         raise InputError(unknown(folder, name))
+    if (folder, name) in _not_run:
+        return declared.read(path)
     if (folder, name) in _user_files:
         module = _import_file(path, f"cl_semisup_plugin_{folder}_{name}")
     elif package:
@@ -298,22 +307,7 @@ def field_descriptions(plugin: type) -> dict[str, str]:
     names = {f.name for f in fields(plugin)}
     descriptions: dict[str, str] = {}
     for cls in reversed(plugin.__mro__):
-        descriptions |= _arguments(inspect.cleandoc(vars(cls).get("__doc__") or ""), names)
-    return descriptions
-
-
-def _arguments(docstring: str, names: set[str]) -> dict[str, str]:
-    """What the docstring's `Args:` section says of these names."""
-    descriptions: dict[str, str] = {}
-    last = None
-    for line in docstring.partition("Args:")[2].splitlines():
-        word, colon, text = line.strip().partition(":")
-        if colon and word in names:
-            last, descriptions[word] = word, text.strip()
-        elif last and line.strip():
-            descriptions[last] += " " + line.strip()
-        else:
-            last = None
+        descriptions |= docstrings.arguments(inspect.cleandoc(vars(cls).get("__doc__") or ""), names)
     return descriptions
 
 

@@ -18,6 +18,21 @@ def body(docstring: str) -> str:
     return (text[: start.start()] if start else text).strip("\n")
 
 
+def arguments(docstring: str, names: set[str]) -> dict[str, str]:
+    """What the docstring's `Args:` section says of these names."""
+    descriptions: dict[str, str] = {}
+    last = None
+    for line in docstring.partition("Args:")[2].splitlines():
+        word, colon, text = line.strip().partition(":")
+        if colon and word in names:
+            last, descriptions[word] = word, text.strip()
+        elif last and line.strip():
+            descriptions[last] += " " + line.strip()
+        else:
+            last = None
+    return descriptions
+
+
 def _texts(docstring: str) -> dict[str, str]:
     starts = list(_START.finditer(docstring))
     ends = [start.start() for start in starts[1:]] + [len(docstring)]

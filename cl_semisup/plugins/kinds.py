@@ -71,9 +71,8 @@ def cannot_load(path: Path, error: BaseException, line: int | None = None) -> In
 
 def public_dataclasses(source: Source) -> list[ast.ClassDef]:
     """The public dataclasses that a file defines at its top level."""
-    names = _imported(source)
     classes = [node for node in source.tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    return [node for node in classes if any(_is_dataclass(d, names) for d in node.decorator_list)]
+    return [node for node in classes if is_dataclass(source, node)]
 
 
 @cache
@@ -130,13 +129,23 @@ _BUILT_FROM = {"encoders": ("channels", "side"), "optimizers": ("weights", "othe
 def _methods(source: Source, node: ast.ClassDef, seen: set[tuple[Path, str]]) -> Iterator[tuple[str, Method]]:
     """The telling methods of a class, those of its bases first, so that its own replace them."""
     seen.add((source.path, node.name))
-    for base in reversed(node.bases):
-        for at, found in _classes_called(_dotted(base, _imported(source)), source):
-            if (at.path, found.name) not in seen:
-                yield from _methods(at, found, seen)
+    for at, found in bases(source, node):
+        if (at.path, found.name) not in seen:
+            yield from _methods(at, found, seen)
     for member in node.body:
         if isinstance(member, ast.FunctionDef) and member.name in TELLING:
             yield member.name, Method.of(member)
+
+
+def bases(source: Source, node: ast.ClassDef) -> Iterator[tuple[Source, ast.ClassDef]]:
+    """The bases of a class whose files are found, the last one first."""
+    for base in reversed(node.bases):
+        yield from _classes_called(name_of(base, source), source)
+
+
+def name_of(node: ast.expr, source: Source) -> str:
+    """The dotted name that an expression in this file stands for; "" for any other expression."""
+    return _dotted(node, _imported(source))
 
 
 def _classes_called(dotted: str, source: Source) -> Iterator[tuple[Source, ast.ClassDef]]:
@@ -175,6 +184,7 @@ def _dotted(node: ast.expr, names: dict[str, str]) -> str:
     return ".".join([names.get(node.id, node.id), *attributes]) if isinstance(node, ast.Name) else ""
 
 
-def _is_dataclass(decorator: ast.expr, names: dict[str, str]) -> bool:
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return _dotted(called, names).rpartition(".")[2] == "dataclass"
+def is_dataclass(source: Source, node: ast.ClassDef) -> bool:
+    """Whether the class has the decorator, with arguments or without."""
+    called = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    return any(name_of(decorator, source).rpartition(".")[2] == "dataclass" for decorator in called)

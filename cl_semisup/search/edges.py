@@ -40,9 +40,7 @@ MIN_LIFT = 0.5  # of the best level's gain over the untrained network; halfway i
 LEVEL_RUNGS = 3  # that a best level is measured on
 PLATEAU = 0.95  # of the best level: rungs on which repetitions are compared with each other
 CLEAR = 1.5  # difference of two votes that contradict each other beyond noise
-SURE = (
-    0.25  # of a vote: nearer to the bar, a rung beyond an edge has the next one tried too, and one elsewhere is noise
-)
+SURE = 0.25  # of a vote: nearer to the bar, what is beyond an edge is tried one rung on, and elsewhere it is noise
 
 
 @dataclass(frozen=True)

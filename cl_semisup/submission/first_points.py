@@ -26,7 +26,9 @@ from cl_semisup.system import files
 from cl_semisup.training.loop import Diverged
 
 SECONDS = 60  # of all first points together; those that are not ready then are not checked, and a note says so
-TOLERANCE = 0.05  # of a value: other processors round otherwise, and the steps up to a first point carry it on
+# Of a value: other processors round otherwise, which the steps up to a first point carry on, gradients more than losses
+TOLERANCE = {"loss": 0.01}
+WIDE = 0.05  # of all other curves
 LEAST = 0.05  # a smaller value counts as large as this one for the tolerance
 FILE = "first_points.jsonl"
 MAX_BYTES = 10**8
@@ -73,6 +75,7 @@ def compare(folder: Path, groups: Iterable[TrainingGroup], points: Points) -> tu
 def _difference(history: Mapping[str, Sequence[Any]], first: Mapping[str, float]) -> str:
     for name, value in first.items():
         told = history[name][0] if history.get(name) else None
-        if type(told) is not float or not math.isclose(told, value, rel_tol=TOLERANCE, abs_tol=TOLERANCE * LEAST):
+        share = TOLERANCE.get(name, WIDE)
+        if type(told) is not float or not math.isclose(told, value, rel_tol=share, abs_tol=share * LEAST):
             return f"{name} begins with {told!r}, and with {value:.5g} when the first steps are done again"
     return ""

@@ -107,7 +107,8 @@ def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | No
     if status == "diverged" and not (exploded or "diverged_at_step" in resolved or "stopped_at_step" in resolved):
         yield "status", "the run is told to have diverged, and its loss has not"
     by_loss = any(f"{loss:.4g}" in reason for loss in losses[-1:] if _number(loss))
-    if status == "collapsed" and not (collapsed or by_loss or "stopped_at_step" in resolved):
+    by_scores = test_labels is None and "chance is" in reason  # which chance is, the test labels tell
+    if status == "collapsed" and not (collapsed or by_loss or by_scores or "stopped_at_step" in resolved):
         yield "status", "the run is told to have collapsed, and neither its embeddings nor its loss say so"
 
 

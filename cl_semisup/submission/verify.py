@@ -85,7 +85,7 @@ def describe(run: Run) -> str:
 def _suite(submission: Submission, data_dir: str | None, problems: list[Problem]) -> suites.Suite:
     path = submission.folder / SUITE
     text = path.read_text("utf-8", "replace")
-    suite = suites.parse(text, str(path), data_dir)
+    suite = suites.parse(text, str(path), data_dir, with_data=not submission.plugins)
     for name, ours in installation.suites().items():
         same_name = submission.suite in (name, name.replace("/", "_"), Path(name).name)
         if (

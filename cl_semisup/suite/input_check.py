@@ -19,7 +19,8 @@ def build(folder: str, named: Named) -> Any:
 def default_views(dataset: Named, data_dir: Path, with_data: bool = True) -> dict[str, Any]:
     """The views of a data set where the suite names none; they may depend on its files, which may be missing."""
     plugin = build("datasets", dataset)
-    views: dict[str, Any] = plugin.views
+    with plugins.plugin_errors("datasets", next(iter(dataset))):
+        views: dict[str, Any] = plugin.views
     try:
         return plugin.default_views(data_dir) if hasattr(plugin, "default_views") else views
     except DataError:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.losses import Loss, requirements_of
+from cl_semisup.losses._arguments import known_labels
 from cl_semisup.suite.settings import Schedule
 from cl_semisup.training import ema
 from cl_semisup.training.batches import Batches, epoch_order
@@ -36,6 +37,7 @@ class Outcome:
     stopped_at: int | None = None
 
 
+@known_labels()  # they are those of the data, which were checked when they were read
 def train(
     setup: TrainingSetup,
     *,

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cl_semisup import plugins
-from cl_semisup.errors import SuiteError
-from cl_semisup.suite import suite
+from cl_semisup.errors import InputError, SuiteError
+from cl_semisup.suite import input_check, suite
 from cl_semisup.suite.suite import Suite
 
 TEXT = """\
@@ -109,3 +109,17 @@ def test_a_frozen_encoder_needs_a_projector_and_a_score_of_projections(read: Cal
     assert "score: must start with projection_: identity has no weights, so all losses share its features." in found
     lines = "score: projection_linear_top1\nprobes: {linear: {layer: both}}\n"
     assert read(lines, encoder="identity").score == "projection_linear_top1"
+
+
+def test_a_data_set_of_ones_own_without_views_is_refused_with_its_file(tmp_path: Path) -> None:
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from dataclasses import dataclass\nfrom cl_semisup.datasets import Generated\n\n\n@dataclass(frozen=True)\n"
+        "class Mine(Generated):\n    size: int = 8\n\n    def load(self, data_dir): ...\n"
+    )
+    plugins.add(own)
+    try:
+        with pytest.raises(InputError, match=r"mine\.py:1: mine: must not fail\. Got AttributeError: .*'views'"):
+            input_check.default_views({"mine": {}}, tmp_path)
+    finally:
+        del plugins._user_files["datasets", "mine"]
