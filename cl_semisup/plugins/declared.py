@@ -4,6 +4,7 @@
 """
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import operator
@@ -20,6 +21,16 @@ CALLED = {
 }
 CALLED |= {"cl_semisup.plugins.PluginField", "cl_semisup.config.added_later.AddedLater"}
 ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    ImportError,
+    RecursionError,
+    MemoryError,
+)
 OUR_ROOMS = {"config", "contrast", "data", "plugins", *kinds.SHAPES}  # whose names an annotation may hold
 
 
@@ -74,15 +85,7 @@ def _collect(
                 annotation = _value(member.annotation, source)
                 own = get_origin(annotation) is not ClassVar and annotation is not ClassVar
                 default = [dataclasses.field(default=_value(member.value, source))] if own and member.value else []
-            except (
-                ValueError,
-                TypeError,
-                ArithmeticError,
-                KeyError,
-                AttributeError,
-                ImportError,
-                RecursionError,
-            ) as error:
+            except UNREADABLE as error:
                 got = f"Got {ast.unparse(member)}: {error}"
                 raise NotRun(
                     f"{source.path.name}:{member.lineno}: must be a plain field. {got}. Use literals."
@@ -95,10 +98,10 @@ def _collect(
             name, member_value = member.targets[0].id, member.value
         else:
             continue
-        try:
-            variables[name] = ast.literal_eval(member_value) if member_value else None
-        except ValueError:
+        if not name.startswith("__"):
             variables.pop(name, None)
+            with contextlib.suppress(*UNREADABLE):
+                variables[name] = ast.literal_eval(member_value) if member_value else None
 
 
 def _value(node: ast.expr, source: kinds.Source) -> Any:

@@ -28,6 +28,8 @@ class Mine:
     weight: Annotated[float, Interval(gt=0)] = 1.0
     steps: int | None = None
     exempt: ClassVar[dict[str, str]] = {"finite": "it is not"}
+    __slots__ = ("weight",)
+    odd: ClassVar[dict[str, str]] = {[]: "no key"}
 
     def __call__(self, z1, z2, labels=None):
         return z1.sum()

@@ -300,12 +300,13 @@ def first(sent: Sent, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Tr
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("name", "change"),
     [
-        lambda losses: losses[::-1],
-        lambda losses: [*losses[1:], losses[0]],
-        lambda losses: [1.2 * loss for loss in losses],
-        lambda losses: [loss - 1 for loss in losses],
+        ("supcon", lambda losses: losses[::-1]),
+        ("nt_xent", lambda losses: losses[::-1]),
+        ("supcon", lambda losses: [*losses[1:], losses[0]]),
+        ("supcon", lambda losses: [1.2 * loss for loss in losses]),
+        ("supcon", lambda losses: [loss - 1 for loss in losses]),
     ],
 )
 def test_a_curve_that_begins_otherwise_is_refused_by_its_first_steps(
@@ -313,9 +314,10 @@ def test_a_curve_that_begins_otherwise_is_refused_by_its_first_steps(
     first: tuple[list[TrainingGroup], first_points.Points],
     tmp_path: Path,
     change: Callable[[list[float]], list[float]],
+    name: str,
 ) -> None:
     found, (groups, points) = copy.deepcopy(sent.found), first
-    run = next(run for run in sent.trained if run.loss_name == "supcon")
+    run = next(run for run in sent.trained if run.loss_name == name)
     _loss_curve(change)(*found[run.id])
     submission = archive.unpack(pack(sent, found, tmp_path), tmp_path / "unpacked")
     checked, problems = first_points.compare(submission.folder, groups, points)
