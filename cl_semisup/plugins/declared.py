@@ -74,34 +74,30 @@ def _collect(
     for at, base in kinds.bases(source, node):
         if (at.path, base.name) not in seen:
             _collect(at, base, fields, variables, seen)
+    has_fields = kinds.is_dataclass(source, node)
     for member in node.body:
-        if (
-            isinstance(member, ast.AnnAssign)
-            and isinstance(member.target, ast.Name)
-            and kinds.is_dataclass(source, node)
-        ):
-            name = member.target.id
-            try:
-                annotation = _value(member.annotation, source)
-                own = get_origin(annotation) is not ClassVar and annotation is not ClassVar
-                default = [dataclasses.field(default=_value(member.value, source))] if own and member.value else []
-            except UNREADABLE as error:
-                got = f"Got {ast.unparse(member)}: {error}"
-                raise NotRun(
-                    f"{source.path.name}:{member.lineno}: must be a plain field. {got}. Use literals."
-                ) from None
-            if own:
-                fields[name] = (annotation, *default)
-                continue
-            member_value = member.value
-        elif isinstance(member, ast.Assign) and isinstance(member.targets[0], ast.Name):
-            name, member_value = member.targets[0].id, member.value
-        else:
+        target = member.target if isinstance(member, ast.AnnAssign) else getattr(member, "targets", [None])[0]
+        if not isinstance(member, ast.AnnAssign | ast.Assign) or not isinstance(target, ast.Name):
             continue
-        if not name.startswith("__"):
-            variables.pop(name, None)
+        if has_fields and isinstance(member, ast.AnnAssign) and (field := _field(member, source)):
+            fields[target.id] = field
+        elif not target.id.startswith("__"):
+            variables.pop(target.id, None)
             with contextlib.suppress(*UNREADABLE):
-                variables[name] = ast.literal_eval(member_value) if member_value else None
+                variables[target.id] = ast.literal_eval(member.value) if member.value else None
+
+
+def _field(member: ast.AnnAssign, source: kinds.Source) -> tuple[Any, ...]:
+    """(annotation,) or (annotation, default) as `make_dataclass` takes them; nothing for a class variable."""
+    try:
+        annotation = _value(member.annotation, source)
+        if annotation is ClassVar or get_origin(annotation) is ClassVar:
+            return ()
+        default = [dataclasses.field(default=_value(member.value, source))] if member.value else []
+    except UNREADABLE as error:
+        got = f"Got {ast.unparse(member)}: {error}"
+        raise NotRun(f"{source.path.name}:{member.lineno}: must be a plain field. {got}. Use literals.") from None
+    return (annotation, *default)
 
 
 def _value(node: ast.expr, source: kinds.Source) -> Any:

@@ -71,6 +71,16 @@ def pack(sent: Sent, found: Found, folder: Path, text: str = TEXT) -> Path:
     return folder / "sent.zip"
 
 
+def forged(
+    sent: Sent, change: Callable[[dict[str, Any], dict[str, Any]], None], loss: str = "nt_xent"
+) -> tuple[dict[str, Any], Run]:
+    """A copy of what was found, with a changed record or curves of the loss's first trained run, and that run."""
+    found = copy.deepcopy(sent.found)
+    run = next(run for run in sent.trained if run.loss_name == loss)
+    change(*found[run.id])
+    return found, run
+
+
 def check(file: Path, folder: Path) -> verify.Verified:
     return verify.verify(archive.unpack(file, folder / "unpacked"))
 
@@ -213,9 +223,7 @@ def _without_knn(record: dict[str, Any], curves: dict[str, Any]) -> None:
 def test_a_tampered_record_is_refused_by_name(
     sent: Sent, tmp_path: Path, rule: str, change: Callable[[dict[str, Any], dict[str, Any]], None], words: str
 ) -> None:
-    found = copy.deepcopy(sent.found)
-    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
-    change(*found[run.id])
+    found, run = forged(sent, change)
     problems = check(pack(sent, found, tmp_path), tmp_path).problems
     assert all(verify.describe(run) in problem.text for problem in problems)
     assert any(
@@ -281,9 +289,7 @@ def _diverged(record: dict[str, Any], curves: dict[str, Any]) -> None:
 def test_an_invented_curve_is_refused_without_a_training(
     sent: Sent, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], rule: str, words: str
 ) -> None:
-    found = copy.deepcopy(sent.found)
-    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
-    change(*found[run.id])
+    found, run = forged(sent, change)
     problems = check(pack(sent, found, tmp_path), tmp_path).problems
     text = f"{verify.describe(run)}: "
     assert any(one.rule == rule and words in one.text and one.text.startswith(text) for one in problems), problems
@@ -316,9 +322,8 @@ def test_a_curve_that_begins_otherwise_is_refused_by_its_first_steps(
     change: Callable[[list[float]], list[float]],
     name: str,
 ) -> None:
-    found, (groups, points) = copy.deepcopy(sent.found), first
-    run = next(run for run in sent.trained if run.loss_name == name)
-    _loss_curve(change)(*found[run.id])
+    found, run = forged(sent, _loss_curve(change), name)
+    groups, points = first
     submission = archive.unpack(pack(sent, found, tmp_path), tmp_path / "unpacked")
     checked, problems = first_points.compare(submission.folder, groups, points)
     assert checked == len(sent.trained) == 4
@@ -570,9 +575,7 @@ def test_members_that_together_fill_the_memory_are_not_unpacked(
 def test_odd_values_where_a_verifier_computes_are_named(
     sent: Sent, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Any]], None], rule: str, words: str
 ) -> None:
-    found = copy.deepcopy(sent.found)
-    run = next(run for run in sent.trained if run.loss_name == "nt_xent")
-    change(*found[run.id])
+    found, _ = forged(sent, change)
     rows = [packed.row(*found[one.id]) for one in sent.runs]
     pack(sent, sent.found, tmp_path)
     archive.pack(tmp_path / "results", sent.snapshot, TEXT, [], tmp_path / "sent")
