@@ -149,6 +149,11 @@ def test_bad_suites_and_folders_are_told(tmp_path: Path) -> None:
         cl.run(SUITE | {"name": object()}, tmp_path)
     with pytest.raises(InputError, match="must be a folder of results. Got none"):
         cl.results(tmp_path / "none")
+    (tmp_path / "trial").mkdir()  # as the folder of a suite's tables: an empty table would say that nothing was run
+    with pytest.raises(
+        InputError, match="trial: must be a folder of results, with a folder `records` or `evaluations`"
+    ):
+        cl.results(tmp_path / "trial")
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         cl.nothing  # noqa: B018
 

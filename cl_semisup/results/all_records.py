@@ -22,6 +22,11 @@ def frame(results: Path) -> pd.DataFrame:
     """
     if not results.is_dir():
         raise InputError(f"{results}: must be a folder of results. Got none. Run a suite first, or name another.")
+    if not any((results / folder).is_dir() for folder in ("records", evaluation_records.FOLDER)):
+        raise InputError(
+            f"{results}: must be a folder of results, with a folder `records` or `{evaluation_records.FOLDER}`. "
+            "Got a folder without them. Run a suite first, or name another: a suite's tables lie in a folder below it."
+        )
     rows = [_row("run", record, record["run"]) for record in records.read_folder(results)]
     rows += [_row("evaluation", record, record["asked"]) for record in evaluation_records.read_all(results)]
     return _ordered(rows)
