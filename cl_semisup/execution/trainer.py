@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup import losses, native, plugins
+from cl_semisup import losses, native, optimizers, plugins
 from cl_semisup.data.views import geometric
 from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
 from cl_semisup.errors import InputError
@@ -201,6 +201,7 @@ class Trainer:
             views=run_views.of_training(run, data),
             local_views=run.local_views,
             optimizer=self._optimizer(model, loss),
+            layer_causal=optimizers.is_layer_causal(self._optimizer_plugin()),
             images=data.train_images,
             larger_images=data.larger_images,
             visible_labels=visible_labels,
@@ -246,14 +247,16 @@ class Trainer:
         return self._stages
 
     def _optimizer(self, model: Model, loss: losses.Loss) -> torch.optim.Optimizer:
-        assert self.run.optimizer is not None
-        (name, settings) = next(iter(self.run.optimizer.items()))
-        made: torch.optim.Optimizer = plugins.load("optimizers", name)(**settings).build(
-            *loop.split_parameters(model, loss)
-        )
+        made = self._optimizer_plugin().build(*loop.split_parameters(model, loss))
         if self.machine.plain:
             fast_paths.disable_fused_steps(made)
         return made
+
+    def _optimizer_plugin(self) -> optimizers.Optimizer:
+        assert self.run.optimizer is not None
+        (name, settings) = next(iter(self.run.optimizer.items()))
+        plugin: optimizers.Optimizer = plugins.load("optimizers", name)(**settings)
+        return plugin
 
     def fast_encoder(self, encoder: torch.nn.Module) -> Callable[[Tensor], Tensor]:
         """What encodes a batch in training."""

@@ -5,8 +5,8 @@
 `weights` are the parameters that weight decay applies to; `others` (biases, normalisation, a loss's own) have none. The
 trainer sets `lr` of every group before every step, so the learning rate is no setting.
 
-One whose layers move by gradients that see only the layers below sets `optimizer.layer_causal = True`; its encoders are
-rows of linear layers.
+One whose layers move by gradients that see only the layers below says so in its text, `layer_causal: ClassVar = True`;
+its encoders are rows of linear layers.
 """
 
 from typing import Protocol
@@ -18,8 +18,8 @@ class Optimizer(Protocol):
     def build(self, weights: list[torch.nn.Parameter], others: list[torch.nn.Parameter]) -> torch.optim.Optimizer: ...
 
 
-def is_layer_causal(optimizer: torch.optim.Optimizer) -> bool:
-    return bool(getattr(optimizer, "layer_causal", False))
+def is_layer_causal(plugin: Optimizer) -> bool:
+    return bool(getattr(plugin, "layer_causal", False))
 
 
 def trial(plugin: Optimizer) -> torch.optim.Optimizer:

@@ -1,5 +1,5 @@
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Ge, Interval
@@ -22,6 +22,7 @@ class LayerCausalSGD:
         weight_decay: of weights; biases, normalisation layers and a loss's own parameters have none
     """
 
+    layer_causal: ClassVar[bool] = True
     momentum: Annotated[float, Interval(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Ge(0)] = 1e-4
 
@@ -32,5 +33,4 @@ class LayerCausalSGD:
         if self.momentum:  # the fused step needs a buffer for a parameter whose first gradient comes in a later step
             for parameter in (*weights, *others):
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        optimizer.layer_causal = True  # type: ignore[attr-defined]
         return optimizer

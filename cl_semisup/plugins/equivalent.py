@@ -63,5 +63,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "b2dc7e0524": "f87dcc80a8",  # tiny_imagenet: more layouts are told in words, pixels and labels stay
     "495e5b91f9": "a8936a91cb",  # voc2007: more layouts are told in words, pixels and labels stay
     "d3463a272b": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
+    "da50936fee": "e0c9188ed3",  # layer_causal: its text says that it is; the steps are the same
     "f7f34d9113": "3e0a5d22c9",  # digits: read without importing scikit-learn, pixels, labels and split stay
 }

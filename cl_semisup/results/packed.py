@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cl_semisup.data import memory_limit, parquet_table
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.suite import renamed
@@ -296,7 +298,7 @@ def _texts(column: Any) -> list[str]:
         raise ValueError("must have a value in every row. Got an empty one")
     found: list[str] = []
     for chunk in column.chunks:
-        words, codes = chunk.dictionary.to_pylist(), chunk.indices.to_numpy()
+        words, codes = chunk.dictionary.to_pylist(), np.from_dlpack(chunk.indices)  # to_numpy would import pandas
         if len(codes) and not 0 <= codes.min() <= codes.max() < len(words):
             raise ValueError(f"must name texts that are there. Got number {codes.max()} of {len(words)}")
         found += [words[code] for code in codes]

@@ -49,6 +49,7 @@ class TrainingSetup:
         local_views: local views of an image, for a loss that needs their projections
         larger_images: (M, channels, S, S) the same images at a larger side, which the views are cropped from; or none
         rows: (M',) positions of the images that are trained on, on the host; None for all
+        layer_causal: whether each layer moves by the loss of its own output alone
         hopeless: whether the curves of loss and feature_std so far say that going on is in vain; a function of them
             alone, so that a resumed training and all processes stop at the same step
     """
@@ -65,6 +66,7 @@ class TrainingSetup:
     local_views: int = 0
     larger_images: Tensor | None = None
     rows: Tensor | None = None
+    layer_causal: bool = False
     hopeless: Callable[[History], bool] = lambda history: False
 
     @property

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from cl_semisup.device import is_lost, is_out_of_memory
 from cl_semisup.errors import InputError, message
 from cl_semisup.losses import requirements_of
-from cl_semisup.optimizers import is_layer_causal
 from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import Changing
@@ -72,7 +71,7 @@ class Step:
         self.labels = labels if self.requirements.labels else torch.full_like(labels, -1)
         mean, std = setup.views["full"].mean, setup.views["full"].std
         self.pixels = (-mean / std, (1 - mean) / std)
-        self.causal = LayerCausal(setup.model, encode.count) if is_layer_causal(setup.optimizer) else None
+        self.causal = LayerCausal(setup.model, encode.count) if setup.layer_causal else None
         self.is_recorded = False  # then no number of the device can be read, and an error is left as it is
 
     def __call__(self, inputs: StepInputs) -> StepOutputs:

@@ -1,5 +1,7 @@
 """Encoders from elsewhere are tried when a suite is checked; settings that came later move no id."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,11 +123,32 @@ def test_an_optimizer_whose_steps_see_layers_takes_a_row_of_linear_layers_alone(
     assert rule + "no such row (VisionTransformer). Use mlp or linear, or another optimizer." in line
 
 
-def test_an_optimizer_that_raises_anything_is_a_problem_of_the_suite(
-    parse: Parse, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: Any, weights: list[Any], others: list[Any]) -> None:
-        raise ZeroDivisionError("no")
+OWN = '''\
+from dataclasses import dataclass
 
-    monkeypatch.setattr(plugins.load("optimizers", "sgd"), "build", fail)
-    assert "must be buildable. Got ZeroDivisionError: no. Mend the optimizer or the encoder." in problem(parse, text)
+
+@dataclass(frozen=True)
+class Theirs:
+    """Source: none"""
+
+    def build(self, weights, others):
+        raise ZeroDivisionError("no")
+'''
+
+
+def test_an_optimizer_of_the_user_that_raises_anything_is_a_problem_of_the_suite(
+    parse: Parse, text: str, tmp_path: Path, forget_plugins: None
+) -> None:
+    (tmp_path / "theirs.py").write_text(OWN)
+    plugins.add(tmp_path / "theirs.py")
+    line = problem(parse, text + "optimizer: theirs\n")
+    assert "must be buildable. Got ZeroDivisionError: no. Mend the optimizer or the encoder." in line
+
+
+def test_a_suite_is_checked_without_pytorchs_compiler(text: str, tmp_path: Path) -> None:
+    """It takes two seconds to import; building any torch optimizer does."""
+    (tmp_path / "s.yaml").write_text(text)
+    code = "import sys\nfrom cl_semisup.suite import suite\nfrom pathlib import Path\n"
+    code += "suite.read(Path(sys.argv[1]))\nprint('torch' in sys.modules, 'torch._dynamo' in sys.modules)"
+    words = [sys.executable, "-c", code, str(tmp_path / "s.yaml")]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["True", "False"]

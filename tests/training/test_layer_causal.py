@@ -1,5 +1,6 @@
 """Layer-causal descent on two linear layers, by hand, with losses that remember, and what it is refused for."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from cl_semisup import losses, plugins
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Requirements
+from cl_semisup.optimizers import is_layer_causal
 from cl_semisup.training.layer_causal import LayerCausal
 from tests.training.test_training import make, train
 
@@ -36,7 +38,7 @@ def _two_layers(loss: nn.Module) -> tuple[Any, list[Tensor], list[Tensor]]:
     plugin = plugins.load("optimizers", "layer_causal")(momentum=0.0, weight_decay=0.0)
     optimizer = plugin.build([first.weight, second.weight], [])
     before = [first.weight.detach().clone(), second.weight.detach().clone()]
-    object.__setattr__(setup, "optimizer", optimizer)
+    setup = replace(setup, optimizer=optimizer, layer_causal=is_layer_causal(plugin))
     return setup, before, seen
 
 
