@@ -43,15 +43,31 @@ def test_the_anchors_own_term_alone_loses_rank_at_twice_the_temperature(rate: fl
     assert dynamics.run_descent(Descent(dynamics="one_sided", rate=rate)).final_rank == pytest.approx(rank, abs=0.2)
 
 
-def test_one_sided_and_partnerless_repulsion_are_sums_over_the_named_points() -> None:
+@pytest.mark.parametrize(
+    ("temperature", "rate", "rank"), [(1, 0.9, 16.0), (1, 1.1, 1.0), (0.1, 5.0, 16.0), (0.1, 15.0, 1.0)]
+)
+def test_a_sum_without_the_partner_that_the_softmax_has_collapses_later_at_a_low_temperature(
+    temperature: float, rate: float, rank: float
+) -> None:
+    descent = Descent(dynamics="other_images", temperature=temperature, rate=rate)
+    assert dynamics.run_descent(descent).final_rank == pytest.approx(rank, abs=0.5)
+
+
+def test_each_repulsion_is_a_sum_over_the_named_points() -> None:
     z = F.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64), dim=1)
     descent = Descent(rate=0.7, temperature=0.5)
-    for kind, has_partner, is_mutual in [("one_sided", True, False), ("without_partner", False, True)]:
+    kinds = [  # partner in the softmax, partner in the sum, each pair twice
+        ("repulsion", True, True, True),
+        ("one_sided", True, True, False),
+        ("without_partner", False, False, True),
+        ("other_images", True, False, True),
+    ]
+    for kind, in_softmax, in_sum, is_mutual in kinds:
         wanted = z.clone()
         for a in range(6):
-            others = [b for b in range(6) if b != a and (has_partner or b != (a + 3) % 6)]
-            total = sum(math.exp(float(z[a] @ z[b]) / 0.5) for b in others)
-            for b in others:
+            normalised = [b for b in range(6) if b != a and (in_softmax or b != (a + 3) % 6)]
+            total = sum(math.exp(float(z[a] @ z[b]) / 0.5) for b in normalised)
+            for b in (b for b in normalised if in_sum or b != (a + 3) % 6):
                 w = math.exp(float(z[a] @ z[b]) / 0.5) / total
                 wanted[a] -= 0.7 * w * z[b]
                 if is_mutual:
