@@ -82,7 +82,7 @@ def test_moving_averages_follow_the_steps(name: str, module: Any) -> None:
     even = float(torch.tensor(1 / CLASSES))
     averages = {
         "freematch": lambda: freematch.Averages(even, [even] * CLASSES, [even] * CLASSES),
-        "softmatch": lambda: softmatch.Averages(even, 1.0, [even] * CLASSES),
+        "softmatch": lambda: softmatch.Averages(even, 1.0, None),
     }[name]()
     z = torch.zeros(N, 5, dtype=torch.float64)
     labels = [0, -1, 1, -1, -1, 2]
@@ -95,6 +95,16 @@ def test_moving_averages_follow_the_steps(name: str, module: Any) -> None:
     with torch.no_grad():
         loss(z, z, None, logits=_logits(9))
     assert all(torch.equal(before[key], buffer) for key, buffer in loss.state_dict().items())
+
+
+def test_softmatch_aligns_predictions_for_the_weights_and_not_for_the_pseudo_labels() -> None:
+    loss, z = _build("softmatch", memory=0.0).train(), torch.zeros(4, 5, dtype=torch.float64)
+    weak = torch.tensor([[2.0, 0, 0], [2.0, 0, 0], [2.0, 0, 0], [0.2, 0, 0]], dtype=torch.float64)
+    strong = torch.zeros(4, 3, dtype=torch.float64, requires_grad=True)
+    loss(z, z, None, logits=(weak, strong)).backward()
+    aligned = weak.softmax(dim=1) / weak.softmax(dim=1).mean(dim=0)
+    assert aligned[3].argmax() != weak[3].argmax()  # the last image's class would change
+    assert (strong.grad.argmin(dim=1) == 0).all()  # all are pulled to the class that the network predicts
 
 
 @pytest.mark.parametrize("queue", [6, 3])

@@ -15,7 +15,7 @@ class Averages:
 
     mean: float
     variance: float
-    predicted: list[float]
+    predicted: list[float] | None  # None before the first batch
 
 
 def oracle(
@@ -33,15 +33,15 @@ def oracle(
     weak, strong = logits[0], logits[1]
     count, classes = len(weak), range(len(weak[0]))
     even = float(torch.tensor(1 / len(classes)))  # in single precision, as the loss keeps it
-    now = averages or Averages(even, 1.0, [even] * len(classes))
+    now = averages or Averages(even, 1.0, None)
     p = [[float(x) for x in probabilities(row.detach())] for row in weak]
-    now.predicted = [
-        memory * old + (1 - memory) * sum(row[c] for row in p) / count for c, old in enumerate(now.predicted)
-    ]
+    best = [max(classes, key=lambda c, row=row: row[c]) for row in p]
+    means = [sum(row[c] for row in p) / count for c in classes]
+    before = now.predicted or means
+    now.predicted = [memory * old + (1 - memory) * new for old, new in zip(before, means, strict=True)]
     if align:
         p = [[x / (len(classes) * now.predicted[c]) for c, x in enumerate(row)] for row in p]
         p = [[x / sum(row) for x in row] for row in p]
-    best = [max(classes, key=lambda c, row=row: row[c]) for row in p]
     confidence = [max(row) for row in p]
     average = sum(confidence) / count
     now.mean = memory * now.mean + (1 - memory) * average
