@@ -2,6 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -26,7 +27,6 @@ def check(
         data_dir: folder of data sets, for a data set
         exempt: clause -> reason why it does not hold, beside what the plug-in itself declares
     """
-    results: list[ClauseResult] = importlib.import_module(f"cl_semisup.contract.{folder}").check(
-        name, settings, data_dir=data_dir, exempt=exempt
-    )
+    kind = importlib.import_module(f"cl_semisup.contract.{folder}")
+    results: list[ClauseResult] = kind.CONTRACT.check(kind.Subject(name, settings, Path(data_dir)), exempt)
     return results

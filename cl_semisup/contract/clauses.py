@@ -1,20 +1,43 @@
-"""What the contracts of all kinds share: clauses, their results, and the state of global random generators."""
+"""What the contracts of all kinds share: the plug-in under test, clauses, and their results."""
 
-import inspect
-import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
-
-import numpy as np
-import torch
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
+from cl_semisup.contract.checks import Broken, require_documentation
+from cl_semisup.contract.other_process import Questions, require_same
 from cl_semisup.errors import message, stops_process
 
-S = TypeVar("S")
+
+@dataclass(frozen=True)
+class PluginUnderTest(ABC):
+    """A plug-in with its settings, others than these at their defaults; `data_dir` is what a data set reads from."""
+
+    folder: ClassVar[str]
+
+    name: str
+    settings: Mapping[str, Any]
+    data_dir: Path = Path()
+
+    def make(self) -> Any:
+        """A new instance of the plug-in's class."""
+        return grid.build(self.folder, self.name, self.settings)
+
+    def exempt(self) -> Mapping[str, str]:
+        """Clause -> reason why it does not hold, as the plug-in declares it."""
+        declared: Mapping[str, str] = getattr(plugins.load(self.folder, self.name), "exempt", {})
+        return declared
+
+    @abstractmethod
+    def questions(self) -> Questions:
+        """What another process must answer alike."""
+
+
+S = TypeVar("S", bound=PluginUnderTest)
 
 
 @dataclass(frozen=True)
@@ -26,24 +49,37 @@ class ClauseResult:
     text: str
 
 
-class Broken(AssertionError):
-    """A clause does not hold; the message says what was observed."""
+def documented(subject: PluginUnderTest) -> None:
+    """The docstring has a summary and each setting in `Args:`."""
+    require_documentation(subject.folder, subject.name)
+
+
+def other_process(subject: PluginUnderTest) -> None:
+    """Another process, with other hashes of texts and other calls before, gives the same."""
+    require_same(subject.folder, subject.name, subject.settings, subject.questions(), subject.data_dir)
 
 
 @dataclass(frozen=True)
 class Contract(Generic[S]):
-    """The clauses of one kind, in their order. While the first, if `basic`, is broken, the others are skipped."""
+    """The clauses of one kind. While the first of its own, if `basic`, is broken, the others are skipped."""
 
     basic: bool = True
-    clauses: dict[str, Callable[[S], None]] = field(default_factory=dict)
+    own: dict[str, Callable[[S], None]] = field(default_factory=dict)
+
+    @property
+    def clauses(self) -> dict[str, Callable[[S], None]]:
+        """The kind's own clauses and those of every kind, in the order in which they are checked."""
+        first = next(iter(self.own))
+        return {first: self.own[first], "documented": documented, **self.own, "other_process": other_process}
 
     def clause(self, check: Callable[[S], None]) -> Callable[[S], None]:
         """Registers a clause under its function's name; the docstring's first line is printed where it holds."""
-        self.clauses[check.__name__] = check
+        self.own[check.__name__] = check
         return check
 
-    def check(self, subject: S, exemptions: Mapping[str, str]) -> list[ClauseResult]:
-        """Check every clause."""
+    def check(self, subject: S, exempt: Mapping[str, str]) -> list[ClauseResult]:
+        """Check every clause. `exempt` are exemptions beside those that the plug-in itself declares."""
+        exemptions = {**subject.exempt(), **exempt}
         if unknown := set(exemptions) - set(self.clauses):
             text = f"declares exemptions from unknown clauses: {', '.join(sorted(unknown))}."
             return [ClauseResult("exemptions", "broken", text)]
@@ -69,54 +105,3 @@ class Contract(Generic[S]):
             text = f"declared as not holding ({exemption}), but it holds. Remove the exemption."
             return ClauseResult(name, "broken", text)
         return ClauseResult(name, "ok", (self.clauses[name].__doc__ or "").splitlines()[0])
-
-
-@dataclass(frozen=True)
-class Part:
-    """A plug-in under test: its folder, name and settings, with defaults filled in."""
-
-    folder: str
-    name: str
-    settings: Mapping[str, Any]
-
-    def make(self) -> Any:
-        """A new instance of the plug-in's class."""
-        return grid.build(self.folder, self.name, self.settings)
-
-
-def require_documentation(folder: str, name: str, *words: str) -> None:
-    """Broken unless the docstring has a summary, these words, and each setting in `Args:`."""
-    plugin = plugins.load(folder, name)
-    text = inspect.getdoc(plugin) or ""
-    has_own = bool(vars(plugin).get("__doc__")) and not text.startswith(f"{plugin.__name__}(")  # dataclass's own
-    absent = [] if has_own else ["a summary"]
-    absent += [word for word in words if word not in text]
-    absent += [f"Args: {name}" for name in grid.annotations(plugin) if name not in plugins.field_descriptions(plugin)]
-    if absent:
-        raise Broken(f"the docstring lacks {', '.join(absent)}.")
-
-
-@contextmanager
-def other_randomness(seed: int) -> Iterator[None]:
-    """Global generators of Python, numpy and torch start from this seed within; Broken if one is used or seeded."""
-    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        at_start = _states()
-        yield
-        changed = [name for name, state in _states().items() if state != at_start[name]]
-        if changed:
-            remedy = "Draw from a generator of its own, seeded by cl_semisup.seeds.seed"
-            raise Broken(f"it draws from or seeds the global generator of {', '.join(changed)}. {remedy}.")
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        torch.set_rng_state(before[2])
-
-
-def _states() -> dict[str, Any]:
-    kind, keys, *rest = np.random.get_state()
-    numpy_state = (kind, bytes(keys), *rest)  # type: ignore[arg-type]
-    return {"random": random.getstate(), "numpy": numpy_state, "torch": bytes(torch.get_rng_state().numpy())}

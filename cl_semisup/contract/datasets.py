@@ -5,7 +5,7 @@ import mmap
 import os
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from functools import cached_property, partial
@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, other_randomness
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.data.settings import Views
 from cl_semisup.system import owner
@@ -32,10 +33,10 @@ SYSTEM = tuple(
 
 
 @dataclass(frozen=True)
-class Subject(Part):
-    """A data set under test, and the folder that it reads from."""
+class Subject(PluginUnderTest):
+    """A data set under test."""
 
-    data_dir: Path
+    folder = "datasets"
 
     def load(self) -> Images:
         images = self.make().load(self.data_dir)
@@ -47,6 +48,15 @@ class Subject(Part):
     def images(self) -> Images:
         """Loaded once, for clauses that only look at it."""
         return self.load()
+
+    def questions(self) -> Questions:
+        """What is loaded."""
+
+        def digest(name: str) -> str:
+            return hashlib.sha256(np.ascontiguousarray(getattr(self.images, name)).data).hexdigest()
+
+        questions: dict[str, Callable[[], str]] = {name: partial(digest, name) for name in ARRAYS}
+        return questions | {"class_names": lambda: repr(self.images.class_names)}
 
 
 CONTRACT = Contract[Subject]()
@@ -64,12 +74,6 @@ def loads(subject: Subject) -> None:
         raise Broken(f"class_names must be a tuple of texts. Got {names!r}.")
     if len(set(names)) < len(names):
         raise Broken("two classes have the same name.")
-
-
-@CONTRACT.clause
-def documented(subject: Subject) -> None:
-    """The docstring has a summary and each setting in `Args:`."""
-    require_documentation("datasets", subject.name)
 
 
 @CONTRACT.clause
@@ -143,33 +147,6 @@ def views(subject: Subject) -> None:
     else:
         for name, settings in own.views.items():
             grid.build("views", name, settings)
-
-
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("datasets", subject.name, subject.settings, questions(subject), subject.data_dir)
-
-
-def questions(subject: Subject) -> Questions:
-    """What is loaded."""
-
-    def digest(name: str) -> str:
-        return hashlib.sha256(np.ascontiguousarray(getattr(subject.images, name)).data).hexdigest()
-
-    questions: dict[str, Callable[[], str]] = {name: partial(digest, name) for name in ARRAYS}
-    return questions | {"class_names": lambda: repr(subject.images.class_names)}
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject("datasets", name, settings, Path(data_dir))
-
-
-def check(name: str, settings: Mapping[str, Any], *, data_dir: str, exempt: Mapping[str, str]) -> list[ClauseResult]:
-    """Check one data set against every clause."""
-    declared = getattr(plugins.load("datasets", name), "exempt", {})
-    return CONTRACT.check(subject(name, settings, data_dir), {**declared, **exempt})
 
 
 def _is_mapped(array: NDArray[Any]) -> bool:

@@ -2,7 +2,6 @@
 
 import copy
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -11,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cl_semisup import plugins
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, other_randomness
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 
 FORMATS = ((1, 8), (3, 12))  # channels and side of the images
 IMAGES, SEED = 4, 5
@@ -21,8 +20,10 @@ RANDOM_LAYERS = ("Dropout", "AlphaDropout", "FeatureAlphaDropout", "DropPath", "
 
 
 @dataclass(frozen=True)
-class Subject(Part):
+class Subject(PluginUnderTest):
     """An encoder under test."""
+
+    folder = "encoders"
 
     def build(self, channels: int = 1, side: int = 8, seed: int = SEED) -> nn.Module:
         """Built as for a run: torch's global generator is seeded, and as before afterwards."""
@@ -41,6 +42,16 @@ class Subject(Part):
     def copy(self) -> nn.Module:
         return copy.deepcopy(self.net)
 
+    def questions(self) -> Questions:
+        """Features of new networks, of every format."""
+
+        def ask(channels: int, side: int) -> list[float]:
+            with torch.no_grad():
+                features: list[float] = self.build(channels, side).eval()(_images(channels, side)).flatten().tolist()
+            return features
+
+        return {f"a feature of {c} x {side} x {side} images": partial(ask, c, side) for c, side in FORMATS}
+
 
 CONTRACT = Contract[Subject]()
 
@@ -58,12 +69,6 @@ def builds(subject: Subject) -> None:
             if features.shape != (IMAGES, dim) or features.dtype != torch.float32:
                 got = f"{features.dtype} {tuple(features.shape)}"
                 raise Broken(f"the features must be float32 {(IMAGES, dim)}, (N, net.dim). Got {got}.")
-
-
-@CONTRACT.clause
-def documented(subject: Subject) -> None:
-    """The docstring has a summary and each setting in `Args:`."""
-    require_documentation("encoders", subject.name)
 
 
 @CONTRACT.clause
@@ -180,34 +185,6 @@ def state(subject: Subject) -> None:
     other.load_state_dict(torch.load(file, weights_only=True))
     with torch.no_grad():
         _close(other.eval()(images), trained.eval()(images), "restored from its state_dict it has other features")
-
-
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("encoders", subject.name, subject.settings, questions(subject))
-
-
-def questions(subject: Subject) -> Questions:
-    """Features of new networks, of every format."""
-
-    def ask(channels: int, side: int) -> list[float]:
-        with torch.no_grad():
-            features: list[float] = subject.build(channels, side).eval()(_images(channels, side)).flatten().tolist()
-        return features
-
-    return {f"a feature of {c} x {side} x {side} images": partial(ask, c, side) for c, side in FORMATS}
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject("encoders", name, settings)
-
-
-def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
-    """Check one encoder against every clause."""
-    declared = getattr(plugins.load("encoders", name), "exempt", {})
-    return CONTRACT.check(subject(name, settings), {**declared, **exempt})
 
 
 def _images(channels: int = 1, side: int = 8, seed: int = 0) -> Tensor:

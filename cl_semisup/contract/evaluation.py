@@ -5,15 +5,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cl_semisup import evaluation, plugins
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, other_randomness
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 from cl_semisup.data.images import Images
 from cl_semisup.evaluation import Features, Network, ProbeResult
 
@@ -24,8 +24,10 @@ TRIALS = 2  # exchanges of test labels
 
 
 @dataclass(frozen=True)
-class Subject(Part):
+class Subject(PluginUnderTest):
     """A probe under test."""
+
+    folder = "evaluation"
 
     def measure(self, features: Features) -> ProbeResult:
         """Of features that no other call has seen."""
@@ -44,6 +46,18 @@ class Subject(Part):
         result = self.measure(features)
         return {**result.scores, **result.diagnostics}
 
+    def questions(self) -> Questions:
+        """All that it measures, with the test labels and with other ones."""
+
+        def with_other_labels() -> list[float]:
+            features = make_features()
+            return _in_order(self.numbers(replace(features, test_labels=features.test_labels.flip(0))))
+
+        return {
+            "a number": lambda: _in_order({**self.result.scores, **self.result.diagnostics}),
+            "a number with other labels": with_other_labels,
+        }
+
 
 CONTRACT = Contract[Subject]()
 
@@ -58,12 +72,6 @@ def measures(subject: Subject) -> None:
     for name, value in result.diagnostics.items():
         if not isinstance(value, int | float):
             raise Broken(f"the diagnostic {name} must be a number. Got {value!r}.")
-
-
-@CONTRACT.clause
-def documented(subject: Subject) -> None:
-    """The docstring has a summary and each setting in `Args:`."""
-    require_documentation("evaluation", subject.name)
 
 
 @CONTRACT.clause
@@ -161,38 +169,8 @@ def without_labels(subject: Subject) -> None:
             raise Broken(f"it gives {name} where no label is visible.")
 
 
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("evaluation", subject.name, subject.settings, questions(subject))
-
-
-def questions(subject: Subject) -> Questions:
-    """All that it measures, with the test labels and with other ones."""
-
-    def with_other_labels() -> list[float]:
-        features = make_features()
-        return _in_order(subject.numbers(replace(features, test_labels=features.test_labels.flip(0))))
-
-    return {
-        "a number": lambda: _in_order({**subject.result.scores, **subject.result.diagnostics}),
-        "a number with other labels": with_other_labels,
-    }
-
-
 def _in_order(numbers: Mapping[str, float]) -> list[float]:
     return [float(numbers[name]) for name in sorted(numbers)]
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject("evaluation", name, settings)
-
-
-def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
-    """Check one probe against every clause."""
-    own = getattr(plugins.load("evaluation", name), "exempt", {})
-    return CONTRACT.check(subject(name, settings), {**own, **exempt})
 
 
 def make_features() -> Features:

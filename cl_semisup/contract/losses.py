@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cl_semisup import losses, plugins
 from cl_semisup.config import grid
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, require_documentation
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 from cl_semisup.losses import Loss, Requirements, requirements_of
 
 IMAGES, DIM, CLASSES = 12, 16, 4
@@ -46,16 +47,22 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A loss under test: its name, parameters, and the setting that it is built for."""
+class Subject(PluginUnderTest):
+    """A loss under test, built for embeddings (N, dim) and so many classes."""
 
-    name: str
-    params: dict[str, Any]
+    folder = "losses"
+
     dim: int = DIM
     classes: int = CLASSES
 
     def build(self) -> Loss:
-        return losses.build(self.name, dim=self.dim, classes=self.classes, seed=0, images=IMAGES, **self.params)
+        return losses.build(self.name, dim=self.dim, classes=self.classes, seed=0, images=IMAGES, **self.settings)
+
+    def exempt(self) -> Mapping[str, str]:
+        try:
+            return requirements_of(self.build()).exempt
+        except Exception:  # every clause will say why it cannot be built
+            return {}
 
     def value(self, batch: Batch, index: Tensor | None = None, teacher_batch: Batch | None = None) -> Tensor:
         """Value of a newly built loss; the momentum copy sees `teacher_batch`, by default the same batch."""
@@ -79,6 +86,15 @@ class Subject:
         gradients = torch.autograd.grad(value, (z1, z2), allow_unused=True)
         g1, g2 = (torch.zeros_like(z1) if g is None else g for g in gradients)
         return value.detach(), g1, g2
+
+    def questions(self) -> Questions:
+        """Values and gradients of two batches."""
+
+        def ask(seed: int) -> list[float]:
+            value, *gradients = self.gradient(Batch.draw(seed=seed))
+            return torch.cat([part.flatten() for part in (value, *gradients)]).tolist()
+
+        return {f"the loss or gradient of batch {seed}": partial(ask, seed) for seed in range(2)}
 
 
 def extra_inputs(
@@ -219,7 +235,7 @@ def unlabelled(subject: Subject) -> None:
 def small_temperature(subject: Subject) -> None:
     """A temperature of 0.005 stays finite in float32."""
     if "temperature" in grid.annotations(plugins.load("losses", subject.name)):
-        changed = Subject(subject.name, {**subject.params, "temperature": 0.005}, subject.dim, subject.classes)
+        changed = replace(subject, settings={**subject.settings, "temperature": 0.005})
         _all_finite(changed, Batch.draw().to(torch.float32), "temperature 0.005")
 
 
@@ -253,37 +269,6 @@ def state(subject: Subject) -> None:
     batch = Batch.draw(seed=9)
     values = [module(batch.z1, batch.z2, batch.labels, **extras(batch)) for module in (first, second)]
     _equal(values[0], values[1], "restored from its state")
-
-
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("losses", subject.name, subject.params, questions(subject))
-
-
-def questions(subject: Subject) -> Questions:
-    """Values and gradients of two batches."""
-
-    def ask(seed: int) -> list[float]:
-        value, *gradients = subject.gradient(Batch.draw(seed=seed))
-        return torch.cat([part.flatten() for part in (value, *gradients)]).tolist()
-
-    return {f"the loss or gradient of batch {seed}": partial(ask, seed) for seed in range(2)}
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject(name, dict(settings))
-
-
-def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
-    """Check one loss against every clause."""
-    loss = subject(name, settings)
-    try:
-        declared = requirements_of(loss.build()).exempt
-    except Exception:  # every clause will say why it cannot be built
-        declared = {}
-    return CONTRACT.check(loss, {**declared, **exempt})
 
 
 def _degenerate_batches() -> Iterator[tuple[str, Batch]]:

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import plugins
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, other_randomness
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 
 SHAPES = ((4, 3), (2, 2), (3,), (2,))  # of two weights and two others
 WEIGHTS = 2
@@ -45,11 +45,27 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Subject(Part):
+class Subject(PluginUnderTest):
     """An optimizer under test."""
+
+    folder = "optimizers"
 
     def training(self) -> Training:
         return Training(self.make())
+
+    def questions(self) -> Questions:
+        """Where two trainings end."""
+
+        def ask(steps: range) -> list[float]:
+            training = self.training()
+            for number in steps:
+                training.step(number)
+            return torch.cat([value.flatten() for value in training.values()]).tolist()
+
+        return {
+            "the end of four steps": partial(ask, range(4)),
+            "the end of other steps": partial(ask, range(10, 12)),
+        }
 
 
 CONTRACT = Contract[Subject]()
@@ -70,12 +86,6 @@ def builds(subject: Subject) -> None:
             raise Broken("a parameter is not finite after three steps.")
         if torch.equal(old, new):
             raise Broken("a parameter with gradients has not moved in three steps.")
-
-
-@CONTRACT.clause
-def documented(subject: Subject) -> None:
-    """The docstring has a summary and each setting in `Args:`."""
-    require_documentation("optimizers", subject.name)
 
 
 @CONTRACT.clause
@@ -196,35 +206,3 @@ def resuming(subject: Subject) -> None:
         resumed.step(number)
     if not all(map(torch.equal, whole.values(), resumed.values())):
         raise Broken("a training that is resumed from its state_dict goes elsewhere.")
-
-
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("optimizers", subject.name, subject.settings, questions(subject))
-
-
-def questions(subject: Subject) -> Questions:
-    """Where two trainings end."""
-
-    def ask(steps: range) -> list[float]:
-        training = subject.training()
-        for number in steps:
-            training.step(number)
-        return torch.cat([value.flatten() for value in training.values()]).tolist()
-
-    return {
-        "the end of four steps": partial(ask, range(4)),
-        "the end of other steps": partial(ask, range(10, 12)),
-    }
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject("optimizers", name, settings)
-
-
-def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
-    """Check one optimizer against every clause."""
-    declared = getattr(plugins.load("optimizers", name), "exempt", {})
-    return CONTRACT.check(subject(name, settings), {**declared, **exempt})

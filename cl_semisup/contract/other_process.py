@@ -18,7 +18,7 @@ from typing import IO, Any
 import numpy as np
 
 from cl_semisup import plugins
-from cl_semisup.contract.clauses import Broken
+from cl_semisup.contract.checks import Broken
 from cl_semisup.errors import message
 
 Answer = list[float] | str
@@ -42,7 +42,7 @@ def require_same(
 
     Args:
         folder, name, settings, data_dir: the plug-in under test
-        questions: those that `questions` of the contract's module makes of it; the text says what is asked
+        questions: the plug-in's own `questions`; the text says what is asked
     """
     here = {what: ask() for what, ask in questions.items()}
     own_file = plugins.is_users_own(folder, name) and (folder, name) not in plugins.installed.found()
@@ -144,7 +144,7 @@ def _answer(line: str) -> str:
         if request["file"]:
             plugins.add(Path(request["file"]))
         kind = importlib.import_module(f"cl_semisup.contract.{folder}")
-        questions = kind.questions(kind.subject(name, request["settings"], request["data_dir"]))
+        questions = kind.Subject(name, request["settings"], Path(request["data_dir"])).questions()
         return json.dumps({"answers": {what: questions[what]() for what in reversed(questions)}})
     except BaseException as error:  # a plug-in may raise anything, and the answer must come
         return json.dumps({"error": f"{type(error).__name__}: {message(error)}"})

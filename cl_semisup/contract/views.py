@@ -1,16 +1,15 @@
 """The contract of views: what resumed runs, several processes and paired losses rely on."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from cl_semisup import plugins
-from cl_semisup.contract.clauses import Broken, ClauseResult, Contract, Part, other_randomness, require_documentation
-from cl_semisup.contract.other_process import Questions, require_same
+from cl_semisup.contract.checks import Broken, other_randomness
+from cl_semisup.contract.clauses import Contract, PluginUnderTest
+from cl_semisup.contract.other_process import Questions
 from cl_semisup.data.views import Draw, floats
 
 INPUTS = ("images", "features", "any")
@@ -20,8 +19,10 @@ RANGE = 0.5  # how far pixels may leave [0, 1]
 
 
 @dataclass(frozen=True)
-class Subject(Part):
+class Subject(PluginUnderTest):
     """A view under test."""
+
+    folder = "views"
 
     @property
     def inputs(self) -> str:
@@ -36,6 +37,20 @@ class Subject(Part):
         """The view by a new instance; `draw.random` starts from the seed."""
         made: Tensor = self.make().view(images, replace(draw, random=Generator().manual_seed(seed)))
         return made
+
+    def questions(self) -> Questions:
+        """Views of every batch and of its negative, by other draws."""
+
+        def ask(number: int, negative: bool) -> list[float]:
+            images, draw = self.batches()[number]
+            view: list[float] = self.view(1 - images if negative else images, draw, int(negative)).flatten().tolist()
+            return view
+
+        return {
+            f"the view of {'the negative of ' * negative}batch {number}": partial(ask, number, negative)
+            for number in range(len(self.batches()))
+            for negative in (False, True)
+        }
 
 
 CONTRACT = Contract[Subject]()
@@ -54,12 +69,6 @@ def makes_views(subject: Subject) -> None:
                 raise Broken(f"a view of {tuple(images.shape)} must be float32 of that shape. Got {got}.")
             if not bool(torch.isfinite(view).all()):
                 raise Broken("a view is not finite.")
-
-
-@CONTRACT.clause
-def documented(subject: Subject) -> None:
-    """The docstring has a summary and each setting in `Args:`."""
-    require_documentation("views", subject.name)
 
 
 @CONTRACT.clause
@@ -106,38 +115,6 @@ def batch(subject: Subject) -> None:
         others = torch.cat([images[:1], images[1:].flip(0).roll(1, -1) * 0.5])
         if not torch.equal(subject.view(images.clone(), draw)[0], subject.view(others, draw)[0]):
             raise Broken("other images in its batch change the view of an image.")
-
-
-@CONTRACT.clause
-def other_process(subject: Subject) -> None:
-    """Another process, with other hashes of texts and other calls before, gives the same."""
-    require_same("views", subject.name, subject.settings, questions(subject))
-
-
-def questions(subject: Subject) -> Questions:
-    """Views of every batch and of its negative, by other draws."""
-
-    def ask(number: int, negative: bool) -> list[float]:
-        images, draw = subject.batches()[number]
-        view: list[float] = subject.view(1 - images if negative else images, draw, int(negative)).flatten().tolist()
-        return view
-
-    return {
-        f"the view of {'the negative of ' * negative}batch {number}": partial(ask, number, negative)
-        for number in range(len(subject.batches()))
-        for negative in (False, True)
-    }
-
-
-def subject(name: str, settings: Mapping[str, Any], data_dir: str = "") -> Subject:
-    """The plug-in under test."""
-    return Subject("views", name, settings)
-
-
-def check(name: str, settings: Mapping[str, Any], *, exempt: Mapping[str, str], **_: Any) -> list[ClauseResult]:
-    """Check one view against every clause."""
-    declared = getattr(plugins.load("views", name), "exempt", {})
-    return CONTRACT.check(subject(name, settings), {**declared, **exempt})
 
 
 def _batch(kind: str, channels: int, side: int) -> tuple[Tensor, Draw]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cl_semisup import contract, plugins
-from cl_semisup.contract import clauses
+from cl_semisup.contract import checks
 from tests.helpers.encoders import complete
 
 # Declared here and not in their files, where a declaration would make another version of code that stays the same.
@@ -113,7 +113,7 @@ def test_global_generators_are_put_back() -> None:
     import torch
 
     before = random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist()  # type: ignore[union-attr]
-    with pytest.raises(clauses.Broken, match=r"global generator of random, numpy, torch"), clauses.other_randomness(1):
+    with pytest.raises(checks.Broken, match=r"global generator of random, numpy, torch"), checks.other_randomness(1):
         random.random(), np.random.rand(), torch.rand(1)
     assert before == (random.getstate(), torch.get_rng_state().tolist(), np.random.get_state()[1].tolist())  # type: ignore[union-attr]
 
