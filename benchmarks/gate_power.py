@@ -47,6 +47,7 @@ from cl_semisup.gate.plan import Plan, cell_name, make_plan
 from cl_semisup.gate.reference import Measurements, Reference, provenance
 from cl_semisup.gate.result import GateResult, format_change
 from cl_semisup.native.pairs import log_sum_and_partner
+from cl_semisup.results.statistics import holm
 from cl_semisup.suite import suite
 from cl_semisup.training import ema, loop, model, schedule
 
@@ -479,11 +480,11 @@ def simulated_alarms(gates: int, tests: int = 40, n: int = REPETITIONS) -> dict[
         hit = False
         for differences in looks:  # both, as if every loss were in doubt after the first
             tested = [outcome.paired_t_test(list(row), margin) for row in differences]
-            adjusted = outcome.holm([t.p for t in tested])
+            adjusted = holm([t.p for t in tested])
             hit |= any(p < limit and abs(t.mean) > margin / 2 for p, t in zip(adjusted, tested, strict=True))
         alarms += hit
         shifted = outcome.paired_t_test(list(looks[1][0] + 1.5 * margin), margin)
-        detected += outcome.holm([shifted.p, *(t.p for t in tested[1:])])[0] < limit
+        detected += holm([shifted.p, *(t.p for t in tested[1:])])[0] < limit
     return {"gates": gates, "alarms": alarms, "found": detected}
 
 

@@ -12,11 +12,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from cl_semisup.report.markdown import escape  # noqa: E402
-from cl_semisup.report.ranking import holm, p_value  # noqa: E402
+from cl_semisup.report.ranking import p_value  # noqa: E402
 from cl_semisup.report.report_data import ReportData  # noqa: E402
 from cl_semisup.report.wording import format_p, format_points  # noqa: E402
 from cl_semisup.results import snapshot  # noqa: E402
-from cl_semisup.results.statistics import CONFIDENCE, MeanCI  # noqa: E402
+from cl_semisup.results.statistics import CONFIDENCE, MeanCI, holm  # noqa: E402
 from cl_semisup.results.verdict import MIN_PAIRS  # noqa: E402
 
 PAGE = ROOT / "docs" / "findings" / "comparisons.md"

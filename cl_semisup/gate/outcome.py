@@ -25,6 +25,7 @@ from scipy import stats
 
 from cl_semisup.gate.gate_check import CHANGED, INCONCLUSIVE, SAME, GateCheck, round_for_storage
 from cl_semisup.results.records import Record
+from cl_semisup.results.statistics import holm
 from cl_semisup.suite.run import Run
 
 FALSE_ALARM_RATE = 0.01  # chance of any false alarm in a run of the gate
@@ -79,7 +80,7 @@ def run_checks(all_cells: Cells, reference: RunSummaries, execute: Execute) -> t
     return final + [check for check in second_checks if (check.loss, check.quantity) not in decided], current
 
 
-def compare(reference: RunSummaries, current: RunSummaries, tests: int | None = None) -> list[GateCheck]:
+def compare(reference: RunSummaries, current: RunSummaries, tests: int = 0) -> list[GateCheck]:
     """Checks of one look; `tests` is the size of the family of tests if it is larger than what is compared."""
     rows = [(loss, *row) for loss in current for row in _paired_quantities(reference.get(loss, {}), current[loss])]
     results = [paired_t_test(differences, margin) for *_, differences, margin in rows]
@@ -116,16 +117,6 @@ def paired_t_test(differences: Sequence[float], margin: float) -> PairedTest:
     error = max(float(np.std(differences, ddof=1)), margin / 4) / math.sqrt(n)
     t = mean / error
     return PairedTest(mean, float(stats.t.ppf(0.995, n - 1)) * error, t, float(2 * stats.t.sf(abs(t), n - 1)), n)
-
-
-def holm(p: Sequence[float], tests: int | None = None) -> list[float]:
-    """Adjusted p-values: rejecting those below a keeps the family-wise error rate at a. Source: Holm 1979"""
-    count, running = max(tests or 0, len(p)), 0.0
-    adjusted = [1.0] * len(p)
-    for rank, index in enumerate(sorted(range(len(p)), key=p.__getitem__)):
-        running = max(running, min(1.0, (count - rank) * p[index]))
-        adjusted[index] = running
-    return adjusted
 
 
 Row = tuple[str, float, float, list[float], float]  # quantity, reference, current, differences by repetition, margin

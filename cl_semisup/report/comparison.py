@@ -15,7 +15,7 @@ from cl_semisup.results import records
 from cl_semisup.results.leaderboard import Board, Cell
 from cl_semisup.results.run_table import RunTable, differing_settings, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
-from cl_semisup.results.statistics import MeanCI, mean_ci, paired_difference
+from cl_semisup.results.statistics import MeanCI, holm, mean_ci, paired_difference
 from cl_semisup.results.verdict import MIN_PAIRS
 from cl_semisup.suite.run import UNTRAINED, Run
 from cl_semisup.text import visible
@@ -100,7 +100,7 @@ def losses(results: Path, suite: SuiteSnapshot, a: str, b: str) -> str:
     differences = [paired_difference(of_b, of_a) for of_a, of_b in pairs]
     resolvable = [one.n >= MIN_PAIRS and not math.isnan(one.mean) for one in differences]
     p_values = [ranking.p_value(of_b - of_a) for (of_a, of_b), use in zip(pairs, resolvable, strict=True) if use]
-    adjusted = iter(ranking.holm(p_values))
+    adjusted = iter(holm(p_values))
     rows = []
     for board, difference, use in zip(boards, differences, resolvable, strict=True):
         p_text = f"{next(adjusted):.3g}" if use else "not resolvable"

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import special  # `scipy.stats` takes a second to import: only where it is needed
 
 from cl_semisup.results.leaderboard import Board, Row, leads
-from cl_semisup.results.statistics import CONFIDENCE, Interval, MeanCI, jackknife_ci, mean_ci, wilson_interval
+from cl_semisup.results.statistics import CONFIDENCE, Interval, MeanCI, holm, jackknife_ci, mean_ci, wilson_interval
 from cl_semisup.results.verdict import MIN_PAIRS
 
 MIN_DATASETS = 10  # Friedman's chi-square approximation is poor with fewer; Demšar, JMLR 7 (2006), section 3.2.2
@@ -30,15 +30,6 @@ def p_value(differences: np.ndarray) -> float:
     if std <= 1e-12 * max(1.0, abs(x.mean())):
         return 1.0 if abs(x.mean()) <= 1e-12 else 0.0
     return float(2 * special.stdtr(len(x) - 1, -abs(x.mean()) / (std / math.sqrt(len(x)))))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order of `p_values`: reject if below 1 - CONFIDENCE."""
-    adjusted, highest = [0.0] * len(p_values), 0.0
-    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        highest = max(highest, min(1.0, (len(p_values) - step) * p_values[index]))
-        adjusted[index] = highest
-    return adjusted
 
 
 def rank_intervals(board: Board) -> dict[str, tuple[int, int]]:

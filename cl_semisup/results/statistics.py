@@ -1,7 +1,7 @@
-"""Means over repetitions with Student's t-intervals, paired differences, and intervals of shares."""
+"""Means over repetitions with Student's t-intervals, paired differences, intervals of shares, Holm's correction."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -119,6 +119,20 @@ def wilson_interval(hits: float, n: int) -> Interval:
     half_width = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low = 0.0 if hits == 0 else middle - half_width  # exactly 0, which rounding would miss
     return Interval(p, low, 1.0 if hits == n else middle + half_width)
+
+
+def holm(p_values: Sequence[float], tests: int = 0) -> list[float]:
+    """Holm's step-down adjusted p-values, in the order of `p_values`: reject those below a, and the family has rate a.
+
+    `tests` is the size of the family if that is larger than the number of p-values.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979)
+    """
+    adjusted, highest, count = [0.0] * len(p_values), 0.0, max(tests, len(p_values))
+    for step, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (count - step) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
 
 
 @cache

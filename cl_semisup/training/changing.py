@@ -90,6 +90,18 @@ class CannotRecordError(Exception):
     """Why a step cannot be recorded."""
 
 
+def _both_ways(function: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
+    """The methods of an operator: `changing + other` and `other + changing`."""
+    return (
+        lambda changing, other: changing._with(other, function),
+        lambda changing, other: changing._with(other, function, swapped=True),
+    )
+
+
+def _comparison(function: Callable[[Any, Any], Any]) -> Any:
+    return lambda changing, other: changing._compared(other, function)
+
+
 class Changing:
     """A number that depends on the step. Arithmetic with numbers gives another one; see the module."""
 
@@ -132,62 +144,23 @@ class Changing:
     def _itself(self) -> Any:
         return self._numbers.remember(self._now)
 
-    def __add__(self, other: Any) -> Any:
-        return self._with(other, operator.add)
+    __add__, __radd__ = _both_ways(operator.add)
+    __sub__, __rsub__ = _both_ways(operator.sub)
+    __mul__, __rmul__ = _both_ways(operator.mul)
+    __truediv__, __rtruediv__ = _both_ways(operator.truediv)
+    __floordiv__, __rfloordiv__ = _both_ways(operator.floordiv)
+    __mod__, __rmod__ = _both_ways(operator.mod)
+    __pow__, __rpow__ = _both_ways(operator.pow)
 
-    def __radd__(self, other: Any) -> Any:
-        return self._with(other, operator.add, swapped=True)
-
-    def __sub__(self, other: Any) -> Any:
-        return self._with(other, operator.sub)
-
-    def __rsub__(self, other: Any) -> Any:
-        return self._with(other, operator.sub, swapped=True)
-
-    def __mul__(self, other: Any) -> Any:
-        return self._with(other, operator.mul)
-
-    def __rmul__(self, other: Any) -> Any:
-        return self._with(other, operator.mul, swapped=True)
-
-    def __truediv__(self, other: Any) -> Any:
-        return self._with(other, operator.truediv)
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return self._with(other, operator.truediv, swapped=True)
-
-    def __floordiv__(self, other: Any) -> Any:
-        return self._with(other, operator.floordiv)
-
-    def __mod__(self, other: Any) -> Any:
-        return self._with(other, operator.mod)
-
-    def __pow__(self, other: Any) -> Any:
-        return self._with(other, operator.pow)
-
-    def __rpow__(self, other: Any) -> Any:
-        return self._with(other, operator.pow, swapped=True)
+    __lt__ = _comparison(operator.lt)
+    __le__ = _comparison(operator.le)
+    __gt__ = _comparison(operator.gt)
+    __ge__ = _comparison(operator.ge)
+    __eq__ = _comparison(operator.eq)
+    __ne__ = _comparison(operator.ne)
 
     def __neg__(self) -> "Changing":
         return self.map(operator.neg)
-
-    def __lt__(self, other: Any) -> Any:
-        return self._compared(other, operator.lt)
-
-    def __le__(self, other: Any) -> Any:
-        return self._compared(other, operator.le)
-
-    def __gt__(self, other: Any) -> Any:
-        return self._compared(other, operator.gt)
-
-    def __ge__(self, other: Any) -> Any:
-        return self._compared(other, operator.ge)
-
-    def __eq__(self, other: Any) -> Any:
-        return self._compared(other, operator.eq)
-
-    def __ne__(self, other: Any) -> Any:
-        return self._compared(other, operator.ne)
 
     def __bool__(self) -> bool:
         return bool(self._numbers.remember(lambda: bool(self._now())))

@@ -221,11 +221,6 @@ def test_a_run_that_fails_needs_no_statistics() -> None:
     assert [f.note for f in found if f.status == CHANGED] == ["RuntimeError: a bug"]
 
 
-def test_holm_is_never_smaller_than_p_and_keeps_the_order() -> None:
-    assert outcome.holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
-    assert outcome.holm([0.01], tests=10) == pytest.approx([0.1])
-
-
 def test_the_second_look_is_for_losses_in_doubt_only() -> None:
     cells = {
         loss: {"lr 1, batch 64": [argparse.Namespace(id=f"{loss}{r}", repetition=r) for r in range(8)]} for loss in "ab"

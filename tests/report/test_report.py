@@ -66,32 +66,6 @@ def test_equal_losses_are_never_told_apart_and_a_constant_gain_always() -> None:
     assert ranking.p_value(np.full(8, 0.1)) == 0.0
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_holm_rejects_what_the_step_down_procedure_rejects(seed: int) -> None:
-    p = np.random.RandomState(seed).uniform(0, 0.06, size=6)
-    adjusted = ranking.holm(list(p))
-    rejected: set[int] = set()
-    for step, index in enumerate(np.argsort(p)):  # the procedure as Holm wrote it
-        if p[index] > 0.05 / (len(p) - step):
-            break
-        rejected.add(int(index))
-    assert {i for i, value in enumerate(adjusted) if value <= 0.05} == rejected
-
-
-@pytest.mark.oracle
-@pytest.mark.parametrize("seed", range(10))
-def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
-    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
-    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="needs statsmodels")
-    random = np.random.RandomState(seed)
-    p = random.uniform(0, 0.2, size=random.randint(1, 9))
-    assert ranking.holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
-    n = random.randint(1, 40)
-    hits = random.randint(0, n + 1)
-    found = statistics.wilson_interval(hits, n)
-    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
-
-
 def losses_with(results: Path, gains: dict[str, float], repetitions: int, noise: float = 0.01) -> Board:
     random = np.random.RandomState(1)
     runs = grid(gains, repetitions)

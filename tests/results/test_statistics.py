@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from cl_semisup.results.statistics import crossed_ci, jackknife_ci, mean_ci
+from cl_semisup.results.statistics import crossed_ci, holm, jackknife_ci, mean_ci, wilson_interval
 
 
 def interquartile_mean(units: np.ndarray) -> float:
@@ -86,3 +86,34 @@ def test_it_holds_the_truth_over_all_images_where_the_interval_over_repetitions_
         held += [abs(both.mean - truth) <= both.ci_half_width, abs(alone.mean - truth) <= alone.ci_half_width]
     assert 0.92 <= held[0] / 600 <= 0.99
     assert held[1] / 600 < 0.9
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_holm_rejects_what_the_step_down_procedure_rejects(seed: int) -> None:
+    p = np.random.RandomState(seed).uniform(0, 0.06, size=6)
+    adjusted = holm(list(p))
+    rejected: set[int] = set()
+    for step, index in enumerate(np.argsort(p)):  # the procedure as Holm wrote it
+        if p[index] > 0.05 / (len(p) - step):
+            break
+        rejected.add(int(index))
+    assert {i for i, value in enumerate(adjusted) if value <= 0.05} == rejected
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("seed", range(10))
+def test_corrections_and_shares_are_those_of_statsmodels(seed: int) -> None:
+    multitest = pytest.importorskip("statsmodels.stats.multitest", reason="needs statsmodels")
+    proportion = pytest.importorskip("statsmodels.stats.proportion", reason="needs statsmodels")
+    random = np.random.RandomState(seed)
+    p = random.uniform(0, 0.2, size=random.randint(1, 9))
+    assert holm(list(p)) == pytest.approx(multitest.multipletests(p, method="holm")[1])
+    n = random.randint(1, 40)
+    hits = random.randint(0, n + 1)
+    found = wilson_interval(hits, n)
+    assert (found.low, found.high) == pytest.approx(proportion.proportion_confint(hits, n, method="wilson"), abs=1e-12)
+
+
+def test_holm_is_never_smaller_than_p_keeps_the_order_and_knows_of_further_tests() -> None:
+    assert holm([0.01, 0.04, 0.02]) == pytest.approx([0.03, 0.04, 0.04])
+    assert holm([0.01], tests=10) == pytest.approx([0.1])
