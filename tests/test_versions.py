@@ -86,9 +86,26 @@ def test_a_change_of_what_the_code_does_is_another_version(tmp_path: Path, old: 
 def test_a_probe_that_says_what_it_needs_keeps_its_version(tmp_path: Path) -> None:
     """The corruptions say that they need images: a class variable that no score depends on."""
     text = plugins.paths("evaluation")["corruptions"].read_text("utf-8")
-    before = text.replace('    inputs: ClassVar[str] = "images"\n', "")
+    before = text.replace('    inputs: ClassVar[str] = "images"\n', "").replace("rng_seed", "name")
     assert before != text
     (tmp_path / "mine.py").write_text(before)
     plugins._user_files["evaluation", "mine"] = tmp_path / "mine.py"
     plugins.version.cache_clear()
     assert plugins.version("evaluation", "mine") == plugins.version("evaluation", "corruptions") == "86c64b04e1"
+
+
+@pytest.mark.parametrize("name", ["increments", "kmeans", "linear_sgd", "loranpac", "perturbation", "ridge"])
+def test_nothing_but_the_name_of_a_variable_changed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    recorded = plugins.version("evaluation", name)
+    monkeypatch.setattr(plugins, "_text", lambda path: path.read_text("utf-8").replace("rng_seed", "name"))
+    monkeypatch.setattr(plugins, "EQUIVALENT_VERSIONS", {})
+    plugins.version.cache_clear()
+    assert plugins.version("evaluation", name) == recorded
+
+
+def test_every_equal_version_is_one_of_todays_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = plugins.EQUIVALENT_VERSIONS.keys()
+    monkeypatch.setattr(plugins, "EQUIVALENT_VERSIONS", {})
+    plugins.version.cache_clear()
+    today = {plugins.version(folder, name) for folder in plugins.FOLDERS for name in plugins.names(folder)}
+    assert not known - today, "no code has these versions any more: remove them, or write the new one"

@@ -101,11 +101,11 @@ class LabelledImages:
     heads: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     views: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
 
-    def view(self, rows: Tensor, network: Network, name: int, step: int) -> Tensor:
-        """Random views of these rows, the batch of a step of the training `name`."""
-        key = (name, len(rows), step)
+    def view(self, rows: Tensor, network: Network, rng_seed: int, step: int) -> Tensor:
+        """Random views of these rows, the batch of a step of the training with this seed."""
+        key = (rng_seed, len(rows), step)
         if key not in self.views:
-            inputs = network.augmented(self.images[rows.to(self.images.device)], seed("finetune views", name, step))
+            inputs = network.augmented(self.images[rows.to(self.images.device)], seed("finetune views", rng_seed, step))
             if (len(self.views) + 1) * inputs.nbytes > KEPT_BYTES:
                 return inputs
             self.views[key] = inputs
@@ -180,27 +180,27 @@ class AdamW:
                 weight.grad = None
 
 
-def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Recipe, name: int) -> Classifier:
+def fine_tune(start: Start, data: LabelledImages, network: Network, recipe: Recipe, rng_seed: int) -> Classifier:
     """The classifier after training on `data`, in evaluation mode. The next training from `start` changes it.
 
     Args:
         start: the weights to start from
         network: for inputs and the encoder's fast path
-        name: the seed of batches, views and low-rank updates; nothing else is random
+        rng_seed: of batches, views and low-rank updates; nothing else is random
     """
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed formats the call stack for each kind of GPU, on a CPU too: a tenth of the time
-        (torch.manual_seed if data.images.is_cuda else torch.default_generator.manual_seed)(name)
+        (torch.manual_seed if data.images.is_cuda else torch.default_generator.manual_seed)(rng_seed)
         # low-rank updates change the modules, so they get an encoder of their own
         encoder = (start.make() if recipe.trains == "lora" else start.encoder()).eval()
         model = Classifier(encoder, _head(encoder, start, data, network, recipe.fitted_head))
         optimizer = AdamW(_parts(model, start.blocks, recipe), recipe.weight_decay)
-    whole = recipe.trains == "all"
-    encode = start.fast_encoder(network) if whole else encoder
-    encoder.train(whole)  # where only a part is trained, batch norm keeps its statistics
-    batches = _batches(len(data.labels), recipe, name)
+    trains_all = recipe.trains == "all"
+    encode = start.fast_encoder(network) if trains_all else encoder
+    encoder.train(trains_all)  # where only a part is trained, batch norm keeps its statistics
+    batches = _batches(len(data.labels), recipe, rng_seed)
     for step, rows in enumerate(batches):
-        logits = model.head(encode(data.view(rows, network, name, step)).float())
+        logits = model.head(encode(data.view(rows, network, rng_seed, step)).float())
         F.cross_entropy(logits, data.labels[rows.to(data.labels.device)]).backward()
         optimizer.step(recipe.learning_rate * (1 + math.cos(math.pi * step / len(batches))) / 2)
     return model.eval()
@@ -263,12 +263,12 @@ def _add_low_rank(encoder: nn.Module, rank: int) -> list[nn.Parameter]:
     return added
 
 
-def _batches(count: int, recipe: Recipe, name: int) -> list[Tensor]:
+def _batches(count: int, recipe: Recipe, rng_seed: int) -> list[Tensor]:
     """(n,) indices of every step: passes in random order, without the rest of a pass that fills no batch."""
     batch = min(recipe.batch_size, count)
     batches: list[Tensor] = []
     for epoch in range(recipe.epochs):
-        generator = torch.Generator().manual_seed(seed("finetune order", name, epoch))
+        generator = torch.Generator().manual_seed(seed("finetune order", rng_seed, epoch))
         order = torch.randperm(count, generator=generator)
         batches += [part for part in order.split(batch) if len(part) == batch]
     return batches

@@ -40,10 +40,10 @@ def ridge(x: Tensor, y: Tensor, classes: int, strengths: tuple[float, ...]) -> l
     return [solve(strength) for strength in strengths]
 
 
-def tuned_ridge(x: Tensor, y: Tensor, classes: int, name: int) -> tuple[Scores, float]:
+def tuned_ridge(x: Tensor, y: Tensor, classes: int, rng_seed: int) -> tuple[Scores, float]:
     """The solution on all rows, and its strength: the best on a stratified part of them (the largest of equals)."""
     y, best = y.to(x.device), DEFAULT_STRENGTH
-    held_out = hold_out(y.cpu().numpy(), VALIDATION, name)
+    held_out = hold_out(y.cpu().numpy(), VALIDATION, rng_seed)
     if held_out is not None:
         held = torch.from_numpy(held_out).to(x.device)
         solutions = ridge(x[~held], y[~held], classes, STRENGTHS)

@@ -45,9 +45,9 @@ class Corruptions:
                 yield f"linear_{kind}_{severity}", network.features(images)
 
 
-def corrupted(images: Tensor, kind: str, strength: float, name: int) -> Tensor:
+def corrupted(images: Tensor, kind: str, strength: float, rng_seed: int) -> Tensor:
     """(N, channels, side, side) uint8 -> the same, corrupted; strength 0 (contrast: 1) changes nothing."""
-    generator = torch.Generator().manual_seed(name)
+    generator = torch.Generator().manual_seed(rng_seed)
     parts = []
     for part in images.split(1000):
         x = _KINDS[kind](part.float() / 255, strength, generator)

@@ -89,23 +89,23 @@ class FineTune:
         variants |= {"finetune_head": ("head", trained)} if self.head else {}
         variants |= {"finetune_last": ("last", trained)} if self.last else {}
         variants |= {"finetune_lora": ("lora", trained)} if self.lora else {}
-        result, name = ProbeResult(), seed("finetune", *features.seed_key)
+        result, rng_seed = ProbeResult(), seed("finetune", *features.seed_key)
         masks = _folds(data.labels.cpu().numpy(), seed("validation", *features.seed_key))
         folds = [(data.rows(~held), data.rows(held)) for held in masks]
-        given = {"images": images, "labels": data.labels}
-        given |= {"test images": network.test_images, "test labels": features.test_labels}
+        shared_inputs = {"images": images, "labels": data.labels}
+        shared_inputs |= {"test images": network.test_images, "test labels": features.test_labels}
 
         def fine_tuned(trains: str, start: Start) -> dict[str, float]:
-            recipe = self._choose(trains, start, network, folds, name)
-            model = fine_tune(start, data, network, recipe, name)
+            recipe = self._choose(trains, start, network, folds, rng_seed)
+            model = fine_tune(start, data, network, recipe, rng_seed)
             predictions = predict(model, network.test_images, network)
             return {TOP1: accuracy(predictions, features.test_labels), **recipe.choices()}
 
         for score, (trains, start) in variants.items():
             began = time.perf_counter()
             if start is initial:  # the same for every loss of a repetition
-                what = repr((score, self.epochs, self.batch_size, self.weight_decay, features.classes, name))
-                found = network.shared(what, given, partial(fine_tuned, trains, start))
+                what = repr((score, self.epochs, self.batch_size, self.weight_decay, features.classes, rng_seed))
+                found = network.shared(what, shared_inputs, partial(fine_tuned, trains, start))
             else:
                 found = fine_tuned(trains, start)
             result.scores[f"{score}_{TOP1}"] = found.pop(TOP1)
@@ -113,7 +113,7 @@ class FineTune:
             result.cost[f"{score}_seconds"] = time.perf_counter() - began
         return result
 
-    def _choose(self, trains: str, start: Start, network: Network, folds: Folds, name: int) -> Recipe:
+    def _choose(self, trains: str, start: Start, network: Network, folds: Folds, rng_seed: int) -> Recipe:
         """The recipe whose choices are the best on held-out images; the first of equals."""
         recipe = Recipe(
             trains,
@@ -128,38 +128,38 @@ class FineTune:
         if not folds:
             return recipe
 
-        def right(candidate: Recipe, epochs: int, folds: Folds, best: int = -1) -> int:
+        def count_right(candidate: Recipe, epochs: int, folds: Folds, best: int = -1) -> int:
             """How many held-out images are right after so many epochs; it ends where `best` cannot be beaten."""
             count, left = 0, sum(len(held.labels) for _, held in folds)
             for rest, held in folds:
                 if count + left <= best:
                     break
-                model = fine_tune(start, rest, network, replace(candidate, epochs=epochs), name)
+                model = fine_tune(start, rest, network, replace(candidate, epochs=epochs), rng_seed)
                 count += int((predict(model, held.images, network) == held.labels).sum())
                 left -= len(held.labels)
             return count
 
         short = max(1, self.epochs // SHORTER)
-        best = right(recipe, short, folds)
+        best = count_right(recipe, short, folds)
         choices: dict[str, tuple[Any, ...]] = {"learning_rate": RATES, "fitted_head": FITTED_HEAD}
         choices |= {"layer_decay": LAYER_DECAYS} if trains == "all" else {}
         for key, values in choices.items():
             for candidate in [replace(recipe, **{key: value}) for value in values[1:]]:
-                if (score := right(candidate, short, folds, best)) > best:
+                if (score := count_right(candidate, short, folds, best)) > best:
                     best, recipe = score, candidate
-        whole, half = self.epochs, max(1, self.epochs // 2)
-        best = right(recipe, whole, folds[:1])
-        return replace(recipe, epochs=half if right(recipe, half, folds[:1], best) > best else whole)
+        full, half = self.epochs, max(1, self.epochs // 2)
+        best = count_right(recipe, full, folds[:1])
+        return replace(recipe, epochs=half if count_right(recipe, half, folds[:1], best) > best else full)
 
 
-def _folds(labels: NDArray[np.int64], name: int) -> list[Tensor]:
+def _folds(labels: NDArray[np.int64], rng_seed: int) -> list[Tensor]:
     """(L,) bool masks of stratified parts to hold out; none if a class has a single image."""
     smallest = min(np.unique(labels, return_counts=True)[1])
     if smallest < 2:
         return []
     count = FOLDS if len(labels) <= FEW else min(5, int(smallest))
     fold = np.empty(len(labels), dtype=int)
-    random = np.random.default_rng(name)
+    random = np.random.default_rng(rng_seed)
     for label in np.unique(labels):
         members = random.permutation(np.flatnonzero(labels == label))
         fold[members] = np.arange(len(members)) % count

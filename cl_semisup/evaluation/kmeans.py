@@ -58,10 +58,10 @@ class KMeans:
         from sklearn.cluster import KMeans as Clustering
         from sklearn.exceptions import ConvergenceWarning
 
-        name = seed("kmeans", *seed_key) % 2**32
+        rng_seed = seed("kmeans", *seed_key) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than clusters is no error
-            return Clustering(min(classes, len(u)), n_init=self.starts, random_state=name).fit_predict(u)
+            return Clustering(min(classes, len(u)), n_init=self.starts, random_state=rng_seed).fit_predict(u)
 
 
 def matched_accuracy(clusters: NDArray[np.int64], labels: NDArray[np.int64]) -> float:

@@ -46,8 +46,8 @@ class LoRanPAC:
         projection = torch.randn(features.train.shape[1], self.width, generator=generator, dtype=torch.float64)
         h, q = self._features(features.train[rows], projection), self._features(features.test, projection)
         cut = _least_squares.truncated(h, labels, features.classes, 1 - self.truncation)
-        name = seed("validation", *features.seed_key)
-        ridge, strength = _least_squares.tuned_ridge(h, labels, features.classes, name)
+        rng_seed = seed("validation", *features.seed_key)
+        ridge, strength = _least_squares.tuned_ridge(h, labels, features.classes, rng_seed)
         truth = features.test_labels.to(q.device)
         return ProbeResult(
             scores={

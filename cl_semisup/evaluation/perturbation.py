@@ -43,9 +43,9 @@ class Perturbation:
                     yield f"linear_noise_{kind}_{decibels}db", z + _matched(noise, z, decibels)
 
 
-def _noise(z: Tensor, shape: str, correlation: str, name: int) -> Tensor:
+def _noise(z: Tensor, shape: str, correlation: str, rng_seed: int) -> Tensor:
     """(N, F) noise of a shape, weighted by the size of z, of any energy."""
-    generator = torch.Generator().manual_seed(name)
+    generator = torch.Generator().manual_seed(rng_seed)
     if shape == "gaussian":
         r = torch.randn(z.shape, generator=generator)
     else:

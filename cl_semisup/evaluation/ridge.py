@@ -34,10 +34,10 @@ class Ridge:
     )
 
     def measure(self, features: Features) -> ProbeResult:
-        result, name = ProbeResult(), seed("validation", *features.seed_key)
+        result, rng_seed = ProbeResult(), seed("validation", *features.seed_key)
         for data in features.classifier_data(self.layer):
             x, q = _least_squares.standardised(exact(data.train), exact(data.test))
-            solution, strength = _least_squares.tuned_ridge(x, data.labels, features.classes, name)
+            solution, strength = _least_squares.tuned_ridge(x, data.labels, features.classes, rng_seed)
             predictions = solution(q).argmax(dim=1)
             result.scores[data.name("ridge_top1")] = accuracy(predictions, features.test_labels)
             result.diagnostics[data.name("ridge_strength")] = strength

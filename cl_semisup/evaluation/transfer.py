@@ -54,14 +54,14 @@ class Transfer:
                 result.scores[score] = result.scores.get(score, 0.0) + value / len(others)
         return result
 
-    def _probe(self, network: Network, data: Images, name: int) -> dict[str, float]:
-        """The two accuracies on one data set; `name` is the seed of the split that chooses the penalty."""
+    def _probe(self, network: Network, data: Images, rng_seed: int) -> dict[str, float]:
+        """The two accuracies on one data set; `rng_seed` is the seed of the split that chooses the penalty."""
         known = np.flatnonzero(data.train_labels >= 0)
         if len(known) == 0:
             raise InputError("transfer: needs a data set with training labels. Got none. Leave it out.")
         known = known[evenly(len(known), self.images).numpy()]
         x, test = (network.features_of(images) for images in (data.train_images[known], data.test_images))
         y, truth = (torch.from_numpy(labels).to(x.device) for labels in (data.train_labels[known], data.test_labels))
-        tuned = tune(x, y, data.classes, share=VALIDATION, seed=name)
+        tuned = tune(x, y, data.classes, share=VALIDATION, seed=rng_seed)
         predictions = _neighbours.predict(test, x, y, data.classes, k=NEIGHBOURS, temperature=TEMPERATURE)
         return {"linear": tuned.probe.accuracy(test, truth), "knn": accuracy(predictions, truth)}

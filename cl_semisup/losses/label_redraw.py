@@ -47,9 +47,9 @@ class LabelRedraw:
 
 
 class _LabelRedraw(Wrapper):
-    def __init__(self, base: Loss, share: float, name: int):
+    def __init__(self, base: Loss, share: float, rng_seed: int):
         super().__init__(base, "index", "epoch")
-        self.share, self.name = share, name
+        self.share, self.rng_seed = share, rng_seed
 
     def forward(self, z1: Tensor, z2: Tensor, labels: Tensor | None = None, **needed: Any) -> Tensor:
         if labels is not None:
@@ -60,15 +60,15 @@ class _LabelRedraw(Wrapper):
         """(N,) bool: whether the image's label is used in this epoch."""
         if index.device.type == "mps":  # which has no float64
             return self.drawn(index.cpu(), epoch).to(index.device)
-        return _uniform(index, seed("label redraw", self.name, epoch)) < self.share
+        return _uniform(index, seed("label redraw", self.rng_seed, epoch)) < self.share
 
 
-def _uniform(index: Tensor, name: int) -> Tensor:
+def _uniform(index: Tensor, rng_seed: int) -> Tensor:
     """(N,) float64 in [0, 1): a hash (splitmix64) of each image's index, without a table of all images.
 
     Products overflow at 64 bits, as splitmix64 requires.
     """
-    x = index + name
+    x = index + rng_seed
     x = (x ^ (x >> 30 & LOW_34)) * -0x40A7B892E31B1A47
     x = (x ^ (x >> 27 & LOW_37)) * -0x6B2FB644ECCEEE15
     x = x ^ (x >> 31 & LOW_33)

@@ -1,41 +1,34 @@
 """Versions of plug-ins that give the same scores as older ones, so that records of these stay current."""
 
-# New version -> older version. A test must show that results are equal; where a score could change, records must become
-# stale instead.
+# Version of today's code -> the version that records hold. A test must show that results are equal; where a score could
+# change, records must become stale instead. When the code changes again, its entry gets the new version.
 EQUIVALENT_VERSIONS: dict[str, str] = {
-    "9d2705f644": "85e65c4a4f",  # timm, torchvision, checkpoint: `normalize`; at its default nothing changes
-    "602917d9ca": "d8eec56654",
-    "358296c832": "b6622facf0",
+    "9d2705f644": "85e65c4a4f",  # timm: `normalize`; at its default nothing changes
+    "602917d9ca": "d8eec56654",  # torchvision: `normalize`; at its default nothing changes
+    "358296c832": "b6622facf0",  # checkpoint: `normalize`; at its default nothing changes
     "f97a364095": "fca70c3124",  # multi_crop: takes larger images; from others its crops are what they were, to the bit
-    "50107bfe0b": "4b6da15664",  # dino, swav and paws take local views; without any they are what they were, to the bit
-    "343c1f3930": "153b5313f6",
-    "14bcb0569a": "d7a68ba327",
-    "21cb04c852": "17700af8fa",  # w_mse, label_redraw: float64 on the CPU for MPS; on a CPU and on CUDA nothing changes
-    "14598a0792": "6a3fc95297",
-    "85c2e64f6a": "66c3fc22e8",  # flexmatch, freematch: the same counts without a wait for the GPU
-    "d9f9f6fc94": "6e862f41a8",
-    "fbb0b293f4": "86c64b04e1",  # evaluation/corruptions.py: says that it needs images
-    "81b4ab646e": "33f5d37cc2",  # evaluation.transfer: its conversion of images moved to data/formats.py
+    "343c1f3930": "153b5313f6",  # swav: takes local views; without any it is what it was, to the bit
+    "14bcb0569a": "d7a68ba327",  # paws: takes local views; without any it is what it was, to the bit
+    "21cb04c852": "17700af8fa",  # w_mse: float64 on the CPU for MPS; on a CPU and on CUDA nothing changes
+    "83b525ee3f": "6a3fc95297",  # label_redraw: float64 on the CPU for MPS; on a CPU and on CUDA nothing changes
+    "85c2e64f6a": "66c3fc22e8",  # flexmatch: the same counts without a wait for the GPU
+    "d9f9f6fc94": "6e862f41a8",  # freematch: the same counts without a wait for the GPU
+    "f7836e33d4": "86c64b04e1",  # corruptions: says that it needs images
+    "1e6b9dbef6": "33f5d37cc2",  # transfer: its conversion of images moved to data/formats.py
     "36ea21b0f5": "99e0db05a5",  # convnet: `norm`; batch norm is what it was, module for module
     "510ef4c4ef": "b5e6be227a",  # resnet18: `norm`; batch norm is what it was, module for module
-    "19ef77e59a": "4b6da15664",  # dino, mean_teacher, lejepa, visreg, lars: a step can be a CUDA graph
-    "14fd18636b": "b59822e24b",
-    "6984621493": "971140ceab",
-    "8840b0eaa2": "8225210021",
-    "1a97dad17d": "931944d191",
+    "19ef77e59a": "4b6da15664",  # dino: a step can be a CUDA graph
+    "14fd18636b": "b59822e24b",  # mean_teacher: a step can be a CUDA graph
+    "6984621493": "971140ceab",  # lejepa: a step can be a CUDA graph
     "2c35ac9461": "931944d191",  # lars: `clip`; without it the arithmetic is the one it was
-    "e1012d06b7": "073b1e8cad",  # nonl, normface, ntce, vrn: without masks; of labelled images the same, to the bit
-    "eeb4a868e1": "4e32c4eb2c",
-    "5a91430a17": "ede36a920f",
-    "3d014f307e": "e198f5b2ee",
-    "17d15b9ada": "55a1cb85de",  # finetune: weights of the same rate and decay are one group, equal to the bit
-    "c878f5059c": "bb2580c858",  # knn, linear: say which images are right; the same scores
-    "2c34f356ea": "a5e66b9c12",
+    "e1012d06b7": "073b1e8cad",  # nonl: without masks; of labelled images the same, to the bit
+    "eeb4a868e1": "4e32c4eb2c",  # normface: without masks; of labelled images the same, to the bit
+    "5a91430a17": "ede36a920f",  # ntce: without masks; of labelled images the same, to the bit
+    "3d014f307e": "e198f5b2ee",  # vrn: without masks; of labelled images the same, to the bit
+    "c878f5059c": "bb2580c858",  # knn: say which images are right; the same scores
+    "2c34f356ea": "a5e66b9c12",  # linear: say which images are right; the same scores
     "59fddea50a": "823918b02d",  # simclr12: more layouts are told in words, pixels and labels stay
-    "b86fc4e62d": "55a1cb85de",  # finetune: views and initial weights are made once, what cannot win is not tried
-    "34cbc7a99b": "55a1cb85de",  # finetune: one control for all losses, one encoder for all its trainings
-    "0a7e9f28d4": "55a1cb85de",  # finetune: one fast encoder for all trainings, seeds the generator that it uses alone
-    "22efed283b": "55a1cb85de",  # finetune: steps of AdamW call its arithmetic at once, equal to the bit
+    "5958b7ee91": "55a1cb85de",  # finetune: what trainings share is made once, AdamW is called directly; to the bit
     "82da5f543b": "895cc35319",  # clop: `simplex_etf` has the same corners on all machines; other kinds are the same
     "95590da1f1": "bb37e8478a",  # arrays: more layouts are told in words, pixels and labels stay
     "6e20bbe70a": "5e52fb8caa",  # birdsnap: more layouts are told in words, pixels and labels stay
@@ -65,4 +58,10 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "d3463a272b": "5d3fe04dd7",  # webdataset: more layouts are told in words, pixels and labels stay
     "da50936fee": "e0c9188ed3",  # layer_causal: its text says that it is; the steps are the same
     "f7f34d9113": "3e0a5d22c9",  # digits: read without importing scikit-learn, pixels, labels and split stay
+    "1f73603d0a": "816d49b439",  # increments: seeds are called `rng_seed`, not `name`
+    "349bd9864e": "bd2c443590",  # kmeans: seeds are called `rng_seed`, not `name`
+    "fab18dd7a2": "1af4707f3a",  # linear_sgd: seeds are called `rng_seed`, not `name`
+    "2229e9ed1b": "816ddaf25c",  # loranpac: seeds are called `rng_seed`, not `name`
+    "62a7abbf74": "6e1241f240",  # perturbation: seeds are called `rng_seed`, not `name`
+    "7acdb5bb65": "9ce8660520",  # ridge: seeds are called `rng_seed`, not `name`
 }
