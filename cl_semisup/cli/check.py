@@ -17,7 +17,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     from cl_semisup.results.snapshot import require_own_folder
-    from cl_semisup.scheduling import describe, estimate, foresight, prepare, scheduler
+    from cl_semisup.scheduling import describe, estimate, prepare, resolvable, scheduler
     from cl_semisup.scheduling.rounds import Rounds
 
     suite = arguments.read_suite(options)
@@ -42,6 +42,6 @@ def run(options: argparse.Namespace) -> int:
         show(stale)
     if todo or not stale:
         show(time_left)
-    for sentence in foresight.describe(options.results, suite):
+    for sentence in resolvable.describe(options.results, suite):
         show(visible(sentence))
     return OK

@@ -8,15 +8,16 @@ from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
 
 
-def fitted(images: Tensor, channels: int, side: int) -> Tensor:
+def fitted(images: Tensor, channels: int, side: int, key: str = "probes") -> Tensor:
     """(N, C, s, s) uint8 -> (N, channels, side, side) uint8; images of that format stay as they are.
 
     Grey images get equal channels, coloured ones become their luma (ITU-R 601), and the side is resized bilinearly with
-    antialiasing. InputError for other numbers of channels: nothing says which band is which.
+    antialiasing. InputError for other numbers of channels: nothing says which band is which; its message
+    names `key`, the key of the suite that asks for these images.
     """
     if images.shape[1] not in (1, channels) and (images.shape[1], channels) != (3, 1):
         rule = f"images of another data set must have 1 or {channels} channels, as the run's images"
-        raise InputError(f"probes: {rule}. Got {images.shape[1]}. Leave that data set out.")
+        raise InputError(f"{key}: {rule}. Got {images.shape[1]}. Leave that data set out.")
     if images.shape[1] == 3 and channels == 1:
         images = luma(images.float()).round().to(torch.uint8)
     if images.shape[-1] != side:

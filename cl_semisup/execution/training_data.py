@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup.data import labels, pixel_facts
-from cl_semisup.execution import foreign
+from cl_semisup.execution import open_world
 from cl_semisup.execution.data import Data, ReadImages, normalised_for, pixel_statistics, subset
 from cl_semisup.suite.run import Run
 
@@ -28,11 +28,11 @@ def training_data(
     if (setting := run.unlabelled_from) is None:
         return subset(data, drawn.indices), torch.from_numpy(drawn.visible_labels).to(device), facts
     seed_key, images = (run.dataset_name, run.repetition), read_images(setting["dataset"])
-    wanted = foreign.count(setting, int((drawn.visible_labels < 0).sum()))
-    chosen = foreign.rows(len(images.train_images), wanted, next(iter(setting["dataset"])), seed_key)
-    own = foreign.replaced(drawn, setting, seed_key)
+    wanted = open_world.count(setting, int((drawn.visible_labels < 0).sum()))
+    chosen = open_world.rows(len(images.train_images), wanted, next(iter(setting["dataset"])), seed_key)
+    own = open_world.replaced(drawn, setting, seed_key)
     visible = np.concatenate([own.visible_labels, np.full(len(chosen), -1)])
-    data = foreign.appended(subset(data, own.indices), images, chosen)
+    data = open_world.appended(subset(data, own.indices), images, chosen)
     return data, torch.from_numpy(visible).to(device), facts | {"foreign_images": len(chosen)}
 
 

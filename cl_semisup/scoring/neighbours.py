@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup.scoring.rows import Rows
-from cl_semisup.scoring.side_by_side import side_by_side
+from cl_semisup.scoring.threads import in_threads
 
 BUFFER = 12_000_000  # similarities at once (48 MB)
 BANK_CHUNK = 2048
@@ -54,7 +54,7 @@ def knn(
             own, own_labels = (cosines, y) if whole else (cosines.index_select(1, column), y[column])
             found.copy_(_vote(own, own_labels, classes, k, temperature))
 
-    side_by_side(predict, range(0, len(test), at_once), workers)
+    in_threads(predict, range(0, len(test), at_once), workers)
     return predictions
 
 

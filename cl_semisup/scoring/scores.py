@@ -19,8 +19,8 @@ from cl_semisup.scoring.draws import Draw
 from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
-from cl_semisup.scoring.side_by_side import side_by_side, threads_each
 from cl_semisup.scoring.softmax import SoftmaxProblem, Solution
+from cl_semisup.scoring.threads import in_threads, threads_each
 from cl_semisup.seeds import seed
 
 SCORES = ("knn_top1", "linear_top1", "nearest_mean_top1", "ridge_top1", "loranpac_top1")
@@ -134,7 +134,7 @@ def _fit_all(
     random = {r: least_squares.RandomFeatures(width, count, seed("loranpac", seed_name, r)) for r in repetitions}
     small = [i for i in by_size if i not in large]
     works = [partial(loranpac, repetitions[i::chains]) for i in range(chains)] + [partial(fit, i) for i in small]
-    side_by_side(lambda work: work(), works)
+    in_threads(lambda work: work(), works)
     with threads_each(1):
         for i in large:
             fit(i)

@@ -19,7 +19,7 @@ from cl_semisup.data.labels import Subset
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import Draw, ViewMaker
 from cl_semisup.errors import DataError, InputError
-from cl_semisup.execution import foreign
+from cl_semisup.execution import open_world
 from cl_semisup.execution.data import subset, to_device
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
@@ -148,10 +148,10 @@ def test_folds_subsets_and_foreign_images_take_the_larger_images_along(pets: Pat
     data = to_device(part, torch.device("cpu"))
     few = subset(data, np.array([1, 3]))
     assert few.larger_images is not None and (few.larger_images.numpy() == part.larger_images[[1, 3]]).all()
-    added = foreign.appended(few, load("digits", pets), np.array([0, 7]))
+    added = open_world.appended(few, load("digits", pets), np.array([0, 7]))
     assert added.train_images.shape == (4, 3, 8, 8) and added.larger_images is not None
     assert added.larger_images.shape == (4, 3, 16, 16) and (added.larger_images[:2] == few.larger_images).all()
-    own = foreign.appended(few, part, np.array([2]))  # the other data set's larger images are taken where it has some
+    own = open_world.appended(few, part, np.array([2]))  # the other's larger images are taken where it has some
     assert own.larger_images is not None and (own.larger_images[2].numpy() == part.larger_images[2]).all()
 
 

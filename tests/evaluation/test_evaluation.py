@@ -278,6 +278,8 @@ def test_bands_of_another_number_cannot_be_fitted() -> None:
     for channels in (1, 3):
         with pytest.raises(InputError, match=f"must have 1 or {channels} channels, as the run's images. Got 5."):
             formats.fitted(bands, channels, 6)
+    with pytest.raises(InputError, match=r"^unlabelled_from: images of another data set must have"):
+        formats.fitted(bands, 3, 6, "unlabelled_from")
 
 
 def test_transfer_kept_its_version_when_its_conversion_of_images_moved() -> None:

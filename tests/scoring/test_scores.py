@@ -18,7 +18,7 @@ from cl_semisup.scoring.feature_file import StoredFeatures
 from cl_semisup.scoring.moments import Moments
 from cl_semisup.scoring.rows import Rows
 from cl_semisup.scoring.scores import DrawScores
-from cl_semisup.scoring.side_by_side import side_by_side
+from cl_semisup.scoring.threads import in_threads
 
 
 @pytest.fixture(scope="module")
@@ -285,5 +285,5 @@ def test_the_strongest_directions_are_those_of_an_eigendecomposition(size: int, 
 
 def test_pieces_keep_their_order_and_the_number_of_threads_comes_back() -> None:
     before = torch.get_num_threads()
-    assert side_by_side(lambda piece: (piece, torch.get_num_threads()), range(5)) == [(piece, 1) for piece in range(5)]
+    assert in_threads(lambda piece: (piece, torch.get_num_threads()), range(5)) == [(piece, 1) for piece in range(5)]
     assert torch.get_num_threads() == before

@@ -1,17 +1,16 @@
-"""Unlabelled training images from another data set, as in an open world: they belong to none of the run's classes."""
+"""Open world: unlabelled training images of another data set, of none of the run's classes, the foreign images."""
 
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cl_semisup.data.formats import fitted
 from cl_semisup.data.images import Images
 from cl_semisup.data.labels import Subset
-from cl_semisup.data.views import luma
 from cl_semisup.errors import InputError
 from cl_semisup.execution.data import Data
 from cl_semisup.seeds import seed
@@ -70,14 +69,5 @@ def _with(own: Tensor, images: NDArray[Any], chosen: NDArray[np.intp]) -> Tensor
     """Images and, behind them, the chosen ones of others, in their format."""
     _, channels, side, _ = own.shape
     parts = [images[chosen[first : first + CHUNK]] for first in range(0, len(chosen), CHUNK)]
-    return torch.cat([own, *(converted(torch.from_numpy(part), channels, side).to(own.device) for part in parts)])
-
-
-def converted(images: Tensor, channels: int, side: int) -> Tensor:
-    """(N, 1 or 3, s, s) uint8 -> (N, channels, side, side): grey to equal channels, colours to luma, bilinear."""
-    if images.shape[1] == 3 and channels == 1:
-        images = luma(images.float()).round().to(torch.uint8)
-    if images.shape[-1] != side:
-        resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
-        images = resized.round().clamp(0, 255).to(torch.uint8)
-    return images.expand(-1, channels, -1, -1)
+    formatted = (fitted(torch.from_numpy(part), channels, side, "unlabelled_from") for part in parts)
+    return torch.cat([own, *(part.to(own.device) for part in formatted)])

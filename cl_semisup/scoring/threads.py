@@ -1,4 +1,4 @@
-"""Work that is divided among the cores: pieces in threads side by side, which seldom wait for each other."""
+"""Work that is divided among the cores: pieces in threads, which seldom wait for each other."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
 
-def side_by_side(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int | None = None) -> list[Result]:
+def in_threads(work: Callable[[Piece], Result], pieces: Iterable[Piece], workers: int | None = None) -> list[Result]:
     """The results in the order of the pieces; each piece has the cores that the others leave it.
 
     Args:
