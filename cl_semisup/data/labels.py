@@ -49,9 +49,9 @@ class Subset:
     @property
     def fingerprint(self) -> str:
         """12 hex digits: equal exactly if images and visible labels are equal."""
-        whole = np.full(self.dataset_size, DROPPED, dtype="<i8")
-        whole[self.indices] = self.visible_labels
-        return hashlib.sha256(whole.tobytes()).hexdigest()[:12]
+        assigned = np.full(self.dataset_size, DROPPED, dtype="<i8")
+        assigned[self.indices] = self.visible_labels
+        return hashlib.sha256(assigned.tobytes()).hexdigest()[:12]
 
 
 def of_run(labels: Labels, run: Mapping[str, Any]) -> Subset:
@@ -119,14 +119,14 @@ def draw(
         unlabelled[0] = np.random.default_rng(seed("unlabelled", *seed_key)).permutation(unlabelled[0])
         unlabelled = _subsample(unlabelled, unlabelled_ratio * sum(map(len, labelled)))
 
-    whole = np.full(len(labels), DROPPED, dtype=np.int64)
-    whole[np.concatenate(unlabelled)] = UNLABELLED
+    assigned = np.full(len(labels), DROPPED, dtype=np.int64)
+    assigned[np.concatenate(unlabelled)] = UNLABELLED
     for members in labelled:
-        whole[members] = labels[members]
+        assigned[members] = labels[members]
     if noise is not None:
-        whole = _with_noise(whole, noise["kind"], noise["fraction"], seed_key)
-    indices = np.flatnonzero(whole != DROPPED)
-    return Subset(indices, whole[indices], len(labels), held_out)
+        assigned = _with_noise(assigned, noise["kind"], noise["fraction"], seed_key)
+    indices = np.flatnonzero(assigned != DROPPED)
+    return Subset(indices, assigned[indices], len(labels), held_out)
 
 
 def held_out_of(size: int) -> int:
@@ -196,20 +196,23 @@ def _subsample(groups: list[NDArray[np.intp]], max_count: float) -> list[NDArray
     return [group[: after - before] for group, before, after in zip(groups, ends[:-1], ends[1:], strict=True)]
 
 
-def _with_noise(whole: Labels, kind: str, fraction: float, seed_key: tuple[object, ...]) -> Labels:
+def _with_noise(assigned: Labels, kind: str, fraction: float, seed_key: tuple[object, ...]) -> Labels:
     """Labels of which a fraction is wrong; labels that are wrong under a smaller fraction are wrong under a larger one.
 
     A wrong label is another class that has labels: a random one (symmetric) or the next one (pair_flip).
     """
     random = np.random.default_rng(seed("label noise", *seed_key))
-    chance, turn = random.random(len(whole)), random.random(len(whole))  # of all images, also of those without a label
-    seen = np.unique(whole[whole >= 0])
+    chance, turn = (
+        random.random(len(assigned)),
+        random.random(len(assigned)),
+    )  # of all images, also of those without a label
+    seen = np.unique(assigned[assigned >= 0])
     if len(seen) < 2:
         raise InputError(f"label_noise: needs two classes with labels. Got {len(seen)}. Leave it out.")
-    hit = (whole >= 0) & (chance < fraction)
+    hit = (assigned >= 0) & (chance < fraction)
     step = 1 if kind in ("pair_flip", "class_dependent") else 1 + np.floor(turn[hit] * (len(seen) - 1)).astype(int)
-    noisy = whole.copy()
-    noisy[hit] = seen[(np.searchsorted(seen, whole[hit]) + step) % len(seen)]
+    noisy = assigned.copy()
+    noisy[hit] = seen[(np.searchsorted(seen, assigned[hit]) + step) % len(seen)]
     return noisy
 
 

@@ -55,12 +55,12 @@ class Outputs:
 
     @torch.no_grad()
     def _of(self, images: Tensor, transform: Callable[[Tensor, int], Tensor]) -> tuple[Tensor, Tensor]:
-        whole: tuple[Tensor, ...] = ()
+        outputs: tuple[Tensor, ...] = ()
         for number, batch in enumerate(images.split(self.batch)):
             features = self.model.encoder(transform(batch.to(self.device), number))
             parts = features, self.model.projector(features)
-            if not whole:  # made at once: small parts that stay between large ones that go would split the memory
-                whole = tuple(part.new_empty(len(images), part.shape[1]) for part in parts)
-            for all_rows, part in zip(whole, parts, strict=True):
+            if not outputs:  # made at once: small parts that stay between large ones that go would split the memory
+                outputs = tuple(part.new_empty(len(images), part.shape[1]) for part in parts)
+            for all_rows, part in zip(outputs, parts, strict=True):
                 all_rows[number * self.batch :][: len(part)] = part
-        return whole[0], whole[1]
+        return outputs[0], outputs[1]

@@ -21,11 +21,11 @@ from cl_semisup.execution.outputs import Outputs
 from cl_semisup.losses import requirements_of
 from cl_semisup.suite.run import Run
 from cl_semisup.training.checkpoint import Checkpoint, Preempted
-from cl_semisup.training.loop import History, Outcome, TrainingSetup
+from cl_semisup.training.loop import History, TrainingEnd, TrainingSetup
 
 State = dict[str, Any]
-Train = Callable[..., Outcome]  # (setup, epochs=..., checkpoint=..., window=...) -> how it went
-Part = Callable[..., Outcome]  # (part, name, (stage, stages), epochs, logged=True) -> how it went
+Train = Callable[..., TrainingEnd]  # (setup, epochs=..., checkpoint=..., window=...) -> how it went
+Part = Callable[..., TrainingEnd]  # (part, name, (stage, stages), epochs, logged=True) -> how it went
 
 
 class Stages:
@@ -67,7 +67,7 @@ class Stages:
             rule = f"must leave a part with a batch of images that the loss trains on; parts have {sizes}"
             raise InputError(f"scenario: {rule}. Got batch_size {run.batch_size}. Lower it.")
 
-    def train(self, train: Train, checkpoint: Checkpoint | None) -> Outcome:
+    def train(self, train: Train, checkpoint: Checkpoint | None) -> TrainingEnd:
         """All stages, from the first that no state holds. A training that a part finds hopeless is stopped there."""
         stages, device = self.rounds or len(self.rows), self.setup.visible_labels.device
         first = self._resume(checkpoint.load(device)) if checkpoint else 0
@@ -78,9 +78,9 @@ class Stages:
                 return outcome
             if checkpoint and checkpoint.due(last=stage == stages - 1):
                 checkpoint.save(self._state(stage + 1))  # raises Preempted if asked to stop
-        return Outcome("")
+        return TrainingEnd("")
 
-    def _increment(self, number: int, part: Part) -> Outcome:
+    def _increment(self, number: int, part: Part) -> TrainingEnd:
         outcome = part(number, ("increment", number), (0, 1), self.epochs)
         rows, images = self.rows[number], self.data.train_images
         self.setup.model.eval()
@@ -89,7 +89,7 @@ class Stages:
         self.increments.append(Increment(tuple(self.groups[number]), rows, train, test))
         return outcome
 
-    def _round(self, number: int, part: Part) -> Outcome:
+    def _round(self, number: int, part: Part) -> TrainingEnd:
         """Every client starts from the same weights; the mean of theirs, by their images, is where the next starts."""
         start, ended = self._weights(), list[tuple[int, State]]()
         for client in [client for client, trained in enumerate(self.trained) if trained]:
@@ -100,7 +100,7 @@ class Stages:
                 return outcome
             ended.append((len(self.rows[client]), self._weights()))
         self._load(averaged(ended))
-        return Outcome("")
+        return TrainingEnd("")
 
     def _part(
         self,
@@ -111,10 +111,10 @@ class Stages:
         stage: tuple[int, int],
         epochs: int,
         logged: bool = True,
-    ) -> Outcome:
+    ) -> TrainingEnd:
         """Train on one part; its labels alone are there. Its curves go behind those of the parts before, if logged."""
         if not self.trained[part]:
-            return Outcome("")
+            return TrainingEnd("")
         setup, rows, history = self.setup, self.rows[part], History()
         labels = torch.full_like(setup.visible_labels, -1)
         labels[rows] = setup.visible_labels[rows]
@@ -137,7 +137,7 @@ class Stages:
                     getattr(self.history, field.name).extend(getattr(history, field.name))
         stopped = None if outcome.stopped_at is None else self.steps + outcome.stopped_at
         self.steps += steps
-        return Outcome(outcome.replayed, stopped)
+        return TrainingEnd(outcome.replayed, stopped)
 
     def _weights(self) -> State:
         """Copies of all that parts change in network and loss."""
@@ -170,13 +170,13 @@ class Stages:
 
 def averaged(states: list[tuple[int, State]]) -> State:
     """The mean of the states' tensors by their weights; whole numbers, which are counts, are those of the first."""
-    whole = sum(weight for weight, _ in states)
+    total = sum(weight for weight, _ in states)
     mean: State = {}
     for part, tensors in states[0][1].items():
         mean[part] = {}
         for name, first in tensors.items():
             if first.is_floating_point():
-                terms = [state[part][name] * (weight / whole) for weight, state in states]
+                terms = [state[part][name] * (weight / total) for weight, state in states]
                 mean[part][name] = torch.stack(terms).sum(dim=0).to(first.dtype)
             else:
                 mean[part][name] = first
@@ -186,11 +186,11 @@ def averaged(states: list[tuple[int, State]]) -> State:
 class _StopOnly(Checkpoint):
     """Within a stage nothing is saved; a request to stop is obeyed."""
 
-    def __init__(self, whole: Checkpoint):
-        self.whole = whole
+    def __init__(self, checkpoint: Checkpoint):
+        self.checkpoint = checkpoint
 
     def due(self, last: bool = False) -> bool:
-        return self.whole.due() and self.whole.stop_requested()
+        return self.checkpoint.due() and self.checkpoint.stop_requested()
 
     def save(self, state: State) -> None:
         raise Preempted

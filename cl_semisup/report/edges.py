@@ -137,25 +137,25 @@ def _row(group: Sequence[EdgeLine], search: Edge, base: Sequence[EdgeLine] | Non
     difference, bound = MeanCI(), ""
     if base is not None and base is not group:
         theirs = _Fits.of(base, ladder)
-        own_end, other_end = (one.whole.region.high == top for one in (own, theirs))
+        own_end, other_end = (one.together.region.high == top for one in (own, theirs))
         if not (own_end and other_end):
             pairs = [(high(a), high(b)) for a, b in zip(own.all, theirs.all, strict=False)]
             difference = _jackknife([a - b for a, b in pairs])
         bound = "≥ " if own_end else "≤ " if other_end else ""
-    stable = sum(region.found for region in own.whole.regions)
+    stable = sum(region.found for region in own.together.regions)
     return EdgeRow(
         task=group[0].task,
         loss=group[0].loss,
         neighbour=group[0].neighbour,
         repetitions=len(group),
-        fitted=own.whole.region,
+        fitted=own.together.region,
         high=replace(_jackknife(list(map(high, own.all))), n=stable),
         low=replace(_jackknife(list(map(low, own.all))), n=stable),
         difference=difference,
         bound=bound,
         width=_jackknife([high(one) - low(one) if one.found else 0.0 for one in own.all]),
-        at_top=own.whole.region.high == top,
-        at_bottom=own.whole.region.low == 0,
+        at_top=own.together.region.high == top,
+        at_bottom=own.together.region.low == 0,
         tried=sum(len(one.outcomes) for one in group),
         rungs=len(logs) * len(group),
         open=sum(one.open for one in group),
@@ -166,12 +166,12 @@ def _row(group: Sequence[EdgeLine], search: Edge, base: Sequence[EdgeLine] | Non
 class _Fits:
     """What fits all repetitions of a loss, and what fits all but one of them."""
 
-    whole: Fit
+    together: Fit
     without: tuple[Region, ...]
 
     @property
     def all(self) -> tuple[Region, ...]:
-        return self.whole.region, *self.without
+        return self.together.region, *self.without
 
     @classmethod
     def of(cls, group: Sequence[EdgeLine], ladder: Ladder) -> Self:
@@ -185,10 +185,10 @@ class _Fits:
 
 def _jackknife(values: Sequence[float]) -> MeanCI:
     """The first value, with the interval of the pseudo-values that those without one repetition give."""
-    whole, without = values[0], values[1:]
+    of_all, without = values[0], values[1:]
     n = len(without)
-    pseudo = mean_ci(n * whole - (n - 1) * one for one in without)
-    return MeanCI(whole, math.nan if math.isnan(pseudo.mean) else pseudo.ci_half_width, max(n, 1))
+    pseudo = mean_ci(n * of_all - (n - 1) * one for one in without)
+    return MeanCI(of_all, math.nan if math.isnan(pseudo.mean) else pseudo.ci_half_width, max(n, 1))
 
 
 def edge_table(task: str, rows: Sequence[EdgeRow], search: Edge, baseline: str) -> Table:

@@ -50,8 +50,8 @@ def knn(
             torch.mm(unit, rows.T, out=cosines[:, part])  # the memory of float16
         cosines *= inverse_lengths
         for column, found in zip(columns, predictions[:, first : first + at_once], strict=True):
-            whole = len(column) == len(bank)
-            own, own_labels = (cosines, y) if whole else (cosines.index_select(1, column), y[column])
+            takes_all = len(column) == len(bank)
+            own, own_labels = (cosines, y) if takes_all else (cosines.index_select(1, column), y[column])
             found.copy_(_vote(own, own_labels, classes, k, temperature))
 
     in_threads(predict, range(0, len(test), at_once), workers)

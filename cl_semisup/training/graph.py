@@ -22,7 +22,7 @@ from cl_semisup.errors import message, stops_process
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import CannotRecordError
 from cl_semisup.training.feed import Feed
-from cl_semisup.training.step import Course, Step, StepInputs, StepOutputs, Steps
+from cl_semisup.training.step import Schedules, Step, StepInputs, StepOutputs, Steps
 from cl_semisup.training.watch import Watch, first_difference, python_state
 
 PROOF_STEPS = 3
@@ -36,8 +36,8 @@ State = list[tuple[str, Tensor]]  # with names
 class RecordedSteps(Steps):
     """Steps from `first` to `count`, in order, on CUDA."""
 
-    def __init__(self, step: Step, batches: Batches, course: Course, first: int, count: int):
-        super().__init__(step, batches, course)
+    def __init__(self, step: Step, batches: Batches, schedules: Schedules, first: int, count: int):
+        super().__init__(step, batches, schedules)
         self.first, self.count = first, count
         self.device = step.setup.visible_labels.device
         self.refused = "" if count - first >= LEAST_STEPS else f"{count - first} steps are too few"
@@ -130,8 +130,8 @@ class RecordedSteps(Steps):
             self.feed = Feed(self.batches, self.batches.plan(number))
             self._pool = torch.cuda.graph_pool_handle()
             change = self.feed.numbers.changing
-            numbers = [change(of) for of in (self.course.epoch, self.course.progress)]
-            numbers += [change(of) for of in (self.course.learning_rate, self.course.decay)]
+            numbers = [change(of) for of in (self.schedules.epoch, self.schedules.progress)]
+            numbers += [change(of) for of in (self.schedules.learning_rate, self.schedules.decay)]
             views = [view.made for view in self.feed.views]
             self._inputs = StepInputs(self.feed.index, views, self.feed.support_index, *numbers)
             self._set_capturable(True)

@@ -19,14 +19,14 @@ from cl_semisup.training.needs import NEEDS
 from cl_semisup.training.parallel import prepare_model
 from cl_semisup.training.schedule import lr_factor
 from cl_semisup.training.setup import Diverged, History, TrainingSetup
-from cl_semisup.training.step import Course, GaveUp, Step, Steps
+from cl_semisup.training.step import GaveUp, Schedules, Step, Steps
 
-__all__ = ["Diverged", "History", "Outcome", "TrainingSetup", "epoch_order", "split_parameters", "train"]
+__all__ = ["Diverged", "History", "TrainingEnd", "TrainingSetup", "epoch_order", "split_parameters", "train"]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How a training went.
+class TrainingEnd:
+    """How a training ended.
 
     Args:
         replayed: whether steps were recorded and replayed, and else why not; "" if they were not to be
@@ -50,7 +50,7 @@ def train(
     chunks: int = 1,
     record_steps: bool = False,
     window: tuple[int, int] | None = None,
-) -> Outcome:
+) -> TrainingEnd:
     """Train the model and the loss of `setup` in place and fill `setup.history`. Raises Diverged and Preempted.
 
     Args:
@@ -64,23 +64,23 @@ def train(
     prepare_model(model, setup.loss)
     encode = ChunkedEncoder(model.encoder if setup.encode is None else setup.encode, chunks, autocast)
     batches = Batches(setup, batch_size)
-    each = batches.steps_per_epoch
-    steps = epochs * each
-    first, whole = window or (0, steps)
-    course = Course(
-        epoch=lambda step: (first + step) // each,
-        progress=lambda step: (first + step) / whole,
-        learning_rate=lambda step: base_learning_rate * lr_factor(first + step, whole, each, schedule),
-        decay=lambda step: ema.decay(requirements.momentum, (first + step) / whole),
+    per_epoch = batches.steps_per_epoch
+    steps = epochs * per_epoch
+    first, total = window or (0, steps)
+    schedules = Schedules(
+        epoch=lambda step: (first + step) // per_epoch,
+        progress=lambda step: (first + step) / total,
+        learning_rate=lambda step: base_learning_rate * lr_factor(first + step, total, per_epoch, schedule),
+        decay=lambda step: ema.decay(requirements.momentum, (first + step) / total),
     )
     log_every = max(1, steps // LOGGED_POINTS)
     step_log = torch.zeros(2, steps, device=device)  # per step: the loss, and the largest absolute projection
     ema_model = ema.make(model) if any(NEEDS[need].needs_ema for need in requirements.needs) else None
     start_step = _resume(checkpoint, setup, ema_model, step_log) if checkpoint else 0
     curves = Curves(setup, step_log)
-    run = Steps(Step(setup, encode, ema_model), batches, course)
+    run = Steps(Step(setup, encode, ema_model), batches, schedules)
     if record_steps:
-        run = RecordedSteps(run.step, batches, course, start_step, steps)
+        run = RecordedSteps(run.step, batches, schedules, start_step, steps)
 
     model.train()
     with run.stream():
@@ -91,13 +91,13 @@ def train(
                 curves.give_up(step, error)
             step_log[0, step], step_log[1, step] = outputs.loss, outputs.largest
             is_logged = (step + 1) % log_every == 0 or step == steps - 1
-            if is_logged and curves.add(step, course.learning_rate(step), outputs.z1, outputs.z2):
-                return Outcome(run.outcome, step)
+            if is_logged and curves.add(step, schedules.learning_rate(step), outputs.z1, outputs.z2):
+                return TrainingEnd(run.outcome, step)
             if checkpoint and checkpoint.due(last=step == steps - 1):
                 curves.complete()
                 checkpoint.save(_state(step + 1, setup, ema_model, step_log))  # raises Preempted if asked to stop
         curves.complete()
-    return Outcome(run.outcome)
+    return TrainingEnd(run.outcome)
 
 
 def split_parameters(model: nn.Module, loss: Loss) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -53,13 +53,17 @@ class GaveUp(ArithmeticError):
 
 
 @dataclass(frozen=True)
-class Course:
+class Schedules:
     """The numbers of a training, as functions of the step."""
 
     epoch: Callable[[int], int]
     progress: Callable[[int], float]
     learning_rate: Callable[[int], float]
     decay: Callable[[int], float]
+
+    def at(self, step: int) -> tuple[int, float, float, float]:
+        """Epoch, progress, learning rate and decay of a step."""
+        return self.epoch(step), self.progress(step), self.learning_rate(step), self.decay(step)
 
 
 class Step:
@@ -79,13 +83,13 @@ class Step:
         watched: contextlib.AbstractContextManager[list[Tensor]] = contextlib.nullcontext([])
         with causal.watching() if causal else watched as lower:
             features, projections = self._forward(torch.cat(inputs.views))
-        of_lower = layer_causal.reading(setup.loss) if causal else setup.loss
         loss, z1, z2 = self._loss(setup.loss, inputs, features, projections)
-        whole = loss
+        total = loss
         if causal:
+            loss_of_lower = layer_causal.reading(setup.loss)
             for output in lower:
-                whole = whole + self._loss(of_lower, inputs, output, causal.read(output))[0]
-        self._optimize(whole, inputs.learning_rate)
+                total = total + self._loss(loss_of_lower, inputs, output, causal.read(output))[0]
+        self._optimize(total, inputs.learning_rate)
         if self.ema_model is not None:
             ema.update(self.ema_model, setup.model, inputs.decay)
         return StepOutputs(loss.detach(), projections.detach().abs().amax(), z1.detach(), z2.detach())
@@ -95,7 +99,7 @@ class Step:
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss of a step, and the projections (N, D) of its first two views."""
         try:
-            return self._computed(loss, inputs, features, projections)
+            return self._compute_loss(loss, inputs, features, projections)
         except Exception as error:  # factorisations and assignments refuse what is not finite
             if self.is_recorded or is_out_of_memory(error) or is_lost(features.device):
                 raise
@@ -111,7 +115,7 @@ class Step:
         numbers = (x.detach().float() for x in (features, projections, *state))
         return all(bool(x.square().square().sum().isfinite()) for x in numbers)
 
-    def _computed(
+    def _compute_loss(
         self, loss: Callable[..., Tensor], inputs: StepInputs, features: Tensor, projections: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         setup, requirements = self.setup, self.requirements
@@ -166,12 +170,18 @@ class Step:
 class Steps:
     """`steps(number)` does a step of a training. Call it within `steps.stream()`."""
 
-    def __init__(self, step: Step, batches: Batches, course: Course):
-        self.step, self.batches, self.course = step, batches, course
+    def __init__(self, step: Step, batches: Batches, schedules: Schedules):
+        self.step, self.batches, self.schedules = step, batches, schedules
 
     def __call__(self, number: int) -> StepOutputs:
-        course, (index, views, support_index) = self.course, self.batches.made(self.batches.plan(number))
-        numbers = course.epoch(number), course.progress(number), course.learning_rate(number), course.decay(number)
+        schedules = self.schedules
+        index, views, support_index = self.batches.made(self.batches.plan(number))
+        numbers = (
+            schedules.epoch(number),
+            schedules.progress(number),
+            schedules.learning_rate(number),
+            schedules.decay(number),
+        )
         return self.step(StepInputs(index, views, support_index, *numbers))
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
