@@ -19,8 +19,8 @@ class SoftMatch:
         l(q) = exp( -min(q - m, 0)^2 / (2 v / s^2) ),   q_i = max_c p'_ic,   p' = norm(p / P~ / C)
 
     p = softmax(weak), without a gradient. Moving averages, with this batch: m and v of mean and variance of the q_i,
-    which start at 1 / C and 1; P~ of the mean prediction, which starts at that of the first batch. It aligns predictions
-    to uniform classes for the weights alone; pseudo-labels are classes of the predictions as they are.
+    which start at 1 / C and 1; P~ of the mean prediction, which starts at that of the first batch. Predictions are
+    aligned to uniform classes for the weights alone; pseudo-labels are classes of the predictions as they are.
 
     Group: semi-supervised
     Source: arXiv 2301.10921, equations 6 to 9; microsoft/Semi-supervised-learning@5d09751f
