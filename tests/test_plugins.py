@@ -65,6 +65,11 @@ def test_a_bad_plug_in_file_is_told_with_its_line(tmp_path: Path, name: str, con
     assert Path(name).stem not in plugins.names("losses") or name == "clop.py"
 
 
+def test_a_file_of_the_package_can_be_named_and_stays_the_packages() -> None:
+    assert plugins.add(plugins.paths("views")["solarize"]) == ("views", "solarize")
+    assert not plugins.is_users_own("views", "solarize")
+
+
 def test_a_missing_plug_in_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a plug-in is one Python file. Got no such file"):
         plugins.add(tmp_path / "none.py")

@@ -98,7 +98,7 @@ def add(path: Path) -> Plugin:
     try:
         load(*plugin)
     except BaseException:
-        del _user_files[plugin]
+        _user_files.pop(plugin, None)
         raise
     return plugin
 
@@ -117,10 +117,12 @@ def register(path: Path, run: bool = True) -> Plugin:
     if not name.isidentifier() or name.startswith("_"):
         raise InputError(f"{path}: the file's stem is the plug-in's name. Got {name!r}. Use letters, digits and _.")
     folder, _ = kinds.kind(kinds.Source.read(path))
+    plugin = Plugin(folder, name)
+    if (ours := _package_paths(folder).get(name)) and ours.resolve() == path.resolve():
+        return plugin  # a contributor checks a file of this package
     if name in paths(folder) and _user_files.get((folder, name)) != path.resolve():
         where = f" ({origin(folder, name)})" if is_users_own(folder, name) else ""
         raise InputError(f"{path}: the {noun(folder)} {name!r} exists already{where}. Rename the file.")
-    plugin = Plugin(folder, name)
     _user_files[plugin] = path.resolve()
     if run == (plugin in _not_run):
         _not_run.symmetric_difference_update({plugin})
