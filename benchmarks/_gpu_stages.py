@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,9 +30,12 @@ from cl_semisup.data.images import Images
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker
 from cl_semisup.device import send_all, synchronize
-from cl_semisup.execution.data import to_device
+from cl_semisup.engines.local import LocalEngine
+from cl_semisup.execution import shared_data
+from cl_semisup.execution.data import load_images, nbytes, to_device
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.training_groups import single_run
 from cl_semisup.gate.float64 import float64
 from cl_semisup.losses import requirements_of
 from cl_semisup.native import view_kernel
@@ -45,6 +48,7 @@ from tests.gpu import trials
 IMAGES, DIM, CLASSES = 24, 16, 4
 TOLERANCE = {"float64": 1e-9, "float32": 1e-3}  # of value and gradient, relative
 LOSS_TOLERANCE = 2e-2  # of the first points of a training in float32 on digits, relative to its first value
+SHARED_TOLERANCE = 0.01  # of scores on one copy and on two: atomic sums vary between runs
 COMPARED_POINTS = 10  # rounding grows from step to step
 LOST = '''
 from dataclasses import dataclass
@@ -479,6 +483,55 @@ def _records_of(lines: str, folder: Path, *words: str) -> list[Row]:
     return [json.loads(path.read_text()) for path in sorted(paths)]
 
 
+def shared(place: Place) -> Found:
+    """Two workers read one copy of a data set on the device, and find the scores that they find on two copies."""
+    dataset: Row = {"digits": {}} if place.tiny else {"subspaces": {"classes": 10, "ambient": 1024, "points": 4000}}
+    runs = [trials.run(dataset=dataset, batch_size=64, repetition=n) for n in range(4)]
+    size, found, scores, peaks = nbytes(load_images(dataset, "data")), Found(), [], []
+    for how in ("copies", "one copy"):
+        records, readers = _by_two_workers(runs, place.of_processes, share=how == "one copy")
+        told = {record["resolved"].get("shared_data", "no") for record in records}
+        scores.append([value for record in records for value in record["scores"].values()])
+        peaks.append(max(record["cost"]["peak_memory_bytes"] for record in records))
+        row: Row = {"data": how, "data_gib": size / 2**30, "peak_gib": peaks[-1] / 2**30, "readers": readers}
+        found.rows.append(row | {"shared_data": ", ".join(sorted(told)), "scores": str(scores[-1])})
+        found.faults += [record["reason"] for record in records if record["status"] == "failed"][:3]
+        if (how == "one copy") != (told == {"yes"}) or readers != (2 if how == "one copy" else 0):
+            found.faults.append(f"{how}: {readers} workers read shared data, and records say {sorted(told)}")
+        found.tell()
+    tolerance = SHARED_TOLERANCE if place.is_gpu else 0
+    if len(scores[0]) != len(scores[1]) or not np.allclose(*scores, rtol=0, atol=tolerance) or not scores[0]:
+        found.faults.append(f"scores differ: {scores}")
+    if place.is_gpu and peaks[0] - peaks[1] < 0.9 * size:
+        found.faults.append(f"a worker's peak must fall by the data's {size} bytes, and was {peaks}")
+    return found
+
+
+def _by_two_workers(runs: Sequence[Any], device: str, share: bool) -> tuple[list[Row], int]:
+    """The records of runs by two workers, and how many of these read shared data at the end."""
+    patch = mock.patch.object
+    with patch(shared_data, "WORTH", 1), patch(shared_data, "can_share", lambda machine: share):
+        engine = LocalEngine(Machine(device, "data"), 2)
+    records: dict[str, Row] = {}
+
+    def execute_all(some: Sequence[Any]) -> None:
+        before = len(records)
+        for run in some:
+            engine.submit(single_run(run))
+        while len(records) < before + len(some):
+            records.update({training.id: dict(record) for training, ((record, _),) in engine.results(60.0)})
+
+    try:
+        execute_all(runs)
+        for n in range(len(runs), 40, 2):  # a worker may have been quicker to start than the other
+            if not share or len(engine.held.readers) == 2:
+                break
+            execute_all([replace(runs[0], repetition=n), replace(runs[0], repetition=n + 1)])
+        return [records[run.id] for run in runs], len(engine.held.readers)
+    finally:
+        engine.cancel()
+
+
 def gate(place: Place) -> Found:
     """The gate, which computes on the CPU, raises no false alarm on this machine."""
     words = ("gate", "suites/gate.yaml", "--tiers", "function", *(() if place.tiny else ("trajectory",)))
@@ -725,6 +778,7 @@ def question(place: Place) -> Found:
 
 STAGES: dict[str, Stage] = {
     "machine": machine, "views": views, "kernels": kernels, "waits": waits, "graph": graph, "probes": probes,
-    "training": training, "resume": resume, "memory": memory, "lost": lost, "gate": gate, "profile": profile,
-    "throughput": throughput, "lightly": lightly, "workers": workers, "targets": targets, "question": question,
+    "training": training, "resume": resume, "memory": memory, "lost": lost, "shared": shared, "gate": gate,
+    "profile": profile, "throughput": throughput, "lightly": lightly, "workers": workers, "targets": targets,
+    "question": question,
 }  # fmt: skip

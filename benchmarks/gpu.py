@@ -32,7 +32,7 @@ from benchmarks import _common
 
 STAGES = {  # their longest seconds on a GPU's machine; the first one reads torch from a cold disk
     "machine": 60, "views": 120, "kernels": 120, "waits": 120, "graph": 200, "probes": 120, "training": 120,
-    "resume": 60, "memory": 60, "lost": 90, "gate": 150, "profile": 60, "throughput": 120,
+    "resume": 60, "memory": 60, "lost": 90, "shared": 120, "gate": 150, "profile": 60, "throughput": 120,
     "lightly": 120, "workers": 120, "targets": 40, "question": 270,
 }  # fmt: skip
 SECOND_CALL = "profile"  # the first stage of it, and the first that measures

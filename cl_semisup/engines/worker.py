@@ -10,9 +10,10 @@ from pathlib import Path
 from cl_semisup import plugins
 from cl_semisup.engines import fork_server, worker_main
 from cl_semisup.engines.pool import WorkerHandle
-from cl_semisup.engines.worker_main import READY, Answer
+from cl_semisup.engines.worker_main import READY, Answer, DataWanted
 from cl_semisup.errors import stops_process
 from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.shared_data import Handle
 from cl_semisup.execution.training_groups import TrainingGroup
 
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
@@ -40,11 +41,16 @@ class LocalWorker(WorkerHandle):
         with contextlib.suppress(OSError):  # it died while idle: `receive` will return None
             self.pipe.send(training)
 
-    def receive(self) -> Answer | None:
-        """Read what has come, without waiting for more: an answer, or None if it is not whole yet.
+    def reply(self, handle: Handle | str) -> None:
+        """To a worker that wants the data of its training."""
+        with contextlib.suppress(OSError):  # it has died meanwhile
+            self.pipe.send(handle)
 
-        A user's plug-in may write anything into the pipe. Only an answer to the training that was sent counts; anything
-        else raises WorkerLost, as the end of the process does.
+    def receive(self) -> Answer | DataWanted | None:
+        """Read what has come, without waiting for more: an answer or a question, or None if it is not whole yet.
+
+        A user's plug-in may write anything into the pipe. Only what concerns the training that was sent counts;
+        anything else raises WorkerLost, as the end of the process does.
         """
         piece = worker_main.read(self.pipe)
         if not piece:
@@ -64,6 +70,9 @@ class LocalWorker(WorkerHandle):
             if stops_process(error):
                 raise
             raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error
+        training = self.training.id if self.training else None
+        if isinstance(answer, DataWanted) and (answer.process, answer.training) == (self.process.pid, training):
+            return answer
         expected = self.training.id if self.training else READY
         wanted = (self.process.pid, expected, tuple if self.training else type(None))
         if not isinstance(answer, Answer) or (answer.process, answer.training, type(answer.results)) != wanted:

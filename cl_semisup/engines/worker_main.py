@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cl_semisup.engines.fork_server import BLOCKED_SIGNALS
 from cl_semisup.execution.machine import Machine
-from cl_semisup.execution.training_groups import RunResults
+from cl_semisup.execution.training_groups import RunResults, TrainingGroup
 
 TOKEN_BYTES, SIZE_BYTES = 16, 8  # before the content of an answer
 READ_BYTES = 2**20  # at once
@@ -33,6 +33,14 @@ class Answer:
     process: int
     training: str
     results: RunResults | None
+
+
+@dataclass(frozen=True)
+class DataWanted:
+    """What a worker sends that would read the command's copy of its training's data set."""
+
+    process: int
+    training: str
 
 
 def main(
@@ -55,17 +63,28 @@ def main(
     import torch
 
     from cl_semisup import device, plugins
+    from cl_semisup.data.images import Images
+    from cl_semisup.execution import shared_data
+    from cl_semisup.execution.data import Data
     from cl_semisup.execution.execute import Executor
     from cl_semisup.execution.fast_paths import kernel_context
     from cl_semisup.native import view_kernel
     from cl_semisup.training.checkpoint import Preempted
 
-    def send(training: str, results: RunResults | None) -> None:
-        content = pickle.dumps(Answer(os.getpid(), training, results))
+    training: TrainingGroup | None = None
+
+    def send(message: Answer | DataWanted) -> None:
+        content = pickle.dumps(message)
         write(pipe, token + len(content).to_bytes(SIZE_BYTES) + content)
 
+    def held_by_command(images: Images) -> Data | str:
+        if training is None or not shared_data.is_large(images, machine):
+            return ""
+        send(DataWanted(os.getpid(), training.id))
+        return shared_data.opened(pipe.recv, images, execute.device)
+
     torch.set_num_threads(machine.threads)
-    execute = Executor(machine, stop_requested.is_set)
+    execute = Executor(machine, stop_requested.is_set, held_by_command=held_by_command)
     for path in plugin_files:
         plugins.register(path)
     device.start(execute.device)
@@ -73,10 +92,10 @@ def main(
         view_kernel.load(execute.device)
     gc.freeze()  # imported modules stay: else each garbage collection looks through them, for 80 ms
     try:
-        send(READY, None)
+        send(Answer(os.getpid(), READY, None))
         while not execute.device_lost:  # else the command starts another process
             training = pipe.recv()
-            send(training.id, execute.run_group(training))
+            send(Answer(os.getpid(), training.id, execute.run_group(training)))
     except (EOFError, OSError, Preempted):
         return
 

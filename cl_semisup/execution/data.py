@@ -30,6 +30,7 @@ class Data:
         larger_images: (M, C, S, S) the training images at a larger side, which training views are cropped from, or none
         duplicates: test images that are also training images, pixel by pixel
         split: hash of a split that the data do not bring themselves; "" if they do
+        shared: whether the memory is the command's, which all workers of a GPU read: yes, or why not; "" if not wanted
     """
 
     train_images: Tensor
@@ -47,6 +48,7 @@ class Data:
     larger_images: Tensor | None = None
     duplicates: int = 0
     split: str = ""
+    shared: str = ""
 
     @property
     def view_side(self) -> int | None:
@@ -87,9 +89,7 @@ def to_device(images: Images, device: torch.device) -> Data:
     """Move a data set to the device. Its images stay on the host if they do not fit beside training."""
     mean, std = pixel_statistics(images.pixel_facts.counts, images.train_images.shape[1])
     stored = images.train_rows, images.test_rows
-    parts = images.train_images, images.test_images, *stored, images.larger_images
-    fits = _fits(sum(part.nbytes for part in parts if part is not None), device)
-    image_device = device if fits else torch.device("cpu")
+    image_device = device if _fits(nbytes(images), device) else torch.device("cpu")
     own_val = images.val_images is not None and images.val_labels is not None
     train_rows, test_rows = (None if rows is None else torch.as_tensor(rows).to(image_device) for rows in stored)
     return Data(
@@ -109,6 +109,12 @@ def to_device(images: Images, device: torch.device) -> Data:
         duplicates=images.pixel_facts.duplicates,
         split=images.split,
     )
+
+
+def nbytes(images: Images) -> int:
+    """Bytes of the images or rows of a data set, without labels."""
+    stored = images.train_rows, images.test_rows, images.val_images, images.larger_images
+    return sum(part.nbytes for part in (images.train_images, images.test_images, *stored) if part is not None)
 
 
 def normalised_for(encoder: Named, data: Data) -> Data:
@@ -133,6 +139,7 @@ def data_facts(data: Data) -> dict[str, Any]:
     """What a record tells of the data beside their hash, where there is something to tell."""
     facts: dict[str, Any] = {"duplicate_test_images": data.duplicates} if data.duplicates else {}
     facts |= {"split": data.split} if data.split else {}
+    facts |= {"shared_data": data.shared} if data.shared else {}
     return facts | ({} if data.val_labels is None else {"validation_images": len(data.val_labels)})
 
 

@@ -20,9 +20,10 @@ from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, energy, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
-from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images, to_device
+from cl_semisup.execution.data import Data, ProbeDatasets, ReadImages, data_facts, load_images
 from cl_semisup.execution.environment import environment
 from cl_semisup.execution.fast_paths import kernel_context, resolved_precision
+from cl_semisup.execution.loaded_data import HeldByCommand, LoadedData
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_data import training_data
@@ -67,6 +68,7 @@ class Executor:
         should_stop: whether this process has been asked to stop; training then saves its state and raises Preempted
         collective_context: entered for each training; under torchrun it sets up communication between the ranks
         read_images: reads a data set; by default from the machine's folder
+        held_by_command: see `LoadedData`
     """
 
     def __init__(
@@ -75,12 +77,13 @@ class Executor:
         should_stop: Callable[[], bool] = lambda: False,
         collective_context: Callable[[], AbstractContextManager[None]] = nullcontext,
         read_images: ReadImages | None = None,
+        held_by_command: HeldByCommand = lambda images: "",
     ):
         self.machine, self.should_stop, self.collective_context = machine, should_stop, collective_context
-        self.read_images: ReadImages = read_images or partial(load_images, data_dir=machine.data_dir)
+        read: ReadImages = read_images or partial(load_images, data_dir=machine.data_dir)
         self.device = torch.device(machine.device)
-        self._data: tuple[str, Data | Images] | None = None  # images where each repetition tests another fold
-        self.probe_datasets = ProbeDatasets(self.read_images)
+        self._loaded = LoadedData(read, self.device, held_by_command)
+        self.probe_datasets = ProbeDatasets(read)
         self.device_lost = False  # no further run can succeed in this process
         if not machine.plain:
             memory.retain_freed_memory()
@@ -102,6 +105,8 @@ class Executor:
         their failures would not be their own. A failed training is the failure of all of them.
         """
         trainer, results = self._trainer(group), []
+        if protocol.uses_users_own(group.runs):
+            self._loaded.forget_shared()
         for run in group.runs:
             started = datetime.now(UTC)
             attempt = _Attempt(run, self.machine)
@@ -138,13 +143,7 @@ class Executor:
 
     def data(self, run: Run) -> Data:
         """The run's whole data set on the device; of data with folds, the run's repetition decides which it tests."""
-        key = repr(run.dataset)
-        if self._data is None or self._data[0] != key:
-            self._data = None  # free the old one first
-            images = self.read_images(run.dataset)
-            self._data = (key, to_device(images, self.device) if images.fold is None else images)
-        data = self._data[1]
-        return data if isinstance(data, Data) else to_device(data.of_repetition(run.repetition), self.device)
+        return self._loaded(run)
 
     def _prints_of(self, group: TrainingGroup) -> AbstractContextManager[None]:
         """Around code of these runs."""

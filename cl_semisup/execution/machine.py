@@ -68,6 +68,7 @@ class Machine:
         checkpoint_seconds: time between two states of a run
         threads: per worker process; the number moves the last bits of sums
         gpu_share: largest share of a GPU's memory that a worker takes; 1 for all that is free
+        share_from: bytes from which on a data set is held on the GPU by the command, for all workers; 0 for never
         keep: which weights of a trained network are kept: none, encoder, all
         kept: the results folder that they are kept in
         question: of the suite, for the cards of kept networks
@@ -88,6 +89,7 @@ class Machine:
     checkpoint_seconds: float = 60.0
     threads: int = 1
     gpu_share: float = 1.0
+    share_from: int = 0
     keep: str = "none"
     kept: str = ""
     question: str = ""

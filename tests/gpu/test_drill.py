@@ -26,7 +26,9 @@ def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "imitated"])
-@pytest.mark.parametrize("name", ["views", "kernels", "waits", "graph", "probes", "training", "resume", "memory"])
+@pytest.mark.parametrize(
+    "name", ["views", "kernels", "waits", "graph", "probes", "training", "resume", "memory", "shared"]
+)
 def test_a_proof_of_the_drill_finds_no_fault(name: str, device: str) -> None:
     with stages.there(device, tiny=True) as place:
         found = stages.STAGES[name](place)
