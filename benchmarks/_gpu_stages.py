@@ -10,12 +10,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -207,7 +207,7 @@ def kernels(place: Place) -> Found:
         row: Row = {"loss": name}
         for precision in ("float64", "float32"):
             try:
-                with float64() if precision == "float64" else nullcontext(), _noise_of_the_host():
+                with float64() if precision == "float64" else nullcontext():
                     row[precision] = _largest_difference(name, place.device)
             except Exception as error:
                 row[precision] = f"{type(error).__name__}: {str(error)[:200]}"
@@ -215,25 +215,6 @@ def kernels(place: Place) -> Found:
                 found.faults.append(f"{name} in {precision}: {row[precision]}")
         found.rows.append(row)
     return found
-
-
-@contextmanager
-def _noise_of_the_host() -> Iterator[None]:
-    """Random numbers that a loss draws on the device are drawn on the host: generators of two devices differ."""
-    drawing = {"randn": torch.randn, "rand": torch.rand}
-
-    class OnHost(torch.Generator):
-        def __new__(cls, device: object = "cpu") -> Self:
-            return super().__new__(cls)
-
-    def drawn(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        return lambda *size, device="cpu", **named: draw(*size, **named).to(device)
-
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(torch, "Generator", OnHost))
-        for name, draw in drawing.items():
-            stack.enter_context(mock.patch.object(torch, name, drawn(draw)))
-        yield
 
 
 def _largest_difference(name: str, device: str) -> float:

@@ -11,6 +11,7 @@ from cl_semisup import seeds
 from cl_semisup.errors import InputError
 from cl_semisup.losses import Loss, Requirements, Setting, Share, Views, requirements_of
 from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._schedule import drawn
 from cl_semisup.plugins import PluginField
 
 EPS = 1e-8
@@ -129,7 +130,11 @@ class _AdversarialDistribution(nn.Module):
         return torch.clamp(images + self.settings.epsilon * (high - low) * a.tanh(), low, high)
 
     def noise(self, images: Tensor, progress: float) -> Iterator[Tensor]:
-        """Draws of normal noise; every training step has its own sequence."""
-        generator = torch.Generator(images.device).manual_seed(seeds.seed("attack", self.seed, progress))
-        while True:
-            yield torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+        """The draws of normal noise that a training step takes, from the host, so that every device has the same."""
+        count, shape, dtype = self.settings.steps * self.settings.samples + 1, images.shape, images.dtype
+
+        def draw(progress: float) -> Tensor:
+            generator = torch.Generator().manual_seed(seeds.seed("attack", self.seed, progress))
+            return torch.stack([torch.randn(shape, generator=generator, dtype=dtype) for _ in range(count)])
+
+        return iter(drawn(draw, progress, images.device))

@@ -10,6 +10,7 @@ from cl_semisup import seeds
 from cl_semisup.contrast import logsumexp, others, unit
 from cl_semisup.losses import Loss, Requirements, Setting, Share, Views
 from cl_semisup.losses._numbers import wide
+from cl_semisup.losses._schedule import drawn
 
 GROUPS = 3  # view 1, view 2, adversarial view
 
@@ -133,7 +134,11 @@ class _AsymmetricAdversarial(nn.Module):
         return attack
 
     def noise(self, images: Tensor, progress: float) -> Tensor:
-        """Uniform in [-1, 1]; every training step has its own draw."""
-        generator = torch.Generator(images.device).manual_seed(seeds.seed("attack", self.seed, progress))
-        uniform = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-        return 2 * uniform - 1
+        """Uniform in [-1, 1]; every training step has its own draw, on the host, so that devices have the same."""
+        shape, dtype = images.shape, images.dtype
+
+        def draw(progress: float) -> Tensor:
+            generator = torch.Generator().manual_seed(seeds.seed("attack", self.seed, progress))
+            return torch.rand(shape, generator=generator, dtype=dtype)
+
+        return 2 * drawn(draw, progress, images.device) - 1

@@ -64,4 +64,6 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "2229e9ed1b": "816ddaf25c",  # loranpac: seeds are called `rng_seed`, not `name`
     "62a7abbf74": "6e1241f240",  # perturbation: seeds are called `rng_seed`, not `name`
     "7acdb5bb65": "9ce8660520",  # ridge: seeds are called `rng_seed`, not `name`
+    "86693045f9": "6cb26d30da",  # adversarial_distribution: noise is drawn on the host
+    "f36b6d3d08": "a60b487790",  # asymmetric_adversarial: noise is drawn on the host
 }

@@ -30,8 +30,6 @@ WAITS = {
     "targeted_supcon": "solves the assignment of targets to classes on the host, as its docstring says",
 }
 EAGER = {  # losses whose steps are not replayed from a CUDA graph
-    "adversarial_distribution": "draws noise of the images' size on the GPU",
-    "asymmetric_adversarial": "draws noise of the images' size on the GPU",
     "label_redraw": "is recorded anew in every epoch, which must not be short",
     "lorac": EIGENVALUES,
     "mmcr": EIGENVALUES,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from cl_semisup import losses, plugins
+from cl_semisup import losses, plugins, seeds
 from cl_semisup.contract import Batch, extra_inputs
 from cl_semisup.errors import InputError
 from cl_semisup.losses import requirements_of
@@ -209,6 +209,19 @@ def test_an_attack_differs_from_step_to_step_and_not_from_run_to_run() -> None:
     assert torch.equal(loss.noise(images, 0.25), again.noise(images, 0.25))  # type: ignore[attr-defined]
     assert not torch.equal(loss.noise(images, 0.25), loss.noise(images, 0.5))  # type: ignore[attr-defined]
     assert not torch.equal(loss.noise(images, 0.25), other.noise(images, 0.25))  # type: ignore[attr-defined]
+
+
+def test_noise_is_what_one_generator_of_the_host_draws_in_a_row() -> None:
+    """As before it was sent to a device as one tensor: versions of plug-ins are declared equivalent for this."""
+    images = torch.zeros(3, 1, 3, 3)  # a size for which one large draw differs from several small ones
+    uniform: Any = losses.build("asymmetric_adversarial", seed=1)
+    generator = torch.Generator().manual_seed(seeds.seed("attack", 1, 0.25))
+    assert torch.equal(uniform.noise(images, 0.25), 2 * torch.rand(images.shape, generator=generator) - 1)
+    normal: Any = losses.build("adversarial_distribution", seed=1, steps=3, samples=2)
+    generator = torch.Generator().manual_seed(seeds.seed("attack", 1, 0.25))
+    drawn = list(normal.noise(images, 0.25))
+    assert len(drawn) == 3 * 2 + 1
+    assert all(torch.equal(one, torch.randn(images.shape, generator=generator)) for one in drawn)
 
 
 def test_without_weight_the_adversarial_distribution_is_its_base() -> None:
