@@ -68,6 +68,13 @@ def message(error: BaseException) -> str:
     return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 
 
+def described(error: BaseException) -> str:
+    """The class and the message of an error; of one of the package's own, whose messages say all, the message alone."""
+    text, kind = message(error), type(error)
+    ours = kind.__module__.split(".")[0] == __name__.split(".")[0]
+    return text if ours else f"{kind.__name__}: {text if text != kind.__name__ else 'no reason given'}"
+
+
 class ProcessMustStop(BaseException):
     """This process shall not or cannot go on; no run is at fault."""
 

@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from cl_semisup import plugins
 from cl_semisup.config import booleans_meant, numbers_meant
 from cl_semisup.config.added_later import AddedLater
+from cl_semisup.config.shown import in_brackets, short
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.errors import InputError, unknown
 from cl_semisup.plugins import PluginField
@@ -114,7 +115,7 @@ def expand(
         for value in _single(member, annotation, (*path, index), problems, description):
             first = unique.setdefault(repr(value.value), value)
             if first is not value:
-                got = f"Got {_short(value.value)} again (first at {format_path(first.path)})"
+                got = f"Got {short(value.value)} again (first at {format_path(first.path)})"
                 problems.append(Problem(value.path, f"must name each value once. {got}. Remove one."))
     return list(unique.values())
 
@@ -154,12 +155,8 @@ def mapping(
     if node is None:
         node = {}
     if not isinstance(node, dict):
-        rule = f"must be a mapping of settings. Got {_short(node)}. Settings: {', '.join(known) or 'none'}."
-        first = next((key for key in known if key not in defaults(cls)), next(iter(known), ""))
-        unfit: list[Problem] = []
-        if first and not advice and expand(node, known[first], path, unfit) and not unfit:
-            advice = f" Write {{{first}: {_short(node)}}}."
-        problems.append(Problem(path, rule + advice))
+        rule = f"must be a mapping of settings. Got {short(node)}. Settings: {', '.join(known) or 'none'}."
+        problems.append(Problem(path, rule + (advice or _as_mapping(node, cls, path))))
         return []
     for key in node:
         if key not in known:
@@ -167,7 +164,7 @@ def mapping(
             problems.append(Problem(at, f"{unknown('key', key, known)}.", of_key=True))
     for key in known:
         if key not in node and key not in base and key not in defaults(cls):
-            rule = f"needs {key!r}{_in_brackets(descriptions.get(key, ''))}. Got nothing. Add it."
+            rule = f"needs {key!r}{in_brackets(descriptions.get(key, ''))}. Got nothing. Add it."
             problems.append(Problem(path, rule))
             return []
     keys = [key for key in known if key in node]
@@ -178,6 +175,17 @@ def mapping(
     return [{key: v for key, v in row.items() if key not in later or v != later[key]} for row in filled]
 
 
+def _as_mapping(node: Any, cls: type, path: YamlPath) -> str:
+    """What to write where a mapping must stand: the node as the first setting, if it would do; else an example."""
+    known, given = annotations(cls), defaults(cls)
+    first = next((key for key in known if key not in given), next(iter(known), ""))
+    unfit: list[Problem] = []
+    if first and expand(node, known[first], path, unfit) and not unfit:
+        return f" Write {{{first}: {short(node)}}}."
+    example = next((f"such as {{{key}: {short(given[key])}}}, or " for key in known if given.get(key) is not None), "")
+    return f" Write what differs from the defaults, {example}leave it out." if example else " Leave it out."
+
+
 def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Problem]) -> list[GridValue]:
     noun = plugins.noun(field.folder)
     if field.optional and node in ("none", None):
@@ -186,7 +194,7 @@ def _plugin(node: Any, field: PluginField, path: YamlPath, problems: list[Proble
     if isinstance(node, dict) and len(node) == 1:
         (name, settings), at = next(iter(node.items())), (*path, next(iter(node)))
     if not isinstance(name, str):
-        rule = f"must be the name of one {noun}, alone or with its settings. Got {_short(node)}."
+        rule = f"must be the name of one {noun}, alone or with its settings. Got {short(node)}."
         if isinstance(node, dict):
             advice = f" Write '- {next(iter(node), 'name')}: {{setting: value}}', one {noun} an entry."
         problems.append(Problem(path, rule + advice))
@@ -224,7 +232,7 @@ def _adapter(annotation: Any) -> TypeAdapter[Any]:
         return _cached_adapter(annotation)
     except Exception as error:  # a user's own plug-in may hold anything
         rule = "an annotation must say what can be checked: int, float, str, bool, Literal, or Annotated of these"
-        raise InputError(f"{rule}. Got {annotation}: {_short(str(error))}. Change it.") from error
+        raise InputError(f"{rule}. Got {annotation}: {short(str(error))}. Change it.") from error
 
 
 @cache
@@ -242,7 +250,7 @@ def _leaf(
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
             return _leaf(int(node), annotation, path, problems, description, none)
         rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
-        message = f"{rules}{_in_brackets(description)}. Got {_short(node)}."
+        message = f"{rules}{in_brackets(description)}. Got {short(node)}."
         words = booleans_meant.words(annotation, none or ("0" if numbers_meant.fits(0, adapter) else ""))
         advice = numbers_meant.advice(node, adapter) or booleans_meant.advice(node, *words)
         problems.append(Problem(path, message + (advice or " Change it.")))
@@ -256,15 +264,6 @@ def _without_none(annotation: Any) -> Any:
     return Union[others] if others and len(others) < len(members) else None  # noqa: UP007 - of a tuple of types
 
 
-def _in_brackets(description: str) -> str:
-    return f" ({description})" if description else ""
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
 def canonical(annotation: Any, node: Any, name: str) -> Any:
     """The one checked value of a node given in Python; a grid or a broken rule raises InputError."""
     problems: list[Problem] = []
@@ -272,7 +271,7 @@ def canonical(annotation: Any, node: Any, name: str) -> Any:
     if problems:
         raise InputError("; ".join(problem.text for problem in problems))
     if len(values) != 1:
-        raise InputError(f"{name}: must be one value here, not a grid. Got {_short(node)}.")
+        raise InputError(f"{name}: must be one value here, not a grid. Got {short(node)}.")
     return values[0].value
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from cl_semisup.config import syntax
-from cl_semisup.errors import SuiteError
+from cl_semisup.errors import SuiteError, described
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # with aliases expanded, against alias bombs
@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         except yaml.YAMLError:
             raise
         except Exception as error:
-            rule = f"{type(error).__name__}: {error}"
+            rule = described(error)
             raise yaml.constructor.ConstructorError(problem=rule[:200], problem_mark=node.start_mark) from None
 
 
@@ -101,7 +101,7 @@ def parse(text: str, file: str) -> Source:
     except yaml.YAMLError as error:
         raise SuiteError([f"{file}:1:1: must be valid YAML: {' '.join(str(error).split())}."]) from None
     except Exception as error:  # PyYAML meets text that it was not made for
-        raise SuiteError([f"{file}:1:1: must be plain, shallow YAML: {type(error).__name__}: {error}."]) from None
+        raise SuiteError([f"{file}:1:1: must be plain, shallow YAML: {described(error)}."]) from None
     return Source(file, data, walk.values, walk.keys)
 
 

@@ -10,7 +10,7 @@ from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.contract.checks import Broken, require_documentation
 from cl_semisup.contract.other_process import Questions, require_same
-from cl_semisup.errors import message, stops_process
+from cl_semisup.errors import described, stops_process
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Contract(Generic[S]):
                 raise
             if exemption is not None:
                 return ClauseResult(name, "exempt", exemption)
-            text = str(error) if isinstance(error, Broken) else f"{type(error).__name__}: {message(error)}"
+            text = str(error) if isinstance(error, Broken) else described(error)
             return ClauseResult(name, "broken", text)
         if exemption is not None:
             text = f"declared as not holding ({exemption}), but it holds. Remove the exemption."

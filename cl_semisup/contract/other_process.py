@@ -19,7 +19,7 @@ import numpy as np
 
 from cl_semisup import plugins
 from cl_semisup.contract.checks import Broken
-from cl_semisup.errors import message
+from cl_semisup.errors import described
 
 Answer = list[float] | str
 Questions = Mapping[str, Callable[[], Answer]]
@@ -147,7 +147,7 @@ def _answer(line: str) -> str:
         questions = kind.Subject(name, request["settings"], Path(request["data_dir"])).questions()
         return json.dumps({"answers": {what: questions[what]() for what in reversed(questions)}})
     except BaseException as error:  # a plug-in may raise anything, and the answer must come
-        return json.dumps({"error": f"{type(error).__name__}: {message(error)}"})
+        return json.dumps({"error": described(error)})
 
 
 if __name__ == "__main__":

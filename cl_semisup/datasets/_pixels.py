@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 
 from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _other_formats
-from cl_semisup.errors import DataError, InputError
+from cl_semisup.errors import DataError, InputError, described
 from cl_semisup.system import fetched, files
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # not PIL's EPS, which would start a program
@@ -154,7 +154,7 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
     except (DataError, MemoryError):
         raise
     except Exception as error:  # PIL's decoders raise nearly anything on broken files
-        reason = f"{type(error).__name__}: {error}".rstrip(".").replace(repr(file), repr(name))
+        reason = described(error).rstrip(".").replace(repr(file), repr(name))
         remedy = _other_formats.image_remedy(name)
         with suppress(OSError, ValueError), source.open() as again:
             got, otherwise = fetched.instead(again)

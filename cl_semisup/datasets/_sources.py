@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cl_semisup.data import memory_limit
 from cl_semisup.data.images import Facts, Images
-from cl_semisup.errors import DataError
+from cl_semisup.errors import DataError, described
 from cl_semisup.system import fetched, files
 
 PIXELS = ("train_images", "test_images")
@@ -207,8 +207,7 @@ def _as_data_error(rule: str, remedy: str) -> Iterator[None]:
     except (DataError, MemoryError):  # has its message already; is no fault of the data
         raise
     except Exception as error:
-        reason = str(error).strip().rstrip(".") or "no reason given"
-        raise DataError(f"{rule}. Got {type(error).__name__}: {reason}. {remedy}") from error
+        raise DataError(f"{rule}. Got {described(error).rstrip('.')}. {remedy}") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _labels, _pixels, _sources
 from cl_semisup.datasets._decoding import Listing, raise_faults
 from cl_semisup.datasets._pixels import Source
-from cl_semisup.errors import DataError, first_ten
+from cl_semisup.errors import DataError, described, first_ten
 from cl_semisup.system import files
 
 MAX_IMAGE_BYTES = 500_000_000
@@ -158,7 +158,7 @@ class WebDataset(_pixels.PixelSettings):
                 raise ValueError(f"the keys {first_ten(list(held))}, and no {self.label_key!r}")
             value = held[self.label_key]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            got = f"{type(error).__name__}: {error}"
+            got = described(error)
             raise DataError(
                 f"{shard}: {member.name}: must hold a label. Got {got}. Mend it, or set `label` or `label_key`."
             ) from None

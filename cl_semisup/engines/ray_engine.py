@@ -23,7 +23,7 @@ from typing import Any
 
 from cl_semisup.data.images import Images
 from cl_semisup.engines.pool import WorkerHandle, WorkerPool
-from cl_semisup.errors import EngineError, InputError
+from cl_semisup.errors import EngineError, InputError, described
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -183,7 +183,7 @@ class RayEngine(WorkerPool["_RayWorker"]):
         except ray.exceptions.RayTaskError as error:  # the worker is alive and raised this
             if isinstance(error.cause, InputError):
                 raise error.cause from None
-            raise EngineError(f"a worker cannot work: {type(error.cause).__name__}: {error.cause}") from error
+            raise EngineError(f"a worker cannot work: {described(error.cause)}") from error
         except ray.exceptions.RuntimeEnvSetupError as error:
             raise EngineError(f"the package cannot be brought to a worker: {error}") from error
         except ray.exceptions.RayError as error:

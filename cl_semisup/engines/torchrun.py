@@ -21,7 +21,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import EngineError, InputError, message, stops_process
+from cl_semisup.errors import EngineError, InputError, described, stops_process
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
@@ -88,7 +88,7 @@ class Messages:
         self.store.compare_set(f"{event}/{self.number}", "", text)
 
     def post_failure(self, error: BaseException) -> None:
-        self.post("failed", f"process {self.rank} of {self.size}: {type(error).__name__}: {message(error)}")
+        self.post("failed", f"process {self.rank} of {self.size}: {described(error)}")
 
     def read(self, event: str, seconds: float = 0.0) -> str | None:
         """The text that any rank posted for an event of this training, within some seconds; None if none did."""

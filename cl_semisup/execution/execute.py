@@ -16,7 +16,7 @@ from cl_semisup import device as devices
 from cl_semisup import evaluation
 from cl_semisup.data.images import Images
 from cl_semisup.device import gpu_uuid, is_out_of_memory, synchronize
-from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, message, stops_process
+from cl_semisup.errors import MAX_MESSAGE_LENGTH, DataError, InputError, described, message, stops_process
 from cl_semisup.evaluation import Features
 from cl_semisup.execution import embedding_plot, energy, keep, memory
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
@@ -308,7 +308,7 @@ class _Attempt:
     def set_failed(self, error: BaseException) -> None:
         """Record any other error. Scores, diagnostics and curves are dropped."""
         text = message(error)
-        self.status, self.reason = "failed", f"{type(error).__name__}: {text}"
+        self.status, self.reason = "failed", described(error)
         if is_out_of_memory(error):
             tried = f" in {chunks} chunks a batch" if (chunks := self.resolved.get("chunks")) else ""
             peak = memory.peak(self.device) / 2**30

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cl_semisup.errors import message, stops_process
+from cl_semisup.errors import described, stops_process
 from cl_semisup.native.library import CHANGES, DIGEST_BYTES, Draws
 from cl_semisup.system import files, owner
 
@@ -113,7 +113,7 @@ def _refused_by_errors() -> Iterator[None]:
     except Exception as error:
         if stops_process(error) or isinstance(error, torch.OutOfMemoryError):
             raise
-        _use.refused = f"{type(error).__name__}: {message(error)}".splitlines()[0][:300]
+        _use.refused = described(error).splitlines()[0][:300]
 
 
 def _launch(

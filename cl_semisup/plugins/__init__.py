@@ -23,7 +23,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, NamedTuple
 
-from cl_semisup.errors import InputError, message, stops_process
+from cl_semisup.errors import InputError, described, stops_process
 from cl_semisup.errors import unknown as unknown_name
 from cl_semisup.plugins import copies, declared, docstrings, installed, kinds
 from cl_semisup.plugins.canonical import Canonical, written
@@ -243,7 +243,7 @@ def plugin_errors(folder: str, name: str) -> Iterator[None]:
         if not is_users_own(folder, name) or stops_process(error):
             raise
         path = paths(folder)[name]
-        got = f"Got {type(error).__name__}: {message(error)}. Mend the {noun(folder)}"
+        got = f"Got {described(error)}. Mend the {noun(folder)}"
         raise InputError(f"{path}:{_line_in(error, path) or 1}: {name}: must not fail. {got}.") from error
 
 

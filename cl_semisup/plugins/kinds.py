@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from cl_semisup.errors import InputError, message
+from cl_semisup.errors import InputError, described
 from cl_semisup.plugins import modules
 
 # Folder of the kind -> its word, and what makes a class one of this kind.
@@ -66,7 +66,7 @@ class Source:
 def cannot_load(path: Path, error: BaseException, line: int | None = None) -> InputError:
     """The message of an error in a user's own file."""
     line = getattr(error, "lineno", None) or line or 1
-    return InputError(f"{path}:{line}: the plug-in cannot be loaded. {type(error).__name__}: {message(error)}")
+    return InputError(f"{path}:{line}: the plug-in cannot be loaded. {described(error)}")
 
 
 def public_dataclasses(source: Source) -> list[ast.ClassDef]:

@@ -9,7 +9,7 @@ from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels, scenario
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, message, stops_process
+from cl_semisup.errors import DataError, InputError, described, stops_process
 from cl_semisup.suite import encoder_check, input_check, own_validation, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
@@ -261,7 +261,7 @@ class CellCheck:
                 if stops_process(error):
                     raise
                 self.losses[key] = False
-                self._add(loss, f"must be buildable. Got {type(error).__name__}: {message(error)}. Mend the loss.")
+                self._add(loss, f"must be buildable. Got {described(error)}. Mend the loss.")
         return self.losses[key]
 
     def _fails(self, value: GridValue, rule: str) -> bool:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from cl_semisup import plugins
-from cl_semisup.errors import InputError, message, stops_process
+from cl_semisup.errors import InputError, described, stops_process
 from cl_semisup.weights import source
 
 
@@ -24,7 +24,7 @@ def check(named: dict[str, dict[str, Any]], channels: int, side: int) -> tuple[s
     except BaseException as error:  # a user's own plug-in may raise anything
         if stops_process(error):
             raise
-        return f"must be buildable. Got {type(error).__name__}: {message(error)}. Mend the encoder.", ()
+        return f"must be buildable. Got {described(error)}. Mend the encoder.", ()
 
 
 def projector_problem(projector: dict[str, Any]) -> str:

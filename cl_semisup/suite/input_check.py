@@ -6,7 +6,7 @@ from typing import Any
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, message, stops_process
+from cl_semisup.errors import DataError, InputError, described, message, stops_process
 from cl_semisup.suite.run import Named
 
 
@@ -65,7 +65,7 @@ def _layers_problem(optimizer: Named, encoder: Named, facts: Facts) -> str:
     except BaseException as error:  # a user's own plug-in may raise anything
         if stops_process(error):
             raise
-        return f"must be buildable. Got {type(error).__name__}: {message(error)}. Mend the optimizer or the encoder."
+        return f"must be buildable. Got {described(error)}. Mend the optimizer or the encoder."
     return ""
 
 

@@ -8,6 +8,7 @@ from annotated_types import Interval, MaxLen, MinLen
 
 from cl_semisup.config import grid
 from cl_semisup.config.grid import Problem
+from cl_semisup.config.shown import short
 
 MAX_NUMBERS = 1000  # of one suite
 Share = Annotated[float, Interval(gt=0, lt=1)]
@@ -47,7 +48,7 @@ def read(node: Any, problems: list[Problem]) -> tuple[Published, ...]:
         return ()
     if not isinstance(node, list) or len(node) > MAX_NUMBERS:
         rule = f"must be a list of at most {MAX_NUMBERS} mappings, one a published number"
-        problems.append(Problem(("published",), f"{rule}. Got {type(node).__name__}. Write `- {{loss: ...}}`."))
+        problems.append(Problem(("published",), f"{rule}. Got {short(node)}. Write `- {{loss: ...}}`."))
         return ()
     found = []
     for index, member in enumerate(node):

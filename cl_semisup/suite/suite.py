@@ -13,6 +13,7 @@ from typing import Any
 from cl_semisup import plugins
 from cl_semisup.config import booleans_meant, grid, yaml_source
 from cl_semisup.config.grid import GridValue, Problem
+from cl_semisup.config.shown import short
 from cl_semisup.config.yaml_source import Source, YamlPath
 from cl_semisup.data import scenario
 from cl_semisup.errors import SuiteError, unknown
@@ -267,9 +268,10 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
     """
     named = {} if node is None else node
     if not isinstance(named, dict):
-        rule = f"must be a mapping of probes. Got {node!r}. Probes: {', '.join(plugins.names('evaluation'))}."
+        rule = f"must be a mapping of probes. Got {short(node)}. Probes: {', '.join(plugins.names('evaluation'))}."
         meant = [name for name in (node if isinstance(node, list) else [node]) if name in plugins.names("evaluation")]
-        rule += f" Write {{{', '.join(f'{name}: true' for name in meant)}}}." if meant else ""
+        whole = "name: false} for a default that shall not run, {name: true} for another that shall"
+        rule += f" Write {{{', '.join(f'{name}: true' for name in meant)}}}." if meant else f" Write {{{whole}."
         problems.append(Problem(("probes",), rule))
         return []
     for name in named:
@@ -283,7 +285,7 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
         if settings is not False:
             plugin = plugins.load("evaluation", name)  # only probes that run: importing all of them takes a second
             settings = {} if settings is True else settings
-            advice = booleans_meant.advice(settings, "true", "false")
+            advice = booleans_meant.advice(settings, "true", "false") or " Write `true` or `false`." * (settings == [])
             rows = grid.mapping(settings, plugin, ("probes", name), problems, grid.defaults(plugin), advice)
             axes.append([(name, row) for row in rows])
     return [GridValue(dict(row), ("probes",)) for row in grid.combinations(axes, ("probes",), problems)]

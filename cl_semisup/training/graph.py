@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.device import is_out_of_memory
-from cl_semisup.errors import message, stops_process
+from cl_semisup.errors import described, stops_process
 from cl_semisup.training.batches import Batches
 from cl_semisup.training.changing import CannotRecordError
 from cl_semisup.training.feed import Feed
@@ -118,7 +118,7 @@ class RecordedSteps(Steps):
         if isinstance(error, CannotRecordError):
             self.refused = f"the step {error}"
         else:
-            what = "of lack of memory" if is_out_of_memory(error) else f"{type(error).__name__}: {message(error)}"
+            what = "of lack of memory" if is_out_of_memory(error) else described(error)
             self.refused = what.splitlines()[0][:300]
         self._set_capturable(False)
         self._graph = None

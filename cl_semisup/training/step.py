@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup.device import is_lost, is_out_of_memory
-from cl_semisup.errors import InputError, message
+from cl_semisup.errors import InputError, described
 from cl_semisup.losses import requirements_of
 from cl_semisup.training import changing, ema, layer_causal
 from cl_semisup.training.batches import Batches
@@ -105,7 +105,7 @@ class Step:
                 raise
             if self._is_sound(features, projections):
                 raise
-            raise GaveUp(f"it raised {type(error).__name__}: {message(error)}") from error
+            raise GaveUp(f"it raised {described(error)}") from error
 
     def _is_sound(self, features: Tensor, projections: Tensor) -> bool:
         """Whether losses can be computed: sums of fourth powers, as of products of similarities, are finite."""

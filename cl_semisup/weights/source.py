@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from cl_semisup.errors import InputError
+from cl_semisup.errors import InputError, described
 from cl_semisup.system import cgroups, files
 
 SAFETENSORS = ".safetensors"
@@ -80,7 +80,7 @@ def _in_folder(folder: Path) -> list[Path]:
     try:
         shards = set(files.read_json(folder, index, MAX_INDEX_BYTES)["weight_map"].values())
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        what = f"{type(error).__name__}: {error}"
+        what = described(error)
         raise InputError(f"{index}: must map tensors to files. Got {what}. Fetch the folder again.") from None
     if not all(isinstance(name, str) and name == Path(name).name for name in shards):
         raise InputError(f"{index}: files must lie in its folder. Got {sorted(map(str, shards))[:3]}. Do not use it.")

@@ -678,7 +678,7 @@ def test_compressions_that_numpy_does_not_write_are_refused(method: int, tmp_pat
 def test_a_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "cifar10.npz")
     for action in (plugin("cifar10").facts, plugin("cifar10").load):
-        assert "Got Refused: a named pipe, not a regular file. " in refusal(action, tmp_path)
+        assert "Got a named pipe, not a regular file. Write it again" in refusal(action, tmp_path)
 
 
 def test_the_memory_is_that_of_the_container_if_it_has_less(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from cl_semisup import plugins
 from cl_semisup.cli import init
 from cl_semisup.config import yaml_source
+from cl_semisup.config.shown import short
 from cl_semisup.errors import SuiteError
 from cl_semisup.suite import schema, suite
 from cl_semisup.suite.run import UNTRAINED, Run
@@ -359,7 +360,7 @@ def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str,
 def test_what_means_yes_or_no_is_met_with_the_word_to_write(
     parse: Callable[[str], Suite], text: str, line: str, got: object, meant: str
 ) -> None:
-    with pytest.raises(SuiteError, match=f"Got {got!r}.*Write `{meant}`."):
+    with pytest.raises(SuiteError, match=f"Got {short(got)}.*Write `{meant}`."):
         parse(f"{text}{line}\n")
 
 
@@ -380,7 +381,7 @@ def test_a_list_of_probes_is_met_with_the_mapping_that_is_meant(parse: Callable[
         ("batch_size: 128", "batch_size: '12.5'", "17:13: * Got '12.5'. Change it."),
         ("label_fraction: 0.05", "label_fraction: 500%", "15:17: * Got '500%'. Change it."),
         ("  - supcon", "  - supcon: 0.1", "9:13: * Got 0.1. Settings: temperature. Write {temperature: 0.1}."),
-        ("  - supcon", "  - supcon: warm", "9:13: * Got 'warm'. Settings: temperature."),
+        ("  - supcon", "  - supcon: warm", "9:13: * Got 'warm'. * such as {temperature: 0.1}, or leave it out."),
         (
             "epochs: 8",
             "epochs: 8\nlabel_noise: 0.2",
@@ -422,7 +423,31 @@ def test_no_truth_value_is_advised_where_none_is_asked_for(
 ) -> None:
     with pytest.raises(SuiteError) as told:
         parse(text.replace(old, new))
-    assert "Write" not in str(told.value)
+    assert "Write `" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("new", "told"),
+    [
+        ("probes: {knn: []}", "probes.knn: * Got []. * Write `true` or `false`."),
+        (
+            "probes: {linear: null, knn: [[]]}",
+            "probes.knn: * Got [[]]. * Write what differs from the defaults, such as {k: *",
+        ),
+        ("probes: no", "probes: * Got 'no'. * Write {name: false} for a default that shall not run, *"),
+        ("views: false", "views: * Got false. * Write what differs from the defaults, such as {crop_area: *"),
+        ("views: [{}, null, [no]]", "views[2]: * Got ['no']. * Write what differs from *"),
+        ("schedule: no", "schedule: * Got 'no'. * such as {scaling: 'linear'}, or leave it out."),
+        ("schedule: {decay: [true, null]}", "schedule.decay[0]: * Got true. Change it."),
+        ("optimizer: {sgd: [false]}", "optimizer.sgd: * Got [false]. * such as {momentum: 0.9}, or leave it out."),
+        ("published: {nt_xent: null}", "published: * Got {nt_xent: null}. Write `- {loss: ...}`."),
+    ],
+)
+def test_what_is_no_mapping_is_told_in_yaml_s_words(
+    parse: Callable[[str], Suite], text: str, new: str, told: str
+) -> None:
+    problem = problems(parse, f"{text}\n{new}\n")[0]
+    assert fnmatch.fnmatchcase(problem.replace("[", "<"), f"s.yaml:*: {told}".replace("[", "<")), problem
 
 
 def test_a_base_of_no_loss_is_called_none(parse: Callable[[str], Suite], text: str) -> None:

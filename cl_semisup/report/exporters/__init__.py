@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.errors import InputError, ResultsError, described
 from cl_semisup.results import records
 from cl_semisup.results.naming import budget, flatten
 from cl_semisup.results.snapshot import SuiteSnapshot
@@ -61,7 +61,7 @@ def export(to: str, results: Path, suite: SuiteSnapshot, folder: Path) -> int:
     except (InputError, ResultsError, OSError):
         raise
     except Exception as error:  # of the program, which finds a damaged file of its own for instance
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:MAX_CAUSE]
+        cause = described(error).splitlines()[0][:MAX_CAUSE]
         rule = f"{to} must be able to write there"
         raise ResultsError(f"{folder}: {rule}. Got {cause}. Name another folder.") from error
     return written

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cl_semisup.errors import InputError, ResultsError
+from cl_semisup.errors import InputError, ResultsError, described
 from cl_semisup.report import exporters
 from cl_semisup.results import records, snapshot
 from cl_semisup.system import files
@@ -65,7 +65,7 @@ def main(results: str, name: str, to: str, since: str) -> None:
     except (InputError, ResultsError) as error:
         show(f"--log-to {to}: {visible(error)}", error=True)
     except Exception as error:  # of the program that takes the runs
-        cause = f"{type(error).__name__}: {error}"
+        cause = described(error)
         show(f"--log-to {to}: runs are not logged any more, and go on: {visible(cause)[:500]}", error=True)
 
 
