@@ -26,8 +26,10 @@ def known_labels() -> Iterator[None]:
         _known.pop()
 
 
-def check_sizes(name: str, seed: Any, **sizes: Any) -> None:
-    """Raise InputError unless every size is a whole number from 1 on, or None, and the seed a whole number."""
+def check_sizes(name: Any, seed: Any, **sizes: Any) -> None:
+    """Raise InputError unless every size is whole and at least 1, or None, the seed whole, and the name a text."""
+    if not isinstance(name, str):
+        raise InputError(f"a loss must be built by its name. Got {name!r:.80}. Give its settings as keywords.")
     for what, size in sizes.items():
         if size is not None and (not isinstance(size, Integral) or isinstance(size, bool) or size < 1):
             raise InputError(f"{name}: {what} must be a whole number, at least 1. Got {size!r}. Change it.")
@@ -65,7 +67,15 @@ def _checked(function: Any, name: str, sizes: tuple[int | None, int | None] | No
         _check_views(name, given.get("z1"), given.get("z2"), dim)
         if given.get("labels") is not None:
             _check_labels(name, given["labels"], given["z1"], classes)
-        return function(*arguments, **named)
+        try:
+            return function(*arguments, **named)
+        except (TypeError, KeyError) as error:  # some losses can do without some of what they ask the trainer for
+            loss = function if sizes is not None else arguments[0]
+            needs = getattr(getattr(loss, "requirements", getattr(loss, "asks", None)), "needs", ())
+            if missing := [need for need in needs if need not in given]:
+                rule = f"must be called with what it needs beside views and labels, by name: {', '.join(missing)}"
+                raise InputError(f"{name}: {rule}. Got none of it. Give it, as a training does.") from error
+            raise
 
     called.checks_arguments = True  # type: ignore[attr-defined]
     return called

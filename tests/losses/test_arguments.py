@@ -121,3 +121,36 @@ def test_a_loss_may_declare_its_requirements_under_the_older_name() -> None:
         asks = losses.Asks(labels=True, needs=("logits",))
 
     assert losses.requirements_of(Written()) == losses.Requirements(labels=True, needs=("logits",))
+
+
+NEEDY = [name for name in plugins.names("losses") if losses.requirements_of(built(name)).needs]
+
+
+@pytest.mark.parametrize("name", NEEDY)
+def test_a_loss_that_is_called_without_what_it_needs_says_so(name: str) -> None:
+    (z1, z2), labels = views((N, D), (N, D)), torch.arange(N) % CLASSES
+    try:
+        value = built(name)(z1, z2, labels)
+    except InputError as error:
+        needs = losses.requirements_of(built(name)).needs
+        assert str(error).startswith(f"{name}: must be called with what it needs beside views and labels, by name: ")
+        assert any(need in str(error) for need in needs)
+    else:  # it can do without
+        assert value.ndim == 0
+
+
+def test_most_losses_cannot_do_without_what_they_need() -> None:
+    assert {"fixmatch", "l_statistic", "paws", "pauc"} <= set(NEEDY)
+    with pytest.raises(InputError, match="fixmatch: must be called with .*: logits. Got none of it."):
+        built("fixmatch")(*views((N, D), (N, D)), torch.arange(N) % CLASSES)
+
+
+def test_an_error_of_a_loss_that_has_what_it_needs_stays_what_it_is() -> None:
+    with pytest.raises(TypeError):
+        losses.build("nt_xent")(*views((N, D), (N, D)), nonsense=1)
+
+
+@pytest.mark.parametrize("name", [{"nt_xent": {}}, ["nt_xent"], None, 3])
+def test_a_loss_is_built_by_its_name(name: Any) -> None:
+    with pytest.raises(InputError, match="a loss must be built by its name. Got "):
+        losses.build(name)
