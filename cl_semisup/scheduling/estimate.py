@@ -10,7 +10,7 @@ from statistics import median
 
 from cl_semisup import plugins
 from cl_semisup.data import labels
-from cl_semisup.errors import message
+from cl_semisup.errors import described
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.results import records
@@ -168,9 +168,7 @@ class _Trial:
             users_own = plugins.is_users_own("encoders", next(iter(self.run.encoder)))
             if not (users_own or isinstance(error, RuntimeError)):
                 raise
-            raise NotMeasured(
-                f"a few steps ended as {type(error).__name__}: {message(error).splitlines()[0]}"
-            ) from error
+            raise NotMeasured(f"a few steps ended as {described(error).splitlines()[0]}") from error
         return count * len(self.batch) / seconds
 
     def _steps(self, precision: str) -> tuple[int, float]:

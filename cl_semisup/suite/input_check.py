@@ -6,7 +6,7 @@ from typing import Any
 from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, described, message, stops_process
+from cl_semisup.errors import DataError, InputError, described, stops_process
 from cl_semisup.suite.run import Named
 
 
@@ -101,5 +101,5 @@ def _why_unfit(encoder: Named, facts: Facts) -> str:
     except BaseException as error:  # a user's own plug-in may raise anything
         if stops_process(error):
             raise
-        return f"{type(error).__name__}: {message(error).splitlines()[0]}"
+        return described(error).splitlines()[0]
     return ""
