@@ -1,5 +1,5 @@
 # make quickstart   install what is needed, train CLOP and its baselines on real images, print a leaderboard
-# make test         install what is needed and run the tests
+# make test         install what is needed and run the tests, those of a file mostly in one process, which makes their data once
 # make engines      also install Ray, and run the tests that start a Ray cluster and a SLURM, and those of the kernels in C
 #                   under gcc's sanitizers of addresses and undefined behaviour
 # make slow         install what is needed and run the tests that `make test` leaves out: those of an installed package
@@ -21,7 +21,7 @@ quickstart:
 	@python=$$($(PYTHON) tools/environment.py) && $$python benchmark.py suites/quickstart.yaml
 
 test:
-	@python=$$($(PYTHON) tools/environment.py test --optional oracle timm safetensors onnx) && $$python -m pytest -n auto
+	@python=$$($(PYTHON) tools/environment.py test --optional oracle timm safetensors onnx) && $$python -m pytest -n auto --dist worksteal
 
 slow:
 	@python=$$($(PYTHON) tools/environment.py test) && $$python -m pytest -m slow

@@ -83,10 +83,10 @@ class Step:
         watched: contextlib.AbstractContextManager[list[Tensor]] = contextlib.nullcontext([])
         with causal.watching() if causal else watched as lower:
             features, projections = self._forward(torch.cat(inputs.views))
+        loss_of_lower = layer_causal.reading(setup.loss) if causal else setup.loss  # as it is before this step
         loss, z1, z2 = self._loss(setup.loss, inputs, features, projections)
         total = loss
         if causal:
-            loss_of_lower = layer_causal.reading(setup.loss)
             for output in lower:
                 total = total + self._loss(loss_of_lower, inputs, output, causal.read(output))[0]
         self._optimize(total, inputs.learning_rate)
