@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 def _run_again(
     options: argparse.Namespace, submission: "Submission", verified: "Verified", again: Path
 ) -> list["Problem"]:
-    from cl_semisup.submission import first_points, rerun
+    from cl_semisup.submission import first_points, rerun, verify
 
     seed = secrets.randbits(32) if options.seed is None else options.seed
     if submission.plugins and not options.run_code:
@@ -61,6 +61,10 @@ def _run_again(
     if cells:
         show(f"{len(cells)} cells, {len(done)} runs, are run again (--seed {seed}).")
     rerun.run_again(submission, cells, firsts, again, options.data_dir, options.run_code)
+    for cell in cells:
+        if seconds := rerun.speed(submission, cell, again):
+            text = f"{seconds[0]:.3g} s as told and {seconds[1]:.3g} s here"
+            show(f"note: a training of {visible(verify.describe(cell[0]))} took {text}.")
     checked, problems = first_points.compare(submission.folder, firsts, first_points.read(again))
     show(f"note: {checked} of {len(firsts)} other curves have their first point computed again. What follows it,")
     show("      and the scores, is checked for what it must agree with; only cells that are run again prove it.")

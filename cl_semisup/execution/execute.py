@@ -296,6 +296,7 @@ class _Attempt:
             "protocol": {"fingerprint": protocol.fingerprint(settings), "settings": settings},
             "versions": {**versions, **environment()},
             "started_at": started.isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
 
     def set_diverged(self, error: Diverged) -> None:

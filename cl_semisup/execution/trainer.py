@@ -134,6 +134,7 @@ class Trainer:
             try:
                 with energy.Meter(gpu_uuid(self.device)) as meter:
                     resumed = self._fit(model, data, visible_labels, chunks)
+                self.resolved |= {"resumed": True} if resumed else {}
                 one_part_of_several = resumed or exchange.world_size() > 1  # the others' joules are not known here
                 self.joules = {} if one_part_of_several else meter.joules
                 return model

@@ -27,7 +27,8 @@ from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.system import files
 from cl_semisup.text import show, visible
 
-SCHEMA = 2  # 1 had the old words of suite/renamed.py
+SCHEMA = 3  # 1 had the old words of suite/renamed.py; from 3 on a record holds all that submission/required.py names
+WORDS = 2  # the first schema with today's words
 MAX_VALUE = 1e100  # of any number in a record: its square is finite, so statistics cannot overflow
 MAX_RECORD_BYTES = 500_000  # of a record that is read; it has about 5,000
 MAX_CURVES_BYTES = 4_000_000  # of its curves; they have about 50,000
@@ -122,7 +123,7 @@ def read(path: Path) -> Record:
         raise ResultsError(f"{path}: {what}. Delete it; the run is then done again.") from None
     if problem := _problem(record, path.stem):
         raise ResultsError(f"{path}: {problem} Delete it; the run is then done again.")
-    return record if record["schema"] == SCHEMA else _upgraded(record)
+    return record if record["schema"] >= WORDS else _upgraded(record)
 
 
 def _read_packed(packed: Packed) -> Record:
@@ -139,7 +140,7 @@ def _read_packed(packed: Packed) -> Record:
     if problem:
         remedy = "Remove the file, or fetch it again"
         raise ResultsError(f"{packed.pack.path}: {packed.id}: {problem} {remedy}.")
-    return record if record["schema"] == SCHEMA else _upgraded(record)
+    return record if record["schema"] >= WORDS else _upgraded(record)
 
 
 def _upgraded(record: Record) -> Record:
@@ -148,7 +149,7 @@ def _upgraded(record: Record) -> Record:
     if "last_good" in resolved:
         resolved = resolved | {"last_good": renamed.upgrade_measures(resolved["last_good"])}
     return record | {
-        "schema": SCHEMA,
+        "schema": WORDS,
         "run": renamed.upgrade(record["run"]),
         "resolved": resolved,
         "diagnostics": renamed.upgrade_measures(record["diagnostics"]),

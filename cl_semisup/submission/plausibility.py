@@ -1,11 +1,9 @@
-"""Can this record be what a run of this suite writes? Rules that need no training: counts, times, curves, verdicts.
+"""Can this record be what a run of this suite writes? Rules that need no training: counts, curves, verdicts.
 
 A forger who knows every rule can satisfy it; runs that are done again (rerun.py) are the stronger check.
 """
 
-import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -17,10 +15,6 @@ from cl_semisup.suite.run import Run
 
 TOP1 = ("knn_top1", "linear_top1")  # shares of test images that are right, so multiples of 1 / images
 ROUNDING = 1e-6
-MAX_IMAGES_A_SECOND = 1e7
-FIRST_DAY = datetime(2020, 1, 1, tzinfo=UTC)  # before this package, on any clock that is set
-ENERGY = ("cpu_joules", "gpu_joules", "energy_joules", "grams_co2_per_kwh", "co2_kg")
-SPEED_TOLERANCE = 0.05  # of steps x batch size against images a second x seconds
 
 
 def problems(
@@ -30,7 +24,6 @@ def problems(
     if record["status"] == "failed":
         return
     yield from _scores(record, None if test_labels is None else len(test_labels))
-    yield from _cost(run, record)
     if run.epochs:
         yield from curve_form.problems(run, record, curves)
         yield from _status(record, curves, test_labels)
@@ -46,52 +39,6 @@ def _scores(record: Record, test_images: int | None) -> Iterator[tuple[str, str]
         count = value * test_images
         if plain in TOP1 and abs(count - round(count)) > ROUNDING * test_images:
             yield "scores", f"{name} is {value!r}, which no share of {test_images} test images is"
-
-
-def _cost(run: Run, record: Record) -> Iterator[tuple[str, str]]:
-    cost, steps = record["cost"], record["resolved"].get("steps")
-    seconds, speed = cost.get("train_seconds"), cost.get("images_per_second")
-    if run.epochs and record["status"] == "ok" and not (_number(seconds) and seconds > 0):
-        yield "cost", f"train_seconds is {seconds!r}, and a training takes time"
-    if _number(speed) and speed > MAX_IMAGES_A_SECOND:
-        yield "cost", f"images_per_second is {speed:.3g}, more than any machine trains"
-    if (
-        _number(seconds)
-        and _number(speed)
-        and _number(steps)
-        and run.batch_size
-        and not record["resolved"].get("chunks")
-    ):
-        expected = steps * run.batch_size
-        if record["status"] == "ok" and expected and abs(seconds * speed / expected - 1) > SPEED_TOLERANCE:
-            yield "cost", f"{seconds:.3g} s at {speed:.4g} images a second are not {steps} steps of {run.batch_size}"
-    negative = [name for name, value in cost.items() if not (_number(value) and value >= 0)]
-    yield from (
-        ("cost", f"{name} is {cost[name]!r}, and what is spent is at least 0")
-        for name in negative
-        if name not in ENERGY
-    )
-    yield from _energy(cost)
-    try:
-        began = datetime.fromisoformat(str(record.get("started_at"))).astimezone(UTC)
-        if began < FIRST_DAY:
-            yield "cost", f"it began before there was this package, at {began.isoformat()}"
-        if began > datetime.now(UTC):
-            yield "cost", f"it began in the future, at {began.isoformat()}"
-    except (ValueError, OverflowError):
-        yield "cost", "started_at is no time"
-
-
-def _energy(cost: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    parts = [cost.get(name, 0.0) for name in ("cpu_joules", "gpu_joules")]
-    joules, grams = cost.get("energy_joules", 0.0), cost.get("grams_co2_per_kwh", 0.0)
-    co2 = cost.get("co2_kg", 0.0)
-    if not all(_number(value) and value >= 0 for value in (*parts, joules, grams, co2)):
-        yield "cost", "joules, CO2 and its factor are at least 0"
-    elif not math.isclose(joules, sum(parts), rel_tol=ROUNDING):
-        yield "cost", f"energy_joules is {joules:.4g}, and its parts are {sum(parts):.4g} together"
-    elif not math.isclose(co2, joules * grams / 3.6e9, rel_tol=ROUNDING):
-        yield "cost", f"co2_kg is {co2:.4g}, which {joules:.4g} joules at {grams:.4g} g a kWh are not"
 
 
 def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | None) -> Iterator[tuple[str, str]]:

@@ -2,18 +2,25 @@
 
 The gate's test decides (gate/outcome.py): the repetitions of a cell are paired with the told ones, so unchanged code
 differs by rounding alone; a difference beyond the gate's margin at 1 % over all drawn cells is refused.
+
+Curves of the same seed have the noise of their batches in common. So the first half of a told curve of losses must be
+nearer to the one that comes out than one of its points is to the next: a curve that is shifted by a point is not.
 """
 
 import json
 import math
 import random
+import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from statistics import median
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from cl_semisup.execution.training_groups import TrainingGroup
@@ -22,10 +29,16 @@ from cl_semisup.gate.gate_check import CHANGED
 from cl_semisup.gate.outcome import FALSE_ALARM_RATE, FINAL_LOSS, SCORE_MARGIN, STABLE_RATES
 from cl_semisup.results import records
 from cl_semisup.submission.archive import Submission
-from cl_semisup.submission.verify import Problem, Verified
+from cl_semisup.submission.verify import Problem, Verified, describe
 from cl_semisup.suite.run import Run
 
 CHEAP_SHARE = 0.5  # of the cells, the cheapest: from these the draw is
+FAR = (
+    0.4  # of a step from point to point; other kernels and memory layouts moved 18 curves by 0.12 at most, a shift by 1
+)
+MIN_POINTS = 3
+STILL = 1e-4  # of a loss: smaller steps are rounding
+FASTER = 30.0  # than here, seconds of a thread of a processor: no two machines that run this differ so much
 FEW = 4  # repetitions below which the gate's t-test tells nothing; then a score is refused beyond `margin`
 MEMORY_BYTES = 8 * 2**30
 SECONDS = 3600
@@ -82,6 +95,10 @@ def compare(
             continue
         if [one["status"] for one in before if one] != [one["status"] for one in after if one]:
             problems.append(Problem("rerun", f"{name}: ended otherwise when it was run again"))
+        problems += [
+            Problem("rerun", f"{describe(run)}: {text}") for run in cell if (text := _far(run, submission, again))
+        ]
+        problems += [Problem("cost", text) for text in [_too_fast(name, speed(submission, cell, again))] if text]
         images[name] = test_images.get(cell[0].id, 0)
         key = f"lr {cell[0].learning_rate:g}, {cell[0].id}"
         submitted[name] = {key: [one for one in before if one]}
@@ -96,6 +113,47 @@ def compare(
             text = f"{check.quantity} was told as {check.reference:.4g} and is {check.current:.4g} ({check.note})"
             problems.append(Problem("rerun", f"{check.loss}: {text}"))
     return problems
+
+
+def _far(run: Run, submission: Submission, again: Path) -> str:
+    """How far the curve of losses is from the one that came out, if that is too far; ""."""
+    told, done = (_losses(folder, run) for folder in (submission.folder, again))
+    half = len(done) // 2
+    if len(told) != len(done) or half < MIN_POINTS:
+        return ""  # other rules tell why
+    step = max(float(np.median(np.abs(np.diff(done)))), STILL * float(np.abs(done).max()))
+    far = float(np.median(np.abs(told - done)[:half])) / step
+    return f"its curve of losses is {far:.2g} steps away from the one that came out" if far > FAR else ""
+
+
+def _losses(folder: Path, run: Run) -> NDArray[np.float64]:
+    """(points,) of a run that ended ok; none else."""
+    path = records.path_of(folder, run)
+    if records.read(path)["status"] != "ok":
+        return np.empty(0)
+    return np.asarray(records.read_curves(path)["history"]["loss"], dtype=float)
+
+
+def speed(submission: Submission, cell: list[Run], again: Path) -> tuple[float, float] | None:
+    """Median seconds of a cell's trainings on a processor, as told and here, times threads; None on another device."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for run in cell:
+        for folder, of_folder in zip((submission.folder, again), seconds, strict=True):
+            path = records.path_of(folder, run)
+            record = records.read(path) if records.exists(path) else None
+            if record is None or record["resolved"].get("device") != "cpu":
+                return None
+            threads = re.search(r"(\d+) threads", str(record["versions"].get("machine")))
+            taken = float(record["cost"].get("train_seconds") or 0.0)
+            of_folder.append(taken * (int(threads[1]) if threads else 1))
+    told, here = map(median, seconds)
+    return told, here
+
+
+def _too_fast(name: str, seconds: tuple[float, float] | None) -> str:
+    if seconds is None or seconds[0] * FASTER >= seconds[1]:
+        return ""
+    return f"{name}: its training took {seconds[0]:.3g} s of a thread as told and {seconds[1]:.3g} s here"
 
 
 def margin(score: float, images: int, repetitions: int, checks: int) -> float:

@@ -11,10 +11,12 @@ import signal
 import sys
 from pathlib import Path
 
+import torch
+
 from cl_semisup import plugins
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.execute import Executor
-from cl_semisup.execution.machine import Machine
+from cl_semisup.execution.machine import Machine, default_threads
 from cl_semisup.execution.training_groups import group, single_run
 from cl_semisup.results import records
 from cl_semisup.submission import first_points
@@ -49,6 +51,7 @@ def main(folder: str, again: str, seconds: str, memory: str, data_dir: str, *own
     """On its input are the ids of the runs to do again, and of those whose first steps are done."""
     degrade_streams()
     limit(int(seconds), int(memory))
+    torch.set_num_threads(default_threads("cpu"))  # as in a worker: the number moves the last digits
     whole, first = json.load(sys.stdin)
     try:
         for path in own:

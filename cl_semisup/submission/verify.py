@@ -14,7 +14,7 @@ scores, cost, curves, diagnostics, status, copied     what no such run writes (p
 rerun         a run that was done again came out otherwise
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from cl_semisup.errors import DataError, InputError, ResultsError, SuiteError
 from cl_semisup.results import data_hashes, pack_index, packed, protocol, records
 from cl_semisup.results.packed import Pack
 from cl_semisup.results.records import Record
-from cl_semisup.submission import plausibility, recomputed
+from cl_semisup.submission import plausibility, recomputed, required, times
 from cl_semisup.submission.archive import SUITE, Submission
 from cl_semisup.suite import suite as suites
 from cl_semisup.suite.run import Named, Run
@@ -65,13 +65,18 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
     notes: list[str] = []
     data = _Data(suite.data_dir, notes)
     digits: dict[tuple[str, int], list[Run]] = defaultdict(list)
+    config = required.Configs()
     for run in suite.runs:
         if run.id in found:
             curves = records.read_curves(records.path_of(submission.folder, run))
             problems += _problems_of(run, found[run.id], curves, data)
+            config.add(run, found[run.id], curves)
             for key in _digits(run, found[run.id], curves):
                 digits[key].append(run)
     problems += _copied(digits)
+    problems += [Problem(rule, f"{describe(run)}: {text}") for run, rule, text in config.left_out()]
+    problems += [Problem("cost", f"{describe(run)}: {text}") for run, text in times.together(suite.runs, found)]
+    notes += [*_origins(found.values()), *times.notes(suite.runs, found)]
     images = {run.id: len(facts.test_labels) for run in suite.runs if (facts := data.of(run.dataset)) is not None}
     return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)), images)
 
@@ -154,11 +159,26 @@ def _problems_of(run: Run, record: Record, curves: dict[str, Any], data: "_Data"
             yield problem("data", "the images are not those of this data set here")
         elif record["resolved"].get("label_set") != labels.of_run(facts.train_labels, record["run"]).fingerprint:
             yield problem("labels", "the visible labels are not those of its repetition")
+    for rule, text in (*required.problems(run, record, curves), *times.problems(run, record)):
+        yield problem(rule, text)
     for rule, text in plausibility.problems(run, record, curves, None if facts is None else facts.test_labels):
         yield problem(rule, text)
     same_data = facts is not None and record["versions"].get("data") == facts.content_hash
     for rule, text in recomputed.problems(run, record, curves, facts if same_data else None):
         yield problem(rule, text)
+
+
+def _origins(found: Iterable[Record]) -> Iterator[str]:
+    """Where the records were made, if not all in one place by unchanged code."""
+    recorded = [record["versions"] for record in found if record["status"] != "failed"]
+    for name in ("package", "commit", "torch", "python", "machine"):
+        counts = Counter(str(versions.get(name)) for versions in recorded)
+        if len(counts) > 1:
+            values = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
+            yield f"the records differ in {name}: {values}"
+    changed = sum(bool(versions.get("commit")) and not versions.get("clean") for versions in recorded)
+    if changed:
+        yield f"{changed} records were made in a checkout whose package was changed"
 
 
 class _Data:
