@@ -7,14 +7,14 @@ from torch import Tensor
 
 from cl_semisup.errors import OutOfMemory
 
-OUT_OF_MEMORY = (  # where torch has no error class of its own; the last ones are of libraries that share a GPU's memory
+OUT_OF_MEMORY = (  # where torch has no error class of its own: of drivers, and of libraries that share a GPU's memory
     "can't allocate memory",
     "not enough memory",
-    "MPS backend out of memory",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "out of memory",  # CUDA error, CUDA driver error, HIP error, MPS backend
+    "_ALLOC_FAILED",  # cuBLAS, cuDNN, cuSOLVER, cuSPARSE, cuFFT, hipBLAS
+    "_ALLOCATION_FAILED",  # cuDNN from 9 on
+    "miopenStatusAllocFailed",
+    "rocblas_status_memory_error",
 )
 BFLOAT16_CAPABILITY = (8, 0)  # of NVIDIA's GPUs from Ampere on; torch says yes for older ones, which emulate it
 
@@ -57,6 +57,14 @@ def has_bfloat16(device: torch.device) -> bool:
     if device.type != "cuda":
         return False
     return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY
+
+
+def prepare(device: torch.device) -> None:
+    """Before a process computes on it: float32 is never TF32, and memory is pinned for this GPU and not for GPU 0."""
+    if device.type == "cuda":
+        forbid_tf32()
+        if device.index is not None:
+            torch.cuda.set_device(device)
 
 
 def forbid_tf32() -> None:

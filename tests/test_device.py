@@ -37,6 +37,12 @@ def test_bfloat16_is_taken_where_the_gpu_of_the_run_has_it_and_not_where_it_is_e
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
         RuntimeError("MPS backend out of memory (MPS allocated: 18.10 GB)"),
+        RuntimeError("CUDA driver error: out of memory"),
+        torch.AcceleratorError("HIP error: out of memory"),
+        RuntimeError("CUDA error: HIPBLAS_STATUS_ALLOC_FAILED when calling `hipblasCreate(handle)`"),
+        RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnCreate(handle)`"),
+        RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+        RuntimeError("miopenStatusAllocFailed"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
     ],
 )
@@ -71,6 +77,15 @@ def test_tf32_is_forbidden_in_convolutions_and_products(monkeypatch: pytest.Monk
         assert (cudnn.allow_tf32, matmul.allow_tf32) == (False, False)
     finally:
         cudnn.allow_tf32, matmul.allow_tf32 = before
+
+
+def test_a_process_pins_memory_for_the_gpu_of_its_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    current: list[torch.device] = []
+    monkeypatch.setattr(torch.cuda, "set_device", current.append)
+    monkeypatch.setattr(device, "forbid_tf32", lambda: None)
+    for one in (CPU, CUDA, torch.device("cuda"), torch.device("mps")):
+        device.prepare(one)
+    assert current == [CUDA]
 
 
 def test_several_tensors_are_sent_in_one_copy_and_keep_their_shapes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,12 +5,14 @@ ColorJitter, RandomGrayscale and GaussianBlur applied image by image, except for
 the random order of the four colour changes. (Each image's own order is still uniform over all orders.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import wraps
+from typing import Any, Protocol
 
 import torch
 from torch import Generator, Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from cl_semisup.data.settings import Views
 from cl_semisup.device import send, send_all
@@ -19,7 +21,21 @@ from cl_semisup.native import views
 from cl_semisup.native.views import draw, luma
 from cl_semisup.seeds import seed as named_seed
 
-__all__ = ["Draw", "RandomView", "ViewMaker", "draw", "geometric", "luma", "weak"]
+__all__ = ["Draw", "RandomView", "ViewMaker", "draw", "geometric", "luma", "once_for_data", "weak"]
+
+
+def once_for_data(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """What the function makes of a tensor and numbers is kept while the tensor lives, which this does not prolong."""
+    kept: Any = WeakTensorKeyDictionary()  # tensor -> numbers -> result
+
+    @wraps(function)
+    def of(data: Tensor, *numbers: int) -> Tensor:
+        found: dict[tuple[int, ...], Tensor] = kept.setdefault(data, {})
+        if numbers not in found:
+            found[numbers] = function(data, *numbers)
+        return found[numbers]
+
+    return of
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +65,11 @@ class Draw:
 
     def uniform(self, *shape: int) -> Tensor:
         """Random numbers in [0, 1) on the images' device, drawn on the host: no step waits for a device."""
-        return send(torch.rand(*shape, generator=self.random), self.index.device)
+        return self.send(torch.rand(*shape, generator=self.random))
+
+    def send(self, tensor: Tensor) -> Tensor:
+        """A tensor of the host on the images' device; no step waits for the copy."""
+        return send(tensor, self.index.device)
 
     def chosen(self, probability: float) -> Tensor:
         """(N, 1, 1, 1) bool: the images to which something of this probability happens."""
@@ -59,8 +79,8 @@ class Draw:
         """(N, ...) for each image another one of `data`, uniformly drawn, as `floats`; itself if there is no other."""
         others = len(self.data) - 1
         steps = 1 + torch.randint(max(others, 1), (len(self.index),), generator=self.random)
-        partner = (self.index + send(steps, self.index.device)) % len(self.data)
-        return floats(send(self.data[partner.to(self.data.device)], self.index.device))
+        partner = (self.index + self.send(steps)) % len(self.data)
+        return floats(self.send(self.data[partner.to(self.data.device)]))
 
 
 class RandomView(Protocol):

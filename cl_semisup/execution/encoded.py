@@ -8,6 +8,7 @@ from cl_semisup import plugins
 from cl_semisup.data import memory_limit
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker
+from cl_semisup.device import prepare
 from cl_semisup.errors import InputError
 from cl_semisup.execution.data import load_images, normalised_for, to_device
 from cl_semisup.scoring.feature_file import StoredFeatures, from_arrays
@@ -29,6 +30,7 @@ def features_of(encoder: Named, dataset: Named, data_dir: str, device: str = "cp
         device: of the encoder
     """
     (encoder_name, encoder_settings), dataset_name = next(iter(encoder.items())), next(iter(dataset))
+    prepare(torch.device(device))
     data = normalised_for(encoder, to_device(load_images(dataset, data_dir), torch.device(device)))
     build = plugins.load("encoders", encoder_name)(**encoder_settings).build
     net: Any = seeded(lambda: build(*data.train_images.shape[1:3]), "encoder", dataset_name, 0)

@@ -87,12 +87,9 @@ class Executor:
         self.device_lost = False  # no further run can succeed in this process
         if not machine.plain:
             memory.retain_freed_memory()
-        if self.device.type == "cuda":
-            devices.forbid_tf32()
-            if self.device.index is not None:
-                torch.cuda.set_device(self.device)  # else pinned memory would be that of GPU 0
-            if machine.gpu_share < 1:  # else neighbours on the same GPU would be the ones that fail
-                torch.cuda.set_per_process_memory_fraction(machine.gpu_share, self.device)
+        devices.prepare(self.device)
+        if self.device.type == "cuda" and machine.gpu_share < 1:  # else neighbours would be the ones that fail
+            torch.cuda.set_per_process_memory_fraction(machine.gpu_share, self.device)
 
     def __call__(self, run: Run, data: Data | None = None) -> tuple[Record, dict[str, Any]]:
         """The record and the curves of a run. `data` replaces the data set, for a trial on a subset."""

@@ -66,4 +66,9 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "7acdb5bb65": "9ce8660520",  # ridge: seeds are called `rng_seed`, not `name`
     "86693045f9": "6cb26d30da",  # adversarial_distribution: noise is drawn on the host
     "f36b6d3d08": "a60b487790",  # asymmetric_adversarial: noise is drawn on the host
+    "122c917644": "63575f56f0",  # crop_and_color: draws are sent to a GPU from pinned memory
+    "cfbaf3510e": "0c431f7842",  # feature_noise: noise is sent to a GPU from pinned memory
+    "b02863744e": "2c2c7fdb4e",  # neighbour_mixup: rows are sent to a GPU from pinned memory
+    "d8668018ad": "0468364506",  # randaugment: choices are sent to a GPU from pinned memory
+    "3406f78d77": "0e7a1a11d0",  # stored_view: rows are sent to a GPU from pinned memory
 }

@@ -123,6 +123,7 @@ class _Trial:
     def __init__(self, run: Run, suite: Suite, device: str):
         import torch
 
+        from cl_semisup.device import prepare
         from cl_semisup.execution import run_views
         from cl_semisup.execution.data import ProbeDatasets, load_images, to_device
         from cl_semisup.execution.fast_paths import kernel_context
@@ -130,6 +131,7 @@ class _Trial:
         from cl_semisup.execution.trainer import Trainer
 
         torch.set_num_threads(1)  # as in a worker
+        prepare(torch.device(device))
         images_of = partial(load_images, data_dir=suite.data_dir)
         data = to_device(images_of(run.dataset).of_repetition(run.repetition), torch.device(device))
         indices = labels.of_run(data.train_labels.cpu().numpy(), run.as_dict()).indices

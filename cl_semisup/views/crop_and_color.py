@@ -22,5 +22,5 @@ class CropAndColor(Views):
 
     def view(self, images: Tensor, draw: Draw) -> Tensor:
         draws = views.draw(self, images.shape, draw.random, draw.random)
-        on_device = {step: numbers.to(images.device, non_blocking=True) for step, numbers in draws.items()}
+        on_device = {step: draw.send(numbers) for step, numbers in draws.items()}
         return views.apply(images, on_device, self, images.new_zeros(()), images.new_ones(()))

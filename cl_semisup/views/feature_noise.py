@@ -1,11 +1,11 @@
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from cl_semisup.data.views import once_for_data
 from cl_semisup.views import Draw
 
 
@@ -24,11 +24,13 @@ class FeatureNoise:
     inputs: ClassVar[str] = "features"
 
     def view(self, images: Tensor, draw: Draw) -> Tensor:
-        noise = torch.randn(images.shape, generator=draw.random).to(images.device, non_blocking=True)
-        return images + self.strength * _deviation(draw.data).to(images.device) * noise
+        noise = draw.send(torch.randn(images.shape, generator=draw.random))
+        return images + self.strength * draw.send(_deviation(draw.data)) * noise
 
 
-@lru_cache(maxsize=2)  # training and test rows of one data set
+@once_for_data
 def _deviation(data: Tensor) -> Tensor:
     """(F, 1, 1)."""
+    if data.device.type == "mps":  # which has no float64
+        data = data.cpu()
     return data.double().std(dim=0, correction=0).float()

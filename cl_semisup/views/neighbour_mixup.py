@@ -1,5 +1,4 @@
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Annotated, ClassVar
 
 import torch
@@ -7,6 +6,7 @@ from annotated_types import Interval
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from cl_semisup.data.views import once_for_data
 from cl_semisup.views import Draw
 
 CHUNK = 2048  # rows whose similarities to all others are held at once
@@ -39,12 +39,12 @@ class NeighbourMixup:
         nearest = _nearest(draw.data, count)  # (M, k)
         index = draw.index.to(nearest.device)
         chosen = (draw.uniform(len(index)) * count).long().clamp(max=count - 1).to(nearest.device)
-        partners = draw.data[nearest[index, chosen]].to(images.device)
+        partners = draw.send(draw.data[nearest[index, chosen]])
         share = self.strength * draw.uniform(len(index)).view(-1, 1, 1, 1)
         return torch.lerp(images, partners, share)
 
 
-@lru_cache(maxsize=2)  # training and test rows of one data set
+@once_for_data
 def _nearest(data: Tensor, count: int) -> Tensor:
     """(M, k) the most similar other rows of each row, the most similar first."""
     rows = normalize(data.flatten(1), dim=1)

@@ -57,18 +57,18 @@ class RandAugment:
     inputs: ClassVar[str] = "images"
 
     def view(self, images: Tensor, draw: Draw) -> Tensor:
-        count, device = len(images), images.device
+        count = len(images)
         x = images.clamp(0, 1)
         for _ in range(self.operations):
             chosen = torch.randint(len(OPERATIONS), (count,), generator=draw.random)
             sign, share = draw.uniform(2, count)
             magnitude = self.magnitude * (share if self.law == "uniform" else torch.ones_like(share))
             signed = torch.where(sign < 0.5, -magnitude, magnitude)
-            x = geometric(x, chosen.to(device, non_blocking=True), signed)
+            x = geometric(x, draw.send(chosen), signed)
             for number, operation in enumerate(OPERATIONS):
                 rows = torch.nonzero(chosen == number).squeeze(1)  # on the host, so no step waits for a device
                 if len(rows) and operation not in ("identity", *GEOMETRIC):
-                    rows = rows.to(device, non_blocking=True)
+                    rows = draw.send(rows)
                     x = x.index_copy(0, rows, recolor(x[rows], operation, magnitude[rows], signed[rows]))
         return cutout(x, self.cutout, draw.uniform(3, count)) if self.cutout else x
 

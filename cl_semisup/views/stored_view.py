@@ -25,5 +25,5 @@ class StoredView:
         number = torch.full((len(index),), draw.view % count, device=index.device)
         if count > 2:
             order = torch.rand(len(index), count, generator=draw.shared).argsort(dim=1)
-            number = order[:, draw.view % count].to(index.device)
-        return draw.rows[index, number][:, :, None, None].to(images.device, non_blocking=True)
+            number = draw.send(order[:, draw.view % count]).to(index.device)
+        return draw.send(draw.rows[index, number][:, :, None, None])

@@ -5,12 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from cl_semisup import plugins
+from cl_semisup.data.images import Images
 from cl_semisup.execution import data as run_data
+from cl_semisup.execution import encoded
 from cl_semisup.execution.execute import Executor
 from cl_semisup.gate import function
 from cl_semisup.losses import build
@@ -84,8 +87,61 @@ def test_every_view_is_made_on_a_gpu_and_waits_only_where_it_is_said(name: str) 
         record, curves = trials.execute(run, "cuda:0", channels=3)
     trials.require_ok(record, curves)
     assert bool(gpu.waits_in_steps(trials.STEPS)) == (name in VIEWS_THAT_WAIT)
+    assert not gpu.unpinned
     torch.manual_seed(7)  # which no view may depend on
     trials.require_same_training(curves, trials.execute(run, "cpu", 3, native=False)[1])
+
+
+def features(stored: int) -> Images:
+    """Rows of features in the place of images; `stored` of each."""
+    random = np.random.default_rng(0)
+
+    def rows(count: int) -> Any:
+        return random.standard_normal((count, stored, 16)).astype(np.float32)
+
+    train, test = rows(trials.TRAIN), rows(trials.TEST)
+    first = {"train_images": train[:, 0, :, None, None], "test_images": test[:, 0, :, None, None]}
+    return dataclasses.replace(trials.images(), **first, train_rows=train, test_rows=test)
+
+
+@pytest.mark.parametrize("device", ["cuda:0", "mps:0"])
+@pytest.mark.parametrize("name", sorted(set(trials.names("views")) - IMAGE_VIEWS))
+def test_every_view_of_features_is_made_on_a_gpu_without_a_wait(name: str, device: str) -> None:
+    run, images = trials.run(views=[{name: {}}]), features(stored=3)
+    with imitated.gpu(device) as gpu:
+        record, curves = Executor(trials.machine(device), read_images=lambda _: images)(run)
+    trials.require_ok(dict(record), curves)
+    if device == "cuda:0":
+        assert not gpu.waits_in_steps(trials.STEPS)
+        assert not gpu.unpinned
+        here = Executor(trials.machine("cpu", native=False), read_images=lambda _: images)(run)[1]
+        trials.require_same_training(curves, here)
+
+
+WAIT_FOR_IMAGES_ON_THE_HOST = {"mixup", "cutmix", "neighbour_mixup", "stored_view"} | set(VIEWS_THAT_WAIT)
+
+
+@pytest.mark.parametrize("name", trials.names("views"))
+def test_views_of_images_on_the_host_wait_only_where_it_is_said(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_data, "_fits", lambda size, device: False)
+    images = trials.images(3) if name in IMAGE_VIEWS else features(stored=3)
+    with imitated.gpu() as gpu:
+        record, curves = Executor(trials.machine("cuda:0"), read_images=lambda _: images)(
+            trials.run(views=[{name: {}}])
+        )
+    trials.require_ok(dict(record), curves)
+    assert bool(gpu.waits_in_steps(trials.STEPS)) == (name in WAIT_FOR_IMAGES_ON_THE_HOST)
+    assert not gpu.unpinned
+
+
+def test_features_of_an_encoder_are_no_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    with imitated.gpu() as gpu:
+        found = encoded.features_of({"convnet": CONVNET["convnet"]}, {"digits": {}}, "data", "cuda:0")
+    assert gpu.calls
+    assert not torch.backends.cudnn.allow_tf32
+    here = encoded.features_of({"convnet": CONVNET["convnet"]}, {"digits": {}}, "data")
+    torch.testing.assert_close(found.test, here.test, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("loss", ["byol", "moco_v2", "swav", "flexmatch"])

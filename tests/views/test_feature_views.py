@@ -1,6 +1,8 @@
 """Views of features against plain loops over rows, with the same random numbers."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -49,10 +51,9 @@ def test_dropout_keeps_the_mean() -> None:
 
 
 def test_a_row_is_mixed_with_one_of_its_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
-    stored = data()
     for chunk in (2048, 4):
+        stored = data()
         monkeypatch.setattr(neighbour_mixup, "CHUNK", chunk)
-        neighbour_mixup._nearest.cache_clear()
         x = stored[[3, 0, 8, 3]]
         found = NeighbourMixup(neighbours=2, strength=0.6).view(x, draw(stored=stored))
         random = torch.Generator().manual_seed(10)
@@ -71,12 +72,22 @@ def test_a_row_is_mixed_with_one_of_its_nearest(monkeypatch: pytest.MonkeyPatch)
             assert found[at].flatten().tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_neighbours_are_computed_once_for_a_data_set() -> None:
-    neighbour_mixup._nearest.cache_clear()
+def test_neighbours_are_computed_once_for_a_data_set_whose_memory_they_do_not_keep(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls, normalize = list[int](), neighbour_mixup.normalize
+    monkeypatch.setattr(neighbour_mixup, "normalize", lambda x, dim: (calls.append(dim), normalize(x, dim=dim))[1])
     stored = data()
     for step in range(3):
         NeighbourMixup(neighbours=2).view(stored[[3, 0, 8, 3]], draw(step=step, stored=stored))
-    assert neighbour_mixup._nearest.cache_info().misses == 1
+    assert len(calls) == 1
+    NeighbourMixup(neighbours=3).view(stored[[3, 0, 8, 3]], draw(stored=stored))
+    FeatureNoise().view(stored[[3, 0, 8, 3]], draw(stored=stored))
+    assert len(calls) == 2
+    memory = weakref.ref(stored)
+    del stored
+    gc.collect()
+    assert memory() is None
 
 
 def test_a_single_row_has_no_neighbour() -> None:
