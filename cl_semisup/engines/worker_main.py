@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -57,6 +58,7 @@ def main(
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
     _die_with_parent()
+    _leave_helpers()
     os.environ.clear()
     os.environ |= environment  # the command's, whatever process this one was forked from
 
@@ -116,6 +118,18 @@ def read(pipe: Connection) -> bytes:
         return os.read(pipe.fileno(), READ_BYTES) if BYTE_PIPES else pipe.recv_bytes()
     except (OSError, EOFError):
         return b""
+
+
+def _leave_helpers() -> None:
+    """Close the pipes to multiprocessing's own processes, which end, and all workers with them, by a byte too much.
+
+    A plug-in may write to any of this process's files. If it uses multiprocessing itself, it gets helpers of its own.
+    """
+    for helper, pipe in ((forkserver._forkserver, "_forkserver_alive_fd"), (resource_tracker._resource_tracker, "_fd")):
+        descriptor = getattr(helper, pipe, None)
+        if descriptor is not None:
+            os.close(descriptor)
+            setattr(helper, pipe, None)
 
 
 def _die_with_parent() -> None:

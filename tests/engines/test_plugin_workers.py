@@ -301,6 +301,26 @@ os.write(frame.f_locals["pipe"].fileno(), {garbage})"""
     assert done["own"]["reason"].endswith("died 2 times, the last time by bytes in its pipe that are no answer")
 
 
+def test_bytes_written_to_every_file_of_a_worker_reach_no_other_worker(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
+    write = """for descriptor in range(3, 100):
+    try: os.write(descriptor, b"garbage")
+    except OSError: pass"""
+    done = execute(make_runs(write), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert done["own"]["reason"].endswith("died 2 times, the last time by bytes in its pipe that are no answer")
+    again = execute(make_runs(), tmp_path)  # by the same server
+    assert {name: scores(again[name]) for name in OTHERS} == undisturbed
+
+
+def test_a_loss_may_start_processes_of_its_own(make_runs: MakeRuns, tmp_path: Path) -> None:
+    call = "import multiprocessing; multiprocessing.get_context('spawn').Lock()"  # known to multiprocessing's tracker
+    done = execute(make_runs(call), tmp_path)
+    assert done["own"]["status"] == "ok", done["own"]
+
+
 @pytest.mark.parametrize(
     "call",
     [
