@@ -63,16 +63,26 @@ def message(error: BaseException) -> str:
     """An error's message, cut to MAX_MESSAGE_LENGTH; its class if the message is empty or `str` fails."""
     try:
         text = str(error).strip()
-    except Exception:
+    except BaseException as raised:  # by a plug-in's error, which may raise anything
+        if stops_process(raised):
+            raise
         text = ""
-    return (text or type(error).__name__)[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
+    return (text or _class_name(type(error)))[:MAX_MESSAGE_LENGTH].encode("utf-8", "replace").decode()
 
 
 def described(error: BaseException) -> str:
     """The class and the message of an error; of one of the package's own, whose messages say all, the message alone."""
-    text, kind = message(error), type(error)
-    ours = kind.__module__.split(".")[0] == __name__.split(".")[0]
-    return text if ours else f"{kind.__name__}: {text if text != kind.__name__ else 'no reason given'}"
+    text, name = message(error), _class_name(type(error))
+    return text if _is_ours(type(error)) else f"{name}: {text if text != name else 'no reason given'}"
+
+
+def _class_name(kind: type) -> str:
+    return str(vars(type)["__name__"].__get__(kind))  # a metaclass may have a `__name__` of its own, which runs code
+
+
+def _is_ours(kind: type) -> bool:
+    """Is this a class of the package? Plug-ins in the package's folders are."""
+    return str(vars(type)["__module__"].__get__(kind)).split(".")[0] == __name__.split(".")[0]
 
 
 class ProcessMustStop(BaseException):
@@ -82,12 +92,14 @@ class ProcessMustStop(BaseException):
 def stops_process(error: BaseException) -> bool:
     """Whether an error is of the process and not of a run. A plug-in may raise anything, KeyboardInterrupt too.
 
-    For a signal the command's handlers raise a subclass of KeyboardInterrupt; Python's handler, where it is set, raises
-    the class itself.
+    For a signal the command's handlers raise a subclass of KeyboardInterrupt that is the package's; Python's handler,
+    where it is set, raises the class itself.
     """
     if not isinstance(error, KeyboardInterrupt):
         return isinstance(error, ProcessMustStop)
-    return type(error) is not KeyboardInterrupt or signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if type(error) is KeyboardInterrupt:
+        return signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    return _is_ours(type(error))
 
 
 def unknown(what: str, got: str, known: Iterable[str]) -> str:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup.errors import DataError, OutOfMemory, described
+from cl_semisup.errors import DataError, OutOfMemory, ProcessMustStop, described, stops_process
+from cl_semisup.execution.stop import Stopped
 from cl_semisup.system.files import BehindLink, Refused
 
 
@@ -34,3 +35,47 @@ def test_the_class_is_told_of_other_people_s_errors_alone(error: BaseException, 
 
 def test_an_error_without_a_text_is_told_by_its_class() -> None:
     assert described(Odd()) == "Odd: no reason given"
+
+
+class OddClass(type):
+    """A class that does not tell its name or module."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise KeyboardInterrupt
+
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        raise SystemExit
+
+
+class OfOddClass(BaseException, metaclass=OddClass):
+    """An error of such a class."""
+
+
+class Leaving(Exception):
+    """An error whose text ends the process."""
+
+    def __str__(self) -> str:
+        raise SystemExit(5)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A plug-in's own."""
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OfOddClass("text"), "OfOddClass: text"),
+        (Leaving(), "Leaving: no reason given"),
+        (Interrupted("own"), "Interrupted: own"),
+    ],
+)
+def test_an_error_runs_no_code_that_ends_the_command(error: BaseException, words: str) -> None:
+    assert not stops_process(error)
+    assert described(error) == words
+
+
+def test_a_signal_stops_the_process() -> None:
+    assert stops_process(Stopped(15)) and stops_process(ProcessMustStop())
