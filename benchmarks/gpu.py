@@ -29,6 +29,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import _common
+from cl_semisup.engines import fork_server
 
 STAGES = {  # their longest seconds on a GPU's machine; the first one reads torch from a cold disk
     "machine": 60, "views": 120, "kernels": 120, "waits": 120, "graph": 200, "probes": 120, "training": 120,
@@ -92,6 +93,15 @@ def inside(name: str, options: Namespace) -> None:
     found.tell()
 
 
+def is_missing(device: str) -> bool:
+    """Whether a GPU is asked for where none is: every stage would fail, and would replace what is known."""
+    if not device.startswith("cuda") or any(map(os.path.exists, fork_server.GPU_DRIVER_FILES)):
+        return False
+    import torch  # takes seconds of a GPU's quarter of an hour
+
+    return not torch.cuda.is_available()
+
+
 def limit_of(name: str, device: str) -> float:
     """Seconds after which a stage is killed."""
     return float(STAGES[name] * (1 if device.startswith("cuda") else SLOWER))
@@ -141,6 +151,9 @@ def page(stages: dict[str, Any], options: Namespace) -> str:
 
 
 def main(options: Namespace) -> int:
+    if is_missing(options.device):
+        print(f"--device: {options.device} is not on this machine; nothing is run or written. Try --device imitated.")
+        return 2
     options.out.mkdir(parents=True, exist_ok=True)
     if options.inside:
         inside(options.stages[0], options)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import _gpu_stages as stages
 from benchmarks import gpu as drill
@@ -145,6 +146,21 @@ def test_the_calls_for_what_is_left_give_each_stage_its_limit_in_seven_and_five_
         assert not proofs or len(proofs) <= int(words[words.index("--together") + 1])
         assert max(proofs, default=0) + sum(measured) <= until - drill.MARGIN
         assert until <= 60 * minutes
+
+
+def test_without_a_gpu_what_one_has_found_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(drill.fork_server, "GPU_DRIVER_FILES", ())
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asked = options(tmp_path / "out", "machine")
+    asked.device = "cuda:0"
+    assert drill.main(asked) == 2
+    assert not (tmp_path / "out").exists()
+    assert "cuda:0 is not on this machine; nothing is run or written" in capsys.readouterr().out
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not drill.is_missing("cuda:0")
+    assert not drill.is_missing("imitated")
 
 
 def test_both_files_of_the_drill_name_the_same_stages() -> None:
