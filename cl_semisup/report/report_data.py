@@ -44,6 +44,7 @@ PUBLISHED_NOTE = (
     " number speaks of, at the last epoch."
 )
 NOT_ABOVE = "not above the untrained network, or has collapsed or diverged"
+NOT_ABOVE_CHANCE = "not above chance, or has collapsed or diverged"  # where the untrained network has not all its runs
 MAX_TASKS_ONE_BY_ONE = 6  # with more tasks, the answer only counts on how many each loss leads
 
 
@@ -309,7 +310,8 @@ def _leading(board: Board) -> str:
     first = rows[0]
     score = f"{wording.format_percent(first.scores[board.score])} % {board.score}"
     if not leads(board, first):
-        return f"{board.task}: no loss leads. {first.loss} has the best mean, {score}, but is {NOT_ABOVE}."
+        below = NOT_ABOVE if board.floor_scores is not None else NOT_ABOVE_CHANCE
+        return f"{board.task}: no loss leads. {first.loss} has the best mean, {score}, but is {below}."
     text = f"{board.task}: {first.loss} leads with {score}"
     if len(rows) == 1:
         return f"{text}."

@@ -142,12 +142,15 @@ class Board:
 
 
 def leads(board: Board, row: Row) -> bool:
-    """Whether the row's score means something: some run has not broken down, and it is above the untrained network."""
+    """Whether the row's score means something: some run has not broken down, and it is above the untrained network.
+
+    Where that has not all its runs, chance stands for it.
+    """
     if {*row.reported_cell.runs["status"]} <= {"collapsed", "diverged", "failed"}:
         return False
     floor = board.floor_scores
     if floor is None or len(floor) != len(row.repetition_scores):
-        return row.verdict != "weak"
+        return row.verdict != "weak" and not row.scores[board.score].mean <= row.reported_cell.metric_mean("chance")
     gain = paired_difference(row.repetition_scores, floor)
     return gain_verdict(gain.mean, gain.ci_half_width, gain.n) != "weak"
 

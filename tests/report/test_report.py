@@ -420,6 +420,22 @@ def test_a_loss_that_is_not_above_the_untrained_network_leads_nothing(
     assert sum("no loss leads. nt_xent has the best mean" in sentence for sentence in answer) == 3
 
 
+@pytest.mark.parametrize("floor", ["missing", "failed", "in one repetition"])
+@pytest.mark.parametrize(("best", "leads"), [(0.1, False), (0.07, False), (0.12, True)])
+def test_a_loss_at_chance_leads_nothing_where_the_untrained_network_has_not_run(
+    tmp_path: Path, floor: str, best: float, leads: bool
+) -> None:
+    runs = grid(["nt_xent", "supcon"], 2)
+    for one in runs:
+        if one.epochs:
+            write(tmp_path, one, best if one.loss_name == "nt_xent" else best - 0.05)
+        elif floor == "failed" or (floor == "in one repetition" and one.repetition == 0):
+            write(tmp_path, one, 0.05, "failed" if floor == "failed" else "ok")
+    (sentence,) = [text for text in data_of(tmp_path, runs).answer if "nt_xent" in text]
+    assert ("nt_xent leads with" in sentence) is leads, sentence
+    assert leads or ("no loss leads. nt_xent has the best mean, " in sentence and "is not above chance, or" in sentence)
+
+
 def test_the_tasks_without_a_leader_are_counted(tmp_path: Path) -> None:
     runs = grid(["nt_xent"], 2, label_fraction=[i / 20 for i in range(1, 9)])
     for one in runs:
