@@ -306,11 +306,11 @@ def _texts(column: Any) -> list[str]:
 
 
 def _run(text: str) -> tuple[Row, str]:
-    run = renamed.upgrade(_plain(text))
+    run = renamed.upgrade(_run_settings(text))
     return run, run_problem(run, upgraded=True)
 
 
-def _plain(text: str) -> Any:
+def _run_settings(text: str) -> Any:
     """A run's settings. A key that is there twice is no fault of a text that has the right hash."""
     try:
         return files.parse_json(content) if files.may_overflow(content := text.encode()) else _decode(text)

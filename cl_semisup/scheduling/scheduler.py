@@ -119,7 +119,7 @@ def run_rounds(
     of finished runs stay in any case.
 
     Args:
-        share: runs that differ only in what training does not see are trained once
+        share: runs that differ only in probes, or in labels that their loss does not use, are trained once
         wait_timeout: seconds without progress after which trainings that other commands have claimed are left to them
     """
     counts = RunCounts()

@@ -1,7 +1,7 @@
 """Numbers of papers and repositories that a suite repeats, to stand beside our own in its report."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from annotated_types import Interval, MaxLen, MinLen
@@ -91,7 +91,3 @@ def problem(plain: Any) -> str:
     problems: list[Problem] = []
     found = read([plain], problems)
     return problems[0].text if problems else "" if found else "needs loss, value and source."
-
-
-def as_plain(published: tuple[Published, ...]) -> list[dict[str, Any]]:
-    return [asdict(number) for number in published]

@@ -184,6 +184,6 @@ class Changing:
         return format(self._itself(), spec)
 
 
-def plain(number: Any) -> Any:
+def tensor_or_number(number: Any) -> Any:
     """A changing number as a tensor; anything else as it is."""
     return number.tensor() if isinstance(number, Changing) else number

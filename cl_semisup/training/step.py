@@ -151,7 +151,7 @@ class Step:
 
     def _optimize(self, loss: Tensor, learning_rate: float | Changing) -> None:
         setup = self.setup
-        rate = changing.plain(learning_rate)
+        rate = changing.tensor_or_number(learning_rate)
         for group in setup.optimizer.param_groups:
             group["lr"] = rate
             for weight in group["params"]:  # the optimizer's zero_grad takes ten times as long

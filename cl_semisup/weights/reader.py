@@ -118,7 +118,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         if number >= MAX_ENTRIES:
             raise InputError(f"{path}: must hold at most {MAX_ENTRIES} names. Got more. Save its state_dict alone.")
         if isinstance(value, Tensor):
-            tensors[name] = _plain(value.detach(), f"{path}: {name}")
+            tensors[name] = _require_dense(value.detach(), f"{path}: {name}")
     return tensors
 
 
@@ -164,7 +164,7 @@ def _flat(content: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str,
             yield from _flat(value, f"{prefix}{key}.", depth + 1)
 
 
-def _plain(tensor: Tensor, what: str) -> Tensor:
+def _require_dense(tensor: Tensor, what: str) -> Tensor:
     """A dense tensor that is no larger than what the file holds of it."""
     if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_nested or tensor.device.type != "cpu":
         raise InputError(f"{what}: must be a dense tensor. Got {tensor.layout} on {tensor.device}. Convert it.")
