@@ -7,6 +7,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from cl_semisup.data.images import Facts, Images
+from cl_semisup.datasets import Generated
 from cl_semisup.seeds import seed
 
 Reals = NDArray[np.float64]
@@ -14,7 +15,7 @@ CHUNK = 500  # images drawn at once: bounds memory to CHUNK x strokes x side^2 d
 
 
 @dataclass(frozen=True)
-class Glyphs:
+class Glyphs(Generated):
     """Procedural characters: each class is a fixed random figure of strokes, each image draws it under nuisances.
 
     A class is a path of `strokes` segments through random points. An image turns, moves, scales and bends the figure,
@@ -46,12 +47,6 @@ class Glyphs:
     def facts(self, data_dir: Path) -> Facts:
         train, test = self.classes * self.per_class, self.classes * (self.per_class // 5)
         return Facts(train, test, self.classes, channels=1, side=self.side, smallest_class=self.per_class)
-
-    def prepare(self, data_dir: Path, download: bool) -> None:
-        """Nothing to prepare: the images are generated."""
-
-    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
-        return ()  # it is generated
 
     def load(self, data_dir: Path) -> Images:
         random = np.random.default_rng(seed("glyphs", self.classes, self.strokes, self.draw))

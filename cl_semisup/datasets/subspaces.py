@@ -7,6 +7,7 @@ from annotated_types import Ge, Interval
 from numpy.typing import NDArray
 
 from cl_semisup.data.images import Facts, Images
+from cl_semisup.datasets import Generated
 from cl_semisup.errors import DataError
 from cl_semisup.seeds import seed
 
@@ -14,7 +15,7 @@ SCALE = 100.0  # pixel steps of one unit of length: a point's coordinate x is st
 
 
 @dataclass(frozen=True)
-class Subspaces:
+class Subspaces(Generated):
     """A union of linear subspaces: each class is a random subspace, its points fill the unit ball with noise.
 
     A point of n coordinates is an image of ceil(sqrt(n))^2 grey pixels in steps of 0.01; 0 is mid-grey. A point and its
@@ -52,12 +53,6 @@ class Subspaces:
             side=self._side(),
             smallest_class=self.points,
         )
-
-    def prepare(self, data_dir: Path, download: bool) -> None:
-        """Nothing to prepare: the images are generated."""
-
-    def data_files(self, data_dir: Path) -> tuple[Path, ...]:
-        return ()  # it is generated
 
     def load(self, data_dir: Path) -> Images:
         self._check()

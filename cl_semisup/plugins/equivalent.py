@@ -58,6 +58,8 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "2a3c5c392b": "5d3fe04dd7",  # webdataset: more layouts and errors are told in words, pixels and labels stay
     "da50936fee": "e0c9188ed3",  # layer_causal: its text says that it is; the steps are the same
     "f7f34d9113": "3e0a5d22c9",  # digits: read without importing scikit-learn, pixels, labels and split stay
+    "1fea34b7d8": "e381c33da0",  # glyphs: inherits what all computed data sets do, images and labels stay
+    "29f44e74c4": "8b4b3dd23a",  # subspaces: inherits what all computed data sets do, images and labels stay
     "1f73603d0a": "816d49b439",  # increments: seeds are called `rng_seed`, not `name`
     "349bd9864e": "bd2c443590",  # kmeans: seeds are called `rng_seed`, not `name`
     "fab18dd7a2": "1af4707f3a",  # linear_sgd: seeds are called `rng_seed`, not `name`
