@@ -19,7 +19,7 @@ from cl_semisup.execution.training_groups import RunResults, TrainingGroup
 from cl_semisup.scheduling.progress import cost_key
 from cl_semisup.search.lines import chain
 from cl_semisup.suite.run import Run
-from cl_semisup.suite.search import Edge, Search, task
+from cl_semisup.suite.search import Edge, Search, cell
 
 Expected = Callable[[TrainingGroup], float]  # seconds, 0 where nothing is known: beginning one will tell
 
@@ -90,19 +90,15 @@ def first_of(
     for run in todo:
         line = chain(run, search) if isinstance(search, Edge) and run.epochs else ""
         groups.setdefault((run.repetition, bool(run.epochs), line), []).append(run)
-        if run.epochs and _config(run) not in scores:
+        if run.epochs and cell(run) not in scores:
             earlier = (score_of(_with(run, n)) for n in range(run.repetition))
-            scores[_config(run)] = [score for score in earlier if score is not None]
+            scores[cell(run)] = [score for score in earlier if score is not None]
     chosen: list[Run] = []
     for group in sorted(groups, key=lambda key: key[:2]):  # lines keep the suite's order
         if len(chosen) >= at_once:
             break
-        chosen += sorted(groups[group], key=lambda run: -fmean(scores.get(_config(run)) or [0.0]))
+        chosen += sorted(groups[group], key=lambda run: -fmean(scores.get(cell(run)) or [0.0]))
     return chosen
-
-
-def _config(run: Run) -> str:
-    return task(run) + repr((run.loss, run.learning_rate, run.batch_size, run.optimizer, run.schedule))
 
 
 def _with(run: Run, repetition: int) -> Run:

@@ -19,7 +19,7 @@ from statistics import fmean
 from cl_semisup.results.statistics import CONFIDENCE
 from cl_semisup.search.confidence import confidence_sequence
 from cl_semisup.suite.run import Run
-from cl_semisup.suite.search import FIRST_REPETITIONS, Race, task
+from cl_semisup.suite.search import FIRST_REPETITIONS, Race, cell, task, task_and_loss
 
 ScoreOf = Callable[[Run], float | None]
 
@@ -117,13 +117,13 @@ def plan_race(runs: Sequence[Run], search: Race, score_of: ScoreOf, repetitions:
     The untrained network runs in all repetitions.
     """
     found = races((run for run in runs if run.repetition < repetitions), search, score_of, repetitions)
-    wanted = {_key(one.run): n for result in found for one, n in zip(result.configs, result.requested, strict=True)}
-    won = {_key(winner(result).run) for result in found if not result.open}
+    wanted = {cell(one.run): n for result in found for one, n in zip(result.configs, result.requested, strict=True)}
+    won = {cell(winner(result).run) for result in found if not result.open}
 
     def is_requested(run: Run) -> bool:
         if run.repetition >= repetitions:
-            return not run.epochs or _key(run) in won
-        return not run.epochs or run.repetition < wanted[_key(run)]
+            return not run.epochs or cell(run) in won
+        return not run.epochs or run.repetition < wanted[cell(run)]
 
     return list(filter(is_requested, runs)), not any(result.open for result in found)
 
@@ -133,13 +133,9 @@ def losing_settings(runs: Iterable[Run], search: Race, found: Iterable[RaceResul
     if search.axis[0] != "loss":
         return frozenset()
     ended = [result for result in found if not result.open]
-    won = {task(winner(result).run) + repr(winner(result).run.loss) for result in ended}
-    raced = {task(one.run) + repr(one.run.loss) for result in ended for one in result.configs}
-    return frozenset(run.id for run in runs if run.epochs and task(run) + repr(run.loss) in raced - won)
-
-
-def _key(run: Run) -> str:
-    return task(run) + repr((run.loss, run.learning_rate, run.batch_size, run.optimizer, run.schedule))
+    won = {task_and_loss(winner(result).run) for result in ended}
+    raced = {task_and_loss(one.run) for result in ended for one in result.configs}
+    return frozenset(run.id for run in runs if run.epochs and task_and_loss(run) in raced - won)
 
 
 def _competitors(run: Run, search: Race) -> str:
@@ -150,5 +146,5 @@ def _competitors(run: Run, search: Race) -> str:
         try:
             reduce(getitem, search.axis[:-1], loss).pop(search.axis[-1])
         except (KeyError, TypeError, AttributeError):  # another loss, which does not have the setting
-            return task(run) + repr(run.loss)
+            return task_and_loss(run)
     return task(run) + repr(loss["loss"])

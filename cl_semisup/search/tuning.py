@@ -6,7 +6,7 @@ from cl_semisup.results import leaderboard
 from cl_semisup.results.run_table import gather
 from cl_semisup.search.outcomes import Outcomes
 from cl_semisup.suite.run import Run
-from cl_semisup.suite.search import task
+from cl_semisup.suite.search import cell, task_and_loss
 
 
 def requested(runs: Sequence[Run], tune_repetitions: int, outcomes: Outcomes) -> tuple[Run, ...]:
@@ -16,18 +16,10 @@ def requested(runs: Sequence[Run], tune_repetitions: int, outcomes: Outcomes) ->
     done in the repetitions that tune. The untrained network runs in all repetitions.
     """
     tuning = [run for run in runs if run.repetition < tune_repetitions]
-    waiting = {_loss(run) for run in tuning if not outcomes.is_done(run)}
-    ready = [run for run in tuning if run.epochs and _loss(run) not in waiting]
+    waiting = {task_and_loss(run) for run in tuning if not outcomes.is_done(run)}
+    ready = [run for run in tuning if run.epochs and task_and_loss(run) not in waiting]
     table = gather(outcomes.results, ready, data_dir=outcomes.data.data_dir)
     boards = leaderboard.boards(table, outcomes.score)
     chosen_ids = {run_id for board in boards for row in board.rows for run_id in row.tuned_cell.runs["id"]}
-    chosen = {_config(run) for run in ready if run.id in chosen_ids}
-    return tuple(run for run in runs if run.repetition < tune_repetitions or not run.epochs or _config(run) in chosen)
-
-
-def _loss(run: Run) -> str:
-    return task(run) + repr(run.loss)
-
-
-def _config(run: Run) -> str:
-    return _loss(run) + repr((run.learning_rate, run.batch_size, run.optimizer, run.schedule))
+    chosen = {cell(run) for run in ready if run.id in chosen_ids}
+    return tuple(run for run in runs if run.repetition < tune_repetitions or not run.epochs or cell(run) in chosen)

@@ -188,6 +188,16 @@ def task(run: Run) -> str:
     return repr({key: value for key, value in run.settings().items() if key not in config})
 
 
+def task_and_loss(run: Run) -> str:
+    """A run's settings without its config and its repetition."""
+    return task(run) + repr(run.loss)
+
+
+def cell(run: Run) -> str:
+    """A run's settings without its repetition, as far as a suite may vary them."""
+    return task_and_loss(run) + repr((run.learning_rate, run.batch_size, run.optimizer, run.schedule))
+
+
 def settle(
     problems: list[Problem], of_search: list[Problem], search: Search | None, places: list[YamlPath]
 ) -> list[Problem]:
