@@ -40,7 +40,7 @@ JSON_PARTS = {
     "versions": "of plug-in files, package, Python, torch, data and commit; the machine",
 }
 COLUMNS = {
-    "schema": "version of the record's form",
+    "schema": "version of the record's form; 1 had other words, since 3 every record holds what `verify` asks for",
     "id": "the first 12 hex digits of the SHA-256 of the text in `run`",
     "dataset": "name of the data set",
     "loss": "name of the loss; `untrained` for the floor",
@@ -48,7 +48,10 @@ COLUMNS = {
     "reason": "why a run is not ok",
     "started_at": "when it began: ISO 8601, UTC",
     **JSON_PARTS,
-    "other": "members of the record that this version does not know",
+    "other": (
+        "members of the record without a column: `finished_at`, when it ended (since schema 3), and those that this"
+        " version does not know"
+    ),
     "curves": "curves along training, spectrum, embedding plot; empty if they were not kept",
 }
 TEXTS = tuple(COLUMNS)[1:]

@@ -1,5 +1,6 @@
 """A training resumed from a checkpoint gives the same bits on a CPU: network, EMA model and the state of the loss."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cl_semisup import losses, plugins
+from cl_semisup.data.images import Images
 from cl_semisup.data.settings import Views
 from cl_semisup.data.views import ViewMaker, weak
 from cl_semisup.losses import requirements_of
@@ -78,8 +80,14 @@ def _crash_after(steps: int, optimizer: torch.optim.Optimizer) -> None:
     optimizer.register_step_pre_hook(crash)
 
 
+@cache
+def _digits() -> Images:
+    images: Images = plugins.load("datasets", "digits")().load(Path())
+    return images
+
+
 def _setup(name: str, params: dict[str, Any], optimizer: str = "sgd") -> TrainingSetup:
-    data = plugins.load("datasets", "digits")().load(Path())
+    data = _digits()
     loss = losses.build(name, dim=DIM, classes=10, images=IMAGES, **params)
     encoder = plugins.load("encoders", "mlp")(width=16, layers=1)
     model = Model(lambda: encoder.build(1, 8), Projector(dim=DIM), 10, heads(requirements_of(loss).needs), SEED_KEY)
