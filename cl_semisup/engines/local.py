@@ -132,6 +132,7 @@ class LocalEngine(WorkerPool[LocalWorker]):
         return finished
 
     def cancel(self, seconds: float = 0.0) -> list[Finished]:
+        self.held.refusal = self.held.refusal or "the command stops"  # reading a data set takes longer than it has
         finished = super().cancel(seconds)
         self._drop_unused()
         return finished

@@ -103,6 +103,7 @@ def test_memory_is_free_once_no_worker_reads_it_and_none_will(make_engine: MakeE
             break
     assert [name for _, name in engine.held._held] == [repr(OTHERS)]
     engine.cancel()
+    assert engine.held.give(reader()) == "the command stops"
     assert not engine.held._held
     assert not engine.held.readers
 
