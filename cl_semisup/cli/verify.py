@@ -4,10 +4,12 @@ import argparse
 import secrets
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cl_semisup.cli.exit_codes import OK, SOME_FAILED
+from cl_semisup.errors import DataError, InputError
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -29,13 +31,11 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup import plugins
     from cl_semisup.submission import archive, verify
 
     with tempfile.TemporaryDirectory() as name:
         submission = archive.unpack(options.file, Path(name) / "submission")
-        for path in submission.plugins:
-            plugins.register(path, run=False)
+        submission = _with_plugins(submission)
         verified = verify.verify(submission, options.data_dir)
         problems = list(verified.problems)
         if not problems:
@@ -43,6 +43,20 @@ def run(options: argparse.Namespace) -> int:
         for note in verified.notes:
             show(f"note: {visible(note)}")
         return _tell(options, verified, problems)
+
+
+def _with_plugins(submission: "Submission") -> "Submission":
+    """Make the sender's plug-ins known by their text; a file that is none is a problem of the submission."""
+    from cl_semisup import plugins
+
+    known, problems = [], list(submission.problems)
+    for path in submission.plugins:
+        try:
+            plugins.register(path, run=False)
+            known.append(path)
+        except (InputError, DataError) as error:
+            problems.append(str(error).removeprefix(f"{submission.folder}/"))
+    return replace(submission, plugins=tuple(known), problems=tuple(problems))
 
 
 def _run_again(

@@ -92,12 +92,13 @@ def unpack(file: Path, folder: Path) -> Submission:
     ]
     problems += [f"{name}: is told and not there" for name in hashes.keys() - found.keys()]
     problems += [f"{name}: is there and not told" for name in found.keys() - hashes.keys()]
-    problems += [f"{name}: belongs to no submission" for name in content if not NAME.fullmatch(name)]
-    for name, data in content.items():
-        if NAME.fullmatch(name):
-            records.write_bytes(folder / name, data, folder)
-    if not (folder / "records" / f"{suite}{packed.SUFFIX}").exists():
-        problems.append(f"records/{suite}{packed.SUFFIX}: is not there")
+    pack = f"records/{suite}{packed.SUFFIX}"
+    own = {name for name in content if NAME.fullmatch(name) and (name == pack or not name.startswith("records/"))}
+    problems += [f"{name}: belongs to no submission" for name in content.keys() - own]
+    for name in own:
+        records.write_bytes(folder / name, content[name], folder)
+    if pack not in own:
+        problems.append(f"{pack}: is not there")
     plugins = tuple(sorted((folder / "plugins").glob("*.py")))
     return Submission(folder, suite, plugins, tuple(sorted(problems)))
 

@@ -12,6 +12,7 @@ import torch
 
 from cl_semisup import losses, plugins
 from cl_semisup.data import labels
+from cl_semisup.evaluation import PROJECTION, VALIDATION
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.measures.geometry import effective_count
 from cl_semisup.results import protocol, right_images, verdict
@@ -45,7 +46,8 @@ def problems(run: Run, record: Record, curves: dict[str, Any], images: Any) -> I
         yield from _scores(run, record, curves)
         if record["reason"] or "stopped_at_step" in record["resolved"]:
             yield "status", "a run that ended ok has no reason to end, and does not stop before its last step"
-    yield from _geometry(record, curves)
+    known = images is not None and np.ndim(images.test_labels) == 1
+    yield from _geometry(record, curves, len(images.test_labels) if known else 0)
 
 
 def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> Iterator[tuple[str, str]]:
@@ -57,6 +59,10 @@ def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> It
     expected = {"classes": images.classes, "labelled_images": int((drawn.visible_labels >= 0).sum())}
     if run.unlabelled_from is None:
         expected["train_images"] = len(drawn.indices)
+    choosing = images.val_labels if images.val_labels is not None and run.validation != "labelled" else drawn.held_out
+    if len(choosing) or "validation_images" in record["resolved"]:
+        expected["validation_images"] = len(choosing)
+        yield from _validation(record, len(choosing))
     for name, value in expected.items():
         if (recorded := record["resolved"].get(name)) != value:
             yield "facts", f"{name} is {recorded!r}, and {value} in the data"
@@ -66,6 +72,15 @@ def _images(run: Run, record: Record, curves: dict[str, Any], images: Any) -> It
     shown = plot.get("label") if isinstance(plot, dict) else None
     if isinstance(shown, list) and shown != images.test_labels[: len(shown)].tolist():
         yield "curves", "the labels of the embedding plot are not those of the test images"
+
+
+def _validation(record: Record, images: int) -> Iterator[tuple[str, str]]:
+    """Accuracies on the validation images are shares of them."""
+    for name, value in record["scores"].items():
+        if name.endswith(VALIDATION) and name.removeprefix(PROJECTION).partition("_top1")[0] in ("knn", "linear"):
+            count = value * images
+            if abs(count - round(count)) > ROUNDING * images:
+                yield "scores", f"{name} is {value!r}, which no share of {images} validation images is"
 
 
 def _one_point(
@@ -136,8 +151,8 @@ def _scores(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[
             yield "scores", f"{name} is {value!r}, and {float(right.mean()):.6g} by the test images that are right"
 
 
-def _geometry(record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Ranges of diagnostics and curves, and the rank that the singular values give."""
+def _geometry(record: Record, curves: dict[str, Any], images: int) -> Iterator[tuple[str, str]]:
+    """Ranges of diagnostics and curves, and what the singular values give. `images`: of the test part, or 0."""
     diagnostics, history, values = record["diagnostics"], curves.get("history"), curves.get("singular_values")
     for name, (least, most) in RANGES.items():
         recorded = diagnostics.get(name)
@@ -155,6 +170,8 @@ def _geometry(record: Record, curves: dict[str, Any]) -> Iterator[tuple[str, str
         yield "curves", "singular values are numbers from 0 on"
     elif values != sorted(values, reverse=True):
         yield "curves", "the singular values do not fall"
+    elif images and sum(v * v for v in values) > images * (1 + SPECTRUM_ROUNDING):  # less with rows of zeros
+        yield "curves", f"the squared singular values of {images} unit rows add up to {sum(v * v for v in values):.5g}"
     elif "effective_rank" in diagnostics and not _near(diagnostics["effective_rank"], _rank(values), SPECTRUM_ROUNDING):
         rank = diagnostics["effective_rank"]
         yield "diagnostics", f"effective_rank is {rank!r}, and {_rank(values):.5g} by the singular values"

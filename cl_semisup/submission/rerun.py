@@ -14,10 +14,9 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,26 +36,34 @@ FAR = (
     0.4  # of a step from point to point; other kernels and memory layouts moved 18 curves by 0.12 at most, a shift by 1
 )
 MIN_POINTS = 3
+SAME = 0.05  # of a step at every point: then the training is the same but for rounding, and so are its scores
+SAME_IMAGES = 3  # test images that rounding may turn, beside the margin
 STILL = 1e-4  # of a loss: smaller steps are rounding
 FASTER = 30.0  # than here, seconds of a thread of a processor: no two machines that run this differ so much
+LONG_SECONDS = 10.0  # of the same: in a shorter training what a new process does once weighs too much
 FEW = 4  # repetitions below which the gate's t-test tells nothing; then a score is refused beyond `margin`
+UNTRAINED = 2  # runs without training that are done again too: the floor that every loss is compared with
 MEMORY_BYTES = 8 * 2**30
 SECONDS = 3600
 
 
 def draw(verified: Verified, count: int, seed: int) -> list[list[Run]]:
-    """`count` cells, each all repetitions of a config, among the cheapest by the told training time."""
+    """`count` cells, each all repetitions of a config, among the cheapest by the told times, and an untrained one."""
     cells: dict[str, list[Run]] = defaultdict(list)
     for run in verified.runs:
-        if run.epochs and run.id in verified.found:
+        if run.id in verified.found:
             cells[repr({k: v for k, v in run.settings().items() if k != "repetition"})].append(run)
+    trained = [cell for cell in cells.values() if cell[0].epochs]
+    untrained = [cell[:UNTRAINED] for cell in cells.values() if not cell[0].epochs]
 
     def seconds(runs: Iterable[Run]) -> float:
         return sum(float(verified.found[run.id]["cost"].get("train_seconds") or 0) for run in runs)
 
-    ordered = sorted(cells.values(), key=seconds)
+    ordered = sorted(trained, key=seconds)
     cheap = ordered[: max(count, int(CHEAP_SHARE * len(ordered)))]
-    return random.Random(seed).sample(cheap, min(count, len(cheap)))
+    drawn = random.Random(seed)
+    chosen = drawn.sample(cheap, min(count, len(cheap)))
+    return chosen + (drawn.sample(untrained, 1) if untrained and chosen else [])
 
 
 def run_again(
@@ -88,19 +95,19 @@ def compare(
     submitted: outcome.RunSummaries = {}
     done: outcome.RunSummaries = {}
     for cell in cells:
-        name = f"{cell[0].loss_name}, lr {cell[0].learning_rate:g}, batch {cell[0].batch_size} ({cell[0].id})"
+        name = f"{cell[0].loss_name}, lr {cell[0].learning_rate or 0:g}, batch {cell[0].batch_size} ({cell[0].id})"
         before, after = ([_summary(folder, run) for run in cell] for folder in (submission.folder, again))
         if any(one is None for one in after):
             problems.append(Problem("rerun", f"{name}: could not be run again within the limits"))
             continue
         if [one["status"] for one in before if one] != [one["status"] for one in after if one]:
             problems.append(Problem("rerun", f"{name}: ended otherwise when it was run again"))
-        problems += [
-            Problem("rerun", f"{describe(run)}: {text}") for run in cell if (text := _far(run, submission, again))
-        ]
+        for run in cell:
+            texts = _differs(run, submission, again, test_images.get(run.id, 0))
+            problems += [Problem("rerun", f"{describe(run)}: {text}") for text in texts]
         problems += [Problem("cost", text) for text in [_too_fast(name, speed(submission, cell, again))] if text]
         images[name] = test_images.get(cell[0].id, 0)
-        key = f"lr {cell[0].learning_rate:g}, {cell[0].id}"
+        key = f"lr {cell[0].learning_rate or 0:g}, {cell[0].id}"
         submitted[name] = {key: [one for one in before if one]}
         done[name] = {key: [one for one in after if one]}
     checks = outcome.compare(submitted, done)
@@ -115,15 +122,23 @@ def compare(
     return problems
 
 
-def _far(run: Run, submission: Submission, again: Path) -> str:
-    """How far the curve of losses is from the one that came out, if that is too far; ""."""
-    told, done = (_losses(folder, run) for folder in (submission.folder, again))
-    half = len(done) // 2
-    if len(told) != len(done) or half < MIN_POINTS:
-        return ""  # other rules tell why
-    step = max(float(np.median(np.abs(np.diff(done)))), STILL * float(np.abs(done).max()))
-    far = float(np.median(np.abs(told - done)[:half])) / step
-    return f"its curve of losses is {far:.2g} steps away from the one that came out" if far > FAR else ""
+def _differs(run: Run, submission: Submission, again: Path, test_images: int) -> Iterator[str]:
+    """What is wrong with a run by its curve of losses and, where that came out the same, by its scores."""
+    away = np.zeros(1)
+    if run.epochs:
+        told, done = (_losses(folder, run) for folder in (submission.folder, again))
+        half = len(done) // 2
+        if len(told) != len(done) or half < MIN_POINTS:
+            return  # other rules tell why
+        step = max(float(np.median(np.abs(np.diff(done)))), STILL * float(np.abs(done).max()))
+        away = np.abs(told - done) / step
+        if (far := float(np.median(away[:half]))) > FAR:
+            yield f"its curve of losses is {far:.2g} steps away from the one that came out"
+    if away.max() < SAME and test_images:
+        old, new = (records.read(records.path_of(folder, run))["scores"] for folder in (submission.folder, again))
+        for name in sorted(old.keys() & new.keys()):
+            if abs(old[name] - new[name]) > SCORE_MARGIN + SAME_IMAGES / test_images:
+                yield f"{name} was told as {old[name]:.4g} and is {new[name]:.4g}, and the training came out the same"
 
 
 def _losses(folder: Path, run: Run) -> NDArray[np.float64]:
@@ -135,23 +150,23 @@ def _losses(folder: Path, run: Run) -> NDArray[np.float64]:
 
 
 def speed(submission: Submission, cell: list[Run], again: Path) -> tuple[float, float] | None:
-    """Median seconds of a cell's trainings on a processor, as told and here, times threads; None on another device."""
+    """The least seconds of a cell's trainings on a CPU, as told and here, times threads; None on other devices."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for run in cell:
         for folder, of_folder in zip((submission.folder, again), seconds, strict=True):
             path = records.path_of(folder, run)
             record = records.read(path) if records.exists(path) else None
-            if record is None or record["resolved"].get("device") != "cpu":
+            if not run.epochs or record is None or record["resolved"].get("device") != "cpu":
                 return None
             threads = re.search(r"(\d+) threads", str(record["versions"].get("machine")))
             taken = float(record["cost"].get("train_seconds") or 0.0)
             of_folder.append(taken * (int(threads[1]) if threads else 1))
-    told, here = map(median, seconds)
+    told, here = map(min, seconds)  # a busy machine takes longer
     return told, here
 
 
 def _too_fast(name: str, seconds: tuple[float, float] | None) -> str:
-    if seconds is None or seconds[0] * FASTER >= seconds[1]:
+    if seconds is None or seconds[1] < max(seconds[0] * FASTER, LONG_SECONDS):
         return ""
     return f"{name}: its training took {seconds[0]:.3g} s of a thread as told and {seconds[1]:.3g} s here"
 

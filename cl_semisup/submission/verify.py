@@ -14,10 +14,10 @@ scores, cost, curves, diagnostics, status, copied     what no such run writes (p
 rerun         a run that was done again came out otherwise
 """
 
+import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from cl_semisup.data import labels
@@ -56,6 +56,7 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
     problems = [Problem("files", text) for text in submission.problems]
     try:
         suite = _suite(submission, data_dir, problems)
+        problems += _unused(submission, suite.runs)
         found = _records(submission, suite.runs, problems)
     except (InputError, ResultsError) as error:
         rule = "records" if isinstance(error, ResultsError) else "suite"
@@ -76,7 +77,7 @@ def verify(submission: Submission, data_dir: str | None = None) -> Verified:
     problems += _copied(digits)
     problems += [Problem(rule, f"{describe(run)}: {text}") for run, rule, text in config.left_out()]
     problems += [Problem("cost", f"{describe(run)}: {text}") for run, text in times.together(suite.runs, found)]
-    notes += [*_origins(found.values()), *times.notes(suite.runs, found)]
+    notes += [*_origins([*found.values()]), *times.notes(suite.runs, found)]
     images = {run.id: len(facts.test_labels) for run in suite.runs if (facts := data.of(run.dataset)) is not None}
     return Verified(suite.runs, found, tuple(problems), tuple(dict.fromkeys(notes)), images)
 
@@ -91,15 +92,29 @@ def _suite(submission: Submission, data_dir: str | None, problems: list[Problem]
     path = submission.folder / SUITE
     text = path.read_text("utf-8", "replace")
     suite = suites.parse(text, str(path), data_dir, with_data=not submission.plugins)
-    for name, ours in installation.suites().items():
-        same_name = submission.suite in (name, name.replace("/", "_"), Path(name).name)
-        if (
-            same_name
-            and f"\nname: {submission.suite}\n" in f"\n{ours.read_text('utf-8')}"
-            and ours.read_text("utf-8") != text
-        ):
-            problems.append(Problem("suite", f"{submission.suite}: is not the suite of this name that comes along"))
+    if suite.name not in (submission.suite, path.stem):
+        problems.append(Problem("suite", f"{submission.suite}: its text has another name, {suite.name}"))
+    ours = [text for name, text in _suites_that_come_along() if name == submission.suite]
+    if ours and text not in ours:
+        problems.append(Problem("suite", f"{submission.suite}: is not the suite of this name that comes along"))
     return suite
+
+
+def _suites_that_come_along() -> Iterator[tuple[str, str]]:
+    """(name, text)"""
+    for path in installation.suites().values():
+        text = path.read_text("utf-8")
+        named = re.search(r"^name: *(\S+)", text, re.MULTILINE)
+        yield named[1] if named else path.stem, text
+
+
+def _unused(submission: Submission, runs: Iterable[Run]) -> Iterator[Problem]:
+    """Plug-ins that no run uses: they would only keep cells from being run again."""
+    if submission.plugins:
+        used = {name.partition(".")[2] for run in runs for name in protocol.versions(run)}
+        for path in submission.plugins:
+            if path.stem not in used:
+                yield Problem("files", f"plugins/{path.name}: no run of the suite uses it")
 
 
 def _records(submission: Submission, runs: Iterable[Run], problems: list[Problem]) -> dict[str, Record]:
@@ -140,6 +155,8 @@ def _problems_of(run: Run, record: Record, curves: dict[str, Any], data: "_Data"
     if stale := protocol.stale_parts(record):
         yield problem("stale", f"{', '.join(stale)}: made by other code than today's")
     recorded = record["protocol"]
+    if bool(record["resolved"].get("plain")) != bool(recorded["settings"].get("plain")):
+        yield problem("fingerprint", "the run and its protocol differ in being plain")
     if protocol.fingerprint(recorded["settings"]) != recorded.get("fingerprint"):
         yield problem("fingerprint", "the fingerprint is not that of the protocol's settings")
     expected = protocol.settings(
@@ -168,14 +185,18 @@ def _problems_of(run: Run, record: Record, curves: dict[str, Any], data: "_Data"
         yield problem(rule, text)
 
 
-def _origins(found: Iterable[Record]) -> Iterator[str]:
-    """Where the records were made, if not all in one place by unchanged code."""
+def _origins(found: Collection[Record]) -> Iterator[str]:
+    """Where the records were made, if not all in one place by unchanged code, and which of them are not ok."""
     recorded = [record["versions"] for record in found if record["status"] != "failed"]
     for name in ("package", "commit", "torch", "python", "machine"):
         counts = Counter(str(versions.get(name)) for versions in recorded)
         if len(counts) > 1:
             values = ", ".join(f"{value} ({count})" for value, count in sorted(counts.items()))
             yield f"the records differ in {name}: {values}"
+    broken = Counter(record["status"] for record in found if record["status"] in ("collapsed", "diverged"))
+    if broken:
+        what = " and ".join(f"{count} have {status}" for status, count in sorted(broken.items()))
+        yield f"of the runs {what}; that this is so, only those that are run again prove"
     changed = sum(bool(versions.get("commit")) and not versions.get("clean") for versions in recorded)
     if changed:
         yield f"{changed} records were made in a checkout whose package was changed"

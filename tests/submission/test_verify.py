@@ -6,7 +6,7 @@ import math
 import os
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,29 @@ learning_rate: 0.1
 epochs: 1
 repetitions: 2
 """
+THEIRS = '''\
+from dataclasses import dataclass
+from pathlib import Path
+
+from cl_semisup.contrast import unit
+
+Path({trace!r}).write_text("loaded")
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """Views are alike: L = mean_i |u_i - v_i|^2 + w |mean_i (u_i + v_i)|^2. Source: None. Difference: None
+
+    Args:
+        weight: w
+    """
+
+    weight: float = 1.0
+
+    def __call__(self, z1, z2, labels=None):
+        u, v = unit(z1), unit(z2)
+        return (u - v).square().sum(dim=1).mean() + self.weight * (u + v).mean(dim=0).square().sum()
+'''
 Found = dict[str, tuple[dict[str, Any], dict[str, Any]]]  # run id -> record and curves
 
 
@@ -162,6 +185,14 @@ def _plot_without_places(record: dict[str, Any], curves: dict[str, Any]) -> None
     curves["picture"]["x"] = curves["picture"]["x"][:5]
 
 
+def _longer_spectrum(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    curves["singular_values"] = [2 * value for value in curves["singular_values"]]
+
+
+def _validation(record: dict[str, Any], curves: dict[str, Any]) -> None:
+    record["scores"]["linear_top1_validation"] = 0.54321
+
+
 def _no_scores(record: dict[str, Any], curves: dict[str, Any]) -> None:
     record["scores"] = {}
 
@@ -266,6 +297,10 @@ def _without_knn(record: dict[str, Any], curves: dict[str, Any]) -> None:
         ("cost", _set("cost", "evaluation_seconds", value=1e4), "its evaluation took 1e+04 s, and all of it"),
         ("cost", _slower, "its training took 1e+04 s, and all of it"),
         ("cost", _set("cost", "trained_for", value=0), "a training is for one run or more"),
+        ("fingerprint", _set("resolved", "plain", value=True), "the run and its protocol differ in being plain"),
+        ("curves", _longer_spectrum, "the squared singular values of 360 unit rows add up to 1440"),
+        ("facts", _set("resolved", "validation_images", value=7), "validation_images is 7, and 145 in the data"),
+        ("scores", _validation, "linear_top1_validation is 0.54321, which no share of 145 validation images is"),
     ],
 )
 def test_a_tampered_record_is_refused_by_name(
@@ -426,6 +461,10 @@ def rewrite(file: Path, change: Callable[[dict[str, bytes]], None]) -> None:
         (lambda content: content.update({"plugins/more.py": b"import os"}), "is there and not told"),
         (lambda content: content.update({"../../evil.py": b""}), "belongs to no submission"),
         (lambda content: content.pop("records/sent.parquet"), "is told and not there"),
+        (
+            lambda content: content.update({"records/more.parquet": b""}),
+            "records/more.parquet: belongs to no submission",
+        ),
     ],
 )
 def test_changed_files_are_refused_by_name(
@@ -436,6 +475,47 @@ def test_changed_files_are_refused_by_name(
     problems = check(file, tmp_path).problems
     assert any(problem.rule == "files" and words in problem.text for problem in problems)
     assert not (tmp_path.parent / "evil.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "plugin", "words"),
+    [
+        ("more.py", THEIRS, "plugins/more.py: no run of the suite uses it"),
+        ("nt_xent.py", THEIRS, "plugins/nt_xent.py: the loss 'nt_xent' exists already"),
+        ("more.py", "x = 1", "plugins/more.py: a plug-in holds one public dataclass"),
+    ],
+)
+def test_a_plug_in_that_does_not_serve_is_refused(
+    sent: Sent,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    forget_plugins: None,
+    name: str,
+    plugin: str,
+    words: str,
+) -> None:
+    """It would keep cells from being run again."""
+    pack(sent, sent.found, tmp_path)
+    (tmp_path / name).write_text(plugin.format(trace="/dev/null"))
+    archive.pack(tmp_path / "results", sent.snapshot, TEXT, [tmp_path / name], tmp_path / "own.zip")
+    assert main(["verify", str(tmp_path / "own.zip"), "--rerun", "0"]) == 1
+    assert f"files: {words}" in capsys.readouterr().out
+
+
+def test_a_suite_under_a_name_of_ours_or_of_two_names_is_refused(sent: Sent, tmp_path: Path) -> None:
+    file = pack(sent, sent.found, tmp_path, TEXT.replace("name: sent", "name: fractions"))
+    (problem,) = check(file, tmp_path).problems
+    assert problem == verify.Problem("suite", "sent: its text has another name, fractions")
+    snapshot = replace(sent.snapshot, name="fractions")  # a suite whose file has no line with its name
+    archive.pack(tmp_path / "results", snapshot, TEXT.replace("name: sent\n", ""), [], tmp_path / "ours.zip")
+    (problem,) = check(tmp_path / "ours.zip", tmp_path / "ours").problems
+    assert problem == verify.Problem("suite", "fractions: is not the suite of this name that comes along")
+
+
+def test_records_from_several_places_and_runs_that_broke_are_noted(sent: Sent, tmp_path: Path) -> None:
+    found, _ = forged(sent, _set("versions", "machine", value="arm64, 8 threads"))
+    notes = check(pack(sent, found, tmp_path), tmp_path).notes
+    assert any(note.startswith("the records differ in machine: arm64, 8 threads (1), ") for note in notes)
 
 
 def test_records_of_another_run_are_refused(sent: Sent, tmp_path: Path) -> None:
@@ -459,7 +539,7 @@ def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sen
     verified = verify.verify(submission)
     assert verified.problems == ()
     cells = rerun.draw(verified, 2, seed=0)
-    assert sorted(len(cell) for cell in cells) == [2, 2]
+    assert [len(cell) for cell in cells] == [2, 2, 2] and not cells[-1][0].epochs  # of the untrained ones too
     for run in sent.runs:
         records.write(tmp_path / "again", run, *sent.found[run.id])
     problems = rerun.compare(submission, cells, tmp_path / "again", verified.test_images)
@@ -467,7 +547,7 @@ def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sen
     assert all("supcon" in problem.text and "linear_top1 was told as" in problem.text for problem in problems)
     clean = archive.unpack(pack(sent, sent.found, tmp_path / "clean"), tmp_path / "clean" / "unpacked")
     assert rerun.compare(clean, cells, tmp_path / "again", verified.test_images) == []
-    (missing, _) = rerun.compare(clean, cells, tmp_path / "nothing", verified.test_images)
+    missing, *_ = rerun.compare(clean, cells, tmp_path / "nothing", verified.test_images)
     assert "could not be run again within the limits" in missing.text
 
 
@@ -492,6 +572,7 @@ def test_a_shifted_curve_and_an_impossible_speed_are_found_by_running_again(
     words: str,
 ) -> None:
     monkeypatch.setattr(rerun, "MIN_POINTS", 2)  # of five
+    monkeypatch.setattr(rerun, "LONG_SECONDS", 0.0)
     found = copy.deepcopy(sent.found)
     cell = [run for run in sent.trained if run.loss_name == "supcon"]
     for run in cell:
@@ -529,31 +610,6 @@ def test_the_commands_pack_and_verify(
     assert "refused: files 1." in capsys.readouterr().out
 
 
-THEIRS = '''\
-from dataclasses import dataclass
-from pathlib import Path
-
-from cl_semisup.contrast import unit
-
-Path({trace!r}).write_text("loaded")
-
-
-@dataclass(frozen=True)
-class Theirs:
-    """Views are alike: L = mean_i |u_i - v_i|^2 + w |mean_i (u_i + v_i)|^2. Source: None. Difference: None
-
-    Args:
-        weight: w
-    """
-
-    weight: float = 1.0
-
-    def __call__(self, z1, z2, labels=None):
-        u, v = unit(z1), unit(z2)
-        return (u - v).square().sum(dim=1).mean() + self.weight * (u + v).mean(dim=0).square().sum()
-'''
-
-
 @pytest.mark.parametrize("forged", [False, True])
 def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], forget_plugins: None, forged: bool
@@ -587,7 +643,7 @@ def test_a_plug_in_of_the_sender_runs_only_with_leave_and_then_tells_forged_scor
     plugins._user_files.clear()
     assert main(["verify", file, "--run-code", "--rerun", "1", "--seed", "3"]) == (1 if forged else 0)
     out = capsys.readouterr().out
-    assert "1 cells, 2 runs, are run again (--seed 3)." in out
+    assert "2 cells, 4 runs, are run again (--seed 3)." in out
     assert "note: 0 of 0 other curves" in out
     assert trace.read_text() == "loaded"
     assert ("rerun: theirs" in out and "linear_top1 was told as 1" in out) if forged else "no fault found" in out
