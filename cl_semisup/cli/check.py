@@ -38,9 +38,10 @@ def run(options: argparse.Namespace) -> int:
     show(f"{runs} runs, {runs - len(todo)} with a record, {len(todo)} to do.")
     for line in found:
         show(line)
-    if stale:
-        show(stale)
-    if todo or not stale:
+    again = [line for line in (scheduler.describe_failed(options.results, snapshot), stale) if line]
+    for line in again:
+        show(line)
+    if todo or not again:
         show(time_left)
     for sentence in resolvable.describe(options.results, suite):
         show(visible(sentence))

@@ -73,6 +73,13 @@ def missing(results: Path, runs: Iterable[Run], redo: str = "none", data_dir: st
     return [run for run, where in found if not where or redone(records.read_found(where))]
 
 
+def describe_failed(results: Path, suite: SuiteSnapshot) -> str:
+    """A line on the runs that have failed, with the command that does them again; "" if none has."""
+    if not (count := len(records.failures(results, suite.runs))):
+        return ""
+    return f"{count} of the runs failed. Do them again: `{suite.command(results)} --redo failed`."
+
+
 def describe_stale(results: Path, suite: SuiteSnapshot) -> str:
     """A line on the records that are stale, with the command that makes them again; "" if none is."""
     data, parts, count = DataHashes(suite.data_folder), Counter[str](), 0

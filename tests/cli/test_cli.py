@@ -149,8 +149,14 @@ def test_a_suite_with_failed_runs_fails_until_they_are_done_again(
         assert f"{len(chosen.runs) - 1} of {len(chosen.runs)} runs failed:" in out
         assert "ValueError: a\\x1b[2J\\nbug" in out
         assert f"python benchmark.py run {path} --results {tmp_path}/results --redo failed" in out
+    line = f"{len(chosen.runs) - 1} of the runs failed. Do them again: `python benchmark.py "
+    assert cli.main(["check", str(path), *options[:2]]) == cli.OK
+    out = capsys.readouterr().out
+    assert line in out and "Nothing is left to do" not in out
     for one in chosen.runs[1:]:
         write(tmp_path / "results", one)
+    assert cli.main(["check", str(path), *options[:2]]) == cli.OK
+    assert "runs failed" not in capsys.readouterr().out
     code, out, _ = run(capsys, path, *options)
     assert (code, "runs failed" in out) == (cli.OK, False)
 
