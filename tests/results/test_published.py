@@ -50,6 +50,11 @@ def test_every_run_of_a_published_suite_has_a_record(name: str) -> None:
     assert (today.baseline, today.score) == (asked.baseline, asked.score), "tables are made with another baseline"
     grid, here = {run.id for run in today.runs}, {run.id for run in asked.runs}
     assert here < grid if today.in_rounds else here == grid, "the suite changed: run it again"
+    page = (PUBLISHED / name / "leaderboard.md").read_text("utf-8")
+    assert f"`{FILES[name]} (hash {today.text_hash})`" in page, (
+        f"make it again: python benchmark.py report {FILES[name]}"
+    )
+    assert "--data-dir" not in page, "the folder of one machine"
 
 
 @pytest.mark.parametrize("name", SUITES)
