@@ -252,7 +252,8 @@ def differences(undisturbed: Path, disturbed: Path) -> list[str]:
     for name in sorted(undisturbed_files.keys() & disturbed_files.keys()):
         pair = [records.read(files[name]) for files in (undisturbed_files, disturbed_files)]
         for record, files in zip(pair, (undisturbed_files, disturbed_files), strict=True):
-            record["cost"], record["started_at"] = dict.fromkeys(record["cost"], 1.0), ""
+            cost = {name: 1.0 for name in record["cost"] if name != "resumed"}
+            record.update(dict.fromkeys(records.OF_ONE_ATTEMPT, "") | {"cost": cost})
             records.write_text(files[name], records.to_json(record))
         differing += [
             f"{name}: {key}" for key in pair[0].keys() | pair[1].keys() if pair[0].get(key) != pair[1].get(key)

@@ -134,7 +134,8 @@ class Trainer:
             try:
                 with energy.Meter(gpu_uuid(self.device)) as meter:
                     resumed = self._fit(model, data, visible_labels, chunks)
-                self.resolved |= {"resumed": True} if resumed else {}
+                if resumed:
+                    self.cost["resumed"] = 1
                 one_part_of_several = resumed or exchange.world_size() > 1  # the others' joules are not known here
                 self.joules = {} if one_part_of_several else meter.joules
                 return model

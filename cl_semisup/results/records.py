@@ -252,6 +252,7 @@ def check_writable(results: Path) -> None:
 
 
 FOLDERS = ("records", "records/*", "records/*/*")
+OF_ONE_ATTEMPT = ("cost", "started_at", "finished_at")  # what another attempt at the same run may give otherwise
 
 
 def refuse_links(results: Path, *patterns: str) -> None:

@@ -25,7 +25,14 @@ OF_TRAINED_AND_MEASURED = {"cost": ("train_seconds", "images_per_second", "train
 RULES = {"resolved": "facts", "versions": "facts", "": "cost", "cost": "cost", "curves": "curves"}
 COUNTED = ("knn_top1", "linear_top1")  # shares of test images, with a bit for each that is right
 OF_SOME: dict[str, tuple[str, ...]] = {  # part: what a run may lack although its config gives it
-    "cost": ("cpu_joules", "gpu_joules", "energy_joules", "co2_kg", "grams_co2_per_kwh"),  # where a machine tells
+    "cost": (
+        "resumed",
+        "cpu_joules",
+        "gpu_joules",
+        "energy_joules",
+        "co2_kg",
+        "grams_co2_per_kwh",
+    ),  # where a machine tells
     "diagnostics": (),
     "scores": (),
     "curves": (),

@@ -115,11 +115,11 @@ def _training_fits(runs: Iterable[Run], found: Mapping[str, Record]) -> Iterator
         return  # told for each run
     lasted = (max(filter(None, ended)) - min(filter(None, began))).total_seconds()
     for run in of_group:
-        cost, resumed = found[run.id]["cost"], found[run.id]["resolved"].get("resumed")
+        cost = found[run.id]["cost"]
         seconds, shared = cost.get("train_seconds"), cost.get("trained_for")
         if not _number(shared) or shared < 1:
             yield run, f"trained_for is {shared!r}, and a training is for one run or more"
-        elif shared > len(of_group) or resumed or not _number(seconds):
+        elif shared > len(of_group) or cost.get("resumed") or not _number(seconds):
             continue  # some of its time passed in runs of another suite, or before it was resumed
         elif seconds > lasted + STAMP_SECONDS:
             yield run, f"its training took {seconds:.3g} s, and all of it {lasted:.3g} s by its start and end"
@@ -133,7 +133,7 @@ def notes(runs: Iterable[Run], found: Mapping[str, Record]) -> Iterator[str]:
         if record and record["status"] in ("ok", "collapsed") and record["cost"].get("trained_for") == 1:
             began, ended = _time(record, "started_at"), _time(record, "finished_at")
             told = [record["cost"].get(name) for name in ("train_seconds", "evaluation_seconds")]
-            if began and ended and all(map(_number, told)) and not record["resolved"].get("resumed"):
+            if began and ended and all(map(_number, told)) and not record["cost"].get("resumed"):
                 lasted, seconds = (ended - began).total_seconds(), float(sum(filter(None, told)))
                 if lasted > UNTOLD[0] + UNTOLD[1] * seconds:
                     untold.append((lasted, seconds))

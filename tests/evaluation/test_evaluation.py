@@ -172,10 +172,10 @@ def test_features_that_are_not_finite_are_refused_before_any_probe_sees_them(par
 def test_features_that_are_not_finite_are_a_diverged_run_and_never_measured(
     parse: Callable[[str], Suite], text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def poison(parts: Any, **_: Any) -> trainer.loop.Outcome:
+    def poison(parts: Any, **_: Any) -> trainer.loop.TrainingEnd:
         with torch.no_grad():
             next(parts.model.encoder.parameters()).fill_(math.nan)
-        return trainer.loop.Outcome("")
+        return trainer.loop.TrainingEnd("")
 
     monkeypatch.setattr(trainer.loop, "train", poison)
     record, _ = Executor(Machine("cpu", "data"))(parse(text).runs[-1])

@@ -12,6 +12,7 @@ from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import group, single_run
 from cl_semisup.gate import execute as gate_execute
+from cl_semisup.results import records
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.suite import Suite
@@ -48,7 +49,7 @@ def runs(tmp_path: Path, parse: Callable[[str], Suite], text: str, forget_plugin
 
 
 def same(record: Record) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in ("cost", "started_at")}
+    return {key: value for key, value in record.items() if key not in records.OF_ONE_ATTEMPT}
 
 
 def test_a_planted_collapse_is_stopped_and_recorded_with_its_step(runs: tuple[Run, Run]) -> None:

@@ -62,7 +62,7 @@ def count_trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def without_cost(result: tuple[dict[str, Any], dict[str, Any]]) -> dict[str, Any]:
     """A record and its curves without cost and start time."""
     record, curves = result
-    return {key: value for key, value in record.items() if key not in ("cost", "started_at")} | {"curves": curves}
+    return {key: value for key, value in record.items() if key not in records.OF_ONE_ATTEMPT} | {"curves": curves}
 
 
 def test_labels_and_probes_share_a_training_of_a_loss_without_labels(shared: list[Run]) -> None:

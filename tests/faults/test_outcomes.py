@@ -85,7 +85,7 @@ def test_a_run_with_features_that_are_not_finite_has_diverged(
 
     train = loop.train
 
-    def spoil(parts: loop.TrainingSetup, **rest: object) -> loop.Outcome:
+    def spoil(parts: loop.TrainingSetup, **rest: object) -> loop.TrainingEnd:
         outcome = train(parts, **rest)  # type: ignore[arg-type]
         with torch.no_grad():
             next(parts.model.projector.parameters()).fill_(float("inf"))

@@ -102,7 +102,7 @@ def undisturbed(run: Run) -> dict[str, Any]:
 
 
 def _same(record: dict[str, Any], curves: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in record.items() if key not in ("cost", "started_at")} | curves
+    return {key: value for key, value in record.items() if key not in records.OF_ONE_ATTEMPT} | curves
 
 
 def test_a_killed_worker_is_replaced_and_its_run_goes_on_from_the_fetched_state(

@@ -22,7 +22,7 @@ def oracle(
 ) -> Number:
     if labels is not None:
         labels = [
-            label if uniform(int(i) + seed("label redraw", loss.name, epoch)) < share else -1
+            label if uniform(int(i) + seed("label redraw", loss.rng_seed, epoch)) < share else -1
             for i, label in zip(index, labels, strict=True)
         ]
     return supcon.oracle(z1, z2, labels) if base == "supcon" else clop.oracle(z1, z2, labels, loss=loss.base)

@@ -255,9 +255,9 @@ def test_a_run_that_learns_is_ok(run: Run) -> None:
 def test_a_run_is_judged_by_where_its_loss_ends(
     run: Run, monkeypatch: pytest.MonkeyPatch, curve: list[float], status: str, reason: str
 ) -> None:
-    def train(parts: TrainingSetup, **_: object) -> loop.Outcome:
+    def train(parts: TrainingSetup, **_: object) -> loop.TrainingEnd:
         parts.history.loss.extend(curve)
-        return loop.Outcome("")
+        return loop.TrainingEnd("")
 
     monkeypatch.setattr(trainer.loop, "train", train)
     assert ended(run)[:2] == (status, reason)
