@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cl_semisup import contract, plugins
-from cl_semisup.contract import checks
+from cl_semisup.contract import checks, clauses
 from tests.helpers.encoders import complete
 
 # Declared here and not in their files, where a declaration would make another version of code that stays the same.
@@ -126,4 +126,4 @@ def test_every_plug_in_answers_alike_in_other_processes(kind: str) -> None:
     names = complete() if kind == "encoders" else plugins.names(kind)
     for name in names:
         settings = {"datasets": ["digits"]} if name in ("transfer", "shifted_test") else {}
-        module.other_process(module.subject(name, settings))
+        clauses.other_process(module.Subject(name, settings))

@@ -60,7 +60,8 @@ def test_the_drill_compares_with_lightly(tmp_path: Path) -> None:
     pytest.importorskip("pytorch_lightning")
     with stages.there("cpu", tiny=True, out=tmp_path) as place:
         (row,) = stages.lightly(place).rows
-    assert row["ratio"] == row["images_per_s"] / row["lightly_images_per_s"] > 0
+    assert row["lightly_images_per_s"] > 0
+    assert row["ratio"] == row["images_per_s"] / row["lightly_images_per_s"]  # ours, of a few steps, may be all noise
 
 
 def test_the_drill_sees_a_kernel_that_computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
