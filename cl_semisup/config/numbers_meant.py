@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-_NUMBER = r"-?\d+(?:\.\d+)?(?:e-?\d+)?"
+_NUMBER = r"-?\d{1,50}(?:\.\d{1,50})?(?:e-?\d{1,5})?"  # a longer one is a mistake, and too long to be read as a number
 
 
 def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
@@ -15,7 +15,7 @@ def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
     text = node.strip()
     if found := re.fullmatch(rf"({_NUMBER}) ?%", text):
         meant, words = [float(found[1]) / 100], f"{float(found[1]) / 100:g}"
-    elif re.fullmatch(r"-?\d+,\d+", text):
+    elif re.fullmatch(r"-?\d{1,50},\d{1,50}", text):
         words = text.replace(",", ".")
         meant = [float(words)]
     elif re.fullmatch(_NUMBER, text):

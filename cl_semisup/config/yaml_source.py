@@ -11,6 +11,7 @@ from cl_semisup.errors import SuiteError, described
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 100_000  # with aliases expanded, against alias bombs
+MAX_NUMBER = 100  # characters of a number; Python refuses to print one of some thousand digits
 
 YamlPath = tuple[str | int, ...]  # the keys and list indices that lead to a node
 
@@ -161,6 +162,9 @@ class _Walk:
         at = self._at(node)
         if node.tag in _PATTERNS and not _PATTERNS[node.tag].match(node.value):
             self.problems.append(f"{at}: must look like its tag {node.tag}. Got {node.value[:40]!r}. Remove the tag.")
+        elif node.tag in _PATTERNS and len(node.value) > MAX_NUMBER:
+            rule = f"must be a number of at most {MAX_NUMBER} characters"
+            self.problems.append(f"{at}: {rule}. Got {len(node.value)}. Write a shorter one, or text in quotes.")
         elif node.tag == _TEXT and (match := _CONTROL.search(node.value)):
             self.problems.append(f"{at}: must be text without control characters. Got {match[0]!r}. Remove it.")
 

@@ -5,7 +5,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, BinaryIO
 
 from annotated_types import Interval, MinLen
@@ -18,6 +18,7 @@ from cl_semisup.datasets._pixels import Source
 from cl_semisup.errors import DataError, described, first_ten
 from cl_semisup.system import files
 
+MAX_FOLDERS = 50  # in the name of shards
 MAX_IMAGE_BYTES = 500_000_000
 MAX_LABEL_BYTES = 1_000_000  # of a label, and of what headers hold of a name
 MAX_PADDING_BYTES = 1_000_000  # behind the end of a shard that are looked at; tar pads to 10,240
@@ -84,6 +85,9 @@ class WebDataset(_pixels.PixelSettings):
     def _shards(self, data_dir: Path, part: str) -> list[Path]:
         pattern = getattr(self, part)
         _sources.inside(data_dir, pattern, f"webdataset: {part}")
+        if not 0 < len(PurePath(pattern).parts) <= MAX_FOLDERS:
+            rule = f"must name files, in at most {MAX_FOLDERS} folders"
+            raise DataError(f"webdataset: {part}: {rule}. Got {pattern!r:.80}. Write `folder/train-*.tar`.")
         if "{" in pattern:
             raise DataError(
                 f"webdataset: {part}: must be a name or have `*`. Got {pattern!r}. Write `*` for the braces."

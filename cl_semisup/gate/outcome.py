@@ -138,7 +138,7 @@ def _paired_quantities(reference: CellSummaries, current: CellSummaries) -> Iter
         before, after = (np.array([[run["loss"] for run in runs[c]] for c in complete]) for runs in (old, new))
         scale = np.maximum(np.abs(before).mean(axis=1, keepdims=True), 1e-12)
         yield FINAL_LOSS, _mean(before), _mean(after), list(((after - before) / scale).mean(axis=0)), LOSS_MARGIN
-    before, after = stable_rates(reference, n), stable_rates(new, n)
+    before, after = stable_rates(old, n), stable_rates(new, n)
     yield STABLE_RATES, _mean(before), _mean(after), list(after - before), RATE_MARGIN
 
 

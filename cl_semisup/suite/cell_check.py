@@ -14,6 +14,7 @@ from cl_semisup.suite import encoder_check, input_check, own_validation, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW, Named
+from cl_semisup.system import files
 
 FOR_PROBES = {  # what a data set says of itself -> why no run can train on it
     "several_labels": "its images show several classes each, and a run needs one class an image",
@@ -188,6 +189,10 @@ class CellCheck:
                 self.facts[key] = None
                 for line in error.args:  # one for each offender
                     self._add(dataset, str(line))
+            except OSError as error:  # a name that no file system takes, a folder that may not be entered
+                self.facts[key] = None
+                got = f"Got {files.reason(error)}: {str(error.filename or '')!r:.200}"
+                self._add(dataset, f"{next(iter(dataset.value))}: its files must be readable. {got}. Mend the path.")
         return self.facts[key]
 
     def _views(self, chosen: GridValue, dataset: GridValue, facts: Facts) -> int | None:

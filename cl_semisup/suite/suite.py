@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -75,7 +76,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise SuiteError([f"{path}:1:1: must be UTF-8 text. Got byte {error.object[error.start]:#04x}."]) from None
     except OSError as error:
-        if path.is_dir():
+        if os.path.isdir(path):
             raise SuiteError([f"{path}: a suite is a YAML file. Got a folder. Name the file inside it."]) from None
         raise SuiteError([f"{path}: cannot be read: {error.strerror}."]) from None
 

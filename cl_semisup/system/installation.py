@@ -3,6 +3,7 @@
 In a checkout the suites lie in `suites/` beside the package; the wheel brings the same files inside it.
 """
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -30,13 +31,13 @@ def question(name: str) -> str:
 def locate(suite: str | Path) -> Path:
     """The file of a suite: the path itself, or, where no such file is, that of the suite that comes along."""
     path = Path(suite)
-    return path if path.is_file() else suites().get(path.as_posix(), path)
+    return path if os.path.isfile(path) else suites().get(path.as_posix(), path)
 
 
 def data_dir(suite: str | Path, folder: str) -> str:
     """Where a suite reads its data. One that comes along may name a folder that does too, such as `suites/data`."""
     path = locate(suite)
     brought = HOME / folder
-    if Path(folder).is_absolute() or Path(folder).is_dir() or not brought.is_dir():
+    if Path(folder).is_absolute() or os.path.isdir(folder) or not os.path.isdir(brought):
         return folder
     return str(brought) if path.resolve().is_relative_to(HOME.resolve() / "suites") else folder

@@ -153,7 +153,7 @@ def test_a_step_that_is_not_finite_leaves_a_trajectory_inconclusive() -> None:
     assert trajectory.compare("x", "c", diverged, diverged).status == INCONCLUSIVE
 
 
-@pytest.mark.parametrize("left", ["nothing", "no cell", "fewer repetitions"])
+@pytest.mark.parametrize("left", ["nothing", "no cell", "fewer repetitions", "a cell of another name"])
 def test_an_outcome_that_the_reference_lacks_is_a_finding(left: str) -> None:
     gate_plan = plan.read(SHIPPED.with_name("gate.yaml"))
     run = {"status": "ok", "loss": 1.0, "scores": {gate_plan.suite.score: 0.5}}
@@ -167,6 +167,8 @@ def test_an_outcome_that_the_reference_lacks_is_a_finding(left: str) -> None:
     loss = next(iter(outcome))
     if left == "no cell":
         outcome[loss].popitem()
+    elif left == "a cell of another name":
+        outcome[loss]["\x1b[31mx"] = outcome[loss].popitem()[1]
     elif left == "fewer repetitions":
         outcome[loss] = {cell: runs[:1] for cell, runs in outcome[loss].items()}
     changed = outcome if left != "nothing" else {}

@@ -84,6 +84,7 @@ def spoilt(draw: Callable[..., Any]) -> str:
     return text
 
 
+LONG_NUMBERS = ["9" * 5000, "0x" + "f" * 5000, "-" + "9" * 4301, "1." + "0" * 5000, "0o" + "7" * 9000]
 PIECES = [*"&*!|>%@`{}[],:?-#'\"\t\n\x00\x85\ufeff", "- ", ": ", "&a ", "*a", "<<: *a", "!!timestamp ", "!!bool ", "!!int ",
           "!!binary ", "!!set ", "!!python/object/apply:os.system ", "? ", "---\n", "...\n", "%YAML 9.9\n", "\\ud800", "[" * 60,
           "9" * 5000, "1e9999", "0o99", "\n  "]  # fmt: skip
@@ -210,7 +211,9 @@ def test_any_file_is_checked_without_a_traceback_and_without_writing(
         ("baseline: !!int '0x+5000 f'", "must look like its tag tag:yaml.org,2002:int. Got '0x+5000 f'."),
         ('baseline: !!int "5\\n"', "must look like its tag tag:yaml.org,2002:int."),
         ("? [!!int '0x+5000 f']\n: 1", "must be valid YAML: found unhashable key."),
-        (f"baseline: {'9' * 5000}", "must be valid YAML: ValueError: Exceeds the limit"),
+        *((f"baseline: {word}", "must be a number of at most 100 characters. Got ") for word in LONG_NUMBERS),
+        *((f"baseline: [{word}]", "must be a number of at most 100 characters. Got ") for word in LONG_NUMBERS),
+        *((f"data_dir: {word}\nimbalance: x", "imbalance: ") for word in ("x" * 300, "x/" * 3000)),
         ("download: !!bool maybe", "must look like its tag tag:yaml.org,2002:bool. Got 'maybe'."),
     ],
 )
@@ -218,6 +221,29 @@ def test_what_fuzzing_found_stays_mended(text: str, line: str, message: str) -> 
     with pytest.raises(SuiteError) as caught:
         suite.parse(text + line + "\n", "s.yaml")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("word", LONG_NUMBERS)
+@pytest.mark.parametrize(("key", "quoted"), [("epochs", "{}"), ("learning_rate", "{}%"), ("label_noise", "0,{}; 1")])
+def test_a_quoted_number_of_thousands_of_digits_is_no_number(text: str, key: str, quoted: str, word: str) -> None:
+    lines = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
+    with pytest.raises(SuiteError, match=f"^s.yaml:.*{key}: must be"):
+        suite.parse("\n".join([*lines, f"{key}: '{quoted.format(word)}'"]), "s.yaml")
+
+
+LONG_PATHS = ["x" * 5000, "x/" * 3000]
+
+
+@pytest.mark.parametrize("path", [*LONG_PATHS, "."])
+@pytest.mark.parametrize("dataset", [
+    "image_folder: {folder: P}", "arrays: {file: P}", "features: {file: P}", "huggingface: {folder: P}",
+    "image_table: {csv: P, folder: P}", "webdataset: {train: P, test: P}", "tiny_imagenet: {folder: P}",
+    "cifar_c: {folder: P}",
+])  # fmt: skip
+def test_a_path_that_no_file_system_takes_is_told_with_its_place(text: str, dataset: str, path: str) -> None:
+    with pytest.raises(SuiteError, match="^s.yaml:[0-9]+:[0-9]+: datasets") as caught:
+        suite.parse(text.replace("datasets: digits", "datasets: {" + dataset.replace("P", path) + "}"), "s.yaml")
+    assert len(str(caught.value)) < 20_000
 
 
 @pytest.mark.parametrize(
@@ -274,3 +300,8 @@ def test_a_long_list_takes_no_longer_a_value_than_a_short_one() -> None:
     assert time.process_time() - began < SOON / 2  # 0.1 s on a quiet machine; comparing each with each takes a minute
     assert len(found) == 20_000
     assert [problem.path for problem in problems] == [("learning_rate", 20_000)]
+
+
+def test_a_suite_of_a_name_that_no_file_system_takes_is_bad_input() -> None:
+    with pytest.raises(SuiteError, match="cannot be read: File name too long"):
+        suite.read("x" * 5000)
