@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -177,11 +178,23 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
                     content = file.read()
             except OSError:
                 raise MissingError("the C compiler has made no file of a sane size. Set CC to another.") from None
+            _try_to_load(library)
             files.write(path.parent, path, content, hashlib.sha256(content).digest())
     except OSError as error:
         raise MissingError(
             f"{path.parent} cannot be written: {error}. Set XDG_CACHE_HOME to a folder of yours."
         ) from error
+
+
+def _try_to_load(path: Path) -> None:
+    """In another process: a file that its compiler has cut off kills who loads it. Errors are those of `_load`."""
+    command = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(path)]
+    silent = subprocess.DEVNULL
+    if (
+        sys.executable
+        and subprocess.run(command, stdin=silent, stdout=silent, stderr=silent, check=False).returncode < 0
+    ):
+        raise MissingError("what the C compiler has made kills who loads it. Set CC to another.")
 
 
 def _run(command: list[str], seconds: float = COMPILER_SECONDS) -> str:

@@ -160,6 +160,16 @@ def test_a_compiler_that_makes_no_library_is_told_and_what_to_do(tmp_path: Path,
     assert report(**compiler(tmp_path, body)).endswith(text)
 
 
+@needs_kernels
+@pytest.mark.parametrize("kept", [5_000, 20_000, 40_000])
+def test_a_library_that_its_compiler_has_cut_off_is_never_loaded(tmp_path: Path, kept: int) -> None:
+    cut = f'cc "$@" || exit; while [ "$1" != -o ]; do shift; done; truncate -s {kept} "$2"'
+    told = report(**compiler(tmp_path, cut))
+    assert told.endswith(
+        ("what the C compiler has made kills who loads it. Set CC to another.", "to another compiler.")
+    )
+
+
 def test_of_what_a_compiler_writes_only_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(library, "STREAM_SECONDS", 0.2)
     many = "head -c 3000000 /dev/zero | tr '\\0' x"
