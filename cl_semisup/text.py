@@ -1,5 +1,6 @@
 """Text of strangers on its way to a terminal, a table or a page: it must not steer, reorder or fake lines."""
 
+import builtins
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -46,10 +47,17 @@ def degrade_streams() -> None:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Around the code of plug-ins: what it prints is shown as other text of strangers is, and no print of it fails."""
+    """Around the code of plug-ins: what it prints is shown as other text of strangers is, and no print of it fails.
+
+    Built-in functions that it replaces are put back: what tells its errors needs them.
+    """
     degrade_streams()  # a worker has streams of its own
+    live, before = vars(builtins), dict(vars(builtins))
     with redirect_stdout(_guarded(sys.stdout)), redirect_stderr(_guarded(sys.stderr)):
-        yield
+        try:
+            yield
+        finally:
+            live.update(before)
 
 
 class _Guarded:

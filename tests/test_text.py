@@ -1,5 +1,6 @@
 """Text of strangers cannot steer a terminal, fake a line or run in a spreadsheet, and no encoding makes output fail."""
 
+import builtins
 import io
 import os
 import re
@@ -31,6 +32,17 @@ def test_each_hidden_character_becomes_a_visible_escape(character: str) -> None:
     assert shown.isascii()
     assert shown.isprintable()
     assert shown.startswith("a\\")
+
+
+@pytest.mark.parametrize("name", ["isinstance", "getattr", "setattr", "len", "print", "str", "vars", "dict", "super"])
+def test_a_built_in_function_that_a_plug_in_replaces_or_removes_is_put_back(name: str) -> None:
+    real = getattr(builtins, name)
+    with text.guarded():
+        setattr(builtins, name, lambda *_: 1 / 0)
+    assert getattr(builtins, name) is real
+    with text.guarded():
+        delattr(builtins, name)
+    assert getattr(builtins, name) is real
 
 
 def test_words_of_every_language_stay() -> None:

@@ -2,10 +2,12 @@
 
 import argparse
 import math
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cl_semisup.errors import InputError
 from cl_semisup.system import installation
 
 if TYPE_CHECKING:
@@ -110,3 +112,10 @@ def _above_zero(text: str, unit: str = "") -> float:
     if not number > 0:
         raise argparse.ArgumentTypeError(f"must be a number {unit}above 0. Got {text!r}.")
     return number
+
+
+def check_folder(option: str, path: Path) -> None:
+    """InputError where files shall be written into what is there and is no folder, and into a link to nowhere."""
+    if os.path.lexists(path) and not os.path.isdir(path):
+        found = "a file" if os.path.exists(path) else "a link to nowhere"
+        raise InputError(f"{option}: must be a folder, or none yet. Got {found}, {str(path)!r}. Name another one.")

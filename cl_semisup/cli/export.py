@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
         rule = "goes with --to parquet into the folder of --results"
         got = f"--to {options.to} {str(options.folder)!r} with --results {str(options.results)!r}"
         raise InputError(f"--move: {rule}. Got {got}. Name the same folder.")
+    arguments.check_folder("DIR", options.folder)
     if options.to in NETWORKS:
         return _network(options)
     if options.to in FILES:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from cl_semisup.cli import arguments
 from cl_semisup.cli.exit_codes import OK
 from cl_semisup.errors import InputError
 from cl_semisup.system import files
@@ -22,6 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from cl_semisup.report import site
     from cl_semisup.results import snapshot
 
+    arguments.check_folder("--to", options.to)
     found = []
     for folder in options.results:
         if folder.resolve() == options.to.resolve():

@@ -27,6 +27,8 @@ def run(options: argparse.Namespace) -> int:
     if options.file.resolve() == options.results.resolve():
         got = f"Got {str(options.file)!r}. Name another one."
         raise InputError(f"FILE: must not be the folder of results, whose packed records it would replace. {got}")
+    if options.file.suffix != ".zip":
+        arguments.check_folder("FILE", options.file)
     arguments.load_plugins(options)
     snapshot = suite_run.snapshot_of(options.results, options.suite, options.data_dir)
     text = suites.read_text(installation.locate(snapshot.file))

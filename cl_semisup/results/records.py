@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.results import pack_index
+from cl_semisup.results import diagnostic_ranges, pack_index
 from cl_semisup.results.packed import Packed
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
@@ -313,7 +313,7 @@ def measures_problem(record: Record) -> str:
             undefined = value is None and part == "diagnostics"
             if not undefined and not (type(value) in (int, float) and abs(value) <= MAX_VALUE):
                 return f"needs a number as {part}.{name}. Got {value!r:.40}."
-    return ""
+    return diagnostic_ranges.problem(record["diagnostics"])
 
 
 def _problem_inside(record: Record) -> str:

@@ -15,7 +15,7 @@ from cl_semisup.data import labels
 from cl_semisup.evaluation import PROJECTION, VALIDATION
 from cl_semisup.execution.collapsed_loss import collapsed_loss_value
 from cl_semisup.measures.geometry import effective_count
-from cl_semisup.results import protocol, right_images, verdict
+from cl_semisup.results import diagnostic_ranges, protocol, right_images, verdict
 from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.settings import Projector, Schedule
@@ -24,12 +24,6 @@ from cl_semisup.training.schedule import lr_factor, scaled_learning_rate
 
 ROUNDING = 1e-5  # of float32, in relative terms
 SPECTRUM_ROUNDING = 2e-3  # singular values are kept with four digits
-RANGES = {  # of diagnostics, by their definitions in measures/geometry.py
-    "feature_std": (0.0, 1.0),
-    "projection_feature_std": (0.0, 1.0),
-    "alignment": (0.0, 4.0),
-    "uniformity": (-8.0, 0.0),
-}
 TOP1 = {"knn_top1", "linear_top1"}
 HISTORY_RANGES = {"feature_std": (0.0, 1.0), "alignment": (0.0, 4.0), "gradient_norm": (0.0, math.inf)}
 
@@ -154,10 +148,8 @@ def _scores(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple[
 def _geometry(record: Record, curves: dict[str, Any], images: int) -> Iterator[tuple[str, str]]:
     """Ranges of diagnostics and curves, and what the singular values give. `images`: of the test part, or 0."""
     diagnostics, history, values = record["diagnostics"], curves.get("history"), curves.get("singular_values")
-    for name, (least, most) in RANGES.items():
-        recorded = diagnostics.get(name)
-        if recorded is not None and not least - ROUNDING <= recorded <= most + ROUNDING:
-            yield "diagnostics", f"{name} is {recorded!r}, outside of [{least:g}, {most:g}]"
+    if wrong := diagnostic_ranges.problem(diagnostics, ROUNDING):
+        yield "diagnostics", wrong
     for name, (least, most) in HISTORY_RANGES.items():
         points = history.get(name) if isinstance(history, dict) else None
         for recorded in points if isinstance(points, list) else []:

@@ -104,3 +104,27 @@ def test_every_command_that_reads_a_suite_has_the_same_options_for_it() -> None:
         for expected in reading._actions:
             action = options_of(name)[expected.option_strings[0]]
             assert (action.dest, action.type, action.default) == (expected.dest, expected.type, expected.default)
+
+
+@pytest.mark.parametrize("there", ["link", "file"])
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        ("--to", "site results --to PLACE"),
+        ("DIR", "export tiny.yaml PLACE --to csv"),
+        ("DIR", "export tiny.yaml PLACE --to parquet"),
+        ("FILE", "submit results PLACE --suite tiny.yaml"),
+    ],
+)
+def test_where_no_folder_can_be_the_option_that_names_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, words: str, there: str
+) -> None:
+    place, got = tmp_path / "x", {"link": "a link to nowhere", "file": "a file"}[there]
+    if there == "link":
+        place.symlink_to(tmp_path / "nowhere")
+    else:
+        place.write_text("")
+    assert cli.main([str(place) if word == "PLACE" else word for word in words.split()]) == cli.BAD_INPUT
+    assert (
+        f"{option}: must be a folder, or none yet. Got {got}, {str(place)!r}. Name another" in capsys.readouterr().err
+    )

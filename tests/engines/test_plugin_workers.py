@@ -339,6 +339,15 @@ def test_whatever_a_loss_raises_fails_its_run_alone(
     assert done["own"]["reason"].split(":")[0] in ("KeyboardInterrupt", "GeneratorExit", "SystemExit", "Own")
 
 
+def test_a_loss_that_replaces_a_built_in_function_fails_its_run_alone_and_is_told(
+    make_runs: MakeRuns, undisturbed: dict[str, tuple[Any, ...]], tmp_path: Path
+) -> None:
+    done = execute(make_runs("import builtins; builtins.isinstance = lambda *_: 1 / 0; isinstance(1, int)"), tmp_path)
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert done["own"]["status"] == "failed"
+    assert done["own"]["reason"].startswith("ZeroDivisionError")
+
+
 @pytest.mark.parametrize(
     "error", ["KeyboardInterrupt", "SystemExit(0)", "GeneratorExit", "type('E', (BaseException,), {})"]
 )

@@ -128,6 +128,19 @@ def test_a_damaged_record_says_what_is_wrong_and_what_to_do(tmp_path: Path, cont
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("feature_std", 1e99), ("alignment", -0.1), ("uniformity", 0.1), ("effective_rank", -1e99), ("alignment", 4.01)],
+)
+def test_a_diagnostic_that_its_definition_cannot_give_is_refused(run: Run, name: str, value: float) -> None:
+    record = record_of(run)
+    record["diagnostics"][name] = value
+    assert records.cannot_hold(record).startswith(f"has {name} {value!r}, outside of [")
+    for possible in (None, 0, 1e-4 if name != "uniformity" else -1e-4):
+        record["diagnostics"][name] = possible
+        assert records.cannot_hold(record) == ""
+
+
+@pytest.mark.parametrize(
     ("name", "value", "rule"),
     [
         ("steps", "many", "needs a number as resolved.steps. Got 'many'."),
