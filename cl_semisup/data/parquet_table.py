@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from cl_semisup.data import memory_limit, parquet_pages
+from cl_semisup.data import memory_limit, parquet_footer, parquet_pages
 from cl_semisup.errors import DataError, first_ten
 from cl_semisup.system import files
 
 MAX_ROWS = 4096  # decoded at once
 BATCHES = 16  # a batch of rows takes at most this share of the limit, even where all texts are the longest one
-TEXT = "BYTE_ARRAY"  # parquet's type of texts, bytes and images; equal ones may be stored once
 
 
 class _Part(NamedTuple):
@@ -19,7 +18,7 @@ class _Part(NamedTuple):
 
     column: str
     bytes: int
-    is_text: bool
+    is_text: bool  # or bytes, or images; equal ones may be stored once
 
 
 def require_names(names: Sequence[str], path: Path | str) -> None:
@@ -70,22 +69,23 @@ def _parts(file: Any, columns: Sequence[str] | None, path: Path, groups: Sequenc
     """The parts of the columns in these groups of rows; DataError if a header or a page is none."""
     found = []
     with files.open_regular(path) as pages:
-        for number in range(file.metadata.num_row_groups) if groups is None else groups:
-            group = file.metadata.row_group(number)
-            for at in range(group.num_columns):
-                chunk = group.column(at)
-                name = chunk.path_in_schema.partition(".")[0]
-                if group.num_rows and (columns is None or name in columns):  # of no rows, no page is read
-                    value_bytes = max(parquet_pages.VALUE_BYTES, file.schema.column(at).length or 0)
-                    found.append(_Part(name, _bytes(pages, chunk, value_bytes, path), chunk.physical_type == TEXT))
+        try:
+            told = parquet_footer.read(pages)
+            for number in range(len(told)) if groups is None else groups:
+                if len(told[number].chunks) != len(file.schema):
+                    raise ValueError("a group of rows without some of the columns")
+                for at, chunk in enumerate(told[number].chunks):
+                    name = chunk.path[0]
+                    if told[number].num_rows and (columns is None or name in columns):  # of no rows, no page is read
+                        value_bytes = max(parquet_pages.VALUE_BYTES, file.schema.column(at).length or 0)
+                        found.append(_Part(name, _bytes(pages, chunk, value_bytes), chunk.is_text))
+        except ValueError as error:
+            raise DataError(f"{path}: must be a whole parquet file. Got {error}. Write it again.") from None
     return found
 
 
-def _bytes(pages: BinaryIO, chunk: Any, value_bytes: int, path: Path) -> int:
+def _bytes(pages: BinaryIO, chunk: parquet_footer.Chunk, value_bytes: int) -> int:
     if min(chunk.num_values, chunk.total_uncompressed_size) < 0:
-        raise DataError(f"{path}: its headers must hold no negative size. Got one. Write the file again.")
-    try:
-        claimed = parquet_pages.claimed_bytes(pages, chunk, value_bytes)
-    except ValueError as error:
-        raise DataError(f"{path}: must be a whole parquet file. Got {error}. Write it again.") from None
-    return max(claimed, int(chunk.num_values) * value_bytes, int(chunk.total_uncompressed_size))
+        raise ValueError("a negative size in its headers")
+    claimed = parquet_pages.claimed_bytes(pages, chunk, value_bytes)
+    return max(claimed, chunk.num_values * value_bytes, chunk.total_uncompressed_size)
