@@ -63,10 +63,15 @@ def _chunk(fields: Any) -> Chunk:
     path = fields.get(_PATH)
     if not isinstance(path, list) or not path or not all(isinstance(name, bytes) for name in path):
         raise ValueError("a footer with a column without a name")
-    sizes = [_number(fields, field) for field in (_VALUES, _UNPACKED, _PACKED, _DATA)]
-    dictionary = _number(fields, _DICTIONARY) if _DICTIONARY in fields else None
-    names = tuple(name.decode("utf-8", "replace") for name in path)
-    return Chunk(names, fields.get(_KIND) == BYTE_ARRAY, *sizes, dictionary)
+    return Chunk(
+        path=tuple(name.decode("utf-8", "replace") for name in path),
+        is_text=fields.get(_KIND) == BYTE_ARRAY,
+        num_values=_number(fields, _VALUES),
+        total_uncompressed_size=_number(fields, _UNPACKED),
+        total_compressed_size=_number(fields, _PACKED),
+        data_page_offset=_number(fields, _DATA),
+        dictionary_page_offset=_number(fields, _DICTIONARY) if _DICTIONARY in fields else None,
+    )
 
 
 def _structs(fields: Fields, field: int) -> list[Fields]:
