@@ -174,15 +174,8 @@ class Steps:
         self.step, self.batches, self.schedules = step, batches, schedules
 
     def __call__(self, number: int) -> StepOutputs:
-        schedules = self.schedules
         index, views, support_index = self.batches.made(self.batches.plan(number))
-        numbers = (
-            schedules.epoch(number),
-            schedules.progress(number),
-            schedules.learning_rate(number),
-            schedules.decay(number),
-        )
-        return self.step(StepInputs(index, views, support_index, *numbers))
+        return self.step(StepInputs(index, views, support_index, *self.schedules.at(number)))
 
     def stream(self) -> contextlib.AbstractContextManager[Any]:
         """Within, steps are done."""
