@@ -29,7 +29,8 @@ from cl_semisup.execution.trainer import Trainer
 from cl_semisup.execution.training_data import training_data
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup, single_run
 from cl_semisup.results import protocol, records, right_images, verdict
-from cl_semisup.results.records import MAX_VALUE, SCHEMA, Record
+from cl_semisup.results.numbers import MAX_VALUE
+from cl_semisup.results.records import SCHEMA, Record
 from cl_semisup.suite.run import Named, Run
 from cl_semisup.text import guarded
 from cl_semisup.training.loop import Diverged, History

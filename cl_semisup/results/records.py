@@ -20,6 +20,7 @@ from typing import Any
 
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import diagnostic_ranges, pack_index
+from cl_semisup.results.numbers import is_number
 from cl_semisup.results.packed import Packed
 from cl_semisup.suite import renamed
 from cl_semisup.suite.run import Run, digest
@@ -29,7 +30,6 @@ from cl_semisup.text import show, visible
 
 SCHEMA = 3  # 1 had the old words of suite/renamed.py; from 3 on a record holds all that submission/required.py names
 WORDS = 2  # the first schema with today's words
-MAX_VALUE = 1e100  # of any number in a record: its square is finite, so statistics cannot overflow
 MAX_RECORD_BYTES = 500_000  # of a record that is read; it has about 5,000
 MAX_CURVES_BYTES = 4_000_000  # of its curves; they have about 50,000
 ROUNDING = 1e-6  # by which a score may lie outside of [0, 1]
@@ -311,7 +311,7 @@ def measures_problem(record: Record) -> str:
     for part in ("diagnostics", "cost"):
         for name, value in record[part].items():
             undefined = value is None and part == "diagnostics"
-            if not undefined and not (type(value) in (int, float) and abs(value) <= MAX_VALUE):
+            if not undefined and not is_number(value):
                 return f"needs a number as {part}.{name}. Got {value!r:.40}."
     return diagnostic_ranges.problem(record["diagnostics"])
 
@@ -327,7 +327,7 @@ def _problem_inside(record: Record) -> str:
         return "needs hashes by their data sets as the probed data of its protocol."
     resolved = record["resolved"]
     for name in ("effective_learning_rate", "steps"):  # columns of tables
-        if not (type(value := resolved.get(name, 0)) in (int, float) and abs(value) <= MAX_VALUE):
+        if not is_number(value := resolved.get(name, 0)):
             return f"needs a number as resolved.{name}. Got {value!r:.40}."
     if not isinstance(resolved.get("last_good", {}), dict):
         return "needs measures by their names as resolved.last_good."

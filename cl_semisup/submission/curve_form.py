@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from cl_semisup.results import verdict
-from cl_semisup.results.records import MAX_VALUE, Record
+from cl_semisup.results.numbers import is_number
+from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 
 OF_BATCHES = ("loss", "gradient_norm", "effective_rank", "feature_std", "alignment")  # float32 numbers of drawn batches
@@ -32,13 +33,13 @@ def problems(run: Run, record: Record, curves: dict[str, Any]) -> Iterator[tuple
     if any(not isinstance(values, list) or len(values) != len(at) for values in history.values()):
         yield "curves", "the curves have different lengths"
         return
-    if not all(type(step) is int for step in at) or at != sorted(set(at)) or (_number(steps) and at[-1] > steps):
+    if not all(type(step) is int for step in at) or at != sorted(set(at)) or (is_number(steps) and at[-1] > steps):
         yield "curves", f"the curves' steps do not rise from 0 to {steps}"
-    if ok and not all(map(_number, losses)):
+    if ok and not all(map(is_number, losses)):
         yield "curves", "the loss is not finite, and the run is told to be ok"
     elif ok and (why := verdict.divergence(losses)):
         yield "curves", f"{why}, and the run is told to be ok"
-    sound = {name: history[name] for name in OF_BATCHES if all(map(_number, history.get(name, [None])))}
+    sound = {name: history[name] for name in OF_BATCHES if all(map(is_number, history.get(name, [None])))}
     for name, values in sound.items():
         if wrong := next((value for value in values if float(np.float32(value)) != value), None):
             yield "curves", f"{name} has {wrong!r}, which single precision cannot hold, in which trainings log"
@@ -87,11 +88,7 @@ def _ends(record: Record, history: dict[str, list[Any]]) -> Iterator[tuple[str, 
     stopped, diverged, good = (resolved.get(key) for key in ("stopped_at_step", "diverged_at_step", "last_good"))
     if stopped is not None and stopped != last:
         yield "curves", f"the run stopped at step {stopped!r}, and its curves end at {last!r}"
-    if _number(diverged) and _number(last) and diverged <= last and diverged != resolved.get("steps"):
+    if is_number(diverged) and is_number(last) and diverged <= last and diverged != resolved.get("steps"):
         yield "curves", f"the run diverged at step {diverged!r}, and its curves go on to {last!r}"
     if isinstance(good, dict) and good != {name: values[-1] for name, values in history.items()}:
         yield "curves", "last_good is not the last point of the curves"
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= MAX_VALUE  # a whole number may be too large for a float

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from cl_semisup.results import verdict
-from cl_semisup.results.records import MAX_VALUE, Record
+from cl_semisup.results.numbers import is_number
+from cl_semisup.results.records import Record
 from cl_semisup.submission import curve_form
 from cl_semisup.suite.run import Run
 
@@ -50,10 +51,10 @@ def _status(record: Record, curves: dict[str, Any], test_labels: np.ndarray | No
     collapsed = _collapse(record, curves, test_labels)
     if status == "ok" and collapsed:
         yield "status", f"{collapsed}, and the run is told to be ok"
-    exploded = not all(map(_number, losses)) or verdict.divergence(losses)
+    exploded = not all(map(is_number, losses)) or verdict.divergence(losses)
     if status == "diverged" and not (exploded or "diverged_at_step" in resolved or "stopped_at_step" in resolved):
         yield "status", "the run is told to have diverged, and its loss has not"
-    by_loss = any(f"{loss:.4g}" in reason for loss in losses[-1:] if _number(loss))
+    by_loss = any(f"{loss:.4g}" in reason for loss in losses[-1:] if is_number(loss))
     by_scores = test_labels is None and "chance is" in reason  # which chance is, the test labels tell
     if status == "collapsed" and not (collapsed or by_loss or by_scores or "stopped_at_step" in resolved):
         yield "status", "the run is told to have collapsed, and neither its embeddings nor its loss say so"
@@ -75,8 +76,4 @@ def _collapse(record: Record, curves: dict[str, Any], test_labels: np.ndarray | 
 
 
 def _known(values: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if _number(value)}
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= MAX_VALUE  # a whole number may be too large for a float
+    return {name: value for name, value in values.items() if is_number(value)}

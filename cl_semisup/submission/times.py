@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any
 
 from cl_semisup.execution.training_groups import group
-from cl_semisup.results.records import MAX_VALUE, Record
+from cl_semisup.results.numbers import is_number
+from cl_semisup.results.records import Record
 from cl_semisup.suite.run import Run
 
 ROUNDING = 1e-6
@@ -31,7 +32,7 @@ def problems(run: Run, record: Record) -> Iterator[tuple[str, str]]:
     cost = record["cost"]
     yield from _training(run, record)
     for name, value in cost.items():
-        if name not in ENERGY and not (_number(value) and value >= 0):
+        if name not in ENERGY and not (is_number(value) and value >= 0):
             yield "cost", f"{name} is {value!r}, and what is spent is at least 0"
     yield from _energy(cost)
     yield from _stamps(record)
@@ -41,13 +42,13 @@ def _training(run: Run, record: Record) -> Iterator[tuple[str, str]]:
     """Seconds, speed and steps of a training."""
     cost, resolved = record["cost"], record["resolved"]
     seconds, speed = cost.get("train_seconds"), cost.get("images_per_second")
-    if run.epochs and record["status"] == "ok" and not (_number(seconds) and seconds > 0):
+    if run.epochs and record["status"] == "ok" and not (is_number(seconds) and seconds > 0):
         yield "cost", f"train_seconds is {seconds!r}, and a training takes time"
-    if _number(speed) and speed > MAX_IMAGES_A_SECOND:
+    if is_number(speed) and speed > MAX_IMAGES_A_SECOND:
         yield "cost", f"images_per_second is {speed:.3g}, more than any machine trains"
     stopped, steps = resolved.get("stopped_at_step"), resolved.get("steps")
     steps = stopped + 1 if type(stopped) is int else steps
-    if _number(seconds) and _number(speed) and _number(steps) and run.batch_size:
+    if is_number(seconds) and is_number(speed) and is_number(steps) and run.batch_size:
         expected = steps * run.batch_size
         if expected and abs(seconds * speed / expected - 1) > ROUNDING:
             yield "cost", f"{seconds:.3g} s at {speed:.4g} images a second are not {steps} steps of {run.batch_size}"
@@ -57,7 +58,7 @@ def _energy(cost: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     parts = [cost.get(name, 0.0) for name in ("cpu_joules", "gpu_joules")]
     joules, grams = cost.get("energy_joules", 0.0), cost.get("grams_co2_per_kwh", 0.0)
     co2 = cost.get("co2_kg", 0.0)
-    if not all(_number(value) and value >= 0 for value in (*parts, joules, grams, co2)):
+    if not all(is_number(value) and value >= 0 for value in (*parts, joules, grams, co2)):
         yield "cost", "joules, CO2 and its factor are at least 0"
     elif not math.isclose(joules, sum(parts), rel_tol=ROUNDING):
         yield "cost", f"energy_joules is {joules:.4g}, and its parts are {sum(parts):.4g} together"
@@ -80,7 +81,7 @@ def _stamps(record: Record) -> Iterator[tuple[str, str]]:
     lasted, evaluation = (ended - began).total_seconds(), record["cost"].get("evaluation_seconds", 0.0)
     if lasted < -STAMP_SECONDS:
         yield "cost", f"it ended {-lasted:.3g} s before it began"
-    elif _number(evaluation) and evaluation > lasted + STAMP_SECONDS:
+    elif is_number(evaluation) and evaluation > lasted + STAMP_SECONDS:
         yield (
             "cost",
             f"its evaluation took {evaluation:.3g} s, and all of it {max(lasted, 0):.3g} s by its start and end",
@@ -96,7 +97,7 @@ def together(runs: Iterable[Run], found: Mapping[str, Record]) -> Iterator[tuple
     for run in told:
         machine = (found[run.id]["resolved"].get("device"), found[run.id]["versions"].get("machine"))
         key = (run.dataset, run.encoder, run.projector, run.batch_size, run.views, run.local_views, *machine)
-        if _number(found[run.id]["cost"].get("images_per_second")):
+        if is_number(found[run.id]["cost"].get("images_per_second")):
             alike[repr(key)].append(run)
     for same in alike.values():
         speeds = [found[run.id]["cost"]["images_per_second"] for run in same]
@@ -117,9 +118,9 @@ def _training_fits(runs: Iterable[Run], found: Mapping[str, Record]) -> Iterator
     for run in of_group:
         cost = found[run.id]["cost"]
         seconds, shared = cost.get("train_seconds"), cost.get("trained_for")
-        if not _number(shared) or shared < 1:
+        if not is_number(shared) or shared < 1:
             yield run, f"trained_for is {shared!r}, and a training is for one run or more"
-        elif shared > len(of_group) or cost.get("resumed") or not _number(seconds):
+        elif shared > len(of_group) or cost.get("resumed") or not is_number(seconds):
             continue  # some of its time passed in runs of another suite, or before it was resumed
         elif seconds > lasted + STAMP_SECONDS:
             yield run, f"its training took {seconds:.3g} s, and all of it {lasted:.3g} s by its start and end"
@@ -133,7 +134,7 @@ def notes(runs: Iterable[Run], found: Mapping[str, Record]) -> Iterator[str]:
         if record and record["status"] in ("ok", "collapsed") and record["cost"].get("trained_for") == 1:
             began, ended = _time(record, "started_at"), _time(record, "finished_at")
             told = [record["cost"].get(name) for name in ("train_seconds", "evaluation_seconds")]
-            if began and ended and all(map(_number, told)) and not record["cost"].get("resumed"):
+            if began and ended and all(map(is_number, told)) and not record["cost"].get("resumed"):
                 lasted, seconds = (ended - began).total_seconds(), float(sum(filter(None, told)))
                 if lasted > UNTOLD[0] + UNTOLD[1] * seconds:
                     untold.append((lasted, seconds))
@@ -148,7 +149,3 @@ def _time(record: Record, name: str) -> datetime | None:
         return datetime.fromisoformat(str(record.get(name))).astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-
-
-def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= MAX_VALUE  # a whole number may be too large for a float

@@ -271,8 +271,8 @@ def _probes(node: Any, problems: list[Problem]) -> list[GridValue]:
     if not isinstance(named, dict):
         rule = f"must be a mapping of probes. Got {short(node)}. Probes: {', '.join(plugins.names('evaluation'))}."
         meant = [name for name in (node if isinstance(node, list) else [node]) if name in plugins.names("evaluation")]
-        whole = "name: false} for a default that shall not run, {name: true} for another that shall"
-        rule += f" Write {{{', '.join(f'{name}: true' for name in meant)}}}." if meant else f" Write {{{whole}."
+        example = "{name: false} for a default that shall not run, {name: true} for another that shall"
+        rule += f" Write {{{', '.join(f'{name}: true' for name in meant)}}}." if meant else f" Write {example}."
         problems.append(Problem(("probes",), rule))
         return []
     for name in named:

@@ -18,6 +18,7 @@ from typing import Any
 from cl_semisup.errors import InputError, ResultsError, described
 from cl_semisup.results import records
 from cl_semisup.results.naming import budget, flatten
+from cl_semisup.results.numbers import is_number
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.suite.run import Run
 from cl_semisup.system import files
@@ -145,14 +146,10 @@ def _series(history: Any) -> dict[str, list[tuple[int, float]]]:
     for name, values in sorted(history.items()):
         if name != "step" and isinstance(values, list):
             pairs = zip(history["step"], values, strict=False)
-            points = [(int(s), float(v)) for s, v in pairs if _is_number(s) and _is_number(v)]
+            points = [(int(s), float(v)) for s, v in pairs if is_number(s) and is_number(v)]
             if points:
                 series[f"training/{name}"] = points
     return series
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) <= records.MAX_VALUE
 
 
 def _seconds(started: Any) -> float:
