@@ -46,8 +46,8 @@ def evaluate(
     """Score features that are there already, on several draws of the labels of each budget.
 
     Args:
-        features: a file (.npz, .safetensors, .parquet), a list of files, or an (N, F) array or tensor. A file may be a
-            network that a suite has kept; the probes of its run are then measured again too (`scored_again`)
+        features: a file (.npz, .safetensors, .parquet), a list of files, or an array, tensor or data frame (N, F). A
+            file may be a network that a suite has kept; the probes of its run are then measured again (`scored_again`)
         labels: with an array: (N,) integers, text, whole floats, or one-hot rows; -1 where unknown
         test_features, test_labels: with arrays: the test part; without one, `test_fraction` of the rows are
         test_fraction: share of each class that becomes the test part of a single matrix; default 0.2

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup.data.as_array import as_array
 from cl_semisup.errors import DataError
 
 LARGEST = 2**53  # whole floats are exact up to it
@@ -12,7 +13,7 @@ LARGEST = 2**53  # whole floats are exact up to it
 
 def column(labels: Any, where: str) -> NDArray[Any]:
     """(N,) int64, -1 where a label is unknown, or text, "" where it is; DataError with `where` for anything else."""
-    array = np.asarray(labels)
+    array = as_array(labels, where)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):

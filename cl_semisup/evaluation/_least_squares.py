@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from cl_semisup.measures.column_scale import column_scale
 from cl_semisup.measures.logistic import DEFAULT_STRENGTH, STRENGTHS, hold_out
 
 VALIDATION = 0.2  # share of the training images held out to choose a strength
@@ -13,8 +14,8 @@ Scores = Callable[[Tensor], Tensor]  # (Q, F) -> (Q, C)
 
 def standardised(train: Tensor, test: Tensor) -> tuple[Tensor, Tensor]:
     """Both by the mean and standard deviation of the training rows; constant columns become 0."""
-    mean, scale = train.mean(dim=0), train.std(dim=0, correction=0)
-    scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
+    mean = train.mean(dim=0)
+    scale = column_scale(mean, train.std(dim=0, correction=0))
     return (train - mean) / scale, (test - mean) / scale
 
 

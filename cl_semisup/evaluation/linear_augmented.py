@@ -7,6 +7,7 @@ from annotated_types import Interval
 from torch import Tensor
 
 from cl_semisup.evaluation import Features, Network, ProbeResult, accuracy
+from cl_semisup.measures.column_scale import column_scale
 from cl_semisup.measures.logistic import hold_out
 from cl_semisup.seeds import seed
 
@@ -50,8 +51,8 @@ class LinearAugmented:
         if len(known) == 0:
             return ProbeResult()
         x, y = features.train[known], features.train_labels[known]
-        mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
-        scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)  # constant columns become 0
+        mean = x.mean(dim=0)
+        scale = column_scale(mean, x.std(dim=0, correction=0))
         mask = hold_out(y.cpu().numpy(), VALIDATION, seed("validation", *features.seed_key))
         held = torch.zeros(len(y), dtype=torch.bool) if mask is None else torch.from_numpy(mask)
         heads = self._train(network, known, y, ~held.to(y.device), mean, scale, features)

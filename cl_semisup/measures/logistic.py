@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_semisup.measures.column_scale import column_scale
+
 STRENGTHS = tuple(10.0**power for power in range(1, -7, -1))  # candidate weight penalties, strongest first
 DEFAULT_STRENGTH = 1e-2  # used if there are too few labels to choose
 SEARCH_TOLERANCE = 1e-5  # of the fits that choose the penalty
@@ -29,8 +31,8 @@ class StandardisedFeatures:
     @classmethod
     def of(cls, x: Tensor) -> "StandardisedFeatures":
         """From (M, F) raw features."""
-        mean, scale = x.mean(dim=0), x.std(dim=0, correction=0)
-        scale = torch.where(scale > 1e-6 * (1 + mean.abs()), scale, torch.inf)
+        mean = x.mean(dim=0)
+        scale = column_scale(mean, x.std(dim=0, correction=0))
         rows = (x - mean) / scale
         device = x.device if x.device.type != "mps" else torch.device("cpu")  # MPS has no float64
         eigenvalues, eigenvectors = torch.linalg.eigh((rows.T @ rows / (2 * len(rows))).to(device, torch.float64))

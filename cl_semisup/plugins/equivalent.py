@@ -60,12 +60,8 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "f7f34d9113": "3e0a5d22c9",  # digits: read without importing scikit-learn, pixels, labels and split stay
     "1fea34b7d8": "e381c33da0",  # glyphs: inherits what all computed data sets do, images and labels stay
     "29f44e74c4": "8b4b3dd23a",  # subspaces: inherits what all computed data sets do, images and labels stay
-    "1f73603d0a": "816d49b439",  # increments: seeds are called `rng_seed`, not `name`
     "349bd9864e": "bd2c443590",  # kmeans: seeds are called `rng_seed`, not `name`
-    "fab18dd7a2": "1af4707f3a",  # linear_sgd: seeds are called `rng_seed`, not `name`
-    "2229e9ed1b": "816ddaf25c",  # loranpac: seeds are called `rng_seed`, not `name`
     "62a7abbf74": "6e1241f240",  # perturbation: seeds are called `rng_seed`, not `name`
-    "7acdb5bb65": "9ce8660520",  # ridge: seeds are called `rng_seed`, not `name`
     "86693045f9": "6cb26d30da",  # adversarial_distribution: noise is drawn on the host
     "f36b6d3d08": "a60b487790",  # asymmetric_adversarial: noise is drawn on the host
     "122c917644": "63575f56f0",  # crop_and_color: draws are sent to a GPU from pinned memory
@@ -73,4 +69,9 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "b02863744e": "2c2c7fdb4e",  # neighbour_mixup: rows are sent to a GPU from pinned memory
     "d8668018ad": "0468364506",  # randaugment: choices are sent to a GPU from pinned memory
     "3406f78d77": "0e7a1a11d0",  # stored_view: rows are sent to a GPU from pinned memory
+    "cc93dde191": "816d49b439",  # increments: tiny features count; where a spread reaches 0.001, to the bit
+    "66f778509f": "1af4707f3a",  # linear_sgd: tiny features count; where a spread reaches 0.001, to the bit
+    "c0b386d6a7": "816ddaf25c",  # loranpac: tiny features count; where a spread reaches 0.001, to the bit
+    "71c87c2d71": "9ce8660520",  # ridge: tiny features count; where a spread reaches 0.001, to the bit
+    "18f818bd65": "6eb6d3364a",  # linear_augmented: tiny features count; where a spread reaches 0.001, to the bit
 }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cl_semisup.data import array_file
+from cl_semisup.data.as_array import as_array, on_cpu
 from cl_semisup.errors import DataError, InputError
 from cl_semisup.scoring.label_values import Labels, to_classes
 from cl_semisup.seeds import seed
@@ -25,6 +26,7 @@ KINDS = {
     **dict.fromkeys(("labels", "label", "targets", "target", "y"), "labels"),
 }
 CONTENTS = "train, train_labels, test, test_labels, or features and labels"
+LARGEST, SMALLEST = 1e15, 1e-12  # absolute values; float32 ends at 3.4e38, and 1e-12 bounds norms that divide
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -154,29 +156,36 @@ def _check_roles(names: Mapping[str, str], headers: Mapping[str, Any], path: Pat
 
 def _matrix(array: Any, where: str) -> Tensor:
     """(N, F) finite floats, as they are stored."""
-    if isinstance(array, np.ndarray):
+    if isinstance(array, Tensor):
+        x = on_cpu(array, where)
+    else:
+        array = as_array(array, where)
         if array.dtype.kind in "iub":
             array = array.astype(np.float32)
         if array.dtype.kind == "f" and not array.dtype.isnative:
             array = array.astype(array.dtype.newbyteorder("="))
         if array.dtype.kind != "f" or array.dtype.itemsize > 8:
             raise DataError(f"{where}: must be float16 to float64 (N, F). Got {array.dtype} {array.shape}. Convert it.")
-        array = torch.from_numpy(np.require(array, requirements=("C", "W")))  # arrow's memory cannot be written to
-    x: Tensor = array.detach().cpu() if isinstance(array, Tensor) else torch.as_tensor(array)
+        x = torch.from_numpy(np.require(array, requirements=("C", "W")))  # arrow's memory cannot be written to
     if x.dtype not in FLOATS or x.ndim != 2 or 0 in x.shape:
         rule = "must be float16 to float64 (N, F), with a row and a feature"
         remedy = "Make a row of each image: `x.reshape(len(x), -1)`, or a mean over its positions"
         remedy = remedy if x.ndim > 2 and 0 not in x.shape else "Convert it"
         raise DataError(f"{where}: {rule}. Got {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}. {remedy}.")
-    bad = torch.cat([~torch.isfinite(part.float()).all(dim=1) for part in x.split(8192)])
+    largest = torch.cat([part.abs().amax(dim=1).float() for part in x.split(8192)])
+    bad = ~torch.isfinite(largest)
     if bad.any():
         got = f"NaN, infinity or more in {name_rows(bad.nonzero().squeeze(1).numpy())}"
         raise DataError(f"{where}: must be finite in float32. Got {got}. Leave these rows out.")
+    if (of_all := float(largest.max())) and not SMALLEST <= of_all <= LARGEST:
+        rule = f"the largest value must lie from {SMALLEST:g} to {LARGEST:g}, whose squares float32 can add"
+        remedy = "Multiply all rows of all parts by one number"
+        raise DataError(f"{where}: {rule}. Got {of_all:.3g}. {remedy}.")
     return x
 
 
 def _same_length(x: Tensor, labels: Any, where: str, where_labels: str) -> None:
-    if (found := next(iter(np.shape(labels)), "a single one")) != len(x):
+    if (found := next(iter(as_array(labels, where_labels).shape), "a single one")) != len(x):
         raise DataError(f"{where_labels}: must be one a row of {where}, {len(x)}. Got {found}. Mend the file.")
 
 

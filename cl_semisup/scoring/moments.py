@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cl_semisup.measures.column_scale import column_scale
 from cl_semisup.scoring.products import add_square, square
 from cl_semisup.scoring.rows import Rows
 
@@ -68,7 +69,7 @@ def _of_many(rows: Rows, mean: Tensor) -> Spread:
     for _, chunk in rows.chunks(CHUNK, torch.float64):
         add_square(product, chunk.sub_(mean))  # before the product: else a large mean would take the digits
     product /= len(rows)
-    inverse = _inverse_scale(product.diagonal(), mean)
+    inverse = 1 / column_scale(mean, product.diagonal().sqrt())
     variances, directions = _strong(product.mul_(inverse).mul_(inverse[:, None]))
     return inverse, variances, directions
 
@@ -76,15 +77,10 @@ def _of_many(rows: Rows, mean: Tensor) -> Spread:
 def _of_few(rows: Rows, mean: Tensor) -> Spread:
     """The vectors (M, R) of  X X^T / M  give the directions  X^T U / (M v)^(1/2)."""
     x = torch.cat([chunk - mean for _, chunk in rows.chunks(CHUNK, torch.float64)])
-    inverse = _inverse_scale(x.square().mean(dim=0), mean)
+    inverse = 1 / column_scale(mean, x.square().mean(dim=0).sqrt())
     x *= inverse
     variances, vectors = _strong(square(x) / len(x))
     return inverse, variances, x.T @ vectors / (variances * len(x)).clamp(min=TINY).sqrt()
-
-
-def _inverse_scale(variance: Tensor, mean: Tensor) -> Tensor:
-    scale = variance.sqrt()
-    return torch.where(scale > 1e-6 * (1 + mean.abs()), 1 / scale, 0)
 
 
 def _strong(product: Tensor) -> tuple[Tensor, Tensor]:

@@ -79,6 +79,25 @@ def test_a_probe_leaves_its_input_alone(name: str) -> None:
     assert all(torch.equal(a, b) for a, b in zip(weights, features.network.encoder.parameters(), strict=True))
 
 
+ON_THE_NETWORK = {  # they compute features of their own
+    *("cka", "corruptions", "finetune", "lidar", "linear_augmented", "linear_layers", "shifted_test", "simclr12"),
+    *("similarity", "transfer", "update_similarity"),
+}
+OF_FEATURES = sorted(set(PROBES) - ON_THE_NETWORK - {"spectrum"})  # which gives their variance
+
+
+@pytest.mark.parametrize("power", [-33, 40])
+@pytest.mark.parametrize("name", OF_FEATURES)
+def test_no_number_depends_on_the_scale_of_the_features(name: str, power: int) -> None:
+    features = replace(make_features(), network=None)
+    stored = ("train", "test", "train_projections", "test_projections")
+    scaled = {field: getattr(features, field) * 2.0**power for field in stored}
+    views = tuple(view * 2.0**power for view in features.test_views)
+    found, expected = measure(name, replace(features, **scaled, test_views=views, memo={})), measure(name, features)
+    assert found.scores == expected.scores
+    assert found.diagnostics == pytest.approx(expected.diagnostics, rel=1e-5, abs=1e-5, nan_ok=True)
+
+
 @pytest.mark.parametrize("name", PROBES)
 def test_hidden_labels_move_no_score_of_the_labelled_ones(name: str) -> None:
     """Neither on the test images nor where visible labels choose, in folds."""

@@ -1,10 +1,12 @@
 """Files of features: what is read, and what is refused with its place."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -328,3 +330,29 @@ def test_rows_of_any_length_become_unit_rows(scale: float) -> None:
 def test_a_split_of_another_shape_or_kind_is_told(split: Any, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="f.npz: split: must be `train` or `test`, and both"):
         feature_file.read(npz(tmp_path, features=X, labels=Y, split=split))
+
+
+@pytest.mark.parametrize("kind", [pandas.DataFrame, torch.from_numpy, np.ndarray.tolist, np.ma.array])
+def test_frames_tensors_and_lists_are_arrays(kind: Callable[[Any], Any]) -> None:
+    labels = pandas.Series(Y[:30]).astype("category") if kind is pandas.DataFrame else kind(Y[:30])
+    found = feature_file.from_arrays("f", divided(train=kind(X[:30]), train_labels=labels, test=kind(X[30:])))
+    np.testing.assert_allclose(found.train.numpy(), X[:30])
+    np.testing.assert_array_equal(found.train_labels, Y[:30])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train": [[1.0, 2.0], [3.0]] * 15}, "train: must be an array, a tensor, a data frame"),
+        ({"train_labels": [[1], [2, 3]] * 15}, "train_labels: must be an array, a tensor, a data frame"),
+        ({"train": torch.empty(30, 6, device="meta")}, "train: must be an array, a tensor, a data frame"),
+        ({"test": np.ma.array(X[30:], mask=X[30:] > 0)}, "test: must have no masked values"),
+        ({"train_labels": np.ma.array(Y[:30], mask=Y[:30] == 1)}, "train_labels: must have no masked values. Got 8"),
+        ({"train": X[:30] * 1e-20}, "train: the largest value must lie from 1e-12 to 1e[+]15"),
+        ({"test": X[30:] * 1e18}, "test: the largest value must lie from 1e-12 to 1e[+]15"),
+        ({"train": pandas.DataFrame(X[:30]).assign(name="a")}, "train: must be float16 to float64"),
+    ],
+)
+def test_other_values_are_no_arrays(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        feature_file.from_arrays("f", divided(**changes))
