@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cl_semisup.measures.geometry import effective_rank
 
+ONE_POINT = 1e-24  # mean squared distance of unit rows from their centre that is rounding
 CUT = 1e-5  # eigenvalues of the spread between classes below this share of the largest count as 0 in NC1
 
 
@@ -49,10 +50,12 @@ class Clusters:
     def nc2(self) -> dict[str, float]:
         """Of the centred means: variation of the norms, standard deviation of the cosines, distance from -1/(C-1).
 
-        Standard deviations divide by the number of norms and cosines, not by one less.
+        Standard deviations divide by the number of norms and cosines, not by one less. NaN where all means coincide.
         """
         centred = self.means - self.centre
         norms = centred.norm(dim=1)
+        if not bool(norms.any()):
+            return dict.fromkeys(("nc2_norm", "nc2_angle", "nc2_simplex"), float("nan"))
         count = len(centred)
         u = F.normalize(centred, dim=1)
         cosines = (u @ u.T)[~torch.eye(count, dtype=torch.bool, device=u.device)]
@@ -78,10 +81,14 @@ class Clusters:
         nearest = (self.means.square().sum(dim=1) - 2 * x @ self.means.T).argmin(dim=1)
         return float((nearest != predictions.to(nearest.device)).double().mean())
 
+    def variances(self) -> Tensor:
+        """(C,) mean squared residual of each class."""
+        squares = self.residuals.square().sum(dim=1)
+        return squares.new_zeros(len(self.means)).index_add_(0, self.y, squares) / torch.bincount(self.y)
+
     def cdnv(self) -> float:
         """Mean over pairs of classes of (Var_i + Var_j) / (2 |m_i - m_j|^2), Var the mean squared residual."""
-        squares = self.residuals.square().sum(dim=1)
-        variance = squares.new_zeros(len(self.means)).index_add_(0, self.y, squares) / torch.bincount(self.y)
+        variance = self.variances()
         i, j = torch.triu_indices(len(variance), len(variance), offset=1, device=variance.device)
         distance = (self.means[i] - self.means[j]).square().sum(dim=1)
         return float(((variance[i] + variance[j]) / (2 * distance)).mean())
@@ -99,12 +106,13 @@ class Clusters:
 def class_separation(x: Tensor, y: Tensor) -> float:
     """1 - mean cosine distance within classes / that of all pairs, classes with equal weights; in [0, 1].
 
-    Within a class a row is also paired with itself. Source: arXiv 2010.16402, section 4.1
+    Within a class a row is also paired with itself. A mean cosine distance is the mean squared distance of unit rows
+    from their centre, which close rows keep. NaN if all rows have one direction. Source: arXiv 2010.16402, section 4.1
     """
-    means = Clusters.of(F.normalize(x, dim=1), y).means  # mean cosine of classes i and j = m_i . m_j
-    within = 1 - means.square().sum(dim=1).mean()
-    total = 1 - means.mean(dim=0).square().sum()
-    return float(1 - within / total) if total > 0 else float("nan")
+    clusters = Clusters.of(F.normalize(x, dim=1), y)
+    within = clusters.variances().mean()
+    total = within + (clusters.means - clusters.centre).square().sum(dim=1).mean()
+    return float(1 - within / total) if total > ONE_POINT else float("nan")
 
 
 def class_effective_rank(x: Tensor, y: Tensor) -> float:

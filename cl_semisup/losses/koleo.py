@@ -5,7 +5,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from cl_semisup.contrast import nothing, others, unit
+from cl_semisup.contrast import nothing, others, squared_distances, unit
 from cl_semisup.losses import Loss, Setting
 from cl_semisup.losses._wrapper import Wrapper
 from cl_semisup.plugins import PluginField
@@ -59,7 +59,7 @@ def _negative_entropy(z: Tensor) -> Tensor:
         return nothing(z, z)
     rows = unit(z)
     with torch.no_grad():
-        similarity = (rows @ rows.T).masked_fill(~others(len(rows), rows.device), -torch.inf)
-        nearest = similarity.argmax(dim=1)  # (N,)
+        apart = squared_distances(rows).masked_fill(~others(len(rows), rows.device), torch.inf)
+        nearest = apart.argmin(dim=1)  # (N,)
     distance = torch.linalg.vector_norm(rows - rows[nearest], dim=1)  # its gradient at 0 is 0
     return -(distance + EPS).log().mean()

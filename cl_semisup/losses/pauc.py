@@ -193,7 +193,9 @@ class _Clustering(nn.Module):
 
 
 def _squared(rows: Tensor, centres: Tensor) -> Tensor:
-    """(n, K) squared distances."""
+    """(n, K) squared distances, measured from the centres' mean: rows that are all close keep their digits."""
+    middle = centres.mean(dim=0)
+    rows, centres = rows - middle, centres - middle
     lengths = rows.square().sum(dim=1)[:, None] + centres.square().sum(dim=1)
     return (lengths - 2 * (rows @ centres.T)).clamp(min=0)
 

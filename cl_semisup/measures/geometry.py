@@ -178,27 +178,33 @@ def cka(x: Tensor, y: Tensor, unbiased: bool = False) -> float:
         |Yc^T Xc|^2 / (|Xc^T Xc| |Yc^T Yc|),  Frobenius norms, columns centred; in [0, 1]
 
     For N < 10 D this is biased towards 1. `unbiased` uses HSIC_1 instead, which may be negative and needs N >= 4. NaN
-    if all rows of an embedding are equal.
+    if all rows of an embedding are equal, but for rounding; unbiased, also if all their distances are.
 
     Source: arXiv 1905.00414; unbiased: arXiv 2010.15327
     """
-    x, y = _float64(x), _float64(y)
     product = _hsic_unbiased if unbiased else _hsic
-    scale = (product(x, x) * product(y, y)) ** 0.5
-    return float(product(x, y) / scale) if scale > 0 else float("nan")
+    centred, spreads = [], []
+    for z in (_float64(x), _float64(y)):
+        centred.append(z - z.mean(dim=0))
+        spread = product(centred[-1], centred[-1])
+        if spread <= (CKA_EPSILON * float(z.square().sum())) ** 2:
+            return float("nan")
+        spreads.append(spread)
+    return product(*centred) / (spreads[0] * spreads[1]) ** 0.5
 
 
 def _hsic(x: Tensor, y: Tensor) -> float:
-    return float(((y - y.mean(dim=0)).T @ (x - x.mean(dim=0))).square().sum())
+    return float((y.T @ x).square().sum())
 
 
 def _hsic_unbiased(x: Tensor, y: Tensor) -> float:
+    """N (N - 3) HSIC_1 of centred embeddings; HSIC_1 does not depend on their means, but its rounding does."""
     n = len(x)
     k, m = x @ x.T, y @ y.T
     k.fill_diagonal_(0)
     m.fill_diagonal_(0)
     total = (k * m).sum() + k.sum() * m.sum() / ((n - 1) * (n - 2)) - 2 / (n - 2) * (k.sum(dim=0) @ m.sum(dim=1))
-    return float(total) / (n * (n - 3))
+    return float(total)
 
 
 def centred_gram(x: Tensor) -> Tensor:

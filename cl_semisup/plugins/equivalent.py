@@ -74,4 +74,5 @@ EQUIVALENT_VERSIONS: dict[str, str] = {
     "c0b386d6a7": "816ddaf25c",  # loranpac: tiny features count; where a spread reaches 0.001, to the bit
     "71c87c2d71": "9ce8660520",  # ridge: tiny features count; where a spread reaches 0.001, to the bit
     "18f818bd65": "6eb6d3364a",  # linear_augmented: tiny features count; where a spread reaches 0.001, to the bit
+    "7cc9491747": "ce4b72810f",  # neural_collapse: class separation of close rows; of others its digits stay
 }

@@ -228,6 +228,46 @@ def test_class_means_in_one_place_have_no_nc1() -> None:
     assert math.isnan(_classes.Clusters.of(x, y).nc1())
 
 
+def test_class_means_in_one_place_are_no_simplex() -> None:
+    clusters = _classes.Clusters.of(torch.full((6, 3), 0.1), torch.arange(6) % 3)
+    assert all(math.isnan(value) for value in clusters.nc2().values())
+
+
+@pytest.mark.parametrize("distance", [1.0, 1e-1, 1e-3])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_close_rows_are_as_separated_as_far_ones(distance: float, kind: torch.dtype) -> None:
+    """The cosine distance of rows that all have nearly one direction is lost in 1 - cos, and so is their CKA."""
+    y = torch.arange(300) % 5
+    spread = cloud(5, 6, 1)[y] + 0.5 * cloud(300, 6)
+    spread[:, 0] = 0  # along the direction that all rows share, a difference is no angle
+    point = torch.tensor([4.0, 0, 0, 0, 0, 0], dtype=torch.float64)
+    far, close = 1e-2 * spread + point, 1e-2 * distance * spread + point
+    expected = _classes.class_separation(far, y)
+    assert _classes.class_separation(close.to(kind), y) == pytest.approx(expected, rel=0.02)
+    for unbiased in (False, True):
+        assert geometry.cka(close.to(kind), spread, unbiased) == pytest.approx(1, abs=0.01)
+
+
+def test_separation_is_that_of_mean_cosine_distances() -> None:
+    x, y = cloud(40, 6), torch.arange(40) % 4
+    u = F.normalize(x, dim=1)
+    cosine = torch.tensor([[float((u[y == i] @ u[y == j].T).mean()) for i in range(4)] for j in range(4)])
+    expected = 1 - (1 - float(cosine.diagonal().mean())) / (1 - float(cosine.mean()))
+    for kind in (torch.float32, torch.float64):  # to the digits that tables show
+        assert _classes.class_separation(x.to(kind), y) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("row", [[0.0, 0.0], [0.1, 0.3], [1e-30, 2e5]])
+def test_equal_rows_have_no_cka_and_no_separation(row: list[float]) -> None:
+    x, y = torch.tensor([row]).repeat(300, 1), torch.arange(300) % 7
+    assert math.isnan(_classes.class_separation(x, y))
+    for kind in (torch.float32, torch.float64):
+        for unbiased in (False, True):
+            assert math.isnan(geometry.cka(0.1 * x.to(kind), cloud(300, 3), unbiased))
+            assert math.isnan(geometry.cka(cloud(300, 3), 0.1 * x.to(kind), unbiased))
+    assert math.isnan(geometry.cka(torch.eye(5), cloud(5, 3), unbiased=True))  # all distances are equal
+
+
 def test_one_row_has_no_pairs() -> None:
     assert float(geometry.uniformity(sphere(1, 4))) == 0
     assert math.isnan(geometry.wasserstein_uniformity(sphere(1, 4)))
