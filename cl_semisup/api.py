@@ -10,8 +10,11 @@ cl.results("results")                             every record of a folder, a ro
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge, Interval, MinLen
+
+from cl_semisup.config.arguments import checked, plain
 from cl_semisup.errors import InputError
 from cl_semisup.system import owner
 from cl_semisup.system.progress_bar import progress_bar
@@ -24,19 +27,20 @@ if TYPE_CHECKING:
     from cl_semisup.scoring.scored_again import ScoredAgain
 
 Folder = str | Path
-REDO = ("none", "failed", "stale", "all")
+Repetitions = Annotated[int, Ge(1)]
 
 
+@checked
 def evaluate(
     features: Any,
     labels: Any = None,
     *,
     test_features: Any = None,
     test_labels: Any = None,
-    test_fraction: float | None = None,
-    name: str = "features",
-    budgets: Sequence[str] | None = None,
-    repetitions: int = 5,
+    test_fraction: Annotated[float, Interval(gt=0, lt=1)] | None = None,
+    name: Annotated[str, MinLen(1)] = "features",
+    budgets: str | Sequence[str] | None = None,
+    repetitions: Repetitions = 5,
     dataset: str | None = None,
     data_dir: Folder | None = None,
     device: str = "auto",
@@ -84,14 +88,15 @@ def evaluate(
     return _evaluate([stored], budgets, repetitions, dataset or "features", results, progress)
 
 
+@checked
 def evaluate_encoder(
     encoder: Any,
     dataset: Any,
     *,
     data_dir: Folder | None = None,
     device: str = "auto",
-    budgets: Sequence[str] | None = None,
-    repetitions: int = 5,
+    budgets: str | Sequence[str] | None = None,
+    repetitions: Repetitions = 5,
     results: Folder | None = None,
     progress: bool = True,
 ) -> "Evaluation":
@@ -115,21 +120,22 @@ def evaluate_encoder(
 
 
 def results(folder: Folder = "results") -> "pd.DataFrame":
-    """Every record of a results folder, a row each, see `results.all_records.frame`."""
+    """Every record of a results folder, a row each, see `results.all_records.results`."""
     from cl_semisup.results import all_records
 
-    return all_records.frame(Path(folder))
+    return all_records.results(folder)
 
 
+@checked
 def run(
-    suite: Folder | Mapping[str, Any],
+    suite: Folder | Mapping[Any, Any],
     results: Folder = "results",
     *,
     data_dir: Folder | None = None,
     device: str = "auto",
-    workers: int | None = None,
-    redo: str = "none",
-    plugins: Sequence[Folder] = (),
+    workers: Annotated[int, Ge(1)] | None = None,
+    redo: Literal["none", "failed", "stale", "all"] = "none",
+    plugins: Folder | Sequence[Folder] = (),
 ) -> "pd.DataFrame":
     """Run a suite's missing runs on this machine and write its report; returns the leaderboard.
 
@@ -155,9 +161,8 @@ def run(
     from cl_semisup.scheduling import prepare, suite_run
     from cl_semisup.scheduling.rounds import Rounds
 
-    if redo not in REDO:
-        raise InputError(f"redo: must be one of {', '.join(REDO)}. Got {redo!r}.")
-    for path in map(Path, plugins):
+    plugin_files = [Path(plugins)] if isinstance(plugins, str | Path) else list(map(Path, plugins))
+    for path in plugin_files:
         registry.add(path)
     folder, data = Path(results), None if data_dir is None else str(data_dir)
     file = _suite_file(suite, folder) if isinstance(suite, Mapping) else Path(suite)
@@ -178,11 +183,12 @@ def run(
             early_stop=True,
             state_key=owner.key().hex(),
         )
-        snapshot = suite_run.execute(folder, found, rounds, local_engine(processes, machine, list(map(Path, plugins))))
+        snapshot = suite_run.execute(folder, found, rounds, local_engine(processes, machine, plugin_files))
     report.make(folder, snapshot)
     return leaderboard(file, folder, data_dir=data)
 
 
+@checked
 def leaderboard(suite: Folder, results: Folder = "results", *, data_dir: Folder | None = None) -> "pd.DataFrame":
     """The leaderboard of a suite's records as they are now, one row a (task, loss); nothing is run or written.
 
@@ -199,7 +205,7 @@ def leaderboard(suite: Folder, results: Folder = "results", *, data_dir: Folder 
     return export.frame(ReportData.read(Path(results), snapshot))
 
 
-def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
+def _suite_file(suite: Mapping[Any, Any], results: Path) -> Path:
     """Keep a suite that is given as a mapping; it is checked before its name becomes that of a folder."""
     from dataclasses import replace
 
@@ -209,7 +215,7 @@ def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
     from cl_semisup.suite import suite as suites
 
     try:
-        text = yaml.safe_dump({"name": "suite"} | dict(suite), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump({"name": "suite"} | plain(suite), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
         raise InputError(
             f"run: a suite must be plain data. Got {error}. Use numbers, text, lists and mappings."
@@ -224,7 +230,7 @@ def _suite_file(suite: Mapping[str, Any], results: Path) -> Path:
 
 def _evaluate(
     sets: Sequence["StoredFeatures"],
-    budgets: Sequence[str] | None,
+    budgets: str | Sequence[str] | None,
     repetitions: int,
     dataset: str,
     folder: Folder | None,
@@ -240,9 +246,8 @@ def _evaluate(
 
     if folder is not None:
         records.check_writable(Path(folder))
-    if repetitions < 1:
-        raise InputError(f"repetitions: must be at least 1. Got {repetitions}.")
-    requested = None if budgets is None else [draws.parse(text) for text in budgets]
+    named = [budgets] if isinstance(budgets, str) else budgets
+    requested = None if named is None else [draws.parse(text) for text in named]
     found = []
     for features in sets:
         drawn = draws.draw_all(features.train_labels, requested, repetitions, dataset)
@@ -263,7 +268,7 @@ def _evaluate(
 
 
 def _evaluate_files(
-    paths: Sequence[Path], test_fraction: float | None, where: tuple[str, str], budgets: Sequence[str] | None,
+    paths: Sequence[Path], test_fraction: float | None, where: tuple[str, str], budgets: str | Sequence[str] | None,
     repetitions: int, dataset: str | None, results: Folder | None, progress: bool,
 ) -> "Evaluation":  # fmt: skip
     """Of files of features and of kept networks; `where` is the folder of data sets and the device of the latter."""

@@ -2,18 +2,23 @@
 
 import builtins
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from sklearn.datasets import load_digits
 
 import cl_semisup as cl
 from cl_semisup import cli
+from cl_semisup.config.arguments import plain
 from cl_semisup.errors import InputError, ResultsError, SuiteError
 from cl_semisup.system.progress_bar import in_notebook, progress_bar
 
@@ -127,7 +132,7 @@ def test_arguments_of_evaluate_must_fit_together(files: list[Path]) -> None:
         cl.evaluate(X, Y, test_features=X)
     with pytest.raises(InputError, match="come with arrays. Got files"):
         cl.evaluate(files, Y)
-    with pytest.raises(InputError, match="repetitions: must be at least 1. Got 0"):
+    with pytest.raises(InputError, match="repetitions: must be greater than or equal to 1. Got 0"):
         cl.evaluate(X, Y, repetitions=0)
 
 
@@ -143,7 +148,7 @@ def test_a_suite_runs_from_a_mapping_and_its_records_are_read(tmp_path: Path) ->
 def test_bad_suites_and_folders_are_told(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match="lossess"):
         cl.run(SUITE | {"lossess": 1}, tmp_path)
-    with pytest.raises(InputError, match="redo: must be one of none, failed, stale, all. Got 'x'"):
+    with pytest.raises(InputError, match="redo: must be 'none', 'failed', 'stale' or 'all'. Got 'x'"):
         cl.run(SUITE, tmp_path, redo="x")
     with pytest.raises(InputError, match="a suite must be plain data"):
         cl.run(SUITE | {"name": object()}, tmp_path)
@@ -182,3 +187,62 @@ def test_a_mapping_whose_name_is_taken_is_refused_before_anything_is_written(tmp
     with pytest.raises(InputError, match="must not be that of another suite"):
         api._suite_file(asked | {"epochs": 1}, tmp_path / "results")
     assert [path.name for path in (tmp_path / "results" / "exp").iterdir()] == ["suite.json"]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: cl.run([SUITE]), "run: suite: must be a valid string or .*Got "),  # type: ignore[arg-type]
+        (lambda: cl.run(SUITE, None), "run: results: must be .*Got null"),  # type: ignore[arg-type]
+        (lambda: cl.run(SUITE, workers=0), "run: workers: must be greater than or equal to 1. Got 0"),
+        (lambda: cl.run(SUITE, redo="some"), "run: redo: must be 'none', 'failed', 'stale' or 'all'. Got 'some'"),  # type: ignore[arg-type]
+        (lambda: cl.run(SUITE, plugins="mine"), "mine: a plug-in is one Python file"),
+        (lambda: cl.run({**SUITE, "losses": {"clop"}}), "set"),
+        (lambda: cl.run({**SUITE, "losses": object()}), "must be plain data"),
+        (lambda: cl.run({**SUITE, 1: 2}), "unknown key 1"),
+        (lambda: cl.leaderboard(SUITE), "leaderboard: suite: must be"),  # type: ignore[arg-type]
+        (lambda: cl.results(3), "results: folder: must be"),  # type: ignore[arg-type]
+        (lambda: cl.evaluate(X, Y, budgets=[0.1]), "evaluate: budgets: must be .*Got "),  # type: ignore[list-item]
+        (lambda: cl.evaluate(X, Y, budgets="many"), "budgets: must be a share"),
+        (lambda: cl.evaluate(X, Y, repetitions="3"), "evaluate: repetitions: must be a valid integer. Got '3'"),  # type: ignore[arg-type]
+        (lambda: cl.evaluate(X, Y, test_fraction=1), "evaluate: test_fraction: must be less than 1. Got 1"),
+        (lambda: cl.evaluate(X, Y, name=""), "evaluate: name: must have at least 1 character"),
+    ],
+)
+def test_an_argument_of_another_type_or_range_is_told_by_its_name(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_a_suite_that_contains_itself_is_told() -> None:
+    suite = dict(SUITE)
+    suite["losses"] = [suite]
+    with pytest.raises(SuiteError, match="must not contain itself or nest"):
+        cl.run(suite)
+
+
+def test_a_mapping_may_hold_what_numpy_computes() -> None:
+    computed = {
+        "rate": np.float32(0.1),
+        "rates": np.array([0.1, 0.2], np.float32),
+        "single": np.array(3),
+        "epochs": (np.int64(1), np.uint8(2)),
+        "held": np.bool_(True),
+        "text": np.str_("digits"),
+        "folder": {np.str_("data_dir"): Path("data")},
+    }
+    found = plain(computed)
+    expected = {"rate": 0.1, "rates": [0.1, 0.2], "single": 3, "epochs": [1, 2], "held": True, "text": "digits"}
+    assert found == {**expected, "folder": {"data_dir": "data"}}
+    assert yaml.safe_load(yaml.safe_dump(found)) == found
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    """Workers do not import the program that calls `run`."""
+    script = tmp_path / "script.py"
+    script.write_text(f"import cl_semisup as cl\nprint('once')\ncl.run({SUITE!r}, 'results', workers=2)\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, str(script)]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.splitlines().count("once") == 1 and "Traceback" not in done.stderr
+    assert len(cl.results(tmp_path / "results")) == 2

@@ -47,7 +47,7 @@ MAY_IMPORT = {
         "system",
         "weights",
     },
-    "results": {"data", "errors", "plugins", "seeds", "suite", "system", "text", "weights"},
+    "results": {"config", "data", "errors", "plugins", "seeds", "suite", "system", "text", "weights"},
     "search": {"results", "suite"},
     "citation": {"plugins", "results", "suite", "version"},  # what a suite's plug-ins come from, as BibTeX
     "report": {"errors", "results", "search", "seeds", "suite", "system", "text"},

@@ -4,6 +4,7 @@ A type annotation says what a node must be: a leaf type that pydantic checks, a 
 `Annotated[Any, PluginField(folder)]` (a plug-in: a name, or one name with its settings).
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
@@ -134,10 +135,10 @@ def combinations(
 
 def _single(node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str) -> list[GridValue]:
     none = ""
-    if (without_none := _without_none(annotation)) is not None:
+    if (required := without_none(annotation)) is not None:
         if node in (None, "none"):
             return [GridValue(None, path)]
-        annotation, none = without_none, "none"
+        annotation, none = required, "none"
     field = plugin_field(annotation)
     if field is not None:
         return _plugin(node, field, path, problems)
@@ -227,29 +228,29 @@ def _plugin_set(node: Any, field: PluginField, path: YamlPath, problems: list[Pr
     return [GridValue([value.value for value in row], path) for row in combinations(columns, path, problems)]
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def adapter_of(annotation: Any) -> TypeAdapter[Any]:
     try:
-        return _cached_adapter(annotation)
+        return _cachedadapter_of(annotation)
     except Exception as error:  # a user's own plug-in may hold anything
         rule = "an annotation must say what can be checked: int, float, str, bool, Literal, or Annotated of these"
         raise InputError(f"{rule}. Got {annotation}: {short(str(error))}. Change it.") from error
 
 
 @cache
-def _cached_adapter(annotation: Any) -> TypeAdapter[Any]:
+def _cachedadapter_of(annotation: Any) -> TypeAdapter[Any]:
     return TypeAdapter(annotation, config=STRICT)
 
 
 def _leaf(
     node: Any, annotation: Any, path: YamlPath, problems: list[Problem], description: str, none: str = ""
 ) -> list[GridValue]:
-    adapter = _adapter(annotation)
+    adapter = adapter_of(annotation)
     try:
         return [GridValue(adapter.validate_python(node), path)]
     except ValidationError as error:
         if isinstance(node, float) and node.is_integer():  # 1e1 is 10, where a whole number is asked for
             return _leaf(int(node), annotation, path, problems, description, none)
-        rules = " or ".join(dict.fromkeys(e["msg"].replace("Input should", "must", 1) for e in error.errors()))
+        rules = " or ".join(dict.fromkeys(re.sub(r"^\w+ should", "must", e["msg"]) for e in error.errors()))
         message = f"{rules}{in_brackets(description)}. Got {short(node)}."
         words = booleans_meant.words(annotation, none or ("0" if numbers_meant.fits(0, adapter) else ""))
         advice = numbers_meant.advice(node, adapter) or booleans_meant.advice(node, *words)
@@ -257,7 +258,7 @@ def _leaf(
         return []
 
 
-def _without_none(annotation: Any) -> Any:
+def without_none(annotation: Any) -> Any:
     """X of `X | None`, an axis that may be left out (`none`); None for any other annotation. X may be a union too."""
     members = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else ()
     others = tuple(member for member in members if member is not NoneType)
@@ -275,6 +276,15 @@ def canonical(annotation: Any, node: Any, name: str) -> Any:
     return values[0].value
 
 
+def leaf(annotation: Any, value: Any, name: str) -> Any:
+    """A checked value that is no grid, whatever its annotation; a broken rule raises InputError."""
+    problems: list[Problem] = []
+    found = _leaf(value, annotation, (name,), problems, "")
+    if problems:
+        raise InputError(problems[0].text)
+    return found[0].value
+
+
 def build(folder: str, name: str, settings: Mapping[str, Any]) -> Any:
     """The plug-in's dataclass, made from settings that are checked."""
     plugin = plugins.load(folder, name)
@@ -285,65 +295,3 @@ def build(folder: str, name: str, settings: Mapping[str, Any]) -> Any:
 @cache
 def _annotation(folder: str) -> Any:
     return Annotated[Any, PluginField(folder)]
-
-
-# JSON Schema, so that editors complete and check what `expand` accepts ---------------------------------------------
-
-
-class Schema:
-    """Makes JSON Schemas; the schema of every plug-in is collected once, under `$defs`."""
-
-    def __init__(self) -> None:
-        self.definitions: dict[str, Any] = {}
-
-    def grid(self, annotation: Any, description: str = "") -> dict[str, Any]:
-        """A node: one value, or a list of them (a grid, or plug-ins that belong together)."""
-        one = self._single(annotation)
-        many = {"type": "array", "items": one, "minItems": 1, "uniqueItems": True}
-        return ({"description": description} if description else {}) | {"anyOf": [one, many]}
-
-    def mapping(self, cls: type) -> dict[str, Any]:
-        """A mapping of a dataclass's fields; no other keys."""
-        descriptions = plugins.field_descriptions(cls)
-        schema: dict[str, Any] = {"type": "object", "additionalProperties": False}
-        schema["properties"] = {k: self.grid(a, descriptions.get(k, "")) for k, a in annotations(cls).items()}
-        for key, value in defaults(cls).items():
-            schema["properties"][key]["default"] = value
-        required = [k for k in annotations(cls) if k not in defaults(cls)]
-        return schema | ({"required": required} if required else {})
-
-    def _single(self, annotation: Any) -> dict[str, Any]:
-        if (without_none := _without_none(annotation)) is not None:
-            return {"anyOf": [self._single(without_none), {"enum": ["none", None]}]}
-        field = plugin_field(annotation)
-        if field is not None:
-            return self._plugin(field)
-        if is_dataclass(annotation) and isinstance(annotation, type):
-            return self.mapping(annotation)
-        return _adapter(annotation).json_schema()
-
-    def _plugin(self, field: PluginField) -> dict[str, Any]:
-        """A reference to the folder's plug-ins, written once under `$defs`; they may contain themselves (a base)."""
-        key = f"{field.folder}_or_none" if field.optional else field.folder
-        if key not in self.definitions:
-            self.definitions[key] = {}  # ends the recursion
-            names = plugins.names(field.folder)
-            bare = [name for name in names if self._all_default(field.folder, name)]
-            forms: list[dict[str, Any]] = [{"enum": bare + (["none"] if field.optional else [])}]
-            self.definitions[key] = {"anyOf": forms + [self._named(field.folder, name) for name in names]}
-        return {"$ref": f"#/$defs/{key}"}
-
-    def _named(self, folder: str, name: str) -> dict[str, Any]:
-        """One plug-in with settings: `{name: {...}}`."""
-        key = f"{folder}.{name}"
-        if key not in self.definitions:
-            self.definitions[key] = {}
-            settings = self.mapping(plugins.load(folder, name))
-            self.definitions[key] = {"description": plugins.summary(folder, name), **settings}
-        one = {"type": "object", "properties": {name: {"$ref": f"#/$defs/{key}"}}}
-        return {**one, "required": [name], "additionalProperties": False}
-
-    @staticmethod
-    def _all_default(folder: str, name: str) -> bool:
-        plugin = plugins.load(folder, name)
-        return len(defaults(plugin)) == len(annotations(plugin))

@@ -9,11 +9,13 @@ import multiprocessing
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from types import ModuleType
 
 PRELOADED_MODULES = (
     "cl_semisup.execution.execute",
@@ -22,7 +24,6 @@ PRELOADED_MODULES = (
     "scipy.special",  # the geometry
     "sklearn.model_selection",  # the digits
     "sklearn.datasets",
-    "cl_semisup.cli",  # the command itself, which multiprocessing imports in every worker
 )
 GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, WSL and AMD
 PACKAGE_HOME = Path(__file__).parents[2]
@@ -69,6 +70,20 @@ def signals_blocked() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
+
+
+@contextmanager
+def no_main_module() -> Iterator[None]:
+    """Processes of multiprocessing that are started within do not import the program that starts them.
+
+    They would run a script of a user again that calls `cl.run` outside of `if __name__ == "__main__"`.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")  # without a file or a specification to import it by
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 @contextmanager

@@ -31,7 +31,7 @@ class LocalWorker(WorkerHandle):
         self._token, self._received = secrets.token_bytes(worker_main.TOKEN_BYTES), bytearray()
         arguments = (theirs, self._token, machine, plugin_files, plugins.environment_before_plugins())
         self.process: BaseProcess = context.Process(target=worker_main.main, args=arguments, daemon=True)  # type: ignore[attr-defined]
-        with fork_server.signals_blocked():  # until worker_main has set its handlers
+        with fork_server.signals_blocked(), fork_server.no_main_module():  # until worker_main has set its handlers
             self.process.start()
         theirs.close()
         self._state_mtime: int | None = None  # of the state on disk when the training was sent

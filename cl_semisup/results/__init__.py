@@ -4,20 +4,19 @@ The room and the function of `import cl_semisup as cl; cl.results("results")` ha
 """
 
 import sys
-from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 class _Room(ModuleType):
-    def __call__(self, folder: str | Path = "results") -> "pd.DataFrame":
-        """All records of a results folder, see `all_records.frame`."""
+    def __call__(self, folder: Any = "results") -> "pd.DataFrame":
+        """All records of a results folder, see `all_records.results`."""
         from cl_semisup.results import all_records
 
-        return all_records.frame(Path(folder))
+        return all_records.results(folder)
 
 
 sys.modules[__name__].__class__ = _Room

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from cl_semisup.config.arguments import checked
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.results import evaluation_records, records
 from cl_semisup.results.naming import flatten
@@ -14,21 +15,23 @@ from cl_semisup.results.records import Record
 FIRST = ("kind", "id", "status", "reason", "dataset", "loss", "features", "labels", "repetition", "protocol")
 
 
-def frame(results: Path) -> pd.DataFrame:
+@checked
+def results(folder: str | Path) -> pd.DataFrame:
     """One row a record; scores are fractions in [0, 1].
 
     Columns: kind (`run` or `evaluation`), id, status, reason, what was asked (flat: `loss.clop.weight`), every score,
     diagnostic and cost by its name, protocol (its fingerprint), and the versions of package and torch.
     """
-    if not results.is_dir():
-        raise InputError(f"{results}: must be a folder of results. Got none. Run a suite first, or name another.")
-    if not any((results / folder).is_dir() for folder in ("records", evaluation_records.FOLDER)):
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"{path}: must be a folder of results. Got none. Run a suite first, or name another.")
+    if not any((path / name).is_dir() for name in ("records", evaluation_records.FOLDER)):
         raise InputError(
-            f"{results}: must be a folder of results, with a folder `records` or `{evaluation_records.FOLDER}`. "
+            f"{path}: must be a folder of results, with a folder `records` or `{evaluation_records.FOLDER}`. "
             "Got a folder without them. Run a suite first, or name another: a suite's tables lie in a folder below it."
         )
-    rows = [_row("run", record, record["run"]) for record in records.read_folder(results)]
-    rows += [_row("evaluation", record, record["asked"]) for record in evaluation_records.read_all(results)]
+    rows = [_row("run", record, record["run"]) for record in records.read_folder(path)]
+    rows += [_row("evaluation", record, record["asked"]) for record in evaluation_records.read_all(path)]
     return _ordered(rows)
 
 

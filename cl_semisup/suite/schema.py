@@ -4,6 +4,7 @@ from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.config import grid
+from cl_semisup.config.json_schema import Schema
 from cl_semisup.suite import search_schema as searches
 from cl_semisup.suite import views
 from cl_semisup.suite.axes import Axes, SuiteHeader
@@ -16,13 +17,13 @@ PROBES = "probes: settings by name, or false to leave a default probe out"
 
 def schema() -> dict[str, Any]:
     """The JSON Schema of a suite file. `suite.parse` is stricter: it also checks each cell as a whole."""
-    collected = grid.Schema()
+    collected = Schema()
     suite = collected.mapping(Axes)
     properties, descriptions = suite["properties"], plugins.field_descriptions(SuiteHeader)
     for key, annotation in grid.annotations(SuiteHeader).items():
-        properties[key] = {"description": descriptions[key], **grid.Schema().grid(annotation)["anyOf"][0]}
+        properties[key] = {"description": descriptions[key], **Schema().grid(annotation)["anyOf"][0]}
     properties["views"] = {"description": VIEWS, **views.schema(collected)}
-    numbers = grid.Schema().mapping(Published)
+    numbers = Schema().mapping(Published)
     properties["published"] = {"description": PUBLISHED, "type": "array", "items": numbers}
     probes = {}
     names = plugins.names("evaluation")

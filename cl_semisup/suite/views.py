@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cl_semisup import plugins
 from cl_semisup.config import grid
 from cl_semisup.config.grid import GridValue, Problem
+from cl_semisup.config.json_schema import Schema
 from cl_semisup.config.yaml_source import YamlPath
 from cl_semisup.data.settings import Views
 from cl_semisup.errors import unknown
@@ -57,7 +58,7 @@ def resolve(chosen: Chosen, of_dataset: Mapping[str, Any]) -> Chosen:
     return chain[0][BASIC_VIEW] if alone else chain
 
 
-def schema(collected: grid.Schema) -> dict[str, Any]:
+def schema(collected: Schema) -> dict[str, Any]:
     """The JSON Schema of both forms."""
     short = collected.mapping(Views)
     for setting in short["properties"].values():

@@ -22,7 +22,7 @@ def record(**changes: Any) -> dict[str, Any]:
 
 def test_a_sound_record_is_a_row(tmp_path: Path) -> None:
     evaluation_records.write(tmp_path, "f", record())
-    (row,) = all_records.frame(tmp_path).to_dict("records")
+    (row,) = all_records.results(tmp_path).to_dict("records")
     assert (row["kind"], row["knn_top1"], row["labels"], row["protocol"]) == ("evaluation", 0.5, "5 a class", "a")
 
 
@@ -45,7 +45,7 @@ def test_a_sound_record_is_a_row(tmp_path: Path) -> None:
 def test_a_false_record_is_told_with_its_place(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     path = evaluation_records.write(tmp_path, "f", record(**changes))
     with pytest.raises(ResultsError) as caught:
-        all_records.frame(tmp_path)
+        all_records.results(tmp_path)
     assert message in str(caught.value) and str(caught.value).startswith((str(path), f"record {path.stem}: "))
 
 
@@ -53,14 +53,14 @@ def test_a_record_in_anothers_place_is_told(tmp_path: Path) -> None:
     path = evaluation_records.write(tmp_path, "f", record())
     path.rename(path.with_name(f"{'0' * 12}.json"))
     with pytest.raises(ResultsError, match="is about another evaluation than its name says. Delete it, and evaluate"):
-        all_records.frame(tmp_path)
+        all_records.results(tmp_path)
 
 
 def test_no_measure_of_a_run_stands_in_the_place_of_a_setting(tmp_path: Path) -> None:
     asked = run("clop", params={"weight": 1.0})
     write(tmp_path, asked, diagnostics={"loss.clop.weight": 0.5})
     with pytest.raises(ResultsError, match=f"record {asked.id}: needs a name of its own .* Got 'loss.clop.weight'"):
-        all_records.frame(tmp_path)
+        all_records.results(tmp_path)
 
 
 def test_folders_that_share_untrained_runs_alone_are_compared_in_words(tmp_path: Path) -> None:
