@@ -10,6 +10,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
@@ -28,6 +29,7 @@ PRELOADED_MODULES = (
 GPU_DRIVER_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # of NVIDIA, WSL and AMD
 PACKAGE_HOME = Path(__file__).parents[2]
 BLOCKED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_one_thread = threading.Lock()
 
 
 def uses_fork_server(device: str, plain: bool = False) -> bool:
@@ -78,12 +80,13 @@ def no_main_module() -> Iterator[None]:
 
     They would run a script of a user again that calls `cl.run` outside of `if __name__ == "__main__"`.
     """
-    program = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")  # without a file or a specification to import it by
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = program
+    with _one_thread:  # a second one would take the first one's replacement for the program
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # without a file or a specification to import it by
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = program
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -130,3 +131,20 @@ def test_a_suite_that_is_done_starts_no_workers(tmp_path: Path, monkeypatch: pyt
     assert started == ["auto"]
     assert cli.main([*arguments, "--redo", "all"]) == 0
     assert started == ["auto"] * 2
+
+
+def test_two_threads_that_start_workers_leave_the_program_as_it_was() -> None:
+    program, both_began = sys.modules["__main__"], threading.Barrier(2)
+
+    def start() -> None:
+        both_began.wait(10)
+        for _ in range(200):
+            with fork_server.no_main_module():
+                assert not hasattr(sys.modules["__main__"], "__file__")
+
+    threads = [threading.Thread(target=start) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sys.modules["__main__"] is program
