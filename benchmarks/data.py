@@ -30,7 +30,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +97,7 @@ def fill(folder: Path, side: int) -> None:
 
     from cl_semisup.datasets import _pixels
     from cl_semisup.datasets.image_folder import ImageFolder
+    from cl_semisup.system import seal
 
     data_set = ImageFolder(**DATA, side=side)
     part, settings = data_set._find(folder).train, data_set.pixel_settings
@@ -108,10 +109,15 @@ def fill(folder: Path, side: int) -> None:
     of_kind = {int(kind): number for number, kind in reversed(list(enumerate(kinds)))}
     paths = [part.root / part.files[of_kind[kind]] for kind in range(KINDS)]
     pixels = np.stack([_pixels.decode(_pixels.of_file(path), settings) for path in paths])
+    sealed = seal.start(target.name)
     with open(target, "wb") as file:
-        npy.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": part.shape(settings)})
-        for start in range(0, len(kinds), 4096):
-            file.write(pixels[kinds[start : start + 4096]].data)
+        header = io.BytesIO()
+        npy.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": part.shape(settings)})
+        chunks = (pixels[kinds[start : start + 4096]].tobytes() for start in range(0, len(kinds), 4096))
+        for piece in chain([header.getvalue()], chunks):
+            sealed.update(piece)
+            file.write(piece)
+        file.write(sealed.digest())
 
 
 def speeds(folder: Path, side: int) -> dict[str, tuple[float, float]]:
@@ -267,12 +273,14 @@ def shared(folder: Path, side: int) -> str:
 
     data_set: Any = plugins.load("datasets", "image_folder")(**DATA, side=side)
     mapped = data_set.load(folder).train_images[:MOST_READ]
+    part, settings = data_set._find(folder).train, data_set.pixel_settings
+    path = str(part.cache(settings, part).resolve())
     command = [sys.executable, __file__, "--folder", str(folder), "--side", str(side), "--limited", "touch"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout
         other.stdout.readline()  # it has read all
         mapped.sum()
-        found = [_mapping(process, str(mapped.filename)) for process in (os.getpid(), other.pid)]
+        found = [_mapping(process, path) for process in (os.getpid(), other.pid)]
         other.communicate("")
     both = (f"{one['Rss'] / 1e3:,.0f} MB mapped, {one['Pss'] / 1e3:,.0f} MB its share" for one in found)
     return "; ".join(both)

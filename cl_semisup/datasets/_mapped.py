@@ -8,7 +8,7 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -25,7 +25,7 @@ from cl_semisup.datasets import _pixels
 from cl_semisup.datasets._decoder import Decoder, bar
 from cl_semisup.datasets._pixels import PixelSettings, Source
 from cl_semisup.errors import DataError
-from cl_semisup.system import files, owner
+from cl_semisup.system import files, owner, seal, stamps
 from cl_semisup.system.cgroups import usable_cores
 
 CHUNK = 4096  # images decoded before they are written: 50 MB at 64 pixels
@@ -63,7 +63,7 @@ class Part(NamedTuple):
 
     def stamp(self) -> str:
         """Hex digits that change with any of the files."""
-        return files.stamp(self._texts())
+        return stamps.stamp(self._texts())
 
     def _texts(self, start: int = 0, stop: int | None = None) -> Iterator[str]:
         """Paths as text, because a hundred thousand `Path`s take a second to make."""
@@ -124,13 +124,20 @@ def require_none(faults: list[DataError], what: str) -> None:
 
 
 def _open_cache(target: Path | None, part: Part, s: PixelSettings) -> NDArray[np.uint8] | None:
-    if target is None or files.state(part.root, target) is None:  # a link is not followed
+    """The pixels in a file that ends with this user's seal; None where there is no such file."""
+    if target is None:
         return None
+    header, shape = _header(part, s), part.shape(s)
+    size = len(header) + math.prod(shape) + seal.SEAL_BYTES
     try:
-        mapped = npy.open_memmap(target, mode="r")  # private writable pages would count as this process's own memory
-    except (OSError, ValueError, EOFError):  # truncated
+        with files.open_below(part.root, target, size) as file:  # a link is not followed
+            if os.fstat(file.fileno()).st_size != size or file.read(len(header)) != header:
+                return None
+            if not seal.is_right(file, target):
+                return None
+            return np.memmap(file, np.uint8, "r", len(header), shape)  # private writable pages would count as memory
+    except (OSError, ValueError):  # no file; no images, which cannot be mapped
         return None
-    return mapped if mapped.dtype == np.uint8 and mapped.shape == part.shape(s) else None
 
 
 def _write_cache(target: Path, part: Part, s: PixelSettings, train: Part, faults: list[DataError]) -> bool:
@@ -145,16 +152,20 @@ def _write_cache(target: Path, part: Part, s: PixelSettings, train: Part, faults
             if _open_cache(target, part, s) is not None:  # another process has made it meanwhile
                 return True
             try:
-                done = _continue(file, part, s)
+                sealed = seal.start(target.name)
+                done = _continue(file, part, s, sealed.update)
                 with closing(_chunks(part, s, train, faults, done)) as chunks:
                     for chunk in chunks:
                         file.write(chunk.data)
+                        sealed.update(chunk.data)
+                file.write(sealed.digest())
                 file.flush()
                 os.fsync(file.fileno())
                 if faults or part.cache(s, train) != target:  # a file has changed meanwhile
                     unfinished.unlink(missing_ok=True)
                     return False
                 os.replace(unfinished, target)
+                seal.remember(file, target)
             except Exception:  # but not KeyboardInterrupt or SystemExit, after which the work is continued
                 unfinished.unlink(missing_ok=True)
                 raise
@@ -164,21 +175,30 @@ def _write_cache(target: Path, part: Part, s: PixelSettings, train: Part, faults
     return True
 
 
-def _continue(file: BinaryIO, part: Part, s: PixelSettings) -> int:
-    """Write the header unless it is there, drop a chunk that is not whole, and say how many images there are."""
-    head = io.BytesIO()
-    npy.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": part.shape(s)})
-    header, size = head.getvalue(), os.fstat(file.fileno()).st_size
+def _continue(file: BinaryIO, part: Part, s: PixelSettings, seen: Callable[[bytes], object]) -> int:
+    """Write the header unless it is there, drop a chunk that is not whole, and say how many images there are.
+
+    `seen` is given all bytes that the file then has.
+    """
+    header, size = _header(part, s), os.fstat(file.fileno()).st_size
+    seen(header)
     if file.read(len(header)) != header:
         file.seek(0)
         file.truncate()
         file.write(header)
         return 0
     image, chunk = s.bands * s.side**2, _chunk_images(s)
-    done = (size - len(header)) // image // chunk * chunk
-    file.seek(len(header) + done * image)
+    done = min(len(part.files), (size - len(header)) // image) // chunk * chunk
+    for _ in range(done // chunk):
+        seen(file.read(chunk * image))
     file.truncate()
-    return int(done)
+    return done
+
+
+def _header(part: Part, s: PixelSettings) -> bytes:
+    head = io.BytesIO()
+    npy.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": part.shape(s)})
+    return head.getvalue()
 
 
 def _remove_old_caches(target: Path) -> None:
@@ -190,6 +210,7 @@ def _remove_old_caches(target: Path) -> None:
             ours = found["user"] == current["user"] and found["part"] == current["part"]
             if ours or (found["user"] is None and files.is_own(owner)):
                 files.remove(target.parent, path)
+                seal.forget(path)
 
 
 def _chunk_images(s: PixelSettings) -> int:

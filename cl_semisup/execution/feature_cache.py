@@ -49,7 +49,7 @@ class KeptArrays:
         """The arrays that are kept under a name; {} where there are none, or no folder for them."""
         with suppress(owner.Unusable, OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             home = owner.folder()
-            content = files.read(home, path := self._path(home, name), MAX_BYTES)
+            content = files.read(home, path := self._path(home, name), MAX_BYTES, alone=True)
             with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 arrays = dict(archive)
             files.touch(home, path)

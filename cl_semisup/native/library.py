@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import hmac
 import os
 import platform
 import re
@@ -17,13 +18,12 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
-from cl_semisup.system import files, owner
+from cl_semisup.system import files, owner, seal
 
 SOURCES = tuple(sorted(Path(__file__).parent.glob("*.[ch]")))
 # The compiler may fuse products and sums and compare several numbers at once; it must not assume finite numbers.
 FLAGS = ("-std=gnu11", "-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 EXTRA_FLAGS_VARIABLE = "CL_SEMISUP_CFLAGS"  # environment variable: more flags, such as a sanitizer's
-DIGEST_BYTES = hashlib.sha256().digest_size  # after a compiled file's own bytes
 COMPILER_SECONDS = 120  # a compiler that takes longer hangs
 MAX_BYTES = 100_000_000  # of a compiled file; it has some 100,000, with a sanitizer ten times as many
 READ_BYTES, KEPT_BYTES, MAX_LINE = 2**16, 10_000, 500  # of what a compiler writes
@@ -154,7 +154,7 @@ def _compiled() -> Path:
 
 
 def _is_sound(path: Path) -> bool:
-    """Whether the file ends with the hash of what is before it. A library that was cut off kills who loads it."""
+    """Whether the file ends with this user's seal. A library that was cut off kills who loads it."""
     try:
         if path.is_symlink():
             return False
@@ -163,7 +163,8 @@ def _is_sound(path: Path) -> bool:
             content = file.read()
     except OSError:
         return False
-    return len(content) > DIGEST_BYTES and content.endswith(hashlib.sha256(content[:-DIGEST_BYTES]).digest())
+    end = len(content) - seal.SEAL_BYTES
+    return end > 0 and hmac.compare_digest(content[end:], seal.of(path.name, content[:end]))
 
 
 def _compile(command: list[str], path: Path, seconds: float) -> None:
@@ -179,7 +180,7 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
             except OSError:
                 raise MissingError("the C compiler has made no file of a sane size. Set CC to another.") from None
             _try_to_load(library)
-            files.write(path.parent, path, content, hashlib.sha256(content).digest())
+            files.write(path.parent, path, content, seal.of(path.name, content))
     except OSError as error:
         raise MissingError(
             f"{path.parent} cannot be written: {error}. Set XDG_CACHE_HOME to a folder of yours."
@@ -248,7 +249,7 @@ def _folder() -> Path:
 
 def _check_owner(path: Path, state: os.stat_result) -> None:
     """Only this user may write to what is executed."""
-    if hasattr(os, "getuid") and (state.st_uid != os.getuid() or state.st_mode & 0o022):
+    if not files.only_this_user_writes(state):
         raise MissingError(f"{path} must be writable by its owner, who must be you, alone. Mend its mode.")
 
 

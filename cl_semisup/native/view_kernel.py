@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from cl_semisup.errors import described, stops_process
-from cl_semisup.native.library import CHANGES, DIGEST_BYTES, Draws
-from cl_semisup.system import files, owner
+from cl_semisup.native.library import CHANGES, Draws
+from cl_semisup.system import files, owner, seal
 
 NAME = "make_views"
 HEADER, SOURCE = (Path(__file__).with_name(name) for name in ("views.h", "views.cu"))
@@ -154,14 +154,15 @@ def machine_code(capability: str) -> bytes:
         home = owner.folder()
         path = home / f"views-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.cubin"
         with suppress(OSError):
-            content = files.read(home, path, MOST_BYTES)
-            if content.endswith(hashlib.sha256(content[:-DIGEST_BYTES]).digest()):  # else it was cut off
-                return content[:-DIGEST_BYTES]
+            content = files.read(home, path, MOST_BYTES, alone=True)
+            code = content[: -seal.SEAL_BYTES]
+            if content.endswith(seal.of(path.name, code)):  # else it was cut off
+                return code
     except owner.Unusable:
         return compiled(capability)
     made = compiled(capability)
     with suppress(OSError):
-        files.write(home, path, made, hashlib.sha256(made).digest())
+        files.write(home, path, made, seal.of(path.name, made))
     return made
 
 

@@ -16,7 +16,7 @@ from cl_semisup import plugins
 from cl_semisup.data.pixel_facts import PixelFacts
 from cl_semisup.errors import InputError
 from cl_semisup.suite.run import Named
-from cl_semisup.system import files, owner
+from cl_semisup.system import files, owner, stamps
 from cl_semisup.weights import source
 
 UNREADABLE = "unreadable"  # stands for the hash of data that are there and cannot be read
@@ -59,7 +59,7 @@ class DataHashes:
 
 def current_weights(file: str) -> str:
     """The content hash of the weights in a file or folder now. InputError if they cannot be read."""
-    before = files.stamp(source.paths(Path(file)))
+    before = stamps.stamp(source.paths(Path(file)))
     with suppress(OSError, owner.Unusable):
         path = _weights_path(home := owner.folder(), file)
         if (kept := _read_file(home, path)).get("stamp") == before:
@@ -68,7 +68,7 @@ def current_weights(file: str) -> str:
 
     found = reader.read(Path(file)).hash
     with suppress(OSError, InputError, owner.Unusable):  # then the hash is computed each time
-        if files.stamp(source.paths(Path(file))) == before:
+        if stamps.stamp(source.paths(Path(file))) == before:
             home = owner.folder()
             files.write(home, _weights_path(home, file), json.dumps({"stamp": before, "hash": found}).encode())
     return found
@@ -81,7 +81,7 @@ def current(named: Named, data_dir: str) -> str | None:
     if not paths:
         return None
     kept = _read(named, data_dir)
-    if kept.get("stamp") == files.stamp(paths):
+    if kept.get("stamp") == stamps.stamp(paths):
         return str(kept["hash"])
     return str(load(named, data_dir).content_hash)
 
@@ -93,10 +93,10 @@ def load(named: Named, data_dir: str) -> Any:
     """
     with plugins.plugin_errors("datasets", next(iter(named))):
         data_set = _plugin(named)
-        before = files.stamp(data_set.data_files(Path(data_dir)))
+        before = stamps.stamp(data_set.data_files(Path(data_dir)))
         images = data_set.load(Path(data_dir))
         paths = data_set.data_files(Path(data_dir))
-    if not paths or files.stamp(paths) != before:
+    if not paths or stamps.stamp(paths) != before:
         return images
     kept = _read(named, data_dir)
     if kept.get("stamp") == before and images.train_images.nbytes > LARGE_BYTES:
@@ -112,7 +112,7 @@ def load(named: Named, data_dir: str) -> Any:
 def kept_pixel_facts(named: Named, data_dir: str) -> PixelFacts | None:
     """What is kept of the pixels of a data set whose files are the same; None if nothing is."""
     paths, kept = _plugin(named).data_files(Path(data_dir)), _read(named, data_dir)
-    return _pixel_facts(kept) if paths and kept.get("stamp") == files.stamp(paths) else None
+    return _pixel_facts(kept) if paths and kept.get("stamp") == stamps.stamp(paths) else None
 
 
 def _pixel_facts(kept: dict[str, Any]) -> PixelFacts:
@@ -144,7 +144,7 @@ def _read(named: Named, data_dir: str) -> dict[str, Any]:
 
 def _read_file(home: Path, path: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        content = json.loads(files.read(home, path, MAX_BYTES))
+        content = json.loads(files.read(home, path, MAX_BYTES, alone=True))
         return content if isinstance(content, dict) and content.keys() >= {"stamp", "hash"} else {}
     return {}
 

@@ -8,14 +8,12 @@ the folder could change it in between. Errors are OSErrors.
 
 import contextlib
 import errno
-import hashlib
 import json
 import math
 import os
 import re
 import secrets
 import stat
-import time
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -29,7 +27,6 @@ _OWN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | _OWN
 _READ = os.O_RDONLY | _OWN | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not wait for a writer
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OWN | _NO_LINK
-TICK_NS = 50_000_000  # of file systems' clocks, with room to spare
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
 _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes
@@ -55,9 +52,14 @@ def open_regular(path: Path | str, limit: int | None = None) -> BinaryIO:
     return _checked(os.open(path, _READ), path, limit)
 
 
-def read(root: Path, path: Path, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes below `root`."""
+def read(root: Path, path: Path, limit: int, alone: bool = False) -> bytes:
+    """The content of a regular file of at most `limit` bytes below `root`.
+
+    With `alone` a file that others may write to is refused.
+    """
     with open_below(root, path, limit) as file:
+        if alone and not only_this_user_writes(os.fstat(file.fileno())):
+            raise Refused(errno.EPERM, "a file that others may write to", str(path))
         content = file.read(limit + 1)
     if len(content) > limit:  # it grew meanwhile
         raise Refused(errno.EFBIG, f"more than the {limit} bytes that are read", str(path))
@@ -100,6 +102,11 @@ def open_own(path: Path) -> BinaryIO:
 def is_own(found: os.stat_result) -> bool:
     """Does the file belong to this user? Windows does not tell: there every file does."""
     return not hasattr(os, "getuid") or found.st_uid == os.getuid()
+
+
+def only_this_user_writes(found: os.stat_result) -> bool:
+    """Does a file or folder belong to this user, and may nobody else write to it? Windows does not tell."""
+    return is_own(found) and not (hasattr(os, "getuid") and found.st_mode & 0o022)
 
 
 def lock(file: BinaryIO) -> None:
@@ -217,32 +224,6 @@ def entries(root: Path, folder: Path) -> list[Path]:
     ):
         return [folder / name for name in sorted(os.listdir(folder if inside is None else inside))]
     return []
-
-
-def stamp(paths: Iterable[Path | str]) -> str:
-    """64 hex digits that change with any of these files, from their names, sizes, times and inodes alone.
-
-    A file's ctime cannot be set by a program, so neither `mv` nor a copy that keeps times can go unnoticed. A file
-    that was written just now could be written again within the same tick of the clock, so this waits for the next one.
-    """
-    listed = list(paths)
-    states = [_state_or_none(path) for path in listed]
-    newest = max((found.st_ctime_ns for found in states if found), default=0)
-    if 0 <= time.time_ns() - newest < TICK_NS:
-        time.sleep(TICK_NS / 1e9)
-        states = [_state_or_none(path) for path in listed]
-    digest = hashlib.sha256()
-    for path, found in zip(listed, states, strict=True):
-        facts = found and (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        digest.update(os.fsencode(path) + f"\0{facts}\n".encode())
-    return digest.hexdigest()
-
-
-def _state_or_none(path: Path | str) -> os.stat_result | None:
-    try:
-        return os.stat(path)
-    except OSError:
-        return None
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 A results folder may come from elsewhere. The saved states and snapshots in it, and caches of pixels beside data, are
 signed with the key (HMAC-SHA-256); those of another key count as a stranger's. The key is a file in the cache folder,
-which no results folder contains.
+which no results folder contains. Nobody else may enter this folder, and of the files in it only those are believed that
+this user alone may write to: whoever can write to a folder around it can put another one in its place.
 """
 
 import hashlib
@@ -17,7 +18,6 @@ from pathlib import Path
 
 from cl_semisup.system import files
 
-DIGEST_BYTES = 32
 KEY_BYTES = 32
 
 
@@ -42,9 +42,11 @@ def key() -> bytes:
 
 @cache
 def _fallback_key() -> bytes:
+    """In the system's folder for temporary files, where anybody could have made a link."""
     with suppress(OSError, Unusable):
-        user = os.getuid() if hasattr(os, "getuid") else "user"
-        return _key_in(_private(Path(tempfile.gettempdir()) / f"cl_semisup-{user}"))
+        path = Path(tempfile.gettempdir()) / f"cl_semisup-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+        if not path.is_symlink():
+            return _key_in(_private(path))
     return secrets.token_bytes(KEY_BYTES)
 
 
@@ -63,11 +65,16 @@ def signature(text: str) -> str:
 
 
 def _private(path: Path) -> Path:
-    """Make a folder that only this user may write to; Unusable if it is another's."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder that only this user may enter, and those around it; Unusable if it is another's."""
+    for folder in (*reversed(path.parents), path):
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700, exist_ok=True)
     found = path.stat()
-    if hasattr(os, "getuid") and (found.st_uid != os.getuid() or found.st_mode & 0o022):
+    if not files.only_this_user_writes(found):
         raise Unusable(f"{path} must be writable by its owner, who must be you, alone. Mend its mode.")
+    if _others_may_read(found):
+        with suppress(OSError):  # of a file system without modes
+            path.chmod(0o700)
     return path
 
 
@@ -76,7 +83,8 @@ def _key_in(home: Path) -> bytes:
     path = home / "key"
     deadline = time.monotonic() + 1.0
     try:
-        files.create(home, path, secrets.token_bytes(KEY_BYTES), 0o600)
+        if not files.create(home, path, secrets.token_bytes(KEY_BYTES), 0o600) and not _is_secret(home, path):
+            files.write(home, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
         while len(stored := files.read(home, path, KEY_BYTES)) < KEY_BYTES:  # another process is writing it
             if time.monotonic() > deadline:  # or was killed while it did
                 files.write(home, path, secrets.token_bytes(KEY_BYTES), mode=0o600)
@@ -84,3 +92,18 @@ def _key_in(home: Path) -> bytes:
     except OSError as error:
         raise Unusable(f"{path}: no key can be kept: {error.strerror}. Set XDG_CACHE_HOME to one of yours.") from error
     return stored
+
+
+def _is_secret(home: Path, path: Path) -> bool:
+    """Is the key a file of this user's that nobody else may read? What lies behind a link, others may know."""
+    try:
+        with files.open_below(home, path, KEY_BYTES) as file:
+            found = os.fstat(file.fileno())
+    except OSError:
+        return False
+    without_modes = _others_may_read(home.stat())  # even after they were set
+    return files.is_own(found) and found.st_nlink == 1 and (without_modes or not _others_may_read(found))
+
+
+def _others_may_read(found: os.stat_result) -> bool:
+    return hasattr(os, "getuid") and bool(found.st_mode & 0o077)

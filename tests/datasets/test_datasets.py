@@ -1,6 +1,7 @@
 """Every data set plug-in: what it says without loading, what it loads, and what it says when something is wrong."""
 
 import errno
+import hashlib
 import importlib
 import importlib.util
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from collections.abc import Callable
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from cl_semisup.data.settings import Views
 from cl_semisup.datasets import _mapped, _pixels, _sources
 from cl_semisup.errors import DataError
 from cl_semisup.suite import views as suite_views
-from cl_semisup.system import files
+from cl_semisup.system import files, seal
 
 KNOWN = {
     "cifar10": Facts(50_000, 10_000, 10, 3, 32, 5_000),
@@ -1061,13 +1063,50 @@ def test_old_caches_are_removed_and_those_of_another_side_or_user_stay(folder: P
     assert kept == {".cl_semisup-8-train", ".cl_semisup-8-test", ".cl_semisup-16-test"} and foreign.exists()
 
 
+def other_pixels(path: Path) -> None:
+    """Of the same shape, under the same name, with the same times."""
+    before, content = path.stat(), path.read_bytes()
+    header = len(content) - np.load(path).nbytes - seal.SEAL_BYTES
+    path.write_bytes(content[:header] + bytes(len(content) - header - seal.SEAL_BYTES) + content[-seal.SEAL_BYTES :])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def other_bytes_with_a_seal(path: Path) -> None:
+    """As a plain array, and after it a seal that a stranger could make."""
+    np.save(path, np.zeros_like(np.load(path)))
+    path.write_bytes(path.read_bytes() + hashlib.sha256(path.read_bytes()).digest())
+
+
+def of_another_part(path: Path) -> None:
+    """Of this user, under another name, for which it was not made: as many pixels of the same settings."""
+    made = pets().load(path.parents[1]).train_images
+    content = path.read_bytes()[: -made.nbytes - seal.SEAL_BYTES] + bytes(made.nbytes)
+    path.write_bytes(content + seal.of("another name", content))
+
+
+@pytest.mark.parametrize("change", [other_pixels, other_bytes_with_a_seal, of_another_part])
+def test_pixels_under_the_right_name_are_used_only_as_they_were_written(
+    change: Callable[[Path], None], folder: Path
+) -> None:
+    expected = pets().load(folder.parent)
+    labels, hash_before = expected.train_labels, expected.content_hash
+    for path in folder.glob(".cl_semisup-*-train-*.npy"):
+        change(path)
+    images = pets().load(folder.parent)
+    assert images.content_hash == hash_before and (images.train_labels == labels).all()
+    assert isinstance(images.train_images, np.memmap)  # written anew
+
+
 def test_pixels_that_another_user_prepared_are_not_used(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     expected = pets().load(folder.parent).content_hash
-    for path in folder.glob(".cl_semisup-*.npy"):
-        held = np.load(path)
-        np.save(path, np.zeros_like(held))
-    assert pets().load(folder.parent).content_hash != expected  # with this user's own key they count
+    before = set(folder.glob(".cl_semisup-*.npy"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of another"))
+    assert pets().load(folder.parent).content_hash == expected
+    own = set(folder.glob(".cl_semisup-*.npy")) - before
+    assert len(own) == 2
+    for theirs, ours in zip(sorted(before), sorted(own), strict=True):
+        theirs.rename(ours)  # the name is ours, the seal is theirs
+        other_pixels(ours)
     assert pets().load(folder.parent).content_hash == expected
     key = tmp_path / "of another" / "cl_semisup" / "key"
     assert key.stat().st_mode & 0o777 == 0o600 and len(key.read_bytes()) == 32

@@ -278,6 +278,18 @@ def test_an_interrupted_decoding_goes_on_where_it_ended(tmp_path: Path, monkeypa
     assert not list(root.glob(".cl_semisup-*.part"))
 
 
+def test_a_decoding_that_was_interrupted_after_its_last_image_is_finished(tmp_path: Path) -> None:
+    """At a side of 3 grey pixels the seal is as long as some images."""
+    root = tree(tmp_path / "pets", *several("train/cat", 9), "test/cat/0")
+    tiny = plugins.load("datasets", "image_folder")(folder="pets", side=3, channels=1)
+    expected = tiny.load(tmp_path).content_hash
+    (kept,) = root.glob(".cl_semisup-*-train.*.npy")
+    content = kept.read_bytes()
+    kept.rename(kept.with_suffix(".part"))
+    assert tiny.load(tmp_path).content_hash == expected
+    assert kept.read_bytes() == content
+
+
 class OneAfterTheOther:
     """Stands for the pool of threads."""
 
@@ -433,11 +445,12 @@ def test_two_processes_share_the_pages_of_the_mapped_file(tmp_path: Path) -> Non
     tree(tmp_path / "pets", *several("train/cat", 40), "test/cat/0")
     mapped = plugins.load("datasets", "image_folder")(folder="pets", side=64).load(tmp_path).train_images
     total = int(mapped.sum())
-    alone = mapping(os.getpid(), str(mapped.filename))
+    (kept,) = (tmp_path / "pets").glob(".cl_semisup-*-train-*.npy")
+    alone = mapping(os.getpid(), str(kept))
     command = [sys.executable, "-c", TOUCH, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout and int(other.stdout.readline()) == total
-        both = [mapping(process, str(mapped.filename)) for process in (os.getpid(), other.pid)]
+        both = [mapping(process, str(kept)) for process in (os.getpid(), other.pid)]
         other.communicate("")
     assert alone["Pss"] == alone["Rss"] >= 40 * 3 * 64 * 64 // 1024
     for found in both:

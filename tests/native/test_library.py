@@ -14,6 +14,7 @@ import pytest
 
 from cl_semisup import cli, native
 from cl_semisup.native import library
+from cl_semisup.system import seal
 from tests.helpers.kernels import needs_kernels
 
 
@@ -59,7 +60,7 @@ def test_kernels_are_compiled_once_for_a_compiler_and_a_processor(tmp_path: Path
     assert report(**cache) == str(path)
     assert path.stat().st_mtime_ns == made
     assert report(**cache, CC="cc -g") != str(path)
-    assert len(list(path.parent.iterdir())) == 2  # nothing half done
+    assert len(list(path.parent.iterdir())) == 3  # both and the key; nothing half done
 
 
 def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> None:
@@ -71,7 +72,7 @@ def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> 
     assert report(CC=str(tmp_path / "broken"), **cache) == (
         "the C compiler ended with 4: no such flag. Set CC to another."
     )
-    assert not list((tmp_path / "cl_semisup").iterdir())
+    assert not list((tmp_path / "cl_semisup").glob("*[!y]"))  # but the key
 
 
 @needs_kernels
@@ -91,24 +92,25 @@ def test_a_cache_that_cannot_be_made_or_read_is_reported(tmp_path: Path) -> None
 
 
 @needs_kernels
-@pytest.mark.parametrize("damage", ["truncate", "empty", "flip", "text", "link", "link to nothing"])
+@pytest.mark.parametrize(
+    "damage", ["truncate", "empty", "flip", "text", "hash made anew", "of another user", "link", "link to nothing"]
+)
 def test_a_damaged_library_is_never_loaded_but_compiled_again(tmp_path: Path, damage: str) -> None:
     """The system kills a process (SIGBUS) that loads a file which was cut off."""
     path = Path(report(XDG_CACHE_HOME=str(tmp_path)))
-    content = path.read_bytes()
+    content, short = path.read_bytes(), path.read_bytes()[: 4096 * 3]
     if damage in ("link", "link to nothing"):
         path.rename(tmp_path / "elsewhere.so")
         path.symlink_to(tmp_path / ("elsewhere.so" if damage == "link" else "nothing"))
     else:
         middle = len(content) // 2
         flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
-        path.write_bytes(
-            {"truncate": content[: 4096 * 3], "empty": b"", "flip": flipped, "text": b"no library"}[damage]
-        )
+        with_hash, with_seal = (short + end for end in (hashlib.sha256(short).digest(), seal.of(path.name, short)))
+        damaged = {"truncate": short, "empty": b"", "flip": flipped, "text": b"no library"}
+        path.write_bytes((damaged | {"hash made anew": with_hash, "of another user": with_seal})[damage])
     assert report(XDG_CACHE_HOME=str(tmp_path)) == str(path)
     assert not path.is_symlink()
-    digest = hashlib.sha256(path.read_bytes()[:-32]).digest()
-    assert path.read_bytes().endswith(digest)
+    assert path.read_bytes()[:-32] == content[:-32]
 
 
 @needs_kernels

@@ -18,7 +18,7 @@ from typing import Any
 from cl_semisup.errors import InputError, ResultsError, described
 from cl_semisup.report import exporters
 from cl_semisup.results import records, snapshot
-from cl_semisup.system import files
+from cl_semisup.system import stamps
 from cl_semisup.text import degrade_streams, show, visible
 
 SECONDS = 2.0  # between two looks at the records
@@ -42,7 +42,7 @@ def follow(results: Path, name: str, exporter: Any, folder: Path, since: int, go
 @contextmanager
 def in_background(results: Path, name: str, to: str) -> Iterator[None]:
     """Inside this context another process logs the runs that finish; at its end it logs the last ones and leaves."""
-    since = time.time_ns() - files.TICK_NS
+    since = time.time_ns() - stamps.TICK_NS
     command = [sys.executable, "-m", "cl_semisup.report.exporters.live", str(results), name, to, str(since)]
     path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
     child = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdin=subprocess.PIPE, process_group=0)
