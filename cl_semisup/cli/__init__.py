@@ -11,6 +11,7 @@ from cl_semisup.cli import (
     check_plugin,
     cite,
     compare,
+    ending,
     evaluate,
     export,
     gate,
@@ -32,7 +33,7 @@ from cl_semisup.system.cgroups import machine_bytes
 from cl_semisup.text import degrade_streams, show, visible
 from cl_semisup.version import __version__
 
-__all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "main"]
+__all__ = ["BAD_INPUT", "COMMANDS", "NO_RESULTS", "OK", "SOME_FAILED", "command", "main"]
 
 # name -> module with HELP (one line), `add_arguments(parser)` and `run(options) -> exit code`
 COMMANDS = {
@@ -58,6 +59,11 @@ be read or written, or no worker starts; 130 Ctrl-C; 143 SIGTERM (put the job
 back in the queue). Start a stopped command again: finished runs are never
 repeated, others go on from saved states. A second Ctrl-C leaves at once."""
 OLD_NAMES = ("check-loss",)  # still work, and are not listed
+
+
+def command() -> NoReturn:
+    """The command as a process: it ends with the command's exit code."""
+    ending.end(main())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,6 @@
 """`python -m cl_semisup.cli`: the same as the command `cl-semisup`."""
 
-import sys
-
-from cl_semisup.cli import main
+from cl_semisup.cli import command
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from cl_semisup.errors import InputError, described, stops_process
 from cl_semisup.errors import unknown as unknown_name
-from cl_semisup.plugins import copies, declared, docstrings, installed, kinds
+from cl_semisup.plugins import copies, declared, docstrings, exits, installed, kinds
 from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 from cl_semisup.text import guarded
@@ -216,7 +216,8 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
 def _users_code(path: Path) -> Iterator[None]:
     """Around the import of a user's own file: its errors are told, and what it changes around it is known."""
     copies.end_where_they_return()
-    folder, environment = os.getcwd(), dict(os.environ)
+    exits.refuse(path)
+    folder, environment, timers = os.getcwd(), dict(os.environ), exits.timers()
     try:
         with guarded():
             yield
@@ -226,6 +227,7 @@ def _users_code(path: Path) -> Iterator[None]:
         raise kinds.cannot_load(path, error, _line_in(error, path)) from error
     finally:
         os.chdir(folder)  # a relative path of a suite must keep its meaning
+        exits.stop_timers(timers)
         for variable in environment.keys() | os.environ.keys():
             if environment.get(variable) != os.environ.get(variable):
                 _environment_before.setdefault(variable, environment.get(variable))
