@@ -46,6 +46,7 @@ def _local(options: argparse.Namespace, suite: "Suite", runs: int) -> "Engine":
     show(f"Running {_counted(suite, runs)} on {' '.join(workers.devices)}{comma} {how}.")
     if machine.wants_kernels() and (reason := native.missing()):
         show(f"Small networks take almost twice as long without compiled kernels: {reason}")
+        machine = replace(machine, native=False)  # so that no worker tries again, which may take minutes
     return local_engine(workers, machine, options.plugin, options.run_timeout)
 
 

@@ -29,6 +29,8 @@ MAX_BYTES = 100_000_000  # of a compiled file; it has some 100,000, with a sanit
 READ_BYTES, KEPT_BYTES, MAX_LINE = 2**16, 10_000, 500  # of what a compiler writes
 STREAM_SECONDS = 5  # after the compiler's end
 EXTRA_SECONDS = 900  # with more flags: sanitizers make it many times slower, above all on a busy machine
+LOAD_SECONDS = 60
+FULL = ("No space left on device", "Disk quota exceeded", "File too large")  # C's words for it, in any compiler's lines
 CHANGES = ("brightness", "contrast", "saturation", "hue")  # of colour, as numbered in views.c
 _in_use = False
 
@@ -131,18 +133,21 @@ def _load(path: Path) -> ctypes.CDLL:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         no_execution = hasattr(os, "statvfs") and os.statvfs(path).f_flag & getattr(os, "ST_NOEXEC", 0)
-        place = "XDG_CACHE_HOME to a folder of yours on a mount without noexec"
-        advice = place if no_execution else "CC to another compiler"
-        raise MissingError(f"{path} cannot be loaded: {error}. Set {advice}.") from error
+        place = "Set XDG_CACHE_HOME to a folder of yours on a mount without noexec"
+        advice = place if no_execution else _other_compiler()
+        raise MissingError(f"{path} cannot be loaded: {error}. {advice}.") from error
     return library
 
 
 def _compiled() -> Path:
     """The compiled file for these sources, this compiler and this processor; compiles it if there is no sound one."""
-    words = os.environ.get("CC", "cc").split()
-    compiler = shutil.which(words[0]) if words else None
+    words = (os.environ.get("CC") or "").split() or ["cc"]
+    compiler = shutil.which(words[0])
     if compiler is None:
-        raise MissingError("there is no C compiler (cc, or what CC names). Install gcc or clang.")
+        of_cc = ", which CC names. Set CC to another, or unset it" if os.environ.get("CC") else ""
+        raise MissingError(
+            f"there is no C compiler {words[0]!r}{of_cc or '. Install gcc or clang, or name yours in CC'}."
+        )
     extra = os.environ.get(EXTRA_FLAGS_VARIABLE, "").split()
     command = [compiler, *words[1:], *FLAGS, *extra]
     text = b"".join(source.read_bytes() for source in SOURCES)
@@ -173,12 +178,12 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             library = Path(folder) / path.name
             sources = [str(source) for source in SOURCES if source.suffix == ".c"]
-            _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"], seconds)
+            _run([*command, "-shared", "-fPIC", "-o", str(library), *sources, "-lm"], seconds, folder)
             try:
                 with files.open_regular(library, MAX_BYTES) as file:
                     content = file.read()
             except OSError:
-                raise MissingError("the C compiler has made no file of a sane size. Set CC to another.") from None
+                raise MissingError(f"the C compiler has made no file of a sane size. {_other_compiler()}.") from None
             _try_to_load(library)
             files.write(path.parent, path, content, seal.of(path.name, content))
     except OSError as error:
@@ -189,18 +194,24 @@ def _compile(command: list[str], path: Path, seconds: float) -> None:
 
 def _try_to_load(path: Path) -> None:
     """In another process: a file that its compiler has cut off kills who loads it. Errors are those of `_load`."""
-    command = [sys.executable, "-I", "-c", "import ctypes, sys; ctypes.CDLL(sys.argv[1])", str(path)]
-    silent = subprocess.DEVNULL
-    if (
-        sys.executable
-        and subprocess.run(command, stdin=silent, stdout=silent, stderr=silent, check=False).returncode < 0
-    ):
-        raise MissingError("what the C compiler has made kills who loads it. Set CC to another.")
+    program = "import contextlib, ctypes, sys\nprint('begun', flush=True)\n"
+    program += "with contextlib.suppress(OSError): ctypes.CDLL(sys.argv[1])\nprint('ended', flush=True)"
+    streams: dict[str, int] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    if not sys.executable:
+        return
+    try:
+        command = [sys.executable, "-I", "-c", program, str(path)]
+        done = subprocess.run(command, timeout=LOAD_SECONDS, check=False, **streams)
+    except subprocess.TimeoutExpired:
+        raise MissingError(f"what the C compiler has made hangs who loads it. {_other_compiler()}.") from None
+    if done.stdout.split() == [b"begun"]:
+        raise MissingError(f"what the C compiler has made kills who loads it. {_other_compiler()}.")
 
 
-def _run(command: list[str], seconds: float = COMPILER_SECONDS) -> str:
-    """The end of what a command writes, which may be more than the memory."""
-    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+def _run(command: list[str], seconds: float = COMPILER_SECONDS, folder: str = "") -> str:
+    """The end of what a command writes, which may be more than the memory. Its own files lie in `folder`, if given."""
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | {"LC_ALL": "C"}
+    environment |= {"TMPDIR": folder} if folder else {}
     pipe = subprocess.PIPE
     try:  # a sanitizer or a profiler that is preloaded here would make the compiler many times slower
         process = subprocess.Popen(command, 0, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment)
@@ -213,12 +224,29 @@ def _run(command: list[str], seconds: float = COMPILER_SECONDS) -> str:
             process.kill()
             process.wait()
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise MissingError(f"the C compiler cannot be used: {error}. Set CC to another.") from error
+        raise MissingError(f"the C compiler cannot be used: {error}. {_other_compiler()}.") from error
     output, errors = (end.text() for end in ends)
     if code:
-        last = (errors.strip().splitlines() or ["no message"])[-1][:MAX_LINE]
-        raise MissingError(f"the C compiler ended with {code}: {last}. Set CC to another.")
+        full = any(words in errors for words in FULL)
+        place = f"Make room in {Path(folder).parent}, or set XDG_CACHE_HOME to a folder of yours with some"
+        advice = place if full and folder else _other_compiler()
+        raise MissingError(f"the C compiler ended with {code}: {_reason(errors)}. {advice}.")
     return output
+
+
+def _reason(errors: str) -> str:
+    """The line that says most of what a compiler has complained about; its last ones are often of its own parts."""
+    lines = [line.strip() for line in errors.splitlines() if line.strip()]
+    told = [line for line in lines if any(words in line for words in FULL)] or [
+        line for line in lines if re.search(r"\berror: (?!ld returned)", line)
+    ]
+    return (told[:1] or lines[-1:] or ["no message"])[0][:MAX_LINE].rstrip(".")
+
+
+def _other_compiler() -> str:
+    """What to do where the compiler is of no use."""
+    unset = f", or unset {EXTRA_FLAGS_VARIABLE}" if os.environ.get(EXTRA_FLAGS_VARIABLE) else ""
+    return f"Set CC to another{unset}"
 
 
 class _End(threading.Thread):

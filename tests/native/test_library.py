@@ -1,6 +1,7 @@
 """What becomes of a machine that has no compiler, and how the compiled file is kept."""
 
 import ctypes
+import fnmatch
 import hashlib
 import os
 import re
@@ -64,12 +65,15 @@ def test_kernels_are_compiled_once_for_a_compiler_and_a_processor(tmp_path: Path
 
 
 def test_a_machine_without_a_compiler_says_so_and_what_to_do(tmp_path: Path) -> None:
-    assert report(CC="no-such-compiler") == "there is no C compiler (cc, or what CC names). Install gcc or clang."
+    named = "there is no C compiler 'no-such', which CC names. Set CC to another, or unset it."
+    assert report(CC="no-such -O2") == named
+    unset = "there is no C compiler 'cc'. Install gcc or clang, or name yours in CC."
+    assert report(CC="", PATH=str(tmp_path)) == unset
     cache = {"XDG_CACHE_HOME": str(tmp_path)}
     assert "the C compiler ended with 1" in report(CC="false", **cache)
     (tmp_path / "broken").write_text("#!/bin/sh\n[ \"$1\" = --version ] || { echo 'no such flag' >&2; exit 4; }\n")
     (tmp_path / "broken").chmod(0o755)
-    assert report(CC=str(tmp_path / "broken"), **cache) == (
+    assert report(CC=str(tmp_path / "broken"), CL_SEMISUP_CFLAGS="", **cache) == (
         "the C compiler ended with 4: no such flag. Set CC to another."
     )
     assert not list((tmp_path / "cl_semisup").glob("*[!y]"))  # but the key
@@ -135,7 +139,7 @@ def compiler(tmp_path: Path, body: str) -> dict[str, str]:
     """The environment in which the C compiler is this shell script."""
     (tmp_path / "compiler").write_text(f"#!/bin/sh\n[ \"$1\" = --version ] && exec printf '1\\377'\n{body}\n")
     (tmp_path / "compiler").chmod(0o755)
-    return {"CC": str(tmp_path / "compiler"), "XDG_CACHE_HOME": str(tmp_path)}
+    return {"CC": str(tmp_path / "compiler"), "XDG_CACHE_HOME": str(tmp_path), "CL_SEMISUP_CFLAGS": ""}
 
 
 @pytest.mark.parametrize(
@@ -154,22 +158,51 @@ def compiler(tmp_path: Path, body: str) -> dict[str, str]:
             'while [ "$1" != -o ]; do shift; done; truncate -s 1T "$2"',
             "the C compiler has made no file of a sane size. Set CC to another.",
         ),
-        ('while [ "$1" != -o ]; do shift; done; echo x > "$2"', "Set CC to another compiler."),
+        ('while [ "$1" != -o ]; do shift; done; echo x > "$2"', "cannot be loaded: *. Set CC to another."),
         ("printf 'kaputt \\374\\n' >&2; exit 1", "the C compiler ended with 1: kaputt \ufffd. Set CC to another."),
+        (
+            "printf 'a.c:1:9: fatal error: math.h: none\n  1 | #include\ncompilation terminated.\n' >&2; exit 1",
+            "the C compiler ended with 1: a.c:1:9: fatal error: math.h: none. Set CC to another.",
+        ),
+        (
+            "printf 'ld: failed: No space left on device\ncollect2: error: ld returned 1\n' >&2; exit 1",
+            "No space left on device. Make room in {cache}, or set XDG_CACHE_HOME to a folder of yours with some.",
+        ),
+        (
+            'echo "error: $TMPDIR" >&2; exit 1',  # a compiler's own files need no second place with room
+            "error: {cache}/*. Set CC to another.",
+        ),
     ],
 )
 def test_a_compiler_that_makes_no_library_is_told_and_what_to_do(tmp_path: Path, body: str, text: str) -> None:
-    assert report(**compiler(tmp_path, body)).endswith(text)
+    text = text.replace("{cache}", str(tmp_path / "cl_semisup"))
+    assert fnmatch.fnmatchcase(report(**compiler(tmp_path, body)), f"*{text}")
+
+
+@needs_kernels
+@pytest.mark.parametrize(("work", "told"), [("_exit(0)", "kills"), ("_exit(3)", "kills"), ("sleep(60)", "hangs")])
+def test_a_library_that_ends_or_stops_who_loads_it_is_never_loaded(
+    tmp_path: Path, work: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(library, "LOAD_SECONDS", 2)
+    source = tmp_path / "x.c"
+    source.write_text(f"#include <unistd.h>\n__attribute__((constructor)) static void now(void) {{ {work}; }}\n")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", tmp_path / "x.so", source], check=True)
+    with pytest.raises(library.MissingError, match=f"made {told} who loads it. Set CC to another."):
+        library._try_to_load(tmp_path / "x.so")
+
+
+def test_own_flags_that_the_compiler_refuses_are_told_with_their_variable(tmp_path: Path) -> None:
+    told = report(**compiler(tmp_path, "echo 'no such flag' >&2; exit 1") | {"CL_SEMISUP_CFLAGS": "-no-such"})
+    assert told.endswith("no such flag. Set CC to another, or unset CL_SEMISUP_CFLAGS.")
 
 
 @needs_kernels
 @pytest.mark.parametrize("kept", [5_000, 20_000, 40_000])
 def test_a_library_that_its_compiler_has_cut_off_is_never_loaded(tmp_path: Path, kept: int) -> None:
     cut = f'cc "$@" || exit; while [ "$1" != -o ]; do shift; done; truncate -s {kept} "$2"'
-    told = report(**compiler(tmp_path, cut))
-    assert told.endswith(
-        ("what the C compiler has made kills who loads it. Set CC to another.", "to another compiler.")
-    )
+    told = report(**compiler(tmp_path, cut) | {"CL_SEMISUP_CFLAGS": "-O0"})
+    assert "what the C compiler has made kills who loads it. Set CC" in told or " cannot be loaded: " in told
 
 
 def test_of_what_a_compiler_writes_only_the_end_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +235,18 @@ def test_without_kernels_a_suite_says_so_and_runs(
     words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--workers", "1"]
     assert cli.main(words) == 0
     assert "without compiled kernels: there is no C compiler" in capsys.readouterr().out
+
+
+def test_a_compiler_that_fails_is_asked_once_a_command_and_by_no_worker(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in compiler(tmp_path, f"echo asked >> {tmp_path / 'asked'}; exit 1").items():
+        monkeypatch.setenv(name, value)
+    library._load_once.cache_clear()
+    (tmp_path / "s.yaml").write_text(text)
+    words = [str(tmp_path / "s.yaml"), "--results", str(tmp_path / "r"), "--device", "cpu", "--workers", "2"]
+    assert cli.main(words) == 0
+    assert (tmp_path / "asked").read_text() == "asked\n"
 
 
 def test_an_installed_package_has_all_that_is_compiled() -> None:
