@@ -101,6 +101,7 @@ class Gate:
             stored.PROJECT(content, "")
             if content["schema"] != SCHEMA:
                 raise ValueError(f"schema: must be {SCHEMA}. Got {content['schema']}")
+            stored.require_seal(content)
             return dict(content["losses"])
         except FileNotFoundError:
             return {}

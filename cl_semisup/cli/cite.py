@@ -35,17 +35,17 @@ def run(options: argparse.Namespace) -> int:
 def _found(options: argparse.Namespace) -> "Citations":
     """The sources of a suite, or of the gate's descents. Its data sets may be missing: their names are enough."""
     from cl_semisup.citation import sources, suite_sources
-    from cl_semisup.gate import collapse, dynamics
+    from cl_semisup.gate import collapse_suite, dynamics
     from cl_semisup.plugins.docstrings import entry
     from cl_semisup.results import protocol
     from cl_semisup.suite import suite
 
     arguments.load_plugins(options)
-    if not collapse.is_collapse_suite(options.suite):
+    if not collapse_suite.is_collapse_suite(options.suite):
         read = suite.read(options.suite, options.data_dir, with_data=False)
         for note in read.notes:
             show(note, error=True)
         return suite_sources.of_runs(read.runs)
-    minimisers = collapse.read(options.suite).minimisers
+    minimisers = collapse_suite.read(options.suite).minimisers
     named = {("losses", name) for loss in minimisers for name in protocol.nested_names(loss)}
     return suite_sources.of_plugins(named, {"descents": sources.named_in(entry(dynamics.__doc__ or "", "Source"))})

@@ -1,46 +1,27 @@
 """The collapse experiment as a gate: descents of free embeddings, and assertions about their ranks.
 
-Its suite has its own keys: `question`, `descents` (a list of grids over `dynamics.Descent`), `minimisers` (losses) and
-`repetitions`. It has no reference; this module states the assertions, each with its bound.
+Its suite (`collapse_suite`) has no reference; this module states the assertions, each with its bound. A number that is
+not finite is within none.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import mean
-from typing import Annotated, Any
 
-from annotated_types import Interval
-
-from cl_semisup.config import grid, yaml_source
-from cl_semisup.config.grid import Problem
-from cl_semisup.errors import InputError, SuiteError, unknown
 from cl_semisup.gate import dynamics, page
+from cl_semisup.gate.collapse_suite import Experiment
 from cl_semisup.gate.dynamics import Descent, RankTrajectory
 from cl_semisup.gate.gate_check import CHANGED, SAME, GateCheck
 from cl_semisup.gate.result import GateResult
-from cl_semisup.plugins import PluginField
 from cl_semisup.report import svg
-from cl_semisup.suite import suite
 from cl_semisup.text import html as escape
 
-KEYS = ("question", "descents", "minimisers", "repetitions")
 FULL_RANK = 0.95  # share of D from which a rank counts as full
 MAX_LINE_RANK = 1.5  # up to this rank all points lie on one line
 RATE_BELOW, RATE_ABOVE, MAX_STABLE_RATE = 0.9, 1.1, 2.0  # in units of the temperature
 UNIFORM_TEMPERATURE, LOW_TEMPERATURE = 0.5, 0.1  # at and above the first the softmax is nearly uniform
 SIMPLEX_IMAGES = (5, 9)  # at most D + 1, with D = 8
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """A checked collapse suite: `descents` without their repetitions, `minimisers` as named losses."""
-
-    file: str
-    question: str
-    descents: tuple[Descent, ...]
-    minimisers: tuple[dict[str, dict[str, Any]], ...]
-    repetitions: int
 
 
 @dataclass(frozen=True)
@@ -93,46 +74,6 @@ class CollapseResult:
         return page.html_page("Collapse", [*parts, f"<pre>{escape(self.text())}</pre>"])
 
 
-def is_collapse_suite(path: Path) -> bool:
-    """Has the file the key `descents`? A file that cannot be read is left to the ordinary suite reader's messages."""
-    try:
-        data = yaml_source.parse(suite.read_text(path), str(path)).data
-    except InputError:
-        return False
-    return isinstance(data, Mapping) and "descents" in data
-
-
-def read(path: Path) -> Experiment:
-    """A checked experiment; raises SuiteError with all faults and their places in the file."""
-    return parse(suite.read_text(path), str(path))
-
-
-def parse(text: str, file: str) -> Experiment:
-    source = yaml_source.parse(text, file)
-    faults: list[Problem] = []
-    data = source.data
-    for key in data:
-        if key not in KEYS:
-            faults.append(Problem((key,), f"{unknown('key', key, KEYS)}.", of_key=True))
-    if "question" not in data:
-        faults.append(Problem((), "needs 'question' (what it asks). Got nothing. Add 'question: ...'."))
-    grids = data["descents"]
-    nodes = list(enumerate(grids)) if isinstance(grids, list) else [(None, grids)]
-    descents = []
-    for index, node in nodes:
-        place: yaml_source.YamlPath = ("descents",) if index is None else ("descents", index)
-        rows = grid.mapping(node, Descent, place, faults, grid.defaults(Descent))
-        descents += [Descent(**row) for row in rows]
-    kind: Any = Annotated[Any, PluginField("losses")]
-    losses = grid.expand(data.get("minimisers", ["nt_xent"]), kind, ("minimisers",), faults)
-    kind = Annotated[int, Interval(ge=1, le=100)]
-    repetitions = grid.expand(data.get("repetitions", 2), kind, ("repetitions",), faults, "of every descent")
-    if faults:
-        raise SuiteError(f"{source.where(f.path, f.of_key)}: {f.text}" for f in faults)
-    minimisers = tuple(option.value for option in losses)
-    return Experiment(file, str(data["question"]), tuple(dict.fromkeys(descents)), minimisers, repetitions[0].value)
-
-
 def run(experiment: Experiment) -> CollapseResult:
     """Runs all descents and evaluates all assertions; takes seconds on one core."""
     trajectories = {
@@ -144,6 +85,16 @@ def run(experiment: Experiment) -> CollapseResult:
 
 
 # assertions ---------------------------------------------------------------------------------------------------------
+
+
+def _most(values: Iterable[float]) -> float:
+    """The largest value; NaN, which is within no bound, if there is one."""
+    listed = list(values)
+    return math.nan if any(map(math.isnan, listed)) else max(listed)
+
+
+def _least(values: Iterable[float]) -> float:
+    return -_most(-value for value in values)
 
 
 def _final_ranks(trajectories: Trajectories, select: Callable[[Descent], bool]) -> list[float]:
@@ -162,7 +113,7 @@ def _threshold(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
         return _final_ranks(trajectories, select)
 
     def at_least(share: float, ranks: list[float], text: str) -> list[Assertion]:
-        return [Assertion(text, min(ranks), f"share of D >= {share}", min(ranks) >= share)] if ranks else []
+        return [Assertion(text, _least(ranks), f"share of D >= {share}", _least(ranks) >= share)] if ranks else []
 
     assertions = at_least(
         FULL_RANK, ranks(0, RATE_BELOW, "repulsion"), "repulsion alone keeps the rank at rates below the temperature"
@@ -175,7 +126,7 @@ def _threshold(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
     ]
     if above:
         text = "repulsion alone loses it at rates beyond the temperature: one line is left"
-        assertions.append(Assertion(text, max(above), f"rank <= {MAX_LINE_RANK}", max(above) <= MAX_LINE_RANK))
+        assertions.append(Assertion(text, _most(above), f"rank <= {MAX_LINE_RANK}", _most(above) <= MAX_LINE_RANK))
     select = lambda d: d.start == "collapsed" and not d.weight and d.rate <= RATE_BELOW  # noqa: E731
     text = "below the temperature points that start as one spread out again"
     assertions += at_least(FULL_RANK, _final_ranks(trajectories, select), text)
@@ -220,7 +171,7 @@ def _conditions(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
     assertions = []
     for text, found, low, high in claims:
         if found:
-            worst = max(found, key=lambda rank: max(low - rank, rank - high))
+            worst = max(found, key=lambda rank: math.inf if math.isnan(rank) else max(low - rank, rank - high))
             bound = f"rank in {low:g} .. {high:g}"
             assertions.append(Assertion(text, worst, bound, low - 1e-9 <= worst <= high + 1e-9))
     return assertions
@@ -245,7 +196,7 @@ def _rescue(_: Experiment, trajectories: Trajectories) -> list[Assertion]:
     ratios = [few_labels[d.weight] / rank for d, rank in rising if d.weight in few_labels and d.weight >= 0.5]
     if ratios:
         text = "with a tenth of the labels it lifts less: unlabelled points have no shared encoder to follow"
-        assertions.append(Assertion(text, max(ratios), "share of the rank with all labels < 1", max(ratios) < 1))
+        assertions.append(Assertion(text, _most(ratios), "share of the rank with all labels < 1", _most(ratios) < 1))
     if falling := series(0.5, 1.0):
         last, classes = falling[-1][1], falling[0][0].classes
         text = "a strong weight with all labels lowers a healthy rank towards C"
@@ -259,7 +210,7 @@ def _minimisers(experiment: Experiment, _: Trajectories) -> list[Assertion]:
         cosine, worst = -1 / (images - 1), 0.0
         for named_loss in experiment.minimisers:
             m = dynamics.minimise(named_loss, images, dim=8)
-            worst = max(worst, abs(m.image_cosine - cosine), 1 - m.view_cosine, m.image_cosine_range)
+            worst = _most([worst, abs(m.image_cosine - cosine), 1 - m.view_cosine, m.image_cosine_range])
         names = ", ".join(next(iter(named_loss)) for named_loss in experiment.minimisers)
         text = f"{names} share their minimiser for {images} images: views equal, cosines {cosine:.4g}"
         assertions.append(Assertion(text, worst, "deviation < 1e-4", worst < 1e-4))
@@ -267,8 +218,8 @@ def _minimisers(experiment: Experiment, _: Trajectories) -> list[Assertion]:
 
 
 def _stationary(_: Experiment, __: Trajectories) -> list[Assertion]:
-    norm = max(dynamics.stationary_gradient_norm("equal"), dynamics.stationary_gradient_norm("antipodal"))
-    change = max(dynamics.loss_change(noise, shared=True) for noise in (0.01, 0.1, 0.3))
+    norm = _most([dynamics.stationary_gradient_norm("equal"), dynamics.stationary_gradient_norm("antipodal")])
+    change = _most(dynamics.loss_change(noise, shared=True) for noise in (0.01, 0.1, 0.3))
     stationary = "all points equal, or on one line, is stationary on the sphere"
     saddle = "it is a saddle: moving both views of each image alike lowers the loss"
     return [

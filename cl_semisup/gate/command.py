@@ -1,6 +1,7 @@
 """`benchmark.py gate SUITE`: check against the stored reference, make a new one, or show its history."""
 
 import json
+import math
 import os
 from argparse import Namespace
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import torch
 
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution.machine import default_workers
-from cl_semisup.gate import check, ci, collapse, execute, history, page, plan, reference
+from cl_semisup.gate import check, ci, collapse, collapse_suite, execute, history, page, plan, reference
 from cl_semisup.gate.gate_check import TIERS
 from cl_semisup.gate.outcome import Execute
 from cl_semisup.gate.result import GateResult
@@ -27,7 +28,7 @@ def run(options: Namespace) -> int:
     if options.reason and not options.update:
         raise InputError("--reason: goes with --update. Got it alone. Add --update, or leave it out.")
     torch.set_num_threads(1)  # these trainings are so small that a second thread makes them slower
-    if collapse.is_collapse_suite(options.suite):
+    if collapse_suite.is_collapse_suite(options.suite):
         return _run_collapse(options)
     path = options.reference or reference.default_path(options.suite)
     if options.history:
@@ -51,11 +52,16 @@ def _run_collapse(options: Namespace) -> int:
     if wrong:
         rule = "a suite of descents has claims and no reference"
         raise InputError(f"{options.suite}: {rule}. Got {wrong[0]}. Leave it out.")
-    result = collapse.run(collapse.read(options.suite))
+    result = collapse.run(collapse_suite.read(options.suite))
     show(result.text())
-    data = {"schema": 1, "claims": [asdict(assertion) for assertion in result.assertions]}
+    data = {"schema": 1, "claims": [_as_json(assertion) for assertion in result.assertions]}
     _write_files(options, result.gate_result(), data, result.html)
     return result.gate_result().exit_code
+
+
+def _as_json(assertion: collapse.Assertion) -> dict[str, Any]:
+    """Its fields; JSON has no NaN."""
+    return asdict(assertion) | {"value": assertion.value if math.isfinite(assertion.value) else None}
 
 
 def _write_files(options: Namespace, result: GateResult, data: dict[str, Any], html: Callable[[], str]) -> None:

@@ -30,7 +30,7 @@ from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Interval
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from cl_semisup import losses
@@ -63,13 +63,13 @@ class Descent:
     dynamics: Literal["repulsion", "one_sided", "without_partner", "other_images", "gradient", "tangent", "free"] = (
         "repulsion"
     )
-    rate: Annotated[float, Gt(0)] = 0.5
-    temperature: Annotated[float, Gt(0)] = 0.5
+    rate: Annotated[float, Interval(gt=0, le=1e6)] = 0.5
+    temperature: Annotated[float, Interval(ge=1e-3, le=1e3)] = 0.5
     images: Annotated[int, Interval(ge=2, le=1024)] = 64
     dim: Annotated[int, Interval(ge=2, le=512)] = 16
     classes: Annotated[int, Ge(2)] = 4
     label_fraction: Annotated[float, Interval(ge=0, le=1)] = 1.0
-    weight: Annotated[float, Ge(0)] = 0.0
+    weight: Annotated[float, Interval(ge=0, le=1e6)] = 0.0
     steps: Annotated[int, Interval(ge=1, le=100_000)] = 500
     start: Literal["uniform", "collapsed"] = "uniform"
     repetition: int = 0
@@ -96,13 +96,13 @@ def run_descent(descent: Descent, points: int = 50) -> RankTrajectory:
     pull = _prototype_pull(descent, random)
     update = UPDATES[descent.dynamics]
     every = max(1, descent.steps // points)
-    ranks = [float(effective_rank(F.normalize(z, dim=1)))]
+    ranks = [_rank(z)]
     for step in range(descent.steps):
         before, z = z, update(z, descent) + descent.rate * descent.temperature * pull
         if descent.dynamics != "free":
             z = F.normalize(z, dim=1)
         if (step + 1) % every == 0 or step == descent.steps - 1:
-            ranks.append(float(effective_rank(F.normalize(z, dim=1))))
+            ranks.append(_rank(z))
             if float((z.abs() - before.abs()).abs().max()) < CONVERGED:  # signs may alternate
                 ranks += [ranks[-1]] * (descent.steps // every - len(ranks) + 1)
                 break
@@ -110,6 +110,12 @@ def run_descent(descent: Descent, points: int = 50) -> RankTrajectory:
     cosines = (u @ u.T).abs()
     off = (cosines.sum() - cosines.diagonal().sum()) / (len(u) * (len(u) - 1))
     return RankTrajectory(tuple(ranks), float(u.mean(dim=0).norm()), float(off))
+
+
+def _rank(z: Tensor) -> float:
+    """The effective rank of the unit rows; NaN where they are not finite."""
+    u = F.normalize(z, dim=1)
+    return float(effective_rank(u)) if u.isfinite().all() else math.nan
 
 
 def _initial_points(descent: Descent, random: torch.Generator) -> Tensor:

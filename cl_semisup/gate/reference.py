@@ -1,5 +1,6 @@
 """The stored reference: one JSON file beside the suite, with one line for each training step, for readable diffs.
 
+sha256            hash of all else in the file
 schema, recipe    versions of the file format, and of the fixed inputs and the arithmetic of the tiers
 suite, asked      the suite's name and hash
 made              date, commit, versions and machine
@@ -125,8 +126,8 @@ def write(path: Path, reference: Reference) -> None:
 
 
 def write_rows(path: Path, content: dict[str, Any]) -> None:
-    """JSON with every innermost list on one line, for readable diffs."""
-    text = json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False)
+    """JSON with every innermost list on one line, for readable diffs, and with its hash."""
+    text = json.dumps(stored.sealed(content), indent=1, allow_nan=False, ensure_ascii=False)
     records.write_text(path, ROW.sub(lambda row: "[" + " ".join(row[1].split()) + "]", text) + "\n")
 
 
@@ -139,6 +140,7 @@ def read(path: Path) -> Reference:
             rule = f"must have schema {SCHEMA} and recipe {RECIPE}"
             raise ResultsError(f"{path}: {rule}. Got {content['schema']} and {content['recipe']}. {HOW_TO_MAKE}")
         stored.REFERENCE(content, "")
+        stored.require_seal(content)
     except ValueError as error:
         raise InputError(f"{path}: {error}. {HOW_TO_MAKE}") from None
     measurements = Measurements(

@@ -1,8 +1,13 @@
 """The form of stored references. Every value has its type, shape and range, or the place of the first fault is told.
 
+A file also holds the hash of all that is in it: what was cut off, or changed by hand, could look like a shorter
+measurement that still agrees.
+
 A form is a function of a value and its place. It raises ValueError: `{place}: must be {rule}. Got {value}`.
 """
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -13,6 +18,7 @@ from cl_semisup.system import files
 
 MAX_BYTES = 5_000_000  # the shipped reference has 155,000
 MAX_VALUE = 1e300  # a diverging float64 training gets far
+HASH = "sha256"  # the key of the hash
 Form = Callable[[Any, str], None]
 
 
@@ -20,6 +26,19 @@ def read(path: Path) -> Any:
     """The value of a JSON file of the user's own; OSError or ValueError says what is wrong."""
     with files.open_regular(path, MAX_BYTES) as file:
         return files.parse_json(file.read())
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with its hash."""
+    rest = {key: value for key, value in content.items() if key != HASH}
+    canonical = json.dumps(rest, sort_keys=True, allow_nan=False)
+    return {**rest, HASH: hashlib.sha256(canonical.encode()).hexdigest()}
+
+
+def require_seal(content: Mapping[str, Any]) -> None:
+    """ValueError for a content that is not what was written; its form is checked before."""
+    if content[HASH] != sealed(content)[HASH]:
+        raise ValueError(f"{HASH}: must be the hash of all else in the file. Got another: it was damaged or changed")
 
 
 def text(value: Any, place: str) -> None:
@@ -154,6 +173,7 @@ FUNCTION = mapping(array(number_or_null, len(function.QUANTITIES), len(function.
 DESCENT = array(_ROW, 1, trajectory.STEPS)
 REFERENCE = mapping(
     anything,
+    sha256=text,
     schema=count,
     recipe=count,
     suite=text,
@@ -169,6 +189,7 @@ REFERENCE = mapping(
 """Of a whole file of `reference`; without an outcome it was made without that tier."""
 PROJECT = mapping(
     anything,
+    sha256=text,
     schema=count,
     losses=mapping(mapping(anything, history=array(anything), function=FUNCTION, free=DESCENT)),
 )

@@ -196,12 +196,12 @@ def _try_to_load(path: Path) -> None:
     """In another process: a file that its compiler has cut off kills who loads it. Errors are those of `_load`."""
     program = "import contextlib, ctypes, sys\nprint('begun', flush=True)\n"
     program += "with contextlib.suppress(OSError): ctypes.CDLL(sys.argv[1])\nprint('ended', flush=True)"
-    streams: dict[str, int] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    none, pipe = subprocess.DEVNULL, subprocess.PIPE
     if not sys.executable:
         return
     try:
         command = [sys.executable, "-I", "-c", program, str(path)]
-        done = subprocess.run(command, timeout=LOAD_SECONDS, check=False, **streams)
+        done = subprocess.run(command, stdin=none, stdout=pipe, stderr=none, timeout=LOAD_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise MissingError(f"what the C compiler has made hangs who loads it. {_other_compiler()}.") from None
     if done.stdout.split() == [b"begun"]:

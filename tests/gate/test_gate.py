@@ -501,6 +501,12 @@ def test_a_project_s_own_tests_hold_its_losses_to_their_references(pytester: pyt
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*the loss has changed:*", "*--cl-gate-update*"])
 
+    damaged = json.dumps(stored | {"losses": {key: kept | {"free": kept["free"][:2]}}})  # two steps that still agree
+    (pytester.path / "cl_gate.json").write_text(damaged)
+    result = pytester.runpytest_inprocess(*words, "--cl-gate")
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(["*sha256: must be the hash of all else in the file.*Delete it and make it anew.*"])
+
     (pytester.path / "cl_gate.json").write_text("{}")
     result = pytester.runpytest_inprocess(*words, "--cl-gate")
     result.stdout.fnmatch_lines(["*must be a file of references of schema 1. Delete it and make it anew.*"])

@@ -1,5 +1,6 @@
 """The collapse experiment: its numbers and its assertions, which can fail."""
 
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -8,9 +9,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cl_semisup import losses
+from cl_semisup import cli, losses
 from cl_semisup.errors import SuiteError
-from cl_semisup.gate import ci, collapse, dynamics
+from cl_semisup.gate import ci, collapse, collapse_suite, dynamics
 from cl_semisup.gate.dynamics import Descent
 
 ROOT = Path(__file__).parents[2]
@@ -128,13 +129,13 @@ def test_collapsed_points_are_stationary_and_a_saddle() -> None:
     assert dynamics.stationary_gradient_norm("equal") < 1e-12
     assert dynamics.stationary_gradient_norm("antipodal") < 1e-12
     assert dynamics.loss_change(0.1, shared=True) == pytest.approx(-0.12, abs=0.03)
-    _, saddle = collapse._stationary(collapse.parse(SMALL, "s.yaml"), {})
+    _, saddle = collapse._stationary(collapse_suite.parse(SMALL, "s.yaml"), {})
     changes = [dynamics.loss_change(noise, shared=True) for noise in (0.01, 0.1, 0.3)]
     assert saddle.value == max(changes) and saddle.holds  # of both views moved alike; apart, the loss rises
 
 
 def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    experiment = collapse.parse(SMALL, "s.yaml")
+    experiment = collapse_suite.parse(SMALL, "s.yaml")
     result = collapse.run(experiment)
     assert result.gate_result().exit_code == 0
     assert "All 10 claims hold." in result.text()
@@ -162,17 +163,64 @@ def test_all_assertions_hold_and_fail_when_the_dynamics_are_others(monkeypatch: 
         ("question: Does it collapse?\n", "", "s.yaml:1:1: suite: needs 'question'"),
         ("nt_xent:", "nt_xnt:", "unknown loss 'nt_xnt'"),
         ("repetitions: 1", "rate: 1", "s.yaml:7:1: rate: unknown key 'rate'."),
+        ("repetitions: 1", "repetitions: [1, 2]", "s.yaml:7:14: repetitions: must be one value, not a grid."),
+        ("question: Does it collapse?", "question: null", "s.yaml:1:11: question: must be a valid string"),
+        ("question: Does it collapse?", "question: [a, b]", "s.yaml:1:11: question: must be one value, not a grid."),
+        ("rate: [0.5, 1.1]}", "rate: 1e308}", "descents[0].rate: must be less than or equal to"),
+        ("rate: [0.5, 1.1]}", "temperature: 1e-308}", "descents[0].temperature: must be greater than or equal to"),
+        ("weight:", "classes: 1000, weight:", "descents[1].classes: must not exceed dim, here 16, where"),
+        (
+            "{dhel: {temperature: 0.3}}",
+            "paws",
+            "s.yaml:6:45: minimisers[1]: must be a loss of two views alone. Got 'paws'",
+        ),
+        ("{dhel: {temperature: 0.3}}", "moco_v3", "minimisers[1]: must be a loss of two views alone. Got 'moco_v3': "),
     ],
 )
 def test_a_fault_of_a_collapse_suite_is_told_with_its_place(old: str, new: str, message: str) -> None:
     assert old in SMALL
     with pytest.raises(SuiteError) as error:
-        collapse.parse(SMALL.replace(old, new), "s.yaml")
+        collapse_suite.parse(SMALL.replace(old, new), "s.yaml")
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("none", ["[]", "null"])
+def test_a_suite_without_a_descent_claims_nothing(none: str) -> None:
+    with pytest.raises(SuiteError, match=r"s.yaml:2:11: descents: must have a descent.* Got none. Add one."):
+        collapse_suite.parse(f"question: q\ndescents: {none}\n", "s.yaml")
+
+
+def test_what_is_not_finite_holds_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`max(0.0, nan)` is 0.0, and `min([1.0, nan])` is 1.0."""
+    whole = collapse_suite.parse(SMALL.replace("repetitions: 1", "repetitions: 2"), "s.yaml")
+    run = dynamics.run_descent
+    for descent in (Descent(weight=1e6), Descent(rate=1e6, dynamics="free"), Descent(temperature=1e-3, rate=1e6)):
+        assert run(replace(descent, steps=3)).ranks  # at the bounds of its settings
+
+    def broken(descent: Descent) -> dynamics.RankTrajectory:
+        found = run(replace(descent, steps=1))
+        return replace(found, ranks=(math.nan,)) if descent.repetition else found
+
+    monkeypatch.setattr(dynamics, "run_descent", broken)
+    monkeypatch.setattr(dynamics, "minimise", lambda *_, **__: dynamics.Minimiser(math.nan, math.nan, math.nan))
+    monkeypatch.setattr(dynamics, "stationary_gradient_norm", lambda kind: {"equal": 0.0}.get(kind, math.nan))
+    monkeypatch.setattr(dynamics, "loss_change", lambda noise, shared: math.nan if noise == 0.1 else -1.0)
+    result = collapse.run(whole)
+    assert len(result.assertions) == 10
+    assert not any(assertion.holds for assertion in result.assertions)
+
+
+def test_a_claim_that_is_not_finite_is_null_in_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "s.yaml").write_text(SMALL)
+    claim = collapse.Assertion("a claim", math.nan, "below 1", False)
+    monkeypatch.setattr(collapse, "ASSERTIONS", (lambda *_: [claim],))
+    monkeypatch.setattr(dynamics, "run_descent", lambda _: dynamics.RankTrajectory((1.0, 1.0), 0.0, 0.0))
+    assert cli.main(["gate", str(tmp_path / "s.yaml"), "--json", str(tmp_path / "s.json")]) == 1
+    assert json.loads((tmp_path / "s.json").read_text())["claims"][0]["value"] is None
+
+
 def test_the_shipped_experiment_is_valid() -> None:
-    experiment = collapse.read(ROOT / "suites" / "collapse.yaml")
+    experiment = collapse_suite.read(ROOT / "suites" / "collapse.yaml")
     assert {descent.dynamics for descent in experiment.descents} == set(dynamics.UPDATES)
-    assert collapse.is_collapse_suite(ROOT / "suites" / "collapse.yaml")
-    assert not collapse.is_collapse_suite(ROOT / "suites" / "gate.yaml")
+    assert collapse_suite.is_collapse_suite(ROOT / "suites" / "collapse.yaml")
+    assert not collapse_suite.is_collapse_suite(ROOT / "suites" / "gate.yaml")

@@ -24,6 +24,13 @@ SHIPPED = Path(__file__).parents[2] / "suites" / "gate.reference.json"
 CONTENT = json.loads(SHIPPED.read_text())
 LOSS = "nt_xent"
 CELL = next(iter(CONTENT["trajectory"][LOSS]))
+
+
+def columns(cell: dict[str, Any]) -> list[list[Any]]:
+    """The lists of an outcome's cell, one entry a repetition each."""
+    return [cell["status"], cell["loss"], *cell["scores"].values()]
+
+
 DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "no function": (lambda c: c.pop("function"), "must have the key 'function'"),
     "no machine": (lambda c: c["made"].pop("torch"), "made: must have the key 'torch'"),
@@ -62,6 +69,22 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a sound run without a loss": (lambda c: c["outcome"][LOSS][CELL]["loss"].__setitem__(0, None), "loss[0]: must be"),
     "a sound run without scores": (lambda c: c["outcome"][LOSS][CELL].update(scores={}), "scores: must have 1 or more"),
     "columns of two lengths": (lambda c: c["outcome"][LOSS][CELL]["loss"].pop(), "loss: must have 8 members. Got 7"),
+    "no hash": (lambda c: c.pop("sha256"), "must have the key 'sha256'. Got none"),
+    "a trajectory without its last step": (lambda c: c["trajectory"][LOSS][CELL]["steps"].pop(), "sha256: must be"),
+    "an end as of a cut trajectory": (lambda c: c["trajectory"][LOSS][CELL].update(end={}), "sha256: must be the hash"),
+    "a descent of one step": (lambda c: c["free"].update({LOSS: c["free"][LOSS][:1]}), "sha256: must be the hash"),
+    "a figure of another row": (
+        lambda c: c["function"][LOSS].update({"no labels": c["function"][LOSS]["short rows"]}),
+        "sha256: must be the hash of all else in the file. Got another: it was damaged or changed",
+    ),
+    "a score less at the end": (
+        lambda c: c["trajectory"][LOSS][CELL]["end"].pop("knn_top1"),
+        "sha256: must be the hash",
+    ),
+    "one repetition less": (
+        lambda c: [column.pop() for column in columns(c["outcome"][LOSS][CELL])],
+        "sha256: must be the hash",
+    ),
     "schema is text": (lambda c: c.update(schema="1"), "schema: must be a whole number of at least 0. Got '1'"),
 }
 NUMBER = re.compile(r"\[(?=-?\d)")
