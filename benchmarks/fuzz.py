@@ -24,8 +24,8 @@ ABOUT = (
     "Generated cases, handed to the package in one process. A case is *refused* if a message says why, and *accepted* "
     "if it is read as what it claims to be, or does no harm. A *crash* is any other error, a wrong answer, or output "
     "with a raw control character. A case that takes longer than 30 s *hangs*. *Slowest* and *memory* (above that "
-    "before the case) are those of the worst case, without the first of its kind, which imports. A row names "
-    "the commit that it is of."
+    "before the case) are those of the worst case, without the few that import a module. A row names the commit that "
+    "it is of."
 )
 
 

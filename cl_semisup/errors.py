@@ -10,13 +10,14 @@ MAX_MESSAGE_LENGTH = 1000  # characters of an error message in a record
 MAX_NAME_LENGTH = 80  # characters of an unknown name that are shown
 MAX_SHOWN_PROBLEMS = 50
 MAX_PROBLEM_LENGTH = 2000  # characters of one that are shown
+MAX_LINE_LENGTH = 10_000  # characters of any other line that names text of strangers
 
 
 class _UserError(Exception):
     """Its message may repeat text of strangers: control characters are shown as escapes; each argument is a line."""
 
     def __str__(self) -> str:
-        return "\n".join(map(visible, self.args))
+        return "\n".join(cut(visible(line), MAX_LINE_LENGTH) for line in self.args)
 
 
 class InputError(_UserError, ValueError):
@@ -31,7 +32,7 @@ class SuiteError(InputError):
 
     def __init__(self, problems: Iterable[str]):
         self.problems = [visible(problem) for problem in problems]
-        lines = [_cut(problem, MAX_PROBLEM_LENGTH) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
+        lines = [cut(problem, MAX_PROBLEM_LENGTH) for problem in self.problems[:MAX_SHOWN_PROBLEMS]]
         if more := len(self.problems) - len(lines):
             lines.append(f"... and {more} more.")
         super().__init__("\n".join([*lines, f"{len(self.problems)} problem(s); nothing was run."]))
@@ -111,15 +112,16 @@ def unknown(what: str, got: str, known: Iterable[str]) -> str:
     ]  # the others cannot match
     near = get_close_matches(str(got), like, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"unknown {what} {_cut(repr(got), MAX_NAME_LENGTH)}.{hint} Known: {', '.join(known) or 'none'}"
+    return f"unknown {what} {cut(repr(got), MAX_NAME_LENGTH)}.{hint} Known: {', '.join(known) or 'none'}"
 
 
-def _cut(text: str, length: int) -> str:
+def cut(text: str, length: int) -> str:
+    """The text, or its beginning and `...`, so that it has at most `length` characters."""
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
 def first_ten(names: Iterable[object]) -> str:
-    """`'a', 'b'`, or the first ten and how many there are."""
+    """`'a', 'b'`, or the first ten and how many there are; of a long one its beginning."""
     listed = list(names)
-    quoted = ", ".join(map(repr, listed[:10]))
+    quoted = ", ".join(cut(repr(name), MAX_NAME_LENGTH) for name in listed[:10])
     return quoted if len(listed) <= 10 else f"{quoted}, ... ({len(listed)} in all)"

@@ -1,6 +1,7 @@
 """Texts that mean a number, such as `5%`, `0,1` and `"128"`: what to write where a number is asked for."""
 
 import re
+import unicodedata
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -12,7 +13,7 @@ def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
     """What to write instead; "" where the text means no number, or none that would do here."""
     if not isinstance(node, str):
         return ""
-    text = node.strip()
+    text = "".join(str(unicodedata.decimal(c, c)) for c in node.strip())  # of any script
     if found := re.fullmatch(rf"({_NUMBER}) ?%", text):
         meant, words = [float(found[1]) / 100], f"{float(found[1]) / 100:g}"
     elif re.fullmatch(r"-?\d{1,50},\d{1,50}", text):

@@ -144,6 +144,9 @@ class _Walk:
                 seen.setdefault(name, _mark(key)[0])
                 self._tag(key)
                 self._scalar(key)
+                if key.tag in _PATTERNS:
+                    rule = f"must have words as keys. Got {name[:40]!r}, which is {key.tag.rpartition(':')[2]}"
+                    self.problems.append(f"{self._at(key)}: {rule}. Put it in quotes if it is a word.")
                 self.visit(value, (*path, name), above)
 
     def _tag(self, node: yaml.Node) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.lib import format as npy
 
-from cl_semisup.data import memory_limit, parquet_table
+from cl_semisup.data import label_names, memory_limit, parquet_table
 from cl_semisup.errors import DataError, InputError
 from cl_semisup.system import fetched, files
 
@@ -137,6 +137,7 @@ class _Npz:
         return Header(tuple(shape), str(dtype), size)
 
     def read(self, name: str) -> Array:
+        label_names.require_width(self.headers[name].dtype, f"{self.path}: {name}")
         with self.archive.open(f"{name}.npy") as file:
             return np.asarray(npy.read_array(file, allow_pickle=False))
 

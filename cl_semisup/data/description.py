@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from cl_semisup.data.images import Facts
 from cl_semisup.data.pixel_facts import PixelFacts
-from cl_semisup.errors import first_ten
+from cl_semisup.errors import MAX_LINE_LENGTH, cut, first_ten
 
 UNLABELLED_NAMES = (
     *("unlabelled", "unlabeled", "unlabelled_images", "unlabeled_images", "unknown"),
@@ -74,7 +74,7 @@ class Description:
         lines.append(f"  pixels: {self._pixels()}")
         if layout.unused:
             lines.append(f"  not used: {first_ten(layout.unused)}.")
-        return lines + [f"  note: {note}" for note in self.notes()]
+        return [cut(line, MAX_LINE_LENGTH) for line in (*lines, *(f"  note: {note}" for note in self.notes()))]
 
     def notes(self) -> list[str]:
         """What is suspicious."""
@@ -89,8 +89,9 @@ class Description:
         if self.facts.classes == 1:
             rule = f"there is one class alone, {self._class(0)}, and nothing to tell apart"
             notes.append(f"{rule}. Name the folder that holds the class folders, or tell labels in a table.")
+        known = {*self.layout.classes}
         if joined := [
-            name for name in self.layout.classes if {*re.split("[|,;]", name)} & {*self.layout.classes} - {name}
+            name for name in self.layout.classes if not known.isdisjoint({*re.split("[|,;]", name)} - {name})
         ]:
             rule = f"classes such as {joined[0]!r} seem to be several labels, and count as classes of their own"
             notes.append(f"{rule}. Keep one label an image.")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cl_semisup.data import array_file, label_column
+from cl_semisup.data import array_file, label_column, label_names
 from cl_semisup.errors import DataError
 from cl_semisup.system import files
 
@@ -36,16 +36,16 @@ def read(path: Path, keys: Collection[str] = (), without: Collection[str] = ()) 
         arrays: Arrays = {}
         for name, header in wanted.items():
             zeros = _zeros(header) if name in without and not divided else None
-            arrays[name] = _numpy(file.read(name)) if zeros is None else zeros
+            arrays[name] = _numpy(file.read(name), f"{path}: {name}") if zeros is None else zeros
     if divided:
         arrays = _divided(arrays, path)
     return {key: array for key, array in arrays.items() if not keys or key in keys}
 
 
-def _numpy(array: array_file.Array) -> NDArray[Any]:
+def _numpy(array: array_file.Array, where: str) -> NDArray[Any]:
     if not isinstance(array, np.ndarray):  # a tensor: numpy has no bfloat16
         return (array.float() if str(array.dtype) == "torch.bfloat16" else array).numpy()
-    return array.astype(str) if array.dtype.kind == "O" else array
+    return label_names.of_objects(array, where) if array.dtype.kind == "O" else array
 
 
 def _zeros(header: array_file.Header) -> NDArray[Any] | None:

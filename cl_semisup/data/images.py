@@ -22,8 +22,9 @@ class Facts:
 
     `smallest_class` is the number of training images of the rarest class: the largest `labels_per_class`.
     `class_sizes` are the training images of each class; () where all classes are as large as the smallest.
-    `untested` are the classes of the training part that the test part lacks. `rows` is the number of stored rows of an
-    image, of features: more than one are its views.
+    `untested` are the classes of the training part that the test part lacks, `untrained` those of the test part that no
+    label of the training part names. `rows` is the number of stored rows of an image, of features: more than one are
+    its views.
     """
 
     train: int
@@ -35,6 +36,7 @@ class Facts:
     class_sizes: tuple[int, ...] = ()
     untested: tuple[str, ...] = field(default=(), compare=False, repr=False)
     rows: int = field(default=1, repr=False)
+    untrained: tuple[str, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def inputs(self) -> str:
@@ -177,10 +179,10 @@ def facts_of(
     """The facts that labels tell."""
     sizes = tuple(np.bincount(train[train >= 0], minlength=len(names)).tolist())
     uneven = sizes if len(set(sizes)) > 1 else ()
-    missing = untested(names, train, test)
-    return Facts(len(train), len(test), len(names), channels, side, min(sizes), uneven, missing)
+    facts = Facts(len(train), len(test), len(names), channels, side, min(sizes), uneven)
+    return replace(facts, untested=_lacking(names, train, test), untrained=_lacking(names, test, train))
 
 
-def untested(names: Sequence[str], train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[str, ...]:
-    """The names of the classes that labels of train have and labels of test lack."""
-    return tuple(names[label] for label in np.setdiff1d(train[train >= 0], test))
+def _lacking(names: Sequence[str], labels: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[str, ...]:
+    """The names of the classes that the labels have and the others lack."""
+    return tuple(names[label] for label in np.setdiff1d(labels[labels >= 0], others))

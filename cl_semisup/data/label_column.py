@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup.data import label_names
 from cl_semisup.data.as_array import as_array
 from cl_semisup.errors import DataError
 
@@ -17,7 +18,8 @@ def column(labels: Any, where: str) -> NDArray[Any]:
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
-        array = array.astype(str)
+        array = label_names.of_objects(array, where)
+    label_names.require_width(array.dtype, where)
     if array.ndim == 2 and array.dtype.kind in "iufb" and 0 not in array.shape:
         return _of_one_hot(array, where)
     if array.ndim != 1:

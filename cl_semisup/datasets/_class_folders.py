@@ -135,6 +135,7 @@ def list_part(
     """Every file of every class. With `may_be_missing` a class may have no image or no folder."""
     names, counts = list[str](), list[int]()
     folders, empty = list[str](), list[str]()
+    _require_apart(folder, classes)
     prefix = "" if folder == root else f"{folder.name}/"
     for name in classes:
         inside = folder / name
@@ -161,6 +162,16 @@ def list_part(
     if not names:
         raise DataError(f"image_folder: {folder} must hold <class>/<image>. Got none. Add some.")
     return Part(root, part, names, np.repeat(np.arange(len(classes), dtype=np.int64), counts))
+
+
+def _require_apart(folder: Path, classes: tuple[str, ...]) -> None:
+    """DataError if the folders of two classes are one and the same, as links can make them."""
+    first: dict[str, str] = {}
+    linked = [name for name in classes if os.path.islink(folder / name)]
+    for name in (*linked, *(name for name in classes if linked and name not in linked)):
+        if (other := first.setdefault(os.path.realpath(folder / name), name)) != name:
+            rule, got = "must hold a folder of its own for each class", f"Got one for {name!r} and {other!r}"
+            raise DataError(f"image_folder: {folder} {rule}. {got}, by a link. Remove the link.")
 
 
 def with_unlabelled(train: Part, root: Path, folder: Path | None) -> Part:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cl_semisup.data import label_names
 from cl_semisup.errors import DataError, first_ten
 
 MAX_CLASSES = 1_000_000
@@ -57,7 +58,9 @@ def of_text(
         train, test = ([label.partition(".")[0] for label in part] for part in (train, test))
         train = ["" if label == "-1" else label for label in train]
         names = sorted({label for label in train if label}, key=int)
-    return numbers(np.array(train, str), np.array(test, str), names, (f"{where}: train", f"{where}: test"))
+    of_parts = f"{where}: train", f"{where}: test"
+    arrays = [label_names.array(part, what) for part, what in zip((train, test), of_parts, strict=True)]
+    return numbers(arrays[0], arrays[1], names, of_parts)
 
 
 def column(labels: NDArray[Any], where: str) -> NDArray[Any]:

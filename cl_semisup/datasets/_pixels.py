@@ -41,7 +41,8 @@ NATURAL: dict[str, Any] = {
     "grayscale": 0.2,
 }
 _one_large_image = Lock()
-logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # what it logs of a broken file it raises too
+for _name in ("PIL.TiffImagePlugin", "tifffile"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)  # what they log of a broken file is raised too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,7 @@ def _opened(source: Source, s: PixelSettings, use: Callable[[Any], Any]) -> Any:
             if limit is not None and image.width * image.height > limit:
                 raise Image.DecompressionBombError
             memory_limit.require(image.width * image.height * DECODING_BYTES * max(1, s.bands // 3), name)
-            if s.frames != "first" and (frames := _frames(image)) > 1:
+            if s.frames != "first" and (frames := _frames(image)):
                 rule = "must hold one image"
                 remedy = "Set `frames: first` to use the first of each file"
                 raise DataError(f"{name}: {rule}. Got {frames} frames or pages. {remedy}, or split it.")
@@ -167,8 +168,11 @@ def _image(file: BinaryIO, s: PixelSettings, name: str) -> Any:
     return Image.open(file, formats=FORMATS) if s.bands in (1, 3) else _Bands(file, name)
 
 
-def _frames(image: Any) -> int:
-    return int(getattr(image, "n_frames", 1)) if image.format in STACKS else 1
+def _frames(image: Any) -> str:
+    """How many frames or pages there are, if several, else "". A chain of a million pages is not walked to its end."""
+    if image.format not in STACKS or not getattr(image, "is_animated", False):
+        return ""
+    return "several" if image.format in ("GIF", "TIFF") else str(image.n_frames)
 
 
 def _is_deep_colour(image: Any) -> bool:
@@ -198,7 +202,7 @@ class _Bands:
         if len(axes) > 3 or not {"Y", "X"} <= set(axes):
             raise ValueError(f"axes {axes} {shape}, which are not height, width and bands")
         memory_limit.require(DECODING_BYTES * math.prod(shape) * series[0].dtype.itemsize, name)
-        self.n_frames = len(series)
+        self.n_frames, self.is_animated = len(series), len(series) > 1
         self.height, self.width = shape[axes.index("Y")], shape[axes.index("X")]
         self._axes = axes
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from cl_semisup.data import memory_limit
+from cl_semisup.data import label_names, memory_limit
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.errors import DataError, described
 from cl_semisup.system import fetched, files
@@ -244,6 +244,7 @@ def _header(archive: zipfile.ZipFile, name: str, path: Path) -> _Header:
     read_header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = read_header(file)
     header = _Header(tuple(shape), dtype)
+    label_names.require_width(dtype, f"{path}: {name}")
     if dtype.hasobject:
         rule = "must be plain data, not pickled objects, which could run code when read"
         raise DataError(f"{path}: {name}: {rule}. Got dtype {dtype}. Save numbers or strings.")

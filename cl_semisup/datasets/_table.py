@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from cl_semisup.data import memory_limit
 from cl_semisup.datasets import _folders, _other_formats
 from cl_semisup.errors import DataError, first_ten
 from cl_semisup.system import files
@@ -21,6 +22,8 @@ WORDS = {
     "split_column": ("split", "set", "train", "part", "fold"),
 }
 MAX_BYTES = 500_000_000  # of a table: some five million rows
+MAX_LIST_BYTES = 10_000_000  # of a list of classes
+ROW_BYTES = 400  # that a row takes in memory, beside its text
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -158,12 +161,14 @@ def _of_lines(path: Path, content: list[str], split: str, what: str) -> list[Row
     return rows
 
 
-def lines(path: Path, what: str) -> list[str]:
-    """The lines of a text file."""
+def lines(path: Path, what: str, limit: int = MAX_BYTES) -> list[str]:
+    """The lines of a text file of at most `limit` bytes."""
     try:
-        with files.open_regular(path, MAX_BYTES) as file:
-            held = file.read(MAX_BYTES)
+        with files.open_regular(path, limit) as file:
+            held = file.read(limit)
             encoding = "utf-16" if held.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+            rows = max(held.count(b"\n"), held.count(b"\r"))
+            memory_limit.require(ROW_BYTES * rows, f"{what}: {path}: {rows:,} rows", "Leave rows out.")
             text = held.decode(encoding).replace("\r\n", "\n")
             return (text if "\n" in text else text.replace("\r", "\n")).split(
                 "\n"
@@ -181,7 +186,7 @@ def class_list(path: Path, known: Collection[str], what: str) -> tuple[str, ...]
     A line is one of the `known`, or begins with one (`n0144 tench`, `n0144, tench`), or is made of them alone
     (`n0144 n0145`). In JSON they are a list, or the keys.
     """
-    named = [line.strip() for line in lines(path, what) if line.strip()]
+    named = [line.strip() for line in lines(path, what, MAX_LIST_BYTES) if line.strip()]
     if path.suffix.lower() == ".json":
         try:
             named = [str(name) for name in files.parse_json("\n".join(named).encode())]

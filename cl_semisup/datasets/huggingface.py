@@ -12,7 +12,7 @@ import numpy as np
 from annotated_types import Interval, MinLen
 from numpy.typing import NDArray
 
-from cl_semisup.data import memory_limit, parquet_table
+from cl_semisup.data import label_names, memory_limit, parquet_table
 from cl_semisup.data.description import Layout
 from cl_semisup.data.images import Facts, Images
 from cl_semisup.datasets import _folders, _labels, _pixels, _sources, _table
@@ -126,7 +126,8 @@ class HuggingFace(_pixels.PixelSettings):
             sources += [Source(f"{split.name}: row {n}", partial(_opened, images, n)) for n in range(len(images))]
             labels += split.table.column(self.label_column).to_pylist()
         none: int | str = "" if any(isinstance(label, str) for label in labels) else -1
-        return sources, np.asarray([none if label is None else label for label in labels])
+        labels = [none if label is None else label for label in labels]
+        return sources, label_names.array(list(map(str, labels)), where) if none == "" else np.asarray(labels)
 
 
 def _held(root: Path) -> tuple[Path, ...]:
@@ -220,7 +221,9 @@ def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
     if not paths:
         rule = "must hold what save_to_disk wrote, or parquet files"
         raise DataError(f"huggingface: {root} {rule}. Got neither. Save the splits together.")
-    memory_limit.require(sum(path.stat().st_size for parts in paths.values() for path in parts), str(root))
+    every = [path for parts in paths.values() for path in parts]
+    memory_limit.require(sum(path.stat().st_size for path in every), str(root))
+    memory_limit.require(sum(_claimed(path, columns) for path in every), str(root))
     splits = {}
     for name, parts in paths.items():
         there = pyarrow.parquet.read_schema(parts[0])
@@ -229,6 +232,13 @@ def _parquet(root: Path, columns: list[str]) -> dict[str, _Split]:
         table = pyarrow.concat_tables(tables)
         splits[name] = _Split(f"{root}: {name}", table, datasets.Features.from_arrow_schema(there))
     return splits
+
+
+def _claimed(path: Path, columns: Sequence[str]) -> int:
+    """Bytes that these columns of a parquet file take in memory; all of its columns if it lacks these."""
+    _, pyarrow = _libraries()
+    claimed = parquet_table.claimed_bytes(pyarrow.parquet.ParquetFile(path), path)
+    return sum(claimed[name] for name in columns if name in claimed) or sum(claimed.values())
 
 
 def _opened(images: Any, row: int) -> BinaryIO:

@@ -207,7 +207,8 @@ class _Notes:
         """`test`, or `val` where there is no `test` or one without any class of train."""
         for path in folders.values():
             if not path.is_dir():
-                raise DataError(_class_folders.no_part(self.root, "test or val"))
+                got = "a link to no folder" if path.is_symlink() else "a file"
+                raise DataError(f"image_folder: {path} must be a folder of images. Got {got}. Mend or remove it.")
         if not folders:
             raise DataError(_class_folders.no_part(self.root, "test or val"))
         if "test" in folders and "val" in folders:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cl_semisup.data import array_file
+from cl_semisup.data import array_file, label_names
 from cl_semisup.data.as_array import as_array, on_cpu
 from cl_semisup.errors import DataError, InputError
 from cl_semisup.scoring.label_values import Labels, to_classes
@@ -195,7 +195,7 @@ def _split(split: Any, where: str, labels: Labels, test_fraction: float | None) 
         if test_fraction is not None:
             rule = "divides the rows, so test_fraction must be left out"
             raise InputError(f"{where}: {rule}. Got {test_fraction:g}. Leave it out.")
-        words = np.char.lower(np.asarray(split).astype(str))
+        words = np.char.lower(label_names.of_objects(as_array(split, where), where))
         found = set(words.flat)
         others = sorted(found - set(PARTS))
         if words.shape != labels.shape or others or len({PARTS[word] for word in found}) < 2:

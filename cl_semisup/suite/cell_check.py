@@ -9,7 +9,7 @@ from cl_semisup import plugins
 from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels, scenario
 from cl_semisup.data.images import Facts
-from cl_semisup.errors import DataError, InputError, described, stops_process
+from cl_semisup.errors import MAX_NAME_LENGTH, DataError, InputError, cut, described, stops_process
 from cl_semisup.suite import encoder_check, input_check, own_validation, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
@@ -183,8 +183,7 @@ class CellCheck:
                             got = "Got it as the data set of runs. Name it in a probe alone"
                             raise DataError(f"{next(iter(dataset.value))}: {reason}. {got}.")
                     facts = self.facts[key] = data_set.facts(Path(self.data_dir))
-                if facts.untested:
-                    self.notes.append(Problem(dataset.path, _untested_note(facts)))
+                self.notes += [Problem(dataset.path, note) for note in _class_notes(facts)]
             except InputError as error:
                 self.facts[key] = None
                 for line in error.args:  # one for each offender
@@ -280,6 +279,18 @@ class CellCheck:
             self.problems.append(problem)
 
 
-def _untested_note(facts: Facts) -> str:
-    named = ", ".join(map(repr, facts.untested[:3])) + (", ..." if len(facts.untested) > 3 else "")
-    return f"the test images lack {len(facts.untested)} of {facts.classes} classes ({named}); scores are of the others."
+def _class_notes(facts: Facts) -> list[str]:
+    """What is told of classes that one of the two parts lacks."""
+    notes = []
+    if facts.untested:
+        of = _of_classes(facts.untested, facts)
+        notes.append(f"the test images lack {of}; scores are of the others.")
+    if facts.untrained:
+        of = _of_classes(facts.untrained, facts)
+        notes.append(f"no training image is labelled with {of}, which test images have: none of these can be right.")
+    return notes
+
+
+def _of_classes(names: tuple[str, ...], facts: Facts) -> str:
+    named = ", ".join(cut(repr(name), MAX_NAME_LENGTH) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} of {facts.classes} classes ({named})"

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -887,7 +888,8 @@ def test_class_folders_may_be_links_and_those_out_of_data_dir_are_told(folder: P
     folder.parent.joinpath("data").mkdir()
     folder.rename(root / "pets")
     picture(tmp_path / "elsewhere" / "owl" / "1.png", (7, 8, 9))
-    (root / "pets" / "train" / "kitten").symlink_to(root / "pets" / "train" / "cat")
+    shutil.copytree(root / "pets" / "train" / "cat", root / "kitten")
+    (root / "pets" / "train" / "kitten").symlink_to(root / "kitten")
     data = plugin("image_folder", folder="pets", side=8)
     assert data.facts(root).train == 8 and not [n for n in data.layout(root).notes if "link" in n]
     (root / "pets" / "train" / "owl").symlink_to(tmp_path / "elsewhere" / "owl")
@@ -1154,7 +1156,38 @@ def test_classes_that_the_test_part_lacks_are_among_the_facts(folder: Path, tmp_
     path = tmp_path / "x.npz"
     grey, labels = np.zeros((6, 4, 4), np.uint8), np.array([0, 1, 2, 3, -1, 0])
     np.savez(path, train_images=grey, train_labels=labels, test_images=grey[:3], test_labels=np.array([2, 2, 0]))
-    assert plugin("arrays", file="x.npz").facts(tmp_path).untested == ("1", "3")
+    facts = plugin("arrays", file="x.npz").facts(tmp_path)
+    assert (facts.untested, facts.untrained) == (("1", "3"), ())
+    np.savez(path, train_images=grey, train_labels=labels % 3, test_images=grey[:3], test_labels=np.array([3, 2, 0]))
+    facts = plugin("arrays", file="x.npz").facts(tmp_path)
+    assert (facts.untested, facts.untrained) == (("1",), ("3",))
+
+
+@pytest.mark.parametrize(
+    ("link", "target"), [("test/dog", "mouse"), ("train/mouse", "dog"), ("test/mouse", "../test/dog")]
+)
+def test_a_class_folder_that_is_another_class_by_a_link_is_refused(link: str, target: str, folder: Path) -> None:
+    for part in ("train", "test"):
+        for name in ("dog", "mouse"):
+            picture(folder / part / name / "1.png")
+    shutil.rmtree(folder / link)
+    (folder / link).symlink_to(target)
+    got = refusal(pets().facts, folder.parent)
+    assert "must hold a folder of its own for each class. Got one for 'dog' and 'mouse', by a link" in got.replace(
+        "'mouse' and 'dog'", "'dog' and 'mouse'"
+    )
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_a_part_that_is_no_folder_is_named_with_what_is_there(part: str, folder: Path) -> None:
+    picture(folder / "train" / "dog" / "1.png")
+    if part == "val":
+        picture(folder / "test" / "dog" / "1.png")
+    elif (folder / "test").exists():
+        shutil.rmtree(folder / "test")
+    (folder / part).symlink_to("gone")
+    got = refusal(pets().facts, folder.parent)
+    assert f"{folder / part} must be a folder of images. Got a link to no folder. Mend or remove it." in got
 
 
 # real data, where there is some ---------------------------------------------------------------------------------------

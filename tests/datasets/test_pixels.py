@@ -189,7 +189,8 @@ def test_a_file_of_several_frames_is_refused_or_its_first_is_used(ending: str, t
     options = {"lossless": True} if ending == "webp" else {}
     frames[0].save(path, save_all=True, append_images=frames[1:], **options)
     remedy = "Set `frames: first` to use the first of each file, or split it."
-    assert refusal(path) == f"{path}: must hold one image. Got 2 frames or pages. {remedy}"
+    many = "2" if ending in ("webp", "png") else "several"  # what has no count is not walked to its end
+    assert refusal(path) == f"{path}: must hold one image. Got {many} frames or pages. {remedy}"
     assert (decoded(path, side=6, frames="first") == 40).all()
 
 

@@ -378,6 +378,11 @@ def test_a_list_of_probes_is_met_with_the_mapping_that_is_meant(parse: Callable[
         ("[0.1, 0.5]", "0,1", "16:16: * Got '0,1'. Write 0.1, without quotes."),
         ("[0.1, 0.5]", "0.1, 0.5", "16:16: * Got '0.1, 0.5'. Write [0.1, 0.5], without quotes."),
         ("batch_size: 128", "batch_size: '128'", "17:13: * Got '128'. Write 128, without quotes."),
+        (
+            "batch_size: 128",
+            "batch_size: \uff11\uff12\uff18",
+            "17:13: * Got '\uff11\uff12\uff18'. Write 128, without quotes.",
+        ),
         ("batch_size: 128", "batch_size: '12.5'", "17:13: * Got '12.5'. Change it."),
         ("label_fraction: 0.05", "label_fraction: 500%", "15:17: * Got '500%'. Change it."),
         ("  - supcon", "  - supcon: 0.1", "9:13: * Got 0.1. Settings: temperature. Write {temperature: 0.1}."),
