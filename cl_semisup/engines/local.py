@@ -78,8 +78,10 @@ class LocalEngine(WorkerPool[LocalWorker]):
             self.sharing.sent(len(self._busy()) + 1, time.monotonic())
 
     def _poll(self, deadline: float) -> list[Finished]:
-        ready = wait([worker.pipe for worker in self._workers], max(0.0, deadline - time.monotonic()))
-        received = [self._receive(worker) for worker in list(self._workers) if worker.pipe in ready]
+        ends = [end for worker in self._workers for end in (worker.pipe, worker.process.sentinel)]
+        ready = set(wait(ends, max(0.0, deadline - time.monotonic())))
+        heard = [worker for worker in self._workers if {worker.pipe, worker.process.sentinel} & ready]
+        received = [self._receive(worker) for worker in heard if worker in self._workers]
         return [one for one in received if one]
 
     def _receive(self, worker: LocalWorker) -> Finished | None:

@@ -1,11 +1,14 @@
 """The command's handle of one worker process."""
 
 import contextlib
+import io
 import pickle
 import secrets
 import signal
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from cl_semisup import plugins
 from cl_semisup.engines import fork_server, worker_main
@@ -16,7 +19,17 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.shared_data import Handle
 from cl_semisup.execution.training_groups import TrainingGroup
 
+NAMES = {(kind.__module__, kind.__name__) for kind in (Answer, DataWanted)}  # all that an answer has beside plain data
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads answers of plain data, and calls nothing: a plug-in's object could end the command while it is read."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in NAMES:
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of an answer")
 
 
 class WorkerLost(Exception):
@@ -47,12 +60,12 @@ class LocalWorker(WorkerHandle):
             self.pipe.send(handle)
 
     def receive(self) -> Answer | DataWanted | None:
-        """Read what has come, without waiting for more: an answer or a question, or None if it is not whole yet.
+        """Read what comes next, without waiting for more: an answer or a question, or None if it is not whole yet.
 
         A user's plug-in may write anything into the pipe. Only what concerns the training that was sent counts;
-        anything else raises WorkerLost, as the end of the process does.
+        anything else raises WorkerLost, as the end of the process does. What it has started may hold its pipe open.
         """
-        piece = worker_main.read(self.pipe)
+        piece = worker_main.read(self.pipe) if self.pipe in wait([self.pipe, self.process.sentinel]) else b""
         if not piece:
             self.process.join(EXIT_SECONDS)  # else our own kill would hide what it died of
             raise WorkerLost(self._cause_of_death())
@@ -65,8 +78,8 @@ class LocalWorker(WorkerHandle):
             return None
         content, self._received = self._received[head:end], self._received[end:]
         try:
-            answer = pickle.loads(content)
-        except BaseException as error:  # unpickling other bytes can raise anything, SystemExit too
+            answer = _Unpickler(io.BytesIO(content)).load()
+        except BaseException as error:  # unpickling other bytes can raise anything
             if stops_process(error):
                 raise
             raise WorkerLost(f"an answer that cannot be read: {type(error).__name__}") from error

@@ -5,6 +5,7 @@ Heavy imports are inside the function: a worker that still imports must already 
 
 import ctypes
 import gc
+import json
 import multiprocessing
 import os
 import pickle
@@ -59,6 +60,8 @@ def main(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_SIGNALS)
     _die_with_parent()
     _leave_helpers()
+    if BYTE_PIPES:
+        os.set_inheritable(pipe.fileno(), False)  # by programs that a plug-in starts: they would hold it open
     os.environ.clear()
     os.environ |= environment  # the command's, whatever process this one was forked from
 
@@ -97,9 +100,14 @@ def main(
         send(Answer(os.getpid(), READY, None))
         while not execute.device_lost:  # else the command starts another process
             training = pipe.recv()
-            send(Answer(os.getpid(), training.id, execute.run_group(training)))
+            send(Answer(os.getpid(), training.id, plain(execute.run_group(training))))
     except (EOFError, OSError, Preempted):
         return
+
+
+def plain(results: RunResults) -> RunResults:
+    """The same as data of Python's own types, as the record's file will have it: the command reads no others."""
+    return tuple((record, curves) for record, curves in json.loads(json.dumps(results)))
 
 
 def write(pipe: Connection, content: bytes) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from cl_semisup.errors import ResultsError
 from cl_semisup.results import protocol, records
 from cl_semisup.results.data_hashes import DataHashes
 from cl_semisup.results.naming import RunNames, budget, flatten, varied_keys
@@ -53,6 +54,7 @@ def gather(results: Path, runs: Iterable[Run], ignore_protocol: bool = False, da
         rows += [_run_columns(run, names) | {"task": t, "base_task": t} | columns for t in names.tasks(run)]
     frame = pd.DataFrame(rows, columns=None if rows else list(COLUMNS))
     frame = frame.sort_values(list(SORT_KEYS), ignore_index=True)
+    _require_once(frame)
     required = ("protocol", "chance", "device", "machine", "torch", "commit")
     frame[[column for column in required if column not in frame]] = math.nan
     frame = frame if ignore_protocol else _split_protocols(frame, protocols)
@@ -63,6 +65,16 @@ def differing_settings(protocols: Mapping[str, Mapping[str, Any]], among: Sequen
     """`precision=bfloat16`: the settings of protocol `name` that are not the same in all protocols of `among`."""
     flat = {key: flatten(protocols[key]) for key in among}
     return ", ".join(f"{key}={flat[name].get(key)}" for key in varied_keys(list(flat.values())))
+
+
+def _require_once(frame: pd.DataFrame) -> None:
+    """ResultsError where two runs of other ids are one: a stranger may write 1 for 1.0, and a row would count twice."""
+    again = frame.duplicated([key for key in SORT_KEYS if key != "id"] + ["labels", "epochs"], keep=False)
+    if again.any():
+        first, second = frame.loc[again, "id"].iloc[:2]
+        raise ResultsError(
+            f"the runs {first} and {second} are one run in other words. Delete the record of one of them."
+        )
 
 
 def _run_columns(run: Run, names: RunNames) -> dict[str, Any]:

@@ -127,8 +127,9 @@ def _parse(text: bytes, path: Path, name: str) -> SuiteSnapshot:
         }
         suite = SuiteSnapshot(**content | read)
         _check(suite, name)
-        for run in suite.runs:
-            records.path_of(path.parents[1], run)
+        paths = [records.path_of(path.parents[1], run) for run in suite.runs]
+        if again := files.twice(one.stem for one in paths):
+            raise ValueError(f"it has the run {again} twice")
         return suite
     except (ValueError, TypeError, KeyError, AttributeError, ResultsError) as error:
         raise InputError(f"{path}: cannot be read: {error}. Run the suite again; finished runs are kept.") from None
@@ -147,6 +148,8 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
         raise ValueError("its texts must not hold NUL, which no path may hold")
     if type(suite.grid_runs) is not int or type(suite.tune_repetitions) is not int:
         raise TypeError("its numbers of runs and repetitions must be whole numbers")
+    if suite.grid_runs < 0 or suite.tune_repetitions < 0:
+        raise ValueError("its numbers of runs and repetitions must be at least 0")
 
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:

@@ -7,8 +7,10 @@ import os
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import strategies as st
+from torch.torch_version import TorchVersion
 
 from cl_semisup.engines import worker_main
 from cl_semisup.engines.worker import LocalWorker, WorkerLost
@@ -22,6 +24,7 @@ RIGHT = Answer(PROCESS, TRAINING, ())
 
 class _Process:
     pid, exitcode = PROCESS, 3
+    sentinel, _never_closed = os.pipe()
 
     def join(self, _: float) -> None:
         pass
@@ -122,12 +125,32 @@ def test_the_right_answer_comes_whole_in_any_pieces(read_bytes: int, monkeypatch
     os.close(theirs)
 
 
-@pytest.mark.parametrize("name", ["exit", "SystemExit", "GeneratorExit"])
-def test_an_answer_that_ends_whoever_reads_it_ends_its_worker_alone(name: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cbuiltins\nexit\n(tR.",
+        b"cbuiltins\nexec\n(Vraise GeneratorExit\ntR.",
+        b"cos\n_exit\n(I0\ntR.",
+        b"\x80\x04\x8c\x05posix\x8c\x05_exit\x93K\x00\x85R.",
+        b"ccl_semisup.engines.worker_main\nos._exit\n(I0\ntR.",
+        b"ctorch\nTensor\n.",
+    ],
+)
+def test_an_answer_calls_nothing_of_whoever_reads_it(content: bytes) -> None:
     ours, theirs = os.pipe()
-    content = b"cbuiltins\nexit\n(tR." if name == "exit" else f"cbuiltins\nexec\n(Vraise {name}\ntR.".encode()
     os.write(theirs, message(content))
-    with pytest.raises(WorkerLost, match="an answer that cannot be read: (SystemExit|GeneratorExit)"):
+    with pytest.raises(WorkerLost, match="an answer that cannot be read: UnpicklingError"):
         handle(ours, busy=True).receive()
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_results_of_other_types_reach_the_command_as_plain_data() -> None:
+    ours, theirs = os.pipe()
+    results: Any = (({"score": np.float64(0.5), "torch": TorchVersion("2.11")}, {"curve": (1.0, 0.1)}),)
+    os.write(theirs, message(pickle.dumps(Answer(PROCESS, TRAINING, worker_main.plain(results)))))
+    answer = handle(ours, busy=True).receive()
+    assert isinstance(answer, Answer)
+    assert answer.results == (({"score": 0.5, "torch": "2.11"}, {"curve": [1.0, 0.1]}),)
     os.close(ours)
     os.close(theirs)

@@ -315,6 +315,31 @@ def test_bytes_written_to_every_file_of_a_worker_reach_no_other_worker(
     assert {name: scores(again[name]) for name in OTHERS} == undisturbed
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "os.system('sleep 150 &')",
+        "import subprocess; subprocess.Popen(['sleep', '150'], start_new_session=True, close_fds=False)",
+        # without Python's own fork, after which the copy would end with the worker
+        "import ctypes; ctypes.CDLL(None).fork() or (ctypes.CDLL(None).setsid(), ctypes.CDLL(None).sleep(150))",
+    ],
+)
+@pytest.mark.timeout(200)
+def test_what_a_dead_worker_has_started_is_not_waited_for(
+    make_runs: MakeRuns,
+    undisturbed: dict[str, tuple[Any, ...]],
+    tmp_path: Path,
+    start: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pool, "MAX_ATTEMPTS", 2)
+    began = time.monotonic()
+    done = execute(make_runs(f"{start}\nos.kill(os.getpid(), 9)"), tmp_path)
+    assert time.monotonic() - began < 120
+    assert {name: scores(done[name]) for name in OTHERS} == undisturbed
+    assert "died 2 times, the last time by signal SIGKILL" in done["own"]["reason"]
+
+
 def test_a_loss_may_start_processes_of_its_own(make_runs: MakeRuns, tmp_path: Path) -> None:
     call = "import multiprocessing; multiprocessing.get_context('spawn').Lock()"  # known to multiprocessing's tracker
     done = execute(make_runs(call), tmp_path)

@@ -248,6 +248,34 @@ def test_without_torch_a_strangers_snapshot_is_believed_with_a_word(
     assert "cannot be compared with the suite's file without torch. They are believed." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "rule"),
+    [
+        (lambda runs: runs * 3, cli.BAD_INPUT, "it has the run "),
+        (lambda runs: [*runs, dict(reversed(runs[-1].items()))], cli.BAD_INPUT, "it has the run "),
+        (lambda runs: [*runs, runs[-1] | {"label_fraction": 1}], cli.NO_RESULTS, "are one run in other words"),
+    ],
+)
+def test_a_run_counts_once(
+    results: Path, tmp_path: Path, change: Any, code: int, rule: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run that is there three times would be three repetitions, with an interval of no width."""
+    path = results / "s" / "suite.json"
+    tamper(path, lambda content: [run.update(label_fraction=1.0) for run in content["runs"]])
+    tamper(path, lambda content: content.update(runs=change(content["runs"])))
+    assert report(tmp_path, "s") == code
+    assert rule in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["grid_runs", "tune_repetitions"])
+def test_numbers_of_runs_are_not_negative(
+    results: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tamper(results / "s" / "suite.json", lambda content: content.update({name: -1}))
+    assert report(tmp_path, "s") == cli.BAD_INPUT
+    assert "must be at least 0" in capsys.readouterr().err
+
+
 def test_a_named_suite_without_runs_is_told(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tamper(results / "s" / "suite.json", lambda content: content.update(runs=[]))
     assert report(tmp_path, "s") == cli.BAD_INPUT
