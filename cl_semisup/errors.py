@@ -1,7 +1,8 @@
 """Errors that the command line prints without a traceback; their messages say how to mend the cause."""
 
+import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from cl_semisup.text import visible
@@ -103,16 +104,19 @@ def stops_process(error: BaseException) -> bool:
     return _is_ours(type(error))
 
 
-def unknown(what: str, got: str, known: Iterable[str]) -> str:
-    """`unknown loss 'dhell'. Did you mean 'dhel'? Known: dhel, ...`"""
+def unknown(what: str, got: str, known: Iterable[str], titles: Mapping[str, str] | None = None) -> str:
+    """`unknown loss 'dhell'. Did you mean 'dhel'? Known: dhel, ...`; `titles` are other words for some of the known."""
     known = sorted(known)
-    length = len(str(got))
-    like = [
-        name for name in known if 2 * min(length, len(name)) >= 0.6 * (length + len(name))
-    ]  # the others cannot match
-    near = get_close_matches(str(got), like, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    plain = {_plain(title): name for title, name in (titles or {}).items()} | {_plain(name): name for name in known}
+    word = _plain(str(got)[: 2 * MAX_NAME_LENGTH])
+    near = [word] if word in plain else get_close_matches(word, list(map(_plain, known)), n=1)
+    hint = f" Did you mean {plain[near[0]]!r}?" if near else ""
     return f"unknown {what} {cut(repr(got), MAX_NAME_LENGTH)}.{hint} Known: {', '.join(known) or 'none'}"
+
+
+def _plain(name: str) -> str:
+    """A name without what people write in several ways: case, hyphens, underscores and spaces."""
+    return re.sub(r"[-_ ]+", "", name.casefold())
 
 
 def cut(text: str, length: int) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-_NUMBER = r"-?\d{1,50}(?:\.\d{1,50})?(?:e-?\d{1,5})?"  # a longer one is a mistake, and too long to be read as a number
+# a longer one is a mistake, and too long to be read as a number
+_NUMBER = r"-?[0-9]{1,50}(?:\.[0-9]{1,50})?(?:e-?[0-9]{1,5})?"
 
 
 def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
@@ -16,7 +17,10 @@ def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
     text = "".join(str(unicodedata.decimal(c, c)) for c in node.strip())  # of any script
     if found := re.fullmatch(rf"({_NUMBER}) ?%", text):
         meant, words = [float(found[1]) / 100], f"{float(found[1]) / 100:g}"
-    elif re.fullmatch(r"-?\d{1,50},\d{1,50}", text):
+    elif re.fullmatch(r"-?[1-9][0-9]{0,2}(?:,[0-9]{3}){1,5}", text) and not fits(0.5, adapter):  # of thousands
+        words = text.replace(",", "")
+        meant = [int(words)]
+    elif re.fullmatch(r"-?[0-9]{1,50},[0-9]{1,50}", text):
         words = text.replace(",", ".")
         meant = [float(words)]
     elif re.fullmatch(_NUMBER, text):
@@ -30,7 +34,8 @@ def advice(node: Any, adapter: TypeAdapter[Any]) -> str:
 
 
 def _number(text: str) -> int | float:
-    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
+    number = float(text)
+    return int(text) if re.fullmatch(r"-?[0-9]+", text) else int(number) if number.is_integer() else number
 
 
 def fits(number: int | float, adapter: TypeAdapter[Any]) -> bool:

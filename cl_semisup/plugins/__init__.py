@@ -88,8 +88,11 @@ def noun(folder: str) -> str:
 
 def unknown(folder: str, name: str, more: Sequence[str] = ()) -> str:
     """The message for a name that no plug-in of this kind has; `more` are words that would do too."""
-    text = unknown_name(noun(folder), name, [*names(folder), *more])
-    return f"{text}. {HOW_TO_ADD}"
+    titles = docstrings.titles({known: summary(folder, known) for known in names(folder)})
+    text = unknown_name(noun(folder), name, [*names(folder), *more], titles)
+    parts = name.replace(",", " ").split()
+    several = len(parts) > 1 and {*parts} <= {*names(folder)}
+    return f"{text}. " + (f"Write [{', '.join(parts)}]." if several else HOW_TO_ADD)
 
 
 def add(path: Path) -> Plugin:

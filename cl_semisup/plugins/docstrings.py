@@ -1,6 +1,7 @@
 """The docstrings of plug-ins: a first line, paragraphs, formulas, then entries such as `Source:` and `Args:`."""
 
 import re
+from collections.abc import Mapping
 
 ENTRIES = ("Source", "Difference", "Degenerate", "Group", "Args")
 _START = re.compile(rf"^({'|'.join(ENTRIES)}):", re.MULTILINE)
@@ -37,3 +38,13 @@ def _texts(docstring: str) -> dict[str, str]:
     starts = list(_START.finditer(docstring))
     ends = [start.start() for start in starts[1:]] + [len(docstring)]
     return {start.group(1): docstring[start.end() : end] for start, end in zip(starts, ends, strict=False)}
+
+
+def titles(summaries: Mapping[str, str]) -> dict[str, str]:
+    """What first lines call the plug-ins before a colon -> name, of several the first: {"SimCLR": "nt_xent", ...}."""
+    found = [
+        (title.strip(), name)
+        for name, summary in summaries.items()
+        for title in re.split("[(),]", summary.partition(":")[0])
+    ]
+    return {title: name for title, name in reversed(found) if title}

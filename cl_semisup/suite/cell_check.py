@@ -10,7 +10,7 @@ from cl_semisup.config.grid import GridValue, Problem
 from cl_semisup.data import labels, scenario
 from cl_semisup.data.images import Facts
 from cl_semisup.errors import MAX_NAME_LENGTH, DataError, InputError, cut, described, stops_process
-from cl_semisup.suite import encoder_check, input_check, own_validation, views
+from cl_semisup.suite import cell_notes, encoder_check, input_check, own_validation, views
 from cl_semisup.suite.axes import DRAW_KEYS, SUBSAMPLING_KEYS
 from cl_semisup.suite.input_check import build
 from cl_semisup.suite.run import BASIC_VIEW, Named
@@ -82,6 +82,7 @@ class CellCheck:
             return False
         if local_views:
             self._note_local_views(cell["losses"])
+        self.notes += (note for note in cell_notes.notes(cell, facts) if note not in self.notes)
         return True
 
     def _scenario(self, cell: dict[str, GridValue], facts: Facts) -> bool:

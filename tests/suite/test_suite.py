@@ -334,6 +334,57 @@ def test_a_warm_up_that_is_cut_is_told(parse: Callable[[str], Suite], text: str,
 
 
 @pytest.mark.parametrize(
+    ("fraction", "places"),
+    [("0.004", []), ("0.003", [""]), ("[1e-9, 0.1]", ["[0]"]), ("[0.003, 0.001]", ["[0]", "[1]"])],
+)
+def test_a_budget_of_less_than_one_label_a_class_is_told(
+    parse: Callable[[str], Suite], text: str, fraction: str, places: list[str]
+) -> None:
+    notes = parse(text.replace("label_fraction: 0.1", f"label_fraction: {fraction}")).notes
+    assert len(notes) == len(places)
+    for note, place in zip(notes, places, strict=True):
+        assert f": label_fraction{place}: is less than one image of 10 of 10 classes; one of each has its label" in note
+
+
+@pytest.mark.parametrize(("k", "told"), [("1437", 0), ("1438", 1), ("[10, 9999]", 1)])
+def test_more_neighbours_than_images_are_told(parse: Callable[[str], Suite], text: str, k: str, told: int) -> None:
+    notes = parse(f"{text}probes: {{knn: {{k: {k}}}}}\n").notes
+    assert len(notes) == told
+    assert all(": probes.knn.k: there are 1437 training images with a label, and all of them vote." in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    ("key", "node", "told"),
+    [
+        ("losses", "simclr", "Did you mean 'nt_xent'?"),
+        ("losses", "SimCLR", "Did you mean 'nt_xent'?"),
+        ("losses", "InfoNCE", "Did you mean 'info_nce'?"),
+        ("losses", "MoCo-v2", "Did you mean 'moco_v2'?"),
+        ("losses", "BarlowTwins", "Did you mean 'barlow_twins'?"),
+        ("losses", "nt_xent, clop", "Write [nt_xent, clop]."),
+        ("losses", "nt_xent supcon clop", "Write [nt_xent, supcon, clop]."),
+        ("losses", "nt_xent, clopp", "--plugin FILE"),
+        ("datasets", "CIFAR-10", "Did you mean 'cifar10'?"),
+        ("datasets", "digits, glyphs", "Write [digits, glyphs]."),
+        ("encoder", "ResNet-18", "Did you mean 'resnet18'?"),
+        ("optimizer", "{sgd: {Momentum: 0.9}}", "Did you mean 'momentum'?"),
+        ("probes", "{k-NN: true}", "Did you mean 'knn'?"),
+        ("epochs", "\uff12", "Change it."),  # another digit two
+        ("epochs", "'1e1'", "Write 1e1, without quotes."),
+        ("epochs", "1,000", "Write 1000, without quotes."),
+        ("epochs", "1,00", "Got '1,00'. Change it."),
+        ("learning_rate", "0,125", "Write 0.125, without quotes."),
+    ],
+)
+def test_what_is_nearly_right_is_met_with_what_is_meant(
+    parse: Callable[[str], Suite], text: str, key: str, node: str, told: str
+) -> None:
+    others = [line for line in text.splitlines() if not line.startswith(f"{key}:")]
+    (problem,) = problems(parse, "\n".join([*others, f"{key}: {node}"]))
+    assert told in problem
+
+
+@pytest.mark.parametrize(
     ("line", "got", "meant"),
     [
         ("probes: {knn: no}", "no", "false"),
