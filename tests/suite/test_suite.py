@@ -369,7 +369,7 @@ def test_more_neighbours_than_images_are_told(parse: Callable[[str], Suite], tex
         ("encoder", "ResNet-18", "Did you mean 'resnet18'?"),
         ("optimizer", "{sgd: {Momentum: 0.9}}", "Did you mean 'momentum'?"),
         ("probes", "{k-NN: true}", "Did you mean 'knn'?"),
-        ("epochs", "\uff12", "Change it."),  # another digit two
+        ("epochs", "\uff12", "Write 2, without quotes."),  # another digit two
         ("epochs", "'1e1'", "Write 1e1, without quotes."),
         ("epochs", "1,000", "Write 1000, without quotes."),
         ("epochs", "1,00", "Got '1,00'. Change it."),
