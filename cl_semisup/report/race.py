@@ -72,12 +72,12 @@ def behind(config: Config, leader: Config, configs: int) -> tuple[str, float]:
 
 
 def outcome(config: Config, leader: Config, result: RaceResult) -> str:
-    """Won, dropped when, or not told apart."""
+    """Chosen, dropped when, or not told apart."""
     if config.dropped:
         return f"dropped after {config.dropped}"
     if result.open:
         return "open"
-    return "won" if config is leader else "not told apart"
+    return "chosen" if config is leader else "not told apart"
 
 
 NOTES = (

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from cl_semisup.report import breakdown, published, ranking, stability, tuning, wording
+from cl_semisup.report import answer, breakdown, published, ranking, stability, tuning, wording
 from cl_semisup.report.breakdown import Broken
 from cl_semisup.report.new_images import NOTE as NEW_IMAGES_NOTE
 from cl_semisup.report.new_images import new_images_table
@@ -19,16 +19,9 @@ from cl_semisup.report.similarity import Similarity, similarity
 from cl_semisup.report.stability import Stability
 from cl_semisup.report.tables import Table
 from cl_semisup.report.updates import updates_table
-from cl_semisup.report.wording import format_points, pluralize
+from cl_semisup.report.wording import pluralize
 from cl_semisup.results import leaderboard
-from cl_semisup.results.leaderboard import (
-    STATUSES,
-    UNFINISHED_STATUSES,
-    Board,
-    Row,
-    leads,
-    status_counts,
-)
+from cl_semisup.results.leaderboard import STATUSES, UNFINISHED_STATUSES, Board, status_counts
 from cl_semisup.results.run_table import RunTable, gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.results.verdict import MIN_PAIRS
@@ -43,9 +36,6 @@ PUBLISHED_NOTE = (
     " interval where it has one, meets the 95 % interval of our mean. Ours is the tuned config of the cells that the"
     " number speaks of, at the last epoch."
 )
-NOT_ABOVE = "not above the untrained network, or has collapsed or diverged"
-NOT_ABOVE_CHANCE = "not above chance, or has collapsed or diverged"  # where the untrained network has not all its runs
-MAX_TASKS_ONE_BY_ONE = 6  # with more tasks, the answer only counts on how many each loss leads
 
 
 @dataclass(frozen=True)
@@ -131,18 +121,7 @@ class ReportData:
     @cached_property
     def answer(self) -> list[str]:
         """The question answered in sentences: over all tasks, then by task (or leaders counted), then broken runs."""
-        sentences = [_over_all(self.overall_ranking)] if self.overall_ranking else []
-        if len(self.boards) <= MAX_TASKS_ONE_BY_ONE:
-            sentences += [_leading(board) for board in self.boards]
-        else:
-            sentences.append(_leaders(self.boards))
-        broken = Counter[str]()
-        for board in self.boards:
-            for row in board.trained_rows:
-                broken[row.loss] += sum(row.status_counts.get(word, 0) for word in ("collapsed", "diverged", "failed"))
-        if counts := ", ".join(f"{loss} {n}" for loss, n in sorted(broken.items()) if n):
-            sentences.append(f"Runs that collapsed, diverged or failed: {counts}.")
-        return sentences
+        return answer.sentences(self.boards, self.overall_ranking)
 
     @cached_property
     def progress(self) -> str:
@@ -272,61 +251,3 @@ def _standing_note(overall: OverallRanking) -> str:
         units = f"{pluralize(overall.units, 'paired unit')} (data set and repetition)"
         text += f" {units} cannot order losses; {MIN_PAIRS} are needed."
     return text
-
-
-def _over_all(overall: OverallRanking) -> str:
-    """`Over all 6 tasks: clop has the best mean rank, 1.2 [1.0, 1.8]; not told apart from supcon.`"""
-    first = overall.standings[0]
-    mean_rank = wording.format_mean_ci(first.mean_rank)
-    if first.weak:
-        return (
-            f"Over all {overall.tasks} tasks: no loss leads. {first.loss} has the best mean rank, but is {NOT_ABOVE}."
-        )
-    text = f"Over all {overall.tasks} tasks: {first.loss} has the best mean rank, {mean_rank}"
-    if first.ranks is None:
-        return f"{text}; with {pluralize(overall.units, 'paired unit')} that is not resolvable."
-    tied = [one.loss for one in overall.standings[1:] if one.ranks and one.ranks[0] == 1]
-    unranked = f" Not ranked, as runs are missing or failed: {', '.join(overall.unranked)}." if overall.unranked else ""
-    comparison = f"not told apart from {', '.join(tied)}" if tied else "better than all others"
-    return f"{text}; {comparison}.{unranked}"
-
-
-def _leaders(boards: list[Board]) -> str:
-    """`Best mean: clop on 7 tasks, supcon on 3.`"""
-    first_rows = [(board, board.trained_rows[0]) for board in boards if board.trained_rows]
-    leaders = Counter(row.loss if leads(board, row) else "" for board, row in first_rows if row.complete)
-    nobody = leaders.pop("", 0)
-    ordered = sorted(leaders.items(), key=lambda item: (-item[1], item[0]))
-    texts = [f"{loss} on {pluralize(n, 'task')}" for loss, n in ordered]
-    texts += [f"no loss above the untrained network on {pluralize(nobody, 'task')}"] if nobody else []
-    return f"Best mean: {', '.join(texts)}." if texts else "No task has all its runs yet."
-
-
-def _leading(board: Board) -> str:
-    """`digits, labels 2%: dhel leads with 98.7 ± 2.1 %; ...`"""
-    rows = [row for row in board.trained_rows if not math.isnan(row.scores[board.score].mean)]
-    if not rows:
-        return f"{board.task}: no loss has all its runs yet."
-    first = rows[0]
-    score = f"{wording.format_percent(first.scores[board.score])} % {board.score}"
-    if not leads(board, first):
-        below = NOT_ABOVE if board.floor_scores is not None else NOT_ABOVE_CHANCE
-        return f"{board.task}: no loss leads. {first.loss} has the best mean, {score}, but is {below}."
-    text = f"{board.task}: {first.loss} leads with {score}"
-    if len(rows) == 1:
-        return f"{text}."
-    return f"{text}; {_second_clause(board, first, rows)}."
-
-
-def _second_clause(board: Board, first: Row, rows: list[Row]) -> str:
-    ranks = ranking.rank_intervals(board)
-    if not ranks:
-        text = f"with {pluralize(board.repetitions, 'repetition')} that is not resolvable"
-        if first.loss == board.baseline or all(row.loss != board.baseline for row in rows):
-            return text
-        return f"{format_points(first.difference)} points on {board.baseline}; {text}"
-    tied = [loss for loss, (best, _) in ranks.items() if best == 1 and loss != first.loss]
-    if not tied:
-        others = "every other loss" if all(row.complete for row in board.trained_rows) else "every other finished loss"
-        return f"better than {others} (p < .05, paired, Holm-corrected)"
-    return f"not told apart from {', '.join(tied)}"

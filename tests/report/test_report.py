@@ -436,6 +436,36 @@ def test_a_loss_at_chance_leads_nothing_where_the_untrained_network_has_not_run(
     assert leads or ("no loss leads. nt_xent has the best mean, " in sentence and "is not above chance, or" in sentence)
 
 
+@pytest.mark.parametrize("repetitions", [1, 2, 8])
+def test_losses_with_the_same_mean_lead_together(tmp_path: Path, repetitions: int) -> None:
+    """Scores of few test images are often equal; the first of the alphabet has not won."""
+    runs = grid(["nt_xent", "supcon", "clop"], repetitions)
+    scores = [0.7, 0.8, 0.9][:repetitions] + [0.8] * (repetitions - 3)
+    fill(tmp_path, runs, lambda one: scores[one.repetition] if one.loss_name != "nt_xent" and one.epochs else 0.3)
+    (sentence,) = data_of(tmp_path, runs).answer
+    assert "clop and supcon lead with" in sentence
+    assert "not told apart from" not in sentence
+    assert ("better than every other loss" in sentence) is (repetitions == 8)
+
+
+def test_losses_that_are_all_equal_are_all_named(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon", "clop"], 6, label_fraction=[i / 20 for i in range(1, 9)])
+    fill(tmp_path, runs, lambda one: 0.9 if one.epochs else 0.3)
+    assert data_of(tmp_path, runs).answer == [
+        "Over all 8 tasks: clop, nt_xent and supcon have the best mean rank, 2.00 ± 0.00.",
+        "Best mean: clop, nt_xent and supcon on 8 tasks.",
+    ]
+
+
+def test_of_losses_with_the_same_mean_only_those_above_the_untrained_network_lead(tmp_path: Path) -> None:
+    runs = grid(["nt_xent", "supcon"], 3)
+    for one in runs:
+        write(tmp_path, one, 0.5 if one.epochs else 0.3, "collapsed" if one.loss_name == "nt_xent" else "ok")
+    answer = data_of(tmp_path, runs).answer
+    assert "supcon leads with 50.0" in answer[0]
+    assert "nt_xent lead" not in answer[0]
+
+
 def test_the_tasks_without_a_leader_are_counted(tmp_path: Path) -> None:
     runs = grid(["nt_xent"], 2, label_fraction=[i / 20 for i in range(1, 9)])
     for one in runs:

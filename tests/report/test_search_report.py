@@ -179,7 +179,7 @@ def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) 
     rows = [[entry.text for entry in row] for row in table.rows]
     assert [row[1] for row in rows] == ["lr 0.1, batch 128", "lr 1, batch 128", "lr 0.01, batch 128"]
     assert [row[2] for row in rows] == ["ooooooo", "ooooooo", "ooox..."]
-    assert [row[5] for row in rows] == ["won", "not told apart", "dropped after 4"]
+    assert [row[5] for row in rows] == ["chosen", "not told apart", "dropped after 4"]
     (board,) = data.boards
     assert board.trained_rows[0].reported_cell.learning_rate == 0.1
     assert list(board.trained_rows[0].reported_cell.runs["repetition"]) == [7, 8]
