@@ -21,10 +21,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from cl_semisup.results.snapshot import require_own_folder
-
     snapshot = arguments.snapshot_of(options)
-    require_own_folder(options.results, snapshot)
     if options.watch is not None:
         from cl_semisup.report import live
 

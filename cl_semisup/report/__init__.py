@@ -5,7 +5,7 @@ from pathlib import Path
 
 from cl_semisup.report import export, html, latex, markdown, terminal
 from cl_semisup.report.report_data import ReportData
-from cl_semisup.results import records
+from cl_semisup.results import records, snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot
 
 
@@ -21,7 +21,11 @@ def make(results: Path, suite: SuiteSnapshot, reload_seconds: float = 0.0) -> Re
     """Write leaderboard.{md,csv,tex} and report.html into the suite's folder. Same records, same bytes.
 
     If pyarrow is installed, leaderboard.parquet too. With `reload_seconds` an open page reloads itself that often.
+    InputError if the folder is that of another suite of the same name: also of one that began while this one ran.
     """
+    snapshot.require_own_folder(results, suite)
+    if not snapshot.exists(results, suite.name):  # runs of other suites can be all that this one needs
+        suite.save(results)
     data = ReportData.read(results, suite)
     folder = suite.folder(results)
     texts = {

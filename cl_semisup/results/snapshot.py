@@ -154,6 +154,9 @@ def _check(suite: SuiteSnapshot, name: str) -> None:
 
 def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
     """InputError if the folder of this suite's tables is that of another file; the same text may move."""
+    if other_name := _written_otherwise(results, suite.name):
+        rule = f"must differ from {other_name!r} in {results} by more than case on this file system"
+        raise InputError(f"{suite.file}: name: {rule}. Got {suite.name!r}. Set another `name:` or --results.")
     try:
         other = load(results, suite.name)
     except InputError:  # there is none, or one that is made anew
@@ -164,6 +167,15 @@ def require_own_folder(results: Path, suite: SuiteSnapshot) -> None:
         remedy = "Set another `name:` or --results. If this suite has moved and changed, delete"
         remedy += f" {_path(results, suite.name)}."
         raise InputError(f"{suite.file}: name: {rule}. Got {suite.name!r}, of {other.file}. {remedy}")
+
+
+def _written_otherwise(results: Path, name: str) -> str:
+    """The name of a suite whose folder is that of this name too, as it differs in case alone; "" if there is none."""
+    for path in files.entries(results, results):
+        same = path.name != name and path.name.casefold() == name.casefold() and exists(results, path.name)
+        if same and os.path.exists(results / name) and os.path.samefile(path, results / name):
+            return path.name
+    return ""
 
 
 def _place(suite_file: str, results: Path) -> str:

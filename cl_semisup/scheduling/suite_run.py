@@ -54,6 +54,7 @@ def prepare_folder(results: Path, suite: SuiteSnapshot) -> None:
     records.check_writable(results)
     cleanup.remove_leftovers(results, suite.runs)
     suite.save(results)
+    snapshot.require_own_folder(results, suite)  # another command may have begun at the same time
 
 
 def execute(

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from cl_semisup import cli
+from cl_semisup import cli, report
 from cl_semisup.errors import InputError
 from cl_semisup.results import snapshot
 from cl_semisup.results.snapshot import SuiteSnapshot, require_own_folder
+from cl_semisup.scheduling import suite_run
 from cl_semisup.suite import suite
 from tests.helpers.records import write
 
@@ -47,6 +48,64 @@ def test_another_suite_of_the_same_name_is_refused(
     assert before == {path: path.read_bytes() for path in Path("results/exp").iterdir()}
     assert cli.main([command, "a/exp.yaml"]) == 0
     assert cli.main(["check", second, "--results", "elsewhere"]) == 0
+
+
+def test_a_report_keeps_its_folder_though_the_suite_never_ran(
+    text: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runs that other suites have made can be all that a report needs."""
+    first, second = suite_file("a/exp.yaml", text), suite_file("b/exp.yaml", text.replace("0.1", "0.2"))
+    for one in (*first.runs, *second.runs):
+        write(Path("results"), one)
+    assert cli.main(["report", "a/exp.yaml"]) == 0
+    before = {path: path.read_bytes() for path in Path("results/exp").iterdir()}
+    assert cli.main(["report", "b/exp.yaml"]) == cli.BAD_INPUT
+    assert "must not be that of another suite in results" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in Path("results/exp").iterdir()}
+
+
+def test_of_two_suites_that_begin_at_once_the_last_keeps_the_folder(
+    text: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = suite_file("a/exp.yaml", text), suite_file("b/exp.yaml", text.replace("0.1", "0.2"))
+    check = snapshot.require_own_folder
+    monkeypatch.setattr(snapshot, "require_own_folder", lambda results, suite: None)  # neither sees the other
+    for one in (first, second):
+        suite_run.prepare_folder(Path("results"), one)
+    monkeypatch.setattr(snapshot, "require_own_folder", check)
+    with pytest.raises(InputError, match="must not be that of another suite"):
+        report.make(Path("results"), first)
+    assert [path.name for path in Path("results/exp").iterdir()] == ["suite.json"]
+    report.make(Path("results"), second)
+
+
+def test_names_that_differ_in_case_alone_share_no_folder(text: str, here: Path) -> None:
+    suite_file("a/Exp.yaml", text).save(Path("results"))
+    second = suite_file("b/exp.yaml", text)
+    require_own_folder(Path("results"), second)
+    Path("results/exp").symlink_to("Exp")  # as a file system does that ignores case
+    with pytest.raises(InputError, match="^b/exp.yaml: name: must differ from 'Exp' in results by more than case"):
+        require_own_folder(Path("results"), second)
+
+
+def test_an_exported_table_replaces_no_other_one(text: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = suite_file("a/exp.yaml", text), suite_file("b/exp.yaml", text.replace("0.1", "0.2"))
+    for folder, suite_of in (("one", first), ("two", second)):
+        for one in suite_of.runs:
+            write(Path(folder), one)
+    export = ["export", "--to", "csv", "--results"]
+    assert cli.main([*export, "one", "a/exp.yaml", "out"]) == cli.main([*export, "one", "a/exp.yaml", "out"]) == 0
+    before = Path("out/exp.csv").read_bytes()
+    assert cli.main([*export, "two", "b/exp.yaml", "out"]) == cli.BAD_INPUT
+    assert "out/exp.csv: must be a table of the runs of 'exp', which would replace it. Got other rows." in (
+        capsys.readouterr().err
+    )
+    assert Path("out/exp.csv").read_bytes() == before
+    for other in ("question\n42\n", "\xff"):
+        Path("out/exp.csv").write_text(other, "latin-1")
+        assert cli.main([*export, "two", "b/exp.yaml", "out"]) == cli.BAD_INPUT
+    Path("out/exp.csv").unlink()
+    assert cli.main([*export, "two", "b/exp.yaml", "out"]) == 0
 
 
 def test_a_suite_may_change_move_or_be_run_from_another_folder(
