@@ -20,6 +20,7 @@ import numpy as np
 from cl_semisup import plugins
 from cl_semisup.contract.checks import Broken
 from cl_semisup.errors import described
+from cl_semisup.plugins import process_state
 
 Answer = list[float] | str
 Questions = Mapping[str, Callable[[], Answer]]
@@ -84,7 +85,7 @@ def _interpreter(hash_seed: str) -> "subprocess.Popen[str]":
     """The running one, or a new one. It imports this very package, whatever lies in the current folder."""
     running = _interpreters.get(hash_seed)
     if running is None or running.poll() is not None:
-        environment = plugins.environment_before_plugins()
+        environment = process_state.environment_of_workers()
         path = os.pathsep.join(filter(None, [str(HOME), environment.get("PYTHONPATH")]))
         environment |= {"PYTHONPATH": path, "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": hash_seed}
         running = _interpreters[hash_seed] = subprocess.Popen(

@@ -18,6 +18,8 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from types import ModuleType
 
+from cl_semisup.plugins import process_state
+
 PRELOADED_MODULES = (
     "cl_semisup.execution.execute",
     "torch._dynamo",  # torch's optimizers import its compiler, to tell it to leave them alone
@@ -39,7 +41,7 @@ def uses_fork_server(device: str, plain: bool = False) -> bool:
 def start() -> None:
     """Start the server, which begins to import; does nothing if it runs already."""
     multiprocessing.set_forkserver_preload(list(PRELOADED_MODULES))
-    with signals_blocked(), _environment_of_workers():
+    with signals_blocked(), _environment_of_workers(), process_state.path_of_workers():
         forkserver.ensure_running()
 
 

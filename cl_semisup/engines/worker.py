@@ -10,7 +10,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from cl_semisup import plugins
 from cl_semisup.engines import fork_server, worker_main
 from cl_semisup.engines.pool import WorkerHandle
 from cl_semisup.engines.worker_main import READY, Answer, DataWanted
@@ -18,6 +17,7 @@ from cl_semisup.errors import stops_process
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.shared_data import Handle
 from cl_semisup.execution.training_groups import TrainingGroup
+from cl_semisup.plugins import process_state
 
 NAMES = {(kind.__module__, kind.__name__) for kind in (Answer, DataWanted)}  # all that an answer has beside plain data
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
@@ -42,9 +42,10 @@ class LocalWorker(WorkerHandle):
         self.machine = machine
         self.pipe, theirs = context.Pipe()
         self._token, self._received = secrets.token_bytes(worker_main.TOKEN_BYTES), bytearray()
-        arguments = (theirs, self._token, machine, plugin_files, plugins.environment_before_plugins())
+        arguments = (theirs, self._token, machine, plugin_files, process_state.environment_of_workers())
         self.process: BaseProcess = context.Process(target=worker_main.main, args=arguments, daemon=True)  # type: ignore[attr-defined]
-        with fork_server.signals_blocked(), fork_server.no_main_module():  # until worker_main has set its handlers
+        blocked, unnamed = fork_server.signals_blocked(), fork_server.no_main_module()
+        with blocked, unnamed, process_state.path_of_workers():  # until worker_main has set its handlers
             self.process.start()
         theirs.close()
         self._state_mtime: int | None = None  # of the state on disk when the training was sent

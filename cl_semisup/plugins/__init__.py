@@ -12,7 +12,6 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import inspect
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -25,7 +24,7 @@ from typing import Any, NamedTuple
 
 from cl_semisup.errors import InputError, described, stops_process
 from cl_semisup.errors import unknown as unknown_name
-from cl_semisup.plugins import copies, declared, docstrings, exits, installed, kinds
+from cl_semisup.plugins import copies, declared, docstrings, exits, installed, kinds, process_state
 from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
 from cl_semisup.text import guarded
@@ -36,7 +35,6 @@ HOW_TO_ADD = "One of your own is named on the command line: --plugin FILE."
 MISSING = "missing"  # the version of a plug-in that has no file
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _not_run: set[tuple[str, str]] = set()  # those of them of which only what their text declares is known
-_environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
 _installed_files: dict[str, Path] = {}  # module of a plug-in of another package -> its file
 
@@ -217,23 +215,19 @@ def _import_file(path: Path, module_name: str) -> ModuleType:
 
 @contextmanager
 def _users_code(path: Path) -> Iterator[None]:
-    """Around the import of a user's own file: its errors are told, and what it changes around it is known."""
+    """Around the import of a user's own file: its errors are told, and what it changes around it is put back."""
     copies.end_where_they_return()
     exits.refuse(path)
-    folder, environment, timers = os.getcwd(), dict(os.environ), exits.timers()
+    timers = exits.timers()
     try:
-        with guarded():
+        with process_state.around_import(), guarded():
             yield
     except BaseException as error:
         if type(error) is not KeyboardInterrupt and stops_process(error):
             raise
         raise kinds.cannot_load(path, error, _line_in(error, path)) from error
     finally:
-        os.chdir(folder)  # a relative path of a suite must keep its meaning
         exits.stop_timers(timers)
-        for variable in environment.keys() | os.environ.keys():
-            if environment.get(variable) != os.environ.get(variable):
-                _environment_before.setdefault(variable, environment.get(variable))
 
 
 @contextmanager
@@ -250,12 +244,6 @@ def plugin_errors(folder: str, name: str) -> Iterator[None]:
         path = paths(folder)[name]
         got = f"Got {described(error)}. Mend the {noun(folder)}"
         raise InputError(f"{path}:{_line_in(error, path) or 1}: {name}: must not fail. {got}.") from error
-
-
-def environment_before_plugins() -> dict[str, str]:
-    """The process's environment without what users' own files have changed in it."""
-    before = {name: _environment_before.get(name, value) for name, value in (os.environ | _environment_before).items()}
-    return {name: value for name, value in before.items() if value is not None}
 
 
 def _line_in(error: BaseException, path: Path) -> int | None:

@@ -15,6 +15,7 @@ from cl_semisup.errors import InputError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.execute import Executor
 from cl_semisup.execution.machine import Machine
+from cl_semisup.plugins import process_state
 from cl_semisup.suite import suite
 from cl_semisup.suite.run import Run
 
@@ -69,7 +70,8 @@ def make_runs(tmp_path: Path) -> Iterator[MakeRuns]:
     yield make
     plugins._user_files.clear()
     plugins._user_files.update(before)
-    plugins._environment_before.clear()
+    process_state.environment_before.clear()
+    process_state.path_before.clear()
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 
