@@ -187,7 +187,7 @@ def test_a_race_shows_who_dropped_when(tmp_path: Path, parse: Parse, text: str) 
     assert "ooox..." in made.text
     (page,) = (path.read_text("utf-8") for path in made.files if path.suffix == ".html")
     assert "clop, lr 0.01, batch 128: dropped after 4</title>" in page
-    assert "clop, lr 0.1, batch 128: won</title>" in page
+    assert "clop, lr 0.1, batch 128: chosen</title>" in page
 
 
 def test_the_map_draws_every_rung_tried_the_region_and_the_fitted_edges() -> None:
