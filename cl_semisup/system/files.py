@@ -29,6 +29,7 @@ _READ = os.O_RDONLY | _OWN | getattr(os, "O_NONBLOCK", 0)  # opening a pipe must
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OWN | _NO_LINK
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _KINDS |= {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a link"}
+INSIDE = "_"  # stands for whatever is in a folder that is opened itself
 _MAX_SAFETENSORS_HEADER = 100_000_000  # bytes
 _LARGE_EXPONENT, _LONG_NUMBER = re.compile(rb"e\+?\d\d\d"), re.compile(rb"\d{300}")
 
@@ -198,7 +199,7 @@ def remove(root: Path, path: Path) -> None:
 
 def make_folder(root: Path, folder: Path) -> None:
     """Make a folder below `root`, and those around it, unless it is there; BehindLink where one of them is a link."""
-    with _parent(root, folder / "_", create=True):
+    with _parent(root, folder / INSIDE, create=True):
         pass
 
 
@@ -220,7 +221,7 @@ def entries(root: Path, folder: Path) -> list[Path]:
     """The entries of a folder below `root`, sorted; [] where there is no folder, or a link in its place."""
     with (
         contextlib.suppress(FileNotFoundError, NotADirectoryError, BehindLink),
-        _parent(root, folder / "_") as (inside, _),
+        _parent(root, folder / INSIDE) as (inside, _),
     ):
         return [folder / name for name in sorted(os.listdir(folder if inside is None else inside))]
     return []
@@ -254,7 +255,8 @@ def _parent(root: Path, path: Path, create: bool = False) -> Iterator[tuple[int 
     except OSError as error:
         if error.filename == str(path):
             raise
-        raise OSError(error.errno, error.strerror, str(path)) from error  # the system names the last part alone
+        named = path.parent if path.name == INSIDE else path  # the system names the last part alone
+        raise OSError(error.errno, error.strerror, str(named)) from error
     finally:
         os.close(descriptor)
 

@@ -1,6 +1,7 @@
 """Only regular files are opened, never through a link below the root, never waiting; a write is whole or not at all."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -158,3 +159,20 @@ def test_what_is_there_instead_can_follow_the_word_got(tmp_path: Path) -> None:
         "link": "the link 'link' in its path",
         "none": "No such file or directory",
     }
+
+
+def test_a_folder_that_cannot_be_opened_is_named_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root may open every folder."""
+    if not files._BY_DESCRIPTOR:
+        pytest.skip("no folder is opened")
+    opened = os.open
+
+    def refuse(path: str, *flags: int, **more: int) -> int:
+        if path == "records":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opened(path, *flags, **more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(OSError, match="Permission denied") as caught:
+        files.entries(root, root / "records")
+    assert caught.value.filename == str(root / "records")
