@@ -22,7 +22,7 @@ from cl_semisup.datasets.image_folder import ImageFolder
 from cl_semisup.errors import DataError
 from cl_semisup.results import records, snapshot
 from cl_semisup.scheduling import progress
-from cl_semisup.system import files
+from cl_semisup.system import stamps
 from cl_semisup.text import show, visible
 from tests.helpers.fuzzing import MARKS, fuzz, hidden
 from tests.helpers.records import curves, run, select, write
@@ -170,7 +170,7 @@ def test_no_text_of_a_stranger_steers_the_terminal(
     word: str, place: Callable[[str, Path], bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> bool:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(files, "TICK_NS", 0)  # nobody writes these files a second time within a tick of the clock
+    monkeypatch.setattr(stamps, "TICK_NS", 0)  # nobody writes these files a second time within a tick of the clock
     shutil.rmtree(tmp_path / "case", ignore_errors=True)
     (tmp_path / "case").mkdir()
     return place(word, tmp_path / "case")

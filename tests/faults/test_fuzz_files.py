@@ -29,7 +29,7 @@ from cl_semisup.scheduling import cleanup
 from cl_semisup.scheduling.claims import Claims
 from cl_semisup.suite import suite
 from cl_semisup.suite.suite import Suite
-from cl_semisup.system import files, owner
+from cl_semisup.system import owner, stamps
 from cl_semisup.training.checkpoint import Checkpoint
 from tests.helpers.fuzzing import fuzz, hidden
 from tests.helpers.records import curves, write
@@ -195,7 +195,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def copy(made: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], World]:
     """A copy of the world, in the place of the one before."""
-    monkeypatch.setattr(files, "TICK_NS", 0)  # nobody writes these files a second time within a tick of the clock
+    monkeypatch.setattr(stamps, "TICK_NS", 0)  # nobody writes these files a second time within a tick of the clock
     code = snapshot.code_hash()
     monkeypatch.setattr(snapshot, "code_hash", lambda: code)  # which reads the whole package
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "world" / "cache"))
@@ -228,7 +228,7 @@ def assert_nothing_outside_changed(world: World) -> None:
     assert (world.folder / "outside" / "a.json").read_text() == OTHERS
 
 
-@fuzz("special files in any place, to all that reads or writes there", short=40, share=8, odd=odd_places)
+@fuzz("special files in any place, to all that reads or writes there", short=40, odd=odd_places)
 def test_what_is_no_file_is_told_in_any_place(odd: list[tuple[int, str, int]], copy: Callable[[], World]) -> bool:
     world = copy()
     spoil(world, odd)
