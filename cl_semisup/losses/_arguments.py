@@ -13,6 +13,13 @@ from torch import Tensor, nn
 from cl_semisup.errors import InputError
 
 _SIZES = "_checked_sizes"  # attribute of a loss: (dim, classes) that it was built for
+# what a loss may need beside views and labels: a tensor a view, (N, ...) -> which size its columns have, if any
+_OF_VIEWS = {
+    **dict.fromkeys(("projections", "local_projections", "momentum_projections"), "dim"),
+    **dict.fromkeys(("logits", "momentum_logits"), "classes"),
+    **dict.fromkeys(("features", "momentum_features", "inputs"), ""),
+}
+_ANY_NUMBER = ("local_projections",)  # of views; elsewhere there are two at least
 _known: list[None] = []  # as long as it holds something, the values of labels need no check
 
 
@@ -67,6 +74,10 @@ def _checked(function: Any, name: str, sizes: tuple[int | None, int | None] | No
         _check_views(name, given.get("z1"), given.get("z2"), dim)
         if given.get("labels") is not None:
             _check_labels(name, given["labels"], given["z1"], classes)
+        for need in _OF_VIEWS.keys() & named.keys():
+            _check_needed(name, need, named[need], len(given["z1"]), {"dim": dim, "classes": classes, "": None})
+        if named.get("index") is not None:
+            _check_index(name, named["index"], given["z1"])
         try:
             return function(*arguments, **named)
         except (TypeError, KeyError) as error:  # some losses can do without some of what they ask the trainer for
@@ -121,3 +132,29 @@ def _check_labels(name: str, labels: Any, z1: Tensor, classes: int | None) -> No
         if classes is not None and largest >= classes:
             rule = f"labels must be below classes, the {classes} that the loss was built for"
             raise InputError(f"{name}: {rule}. Got {largest}. Build it for more classes.")
+
+
+def _check_needed(name: str, need: str, views: Any, count: int, sizes: dict[str, int | None]) -> None:
+    """A tensor a view, with a row an image: others would be broadcast, or paired with other images."""
+    if views is None:
+        return
+    views = tuple(views) if isinstance(views, list | tuple) else (views,)
+    shapes = [tuple(view.shape) if isinstance(view, Tensor) else type(view).__name__ for view in views]
+    least = 0 if need in _ANY_NUMBER else 2
+    if len(shapes) < least or any(len(shape) < 2 or shape[0] != count for shape in shapes):
+        rule = f"{need} must be {'' if not least else 'two or more '}views ({count}, ...), a row an image each"
+        raise InputError(f"{name}: {rule}. Got {shapes!r:.200}. Give them as a training does.")
+    columns, size = {shape[1:] for shape in shapes}, sizes[_OF_VIEWS[need]]
+    if need != "inputs" and (len(columns) > 1 or (size is not None and columns - {(size,)})):
+        width = f"{_OF_VIEWS[need]} = {size} columns" if size is not None else "equally many columns"
+        raise InputError(f"{name}: {need} must have {width}. Got {shapes!r:.200}. Give them as a training does.")
+
+
+def _check_index(name: str, index: Any, z1: Tensor) -> None:
+    shape = tuple(index.shape) if isinstance(index, Tensor) else type(index).__name__
+    if shape != z1.shape[:1] or index.dtype != torch.int64:
+        kind = f" of {index.dtype}" if isinstance(index, Tensor) else ""
+        rule = f"index must be the number of each training image, ({len(z1)},) of int64"
+        raise InputError(f"{name}: {rule}. Got {shape}{kind}. Give it as a training does.")
+    if not _known and int(index.min()) < 0:
+        raise InputError(f"{name}: index must be numbers from 0 on. Got {int(index.min())}. Mend it.")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from cl_semisup import contract, losses, plugins
 from cl_semisup.contract import Batch
 from cl_semisup.errors import InputError
+from cl_semisup.losses import _arguments
 
 N, D, CLASSES = 8, 6, 3
 NAMES = plugins.names("losses")
@@ -154,3 +155,31 @@ def test_an_error_of_a_loss_that_has_what_it_needs_stays_what_it_is() -> None:
 def test_a_loss_is_built_by_its_name(name: Any) -> None:
     with pytest.raises(InputError, match="a loss must be built by its name. Got "):
         losses.build(name)
+
+
+def wrong_needs(views: Any) -> list[Any]:
+    """What would be broadcast, or paired with other images, in the place of a tensor a view."""
+    half, one = tuple(view[: N // 2] for view in views), tuple(view[:1] for view in views)
+    return [half, one, views[:1], (views[0], *one[1:]), one[:1] * 2, [[0.0] * N] * 2]
+
+
+@pytest.mark.parametrize("name", NEEDY)
+def test_what_a_loss_needs_fits_its_views(name: str) -> None:
+    (z1, z2), labels, loss = views((N, D), (N, D)), torch.arange(N) % CLASSES, built(name)
+    batch = Batch(z1, z2, labels)
+    extras = contract.extra_inputs(losses.requirements_of(loss), batch, torch.arange(N), CLASSES)
+    assert built(name)(z1, z2, labels, **extras).isfinite()
+    for need in extras.keys() & (_arguments._OF_VIEWS.keys() - {"local_projections"}):
+        for wrong in wrong_needs(extras[need]):
+            with pytest.raises(InputError, match=rf"^{name}: {need} must be two or more views \({N}, ...\), a row "):
+                built(name)(z1, z2, labels, **extras | {need: wrong})
+        if need != "inputs":
+            narrow = tuple(view[:, :1] for view in extras[need])
+            with pytest.raises(InputError, match=f"^{name}: {need} must have .* columns. Got "):
+                built(name)(z1, z2, labels, **extras | {need: (extras[need][0], *narrow[1:])})
+    if "index" in extras:
+        for wrong in (torch.arange(N // 2), torch.zeros(1).long(), torch.arange(N).float(), list(range(N))):
+            with pytest.raises(InputError, match=rf"^{name}: index must be the number of each training image, "):
+                built(name)(z1, z2, labels, **extras | {"index": wrong})
+        with pytest.raises(InputError, match=f"^{name}: index must be numbers from 0 on. Got -3. "):
+            built(name)(z1, z2, labels, **extras | {"index": torch.arange(N) - 3})
