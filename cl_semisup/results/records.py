@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.results import diagnostic_ranges, pack_index
+from cl_semisup.results import diagnostic_ranges, pack_index, record_size
 from cl_semisup.results.numbers import is_number
 from cl_semisup.results.packed import Packed
 from cl_semisup.suite import renamed
@@ -261,7 +261,6 @@ def refuse_links(results: Path, *patterns: str) -> None:
         raise ResultsError(f"{path}: must not be a link. Got one to {os.readlink(path)}. Remove the link.")
 
 
-MAX_MEASURES = 2000  # of a record, each a column of tables; it has about 50
 MEASURED = ("scores", "diagnostics", "cost")  # parts whose members are columns of tables, beside those that follow
 # fmt: off
 COLUMNS = frozenset((
@@ -300,8 +299,8 @@ def _problem(record: Any, name: str, packed_run: str | None = None) -> str:
 def measures_problem(record: Record) -> str:
     """The first broken rule of the numbers that a record holds."""
     names = [name for part in MEASURED for name in record[part]]
-    if len(names) > MAX_MEASURES:
-        return f"must have at most {MAX_MEASURES} measures. Got {len(names)}."
+    if too_large := record_size.problem(record, len(names)):
+        return too_large
     if len(set(names)) < len(names) or not COLUMNS.isdisjoint(names):
         name = next((name for name in names if name in COLUMNS), files.twice(names))
         return f"needs a name of its own for each measure. Got {name!r:.40}, which is something else too."

@@ -14,7 +14,7 @@ from cl_semisup import cli
 from cl_semisup.errors import InputError, ResultsError
 from cl_semisup.execution import training_groups
 from cl_semisup.execution.machine import Machine
-from cl_semisup.results import packed, records, snapshot
+from cl_semisup.results import packed, record_size, records, snapshot
 from cl_semisup.results.run_table import gather
 from cl_semisup.results.snapshot import SuiteSnapshot
 from cl_semisup.scheduling import cleanup
@@ -356,9 +356,26 @@ def test_a_record_has_a_limited_number_of_measures(
     results: Path, tmp_path: Path, asked: Suite, part: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = records.path_of(results, asked.runs[-1])
-    tamper(path, lambda record: record[part].update({f"m{i}": 0.5 for i in range(records.MAX_MEASURES)}))
+    tamper(path, lambda record: record[part].update({f"m{i}": 0.5 for i in range(record_size.MAX_MEASURES)}))
     assert report(tmp_path) == cli.NO_RESULTS
     assert f"{path}: must have at most 2000 measures. Got 200" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "words"),
+    [
+        ("resolved", {"x": [[]] * 30_000}, "must hold at most 20000 values. Got more."),
+        ("versions", {"plugins": {f"p{i}": "v" for i in range(20_000)}}, "must hold at most 20000 values. Got more."),
+        ("reason", "x" * 20_000, "must have a reason of at most 10000 characters. Got 20000."),
+    ],
+)
+def test_a_record_holds_no_more_than_a_record_can(
+    results: Path, tmp_path: Path, asked: Suite, member: str, value: Any, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = records.path_of(results, asked.runs[-1])
+    tamper(path, lambda record: record.update({member: value}))
+    assert report(tmp_path) == cli.NO_RESULTS
+    assert f"{path}: {words}" in capsys.readouterr().err
 
 
 def test_the_columns_that_no_measure_may_take_are_those_of_the_table(results: Path, asked: Suite) -> None:
