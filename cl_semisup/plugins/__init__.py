@@ -218,16 +218,13 @@ def _users_code(path: Path) -> Iterator[None]:
     """Around the import of a user's own file: its errors are told, and what it changes around it is put back."""
     copies.end_where_they_return()
     exits.refuse(path)
-    timers = exits.timers()
     try:
-        with process_state.around_import(), guarded():
+        with process_state.around_import(), exits.without_timers(), guarded():
             yield
     except BaseException as error:
         if type(error) is not KeyboardInterrupt and stops_process(error):
             raise
         raise kinds.cannot_load(path, error, _line_in(error, path)) from error
-    finally:
-        exits.stop_timers(timers)
 
 
 @contextmanager

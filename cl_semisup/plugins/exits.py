@@ -6,6 +6,8 @@ A call of users' own plug-ins that asks for it fails instead, like one that rais
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
@@ -47,14 +49,13 @@ def _is_users(frame: FrameType | None) -> bool:
     return False
 
 
-def timers() -> dict[int, bool]:
-    """The system's timers for this process, and whether they run. One that ends kills the process by a signal."""
+@contextmanager
+def without_timers() -> Iterator[None]:
+    """Timers of the system that are started within are stopped at its end: one that runs out kills the process."""
     names = ("ITIMER_REAL", "ITIMER_VIRTUAL", "ITIMER_PROF") if hasattr(signal, "getitimer") else ()  # not on Windows
-    return {getattr(signal, name): signal.getitimer(getattr(signal, name))[0] > 0 for name in names}
-
-
-def stop_timers(before: dict[int, bool]) -> None:
-    """Stop those timers that did not run before."""
-    for number, ran in before.items():
-        if not ran:
+    idle = [number for name in names if not signal.getitimer(number := getattr(signal, name))[0]]
+    try:
+        yield
+    finally:
+        for number in idle:
             signal.setitimer(number, 0)

@@ -124,4 +124,5 @@ def _put_torch_back(before: Mapping[str, Any]) -> None:
         torch._C._pop_torch_function_stack()
     torch.set_default_dtype(getattr(torch, before["dtype"]))
     torch._C._set_grad_enabled(before["gradients"])
-    torch.use_deterministic_algorithms(before["deterministic"])
+    if torch.are_deterministic_algorithms_enabled() != before["deterministic"]:  # to set it imports torch's compiler
+        torch.use_deterministic_algorithms(before["deterministic"])
