@@ -9,6 +9,7 @@ nearer to the one that comes out than one of its points is to the next: a curve 
 
 import json
 import math
+import os
 import random
 import re
 import subprocess
@@ -31,6 +32,7 @@ from cl_semisup.submission.archive import Submission
 from cl_semisup.submission.verify import Problem, Verified, describe
 from cl_semisup.suite.run import Run
 
+HOME = Path(__file__).parents[2]  # the folder of this package
 CHEAP_SHARE = 0.5  # of the cells, the cheapest: from these the draw is
 FAR = (
     0.4  # of a step from point to point; other kernels and memory layouts moved 18 curves by 0.12 at most, a shift by 1
@@ -76,14 +78,17 @@ def run_again(
 ) -> None:
     """Run these cells, and the first steps of these trainings, into the results folder `again`.
 
-    This is done in a process of its own, with limits on memory and time.
+    This is done in a process of its own, with limits on memory and time. It imports this very package, whatever lies in
+    the current folder.
     """
     words = [sys.executable, "-m", "cl_semisup.submission.rerun_process", str(submission.folder), str(again)]
     words += [str(SECONDS), str(MEMORY_BYTES), data_dir or ""]
     words += [str(path) for path in submission.plugins] if run_code else []
     asked = [[run.id for cell in cells for run in cell], [training.runs[0].id for training in firsts]]
+    path = os.pathsep.join(filter(None, [str(HOME), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
     with suppress(subprocess.TimeoutExpired):  # what is not ready then is missing
-        subprocess.run(words, check=False, timeout=SECONDS + 60, input=json.dumps(asked), text=True)
+        subprocess.run(words, check=False, timeout=SECONDS + 60, input=json.dumps(asked), text=True, env=environment)
 
 
 def compare(

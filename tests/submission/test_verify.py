@@ -4,6 +4,8 @@ import copy
 import json
 import math
 import os
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -527,6 +529,20 @@ def test_records_of_another_run_are_refused(sent: Sent, tmp_path: Path) -> None:
     changed(tmp_path / "folder" / "records" / "sent.parquet", run=lambda text: text.replace('"epochs":1', '"epochs":2'))
     rules = {problem.rule for problem in check(tmp_path / "folder", tmp_path).problems}
     assert {"files", "records"} <= rules
+
+
+def test_runs_are_done_again_by_this_package_whatever_the_current_folder_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plain checkout is no installed package: from another folder the process found none, and the sender was blamed."""
+    started: list[dict[str, str]] = []
+    monkeypatch.setattr(rerun.subprocess, "run", lambda words, **options: started.append(options["env"]))
+    rerun.run_again(archive.Submission(tmp_path, "s", (), ()), [], [], tmp_path / "again", None, run_code=False)
+    monkeypatch.undo()
+    (tmp_path / "cl_semisup.py").write_text("raise RuntimeError('not this one')")
+    words = [sys.executable, "-c", "import cl_semisup.submission as found; print(found.__file__)"]
+    done = subprocess.run(words, cwd=tmp_path, env=started[0], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == Path(rerun.__file__).parent
 
 
 def test_scores_that_training_does_not_give_are_found_by_running_again(sent: Sent, tmp_path: Path) -> None:
