@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,15 @@ def plugin_names(run: Run) -> set[tuple[str, str]]:
 def uses_users_own(runs: Iterable[Run]) -> bool:
     """Whether any of these runs has a plug-in that is no file of this package."""
     return any(plugins.is_users_own(*plugin) for run in runs for plugin in plugin_names(run))
+
+
+def users_files(runs: Iterable[Run]) -> list[str]:
+    """The files of these runs' plug-ins that the command line has named, from the working folder if they lie in it."""
+    named = {plugin for run in runs for plugin in plugin_names(run) if plugins.is_users_own(*plugin)}
+    paths = {plugins.paths(folder)[name] for folder, name in named}
+    files = {path for path in paths if str(path) in {plugins.origin(*plugin) for plugin in named}}
+    here = Path.cwd()
+    return sorted(str(path.relative_to(here) if path.is_relative_to(here) else path) for path in files)
 
 
 def versions(run: Run) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cl_semisup.errors import InputError, ResultsError
-from cl_semisup.results import data_hashes, records
+from cl_semisup.results import data_hashes, protocol, records
 from cl_semisup.suite import search as searches
 from cl_semisup.suite.published import Published
 from cl_semisup.suite.published import problem as published_problem
@@ -88,6 +88,7 @@ class SuiteSnapshot:
         """The command that runs what is missing and writes the report again."""
         words = [] if results == Path("results") else ["--results", str(results)]
         words += ["--data-dir", self.data_dir] if self.data_dir else []
+        words += [word for file in protocol.users_files(self.runs) for word in ("--plugin", file)]
         return shlex.join([*installation.COMMAND, self.file, *words])
 
 

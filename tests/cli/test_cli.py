@@ -161,6 +161,25 @@ def test_a_suite_with_failed_runs_fails_until_they_are_done_again(
     assert (code, "runs failed" in out) == (cli.OK, False)
 
 
+def test_the_command_that_mends_failed_runs_names_the_plug_ins_that_they_need(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch, forget_plugins: None
+) -> None:
+    """Without them the suite could not be read."""
+    monkeypatch.chdir(tmp_path)
+    loss = plugins.paths("losses")["dhel"].read_text().replace("class DHEL", "class Mine")
+    (tmp_path / "own files").mkdir()
+    (tmp_path / "own files" / "mine.py").write_text(loss)
+    path = suite_file(tmp_path, text.replace("clop", "mine"))
+    words = [str(path), "--results", "r", "--plugin", "own files/mine.py"]
+    assert cli.main(["check", *words]) == cli.OK
+    assert "fault found" in capsys.readouterr().out
+    for one in suite.read(path).runs:
+        write(tmp_path / "r", one, status="failed", reason="a bug")
+    assert cli.main(["check", *words]) == cli.OK
+    told = f"python benchmark.py {path} --results r --plugin 'own files/mine.py' --redo failed`."
+    assert told in capsys.readouterr().out
+
+
 def test_of_many_failed_runs_ten_and_their_number_are_named(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:
