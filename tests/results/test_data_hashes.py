@@ -186,6 +186,7 @@ def test_broken_images_are_counted_before_check_finds_no_fault(
     monkeypatch.chdir(tmp_path)
     folder = pets(tmp_path / "data") / "train" / "dog"
     small = text.replace("batch_size: 128", "batch_size: 2").replace("[nt_xent, clop]", "nt_xent")
+    small = small.replace("label_fraction: 0.1", "label_fraction: 0.5")
     Path("s.yaml").write_text(small.replace("digits", "{image_folder: {folder: pets, side: 8}}"))
     assert cli.main(["check", "s.yaml"]) == 0
     out, err = capsys.readouterr()
