@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from cl_semisup.cli import (
@@ -66,6 +67,12 @@ def command() -> NoReturn:
     ending.end(main())
 
 
+def _complain(text: object) -> None:
+    """Say why the command ends; where nothing takes it, the exit code still tells."""
+    with suppress(OSError):
+        show(text, error=True)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; `benchmark.py SUITE` means `benchmark.py run SUITE`."""
     degrade_streams()
@@ -82,24 +89,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return torchrun.run_worker_rank(options.device, options.plugin) if options.command == "run" else OK
             return COMMANDS[options.command].run(options)
     except InputError as error:
-        show(error, error=True)
+        _complain(error)
         return BAD_INPUT
     except (ResultsError, EngineError) as error:
-        show(visible(error), error=True)
+        _complain(visible(error))
         return NO_RESULTS
     except stop.Stopped as error:
         advice = " Finished runs are kept; start the same command again to go on." if options.command == "run" else ""
-        show(f"\nStopped by {error}.{advice}", error=True)
+        _complain(f"\nStopped by {error}.{advice}")
         return error.exit_code
     except MemoryError:  # sizes that headers claim are refused before; this is what is left
-        show(f"out of memory: this machine has {machine_bytes() / 1e9:.1f} GB. Finished runs are kept.", error=True)
+        _complain(f"out of memory: this machine has {machine_bytes() / 1e9:.1f} GB. Finished runs are kept.")
         return NO_RESULTS
     except BrokenPipeError:  # the reader of our output has closed the pipe, as in `... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except OSError as error:  # the machine's fault, not a run's: a full disk, a folder that has disappeared
         place, cause = visible(error.filename or "output"), visible(error.strerror or error)
-        show(f"{place}: {cause}. Finished runs are kept.", error=True)
+        _complain(f"{place}: {cause}. Finished runs are kept.")
         return NO_RESULTS
 
 

@@ -63,6 +63,12 @@ def test_bad_arguments_are_reported(
     assert message in err
 
 
+def test_the_exit_code_is_the_same_where_no_message_can_be_written() -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "benchmark.py", "check", "no-such.yaml"]
+        assert subprocess.run(command, cwd=ROOT, stderr=full, check=False).returncode == cli.BAD_INPUT
+
+
 def test_a_bad_suite_writes_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str) -> None:
     broken = suite_file(tmp_path, text.replace("learning_rate: 0.1", "learning_rate: -1"))
     code, _, err = run(capsys, broken, "--results", str(tmp_path / "results"))
