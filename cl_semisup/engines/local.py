@@ -8,6 +8,7 @@ from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from cl_semisup import plugins
 from cl_semisup.engines.held_data import HeldData
 from cl_semisup.engines.pool import WorkerPool
 from cl_semisup.engines.sharing import Sharing
@@ -55,7 +56,8 @@ class LocalEngine(WorkerPool[LocalWorker]):
         devices: Sequence[str] = (),
         held: HeldData | None = None,
     ):
-        super().__init__(machine, limit, lambda: LocalWorker(self._next_machine(), tuple(plugin_files)))
+        own_plugins = plugins.user_files(plugin_files)  # all workers execute what was checked
+        super().__init__(machine, limit, lambda: LocalWorker(self._next_machine(), own_plugins))
         self.devices = tuple(devices) or (machine.device,)
         self.held = held or HeldData(machine.data_dir)
         self._share_from = shared_data.worth_from(machine, max_workers, len(self.devices))

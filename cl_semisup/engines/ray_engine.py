@@ -27,6 +27,7 @@ from cl_semisup.errors import EngineError, InputError, described
 from cl_semisup.execution import stop
 from cl_semisup.execution.machine import Machine, Need
 from cl_semisup.execution.training_groups import Finished, RunResults, TrainingGroup
+from cl_semisup.plugins import user_files
 from cl_semisup.results import protocol
 from cl_semisup.training import state_file
 
@@ -114,7 +115,7 @@ class RayEngine(WorkerPool["_RayWorker"]):
         plugin_files: Sequence[Path] = (),
         limit: float = math.inf,
     ):
-        plugins = [(path.name, path.read_text("utf-8")) for path in plugin_files]
+        plugins = [(file.path.name, file.text) for file in user_files(plugin_files)]
         actor = ray.remote(concurrency_groups={"beside": 1})(_Actor).options(num_cpus=need.cpus, num_gpus=need.gpus)
         here = replace(machine, device="cpu")  # this machine may have no GPU to name in records of failures
         super().__init__(here, limit, lambda: _RayWorker(actor.remote(machine, plugins)))

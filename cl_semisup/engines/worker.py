@@ -7,7 +7,6 @@ import secrets
 import signal
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from cl_semisup.engines import fork_server, worker_main
@@ -18,6 +17,7 @@ from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.shared_data import Handle
 from cl_semisup.execution.training_groups import TrainingGroup
 from cl_semisup.plugins import process_state
+from cl_semisup.plugins.user_file import UserFile
 
 NAMES = {(kind.__module__, kind.__name__) for kind in (Answer, DataWanted)}  # all that an answer has beside plain data
 EXIT_SECONDS = 5.0  # between the end of a worker's pipe and that of its process
@@ -37,12 +37,12 @@ class WorkerLost(Exception):
 
 
 class LocalWorker(WorkerHandle):
-    def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
+    def __init__(self, machine: Machine, own_plugins: tuple[UserFile, ...]):
         context = fork_server.context(machine.device, machine.plain)
         self.machine = machine
         self.pipe, theirs = context.Pipe()
         self._token, self._received = secrets.token_bytes(worker_main.TOKEN_BYTES), bytearray()
-        arguments = (theirs, self._token, machine, plugin_files, process_state.environment_of_workers())
+        arguments = (theirs, self._token, machine, own_plugins, process_state.environment_of_workers())
         self.process: BaseProcess = context.Process(target=worker_main.main, args=arguments, daemon=True)  # type: ignore[attr-defined]
         blocked, unnamed = fork_server.signals_blocked(), fork_server.no_main_module()
         with blocked, unnamed, process_state.path_of_workers():  # until worker_main has set its handlers

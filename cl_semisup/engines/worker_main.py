@@ -16,11 +16,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 from cl_semisup.engines.fork_server import BLOCKED_SIGNALS
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import RunResults, TrainingGroup
+from cl_semisup.plugins.user_file import UserFile
 
 TOKEN_BYTES, SIZE_BYTES = 16, 8  # before the content of an answer
 READ_BYTES = 2**20  # at once
@@ -46,7 +46,7 @@ class DataWanted:
 
 
 def main(
-    pipe: Connection, token: bytes, machine: Machine, plugin_files: tuple[Path, ...], environment: Mapping[str, str]
+    pipe: Connection, token: bytes, machine: Machine, own_plugins: tuple[UserFile, ...], environment: Mapping[str, str]
 ) -> None:
     """Execute trainings until the pipe closes, or until SIGTERM asks to save the training's state and exit.
 
@@ -90,8 +90,8 @@ def main(
 
     torch.set_num_threads(machine.threads)
     execute = Executor(machine, stop_requested.is_set, held_by_command=held_by_command)
-    for path in plugin_files:
-        plugins.register(path)
+    for file in own_plugins:
+        plugins.take(file)
     device.start(execute.device)
     with kernel_context(machine):
         view_kernel.load(execute.device)

@@ -27,6 +27,7 @@ from cl_semisup.errors import unknown as unknown_name
 from cl_semisup.plugins import copies, declared, docstrings, exits, installed, kinds, process_state
 from cl_semisup.plugins.canonical import Canonical, written
 from cl_semisup.plugins.equivalent import EQUIVALENT_VERSIONS
+from cl_semisup.plugins.user_file import UserFile
 from cl_semisup.text import guarded
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,6 +37,7 @@ MISSING = "missing"  # the version of a plug-in that has no file
 _user_files: dict[tuple[str, str], Path] = {}  # (folder, name) -> a user's own file, named on the command line
 _not_run: set[tuple[str, str]] = set()  # those of them of which only what their text declares is known
 _executed_texts: dict[Path, str] = {}  # file -> its text when this process imported it
+_given_texts: dict[Path, str] = {}  # file -> the text that the command has executed, in its workers
 _installed_files: dict[str, Path] = {}  # module of a plug-in of another package -> its file
 
 
@@ -131,6 +133,18 @@ def register(path: Path, run: bool = True) -> Plugin:
     return plugin
 
 
+def user_files(paths: Sequence[Path]) -> tuple[UserFile, ...]:
+    """These files, which have been registered, as this process has executed them, whatever they hold now."""
+    wanted = {path.resolve() for path in paths}
+    return tuple(UserFile(*plugin, file, _text(file)) for plugin, file in _user_files.items() if file in wanted)
+
+
+def take(file: UserFile) -> None:
+    """Register a plug-in as the command has executed it. Its file may have been edited or deleted meanwhile."""
+    _user_files[file.folder, file.name] = file.path
+    _given_texts[file.path] = file.text
+
+
 def is_users_own(folder: str, name: str) -> bool:
     """Whether the plug-in is no file of this package: its code may change what others in its process compute."""
     return (folder, name) in _user_files or (folder, name) in installed.found()
@@ -174,7 +188,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> CodeType:
         path = Path(self.path)
-        text = _read(path)
+        text = _given_texts.get(path) or _read(path)
         code: CodeType = self.source_to_code(text, self.path)
         _executed_texts[path] = text
         version.cache_clear()
@@ -259,10 +273,10 @@ def version(folder: str, name: str) -> str:
     that was executed counts, whatever the file holds now.
     """
     path = paths(folder).get(name)
-    if path is None:
+    code = _own_code(path, folder) if path else []
+    if not code:
         return MISSING
-    own, *private = _own_code(path, folder)
-    text = "".join([own, *sorted(private)])  # the order of imports has no effect
+    text = "".join([code[0], *sorted(code[1:])])  # the order of imports has no effect
     digest = hashlib.sha256(text.encode()).hexdigest()[:10]
     return EQUIVALENT_VERSIONS.get(digest, digest)
 
@@ -272,7 +286,7 @@ def _own_code(path: Path, folder: str) -> list[str]:
     trees, queue, seen = [], [path], set()
     while queue:
         file = queue.pop(0)
-        if file in seen or not file.exists():
+        if file in seen or not (file in _executed_texts or file in _given_texts or file.is_file()):
             continue
         seen.add(file)
         tree = ast.parse(_text(file))
@@ -286,8 +300,8 @@ def _own_code(path: Path, folder: str) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    """The text of a plug-in module that this process has executed, else that of the file now."""
-    return _executed_texts.get(path) or _read(path)
+    """The text of a plug-in module that this process has executed or was given, else that of the file now."""
+    return _executed_texts.get(path) or _given_texts.get(path) or _read(path)
 
 
 def _read(path: Path) -> str:

@@ -17,6 +17,7 @@ from cl_semisup.execution import execute
 from cl_semisup.execution.execute import Executor, all_of
 from cl_semisup.execution.machine import Machine
 from cl_semisup.execution.training_groups import TrainingGroup, single_run
+from cl_semisup.plugins.user_file import UserFile
 from cl_semisup.scheduling import scheduler
 from cl_semisup.suite.suite import Suite
 from tests.engines.test_pool import FakePool, FakeWorker
@@ -97,7 +98,7 @@ def test_the_pool_gives_the_runs_that_are_left_to_another_worker() -> None:
 class Worker:
     """A local worker without a process."""
 
-    def __init__(self, machine: Machine, plugin_files: tuple[Path, ...]):
+    def __init__(self, machine: Machine, own_plugins: tuple[UserFile, ...]):
         self.machine, self.ready, self.training, self.killed = machine, True, None, False
         self.start_time = 0.0
 
