@@ -111,7 +111,9 @@ def load(named: Named, data_dir: str) -> Any:
 
 def kept_pixel_facts(named: Named, data_dir: str) -> PixelFacts | None:
     """What is kept of the pixels of a data set whose files are the same; None if nothing is."""
-    paths, kept = _plugin(named).data_files(Path(data_dir)), _read(named, data_dir)
+    with plugins.plugin_errors("datasets", next(iter(named))):
+        paths = _plugin(named).data_files(Path(data_dir))
+    kept = _read(named, data_dir)
     return _pixel_facts(kept) if paths and kept.get("stamp") == stamps.stamp(paths) else None
 
 

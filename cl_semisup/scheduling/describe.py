@@ -22,9 +22,10 @@ def describe(named: Named, data_dir: str, read_pixels: bool) -> Description:
     if the data are missing or damaged.
     """
     (name, settings) = next(iter(named.items()))
-    data_set: Any = plugins.load("datasets", name)(**settings)
-    facts = data_set.facts(Path(data_dir))
-    layout = data_set.layout(Path(data_dir)) if hasattr(data_set, "layout") else Layout()
+    with plugins.plugin_errors("datasets", name):
+        data_set: Any = plugins.load("datasets", name)(**settings)
+        facts = data_set.facts(Path(data_dir))
+        layout = data_set.layout(Path(data_dir)) if hasattr(data_set, "layout") else Layout()
     pixels = data_hashes.kept_pixel_facts(named, data_dir)
     size = facts.channels * facts.side**2 * (facts.train + facts.test)
     if pixels is None and read_pixels and size <= MAX_BYTES:
