@@ -16,7 +16,7 @@ class KNN:
     was visible to the run. Without any label there is no score.
 
     Source: arXiv 1805.01978, section 3.4; k and t as in lightly's benchmarks
-    Difference: None
+    Difference: None. stable-pretraining votes with 1 / (distance + t), which is another classifier
 
     Args:
         k: neighbours, capped by the size of the bank

@@ -22,7 +22,7 @@ class BarlowTwins:
 
     Group: core
     Source: arXiv 2103.03230; facebookresearch/barlowtwins main.py
-    Difference: None
+    Difference: None. solo-learn multiplies the whole loss by `scale_loss`, 0.1 or 0.024: another learning rate
     Degenerate: one image, or equal rows, have no correlation: L = D with no gradient. Labels are ignored.
 
     Args:

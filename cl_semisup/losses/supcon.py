@@ -21,7 +21,8 @@ class SupCon:
     Group: core
     Source: arXiv 2004.11362 (L_out); HobbitLong/SupContrast losses.py
     Difference: without the factor temperature / base_temperature, which is 1 at the default temperature there (0.07)
-    and would be 0.1 / 0.07 = 1.43 at the default here; unlabelled images keep their view pair as positives
+    and would be 0.1 / 0.07 = 1.43 at the default here; unlabelled images keep their view pair as positives.
+    solo-learn with labels sums the positives inside the logarithm, which is another loss
     Degenerate: P(a) holds at least the other view; one image or one class stays finite.
 
     Args:
