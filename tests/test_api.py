@@ -199,7 +199,7 @@ def test_a_mapping_whose_name_is_taken_is_refused_before_anything_is_written(tmp
         (lambda: cl.run(SUITE, plugins="mine"), "mine: a plug-in is one Python file"),
         (lambda: cl.run({**SUITE, "losses": {"clop"}}), "set"),
         (lambda: cl.run({**SUITE, "losses": object()}), "must be plain data"),
-        (lambda: cl.run({**SUITE, 1: 2}), "unknown key 1"),
+        (lambda: cl.run({**SUITE, 1: 2}), "must have words as keys. Got .1., which is int"),
         (lambda: cl.leaderboard(SUITE), "leaderboard: suite: must be"),  # type: ignore[arg-type]
         (lambda: cl.results(3), "results: folder: must be"),  # type: ignore[arg-type]
         (lambda: cl.evaluate(X, Y, budgets=[0.1]), "evaluate: budgets: must be .*Got "),  # type: ignore[list-item]

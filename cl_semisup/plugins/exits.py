@@ -8,18 +8,20 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from types import FrameType
 
 PACKAGE = __name__.partition(".")[0]
 _files: set[str] = set()  # of plug-ins, as their code names them
+_processes: set[int] = set()  # that import them; their copies are none
+_leave = os._exit
 
 
 def refuse(path: Path) -> None:
     """From now on `os._exit` raises SystemExit where this file's code asks for it. Copies of the process may exit."""
     _files.add(str(path))
-    _replace()
+    _processes.add(os.getpid())
+    os._exit = exit_or_fail  # type: ignore[assignment]
 
 
 def are_refused() -> bool:
@@ -27,18 +29,13 @@ def are_refused() -> bool:
     return bool(_files)
 
 
-@cache
-def _replace() -> None:
-    process, leave = os.getpid(), os._exit
-
-    def exit_or_fail(status: int) -> None:
-        caller = sys._getframe(1)
-        ours = str(caller.f_globals.get("__name__")).partition(".")[0] == PACKAGE
-        if ours or os.getpid() != process or not _is_users(caller):
-            leave(status)
-        raise SystemExit(f"os._exit({status!r})")
-
-    os._exit = exit_or_fail  # type: ignore[assignment]
+def exit_or_fail(status: int) -> None:
+    """`os._exit` of a process that has imported a plug-in; a function of the module, so that it can be pickled."""
+    caller = sys._getframe(1)
+    ours = str(caller.f_globals.get("__name__")).partition(".")[0] == PACKAGE
+    if ours or os.getpid() not in _processes or not _is_users(caller):
+        _leave(status)
+    raise SystemExit(f"os._exit({status!r})")
 
 
 def _is_users(frame: FrameType | None) -> bool:

@@ -19,15 +19,13 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 environment_before: dict[str, str | None] = {}  # variable that a user's own file has changed -> its value before
-path_before: list[str] = []  # `sys.path` before the first of them was imported; empty if none was
+added_folders: set[str] = set()  # of modules, in `sys.path`, by users' own files
 
 
 @contextmanager
 def around_import() -> Iterator[None]:
     """Around the import of a user's own file."""
-    folder, environment = os.getcwd(), dict(os.environ)
-    if not path_before:
-        path_before.extend(sys.path)
+    folder, environment, path = os.getcwd(), dict(os.environ), sys.path[:]
     command = multiprocessing.parent_process() is None
     before = {**_process_state(), **_torch_state()} if command else {}
     try:
@@ -37,6 +35,7 @@ def around_import() -> Iterator[None]:
         for variable in environment.keys() | os.environ.keys():
             if environment.get(variable) != os.environ.get(variable):
                 environment_before.setdefault(variable, environment.get(variable))
+        added_folders.update(set(sys.path) - set(path))
         if command:
             _put_back(before)
 
@@ -54,7 +53,7 @@ def path_of_workers() -> Iterator[None]:
     Else a folder of such a file, put first, would give other losses its `statistics.py` for Python's.
     """
     changed = sys.path[:]
-    sys.path[:] = path_before or changed
+    sys.path[:] = [folder for folder in changed if folder not in added_folders]
     try:
         yield
     finally:

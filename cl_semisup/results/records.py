@@ -86,7 +86,7 @@ def to_json(value: Any, indent: int | None = 1) -> str:
 def cannot_hold(record: Record) -> str:
     """Why a record could not be read again if it was written; "" if it can be."""
     try:
-        content = _encoded(to_json(record))
+        content = encoded(to_json(record))
         if len(content) > MAX_RECORD_BYTES:
             return f"must be at most {MAX_RECORD_BYTES} bytes. Got {len(content)}."
         return _problem(files.parse_json(content), record["id"])
@@ -95,11 +95,12 @@ def cannot_hold(record: Record) -> str:
 
 
 def write_text(path: Path, text: str, root: Path | None = None) -> None:
-    write_bytes(path, _encoded(text), root)
+    write_bytes(path, encoded(text), root)
 
 
-def _encoded(text: str) -> bytes:
-    return text.encode("utf-8", "backslashreplace")  # names of files may be no UTF-8
+def encoded(text: str) -> bytes:
+    """The bytes of a text file; in JSON a byte of a file name that is no UTF-8 becomes an escape of JSON."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_bytes(path: Path, content: bytes, root: Path | None = None) -> None:

@@ -77,8 +77,8 @@ class SuiteSnapshot:
             "runs": [run.settings() for run in self.runs],
             "place": _place(self.file, results),
         }
-        text = records.to_json(content, indent=None)[1:]
-        records.write_text(_path(results, self.name), SIGNATURE % owner.sign(text.encode()) + text, results)
+        text = records.encoded(records.to_json(content, indent=None)[1:])
+        records.write_bytes(_path(results, self.name), (SIGNATURE % owner.sign(text)).encode() + text, results)
 
     def folder(self, results: Path) -> Path:
         """The folder of the suite's leaderboard and report."""

@@ -71,7 +71,7 @@ def make_runs(tmp_path: Path) -> Iterator[MakeRuns]:
     plugins._user_files.clear()
     plugins._user_files.update(before)
     process_state.environment_before.clear()
-    process_state.path_before.clear()
+    process_state.added_folders.clear()
     plugins.load.cache_clear()
     plugins.version.cache_clear()
 

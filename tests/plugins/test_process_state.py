@@ -53,7 +53,7 @@ def forget(forget_plugins: None) -> Iterator[None]:
     path = sys.path[:]
     yield
     sys.path[:] = path
-    process_state.path_before.clear()
+    process_state.added_folders.clear()
     process_state.environment_before.clear()
 
 
