@@ -20,7 +20,7 @@ GOING_ON = "Runs were going on when this page was made."
 
 
 def wait_for(there: Callable[[], bool]) -> bool:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 300  # the other process has the lowest priority: beside other work it may wait for minutes
     while time.monotonic() < end:
         if there():
             return True
