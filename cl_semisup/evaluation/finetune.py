@@ -32,6 +32,7 @@ class FineTune:
     or half) are chosen in this order, each beside the best of those before, on held-out labelled images: of up to 200
     each half in turn, of more a fifth. The first three are chosen by trainings of a quarter of the length. Test images
     and hidden labels are not used. If a class has one labelled image nothing can be held out: the first of each counts.
+    With fewer than two labelled images there is no score.
 
         finetune_top1_labelled          all weights
         finetune_scratch_top1_labelled  all weights from the run's initial ones, with the same labels and choices
@@ -79,7 +80,7 @@ class FineTune:
     def measure(self, features: Features) -> ProbeResult:
         network = features.require_network("finetune", "train it further")
         visible = torch.nonzero(features.visible_labels >= 0).squeeze(1)
-        if len(visible) == 0:
+        if len(visible) < 2:  # a single image leaves batch norm no spread, and no two classes
             return ProbeResult()
         images = network.train_images[visible.to(network.train_images.device)]
         data = LabelledImages(images, features.visible_labels[visible], features.classes)

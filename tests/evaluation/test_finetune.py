@@ -259,6 +259,13 @@ def test_without_labels_nothing_is_fine_tuned() -> None:
     assert measure("finetune", make_features(visible_labels=torch.full((100,), -1))).scores == {}
 
 
+def test_a_single_label_leaves_nothing_to_tell_apart() -> None:
+    """Batch norm refuses a batch of one image, when everything else of the run is done."""
+    one = torch.full((100,), -1)
+    one[3] = 1
+    assert measure("finetune", make_features(visible_labels=one)).scores == {}
+
+
 def test_an_encoder_without_weights_has_no_last_block_and_no_low_rank_updates() -> None:
     network, data = _network(nn.Flatten())
     for trains, words in (
