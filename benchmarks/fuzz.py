@@ -70,7 +70,7 @@ def main() -> int:
     os.environ["FUZZ"] = str(min(ROUND, options.examples))  # before the tests are imported, which read it
     before = _common.load("fuzz")
     rows_before = before.get("rows", []) if options.kinds else []
-    kept = {row["cases"]: {"commit": before["commit"], **row} for row in rows_before}
+    kept = {row["cases"]: {**row, "commit": row.get("commit", before["commit"])} for row in rows_before}
     passed, results = True, list[dict[str, Any]]()
     for _ in range(0, options.examples, ROUND):
         passed = run([FILES[kind] for kind in options.kinds or FILES]) and passed

@@ -67,6 +67,14 @@ def read(root: Path, path: Path, limit: int, alone: bool = False) -> bytes:
     return content
 
 
+def is_zip(file: IO[bytes]) -> bool:
+    """Does it end as a zip archive does? One whose end contradicts itself counts too: `open_zip` says what is wrong."""
+    try:
+        return zipfile.is_zipfile(file)
+    except zipfile.BadZipFile:
+        return True
+
+
 def open_zip(file: IO[bytes]) -> zipfile.ZipFile:
     """An archive to read from; BadZipFile also where two members have one name: readers differ in which they take."""
     archive = zipfile.ZipFile(file)

@@ -124,7 +124,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
 
 def _require_stored(file: Any, path: Path) -> None:
     """Members that are packed could unpack to any size; torch.save never packs them."""
-    if zipfile.is_zipfile(file):
+    if files.is_zip(file):
         file.seek(0)
         try:
             archive = files.open_zip(file)

@@ -2,14 +2,20 @@
 
 import contextlib
 import errno
+import io
 import os
 import socket
+import struct
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cl_semisup.errors import InputError
+from cl_semisup.scoring import feature_file
 from cl_semisup.system import files
+from cl_semisup.weights import reader
 
 
 @pytest.fixture(params=["descriptors", "paths"])
@@ -176,3 +182,22 @@ def test_a_folder_that_cannot_be_opened_is_named_itself(root: Path, monkeypatch:
     with pytest.raises(OSError, match="Permission denied") as caught:
         files.entries(root, root / "records")
     assert caught.value.filename == str(root / "records")
+
+
+@pytest.mark.parametrize("read", [reader.read, feature_file.read])
+@pytest.mark.parametrize("ending", [".pt", ".npz"])
+def test_an_archive_whose_end_speaks_of_other_disks_is_told(
+    tmp_path: Path, read: Callable[[Path], object], ending: str
+) -> None:
+    """Python's own test for zip archives raises there."""
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w") as archive:
+        archive.writestr("features.npy", b"0")
+    end = 22  # bytes of the record of the end; before it stands the locator of ZIP64's
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 1, 0, 2)
+    path = tmp_path / f"a{ending}"
+    path.write_bytes(whole.getvalue()[:-end] + locator + whole.getvalue()[-end:])
+    with open(path, "rb") as file:
+        assert files.is_zip(file)
+    with pytest.raises(InputError, match="Got "):
+        read(path)
