@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Interval, MinLen
 
-from cl_semisup.config.arguments import checked, plain
+from cl_semisup.config.arguments import checked, to_yaml_data
 from cl_semisup.errors import InputError
 from cl_semisup.system import owner
 from cl_semisup.system.progress_bar import progress_bar
@@ -215,7 +215,7 @@ def _suite_file(suite: Mapping[Any, Any], results: Path) -> Path:
     from cl_semisup.suite import suite as suites
 
     try:
-        text = yaml.safe_dump({"name": "suite"} | plain(suite), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump({"name": "suite"} | to_yaml_data(suite), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
         raise InputError(
             f"run: a suite must be plain data. Got {error}. Use numbers, text, lists and mappings."

@@ -18,7 +18,7 @@ from sklearn.datasets import load_digits
 
 import cl_semisup as cl
 from cl_semisup import cli
-from cl_semisup.config.arguments import plain
+from cl_semisup.config.arguments import to_yaml_data
 from cl_semisup.errors import InputError, ResultsError, SuiteError
 from cl_semisup.system.progress_bar import in_notebook, progress_bar
 
@@ -231,7 +231,7 @@ def test_a_mapping_may_hold_what_numpy_computes() -> None:
         "text": np.str_("digits"),
         "folder": {np.str_("data_dir"): Path("data")},
     }
-    found = plain(computed)
+    found = to_yaml_data(computed)
     expected = {"rate": 0.1, "rates": [0.1, 0.2], "single": 3, "epochs": [1, 2], "held": True, "text": "digits"}
     assert found == {**expected, "folder": {"data_dir": "data"}}
     assert yaml.safe_load(yaml.safe_dump(found)) == found

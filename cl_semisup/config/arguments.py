@@ -24,13 +24,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for name, value in given.arguments.items():
             annotation = signature.parameters[name].annotation
             if annotation is not Any:
-                given.arguments[name] = grid.leaf(annotation, plain(value), f"{function.__name__}: {name}")
+                given.arguments[name] = grid.leaf(annotation, to_yaml_data(value), f"{function.__name__}: {name}")
         return function(*given.args, **given.kwargs)
 
     return call
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def to_yaml_data(value: Any, depth: int = 0) -> Any:
     """Numbers, arrays, tuples and paths as YAML has them: `numpy.float32(0.1)` is 0.1; anything else as it is."""
     numpy = sys.modules.get("numpy")  # without it there are no arrays
     if depth > MAX_DEPTH:
@@ -40,11 +40,11 @@ def plain(value: Any, depth: int = 0) -> Any:
     if numpy and isinstance(value, numpy.generic):
         return value.item()
     if numpy and isinstance(value, numpy.ndarray):
-        return plain(list(value) if value.ndim else value[()], depth)
+        return to_yaml_data(list(value) if value.ndim else value[()], depth)
     if isinstance(value, list | tuple):
-        return [plain(entry, depth + 1) for entry in value]
+        return [to_yaml_data(entry, depth + 1) for entry in value]
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
-        return {plain(key, depth + 1): plain(entry, depth + 1) for key, entry in value.items()}
+        return {to_yaml_data(key, depth + 1): to_yaml_data(entry, depth + 1) for key, entry in value.items()}
     return value

@@ -100,12 +100,12 @@ def main(
         send(Answer(os.getpid(), READY, None))
         while not execute.device_lost:  # else the command starts another process
             training = pipe.recv()
-            send(Answer(os.getpid(), training.id, plain(execute.run_group(training))))
+            send(Answer(os.getpid(), training.id, to_json_data(execute.run_group(training))))
     except (EOFError, OSError, Preempted):
         return
 
 
-def plain(results: RunResults) -> RunResults:
+def to_json_data(results: RunResults) -> RunResults:
     """The same as data of Python's own types, as the record's file will have it: the command reads no others."""
     return tuple((record, curves) for record, curves in json.loads(json.dumps(results)))
 

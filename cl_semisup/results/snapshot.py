@@ -20,7 +20,7 @@ from cl_semisup.suite.published import problem as published_problem
 from cl_semisup.suite.run import Run
 from cl_semisup.suite.run import problem as run_problem
 from cl_semisup.suite.search import Search
-from cl_semisup.system import files, installation, owner
+from cl_semisup.system import files, installation, seal
 from cl_semisup.text import show, visible
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class SuiteSnapshot:
             "place": _place(self.file, results),
         }
         text = records.encoded(records.to_json(content, indent=None)[1:])
-        records.write_bytes(_path(results, self.name), (SIGNATURE % owner.sign(text)).encode() + text, results)
+        records.write_bytes(_path(results, self.name), (SIGNATURE % seal.of("", text).hex()).encode() + text, results)
 
     def folder(self, results: Path) -> Path:
         """The folder of the suite's leaderboard and report."""
@@ -227,7 +227,7 @@ def current(
 
 def _is_own(text: bytes) -> bool:
     length = len(SIGNATURE % ("0" * 64))
-    return hmac.compare_digest(text[:length], (SIGNATURE % owner.sign(text[length:])).encode())
+    return hmac.compare_digest(text[:length], (SIGNATURE % seal.of("", text[length:]).hex()).encode())
 
 
 def code_hash() -> str:

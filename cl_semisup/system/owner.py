@@ -50,11 +50,6 @@ def _fallback_key() -> bytes:
     return secrets.token_bytes(KEY_BYTES)
 
 
-def sign(content: bytes, name: str = "") -> str:
-    """The signature of a file's content, and of the name that it has to be found under, in 64 hex digits."""
-    return hmac.new(key(), name.encode() + b"\0" + content, "sha256").hexdigest()
-
-
 def signature(text: str) -> str:
     """40 hex digits that only this user can make for a text: 8 name the user's key, 32 are the text's HMAC.
 

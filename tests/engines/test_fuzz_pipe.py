@@ -148,7 +148,7 @@ def test_an_answer_calls_nothing_of_whoever_reads_it(content: bytes) -> None:
 def test_results_of_other_types_reach_the_command_as_plain_data() -> None:
     ours, theirs = os.pipe()
     results: Any = (({"score": np.float64(0.5), "torch": TorchVersion("2.11")}, {"curve": (1.0, 0.1)}),)
-    os.write(theirs, message(pickle.dumps(Answer(PROCESS, TRAINING, worker_main.plain(results)))))
+    os.write(theirs, message(pickle.dumps(Answer(PROCESS, TRAINING, worker_main.to_json_data(results)))))
     answer = handle(ours, busy=True).receive()
     assert isinstance(answer, Answer)
     assert answer.results == (({"score": 0.5, "torch": "2.11"}, {"curve": [1.0, 0.1]}),)
